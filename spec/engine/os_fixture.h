@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* os_fixture: what the tests of os/ share. */
+#ifndef OS_FIXTURE_H
+#define OS_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "os/os.h"
+
+#define assert_ok(call)                                                               \
+    do {                                                                              \
+        sombra_err err_of_call = (call);                                              \
+        if (err_of_call)                                                              \
+            fail_msg("%s: %s: %s", #call, sombra_err_name(err_of_call), diag_text()); \
+    } while (0)
+
+#define assert_fails(code, call)                                                  \
+    do {                                                                          \
+        sombra_err err_of_call = (call);                                          \
+        if (err_of_call != (code))                                                \
+            fail_msg("%s: %s instead of %s", #call, sombra_err_name(err_of_call), \
+                     sombra_err_name(code));                                      \
+    } while (0)
+
+#define assert_text_has(part)                                                    \
+    do {                                                                         \
+        if (!strstr(diag_text(), (part)))                                        \
+            fail_msg("no \"%s\" in the error text \"%s\"", (part), diag_text()); \
+    } while (0)
+
+/* ThreadSanitizer leaves no terabyte of address space in one piece. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1 /* as gcc says it */
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define FAR_MAP_BYTES ((size_t)1 << 36)
+#else
+#define FAR_MAP_BYTES ((size_t)1 << 40)
+#endif
+
+static inline struct os_file *open_file(struct os *os, const char *path, unsigned flags)
+{
+    struct os_file *file = NULL;
+    assert_ok(os_open(os, path, flags, 0600, &file));
+    return file;
+}
+
+static inline uint64_t size_of(struct os_file *file)
+{
+    uint64_t bytes = 0;
+    assert_ok(os_size(file, &bytes));
+    return bytes;
+}
+
+/* SOMBRA_SEED, or a fixed one: the run is printed so that it can be repeated. */
+static inline uint64_t test_seed(void)
+{
+    const char *text = getenv("SOMBRA_SEED");
+    uint64_t seed = text ? strtoull(text, NULL, 0) : 20260101;
+    print_message("SOMBRA_SEED=%llu\n", (unsigned long long)seed);
+    return seed;
+}
+
+#endif
