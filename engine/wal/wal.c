@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: MIT */
+/* wal: lifecycle and the writing half.
+ *
+ * A record is written in this order of risk: wal_reserve does everything that may fail for want of
+ * space or memory (zeros, their sync, the mapping) and changes nothing when it fails; the append
+ * behind it only stores bytes. A process killed inside an append leaves a record whose checksum
+ * is wrong; through the window, the word with the checksum is also stored last.
+ */
+#include "wal/wal_internal.h"
+
+enum {
+    CREATE_ALIGN_BYTES = 4096,
+    WINDOW_ALIGN_BYTES = 65536, /* a multiple of every page size in use */
+};
+#define WINDOW_BYTES_MIN ((uint64_t)16 * MiB)
+#define GROW_BYTES_MIN   ((uint64_t)64 * KiB)
+#define GROW_BYTES_MAX   ((uint64_t)8 * MiB)
+
+static const uint8_t zeros[WAL_HEADER_BYTES];
+
+/* ---- headers ------------------------------------------------------------------------------ */
+
+struct wal_header wal_header_get(const uint8_t *at)
+{
+    return (struct wal_header){
+        .crc = get_le32(at + WAL_CRC),
+        .payload_bytes = get_le32(at + WAL_PAYLOAD_BYTES),
+        .epoch = get_le64(at + WAL_EPOCH),
+        .lsn = get_le64(at + WAL_LSN),
+        .offset = get_le64(at + WAL_OFFSET),
+        .durable_lsn = get_le64(at + WAL_DURABLE_LSN),
+        .link = get_le32(at + WAL_LINK),
+        .kind = get_le32(at + WAL_KIND),
+    };
+}
+
+void wal_header_put(uint8_t *at, const struct wal_header *header)
+{
+    assert(header->epoch != 0);
+    assert(header->offset % WAL_ALIGN_BYTES == 0);
+    put_le32(at + WAL_PAYLOAD_BYTES, header->payload_bytes);
+    put_le64(at + WAL_EPOCH, header->epoch);
+    put_le64(at + WAL_LSN, header->lsn);
+    put_le64(at + WAL_OFFSET, header->offset);
+    put_le64(at + WAL_DURABLE_LSN, header->durable_lsn);
+    put_le32(at + WAL_LINK, header->link);
+    put_le32(at + WAL_KIND, header->kind);
+}
+
+bool wal_header_fits(const struct wal_header *header, uint64_t epoch, uint64_t offset,
+                     uint64_t file_bytes)
+{
+    assert(epoch != 0);
+    assert(offset <= file_bytes && file_bytes - offset >= WAL_HEADER_BYTES);
+    return header->epoch == epoch && header->offset == offset &&
+           header->payload_bytes <= file_bytes - offset - WAL_HEADER_BYTES;
+}
+
+/* ---- lifecycle ---------------------------------------------------------------------------- */
+
+static sombra_err open_file(struct os *os, const char *path, unsigned flags, unsigned mode,
+                            struct wal **out_wal)
+{
+    struct wal *wal = mem_zalloc(sizeof *wal);
+    if (!wal)
+        return diag_nomem("log", sizeof *wal);
+    wal->os = os;
+    wal->is_readonly = !(flags & OS_WRITE);
+    atomic_init(&wal->is_failed, false);
+    sombra_err err = os_open(os, path, flags, mode, &wal->file);
+    if (err) {
+        mem_free(wal);
+        return diag_wrap(err, "open log");
+    }
+    *out_wal = wal;
+    return SOMBRA_OK;
+}
+
+static sombra_err fill_new(struct wal *wal, const char *path, uint64_t bytes)
+{
+    sombra_err err = os_write_zeros(wal->file, 0, bytes);
+    if (!err)
+        err = os_sync(wal->file); /* the zeros before the name: a log by this name is whole */
+    if (!err)
+        err = os_sync_directory_of(wal->os, path);
+    if (!err)
+        wal->file_bytes = bytes;
+    return err;
+}
+
+sombra_err wal_create(struct os *os, const char *path, unsigned mode, uint64_t bytes,
+                      struct wal **out_wal)
+{
+    assert(os && path && out_wal);
+    assert(bytes <= UINT64_MAX / 2);
+    struct wal *wal = NULL;
+    sombra_err err = open_file(os, path, OS_WRITE | OS_CREATE | OS_EXCLUSIVE, mode, &wal);
+    if (err)
+        return err;
+    err = fill_new(wal, path, u64_align_up(u64_max(bytes, 1), CREATE_ALIGN_BYTES));
+    if (err) {
+        char text[DIAG_TEXT_BYTES];
+        diag_save(text);
+        wal_close(wal);
+        sombra_err unlink_err = os_unlink(os, path); /* the first failure is the one to tell */
+        (void)unlink_err;
+        diag_restore(text);
+        return diag_wrap(err, "create log");
+    }
+    *out_wal = wal;
+    return SOMBRA_OK;
+}
+
+sombra_err wal_open(struct os *os, const char *path, bool is_readonly, struct wal **out_wal)
+{
+    assert(os && path && out_wal);
+    struct wal *wal = NULL;
+    sombra_err err = open_file(os, path, is_readonly ? OS_READ : OS_WRITE, 0, &wal);
+    if (err)
+        return err;
+    err = os_size(wal->file, &wal->file_bytes);
+    if (err) {
+        wal_close(wal);
+        return diag_wrap(err, "open log");
+    }
+    *out_wal = wal;
+    return SOMBRA_OK;
+}
+
+static void window_release(struct wal *wal)
+{
+    if (wal->window)
+        os_unmap(wal->file, wal->window, wal->window_bytes);
+    wal->window = NULL;
+    wal->window_bytes = 0;
+}
+
+void wal_close(struct wal *wal)
+{
+    if (!wal)
+        return;
+    window_release(wal);
+    os_close(wal->file);
+    mem_free(wal);
+}
+
+/* ---- state -------------------------------------------------------------------------------- */
+
+static void check(const struct wal *wal)
+{
+    assert(wal->file);
+    assert(wal->next.offset % WAL_ALIGN_BYTES == 0);
+    assert(wal->next.epoch == 0 || wal->next.offset <= wal->file_bytes);
+    assert((wal->window == NULL) == (wal->window_bytes == 0));
+    (void)wal;
+}
+
+struct wal_position wal_position(const struct wal *wal)
+{
+    check(wal);
+    return wal->next;
+}
+
+uint64_t wal_file_bytes(const struct wal *wal)
+{
+    return wal->file_bytes;
+}
+
+uint64_t wal_record_bytes(uint64_t payload_bytes)
+{
+    assert(payload_bytes <= UINT64_MAX / 2);
+    return WAL_HEADER_BYTES + u64_align_up(payload_bytes, WAL_ALIGN_BYTES);
+}
+
+bool wal_has_failed(const struct wal *wal)
+{
+    return atomic_load_explicit(&wal->is_failed, memory_order_acquire);
+}
+
+static sombra_err refuse_if_failed(const struct wal *wal)
+{
+    if (LIKELY(!wal_has_failed(wal)))
+        return SOMBRA_OK;
+    return diag_fail(SOMBRA_IO, "log %s failed before: close the database and open it again",
+                     os_file_path(wal->file));
+}
+
+/* Ends the log for ever: what the system lost of it is unknown. */
+static sombra_err poison(struct wal *wal, sombra_err err)
+{
+    assert(err);
+    atomic_store_explicit(&wal->is_failed, true, memory_order_release);
+    return err;
+}
+
+/* ---- where the log stands ----------------------------------------------------------------- */
+
+/* Another process may have grown the file since this one looked. */
+static sombra_err file_bytes_refresh(struct wal *wal)
+{
+    uint64_t bytes;
+    sombra_err err = os_size(wal->file, &bytes);
+    if (!err)
+        wal->file_bytes = bytes;
+    return err;
+}
+
+static void move_to(struct wal *wal, struct wal_position at)
+{
+    wal->next = at;
+    wal->last_lsn = 0;
+    check(wal);
+}
+
+sombra_err wal_restart(struct wal *wal, uint64_t epoch, uint32_t link)
+{
+    check(wal);
+    assert(!wal->is_readonly);
+    assert(epoch > wal->next.epoch);
+    sombra_err err = refuse_if_failed(wal);
+    if (!err)
+        err = file_bytes_refresh(wal);
+    if (!err && wal->file_bytes > 0)
+        err = os_write(wal->file, 0, zeros, (size_t)u64_min(wal->file_bytes, WAL_HEADER_BYTES));
+    if (err)
+        return diag_wrap(err, "restart log");
+    move_to(wal, (struct wal_position){ .epoch = epoch, .offset = 0, .link = link });
+    return SOMBRA_OK;
+}
+
+/* Zeroes the header at `at` and, while it was one of this epoch, those of the records behind it:
+ * a record written again here with the same bytes would give them a valid predecessor. */
+static sombra_err zero_headers(struct wal *wal, struct wal_position at)
+{
+    uint64_t offset = at.offset;
+    while (wal->file_bytes - offset >= WAL_HEADER_BYTES) {
+        uint8_t bytes[WAL_HEADER_BYTES];
+        sombra_err err = os_read(wal->file, offset, bytes, sizeof bytes);
+        if (!err && memcmp(bytes, zeros, sizeof bytes) != 0)
+            err = os_write(wal->file, offset, zeros, sizeof zeros);
+        if (err)
+            return err;
+        struct wal_header header = wal_header_get(bytes);
+        if (!wal_header_fits(&header, at.epoch, offset, wal->file_bytes))
+            return SOMBRA_OK;
+        offset = u64_min(offset + wal_record_bytes(header.payload_bytes), wal->file_bytes);
+    }
+    return SOMBRA_OK;
+}
+
+sombra_err wal_cut(struct wal *wal, struct wal_position at)
+{
+    check(wal);
+    assert(!wal->is_readonly);
+    assert(at.epoch != 0 && at.offset % WAL_ALIGN_BYTES == 0);
+    sombra_err err = refuse_if_failed(wal);
+    if (!err)
+        err = file_bytes_refresh(wal);
+    if (!err && at.offset > wal->file_bytes)
+        err =
+            diag_fail(SOMBRA_CORRUPT, "log %s ends at %" PRIu64 ", before its own tail at %" PRIu64,
+                      os_file_path(wal->file), wal->file_bytes, at.offset);
+    if (!err)
+        err = zero_headers(wal, at);
+    if (err)
+        return diag_wrap(err, "cut log");
+    move_to(wal, at);
+    return SOMBRA_OK;
+}
+
+/* ---- space -------------------------------------------------------------------------------- */
+
+static sombra_err grow_to(struct wal *wal, uint64_t bytes)
+{
+    assert(bytes > wal->file_bytes);
+    sombra_err err = os_write_zeros(wal->file, wal->file_bytes, bytes - wal->file_bytes);
+    if (err)
+        return err; /* zeros that did reach the file are written again by the next try */
+    /* The growth's sync covers earlier, unsynced records too: when it fails they may be lost, and
+     * no later sync would say so. */
+    err = os_sync(wal->file);
+    if (err)
+        return poison(wal, err);
+    wal->file_bytes = bytes;
+    return SOMBRA_OK;
+}
+
+/* Grows by as much as there is, at least 64 KiB and at most 8 MiB, or to the need if that is more;
+ * on a disk too full for that, by the bare need. */
+static sombra_err grow(struct wal *wal, uint64_t need, uint64_t file_bytes_max)
+{
+    assert(need > wal->file_bytes);
+    if (need > file_bytes_max)
+        return diag_fail(SOMBRA_LIMIT,
+                         "log %s would grow to %" PRIu64 " bytes; its limit is %" PRIu64,
+                         os_file_path(wal->file), need, file_bytes_max);
+    uint64_t step = u64_min(u64_max(wal->file_bytes, GROW_BYTES_MIN), GROW_BYTES_MAX);
+    uint64_t goal = u64_align_up(u64_max(wal->file_bytes + step, need), CREATE_ALIGN_BYTES);
+    goal = u64_min(goal, file_bytes_max);
+    sombra_err err = grow_to(wal, goal);
+    if (err == SOMBRA_LIMIT && goal > need && !wal_has_failed(wal))
+        err = grow_to(wal, need);
+    return diag_wrap(err, "grow log");
+}
+
+static bool window_covers(const struct wal *wal, uint64_t bytes)
+{
+    uint64_t offset = wal->next.offset;
+    return wal->window && offset >= wal->window_offset &&
+           offset - wal->window_offset <= wal->window_bytes &&
+           bytes <= wal->window_bytes - (offset - wal->window_offset);
+}
+
+/* Maps what the next append stores to. Without a mapping appends fall back to writes: slower, and
+ * the same bytes. */
+static void window_cover(struct wal *wal, uint64_t bytes)
+{
+    uint64_t offset = wal->next.offset;
+    assert(offset + bytes <= wal->file_bytes);
+    if (window_covers(wal, bytes))
+        return;
+    window_release(wal);
+    uint64_t start = offset - offset % WINDOW_ALIGN_BYTES;
+    uint64_t span = u64_align_up(offset - start + bytes, WINDOW_ALIGN_BYTES);
+    void *address;
+    wal->window_offset = start;
+    span = u64_max(span, WINDOW_BYTES_MIN);
+    if (span > SIZE_MAX || os_map(wal->file, start, (size_t)span, true, &address) != SOMBRA_OK)
+        return;
+    wal->window = address;
+    wal->window_bytes = (size_t)span;
+}
+
+sombra_err wal_reserve(struct wal *wal, uint64_t payload_bytes, uint64_t file_bytes_max)
+{
+    check(wal);
+    assert(!wal->is_readonly);
+    assert(wal->next.epoch != 0);
+    sombra_err err = refuse_if_failed(wal);
+    if (err)
+        return err;
+    if (payload_bytes > WAL_PAYLOAD_BYTES_MAX)
+        return diag_fail(SOMBRA_LIMIT,
+                         "a log record of %" PRIu64 " bytes: the format holds %" PRIu64,
+                         payload_bytes, WAL_PAYLOAD_BYTES_MAX);
+    uint64_t record_bytes = wal_record_bytes(payload_bytes);
+    uint64_t need = wal->next.offset + record_bytes;
+    if (need > wal->file_bytes)
+        err = grow(wal, need, file_bytes_max);
+    if (err)
+        return err;
+    wal->reserved_bytes_limit = file_bytes_max;
+    if (wal->uses_window)
+        window_cover(wal, record_bytes);
+    return SOMBRA_OK;
+}
+
+/* After a power cut a file may have its size and not its blocks; a store there could die of SIGBUS
+ * on a full disk. Growth from here on is by written zeros. */
+static sombra_err back_with_space(struct wal *wal)
+{
+    if (!os_can_store_mapped(wal->file))
+        return diag_fail(SOMBRA_UNSUPPORTED,
+                         "log %s: its file system promises no space to mapped stores",
+                         os_file_path(wal->file));
+    sombra_err err = SOMBRA_OK;
+    if (wal->file_bytes > 0)
+        err = os_allocate(wal->file, 0, wal->file_bytes);
+    if (err)
+        return diag_wrap(err, "back log with space");
+    wal->is_backed = true;
+    return SOMBRA_OK;
+}
+
+sombra_err wal_use_window(struct wal *wal, bool use)
+{
+    check(wal);
+    assert(!wal->is_readonly);
+    if (use && !wal->is_backed) {
+        sombra_err err = back_with_space(wal);
+        if (err)
+            return err;
+    }
+    wal->uses_window = use; /* a mapping stays for the next switch */
+    return SOMBRA_OK;
+}
+
+/* ---- append ------------------------------------------------------------------------------- */
+
+static void store_mapped(struct wal *wal, const uint8_t *header, const struct os_iovec *parts,
+                         size_t part_count, size_t padding_bytes)
+{
+    uint8_t *record = wal->window + (wal->next.offset - wal->window_offset);
+    uint8_t *at = record + WAL_HEADER_BYTES;
+    for (size_t i = 0; i < part_count; i++) {
+        if (parts[i].bytes)
+            memcpy(at, parts[i].data, parts[i].bytes);
+        at += parts[i].bytes;
+    }
+    memset(at, 0, padding_bytes);
+    memcpy(record + 8, header + 8, WAL_HEADER_BYTES - 8);
+    /* Checksum and length last, in one store: whoever is killed above leaves the old word. */
+    uint64_t word;
+    memcpy(&word, header, sizeof word);
+    __atomic_store_n((uint64_t *)(void *)record, word, __ATOMIC_RELEASE);
+}
+
+static sombra_err store_written(struct wal *wal, const uint8_t *header,
+                                const struct os_iovec *parts, size_t part_count,
+                                size_t padding_bytes)
+{
+    struct os_iovec gather[WAL_PARTS_MAX + 2];
+    size_t count = 0;
+    assert(part_count <= WAL_PARTS_MAX);
+    gather[count++] = (struct os_iovec){ .data = header, .bytes = WAL_HEADER_BYTES };
+    for (size_t i = 0; i < part_count; i++)
+        if (parts[i].bytes)
+            gather[count++] = parts[i];
+    if (padding_bytes)
+        gather[count++] = (struct os_iovec){ .data = zeros, .bytes = padding_bytes };
+    return os_write_gather(wal->file, wal->next.offset, gather, count);
+}
+
+/* Completes `header` with place, epoch, link, length and checksum, and stores the record. */
+static sombra_err append(struct wal *wal, struct wal_header *header, const struct os_iovec *parts,
+                         size_t part_count)
+{
+    uint64_t payload_bytes = 0;
+    for (size_t i = 0; i < part_count; i++)
+        payload_bytes += parts[i].bytes;
+    uint64_t record_bytes = wal_record_bytes(payload_bytes);
+    assert(payload_bytes <= WAL_PAYLOAD_BYTES_MAX);
+    assert(record_bytes <= wal->file_bytes - wal->next.offset); /* wal_reserve came first */
+    assert(header->lsn >= wal->last_lsn);
+
+    uint8_t bytes[WAL_HEADER_BYTES];
+    header->payload_bytes = (uint32_t)payload_bytes;
+    header->epoch = wal->next.epoch;
+    header->offset = wal->next.offset;
+    header->link = wal->next.link;
+    wal_header_put(bytes, header);
+    uint32_t crc = crc32_update(0, bytes + WAL_PAYLOAD_BYTES, WAL_HEADER_BYTES - WAL_PAYLOAD_BYTES);
+    for (size_t i = 0; i < part_count; i++)
+        if (parts[i].bytes)
+            crc = crc32_update(crc, parts[i].data, parts[i].bytes);
+    put_le32(bytes + WAL_CRC, crc);
+
+    size_t padding_bytes = (size_t)(record_bytes - WAL_HEADER_BYTES - payload_bytes);
+    if (wal->uses_window && window_covers(wal, record_bytes)) {
+        store_mapped(wal, bytes, parts, part_count, padding_bytes);
+    } else {
+        sombra_err err = store_written(wal, bytes, parts, part_count, padding_bytes);
+        if (err)
+            return diag_wrap(poison(wal, err), "append to log");
+    }
+    wal->next.offset += record_bytes;
+    wal->next.link = crc;
+    wal->last_lsn = header->lsn;
+    check(wal);
+    return SOMBRA_OK;
+}
+
+sombra_err wal_append(struct wal *wal, uint64_t lsn, uint64_t durable_lsn,
+                      const struct os_iovec *parts, size_t part_count)
+{
+    check(wal);
+    assert(!wal->is_readonly && wal->next.epoch != 0);
+    assert(lsn > wal->last_lsn && durable_lsn < lsn);
+    sombra_err err = refuse_if_failed(wal);
+    if (err)
+        return err;
+    if (part_count > WAL_PARTS_MAX)
+        return diag_fail(SOMBRA_INVALID, "a log record in %zu parts: at most %d", part_count,
+                         WAL_PARTS_MAX);
+    struct wal_header header = { .kind = WAL_KIND_RECORD, .lsn = lsn, .durable_lsn = durable_lsn };
+    return append(wal, &header, parts, part_count);
+}
+
+sombra_err wal_append_mark(struct wal *wal, uint64_t last_lsn, uint64_t durable_lsn)
+{
+    check(wal);
+    assert(durable_lsn <= last_lsn);
+    sombra_err err = wal_reserve(wal, 0, wal->reserved_bytes_limit);
+    if (err)
+        return err;
+    struct wal_header header = { .kind = WAL_KIND_MARK,
+                                 .lsn = last_lsn,
+                                 .durable_lsn = durable_lsn };
+    return append(wal, &header, NULL, 0);
+}
+
+sombra_err wal_sync(struct wal *wal)
+{
+    assert(wal && !wal->is_readonly);
+    sombra_err err = refuse_if_failed(wal);
+    if (err)
+        return err;
+    err = os_sync(wal->file);
+    if (err)
+        return diag_wrap(poison(wal, err), "sync log");
+    return SOMBRA_OK;
+}

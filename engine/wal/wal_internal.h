@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* wal_internal: what the files of this folder share: the open log, the decoded header, and a
+ * reader of file ranges. */
+#ifndef WAL_INTERNAL_H
+#define WAL_INTERNAL_H
+
+#include "wal/wal.h"
+#include "wal/wal_format.h"
+
+#include <inttypes.h>
+
+struct wal {
+    struct os *os;
+    struct os_file *file; /* constant from open to close: a sync may use it beside appends */
+    bool is_readonly;
+    atomic_bool is_failed; /* sticky; set by the thread that failed, read by all */
+
+    /* All below: the appending thread only. */
+    struct wal_position next;      /* where the next record goes; epoch 0 before restart or cut */
+    uint64_t last_lsn;             /* appended since the last cut; 0 if none: for asserts */
+    uint64_t file_bytes;           /* as last seen; [next.offset, file_bytes) is written space */
+    uint64_t reserved_bytes_limit; /* file_bytes_max of the last reserve */
+
+    bool uses_window;
+    bool is_backed;  /* the file system promised space for every byte: stores are safe */
+    uint8_t *window; /* writable mapping of [window_offset, + window_bytes), or NULL */
+    uint64_t window_offset;
+    size_t window_bytes;
+};
+
+struct wal_header {
+    uint32_t crc;
+    uint32_t payload_bytes;
+    uint64_t epoch;
+    uint64_t lsn;
+    uint64_t offset;
+    uint64_t durable_lsn;
+    uint32_t link;
+    uint32_t kind;
+};
+
+struct wal_header wal_header_get(const uint8_t *at);
+/* All but the crc, which needs the payload. */
+void wal_header_put(uint8_t *at, const struct wal_header *header);
+/* The header claims the epoch and to stand at `offset`, and its payload ends within the file:
+ * what makes it worth a checksum. `offset` + WAL_HEADER_BYTES <= file_bytes. */
+bool wal_header_fits(const struct wal_header *header, uint64_t epoch, uint64_t offset,
+                     uint64_t file_bytes);
+
+/* Reads ranges of a file through a buffer, mostly forward: small reads first, so that a peek at a
+ * short tail is cheap, then larger ones. Releasable when zeroed. */
+struct wal_reader {
+    struct os_file *file;
+    uint64_t file_bytes;
+    struct buf buf; /* the file's bytes from `base` on */
+    uint64_t base;
+    size_t ahead_bytes; /* the next read's least size */
+};
+
+sombra_err wal_reader_init(struct wal_reader *reader, struct os_file *file) SOMBRA_MUST_CHECK;
+void wal_reader_release(struct wal_reader *reader);
+/* The range must lie within the file. *out_at lives until the next view. */
+sombra_err wal_reader_view(struct wal_reader *reader, uint64_t offset, size_t bytes,
+                           const uint8_t **out_at) SOMBRA_MUST_CHECK;
+/* The bytes that the reader holds from `offset` on, at least `bytes` of them. */
+sombra_err wal_reader_view_some(struct wal_reader *reader, uint64_t offset, size_t bytes,
+                                sombra_slice *out) SOMBRA_MUST_CHECK;
+
+/* The log broke off at `end`, where the record after `last_lsn` should stand. CORRUPT if a valid
+ * record of this epoch from there to the file's end knows that record as durable: it was there and
+ * rotted. OK if none does: the tail of a crash. */
+sombra_err wal_scan_behind(struct wal_reader *reader, struct wal_position end,
+                           uint64_t last_lsn) SOMBRA_MUST_CHECK;
+
+#endif
