@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: MIT */
+/* Reading dense leaves; dense_format.h draws them. A lookup finds the run by its heads and then
+ * walks it without decoding keys: of each entry it needs only how much it shares with its
+ * neighbour.
+ */
+#include "dense_internal.h"
+
+size_t dense_arrays_end(const uint8_t *page)
+{
+    return CELLS_HEADS + DENSE_SLOT_BYTES * (size_t)dense_runs(page);
+}
+
+/* ---- search ------------------------------------------------------------------------------ */
+
+static sombra_slice first_suffix(const uint8_t *page, unsigned runs, unsigned run)
+{
+    struct dense_entry entry;
+    dense_parse(page + slot_at(page, runs, run), dense_has_values(page), &entry);
+    return slice_of(entry.suffix, entry.suffix_bytes);
+}
+
+/* How many runs begin at or before `suffix`. */
+static unsigned runs_up_to(const uint8_t *page, sombra_slice suffix)
+{
+    unsigned runs = dense_runs(page);
+    const uint8_t *heads = page + CELLS_HEADS;
+    uint32_t head = head_of(suffix.data, suffix.bytes);
+    unsigned low = heads_below(heads, runs, head);
+    if (low == runs || head_at(heads, low) != head)
+        return low;
+    unsigned high = low + 1;
+    if (high < runs && head_at(heads, high) == head)
+        high = head == UINT32_MAX
+                   ? runs
+                   : low + heads_below(heads + 4 * (size_t)low, runs - low, head + 1);
+    while (low < high) {
+        unsigned middle = low + (high - low) / 2;
+        if (slice_compare(first_suffix(page, runs, middle), suffix) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Walks a run whose first key is <= `suffix`. `matched` is how many bytes the entry before, which
+ * is smaller, has in common with it. An entry that shares more than that with its neighbour differs
+ * from `suffix` where the neighbour did: still smaller. One that shares less is greater there. */
+static bool find_in_run(const uint8_t *page, unsigned run, sombra_slice suffix, unsigned *out_index)
+{
+    unsigned runs = dense_runs(page);
+    unsigned index = dense_ordinal(page, runs, run);
+    unsigned last = dense_run_last(page, runs, run);
+    bool has_values = dense_has_values(page);
+    const uint8_t *at = page + slot_at(page, runs, run);
+    const uint8_t *wanted = suffix.data;
+    size_t matched = 0;
+    bool is_found = false;
+    for (; index < last; index++) {
+        struct dense_entry entry;
+        at = dense_parse(at, has_values, &entry);
+        if (entry.shared > matched)
+            continue;
+        if (entry.shared < matched)
+            break;
+        size_t most = size_min(entry.suffix_bytes, suffix.bytes - matched);
+        size_t equal = 0;
+        while (equal < most && entry.suffix[equal] == wanted[matched + equal])
+            equal++;
+        matched += equal;
+        if (equal < entry.suffix_bytes) {
+            if (matched == suffix.bytes || entry.suffix[equal] > wanted[matched])
+                break;
+        } else if (matched == suffix.bytes) {
+            is_found = true;
+            break;
+        }
+    }
+    *out_index = index;
+    return is_found;
+}
+
+bool dense_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index)
+{
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    if (UNLIKELY(!cells_key_has_prefix(key, prefix))) {
+        *out_index = slice_compare(key, prefix) < 0 ? 0 : cells_count(page);
+        return false;
+    }
+    sombra_slice suffix = slice_from(key, prefix.bytes);
+    unsigned before = runs_up_to(page, suffix);
+    if (before == 0) {
+        *out_index = 0;
+        return false;
+    }
+    return find_in_run(page, before - 1, suffix, out_index);
+}
+
+void dense_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out)
+{
+    (void)page_bytes;
+    *out = (struct leaf_value){ .bytes = slice_of(page, 0) };
+    if (!dense_has_values(page))
+        return;
+    unsigned runs = dense_runs(page);
+    unsigned run = dense_run_of(page, index);
+    const uint8_t *at = page + slot_at(page, runs, run);
+    struct dense_entry entry;
+    unsigned i = dense_ordinal(page, runs, run);
+    do
+        at = dense_parse(at, true, &entry);
+    while (i++ < index);
+    out->bytes = slice_of(entry.value, entry.value_bytes);
+}
+
+/* ---- weights ----------------------------------------------------------------------------- */
+
+unsigned dense_run_count(const uint8_t *page)
+{
+    return dense_runs(page);
+}
+
+static size_t run_weight(const uint8_t *page, size_t page_bytes, unsigned run)
+{
+    unsigned runs = dense_runs(page);
+    return DENSE_SLOT_BYTES + dense_run_end(page, page_bytes, runs, run) - slot_at(page, runs, run);
+}
+
+size_t dense_weight_before(const uint8_t *page, size_t page_bytes, unsigned index)
+{
+    unsigned runs = dense_runs(page);
+    unsigned run = index > 0 ? dense_run_of(page, index - 1) : 0;
+    size_t weight = 0;
+    for (unsigned i = 0; i < run; i++)
+        weight += run_weight(page, page_bytes, i);
+    unsigned first = dense_ordinal(page, runs, run);
+    return weight + run_weight(page, page_bytes, run) * (index - first) /
+                        (dense_run_last(page, runs, run) - first);
+}
+
+unsigned dense_index_at_weight(const uint8_t *page, size_t page_bytes, size_t weight)
+{
+    unsigned runs = dense_runs(page);
+    size_t before = 0;
+    for (unsigned run = 0; run < runs; run++) {
+        size_t bytes = run_weight(page, page_bytes, run);
+        if (before + bytes >= weight) {
+            unsigned first = dense_ordinal(page, runs, run);
+            unsigned entries = dense_run_last(page, runs, run) - first;
+            return first + (unsigned)((weight - before) * entries / bytes);
+        }
+        before += bytes;
+    }
+    return cells_count(page);
+}
+
+/* ---- iteration --------------------------------------------------------------------------- */
+
+static void iter_decode(struct leaf_iter *iter)
+{
+    struct dense_entry entry;
+    iter->at = dense_parse(iter->at, dense_has_values(iter->page), &entry);
+    memcpy(iter->decoded + entry.shared, entry.suffix, entry.suffix_bytes);
+    iter->suffix = slice_of(iter->decoded, entry.shared + entry.suffix_bytes);
+    iter->value = (struct leaf_value){ .bytes = slice_of(entry.value, entry.value_bytes) };
+}
+
+static void iter_enter_run(struct leaf_iter *iter, unsigned run)
+{
+    unsigned runs = dense_runs(iter->page);
+    assert(run < runs);
+    iter->run = run;
+    iter->index = dense_ordinal(iter->page, runs, run);
+    iter->run_left = dense_run_last(iter->page, runs, run) - iter->index - 1;
+    iter->at = iter->page + slot_at(iter->page, runs, run);
+    iter_decode(iter);
+}
+
+void dense_iter_next(struct leaf_iter *iter)
+{
+    if (iter->run_left == 0) {
+        iter_enter_run(iter, iter->run + 1);
+        return;
+    }
+    iter->run_left--;
+    iter->index++;
+    iter_decode(iter);
+}
+
+void dense_iter_seek(struct leaf_iter *iter, unsigned index)
+{
+    iter_enter_run(iter, dense_run_of(iter->page, index));
+    while (iter->index < index)
+        dense_iter_next(iter);
+}
+
+void dense_iter_previous(struct leaf_iter *iter)
+{
+    assert(iter->index > 0);
+    dense_iter_seek(iter, iter->index - 1);
+}
+
+/* ---- batches ----------------------------------------------------------------------------- */
+
+/* 16 bytes at once, read before written: the areas may overlap. */
+static inline void copy_16(uint8_t *to, const uint8_t *from)
+{
+    uint64_t words[2];
+    memcpy(words, from, sizeof words);
+    memcpy(to, words, sizeof words);
+}
+
+/* What a batch read goes on with. */
+struct reader {
+    const uint8_t *at;       /* the next entry */
+    const uint8_t *before;   /* the key before it, decoded; 16 bytes are readable */
+    const uint8_t *page_end; /* nothing is read behind it */
+    uint8_t *room, *room_end;
+    bool has_values;
+};
+
+/* Decodes one entry into the room; false = it does not fit there. */
+static inline bool reader_step(struct reader *reader, sombra_slice *out_suffix,
+                               struct leaf_value *out_value)
+{
+    struct dense_entry entry;
+    const uint8_t *next = dense_parse(reader->at, reader->has_values, &entry);
+    size_t bytes = entry.shared + entry.suffix_bytes;
+    uint8_t *to = reader->room;
+    size_t left = (size_t)(reader->room_end - to);
+    if (LIKELY(left >= 48 && entry.shared <= 16 && entry.suffix_bytes <= 16 &&
+               reader->page_end - entry.suffix >= 16)) {
+        copy_16(to, reader->before);
+        copy_16(to + entry.shared, entry.suffix);
+    } else {
+        if (bytes > left)
+            return false;
+        memcpy(to, reader->before, entry.shared);
+        memcpy(to + entry.shared, entry.suffix, entry.suffix_bytes);
+    }
+    *out_suffix = slice_of(to, bytes);
+    *out_value = (struct leaf_value){ .bytes = slice_of(entry.value, entry.value_bytes) };
+    /* The key stays readable as 16 bytes: what follows it is room, or it ends the batch. */
+    reader->before = to;
+    reader->room = to + bytes;
+    reader->at = next;
+    return true;
+}
+
+unsigned dense_read(const uint8_t *page, size_t page_bytes, unsigned index, unsigned capacity,
+                    sombra_slice *suffixes, struct leaf_value *values, uint8_t *room,
+                    size_t room_bytes)
+{
+    unsigned count = cells_count(page);
+    if (index >= count || capacity == 0)
+        return 0;
+    unsigned runs = dense_runs(page);
+    unsigned run = dense_run_of(page, index);
+    struct dense_key key;
+    struct reader reader = {
+        .at = page + slot_at(page, runs, run),
+        .before = key.data,
+        .page_end = page + page_bytes,
+        .room = room,
+        .room_end = room + room_bytes,
+        .has_values = dense_has_values(page),
+    };
+    for (unsigned i = dense_ordinal(page, runs, run); i < index; i++) {
+        struct dense_entry entry;
+        reader.at = dense_parse(reader.at, reader.has_values, &entry);
+        dense_key_apply(&key, &entry);
+    }
+    unsigned read = 0;
+    for (;;) {
+        unsigned last = dense_run_last(page, runs, run);
+        unsigned end = last - index < capacity - read ? last : index + (capacity - read);
+        for (; index < end; index++, read++)
+            if (!reader_step(&reader, &suffixes[read], &values[read]))
+                return read;
+        if (read == capacity || ++run == runs)
+            return read;
+        reader.at = page + slot_at(page, runs, run);
+    }
+}
+
+/* ---- validation -------------------------------------------------------------------------- */
+
+/* Like dense_parse, within [at, end); a text says what is wrong. */
+static const char *entry_check(const uint8_t *page, const uint8_t *at, const uint8_t *end,
+                               struct dense_entry *out)
+{
+    size_t more;
+    size_t key_bytes_max = KV_KEY_BYTES_MAX - cells_prefix_bytes(page);
+    if (at >= end)
+        return "a run ends before its last entry";
+    out->shared = *at >> 4;
+    out->suffix_bytes = *at++ & 15;
+    if (out->shared == DENSE_NIBBLE_MAX) {
+        at = length_get_checked(at, end, &more);
+        if (!at)
+            return "an entry's shared length is not well formed";
+        out->shared += more;
+    }
+    if (out->suffix_bytes == DENSE_NIBBLE_MAX) {
+        at = length_get_checked(at, end, &more);
+        if (!at)
+            return "an entry's suffix length is not well formed";
+        out->suffix_bytes += more;
+    }
+    out->value_bytes = 0;
+    if (dense_has_values(page)) {
+        if (at >= end || *at > DENSE_VALUE_BYTES_MAX)
+            return "an entry's value length is out of bounds";
+        out->value_bytes = *at++;
+    }
+    if (out->shared + out->suffix_bytes > key_bytes_max)
+        return "a key is longer than 1024 bytes";
+    if (out->suffix_bytes + out->value_bytes > (size_t)(end - at))
+        return "an entry reaches past its run";
+    out->suffix = at;
+    out->value = at + out->suffix_bytes;
+    return NULL;
+}
+
+/* The entry follows `before` in its run: greater, and not one byte more could be shared. */
+static const char *order_check(const struct dense_entry *entry, const struct dense_key *before)
+{
+    if (entry->shared > before->bytes)
+        return "an entry shares more than the key before it has";
+    if (entry->suffix_bytes == 0)
+        return "keys are not in ascending order";
+    if (entry->shared < before->bytes && entry->suffix[0] <= before->data[entry->shared])
+        return "keys are not in ascending order, or an entry shares less than it could";
+    return NULL;
+}
+
+static const char *first_check(const uint8_t *page, unsigned run, const struct dense_entry *entry,
+                               const struct dense_key *before)
+{
+    if (entry->shared != 0)
+        return "the first entry of a run shares bytes";
+    if (head_at(page + CELLS_HEADS, run) != head_of(entry->suffix, entry->suffix_bytes))
+        return "a head differs from its key";
+    if (run == 0 && entry->suffix_bytes + cells_prefix_bytes(page) == 0)
+        return "a key of no bytes";
+    if (run > 0 &&
+        slice_compare(dense_key_slice(before), slice_of(entry->suffix, entry->suffix_bytes)) >= 0)
+        return "runs are not in ascending order";
+    return NULL;
+}
+
+static sombra_err run_validate(const uint8_t *page, size_t page_bytes, unsigned run,
+                               struct dense_key *key)
+{
+    unsigned runs = dense_runs(page);
+    unsigned first = dense_ordinal(page, runs, run);
+    unsigned last = dense_run_last(page, runs, run);
+    const uint8_t *at = page + slot_at(page, runs, run);
+    const uint8_t *end = page + dense_run_end(page, page_bytes, runs, run);
+    for (unsigned i = first; i < last; i++) {
+        struct dense_entry entry;
+        const char *wrong = entry_check(page, at, end, &entry);
+        if (!wrong)
+            wrong = i == first ? first_check(page, run, &entry, key) : order_check(&entry, key);
+        if (wrong)
+            return page_corrupt(page, (size_t)(at - page), wrong);
+        dense_key_apply(key, &entry);
+        at = entry.value + entry.value_bytes;
+    }
+    if (at != end)
+        return page_corrupt(page, (size_t)(at - page), "a run is longer than its entries");
+    return SOMBRA_OK;
+}
+
+/* Offsets fall, ordinals rise, and runs are as long as they may be. */
+static sombra_err runs_validate(const uint8_t *page, size_t page_bytes)
+{
+    unsigned runs = dense_runs(page);
+    unsigned count = cells_count(page);
+    size_t end = cells_top(page, page_bytes);
+    if ((runs == 0) != (count == 0) || runs > count)
+        return page_corrupt(page, DENSE_RUNS, "runs do not go with the number of entries");
+    for (unsigned run = 0; run < runs; run++) {
+        size_t offset = slot_at(page, runs, run);
+        unsigned first = dense_ordinal(page, runs, run);
+        unsigned last = dense_run_last(page, runs, run);
+        size_t slot = CELLS_HEADS + 4 * (size_t)runs + 2 * (size_t)run;
+        if (offset >= end || offset < cells_low(page))
+            return page_corrupt(page, slot, "a run is out of its place");
+        if ((run == 0 && first != 0) || last <= first || last > count ||
+            last - first > 2 * DENSE_INTERVAL)
+            return page_corrupt(page, slot + 2 * (size_t)runs, "a run's ordinal is out of bounds");
+        end = offset;
+    }
+    if (end != cells_low(page) || cells_holes(page) != 0)
+        return page_corrupt(page, CELLS_LOW, "the runs do not fill their area");
+    return SOMBRA_OK;
+}
+
+sombra_err dense_validate(const uint8_t *page, size_t page_bytes)
+{
+    sombra_err err = cells_validate_area(page, page_bytes, dense_arrays_end(page));
+    if (!err && (page[DENSE_FLAGS] & ~DENSE_VALUES) != 0)
+        err = page_corrupt(page, DENSE_FLAGS, "unknown flags");
+    if (!err)
+        err = runs_validate(page, page_bytes);
+    struct dense_key key;
+    key.bytes = 0;
+    for (unsigned run = 0; !err && run < dense_runs(page); run++)
+        err = run_validate(page, page_bytes, run, &key);
+    return err;
+}

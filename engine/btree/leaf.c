@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* Leaves of either kind: the calls of page.h that choose the kind. Splits, merges and balances are
+ * in leaf_split.c.
+ */
+#include "leaf_internal.h"
+
+static inline bool is_dense(const uint8_t *page)
+{
+    assert(page_level(page) == 0);
+    return page[PAGE_KIND] == PAGE_DENSE;
+}
+
+size_t leaf_inline_max(size_t page_bytes)
+{
+    /* So that two entries of the longest key and value share the smallest page. */
+    return page_bytes / 4 - 64;
+}
+
+/* ---- sequential loads -------------------------------------------------------------------- */
+
+/* Counts an insert at either end; any other starts the counts anew. */
+static void note_insert(uint8_t *page, unsigned index, unsigned count)
+{
+    unsigned appends = leaf_appends(page);
+    unsigned prepends = leaf_prepends(page);
+    leaf_set_ends(page, index == count ? appends + 1 : 0, index == 0 ? prepends + 1 : 0);
+}
+
+/* An empty leaf is general, whatever it was. */
+static void make_general(uint8_t *page, size_t page_bytes)
+{
+    assert(cells_count(page) == 0);
+    page[PAGE_KIND] = PAGE_LEAF;
+    memset(page + CELLS_COUNT, 0, LEAF_ENDS - CELLS_COUNT);
+    cells_set_low(page, page_bytes);
+}
+
+/* ---- one entry --------------------------------------------------------------------------- */
+
+bool leaf_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index)
+{
+    assert(key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX);
+    if (is_dense(page))
+        return dense_find(page, page_bytes, key, out_index);
+    return general_find(page, page_bytes, key, out_index);
+}
+
+void leaf_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out)
+{
+    assert(index < cells_count(page));
+    if (is_dense(page))
+        dense_value_at(page, page_bytes, index, out);
+    else
+        general_value_at(page, index, out);
+}
+
+size_t leaf_key_at(const uint8_t *page, size_t page_bytes, unsigned index, uint8_t *to)
+{
+    assert(index < cells_count(page));
+    struct leaf_iter iter;
+    leaf_iter_seek(&iter, page, page_bytes, index);
+    memcpy(to, iter.prefix.data, iter.prefix.bytes);
+    memcpy(to + iter.prefix.bytes, iter.suffix.data, iter.suffix.bytes);
+    return iter.prefix.bytes + iter.suffix.bytes;
+}
+
+bool leaf_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
+                 const struct leaf_value *value)
+{
+    unsigned count = cells_count(page);
+    assert(index <= count);
+    assert(key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX);
+    assert(value->overflow || value->bytes.bytes <= leaf_inline_max(page_bytes));
+
+    if (count == 0)
+        make_general(page, page_bytes);
+    bool did_fit = is_dense(page) ? dense_insert(page, page_bytes, index, key, value)
+                                  : general_insert(page, page_bytes, index, key, value);
+    if (did_fit)
+        note_insert(page, index, count);
+    return did_fit;
+}
+
+bool leaf_replace(uint8_t *page, size_t page_bytes, unsigned index, const struct leaf_value *value)
+{
+    assert(index < cells_count(page));
+    assert(value->overflow || value->bytes.bytes <= leaf_inline_max(page_bytes));
+    if (is_dense(page))
+        return dense_replace(page, page_bytes, index, value);
+    return general_replace(page, page_bytes, index, value);
+}
+
+void leaf_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last)
+{
+    assert(first <= last && last <= cells_count(page));
+    if (first == last)
+        return;
+    if (is_dense(page))
+        dense_remove(page, page_bytes, first, last);
+    else
+        general_remove(page, page_bytes, first, last);
+}
+
+/* ---- iteration --------------------------------------------------------------------------- */
+
+static void general_iter_load(struct leaf_iter *iter, unsigned index)
+{
+    iter->index = index;
+    general_read(iter->page, index, 1, &iter->suffix, &iter->value);
+}
+
+void leaf_iter_seek(struct leaf_iter *iter, const uint8_t *page, size_t page_bytes, unsigned index)
+{
+    iter->page = page;
+    iter->page_bytes = page_bytes;
+    iter->count = cells_count(page);
+    iter->prefix = cells_prefix(page, page_bytes);
+    assert(index < iter->count);
+    if (is_dense(page))
+        dense_iter_seek(iter, index);
+    else
+        general_iter_load(iter, index);
+}
+
+bool leaf_iter_next(struct leaf_iter *iter)
+{
+    if (iter->index + 1 >= iter->count)
+        return false;
+    if (is_dense(iter->page))
+        dense_iter_next(iter);
+    else
+        general_iter_load(iter, iter->index + 1);
+    return true;
+}
+
+bool leaf_iter_previous(struct leaf_iter *iter)
+{
+    if (iter->index == 0)
+        return false;
+    if (is_dense(iter->page))
+        dense_iter_previous(iter);
+    else
+        general_iter_load(iter, iter->index - 1);
+    return true;
+}
+
+unsigned leaf_read(const uint8_t *page, size_t page_bytes, unsigned index, unsigned capacity,
+                   sombra_slice *out_prefix, sombra_slice *suffixes, struct leaf_value *values,
+                   uint8_t *room, size_t room_bytes)
+{
+    assert(index <= cells_count(page));
+    *out_prefix = cells_prefix(page, page_bytes);
+    if (is_dense(page))
+        return dense_read(page, page_bytes, index, capacity, suffixes, values, room, room_bytes);
+    return general_read(page, index, capacity, suffixes, values);
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/* Split, merge and balance of leaves of either kind.
+ *
+ * A split always succeeds. Where it cuts is chosen by weight; if a half does not fit after all, the
+ * cut moves away from it; if neither side can take the new entry, it gets a page of its own: what
+ * stands before and behind it is then cut out of copies of the old page, and removing entries in
+ * place never needs space.
+ */
+#include "leaf_internal.h"
+
+/* The cut may leave the middle by this share of the weight for a shorter separator. */
+enum { CUT_SLACK_SHARE = 16, CUT_REACH_MAX = 8 };
+/* A leaf rebuilt as one, without a split, must leave this share of the page free, or the next
+ * inserts would rebuild it again and again. */
+enum { REBUILD_FREE_SHARE = 8 };
+/* Below so many entries the costs say little, and a built leaf keeps the kind of its source. */
+enum { KIND_ENTRIES_MIN = 8 };
+/* Mean bytes of an entry in a general leaf above which a dense leaf cannot save a quarter: it saves
+ * some 8 to 14 bytes an entry. */
+enum { DENSE_ENTRY_WEIGHT_MAX = 64 };
+
+static bool is_dense(const uint8_t *page)
+{
+    return page[PAGE_KIND] == PAGE_DENSE;
+}
+
+/* Dense lookups cost more, so a dense leaf has to save a quarter. */
+static bool prefers_dense(const struct leaf_source *source, unsigned count,
+                          const struct leaf_measure *measure)
+{
+    if (measure->dense_bytes > source->page_bytes)
+        return false;
+    if (measure->general_bytes > source->page_bytes)
+        return true;
+    if (count < KIND_ENTRIES_MIN)
+        return is_dense(source->pages[0]);
+    return measure->dense_bytes - CELLS_HEADS <= (measure->general_bytes - CELLS_HEADS) / 4 * 3;
+}
+
+/* Builds entries [first, last) in the better kind; false = they fit in none. */
+static bool build(const struct leaf_source *source, unsigned first, unsigned last, uint8_t *to)
+{
+    struct leaf_measure measure;
+    leaf_measure(source, first, last, &measure);
+    if (prefers_dense(source, last - first, &measure)) {
+        dense_build(source, first, last, &measure, to);
+        return true;
+    }
+    if (measure.general_bytes > source->page_bytes)
+        return false;
+    general_build(source, first, last, measure.prefix_bytes, to);
+    return true;
+}
+
+/* ---- separators -------------------------------------------------------------------------- */
+
+/* The shortest start of `high` that is above `low`; low < high. */
+static size_t separator_between(sombra_slice low, sombra_slice high, uint8_t *to)
+{
+    assert(slice_compare(low, high) < 0);
+    size_t bytes = slice_common_prefix(low, high) + 1;
+    assert(bytes <= high.bytes);
+    memcpy(to, high.data, bytes);
+    return bytes;
+}
+
+/* Between the last key of one leaf and the first of the next. */
+static size_t separator_of(const uint8_t *left, const uint8_t *right, size_t page_bytes,
+                           uint8_t *to)
+{
+    uint8_t low[KV_KEY_BYTES_MAX], high[KV_KEY_BYTES_MAX];
+    size_t low_bytes = leaf_key_at(left, page_bytes, cells_count(left) - 1, low);
+    size_t high_bytes = leaf_key_at(right, page_bytes, 0, high);
+    return separator_between(slice_of(low, low_bytes), slice_of(high, high_bytes), to);
+}
+
+static void finish_split(struct leaf_split *split, unsigned pages, size_t page_bytes)
+{
+    split->pages = pages;
+    if (pages == 1)
+        return;
+    const uint8_t *next = pages == 3 ? split->middle : split->right;
+    split->separator_bytes = separator_of(split->left, next, page_bytes, split->separator);
+    if (pages == 3)
+        split->separator2_bytes =
+            separator_of(split->middle, split->right, page_bytes, split->separator2);
+}
+
+/* ---- where to cut ------------------------------------------------------------------------ */
+
+/* Bytes of a leaf's entries, slots included. */
+static size_t leaf_weight(const uint8_t *page, size_t page_bytes)
+{
+    return page_used(page, page_bytes) - CELLS_HEADS - cells_prefix_bytes(page);
+}
+
+static size_t weight_before(const uint8_t *page, size_t page_bytes, unsigned index)
+{
+    return is_dense(page) ? dense_weight_before(page, page_bytes, index)
+                          : general_weight_before(page, index);
+}
+
+/* The index before which about `weight` bytes of entries stand. */
+static unsigned index_at_weight(const uint8_t *page, size_t page_bytes, size_t weight)
+{
+    return is_dense(page) ? dense_index_at_weight(page, page_bytes, weight)
+                          : general_index_at_weight(page, weight);
+}
+
+/* Entries for the left side, such that both sides weigh the same. */
+static unsigned middle_of_pages(const struct leaf_source *source)
+{
+    size_t page_bytes = source->page_bytes;
+    size_t left = leaf_weight(source->pages[0], page_bytes);
+    size_t half = (left + leaf_weight(source->pages[1], page_bytes)) / 2;
+    if (half <= left)
+        return index_at_weight(source->pages[0], page_bytes, half);
+    return source->page_count[0] + index_at_weight(source->pages[1], page_bytes, half - left);
+}
+
+static unsigned middle_with_extra(const struct leaf_source *source)
+{
+    const uint8_t *page = source->pages[0];
+    size_t page_bytes = source->page_bytes;
+    unsigned at = source->extra_at;
+    unsigned behind = source->replaces ? at + 1 : at;
+    size_t before = weight_before(page, page_bytes, at);
+    size_t replaced = weight_before(page, page_bytes, behind) - before;
+    size_t extra =
+        LEAF_SLOT_BYTES + general_cell_bytes(source->extra_key.bytes, source->extra_value);
+    size_t half = (leaf_weight(page, page_bytes) - replaced + extra) / 2;
+    if (half <= before)
+        return index_at_weight(page, page_bytes, half);
+    if (half <= before + extra)
+        return half - before < extra / 2 ? at : at + 1;
+    unsigned index = index_at_weight(page, page_bytes, half - extra + replaced);
+    return index + (source->replaces ? 0 : 1);
+}
+
+/* Of the cuts around `middle`, the one with the shortest separator, if not too much weight lies
+ * between them. */
+static unsigned choose_separator(const struct leaf_source *source, unsigned middle)
+{
+    unsigned reach = source->count / (2 * CUT_SLACK_SHARE);
+    reach = reach < CUT_REACH_MAX ? reach : CUT_REACH_MAX;
+    unsigned first = middle > reach ? middle - reach : 1;
+    unsigned last = middle + reach < source->count ? middle + reach : source->count - 1;
+    if (first >= last)
+        return middle;
+
+    struct leaf_cursor cursor;
+    uint8_t before[KV_KEY_BYTES_MAX];
+    size_t best_bytes = SIZE_MAX;
+    unsigned best = middle;
+    leaf_cursor_seek(&cursor, source, first - 1);
+    for (unsigned cut = first; cut <= last; cut++) {
+        size_t before_bytes = cursor.key_bytes;
+        size_t entry_bytes = before_bytes + cursor.value.bytes.bytes;
+        memcpy(before, cursor.key, before_bytes);
+        leaf_cursor_next(&cursor);
+        if (entry_bytes > source->page_bytes / CUT_SLACK_SHARE / 4)
+            return middle;
+        size_t bytes = slice_common_prefix(slice_of(before, before_bytes),
+                                           slice_of(cursor.key, cursor.key_bytes));
+        unsigned distance = cut > middle ? cut - middle : middle - cut;
+        unsigned best_distance = best > middle ? best - middle : middle - best;
+        if (bytes < best_bytes || (bytes == best_bytes && distance < best_distance)) {
+            best_bytes = bytes;
+            best = cut;
+        }
+    }
+    return best;
+}
+
+/* The number of entries for the left side, at least one on each side. */
+static unsigned choose_cut(const struct leaf_source *source)
+{
+    assert(source->count >= 2);
+    unsigned middle = source->pages[1] ? middle_of_pages(source) : middle_with_extra(source);
+    middle = middle < 1 ? 1 : middle;
+    middle = middle < source->count ? middle : source->count - 1;
+    return choose_separator(source, middle);
+}
+
+/* ---- split ------------------------------------------------------------------------------- */
+
+/* Whether it can pay to look if all of it fits into one leaf: as the other kind, with a longer
+ * prefix, or with fuller runs. */
+static bool may_rebuild(const struct leaf_source *source)
+{
+    const uint8_t *page = source->pages[0];
+    if (source->count < 2)
+        return true; /* One entry cannot be split. */
+    if (!is_dense(page))
+        return leaf_weight(page, source->page_bytes) / DENSE_ENTRY_WEIGHT_MAX <= source->count ||
+               leaf_common_prefix(source, 0, source->count) > cells_prefix_bytes(page);
+    const struct leaf_value *value = source->extra_value;
+    return value->overflow || value->bytes.bytes > DENSE_VALUE_BYTES_MAX ||
+           dense_run_count(page) > source->count / (DENSE_INTERVAL / 2) + 1;
+}
+
+static bool split_rebuilds(const struct leaf_source *source, struct leaf_split *split)
+{
+    if (!may_rebuild(source))
+        return false;
+    struct leaf_measure measure;
+    leaf_measure(source, 0, source->count, &measure);
+    size_t bytes = size_min(measure.general_bytes, measure.dense_bytes);
+    if (bytes > source->page_bytes - source->page_bytes / REBUILD_FREE_SHARE)
+        return false;
+    return build(source, 0, source->count, split->left);
+}
+
+/* A sequential load: the full page stays as it is, the new entry begins a page of the same kind. */
+static bool split_at_edge(const struct leaf_source *source, struct leaf_split *split)
+{
+    const uint8_t *page = source->pages[0];
+    unsigned at = source->extra_at;
+    unsigned appends = leaf_appends(page);
+    unsigned prepends = leaf_prepends(page);
+    bool is_append = at == source->page_count[0] && appends >= LEAF_SEQUENTIAL_MIN;
+    bool is_prepend = at == 0 && prepends >= LEAF_SEQUENTIAL_MIN;
+    if (source->replaces || !(is_append || is_prepend))
+        return false;
+    uint8_t *begun = is_append ? split->right : split->left;
+    page_copy(is_append ? split->left : split->right, page, source->page_bytes);
+    bool did_fit = build(source, at, at + 1, begun);
+    assert(did_fit);
+    leaf_set_ends(begun, is_append ? appends + 1 : 0, is_append ? 0 : prepends + 1);
+    return did_fit;
+}
+
+/* Cuts near the middle; false when no cut gives two pages that fit. */
+static bool split_in_two(const struct leaf_source *source, struct leaf_split *split)
+{
+    unsigned cut = choose_cut(source);
+    int direction = 0;
+    while (cut >= 1 && cut < source->count) {
+        if (!build(source, 0, cut, split->left)) {
+            if (direction > 0)
+                return false;
+            direction = -1;
+        } else if (!build(source, cut, source->count, split->right)) {
+            if (direction < 0)
+                return false;
+            direction = 1;
+        } else {
+            return true;
+        }
+        cut = direction < 0 ? cut - 1 : cut + 1;
+    }
+    return false;
+}
+
+/* The new entry alone between copies of what stood before and behind it. */
+static unsigned split_around(const struct leaf_source *source, struct leaf_split *split)
+{
+    const uint8_t *page = source->pages[0];
+    size_t page_bytes = source->page_bytes;
+    unsigned count = source->page_count[0];
+    unsigned at = source->extra_at;
+    unsigned behind = source->replaces ? at + 1 : at;
+    uint8_t *alone = at == 0 ? split->left : behind == count ? split->right : split->middle;
+    general_build_one(source, alone);
+    if (at > 0) {
+        page_copy(split->left, page, page_bytes);
+        leaf_remove(split->left, page_bytes, at, count);
+        leaf_set_ends(split->left, 0, 0);
+    }
+    if (behind < count) {
+        page_copy(split->right, page, page_bytes);
+        leaf_remove(split->right, page_bytes, 0, behind);
+        leaf_set_ends(split->right, 0, 0);
+    }
+    return at > 0 && behind < count ? 3 : at > 0 || behind < count ? 2 : 1;
+}
+
+void leaf_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
+                const struct leaf_value *value, bool replaces, struct leaf_split *split)
+{
+    assert(index <= cells_count(page));
+    assert(split->left && split->middle && split->right);
+    struct leaf_source source;
+    leaf_source_init(&source, page, NULL, page_bytes);
+    leaf_source_add(&source, index, key, value, replaces);
+
+    unsigned pages = 2;
+    if (split_rebuilds(&source, split)) {
+        leaf_set_ends(split->left, leaf_appends(page), leaf_prepends(page));
+        pages = 1;
+    } else if (!split_at_edge(&source, split) && !split_in_two(&source, split)) {
+        pages = split_around(&source, split);
+    }
+    if (pages == 2)
+        assert(cells_count(split->left) + cells_count(split->right) == source.count);
+    finish_split(split, pages, page_bytes);
+}
+
+/* ---- merge and balance ------------------------------------------------------------------- */
+
+bool leaf_merge(const uint8_t *left, const uint8_t *right, size_t page_bytes, uint8_t *to)
+{
+    assert(to != left && to != right);
+    struct leaf_source source;
+    leaf_source_init(&source, left, right, page_bytes);
+    if (source.count == 0) {
+        general_build(&source, 0, 0, 0, to);
+        return true;
+    }
+    return build(&source, 0, source.count, to);
+}
+
+void leaf_balance(const uint8_t *left, const uint8_t *right, size_t page_bytes,
+                  struct leaf_split *split)
+{
+    assert(cells_count(left) > 0 && cells_count(right) > 0);
+    struct leaf_source source;
+    leaf_source_init(&source, left, right, page_bytes);
+    if (!split_in_two(&source, split)) {
+        page_copy(split->left, left, page_bytes);
+        page_copy(split->right, right, page_bytes);
+    }
+    finish_split(split, 2, page_bytes);
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/* page: operations on one page image; no file, no allocation of pages, no locks.
+ *
+ * A page image is `page_bytes` bytes (a power of two, 4 KiB to 64 KiB) at an address aligned to 8.
+ * Three kinds hold the tree: general leaves, dense leaves for short alike entries, and branches.
+ * Both leaf kinds answer the same calls; a leaf is made general or dense when it is built (first
+ * insert, split, merge), by what takes fewer bytes, and a dense leaf that gets an entry unfit for
+ * it says "does not fit" and is rebuilt by the split.
+ *
+ * Trust: every function but the validators believes the image. page_validate proves an image from
+ * disk, once; after it no call reads or writes outside the image, whatever the bytes say.
+ *
+ * Threads: images are read by many; written by one thread, which nobody reads beside.
+ */
+#ifndef BTREE_PAGE_H
+#define BTREE_PAGE_H
+
+#include "base/base.h"
+#include "kv/kv.h"
+#include "page_format.h"
+
+typedef uint64_t page_id; /* 48 bits on disk; 0 is the meta area, so it means "none" */
+
+/* What a leaf stores for a key: the bytes, or where the overflow run that holds them begins. */
+struct leaf_value {
+    sombra_slice bytes;      /* inline; unused when overflow is set */
+    page_id overflow;        /* first page of the run; 0 = inline */
+    uint64_t overflow_bytes; /* length of the value there */
+};
+
+struct leaf_entry {
+    sombra_slice key;
+    struct leaf_value value;
+};
+
+/* ---- every page: the first 24 bytes (page_format.h) -------------------------------------- */
+
+void page_init(uint8_t *page, size_t page_bytes, enum page_kind kind, unsigned level, page_id id,
+               uint64_t txn);
+enum page_kind page_kind(const uint8_t *page);
+unsigned page_level(const uint8_t *page); /* 0 = leaf */
+page_id page_number(const uint8_t *page);
+uint64_t page_txn(const uint8_t *page);                          /* that wrote it */
+void page_set_identity(uint8_t *page, page_id id, uint64_t txn); /* of a copy; marks it unsealed */
+/* Computes the checksum and stores it with the sealed flag in one aligned 8-byte store. */
+void page_seal(uint8_t *page, size_t page_bytes);
+bool page_is_sealed(const uint8_t *page);
+/* Copies the used bytes of a tree page only (LMDB's trick: pages are some 70 % full). */
+void page_copy(uint8_t *to, const uint8_t *from, size_t page_bytes);
+
+/* Proves header, checksum (unless the page is unsealed and `may_be_unsealed`), bounds, order and
+ * counts of a tree page. CORRUPT with page number, offset and expectation. */
+sombra_err page_validate(const uint8_t *page, size_t page_bytes, page_id id,
+                         bool may_be_unsealed) SOMBRA_MUST_CHECK;
+/* Entries of a leaf, children of a branch. */
+unsigned page_count(const uint8_t *page);
+/* Bytes in use, header and arrays included, holes not; <= page_bytes. */
+size_t page_used(const uint8_t *page, size_t page_bytes);
+
+/* ---- leaves ------------------------------------------------------------------------------ */
+
+/* Values larger than this, about a quarter page, go to an overflow run. Two entries of the longest
+ * key and value share the smallest page, and four children with the longest separators a branch. */
+size_t leaf_inline_max(size_t page_bytes);
+
+/* True and the index of `key`, or false and the index where it would stand. */
+bool leaf_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index);
+void leaf_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out);
+/* Copies the whole key to `to` (KV_KEY_BYTES_MAX bytes) and returns its length. */
+size_t leaf_key_at(const uint8_t *page, size_t page_bytes, unsigned index, uint8_t *to);
+
+/* Insert at the index leaf_find gave; false = does not fit (nothing changed): split. key and
+ * value never point into the page. */
+bool leaf_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
+                 const struct leaf_value *value);
+/* Other value for the same key; false = does not fit, nothing changed. */
+bool leaf_replace(uint8_t *page, size_t page_bytes, unsigned index, const struct leaf_value *value);
+/* Removes entries [first, last). */
+void leaf_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last);
+
+/* Writes the entries of `page`, with `entry` inserted at `index` (or replacing the one there if
+ * `replaces`), to two fresh images `left` and `right` (headers initialised by the caller's ids
+ * later; level 0). Picks the split point: at the edge when `index` is at either end of the leaf
+ * (sequential load leaves full pages), else the one that balances bytes, preferring a shorter
+ * separator near it. Writes the truncated separator (> every left key, <= every right key) to
+ * `separator` (KV_KEY_BYTES_MAX bytes). Three pages may be needed when one big entry stands in the
+ * middle: then *out_pages is 3 and `middle` is used, with separator2 between middle and right. */
+struct leaf_split {
+    uint8_t *left, *middle, *right; /* caller's scratch images, page_bytes each; none is `page` */
+    uint8_t separator[KV_KEY_BYTES_MAX]; /* between left and the next */
+    size_t separator_bytes;
+    uint8_t separator2[KV_KEY_BYTES_MAX]; /* between middle and right, for 3 pages */
+    size_t separator2_bytes;
+    unsigned pages; /* out: 2 or 3; or 1: rebuilt in `left` alone, it fits in the other format */
+};
+void leaf_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
+                const struct leaf_value *value, bool replaces, struct leaf_split *split);
+/* Builds one leaf of both in `to`; false when they do not fit in one (nothing to use in `to`). */
+bool leaf_merge(const uint8_t *left, const uint8_t *right, size_t page_bytes, uint8_t *to);
+/* Spreads the entries of two neighbours over them evenly: fresh images and their separator. */
+void leaf_balance(const uint8_t *left, const uint8_t *right, size_t page_bytes,
+                  struct leaf_split *split);
+
+/* Walks a leaf both ways, decoding as it goes. Filled by leaf_iter_seek; the page must not change
+ * under it. Not to be copied: `suffix` may point into it. */
+struct leaf_iter {
+    const uint8_t *page;
+    size_t page_bytes;
+    unsigned index, count;
+    sombra_slice prefix; /* of all keys of the page; in the page */
+    sombra_slice suffix; /* of the current key; in the page (general) or in `decoded` (dense) */
+    struct leaf_value value;
+    const uint8_t *at;      /* dense: the next encoded entry */
+    unsigned run, run_left; /* dense: run, entries of it behind the current one */
+    uint8_t decoded[KV_KEY_BYTES_MAX];
+};
+/* Positions on entry `index` (< count). */
+void leaf_iter_seek(struct leaf_iter *iter, const uint8_t *page, size_t page_bytes, unsigned index);
+/* False at the end; the iterator then stays where it was. */
+bool leaf_iter_next(struct leaf_iter *iter);
+bool leaf_iter_previous(struct leaf_iter *iter);
+
+/* Batch: decodes entries [index, index + capacity) into `entries` (suffixes behind *out_prefix);
+ * returns how many. General leaves are borrowed in place; dense suffixes are decoded into `room`
+ * (room_bytes; it ends the batch early when full, never at zero entries if room_bytes >=
+ * KV_KEY_BYTES_MAX). Overflow values are left as leaf_value in `values`. */
+unsigned leaf_read(const uint8_t *page, size_t page_bytes, unsigned index, unsigned capacity,
+                   sombra_slice *out_prefix, sombra_slice *suffixes, struct leaf_value *values,
+                   uint8_t *room, size_t room_bytes);
+
+/* ---- branches ---------------------------------------------------------------------------- */
+
+/* A branch of n children has n - 1 separators: child i holds keys k with separator[i-1] <= k <
+ * separator[i]. With each child stands the number of entries below it (48 bits). */
+
+/* The child to descend to for `key`. */
+unsigned branch_find(const uint8_t *page, size_t page_bytes, sombra_slice key);
+page_id branch_child(const uint8_t *page, size_t page_bytes, unsigned index);
+uint64_t branch_entries(const uint8_t *page, size_t page_bytes, unsigned index);
+/* Sum over children [0, index). */
+uint64_t branch_entries_before(const uint8_t *page, size_t page_bytes, unsigned index);
+void branch_set_child(uint8_t *page, size_t page_bytes, unsigned index, page_id child,
+                      uint64_t entries);
+/* Separator left of child `index` (1 <= index < count), whole, to `to`; returns its length. */
+size_t branch_separator(const uint8_t *page, size_t page_bytes, unsigned index, uint8_t *to);
+/* Makes a root of two children out of an initialised empty branch page. */
+void branch_build(uint8_t *page, size_t page_bytes, page_id left, uint64_t left_entries,
+                  sombra_slice separator, page_id right, uint64_t right_entries);
+/* New child behind child `index - 1`, with the separator left of it. False = does not fit. */
+bool branch_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice separator,
+                   page_id child, uint64_t entries);
+/* Other separator left of child `index`. False = does not fit, nothing changed. */
+bool branch_replace_separator(uint8_t *page, size_t page_bytes, unsigned index,
+                              sombra_slice separator);
+/* Removes children [first, last); the separator left of `first` (right of `last - 1` if first is 0)
+ * goes with them. At least one child stays. */
+void branch_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last);
+/* Splits `page` with (separator, child, entries) inserted at `index`; like leaf_split. The
+ * separator between the halves moves up to `up`. */
+void branch_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_slice separator,
+                  page_id child, uint64_t entries, uint8_t *left, uint8_t *right, uint8_t *up,
+                  size_t *out_up_bytes);
+/* Builds one branch of both, `between` the separator that stood between them above. False: no fit.
+ */
+bool branch_merge(const uint8_t *left, sombra_slice between, const uint8_t *right,
+                  size_t page_bytes, uint8_t *to);
+void branch_balance(const uint8_t *left, sombra_slice between, const uint8_t *right,
+                    size_t page_bytes, uint8_t *left_out, uint8_t *right_out, uint8_t *up,
+                    size_t *out_up_bytes);
+
+#endif

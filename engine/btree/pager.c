@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: MIT */
+/* Page images of one file: a read-only map for everybody, and for the one writer either a writable
+ * alias of the same file, mapped in windows, or private images that are written by system calls.
+ *
+ * Slices of readers point into the read-only map, so that a stray pointer of the host program
+ * cannot damage the file. Only pages that no snapshot and no checkpoint can reach are ever written.
+ */
+#include "btree_internal.h"
+#include "overflow_format.h"
+
+#include <stdlib.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+#ifdef SANITIZED
+enum { MAP_BITS_DEFAULT = 36 }; /* the sanitizers' shadow memory leaves less */
+#else
+enum { MAP_BITS_DEFAULT = 40 };
+#endif
+enum { MAP_BITS_MIN = 30 };
+
+static void bit_set(_Atomic uint64_t *bits, uint64_t index)
+{
+    atomic_fetch_or_explicit(&bits[index / 64], UINT64_C(1) << (index % 64), memory_order_relaxed);
+}
+
+/* ---- lifecycle --------------------------------------------------------------------------- */
+
+static sombra_err map_reserve(struct pager *pager, uint64_t bytes_max)
+{
+    uint64_t bytes = bytes_max ? bytes_max : UINT64_C(1) << MAP_BITS_DEFAULT;
+    bytes = u64_align_up(u64_max(bytes, PAGER_WINDOW_BYTES), PAGER_WINDOW_BYTES);
+    for (;;) {
+        void *address = NULL;
+        sombra_err err = pager->file ? os_map(pager->file, 0, (size_t)bytes, false, &address)
+                                     : os_reserve_anonymous((size_t)bytes, &address);
+        if (!err) {
+            pager->map = address;
+            pager->map_bytes = (size_t)bytes;
+            return SOMBRA_OK;
+        }
+        if (bytes <= UINT64_C(1) << MAP_BITS_MIN || bytes_max)
+            return diag_wrap(err, "reserve %" PRIu64 " MiB of address space (option map_bytes_max)",
+                             bytes / MiB);
+        bytes = bytes / 2;
+    }
+}
+
+static sombra_err bitmaps_reserve(struct pager *pager)
+{
+    uint64_t pages = pager->map_bytes >> pager->page_shift;
+    uint64_t clusters = pager->map_bytes / PAGER_CLUSTER_BYTES + 1;
+    pager->bitmap_bytes[0] = (size_t)u64_align_up(pages / 8 + 8, 4096);
+    pager->bitmap_bytes[1] = (size_t)u64_align_up(clusters / 8 + 8, 4096);
+    void *trees = NULL;
+    void *runs = NULL;
+    void *read = NULL;
+    sombra_err err = os_reserve_anonymous(pager->bitmap_bytes[0], &trees);
+    if (!err)
+        err = os_reserve_anonymous(pager->bitmap_bytes[0], &runs);
+    if (!err)
+        err = os_reserve_anonymous(pager->bitmap_bytes[1], &read);
+    pager->sound_trees = trees;
+    pager->sound_runs = runs;
+    pager->read_clusters = read;
+    return err;
+}
+
+sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, size_t page_bytes,
+                      uint64_t map_bytes_max, bool wants_mapped_stores)
+{
+    assert(page_bytes >= PAGE_BYTES_MIN && page_bytes <= PAGE_BYTES_MAX);
+    *pager = (struct pager){ .os = os, .file = file, .page_bytes = page_bytes };
+    pager->page_shift = (unsigned)__builtin_ctzll(page_bytes);
+    pager->is_buffered = file && !(wants_mapped_stores && os_can_store_mapped(file));
+    sombra_err err = map_reserve(pager, map_bytes_max);
+    if (!err)
+        err = bitmaps_reserve(pager);
+    if (!err && file) {
+        pager->window_count = pager->map_bytes / PAGER_WINDOW_BYTES;
+        pager->windows = mem_zalloc(pager->window_count * sizeof *pager->windows);
+        if (!pager->windows)
+            err = diag_nomem("the table of windows", pager->window_count * sizeof *pager->windows);
+    }
+    if (err)
+        pager_release(pager);
+    return err;
+}
+
+void pager_release(struct pager *pager)
+{
+    pager_dirty_clear(pager);
+    for (size_t i = 0; i < pager->dirty.spare_count; i++)
+        mem_free(pager->dirty.spare[i]);
+    mem_free(pager->dirty.spare);
+    mem_free(pager->dirty.slots);
+    for (size_t i = 0; i < pager->window_count && pager->windows; i++)
+        if (pager->windows[i])
+            os_unmap(pager->file, pager->windows[i], PAGER_WINDOW_BYTES);
+    mem_free(pager->windows);
+    if (pager->sound_trees)
+        os_release_anonymous((void *)pager->sound_trees, pager->bitmap_bytes[0]);
+    if (pager->sound_runs)
+        os_release_anonymous((void *)pager->sound_runs, pager->bitmap_bytes[0]);
+    if (pager->read_clusters)
+        os_release_anonymous((void *)pager->read_clusters, pager->bitmap_bytes[1]);
+    if (pager->map && pager->file)
+        os_unmap(pager->file, pager->map, pager->map_bytes);
+    else if (pager->map)
+        os_release_anonymous(pager->map, pager->map_bytes);
+    *pager = (struct pager){ 0 };
+}
+
+sombra_err pager_grow(struct pager *pager, uint64_t old_count, uint64_t page_count)
+{
+    uint64_t limit = pager->map_bytes >> pager->page_shift;
+    if (page_count > limit)
+        return diag_fail(
+            SOMBRA_LIMIT,
+            "the database needs more than the %zu MiB of address space reserved for it: "
+            "reopen with a greater map_bytes_max",
+            pager->map_bytes / MiB);
+    if (!pager->file)
+        return SOMBRA_OK;
+    uint64_t from = old_count << pager->page_shift;
+    uint64_t bytes = (page_count - old_count) << pager->page_shift;
+    sombra_err err = os_allocate(pager->file, from, bytes);
+    if (err == SOMBRA_UNSUPPORTED)
+        err = os_write_zeros(pager->file, from, bytes);
+    return diag_wrap(err, "grow the database by %" PRIu64 " KiB", bytes / KiB);
+}
+
+/* ---- private images ---------------------------------------------------------------------- */
+
+static struct dirty_page *dirty_slot(const struct dirty_table *table, page_id id)
+{
+    size_t at = (size_t)hash_u64(id) & (table->capacity - 1);
+    while (table->slots[at].id != 0 && table->slots[at].id != id)
+        at = (at + 1) & (table->capacity - 1);
+    return &table->slots[at];
+}
+
+static sombra_err dirty_grow(struct dirty_table *table)
+{
+    size_t capacity = table->capacity ? table->capacity * 2 : 64;
+    struct dirty_page *slots = mem_zalloc(capacity * sizeof *slots);
+    if (!slots)
+        return diag_nomem("the table of changed pages", capacity * sizeof *slots);
+    struct dirty_table grown = { .slots = slots, .capacity = capacity };
+    for (size_t i = 0; i < table->capacity; i++)
+        if (table->slots[i].id)
+            *dirty_slot(&grown, table->slots[i].id) = table->slots[i];
+    mem_free(table->slots);
+    table->slots = slots;
+    table->capacity = capacity;
+    return SOMBRA_OK;
+}
+
+uint8_t *pager_dirty_find(const struct pager *pager, page_id id)
+{
+    if (pager->dirty.count == 0)
+        return NULL;
+    return dirty_slot(&pager->dirty, id)->image;
+}
+
+static sombra_err dirty_add(struct pager *pager, page_id id)
+{
+    struct dirty_table *table = &pager->dirty;
+    if (pager_dirty_find(pager, id))
+        return SOMBRA_OK;
+    if ((table->count + 1) * 4 > table->capacity * 3) {
+        sombra_err err = dirty_grow(table);
+        if (err)
+            return err;
+    }
+    uint8_t *image = table->spare_count ? table->spare[--table->spare_count]
+                                        : mem_alloc_aligned(64, pager->page_bytes);
+    if (!image)
+        return diag_nomem("a changed page", pager->page_bytes);
+    *dirty_slot(table, id) = (struct dirty_page){ .id = id, .image = image };
+    table->count++;
+    return SOMBRA_OK;
+}
+
+static void dirty_keep_spare(struct dirty_table *table, uint8_t *image)
+{
+    enum { SPARE_MAX = 256 };
+    if (table->spare_count == table->spare_capacity && table->spare_capacity < SPARE_MAX) {
+        uint8_t **spare = mem_realloc(table->spare, SPARE_MAX * sizeof *spare);
+        if (spare) {
+            table->spare = spare;
+            table->spare_capacity = SPARE_MAX;
+        }
+    }
+    if (table->spare_count < table->spare_capacity)
+        table->spare[table->spare_count++] = image;
+    else
+        mem_free(image);
+}
+
+void pager_dirty_drop(struct pager *pager, page_id id)
+{
+    struct dirty_table *table = &pager->dirty;
+    if (table->count == 0)
+        return;
+    struct dirty_page *slot = dirty_slot(table, id);
+    if (!slot->id)
+        return;
+    dirty_keep_spare(table, slot->image);
+    *slot = (struct dirty_page){ 0 };
+    table->count--;
+    /* Close the gap: entries behind it may have been pushed there by this one. */
+    size_t at = (size_t)(slot - table->slots);
+    for (;;) {
+        at = (at + 1) & (table->capacity - 1);
+        struct dirty_page moved = table->slots[at];
+        if (!moved.id)
+            break;
+        table->slots[at] = (struct dirty_page){ 0 };
+        *dirty_slot(table, moved.id) = moved;
+    }
+}
+
+void pager_dirty_clear(struct pager *pager)
+{
+    struct dirty_table *table = &pager->dirty;
+    for (size_t i = 0; i < table->capacity && table->count; i++) {
+        if (table->slots[i].id) {
+            dirty_keep_spare(table, table->slots[i].image);
+            table->slots[i] = (struct dirty_page){ 0 };
+            table->count--;
+        }
+    }
+}
+
+static int dirty_compare(const void *a, const void *b)
+{
+    page_id left = ((const struct dirty_page *)a)->id;
+    page_id right = ((const struct dirty_page *)b)->id;
+    return (left > right) - (left < right);
+}
+
+sombra_err pager_dirty_flush(struct pager *pager)
+{
+    enum { GATHER = 64 };
+    struct dirty_table *table = &pager->dirty;
+    if (table->count == 0)
+        return SOMBRA_OK;
+    struct dirty_page *sorted = mem_alloc(table->count * sizeof *sorted);
+    if (!sorted)
+        return diag_nomem("sorting changed pages", table->count * sizeof *sorted);
+    size_t count = 0;
+    for (size_t i = 0; i < table->capacity; i++)
+        if (table->slots[i].is_written)
+            sorted[count++] = table->slots[i];
+    qsort(sorted, count, sizeof *sorted, dirty_compare);
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; i < count && !err;) {
+        struct os_iovec parts[GATHER];
+        size_t n = 0;
+        do {
+            page_seal(sorted[i + n].image, pager->page_bytes);
+            parts[n] = (struct os_iovec){ sorted[i + n].image, pager->page_bytes };
+            n++;
+        } while (n < GATHER && i + n < count && sorted[i + n].id == sorted[i].id + n);
+        err = os_write_gather(pager->file, sorted[i].id << pager->page_shift, parts, n);
+        i += n;
+    }
+    for (size_t i = 0; i < count && !err; i++)
+        pager_dirty_drop(pager, sorted[i].id);
+    mem_free(sorted);
+    return err;
+}
+
+/* ---- writing ----------------------------------------------------------------------------- */
+
+static uint8_t **window_of(struct pager *pager, page_id id)
+{
+    return &pager->windows[(id << pager->page_shift) / PAGER_WINDOW_BYTES];
+}
+
+sombra_err pager_prepare(struct pager *pager, page_id id)
+{
+    if (!pager->file)
+        return SOMBRA_OK;
+    if (pager->is_buffered)
+        return dirty_add(pager, id);
+    uint8_t **window = window_of(pager, id);
+    if (LIKELY(*window != NULL))
+        return SOMBRA_OK;
+    void *address = NULL;
+    uint64_t offset = (id << pager->page_shift) / PAGER_WINDOW_BYTES * PAGER_WINDOW_BYTES;
+    sombra_err err = os_map(pager->file, offset, PAGER_WINDOW_BYTES, true, &address);
+    if (err)
+        return diag_wrap(err, "map a window for writing");
+    *window = address;
+    return SOMBRA_OK;
+}
+
+uint8_t *pager_writable(struct pager *pager, page_id id)
+{
+    assert(id != 0);
+    if (!pager->file)
+        return pager->map + (id << pager->page_shift);
+    if (pager->is_buffered) {
+        struct dirty_page *slot = dirty_slot(&pager->dirty, id);
+        assert(slot->image && "pager_prepare went before");
+        slot->is_written = true;
+        return slot->image;
+    }
+    uint8_t *window = *window_of(pager, id);
+    assert(window && "pager_prepare went before");
+    return window + ((id << pager->page_shift) % PAGER_WINDOW_BYTES);
+}
+
+void pager_trust(struct pager *pager, page_id id)
+{
+    if (!pager_bit(pager->sound_trees, id))
+        bit_set(pager->sound_trees, id);
+}
+
+uint64_t pager_run_pages(const struct pager *pager, uint64_t value_bytes)
+{
+    return (OVERFLOW_AT + value_bytes + pager->page_bytes - 1) >> pager->page_shift;
+}
+
+sombra_err pager_write_run(struct pager *pager, page_id id, uint64_t txn, sombra_slice value)
+{
+    uint8_t head[OVERFLOW_AT] = { 0 };
+    put_le48(head + PAGE_NUMBER, id);
+    head[PAGE_KIND] = PAGE_OVERFLOW;
+    put_le64(head + PAGE_TXN, txn);
+    put_le64(head + OVERFLOW_VALUE_BYTES, value.bytes);
+    uint32_t crc = crc32_update(0, head + PAGE_NUMBER, OVERFLOW_AT - PAGE_NUMBER);
+    put_le32(head + PAGE_CRC, crc32_update(crc, value.data, value.bytes));
+    put_le32(head + PAGE_SEAL, PAGE_SEALED);
+    if (pager->file) {
+        struct os_iovec parts[] = { { head, sizeof head }, { value.data, value.bytes } };
+        sombra_err err = os_write_gather(pager->file, id << pager->page_shift, parts, 2);
+        if (err)
+            return err;
+    } else {
+        uint8_t *to = pager->map + (id << pager->page_shift);
+        memcpy(to, head, sizeof head);
+        memcpy(to + OVERFLOW_AT, value.data, value.bytes);
+    }
+    bit_set(pager->sound_runs, id);
+    return SOMBRA_OK;
+}
+
+/* ---- first touch ------------------------------------------------------------------------- */
+
+/* Brings the bytes in by a call that can fail, so that a bad medium is an error and not a signal.
+ */
+static sombra_err bytes_read(struct pager *pager, uint64_t offset, uint64_t bytes)
+{
+    if (!pager->file)
+        return SOMBRA_OK;
+    uint64_t first = offset / PAGER_CLUSTER_BYTES;
+    uint64_t last = (offset + bytes - 1) / PAGER_CLUSTER_BYTES;
+    uint64_t file_bytes = 0;
+    for (uint64_t cluster = first; cluster <= last; cluster++) {
+        if (pager_bit(pager->read_clusters, cluster))
+            continue;
+        if (file_bytes == 0) {
+            sombra_err err = os_size(pager->file, &file_bytes);
+            if (err)
+                return err;
+        }
+        uint64_t at = cluster * PAGER_CLUSTER_BYTES;
+        if (at >= file_bytes || offset + bytes > file_bytes)
+            return diag_fail(SOMBRA_CORRUPT,
+                             "%s: bytes %" PRIu64 " to %" PRIu64
+                             " are used, but the file ends at %" PRIu64 ": it was cut short",
+                             os_file_path(pager->file), offset, offset + bytes, file_bytes);
+        uint64_t length = u64_min(PAGER_CLUSTER_BYTES, file_bytes - at);
+        sombra_err err = os_map_populate(pager->file, at, pager->map + at, (size_t)length);
+        if (err)
+            return diag_wrap(err, "read page %" PRIu64, at >> pager->page_shift);
+        /* A cluster at the end may grow: it is read again until it is whole. */
+        if (length == PAGER_CLUSTER_BYTES)
+            bit_set(pager->read_clusters, cluster);
+    }
+    return SOMBRA_OK;
+}
+
+static const char *pager_name(const struct pager *pager)
+{
+    return pager->file ? os_file_path(pager->file) : BTREE_MEMORY;
+}
+
+sombra_err pager_prove_tree(struct pager *pager, page_id id)
+{
+    sombra_err err = bytes_read(pager, id << pager->page_shift, pager->page_bytes);
+    if (err)
+        return err;
+    const uint8_t *page = pager_page(pager, id);
+    uint64_t durable = atomic_load_explicit(&pager->durable_txn, memory_order_relaxed);
+    err = page_validate(page, pager->page_bytes, id, page_txn(page) > durable);
+    if (err)
+        return diag_wrap(err, "%s", pager_name(pager));
+    bit_set(pager->sound_trees, id);
+    return SOMBRA_OK;
+}
+
+sombra_err pager_prove_run(struct pager *pager, page_id id, uint64_t value_bytes,
+                           uint64_t page_count)
+{
+    if (pager_bit(pager->sound_runs, id) &&
+        get_le64(pager_page(pager, id) + OVERFLOW_VALUE_BYTES) == value_bytes)
+        return SOMBRA_OK;
+    uint64_t pages =
+        value_bytes <= KV_VALUE_BYTES_MAX ? pager_run_pages(pager, value_bytes) : UINT64_MAX;
+    if (id == 0 || id >= page_count || pages > page_count - id)
+        return diag_fail(SOMBRA_CORRUPT,
+                         "%s: a value of %" PRIu64 " bytes at page %" PRIu64
+                         " reaches beyond the file's %" PRIu64 " pages",
+                         pager_name(pager), value_bytes, id, page_count);
+    sombra_err err = bytes_read(pager, id << pager->page_shift, OVERFLOW_AT + value_bytes);
+    if (err)
+        return err;
+    const uint8_t *page = pager_page(pager, id);
+    if (page_number(page) != id || page[PAGE_KIND] != PAGE_OVERFLOW || page[PAGE_LEVEL] != 0 ||
+        get_le32(page + PAGE_SEAL) != PAGE_SEALED ||
+        get_le64(page + OVERFLOW_VALUE_BYTES) != value_bytes)
+        return diag_fail(SOMBRA_CORRUPT,
+                         "%s: page %" PRIu64 ": not the head of a value of %" PRIu64 " bytes",
+                         pager_name(pager), id, value_bytes);
+    uint32_t crc = crc32_update(0, page + PAGE_NUMBER, OVERFLOW_AT - PAGE_NUMBER + value_bytes);
+    if (crc != get_le32(page + PAGE_CRC))
+        return diag_fail(SOMBRA_CORRUPT,
+                         "%s: page %" PRIu64 ": checksum of the value is %08" PRIx32
+                         ", stored is %08" PRIx32,
+                         pager_name(pager), id, crc, get_le32(page + PAGE_CRC));
+    bit_set(pager->sound_runs, id);
+    return SOMBRA_OK;
+}

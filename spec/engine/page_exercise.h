@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/* page_exercise: everything that can be done with a page that page_validate accepted, for damaged
+ * pages: whatever the bytes say, no call may reach outside the image, and what comes out of a
+ * change must be valid again. Images are exact heap blocks, so that a sanitizer sees every step
+ * outside. Shared by the validation test and the fuzz target.
+ */
+#ifndef PAGE_EXERCISE_H
+#define PAGE_EXERCISE_H
+
+#include "btree/page.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { EXERCISE_ID = 7, EXERCISE_CHANGES = 40 };
+
+struct exercise {
+    size_t page_bytes;
+    struct random random;
+    uint8_t *images[6];
+    uint8_t *value; /* leaf_inline_max bytes */
+};
+
+static inline void exercise_require(bool holds, const char *what)
+{
+    if (holds)
+        return;
+    fprintf(stderr, "page_exercise: %s\n", what);
+    abort();
+}
+
+static inline void exercise_require_valid(uint8_t *page, size_t page_bytes, const char *what)
+{
+    page_set_identity(page, EXERCISE_ID, 1);
+    if (page_validate(page, page_bytes, EXERCISE_ID, true) == SOMBRA_OK)
+        return;
+    fprintf(stderr, "page_exercise: after %s: %s\n", what, sombra_err_message());
+    abort();
+}
+
+/* A key of the page, or one near it, or any. Returns its length. */
+static inline size_t exercise_key(struct exercise *exercise, const uint8_t *page, uint8_t *to)
+{
+    struct random *random = &exercise->random;
+    unsigned count = page_count(page);
+    size_t bytes = 0;
+    if (page_kind(page) != PAGE_BRANCH && count > 0)
+        bytes = leaf_key_at(page, exercise->page_bytes, (unsigned)random_below(random, count), to);
+    else if (page_kind(page) == PAGE_BRANCH && count > 1)
+        bytes = branch_separator(page, exercise->page_bytes,
+                                 1 + (unsigned)random_below(random, count - 1), to);
+    uint64_t change = random_below(random, 6);
+    if (bytes == 0 || change == 0) {
+        bytes = 1 + random_below(random, random_below(random, 4) ? 20 : KV_KEY_BYTES_MAX);
+        for (size_t i = 0; i < bytes; i++)
+            to[i] = (uint8_t)random_u64(random);
+    } else if (change == 1 && bytes > 1) {
+        bytes--;
+    } else if (change == 2 && bytes < KV_KEY_BYTES_MAX) {
+        to[bytes++] = (uint8_t)random_u64(random);
+    } else if (change == 3) {
+        to[random_below(random, bytes)]++;
+    }
+    return bytes;
+}
+
+static inline struct leaf_value exercise_value(struct exercise *exercise)
+{
+    struct random *random = &exercise->random;
+    uint64_t form = random_below(random, 8);
+    if (form == 0)
+        return (struct leaf_value){ .overflow = 9, .overflow_bytes = 100000 };
+    size_t most = form == 1 ? leaf_inline_max(exercise->page_bytes) : form < 4 ? 130 : 0;
+    return (struct leaf_value){ .bytes =
+                                    slice_of(exercise->value, random_below(random, most + 1)) };
+}
+
+/* Sums what it reads, so that every byte is touched. */
+static inline uint64_t exercise_sum(sombra_slice s)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < s.bytes; i++)
+        sum += ((const uint8_t *)s.data)[i];
+    return sum;
+}
+
+static inline uint64_t exercise_leaf_reads(const uint8_t *page, size_t page_bytes)
+{
+    unsigned count = page_count(page);
+    uint8_t key[KV_KEY_BYTES_MAX], room[KV_KEY_BYTES_MAX + 100];
+    sombra_slice prefix, suffixes[32];
+    struct leaf_value values[32];
+    struct leaf_iter iter;
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < count; i++) {
+        unsigned index;
+        size_t bytes = leaf_key_at(page, page_bytes, i, key);
+        exercise_require(bytes >= 1 && bytes <= KV_KEY_BYTES_MAX, "a key's length");
+        exercise_require(leaf_find(page, page_bytes, slice_of(key, bytes), &index) && index == i,
+                         "a key of the page is not found");
+        leaf_value_at(page, page_bytes, i, &values[0]);
+        sum += exercise_sum(values[0].bytes);
+    }
+    for (unsigned i = 0; i < count;) {
+        unsigned read =
+            leaf_read(page, page_bytes, i, 32, &prefix, suffixes, values, room, sizeof room);
+        exercise_require(read > 0, "a batch of none");
+        for (unsigned k = 0; k < read; k++)
+            sum += exercise_sum(prefix) + exercise_sum(suffixes[k]) + exercise_sum(values[k].bytes);
+        i += read;
+    }
+    if (count == 0)
+        return sum;
+    leaf_iter_seek(&iter, page, page_bytes, 0);
+    do
+        sum += exercise_sum(iter.suffix) + exercise_sum(iter.value.bytes);
+    while (leaf_iter_next(&iter));
+    exercise_require(iter.index == count - 1, "a walk ends early");
+    while (leaf_iter_previous(&iter))
+        sum += exercise_sum(iter.suffix);
+    exercise_require(iter.index == 0, "a walk back ends early");
+    return sum;
+}
+
+/* Splits, then balances and merges what came out. The page goes on as the left part. */
+static inline void exercise_leaf_split(struct exercise *exercise, uint8_t *page, unsigned index,
+                                       sombra_slice key, const struct leaf_value *value,
+                                       bool replaces)
+{
+    size_t page_bytes = exercise->page_bytes;
+    unsigned count = page_count(page) + (replaces ? 0 : 1);
+    struct leaf_split split = { .left = exercise->images[1],
+                                .middle = exercise->images[2],
+                                .right = exercise->images[3] };
+    struct leaf_split balance = { .left = exercise->images[4],
+                                  .middle = exercise->images[2],
+                                  .right = exercise->images[5] };
+    leaf_split(page, page_bytes, index, key, value, replaces, &split);
+    unsigned total = page_count(split.left);
+    exercise_require_valid(split.left, page_bytes, "a split, left");
+    if (split.pages == 3) {
+        exercise_require_valid(split.middle, page_bytes, "a split, middle");
+        total += page_count(split.middle);
+    }
+    if (split.pages >= 2) {
+        exercise_require_valid(split.right, page_bytes, "a split, right");
+        total += page_count(split.right);
+    }
+    exercise_require(total == count, "a split loses entries");
+    if (split.pages == 2) {
+        leaf_balance(split.left, split.right, page_bytes, &balance);
+        exercise_require_valid(balance.left, page_bytes, "a balance, left");
+        exercise_require_valid(balance.right, page_bytes, "a balance, right");
+        if (leaf_merge(split.left, split.right, page_bytes, exercise->images[2]))
+            exercise_require_valid(exercise->images[2], page_bytes, "a merge");
+    }
+    page_copy(page, split.left, page_bytes);
+}
+
+static inline void exercise_leaf_change(struct exercise *exercise, uint8_t *page)
+{
+    size_t page_bytes = exercise->page_bytes;
+    struct random *random = &exercise->random;
+    unsigned count = page_count(page);
+    if (count > 0 && random_below(random, 3) == 0) {
+        unsigned first = (unsigned)random_below(random, count);
+        unsigned most = random_below(random, 4) ? 1 : count - first;
+        leaf_remove(page, page_bytes, first, first + 1 + (unsigned)random_below(random, most));
+        exercise_require_valid(page, page_bytes, "a removal");
+        return;
+    }
+    uint8_t key[KV_KEY_BYTES_MAX];
+    size_t bytes = exercise_key(exercise, page, key);
+    struct leaf_value value = exercise_value(exercise);
+    unsigned index;
+    bool is_there = leaf_find(page, page_bytes, slice_of(key, bytes), &index);
+    bool did_fit = is_there ? leaf_replace(page, page_bytes, index, &value)
+                            : leaf_insert(page, page_bytes, index, slice_of(key, bytes), &value);
+    exercise_require_valid(page, page_bytes, "an insert");
+    if (!did_fit)
+        exercise_leaf_split(exercise, page, index, slice_of(key, bytes), &value, is_there);
+}
+
+static inline uint64_t exercise_branch_reads(const uint8_t *page, size_t page_bytes)
+{
+    unsigned count = page_count(page);
+    uint8_t key[KV_KEY_BYTES_MAX];
+    uint64_t sum = branch_entries_before(page, page_bytes, count);
+    for (unsigned i = 0; i < count; i++) {
+        sum += branch_child(page, page_bytes, i) + branch_entries(page, page_bytes, i);
+        if (i == 0)
+            continue;
+        size_t bytes = branch_separator(page, page_bytes, i, key);
+        exercise_require(bytes >= 1 && bytes <= KV_KEY_BYTES_MAX, "a separator's length");
+        exercise_require(branch_find(page, page_bytes, slice_of(key, bytes)) == i,
+                         "a separator is not found");
+    }
+    return sum;
+}
+
+static inline void exercise_branch_split(struct exercise *exercise, uint8_t *page, unsigned index,
+                                         sombra_slice key)
+{
+    size_t page_bytes = exercise->page_bytes;
+    uint8_t **images = exercise->images;
+    uint8_t up[KV_KEY_BYTES_MAX], up_again[KV_KEY_BYTES_MAX];
+    size_t up_bytes, up_again_bytes;
+    branch_split(page, page_bytes, index, key, 5, 6, images[1], images[2], up, &up_bytes);
+    exercise_require_valid(images[1], page_bytes, "a branch split, left");
+    exercise_require_valid(images[2], page_bytes, "a branch split, right");
+    exercise_require(page_count(images[1]) + page_count(images[2]) == page_count(page) + 1,
+                     "a branch split loses children");
+    branch_balance(images[1], slice_of(up, up_bytes), images[2], page_bytes, images[3], images[4],
+                   up_again, &up_again_bytes);
+    exercise_require_valid(images[3], page_bytes, "a branch balance, left");
+    exercise_require_valid(images[4], page_bytes, "a branch balance, right");
+    if (branch_merge(images[1], slice_of(up, up_bytes), images[2], page_bytes, images[5]))
+        exercise_require_valid(images[5], page_bytes, "a branch merge");
+    page_copy(page, images[1], page_bytes);
+}
+
+static inline void exercise_branch_change(struct exercise *exercise, uint8_t *page)
+{
+    size_t page_bytes = exercise->page_bytes;
+    struct random *random = &exercise->random;
+    unsigned count = page_count(page);
+    if (count > 1 && random_below(random, 3) == 0) {
+        unsigned first = (unsigned)random_below(random, count);
+        branch_remove(page, page_bytes, first, first + 1);
+        exercise_require_valid(page, page_bytes, "a branch removal");
+        return;
+    }
+    uint8_t key[KV_KEY_BYTES_MAX], at_key[KV_KEY_BYTES_MAX];
+    sombra_slice separator = slice_of(key, exercise_key(exercise, page, key));
+    unsigned at = branch_find(page, page_bytes, separator);
+    branch_set_child(page, page_bytes, at, 11, 12);
+    if (at > 0) {
+        size_t bytes = branch_separator(page, page_bytes, at, at_key);
+        if (slice_equal(slice_of(at_key, bytes), separator))
+            return;
+        if (random_below(random, 3) == 0) { /* at < key < at + 1: a legal successor */
+            (void)branch_replace_separator(page, page_bytes, at, separator);
+            exercise_require_valid(page, page_bytes, "a separator's change");
+            return;
+        }
+    }
+    bool did_fit = branch_insert(page, page_bytes, at + 1, separator, 5, 6);
+    exercise_require_valid(page, page_bytes, "a branch insert");
+    if (!did_fit)
+        exercise_branch_split(exercise, page, at + 1, separator);
+}
+
+/* `page` was accepted under EXERCISE_ID. */
+static inline void page_exercise(const uint8_t *page, size_t page_bytes, uint64_t seed)
+{
+    struct exercise exercise = { .page_bytes = page_bytes };
+    bool is_branch = page_kind(page) == PAGE_BRANCH;
+    random_seed(&exercise.random, seed);
+    uint64_t sum =
+        is_branch ? exercise_branch_reads(page, page_bytes) : exercise_leaf_reads(page, page_bytes);
+    for (unsigned i = 0; i < 6; i++)
+        exercise.images[i] = mem_alloc_aligned(8, page_bytes);
+    exercise.value = mem_zalloc(leaf_inline_max(page_bytes));
+    uint8_t *copy = exercise.images[0];
+    page_copy(copy, page, page_bytes);
+    exercise_require_valid(copy, page_bytes, "a copy");
+    for (unsigned i = 0; i < EXERCISE_CHANGES; i++) {
+        if (is_branch)
+            exercise_branch_change(&exercise, copy);
+        else
+            exercise_leaf_change(&exercise, copy);
+    }
+    sum ^=
+        is_branch ? exercise_branch_reads(copy, page_bytes) : exercise_leaf_reads(copy, page_bytes);
+    exercise_require(sum != UINT64_MAX, "the sums use what was read");
+    for (unsigned i = 0; i < 6; i++)
+        mem_free(exercise.images[i]);
+    mem_free(exercise.value);
+}
+
+#endif
