@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* btree: the single-file storage engine behind kv/kv.h.
+ *
+ * A counted copy-on-write B+tree, read through a read-only memory map, with a logical redo log
+ * beside it
+ * (`<path>-log0`, `<path>-log1`). See README.md for the files in reading order.
+ *
+ * Threads: as kv.h says; any number of readers beside one writer, readers take no lock.
+ */
+#ifndef BTREE_H
+#define BTREE_H
+
+#include "kv/kv.h"
+#include "os/os.h"
+
+/* Everything 0 means the default. */
+struct btree_options {
+    bool create;                   /* make the file if it is missing */
+    bool is_readonly;              /* nothing is written, not even a recovery */
+    unsigned mode;                 /* of new files; 0600 */
+    size_t page_bytes;             /* of a new file: 4096 ... 65536, a power of two; 8192 */
+    enum kv_durability durability; /* of commits that do not say; KV_FULL */
+    uint64_t busy_timeout_ms;      /* for the lock of the file; 0 = do not wait */
+    uint64_t sync_interval_ms;     /* KV_NORMAL: longest time unsynced; 100 */
+    uint64_t group_wait_us;        /* KV_GROUP: how long to wait for company; 100 */
+    uint64_t checkpoint_log_bytes; /* log that starts a checkpoint; 64 MiB */
+    uint64_t wal_bypass_bytes;     /* redo of one transaction above which it commits as a checkpoint
+                                      instead of through the log; 16 MiB */
+    uint64_t map_bytes_max;        /* address space reserved for the file; 1 TiB, less if refused */
+    bool no_mapped_stores;         /* write pages by system calls, not through a writable mapping */
+    bool no_background;            /* no thread of its own: checkpoints run in the commit that
+                                      triggers them, KV_NORMAL commits sync when the interval passed */
+};
+
+/* The name of a database without a file. */
+#define BTREE_MEMORY ":memory:"
+
+/* Opens or creates the file at `path` (or BTREE_MEMORY), recovering it first if it was not closed.
+ * The same file opened twice in one process is one store: the options of the first opener hold.
+ * NOT_FOUND without `create`; INVALID for an option out of range or a file that is no database;
+ * UNSUPPORTED for a newer format; CORRUPT; BUSY when another process holds the file; READONLY, IO,
+ * LIMIT, NOMEM. */
+sombra_err btree_open(struct os *os, const char *path, const struct btree_options *options,
+                      struct kv **out_kv) SOMBRA_MUST_CHECK;
+
+#endif

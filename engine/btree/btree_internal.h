@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of this folder share, in the order in which they stand on each other:
+ * pager (page images), space (allocation), head (snapshots), logs (durability), tree, cursor, txn,
+ * checkpoint, open.
+ */
+#ifndef BTREE_INTERNAL_H
+#define BTREE_INTERNAL_H
+
+#include "btree.h"
+#include "meta_format.h"
+#include "page.h"
+#include "wal/wal.h"
+
+struct btree;
+struct btree_txn;
+
+/* ---- pager.c: where page images live ----------------------------------------------------- */
+
+enum {
+    PAGER_WINDOW_BYTES = 64 << 20,  /* of the writable alias, mapped one at a time */
+    PAGER_CLUSTER_BYTES = 64 << 10, /* read at once on first touch */
+};
+
+struct dirty_page {
+    page_id id; /* 0 = empty slot */
+    uint8_t *image;
+    bool is_written; /* handed out for writing; else only prepared */
+};
+
+/* Private images of the write transaction's pages, where stores cannot go through a mapping. */
+struct dirty_table {
+    struct dirty_page *slots; /* open addressing; capacity is a power of two */
+    size_t capacity, count;
+    uint8_t **spare; /* images kept for reuse */
+    size_t spare_count, spare_capacity;
+};
+
+struct pager {
+    struct os *os;
+    struct os_file *file; /* NULL for a database without a file */
+    size_t page_bytes;
+    unsigned page_shift;
+    uint8_t *map; /* read-only view of the whole file, longer than it */
+    size_t map_bytes;
+    bool is_buffered;  /* pages are written by os_write from `dirty`; else through windows */
+    uint8_t **windows; /* writable alias, NULL until used; the writer's */
+    size_t window_count;
+    struct dirty_table dirty; /* the writer's */
+    /* One bit a page: proved sound since this process opened the file. Relaxed atomics. */
+    _Atomic uint64_t *sound_trees;
+    _Atomic uint64_t *sound_runs;
+    _Atomic uint64_t *read_clusters; /* one bit a cluster: brought in without an IO error */
+    size_t bitmap_bytes[2];          /* of the first two and of the third */
+    _Atomic uint64_t durable_txn;    /* pages newer than the durable checkpoint may be unsealed */
+};
+
+sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, size_t page_bytes,
+                      uint64_t map_bytes_max, bool wants_mapped_stores) SOMBRA_MUST_CHECK;
+void pager_release(struct pager *pager);
+/* Makes sure the file holds pages [0, page_count): allocated or written, not yet synced. */
+sombra_err pager_grow(struct pager *pager, uint64_t old_count,
+                      uint64_t page_count) SOMBRA_MUST_CHECK;
+/* Makes pager_writable(id) possible: maps the window or finds a buffer. */
+sombra_err pager_prepare(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
+/* The image the writer may change; pager_prepare(id) went before in this transaction. */
+uint8_t *pager_writable(struct pager *pager, page_id id);
+/* The writer's private image of a page, or NULL (always NULL unless is_buffered). */
+uint8_t *pager_dirty_find(const struct pager *pager, page_id id);
+/* Forgets a page's private image: the page was freed or never used. */
+void pager_dirty_drop(struct pager *pager, page_id id);
+/* Writes every private image that was written out (unsynced, sealed) and forgets it. */
+sombra_err pager_dirty_flush(struct pager *pager) SOMBRA_MUST_CHECK;
+void pager_dirty_clear(struct pager *pager);
+/* First touch of a tree page / of an overflow run: reads, proves, remembers. */
+sombra_err pager_prove_tree(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
+sombra_err pager_prove_run(struct pager *pager, page_id id, uint64_t value_bytes,
+                           uint64_t page_count) SOMBRA_MUST_CHECK;
+/* This process wrote the page: it is sound. */
+void pager_trust(struct pager *pager, page_id id);
+/* Writes a run that holds `value`, sealed; its pages are taken already. */
+sombra_err pager_write_run(struct pager *pager, page_id id, uint64_t txn,
+                           sombra_slice value) SOMBRA_MUST_CHECK;
+uint64_t pager_run_pages(const struct pager *pager, uint64_t value_bytes);
+
+static inline const uint8_t *pager_page(const struct pager *pager, page_id id)
+{
+    return pager->map + (id << pager->page_shift);
+}
+
+static inline bool pager_bit(const _Atomic uint64_t *bits, uint64_t index)
+{
+    return (atomic_load_explicit(&bits[index / 64], memory_order_relaxed) >> (index % 64)) & 1;
+}
+
+/* ---- sizes of the shared head (head.c) ---------------------------------------------------- */
+
+enum {
+    HEAD_RING = 8,           /* descriptors; a reader repeats only if so many commits pass it */
+    HEAD_SNAPSHOT_WORDS = 6, /* of struct snapshot */
+    HEAD_SLOTS = 4096,       /* concurrent snapshots */
+};
+
+/* ---- space.c: which pages are used ------------------------------------------------------- */
+
+/* A page or run that a snapshot in [born, freed) or the checkpoint may still need. */
+struct pending_run {
+    page_id id;
+    uint64_t pages;
+    uint64_t born;  /* txn that wrote it; may be too small, never too large */
+    uint64_t freed; /* txn that no longer has it; may be too large, never too small */
+};
+
+/* What a write transaction did to the space, so that it can be undone from the end. */
+enum space_action { SPACE_TAKEN, SPACE_RETURNED, SPACE_FREED };
+struct space_change {
+    enum space_action action;
+    page_id id;
+    uint64_t pages;
+    uint64_t born; /* SPACE_FREED */
+};
+
+struct space_chunk {
+    page_id used_map, pending_map; /* of the newest checkpoint; 0 = none */
+    bool is_dirty;                 /* differs from them */
+    bool is_planned;               /* has its new pages already */
+    size_t plan_at;                /* index of the used map's page in the image; pending follows */
+};
+
+struct space {
+    struct btree *btree;
+    uint64_t page_count;    /* pages the file holds */
+    uint64_t first_page;    /* behind the meta area */
+    uint64_t *free_bits;    /* 1 = free now (reserved pages are not) */
+    uint64_t *pending_bits; /* 1 = pending */
+    size_t words;           /* of each */
+    uint64_t free_count;    /* set bits of free_bits */
+    uint64_t pending_count;
+    page_id *ready; /* recently freed pages, last in first out; hints: the bit decides */
+    size_t ready_count, ready_capacity;
+    page_id *reserve; /* taken from free_bits, prepared for writing, not used: count as free */
+    size_t reserve_count, reserve_capacity;
+    uint64_t search_word; /* where the next search of free_bits begins */
+    struct pending_run *pending;
+    size_t pending_runs, pending_capacity;
+    size_t pending_scanned;  /* runs that were looked at under `scan_signature` */
+    uint64_t scan_signature; /* of the snapshots then */
+    uint64_t taken_since_scan;
+    struct space_change *changes; /* of the write transaction */
+    size_t change_count, change_capacity;
+    struct space_chunk *chunks;
+    size_t chunk_count;
+    page_id *directory; /* directory pages of the newest checkpoint */
+    size_t directory_count;
+    bool is_loaded;
+    uint64_t pinned[HEAD_SLOTS + 2]; /* scratch of the scan */
+};
+
+void space_init(struct space *space, struct btree *btree);
+void space_release(struct space *space);
+/* Room for page_count pages; all that are new are used until somebody frees them. */
+sombra_err space_set_page_count(struct space *space, uint64_t page_count) SOMBRA_MUST_CHECK;
+/* Reads the maps that the chosen meta names. Everything pending is free: nobody else is there. */
+sombra_err space_load(struct space *space, page_id directory,
+                      uint64_t page_count) SOMBRA_MUST_CHECK;
+/* Makes the next `pages` single-page takes and `changes` change records impossible to fail. */
+sombra_err space_reserve(struct space *space, size_t pages, size_t changes) SOMBRA_MUST_CHECK;
+page_id space_take(struct space *space);
+/* Neighbouring pages, not prepared for writing. */
+sombra_err space_take_run(struct space *space, uint64_t pages, page_id *out_id) SOMBRA_MUST_CHECK;
+/* No longer used by the write transaction, whose stamp is `stamp`: free at once if it was born
+ * under the same stamp, else pending when the transaction commits. */
+void space_free(struct space *space, page_id id, uint64_t pages, uint64_t born, uint64_t stamp);
+/* Undoes changes [from, change_count). */
+void space_undo(struct space *space, size_t from);
+/* Room for the freed runs of the transaction in `pending`; then commit cannot fail. */
+sombra_err space_commit_reserve(struct space *space) SOMBRA_MUST_CHECK;
+void space_commit(struct space *space, uint64_t txn);
+static inline uint64_t space_unused(const struct space *space)
+{
+    return space->free_count + space->reserve_count + space->pending_count;
+}
+/* Writing the maps, in two steps. The plan takes pages for every map page that will differ and for
+ * the directory, and frees those they replace: changes of the current transaction, not committed
+ * yet. After space_commit the build fills the images (page_bytes each, one after the other,
+ * sealed). */
+struct space_image {
+    page_id *ids;
+    uint8_t *images;
+    size_t count, capacity;
+    size_t directory_count; /* the first ids are the directory */
+};
+sombra_err space_plan(struct space *space, uint64_t stamp,
+                      struct space_image *out) SOMBRA_MUST_CHECK;
+void space_build(struct space *space, uint64_t stamp, struct space_image *image);
+void space_image_release(struct space_image *image);
+/* Calls `each` for every page that space uses on disk itself. */
+void space_each_own(const struct space *space, void (*each)(void *context, page_id id),
+                    void *context);
+/* The page count that is enough when free and pending pages are cut off the end. */
+uint64_t space_trimmed_count(const struct space *space);
+/* Free, pending and reserved pages below `page_count`. */
+uint64_t space_unused_below(const struct space *space, uint64_t page_count);
+/* Pages of the file that one map page covers. */
+uint64_t space_chunk_pages(const struct space *space);
+
+/* ---- head.c: the newest commit and who reads what ----------------------------------------- */
+
+/* One committed state. */
+struct snapshot {
+    page_id root; /* 0 = empty */
+    uint64_t txn;
+    uint64_t lsn;
+    uint64_t page_count;
+    uint64_t entries;
+    uint64_t depth; /* levels; 0 = empty */
+};
+
+struct head_slot {
+    _Atomic uint64_t txn; /* 0 = free; a snapshot that may be read */
+    _Atomic uint64_t since_ns;
+    uint64_t padding[6]; /* a cache line of its own */
+};
+
+/* Laid out for a shared mapping: no pointers. */
+struct head {
+    _Atomic uint64_t
+        sequence; /* of publications; the newest descriptor is ring[sequence % HEAD_RING] */
+    _Atomic uint64_t durable_lsn;
+    _Atomic uint64_t pinned_meta;   /* txn of the durable checkpoint */
+    _Atomic uint64_t pinned_intent; /* txn of the checkpoint being written; 0 = none */
+    _Atomic uint32_t poisoned;      /* a sync or an append failed: no more writes */
+    _Atomic uint32_t slots_used;    /* slots above were never taken */
+    uint64_t padding[2];
+    _Atomic uint64_t ring[HEAD_RING][8];
+    struct head_slot slots[HEAD_SLOTS];
+};
+
+void head_publish(struct head *head, const struct snapshot *snapshot);
+void head_newest(const struct head *head, struct snapshot *out);
+/* Takes a slot and pins the newest snapshot in it. LIMIT when all slots are taken. */
+sombra_err head_pin(struct head *head, uint64_t now_ns, unsigned *out_slot,
+                    struct snapshot *out) SOMBRA_MUST_CHECK;
+void head_unpin(struct head *head, unsigned slot);
+/* All pinned txns, ascending, duplicates removed; returns how many (<= HEAD_SLOTS + 2). */
+size_t head_pinned(struct head *head, uint64_t *out_txns);
+void head_poison(struct head *head);
+sombra_err head_check_writable(const struct head *head) SOMBRA_MUST_CHECK;
+
+/* ---- logs.c: two log files, one active ---------------------------------------------------- */
+
+enum { LOG_HALVES = 2, LOG_FIRST_BYTES = 256 << 10 };
+
+struct logs {
+    struct btree *btree;
+    struct wal *halves[LOG_HALVES]; /* NULL until the first logged commit */
+    struct os_mutex mutex; /* guards the words below against syncers; the writer changes them */
+    struct os_mutex sync_mutex; /* one sync at a time: those who wait share its success */
+    unsigned active;
+    uint64_t epoch;
+    uint64_t appended_lsn;         /* newest record */
+    uint64_t last_lsn[LOG_HALVES]; /* newest record of each half */
+    uint64_t last_sync_ns;
+};
+
+sombra_err logs_init(struct logs *logs, struct btree *btree) SOMBRA_MUST_CHECK;
+void logs_release(struct logs *logs);
+char *logs_path(const struct btree *btree, unsigned half); /* mem_* memory; NULL = out of memory */
+/* New log files, or the existing ones taken over, both empty under fresh epochs. */
+sombra_err logs_create(struct logs *logs, uint64_t epoch) SOMBRA_MUST_CHECK;
+sombra_err logs_unlink(struct logs *logs) SOMBRA_MUST_CHECK;
+sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes) SOMBRA_MUST_CHECK;
+sombra_err logs_append(struct logs *logs, uint64_t lsn, const struct os_iovec *parts,
+                       size_t count) SOMBRA_MUST_CHECK;
+/* Everything up to `lsn` is durable when it returns OK. A failure poisons the store. */
+sombra_err logs_sync(struct logs *logs, uint64_t lsn) SOMBRA_MUST_CHECK;
+/* The other half becomes active, empty, under the next epoch. */
+sombra_err logs_switch(struct logs *logs) SOMBRA_MUST_CHECK;
+void logs_raise_durable(struct logs *logs, uint64_t lsn);
+struct wal_position logs_position(const struct logs *logs);
+/* A commit without a record has this number. */
+void logs_cover(struct logs *logs, uint64_t lsn);
+uint64_t logs_bytes(const struct logs *logs);
+
+/* ---- meta.c ------------------------------------------------------------------------------- */
+
+struct meta {
+    uint8_t uuid[16];
+    uint32_t page_bytes;
+    uint64_t sequence;
+    struct snapshot snapshot;
+    enum meta_log_state log_state;
+    struct wal_position log; /* where the log of what follows begins */
+    unsigned log_half;
+    page_id space_directory;
+    uint64_t pages_free, pages_pending;
+    uint64_t created_ns;
+    uint64_t compact_txn, compact_moved;
+    uint32_t compact_watermark_ppm;
+};
+
+void meta_encode(const struct meta *meta, uint8_t out_bytes[META_BYTES]);
+/* INVALID: not a database; UNSUPPORTED: newer; CORRUPT. */
+sombra_err meta_decode(const uint8_t bytes[META_BYTES], struct meta *out) SOMBRA_MUST_CHECK;
+/* The newest valid of the two, and its slot. */
+sombra_err meta_choose(struct os_file *file, struct meta *out,
+                       unsigned *out_slot) SOMBRA_MUST_CHECK;
+sombra_err meta_write(struct os_file *file, unsigned slot,
+                      const struct meta *meta) SOMBRA_MUST_CHECK; /* not synced */
+
+/* ---- the store ---------------------------------------------------------------------------- */
+
+/* The turn of the one writer among this process's threads. */
+struct writer_gate {
+    struct os_mutex mutex;
+    struct os_condition free;
+    bool is_held;
+    pthread_t owner;
+};
+
+enum { SCRATCH_PAGES = 5 };
+
+struct btree {
+    struct kv kv;
+    struct os *os;
+    char *path; /* NULL without a file */
+    struct os_file *file;
+    struct os_identity identity;
+    struct btree_options options;
+    struct btree *next_open; /* registry of this process (open.c), under its mutex */
+    unsigned references;
+    struct pager pager;
+    struct space space; /* the writer's */
+    struct head *head;
+    struct logs logs;
+    struct writer_gate gate;
+    struct btree_txn *writer;        /* the open write transaction; reused by the next */
+    uint64_t next_txn;               /* the writer's: greater than any number used */
+    uint8_t *scratch[SCRATCH_PAGES]; /* the writer's page images for splits and merges */
+    struct leaf_split *split;        /* the writer's */
+    /* The durable meta; changed by checkpoints, one at a time. */
+    struct meta meta;
+    unsigned meta_slot;
+    bool is_prepared; /* the first write's duties are done: see btree_prepare_write */
+    /* Checkpoints: one at a time, and only under this. */
+    struct os_mutex checkpoint_mutex;
+    struct os_condition checkpoint_changed;
+    bool checkpoint_runs, checkpoint_wanted;
+    bool background_stops, has_background;
+    struct os_thread background;
+    _Atomic uint64_t
+        normal_lsn; /* newest KV_NORMAL commit since the last background sync; 0 = none */
+    _Atomic uint64_t commits, checkpoints, readers_open;
+    _Atomic uint64_t pages_free, pages_pending; /* as of the newest commit, for stats */
+};
+
+/* ---- txn.c -------------------------------------------------------------------------------- */
+
+struct savepoint {
+    uint64_t mark;
+    uint64_t stamp; /* pages written before have at most this */
+    struct snapshot snapshot;
+    size_t change_count;
+    size_t redo_bytes;
+    bool is_changed;
+};
+
+struct btree_txn {
+    struct kv_txn kv;
+    struct btree *btree;
+    struct snapshot snapshot; /* what a reader sees; the writer's working state */
+    unsigned slot;            /* a reader's */
+    uint64_t newest_page_txn; /* no page of this tree is newer */
+    /* The writer's: */
+    uint64_t stamp;      /* written into its pages; pages of other stamps are copied first */
+    uint64_t generation; /* raised by each write: cursors re-seek */
+    bool is_failed;      /* a write broke off in the middle: only abort and rollback are left */
+    bool is_changed;
+    bool is_bypass;    /* too big for the log: commits as a checkpoint */
+    bool is_replay;    /* recovery's own: nothing is logged */
+    struct buf redo;   /* operations, as in redo_format.h */
+    struct buf record; /* head of the log record */
+    struct savepoint *savepoints;
+    size_t savepoint_count, savepoint_capacity;
+    uint64_t next_mark;
+    size_t open_cursors;
+};
+
+static inline struct btree *btree_of(struct kv *kv)
+{
+    return container_of(kv, struct btree, kv);
+}
+static inline struct btree_txn *txn_of(struct kv_txn *txn)
+{
+    return container_of(txn, struct btree_txn, kv);
+}
+
+extern const struct kv_ops btree_ops;
+
+sombra_err btree_begin(struct kv *kv, const struct kv_begin_options *options,
+                       struct kv_txn **out_txn) SOMBRA_MUST_CHECK;
+sombra_err btree_commit(struct kv_txn *txn, enum kv_durability durability) SOMBRA_MUST_CHECK;
+void btree_abort(struct kv_txn *txn);
+sombra_err btree_savepoint(struct kv_txn *txn, enum kv_savepoint_action action,
+                           uint64_t *mark) SOMBRA_MUST_CHECK;
+sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms) SOMBRA_MUST_CHECK;
+void gate_leave(struct btree *btree);
+/* Under the gate: makes the working state of a write transaction. */
+sombra_err txn_start_write(struct btree *btree, struct btree_txn **out_txn) SOMBRA_MUST_CHECK;
+void txn_end_write(struct btree_txn *txn);
+void txn_undo_all(struct btree_txn *txn);
+/* Makes the transaction the newest state; the page account and numbers move on. */
+void txn_publish(struct btree_txn *txn, uint64_t lsn);
+
+/* ---- redo.c ------------------------------------------------------------------------------- */
+
+sombra_err redo_put(struct btree_txn *txn, sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
+sombra_err redo_delete(struct btree_txn *txn, sombra_slice key) SOMBRA_MUST_CHECK;
+sombra_err redo_delete_range(struct btree_txn *txn, struct kv_range range) SOMBRA_MUST_CHECK;
+/* The record's head: numbers and page lists. */
+sombra_err redo_head(struct btree_txn *txn) SOMBRA_MUST_CHECK;
+/* Applies a record's operations to the transaction. CORRUPT for bytes that make no sense. */
+sombra_err redo_apply(struct btree_txn *txn, sombra_slice payload,
+                      uint64_t *out_txn) SOMBRA_MUST_CHECK;
+
+/* ---- tree.c, tree_write.c ------------------------------------------------------------------ */
+
+struct path_level {
+    page_id id;
+    const uint8_t *page; /* the writer's are writable once touched */
+    unsigned index;      /* of the child taken, or of the entry in the leaf */
+};
+
+/* Level 0 is the leaf, depth - 1 the root. */
+struct tree_path {
+    unsigned depth;
+    struct path_level at[PAGE_LEVEL_MAX + 1];
+};
+
+/* The page at `id`, proved, of the level it must have. */
+sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
+                          const uint8_t **out_page) SOMBRA_MUST_CHECK;
+
+static inline sombra_err tree_page(struct btree_txn *txn, page_id id, unsigned level,
+                                   const uint8_t **out_page)
+{
+    const struct pager *pager = &txn->btree->pager;
+    if (LIKELY(id < txn->snapshot.page_count && !pager->is_buffered &&
+               pager_bit(pager->sound_trees, id))) {
+        const uint8_t *page = pager_page(pager, id);
+        uint64_t word = get_le64(page + PAGE_NUMBER);
+        /* Copy-on-write makes these exact, and they stop cycles and reused pages. */
+        if (LIKELY((word & UINT64_C(0xffffffffffff)) == id && (word >> 56) == level &&
+                   get_le64(page + PAGE_TXN) <= txn->newest_page_txn)) {
+            *out_page = page;
+            return SOMBRA_OK;
+        }
+    }
+    return tree_page_slow(txn, id, level, out_page);
+}
+
+sombra_err tree_descend(struct btree_txn *txn, sombra_slice key,
+                        struct tree_path *out_path) SOMBRA_MUST_CHECK;
+/* To the first or last leaf; the leaf's index is that of its first or last entry. */
+sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last,
+                             struct tree_path *out_path) SOMBRA_MUST_CHECK;
+/* To the neighbouring leaf; *out_found false when there is none (the path is then unchanged). */
+sombra_err tree_step_leaf(struct btree_txn *txn, struct tree_path *path, bool forward,
+                          bool *out_found) SOMBRA_MUST_CHECK;
+/* Number of entries with keys < key. */
+sombra_err tree_rank(struct btree_txn *txn, sombra_slice key, uint64_t *out_rank) SOMBRA_MUST_CHECK;
+/* The value's bytes, wherever they are. */
+sombra_err tree_value(struct btree_txn *txn, const struct leaf_value *value,
+                      sombra_slice *out) SOMBRA_MUST_CHECK;
+
+sombra_err btree_get(struct kv_txn *txn, sombra_slice key,
+                     sombra_slice *out_value) SOMBRA_MUST_CHECK;
+sombra_err btree_count(struct kv_txn *txn, struct kv_range range, uint64_t limit,
+                       uint64_t *out_count) SOMBRA_MUST_CHECK;
+sombra_err btree_estimate(struct kv_txn *txn, struct kv_range range,
+                          uint64_t *out_count) SOMBRA_MUST_CHECK;
+sombra_err btree_put(struct kv_txn *txn, sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
+sombra_err btree_delete(struct kv_txn *txn, sombra_slice key) SOMBRA_MUST_CHECK;
+sombra_err btree_delete_range(struct kv_txn *txn, struct kv_range range,
+                              uint64_t *out_removed) SOMBRA_MUST_CHECK;
+
+/* ---- cursor.c ------------------------------------------------------------------------------ */
+
+sombra_err btree_cursor_open(struct kv_txn *txn, struct kv_range range,
+                             struct kv_cursor **out_cursor) SOMBRA_MUST_CHECK;
+sombra_err btree_cursor_move(struct kv_cursor *cursor, enum kv_motion motion, sombra_slice key,
+                             bool *out_found) SOMBRA_MUST_CHECK;
+sombra_err btree_cursor_read(struct kv_cursor *cursor, enum kv_motion direction,
+                             struct kv_batch *batch) SOMBRA_MUST_CHECK;
+void btree_cursor_close(struct kv_cursor *cursor);
+
+/* ---- checkpoint.c -------------------------------------------------------------------------- */
+
+/* Brings the newest commit into the file and empties the log. Does nothing if there is nothing to
+ * do. */
+sombra_err checkpoint_run(struct btree *btree, bool closes) SOMBRA_MUST_CHECK;
+/* Commits the write transaction by a checkpoint, without the log; the gate is held throughout. */
+sombra_err checkpoint_commit(struct btree_txn *txn) SOMBRA_MUST_CHECK;
+/* Called after each commit, outside the gate: starts a checkpoint when the active log half is long.
+ */
+void checkpoint_consider(struct btree *btree, uint64_t active_bytes);
+/* A KV_NORMAL commit: the background thread syncs it within the interval. */
+void background_want_sync(struct btree *btree, uint64_t lsn);
+/* Holds off writers and checkpoints until resume. */
+sombra_err checkpoint_pause(struct btree *btree) SOMBRA_MUST_CHECK;
+void checkpoint_resume(struct btree *btree);
+sombra_err background_start(struct btree *btree) SOMBRA_MUST_CHECK;
+void background_stop(struct btree *btree);
+
+/* ---- open.c, check.c ----------------------------------------------------------------------- */
+
+/* Before the first write after an open: the chosen meta is written again and synced (what recovery
+ * read may be page cache that the disk never got), the space maps are loaded, the log is made.
+ * Under the gate. */
+sombra_err btree_prepare_write(struct btree *btree) SOMBRA_MUST_CHECK;
+sombra_err btree_close(struct kv *kv) SOMBRA_MUST_CHECK;
+sombra_err btree_maintain(struct kv *kv, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+sombra_err btree_verify(struct btree *btree, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+sombra_err btree_walk_stats(struct btree *btree, struct kv_stats *stats) SOMBRA_MUST_CHECK;
+
+#endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/* The published head and the readers' slots. A reader takes no lock and waits for nobody:
+ *
+ *   1 read the sequence, copy its descriptor   2 store the descriptor's txn in a slot
+ *   3 read the sequence again: equal, or from 1
+ *
+ * and a writer publishes before it scans the slots. All of these are sequentially consistent, so
+ * that either the writer sees the slot, or the reader sees the newer head and repeats: a page is
+ * never reused under a snapshot that was being taken. A descriptor torn by HEAD_RING publications
+ * fails step 3.
+ */
+#include "btree_internal.h"
+
+static_assert(sizeof(struct snapshot) == HEAD_SNAPSHOT_WORDS * sizeof(uint64_t),
+              "a descriptor is words");
+static_assert(sizeof(struct head_slot) == 64, "a slot is a cache line");
+
+void head_publish(struct head *head, const struct snapshot *snapshot)
+{
+    uint64_t sequence = atomic_load_explicit(&head->sequence, memory_order_relaxed) + 1;
+    uint64_t words[HEAD_SNAPSHOT_WORDS];
+    memcpy(words, snapshot, sizeof words);
+    _Atomic uint64_t *to = head->ring[sequence % HEAD_RING];
+    for (size_t i = 0; i < HEAD_SNAPSHOT_WORDS; i++)
+        atomic_store_explicit(&to[i], words[i], memory_order_relaxed);
+    atomic_store(&head->sequence, sequence);
+}
+
+static uint64_t descriptor_copy(const struct head *head, struct snapshot *out)
+{
+    uint64_t sequence = atomic_load(&head->sequence);
+    uint64_t words[HEAD_SNAPSHOT_WORDS];
+    const _Atomic uint64_t *from = head->ring[sequence % HEAD_RING];
+    for (size_t i = 0; i < HEAD_SNAPSHOT_WORDS; i++)
+        words[i] = atomic_load_explicit(&from[i], memory_order_acquire);
+    memcpy(out, words, sizeof words);
+    return sequence;
+}
+
+void head_newest(const struct head *head, struct snapshot *out)
+{
+    uint64_t sequence;
+    do
+        sequence = descriptor_copy(head, out);
+    while (atomic_load(&head->sequence) != sequence);
+}
+
+/* Where this thread found a slot last: the next search begins there. */
+static _Thread_local unsigned slot_hint;
+
+static bool slot_claim(struct head *head, unsigned index, uint64_t txn)
+{
+    uint64_t empty = 0;
+    return atomic_compare_exchange_strong(&head->slots[index].txn, &empty, txn);
+}
+
+static void slots_used_raise(struct head *head, unsigned used)
+{
+    uint32_t seen = atomic_load(&head->slots_used);
+    while (seen < used && !atomic_compare_exchange_weak(&head->slots_used, &seen, used))
+        ;
+}
+
+sombra_err head_pin(struct head *head, uint64_t now_ns, unsigned *out_slot, struct snapshot *out)
+{
+    struct snapshot snapshot;
+    uint64_t sequence = descriptor_copy(head, &snapshot);
+    unsigned index = slot_hint;
+    unsigned tried = 0;
+    /* The high-water mark rises before the claim: a scan that misses the mark precedes the claim.
+     */
+    for (;; index = (index + 1) % HEAD_SLOTS) {
+        if (tried++ == HEAD_SLOTS)
+            return diag_fail(SOMBRA_LIMIT,
+                             "all %d reader slots are taken: end some read transactions",
+                             HEAD_SLOTS);
+        if (atomic_load_explicit(&head->slots[index].txn, memory_order_relaxed) != 0)
+            continue;
+        if (index + 1 > atomic_load_explicit(&head->slots_used, memory_order_relaxed))
+            slots_used_raise(head, index + 1);
+        if (slot_claim(head, index, snapshot.txn ? snapshot.txn : 1))
+            break;
+    }
+    while (atomic_load(&head->sequence) != sequence) {
+        sequence = descriptor_copy(head, &snapshot);
+        atomic_store(&head->slots[index].txn, snapshot.txn ? snapshot.txn : 1);
+    }
+    atomic_store_explicit(&head->slots[index].since_ns, now_ns, memory_order_relaxed);
+    slot_hint = index;
+    *out_slot = index;
+    *out = snapshot;
+    return SOMBRA_OK;
+}
+
+void head_unpin(struct head *head, unsigned slot)
+{
+    assert(slot < HEAD_SLOTS && atomic_load(&head->slots[slot].txn) != 0);
+    atomic_store_explicit(&head->slots[slot].txn, 0, memory_order_release);
+}
+
+static void txns_insert(uint64_t *txns, size_t *count, uint64_t txn)
+{
+    size_t at = *count;
+    while (at > 0 && txns[at - 1] > txn)
+        at--;
+    if (at > 0 && txns[at - 1] == txn)
+        return;
+    memmove(txns + at + 1, txns + at, (*count - at) * sizeof *txns);
+    txns[at] = txn;
+    (*count)++;
+}
+
+size_t head_pinned(struct head *head, uint64_t *out_txns)
+{
+    size_t count = 0;
+    uint64_t pinned[2] = { atomic_load(&head->pinned_meta), atomic_load(&head->pinned_intent) };
+    for (size_t i = 0; i < COUNT_OF(pinned); i++)
+        if (pinned[i])
+            txns_insert(out_txns, &count, pinned[i]);
+    uint32_t used = atomic_load(&head->slots_used);
+    for (uint32_t i = 0; i < used; i++) {
+        uint64_t txn = atomic_load(&head->slots[i].txn);
+        if (txn)
+            txns_insert(out_txns, &count, txn);
+    }
+    return count;
+}
+
+void head_poison(struct head *head)
+{
+    atomic_store(&head->poisoned, 1);
+}
+
+sombra_err head_check_writable(const struct head *head)
+{
+    if (LIKELY(!atomic_load_explicit(&head->poisoned, memory_order_relaxed)))
+        return SOMBRA_OK;
+    return diag_fail(
+        SOMBRA_IO,
+        "a write or sync of the log or the database failed before: nothing more is written; "
+        "close every handle and open the database again to recover it");
+}

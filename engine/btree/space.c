@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/* Which pages are used, pending and free. In memory two bitmaps, a stack of recently freed pages
+ * and the list of pending runs; on disk space_format.h (space_disk.c).
+ *
+ * A run born in transaction B and freed in F can be seen by the snapshots in [B, F) and no others:
+ * it is reused as soon as none of them is pinned, by a reader or by a checkpoint. One old reader
+ * thus pins what it can see and no more.
+ *
+ * Invariant: every page below page_count is exactly one of meta area, used, pending, free (its bit
+ * is set) or reserved. All calls are the writer's.
+ */
+#include "btree_internal.h"
+
+enum { SCAN_BATCH_PAGES = 64 };
+
+void space_init(struct space *space, struct btree *btree)
+{
+    *space = (struct space){ .btree = btree };
+    space->first_page = u64_max(1, META_AREA_BYTES / btree->pager.page_bytes);
+    space->page_count = space->first_page;
+}
+
+void space_release(struct space *space)
+{
+    mem_free(space->free_bits);
+    mem_free(space->pending_bits);
+    mem_free(space->ready);
+    mem_free(space->reserve);
+    mem_free(space->pending);
+    mem_free(space->changes);
+    mem_free(space->chunks);
+    mem_free(space->directory);
+    *space = (struct space){ 0 };
+}
+
+/* ---- bits -------------------------------------------------------------------------------- */
+
+static bool bit_get(const uint64_t *bits, page_id id)
+{
+    return (bits[id / 64] >> (id % 64)) & 1;
+}
+
+static void chunk_touch(struct space *space, page_id id)
+{
+    space->chunks[id / space_chunk_pages(space)].is_dirty = true;
+}
+
+static void bits_change(struct space *space, uint64_t *bits, page_id id, uint64_t pages, bool value)
+{
+    for (page_id at = id; at < id + pages; at++) {
+        assert(bit_get(bits, at) != value);
+        bits[at / 64] ^= UINT64_C(1) << (at % 64);
+        if (at == id || at % 4096 == 0)
+            chunk_touch(space, at);
+    }
+    if (pages)
+        chunk_touch(space, id + pages - 1);
+}
+
+static void free_set(struct space *space, page_id id, uint64_t pages)
+{
+    bits_change(space, space->free_bits, id, pages, true);
+    space->free_count += pages;
+    /* A hint that is lost costs a search later. */
+    if (pages == 1 && space->ready_count < space->ready_capacity)
+        space->ready[space->ready_count++] = id;
+    else
+        space->search_word = u64_min(space->search_word, id / 64);
+}
+
+static void free_clear(struct space *space, page_id id, uint64_t pages)
+{
+    bits_change(space, space->free_bits, id, pages, false);
+    space->free_count -= pages;
+}
+
+/* ---- growing arrays ---------------------------------------------------------------------- */
+
+static sombra_err array_reserve(void *array_at, size_t *capacity, size_t need, size_t item_bytes)
+{
+    void **array = array_at;
+    if (LIKELY(need <= *capacity))
+        return SOMBRA_OK;
+    size_t grown = size_max(need, size_max(64, *capacity * 2));
+    void *memory = mem_realloc(*array, grown * item_bytes);
+    if (!memory)
+        return diag_nomem("the page account", grown * item_bytes);
+    *array = memory;
+    *capacity = grown;
+    return SOMBRA_OK;
+}
+
+static sombra_err bits_grow(struct space *space, uint64_t page_count)
+{
+    size_t words = (size_t)(page_count / 64 + 1);
+    if (words > space->words) {
+        words = size_max(words, space->words * 2);
+        uint64_t **arrays[] = { &space->free_bits, &space->pending_bits };
+        for (size_t i = 0; i < COUNT_OF(arrays); i++) {
+            uint64_t *bits = mem_realloc(*arrays[i], words * sizeof *bits);
+            if (!bits)
+                return diag_nomem("the page account", words * sizeof *bits);
+            memset(bits + space->words, 0, (words - space->words) * sizeof *bits);
+            *arrays[i] = bits;
+        }
+        space->words = words;
+    }
+    size_t chunks = (size_t)(page_count / space_chunk_pages(space) + 1);
+    if (chunks > space->chunk_count) {
+        struct space_chunk *memory = mem_realloc(space->chunks, chunks * sizeof *memory);
+        if (!memory)
+            return diag_nomem("the page account", chunks * sizeof *memory);
+        memset(memory + space->chunk_count, 0, (chunks - space->chunk_count) * sizeof *memory);
+        space->chunks = memory;
+        space->chunk_count = chunks;
+    }
+    return SOMBRA_OK;
+}
+
+sombra_err space_set_page_count(struct space *space, uint64_t page_count)
+{
+    sombra_err err = bits_grow(space, page_count);
+    enum { READY_PAGES = 4096 };
+    if (!err)
+        err =
+            array_reserve(&space->ready, &space->ready_capacity, READY_PAGES, sizeof *space->ready);
+    if (!err)
+        space->page_count = page_count;
+    return err;
+}
+
+/* ---- pending ----------------------------------------------------------------------------- */
+
+/* Is any of the ascending txns in [born, freed)? */
+static bool is_pinned(const struct pending_run *run, const uint64_t *txns, size_t count)
+{
+    size_t low = 0;
+    size_t high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (txns[middle] < run->born)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && txns[low] < run->freed;
+}
+
+static uint64_t txns_signature(const uint64_t *txns, size_t count)
+{
+    uint64_t signature = count;
+    for (size_t i = 0; i < count; i++)
+        signature = hash_u64(signature ^ txns[i]);
+    return signature;
+}
+
+/* Frees what no snapshot needs. Runs looked at under the same snapshots are not looked at again,
+ * and a full pass over a long list is paid for by the pages taken since the last. */
+static void pending_scan(struct space *space)
+{
+    uint64_t *txns = space->pinned;
+    size_t count = head_pinned(space->btree->head, txns);
+    uint64_t signature = txns_signature(txns, count);
+    size_t from = space->pending_scanned;
+    if (signature != space->scan_signature && space->taken_since_scan * 8 >= from) {
+        from = 0;
+        space->scan_signature = signature;
+        space->taken_since_scan = 0;
+    }
+    size_t kept = from;
+    for (size_t i = from; i < space->pending_runs; i++) {
+        struct pending_run *run = &space->pending[i];
+        if (is_pinned(run, txns, count)) {
+            space->pending[kept++] = *run;
+            continue;
+        }
+        bits_change(space, space->pending_bits, run->id, run->pages, false);
+        space->pending_count -= run->pages;
+        free_set(space, run->id, run->pages);
+    }
+    space->pending_runs = kept;
+    space->pending_scanned = kept;
+}
+
+/* ---- taking ------------------------------------------------------------------------------ */
+
+static page_id free_search(struct space *space)
+{
+    size_t words = (size_t)(space->page_count / 64 + 1);
+    for (size_t i = 0; i < words; i++) {
+        size_t at = (size_t)((space->search_word + i) % words);
+        if (space->free_bits[at]) {
+            space->search_word = at;
+            return at * 64 + (uint64_t)__builtin_ctzll(space->free_bits[at]);
+        }
+    }
+    return 0;
+}
+
+static sombra_err grow(struct space *space, uint64_t pages)
+{
+    struct pager *pager = &space->btree->pager;
+    uint64_t step_min = (256 * KiB) >> pager->page_shift;
+    uint64_t step_max = (32 * MiB) >> pager->page_shift;
+    uint64_t step = u64_max(step_min, u64_min(step_max, space->page_count / 8));
+    uint64_t count = space->page_count + u64_max(step, pages);
+    sombra_err err = bits_grow(space, count);
+    if (!err) {
+        err = pager_grow(pager, space->page_count, count);
+        /* A disk or a limit that has no room for the step may have room for the need. */
+        if (err == SOMBRA_LIMIT && step > pages) {
+            count = space->page_count + pages;
+            err = pager_grow(pager, space->page_count, count);
+        }
+    }
+    if (err)
+        return err;
+    uint64_t old = space->page_count;
+    space->page_count = count;
+    bits_change(space, space->free_bits, old, count - old, true);
+    space->free_count += count - old;
+    return SOMBRA_OK;
+}
+
+static page_id ready_pop(struct space *space)
+{
+    while (space->ready_count) {
+        page_id id = space->ready[--space->ready_count];
+        if (id < space->page_count && bit_get(space->free_bits, id))
+            return id;
+    }
+    return 0;
+}
+
+static sombra_err reserve_one(struct space *space)
+{
+    page_id id = ready_pop(space);
+    if (!id) {
+        if (space->pending_runs > space->pending_scanned ||
+            (space->free_count < SCAN_BATCH_PAGES && space->pending_runs))
+            pending_scan(space);
+        id = ready_pop(space);
+    }
+    if (!id && space->free_count)
+        id = free_search(space);
+    if (!id) {
+        sombra_err err = grow(space, 1);
+        if (err)
+            return err;
+        id = free_search(space);
+    }
+    assert(id >= space->first_page);
+    sombra_err err = pager_prepare(&space->btree->pager, id);
+    if (err)
+        return err;
+    free_clear(space, id, 1);
+    space->reserve[space->reserve_count++] = id;
+    return SOMBRA_OK;
+}
+
+sombra_err space_reserve(struct space *space, size_t pages, size_t changes)
+{
+    sombra_err err = array_reserve(&space->changes, &space->change_capacity,
+                                   space->change_count + pages + changes, sizeof *space->changes);
+    if (!err)
+        err =
+            array_reserve(&space->reserve, &space->reserve_capacity, pages, sizeof *space->reserve);
+    while (!err && space->reserve_count < pages)
+        err = reserve_one(space);
+    return err;
+}
+
+static void change_note(struct space *space, struct space_change change)
+{
+    assert(space->change_count < space->change_capacity && "space_reserve counted too few changes");
+    space->changes[space->change_count++] = change;
+}
+
+page_id space_take(struct space *space)
+{
+    assert(space->reserve_count > 0 && "space_reserve went before");
+    page_id id = space->reserve[--space->reserve_count];
+    space->taken_since_scan++;
+    chunk_touch(space, id);
+    pager_trust(&space->btree->pager, id);
+    change_note(space, (struct space_change){ .action = SPACE_TAKEN, .id = id, .pages = 1 });
+    return id;
+}
+
+/* First fit; the run ends inside the file. */
+static page_id run_search(const struct space *space, uint64_t pages)
+{
+    uint64_t length = 0;
+    for (page_id id = space->first_page; id < space->page_count; id++) {
+        if (id % 64 == 0 && length == 0 && space->free_bits[id / 64] == 0) {
+            id += 63;
+            continue;
+        }
+        length = bit_get(space->free_bits, id) ? length + 1 : 0;
+        if (length == pages)
+            return id + 1 - pages;
+    }
+    return 0;
+}
+
+sombra_err space_take_run(struct space *space, uint64_t pages, page_id *out_id)
+{
+    sombra_err err = array_reserve(&space->changes, &space->change_capacity,
+                                   space->change_count + 1, sizeof *space->changes);
+    if (err)
+        return err;
+    if (space->pending_runs)
+        pending_scan(space);
+    page_id id = space->free_count >= pages ? run_search(space, pages) : 0;
+    if (!id) {
+        err = grow(space, pages);
+        if (err)
+            return err;
+        id = run_search(space, pages);
+    }
+    assert(id >= space->first_page);
+    free_clear(space, id, pages);
+    space->taken_since_scan += pages;
+    change_note(space, (struct space_change){ .action = SPACE_TAKEN, .id = id, .pages = pages });
+    *out_id = id;
+    return SOMBRA_OK;
+}
+
+void space_free(struct space *space, page_id id, uint64_t pages, uint64_t born, uint64_t stamp)
+{
+    assert(id >= space->first_page && id + pages <= space->page_count);
+    if (born == stamp) {
+        if (pages == 1)
+            pager_dirty_drop(&space->btree->pager, id);
+        change_note(space,
+                    (struct space_change){ .action = SPACE_RETURNED, .id = id, .pages = pages });
+        free_set(space, id, pages);
+        return;
+    }
+    change_note(space, (struct space_change){
+                           .action = SPACE_FREED, .id = id, .pages = pages, .born = born });
+}
+
+/* ---- the transaction's end --------------------------------------------------------------- */
+
+/* Pages between a return and its undoing may have been taken again, and those takes were undone
+ * before; or they sit in the reserve, prepared for the next take. */
+static void undo_return(struct space *space, const struct space_change *change)
+{
+    for (page_id id = change->id; id < change->id + change->pages; id++) {
+        if (bit_get(space->free_bits, id)) {
+            free_clear(space, id, 1);
+            continue;
+        }
+        for (size_t i = 0; i < space->reserve_count; i++) {
+            if (space->reserve[i] == id) {
+                space->reserve[i] = space->reserve[--space->reserve_count];
+                break;
+            }
+        }
+    }
+}
+
+void space_undo(struct space *space, size_t from)
+{
+    while (space->change_count > from) {
+        struct space_change *change = &space->changes[--space->change_count];
+        if (change->action == SPACE_TAKEN) {
+            if (change->pages == 1)
+                pager_dirty_drop(&space->btree->pager, change->id);
+            free_set(space, change->id, change->pages);
+        } else if (change->action == SPACE_RETURNED) {
+            undo_return(space, change);
+        }
+    }
+}
+
+sombra_err space_commit_reserve(struct space *space)
+{
+    size_t freed = 0;
+    for (size_t i = 0; i < space->change_count; i++)
+        freed += space->changes[i].action == SPACE_FREED;
+    return array_reserve(&space->pending, &space->pending_capacity, space->pending_runs + freed,
+                         sizeof *space->pending);
+}
+
+void space_commit(struct space *space, uint64_t txn)
+{
+    for (size_t i = 0; i < space->change_count; i++) {
+        const struct space_change *change = &space->changes[i];
+        if (change->action != SPACE_FREED)
+            continue;
+        bits_change(space, space->pending_bits, change->id, change->pages, true);
+        space->pending_count += change->pages;
+        space->pending[space->pending_runs++] = (struct pending_run){
+            .id = change->id, .pages = change->pages, .born = change->born, .freed = txn
+        };
+    }
+    space->change_count = 0;
+}

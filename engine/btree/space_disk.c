@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/* The space maps on disk: loading them at the first write, writing the changed chunks at a
+ * checkpoint. */
+#include "btree_internal.h"
+#include "space_format.h"
+
+uint64_t space_chunk_pages(const struct space *space)
+{
+    return (uint64_t)(space->btree->pager.page_bytes - SPACE_MAP_AT) * 8;
+}
+
+static bool bit_get(const uint64_t *bits, page_id id)
+{
+    return (bits[id / 64] >> (id % 64)) & 1;
+}
+
+static size_t directory_entries(const struct space *space)
+{
+    return (space->btree->pager.page_bytes - SPACE_DIRECTORY_AT) / SPACE_ENTRY_BYTES;
+}
+
+/* ---- load -------------------------------------------------------------------------------- */
+
+static sombra_err page_read(struct space *space, page_id id, enum page_kind kind, uint8_t *to)
+{
+    struct pager *pager = &space->btree->pager;
+    const char *path = os_file_path(pager->file);
+    if (id < space->first_page || id >= space->page_count)
+        return diag_fail(SOMBRA_CORRUPT, "%s: space map at page %" PRIu64 " of %" PRIu64, path, id,
+                         space->page_count);
+    sombra_err err = os_read(pager->file, id << pager->page_shift, to, pager->page_bytes);
+    if (err)
+        return err;
+    uint32_t crc = crc32_update(0, to + PAGE_NUMBER, pager->page_bytes - PAGE_NUMBER);
+    if (crc != get_le32(to + PAGE_CRC) || get_le32(to + PAGE_SEAL) != PAGE_SEALED)
+        return diag_fail(SOMBRA_CORRUPT,
+                         "%s: page %" PRIu64 ": checksum of a space map is %08" PRIx32
+                         ", stored is %08" PRIx32,
+                         path, id, crc, get_le32(to + PAGE_CRC));
+    if (page_number(to) != id || page_kind(to) != kind)
+        return diag_fail(SOMBRA_CORRUPT, "%s: page %" PRIu64 ": kind %d, expected a space map",
+                         path, id, (int)page_kind(to));
+    return SOMBRA_OK;
+}
+
+/* Copies the bits of chunk `chunk` that lie below page_count. */
+static sombra_err map_load(struct space *space, page_id id, size_t chunk, unsigned which,
+                           uint64_t *bits, uint8_t *page)
+{
+    sombra_err err = page_read(space, id, PAGE_SPACE_MAP, page);
+    if (err)
+        return err;
+    if (get_le32(page + SPACE_MAP_CHUNK) != chunk || get_le32(page + SPACE_MAP_WHICH) != which)
+        return diag_fail(
+            SOMBRA_CORRUPT, "%s: page %" PRIu64 ": space map of chunk %" PRIu32 ", expected %zu",
+            os_file_path(space->btree->pager.file), id, get_le32(page + SPACE_MAP_CHUNK), chunk);
+    uint64_t pages = space_chunk_pages(space);
+    page_id first = chunk * pages;
+    page_id last = u64_min(first + pages, space->page_count);
+    for (page_id at = first; at < last; at++) {
+        uint64_t bit = at - first;
+        if ((page[SPACE_MAP_AT + bit / 8] >> (bit % 8)) & 1)
+            bits[at / 64] |= UINT64_C(1) << (at % 64);
+    }
+    return SOMBRA_OK;
+}
+
+static sombra_err directory_load(struct space *space, page_id directory, uint64_t *used,
+                                 uint8_t *pages)
+{
+    size_t chunk = 0;
+    uint8_t *page = pages;
+    uint8_t *map = pages + space->btree->pager.page_bytes;
+    const char *path = os_file_path(space->btree->pager.file);
+    while (directory) {
+        sombra_err err = page_read(space, directory, PAGE_SPACE, page);
+        if (err)
+            return err;
+        page_id *grown =
+            mem_realloc(space->directory, (space->directory_count + 1) * sizeof *grown);
+        if (!grown)
+            return diag_nomem("the space directory", sizeof *grown);
+        space->directory = grown;
+        space->directory[space->directory_count++] = directory;
+        size_t count = get_le32(page + SPACE_DIRECTORY_ENTRIES);
+        if (space->directory_count > space->page_count || count > directory_entries(space) ||
+            count > space->chunk_count - chunk)
+            return diag_fail(SOMBRA_CORRUPT, "%s: page %" PRIu64 ": space directory of %zu entries",
+                             path, directory, count);
+        for (size_t i = 0; i < count; i++, chunk++) {
+            const uint8_t *entry = page + SPACE_DIRECTORY_AT + i * SPACE_ENTRY_BYTES;
+            struct space_chunk *to = &space->chunks[chunk];
+            to->used_map = get_le48(entry);
+            to->pending_map = get_le48(entry + SPACE_ENTRY_PENDING);
+            err = to->used_map ? map_load(space, to->used_map, chunk, 0, used, map) : SOMBRA_OK;
+            if (err)
+                return err;
+        }
+        directory = get_le48(page + SPACE_DIRECTORY_NEXT);
+    }
+    return SOMBRA_OK;
+}
+
+static bool is_used(const uint64_t *used, page_id id)
+{
+    return id == 0 || bit_get(used, id);
+}
+
+/* The maps must at least call themselves used; the rest is verify's. */
+static sombra_err own_pages_check(const struct space *space, const uint64_t *used)
+{
+    bool sound = true;
+    for (size_t i = 0; i < space->directory_count; i++)
+        sound = sound && is_used(used, space->directory[i]);
+    for (size_t i = 0; i < space->chunk_count; i++)
+        sound = sound && is_used(used, space->chunks[i].used_map);
+    for (page_id id = 0; id < space->first_page; id++)
+        sound = sound && bit_get(used, id);
+    sound = sound && is_used(used, space->btree->meta.snapshot.root);
+    if (!sound)
+        return diag_fail(SOMBRA_CORRUPT, "%s: the space maps call pages free that are in use",
+                         os_file_path(space->btree->pager.file));
+    return SOMBRA_OK;
+}
+
+sombra_err space_load(struct space *space, page_id directory, uint64_t page_count)
+{
+    size_t page_bytes = space->btree->pager.page_bytes;
+    sombra_err err = space_set_page_count(space, page_count);
+    if (err || !directory)
+        return err;
+    uint64_t *used = mem_zalloc(space->words * sizeof *used);
+    uint8_t *pages = mem_alloc(2 * page_bytes);
+    if (!used || !pages)
+        err = diag_nomem("the space maps", space->words * sizeof *used + 2 * page_bytes);
+    if (!err)
+        err = directory_load(space, directory, used, pages);
+    if (!err)
+        err = own_pages_check(space, used);
+    for (page_id id = space->first_page; !err && id < page_count; id++) {
+        if (!bit_get(used, id)) {
+            space->free_bits[id / 64] |= UINT64_C(1) << (id % 64);
+            space->free_count++;
+        }
+    }
+    /* What is pending on disk was so for others that are gone: its map page is written anew. */
+    for (size_t i = 0; i < space->chunk_count && !err; i++)
+        space->chunks[i].is_dirty = space->chunks[i].pending_map != 0;
+    mem_free(pages);
+    mem_free(used);
+    return err;
+}
+
+/* ---- plan -------------------------------------------------------------------------------- */
+
+static void chunks_touch(struct space *space, page_id id, uint64_t pages)
+{
+    uint64_t first = id / space_chunk_pages(space);
+    uint64_t last = (id + pages - 1) / space_chunk_pages(space);
+    for (uint64_t chunk = first; chunk <= last; chunk++)
+        space->chunks[chunk].is_dirty = true;
+}
+
+static void old_free(struct space *space, page_id id, uint64_t stamp)
+{
+    if (!id)
+        return;
+    /* Born: unknown, so never too large. */
+    space_free(space, id, 1, 0, stamp);
+    chunks_touch(space, id, 1);
+}
+
+static sombra_err image_reserve(struct space *space, struct space_image *image, size_t pages)
+{
+    size_t page_bytes = space->btree->pager.page_bytes;
+    sombra_err err = space_reserve(space, pages, pages);
+    if (err)
+        return err;
+    page_id *ids = mem_realloc(image->ids, (image->count + pages) * sizeof *ids);
+    if (ids)
+        image->ids = ids;
+    uint8_t *images = ids ? mem_realloc(image->images, (image->count + pages) * page_bytes) : NULL;
+    if (!images)
+        return diag_nomem("the space maps", (image->count + pages) * page_bytes);
+    image->images = images;
+    image->capacity = image->count + pages;
+    return SOMBRA_OK;
+}
+
+static void image_take(struct space *space, struct space_image *image)
+{
+    assert(image->count < image->capacity);
+    image->ids[image->count++] = space_take(space);
+}
+
+static size_t chunks_unplanned(const struct space *space)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < space->chunk_count; i++)
+        count += space->chunks[i].is_dirty && !space->chunks[i].is_planned;
+    return count;
+}
+
+/* Map pages are taken two a chunk, used then pending. Taking them may dirty further chunks. */
+static sombra_err chunks_plan(struct space *space, uint64_t stamp, struct space_image *image)
+{
+    for (;;) {
+        size_t unplanned = chunks_unplanned(space);
+        if (unplanned == 0)
+            return SOMBRA_OK;
+        sombra_err err = image_reserve(space, image, 2 * unplanned);
+        if (err)
+            return err;
+        for (size_t i = 0; i < space->chunk_count && unplanned; i++) {
+            struct space_chunk *chunk = &space->chunks[i];
+            if (!chunk->is_dirty || chunk->is_planned)
+                continue;
+            chunk->is_planned = true;
+            unplanned--;
+            old_free(space, chunk->used_map, stamp);
+            old_free(space, chunk->pending_map, stamp);
+            chunk->plan_at = image->count;
+            image_take(space, image);
+            image_take(space, image);
+        }
+    }
+}
+
+sombra_err space_plan(struct space *space, uint64_t stamp, struct space_image *out)
+{
+    struct space_image image = { 0 };
+    size_t mark = space->change_count;
+    for (size_t i = 0; i < mark; i++)
+        if (space->changes[i].action == SPACE_FREED)
+            chunks_touch(space, space->changes[i].id, space->changes[i].pages);
+    for (size_t i = 0; i < space->chunk_count; i++)
+        space->chunks[i].is_planned = false;
+    size_t directories =
+        (space->chunk_count + directory_entries(space) - 1) / directory_entries(space);
+    sombra_err err = space_reserve(space, directories, directories + space->directory_count);
+    /* One more than needed: growing for the reserve may add a chunk that needs a place. */
+    if (!err)
+        err = image_reserve(space, &image, directories + 1);
+    if (!err) {
+        size_t changes = space->directory_count;
+        err = space_reserve(space, directories + 1, directories + 1 + changes);
+    }
+    if (!err) {
+        image.directory_count = directories + 1;
+        for (size_t i = 0; i < image.directory_count; i++)
+            image_take(space, &image);
+        for (size_t i = 0; i < space->directory_count; i++)
+            old_free(space, space->directory[i], stamp);
+        err = chunks_plan(space, stamp, &image);
+    }
+    if (!err) {
+        page_id *kept = mem_realloc(space->directory, image.directory_count * sizeof *kept);
+        if (kept)
+            space->directory = kept;
+        else
+            err = diag_nomem("the space directory", image.directory_count * sizeof *kept);
+    }
+    if (err) {
+        space_undo(space, mark);
+        space_image_release(&image);
+        return err;
+    }
+    *out = image;
+    return SOMBRA_OK;
+}
+
+/* ---- build ------------------------------------------------------------------------------- */
+
+static uint8_t *image_page(struct space *space, struct space_image *image, size_t index,
+                           enum page_kind kind, uint64_t stamp)
+{
+    size_t page_bytes = space->btree->pager.page_bytes;
+    uint8_t *page = image->images + index * page_bytes;
+    memset(page, 0, page_bytes);
+    put_le48(page + PAGE_NUMBER, image->ids[index]);
+    page[PAGE_KIND] = (uint8_t)kind;
+    put_le64(page + PAGE_TXN, stamp);
+    return page;
+}
+
+static void image_seal(struct space *space, uint8_t *page)
+{
+    size_t page_bytes = space->btree->pager.page_bytes;
+    put_le32(page + PAGE_CRC, crc32_update(0, page + PAGE_NUMBER, page_bytes - PAGE_NUMBER));
+    put_le32(page + PAGE_SEAL, PAGE_SEALED);
+}
+
+static bool is_reserved(const struct space *space, page_id id)
+{
+    for (size_t i = 0; i < space->reserve_count; i++)
+        if (space->reserve[i] == id)
+            return true;
+    return false;
+}
+
+static void chunk_build(struct space *space, size_t index, uint64_t stamp,
+                        struct space_image *image)
+{
+    struct space_chunk *chunk = &space->chunks[index];
+    uint8_t *used = image_page(space, image, chunk->plan_at, PAGE_SPACE_MAP, stamp);
+    uint8_t *pending = image_page(space, image, chunk->plan_at + 1, PAGE_SPACE_MAP, stamp);
+    put_le32(used + SPACE_MAP_CHUNK, (uint32_t)index);
+    put_le32(pending + SPACE_MAP_CHUNK, (uint32_t)index);
+    put_le32(pending + SPACE_MAP_WHICH, 1);
+    page_id first = index * space_chunk_pages(space);
+    page_id last = u64_min(first + space_chunk_pages(space), space->page_count);
+    /* A chunk begins on a word: 64 pages at a time. */
+    for (page_id id = first; id < last; id += 64) {
+        uint64_t mask = last - id < 64 ? (UINT64_C(1) << (last - id)) - 1 : UINT64_MAX;
+        uint64_t waiting = space->pending_bits[id / 64] & mask;
+        put_le64(pending + SPACE_MAP_AT + (id - first) / 8, waiting);
+        put_le64(used + SPACE_MAP_AT + (id - first) / 8,
+                 ~(space->free_bits[id / 64] | waiting) & mask);
+    }
+    for (size_t i = 0; i < space->reserve_count; i++) {
+        page_id id = space->reserve[i];
+        if (id >= first && id < last)
+            used[SPACE_MAP_AT + (id - first) / 8] &= (uint8_t) ~(1u << ((id - first) % 8));
+    }
+    image_seal(space, used);
+    image_seal(space, pending);
+    chunk->used_map = image->ids[chunk->plan_at];
+    chunk->pending_map = image->ids[chunk->plan_at + 1];
+    chunk->is_dirty = chunk->is_planned = false;
+}
+
+void space_build(struct space *space, uint64_t stamp, struct space_image *image)
+{
+    for (size_t i = 0; i < space->chunk_count; i++)
+        if (space->chunks[i].is_planned)
+            chunk_build(space, i, stamp, image);
+    size_t chunk = 0;
+    for (size_t i = 0; i < image->directory_count; i++) {
+        uint8_t *page = image_page(space, image, i, PAGE_SPACE, stamp);
+        size_t count = size_min(directory_entries(space), space->chunk_count - chunk);
+        put_le32(page + SPACE_DIRECTORY_ENTRIES, (uint32_t)count);
+        bool is_last = i + 1 == image->directory_count;
+        put_le48(page + SPACE_DIRECTORY_NEXT, is_last ? 0 : image->ids[i + 1]);
+        for (size_t k = 0; k < count; k++, chunk++) {
+            uint8_t *entry = page + SPACE_DIRECTORY_AT + k * SPACE_ENTRY_BYTES;
+            put_le48(entry, space->chunks[chunk].used_map);
+            put_le48(entry + SPACE_ENTRY_PENDING, space->chunks[chunk].pending_map);
+        }
+        image_seal(space, page);
+        space->directory[i] = image->ids[i];
+    }
+    space->directory_count = image->directory_count;
+}
+
+void space_image_release(struct space_image *image)
+{
+    mem_free(image->ids);
+    mem_free(image->images);
+    *image = (struct space_image){ 0 };
+}
+
+void space_each_own(const struct space *space, void (*each)(void *context, page_id id),
+                    void *context)
+{
+    for (size_t i = 0; i < space->directory_count; i++)
+        each(context, space->directory[i]);
+    for (size_t i = 0; i < space->chunk_count; i++) {
+        if (space->chunks[i].used_map)
+            each(context, space->chunks[i].used_map);
+        if (space->chunks[i].pending_map)
+            each(context, space->chunks[i].pending_map);
+    }
+}
+
+/* ---- the end of the file ------------------------------------------------------------------ */
+
+uint64_t space_trimmed_count(const struct space *space)
+{
+    uint64_t count = space->page_count;
+    while (count > space->first_page &&
+           (bit_get(space->free_bits, count - 1) || bit_get(space->pending_bits, count - 1) ||
+            is_reserved(space, count - 1)))
+        count--;
+    return count;
+}
+
+uint64_t space_unused_below(const struct space *space, uint64_t page_count)
+{
+    uint64_t unused = 0;
+    for (page_id id = space->first_page; id < page_count; id++)
+        unused += bit_get(space->free_bits, id) || bit_get(space->pending_bits, id);
+    for (size_t i = 0; i < space->reserve_count; i++)
+        unused += space->reserve[i] < page_count;
+    return unused;
+}

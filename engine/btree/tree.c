@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* Reading the tree: pages proved on first touch, descents, ranks, values. */
+#include "btree_internal.h"
+#include "overflow_format.h"
+
+static sombra_err page_corrupt(const struct btree_txn *txn, page_id id, const char *what)
+{
+    const struct btree *btree = txn->btree;
+    return diag_fail(SOMBRA_CORRUPT, "%s: page %" PRIu64 ": %s",
+                     btree->path ? btree->path : BTREE_MEMORY, id, what);
+}
+
+sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
+                          const uint8_t **out_page)
+{
+    struct pager *pager = &txn->btree->pager;
+    const uint8_t *page = txn->kv.is_write ? pager_dirty_find(pager, id) : NULL;
+    if (!page) {
+        uint64_t page_count =
+            txn->kv.is_write ? txn->btree->space.page_count : txn->snapshot.page_count;
+        if (id == 0 || id >= page_count)
+            return page_corrupt(txn, id, "referenced, but beyond the file's end");
+        if (!pager_bit(pager->sound_trees, id)) {
+            sombra_err err = pager_prove_tree(pager, id);
+            if (err)
+                return err;
+        }
+        page = pager_page(pager, id);
+    }
+    if (page_number(page) != id)
+        return page_corrupt(txn, id, "holds another page's number");
+    if (page_level(page) != level)
+        return page_corrupt(txn, id, "is not of the level its parent has it at");
+    if (page_txn(page) > txn->newest_page_txn)
+        return page_corrupt(txn, id, "is newer than the snapshot that refers to it");
+    *out_page = page;
+    return SOMBRA_OK;
+}
+
+sombra_err tree_descend(struct btree_txn *txn, sombra_slice key, struct tree_path *out_path)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    unsigned level = (unsigned)txn->snapshot.depth;
+    page_id id = txn->snapshot.root;
+    out_path->depth = level;
+    while (level-- > 0) {
+        const uint8_t *page;
+        sombra_err err = tree_page(txn, id, level, &page);
+        if (err)
+            return err;
+        unsigned index = level ? branch_find(page, page_bytes, key) : 0;
+        out_path->at[level] = (struct path_level){ .id = id, .page = page, .index = index };
+        if (level)
+            id = branch_child(page, page_bytes, index);
+    }
+    return SOMBRA_OK;
+}
+
+/* Fills levels below `level` along the first or last children. */
+static sombra_err edge_below(struct btree_txn *txn, struct tree_path *path, unsigned level,
+                             bool to_last)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    while (level-- > 0) {
+        struct path_level *above = &path->at[level + 1];
+        page_id id = branch_child(above->page, page_bytes, above->index);
+        const uint8_t *page;
+        sombra_err err = tree_page(txn, id, level, &page);
+        if (err)
+            return err;
+        unsigned index = to_last && page_count(page) ? page_count(page) - 1 : 0;
+        path->at[level] = (struct path_level){ .id = id, .page = page, .index = index };
+    }
+    return SOMBRA_OK;
+}
+
+sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last, struct tree_path *out_path)
+{
+    unsigned depth = (unsigned)txn->snapshot.depth;
+    out_path->depth = depth;
+    if (depth == 0)
+        return SOMBRA_OK;
+    const uint8_t *page;
+    sombra_err err = tree_page(txn, txn->snapshot.root, depth - 1, &page);
+    if (err)
+        return err;
+    unsigned index = to_last && page_count(page) ? page_count(page) - 1 : 0;
+    out_path->at[depth - 1] =
+        (struct path_level){ .id = txn->snapshot.root, .page = page, .index = index };
+    return edge_below(txn, out_path, depth - 1, to_last);
+}
+
+sombra_err tree_step_leaf(struct btree_txn *txn, struct tree_path *path, bool forward,
+                          bool *out_found)
+{
+    for (unsigned level = 1; level < path->depth; level++) {
+        struct path_level *at = &path->at[level];
+        if (forward ? at->index + 1 < page_count(at->page) : at->index > 0) {
+            struct tree_path stepped = *path;
+            stepped.at[level].index = forward ? at->index + 1 : at->index - 1;
+            sombra_err err = edge_below(txn, &stepped, level, !forward);
+            if (err)
+                return err;
+            *path = stepped;
+            *out_found = true;
+            return SOMBRA_OK;
+        }
+    }
+    *out_found = false;
+    return SOMBRA_OK;
+}
+
+sombra_err tree_rank(struct btree_txn *txn, sombra_slice key, uint64_t *out_rank)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    if (txn->snapshot.depth == 0) {
+        *out_rank = 0;
+        return SOMBRA_OK;
+    }
+    struct tree_path path;
+    sombra_err err = tree_descend(txn, key, &path);
+    if (err)
+        return err;
+    uint64_t rank = 0;
+    for (unsigned level = path.depth - 1; level > 0; level--)
+        rank += branch_entries_before(path.at[level].page, page_bytes, path.at[level].index);
+    unsigned index;
+    (void)leaf_find(path.at[0].page, page_bytes, key, &index);
+    *out_rank = rank + index;
+    return SOMBRA_OK;
+}
+
+sombra_err tree_value(struct btree_txn *txn, const struct leaf_value *value, sombra_slice *out)
+{
+    if (LIKELY(value->overflow == 0)) {
+        *out = value->bytes;
+        return SOMBRA_OK;
+    }
+    struct pager *pager = &txn->btree->pager;
+    uint64_t page_count =
+        txn->kv.is_write ? txn->btree->space.page_count : txn->snapshot.page_count;
+    sombra_err err = pager_prove_run(pager, value->overflow, value->overflow_bytes, page_count);
+    if (err)
+        return err;
+    *out =
+        slice_of(pager_page(pager, value->overflow) + OVERFLOW_AT, (size_t)value->overflow_bytes);
+    return SOMBRA_OK;
+}
+
+sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_value)
+{
+    struct btree_txn *txn = txn_of(kv_txn);
+    if (UNLIKELY(key.bytes - 1 >= KV_KEY_BYTES_MAX))
+        return kv_check_key(key);
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    page_id id = txn->snapshot.root;
+    unsigned level = (unsigned)txn->snapshot.depth;
+    if (level == 0)
+        return SOMBRA_NOT_FOUND;
+    const uint8_t *page;
+    sombra_err err;
+    while (level-- > 1) {
+        err = tree_page(txn, id, level, &page);
+        if (UNLIKELY(err))
+            return err;
+        id = branch_child(page, page_bytes, branch_find(page, page_bytes, key));
+    }
+    err = tree_page(txn, id, 0, &page);
+    if (UNLIKELY(err))
+        return err;
+    unsigned index;
+    if (!leaf_find(page, page_bytes, key, &index))
+        return SOMBRA_NOT_FOUND;
+    struct leaf_value value;
+    leaf_value_at(page, page_bytes, index, &value);
+    return tree_value(txn, &value, out_value);
+}
+
+sombra_err btree_count(struct kv_txn *kv_txn, struct kv_range range, uint64_t limit,
+                       uint64_t *out_count)
+{
+    struct btree_txn *txn = txn_of(kv_txn);
+    uint64_t low = 0;
+    uint64_t high = txn->snapshot.entries;
+    sombra_err err = range.low.bytes ? tree_rank(txn, range.low, &low) : SOMBRA_OK;
+    if (!err && range.high.bytes)
+        err = tree_rank(txn, range.high, &high);
+    if (err)
+        return err;
+    uint64_t count = high > low ? high - low : 0;
+    *out_count = limit ? u64_min(count, limit) : count;
+    return SOMBRA_OK;
+}
+
+sombra_err btree_estimate(struct kv_txn *kv_txn, struct kv_range range, uint64_t *out_count)
+{
+    return btree_count(kv_txn, range, 0, out_count);
+}

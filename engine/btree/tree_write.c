@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: MIT */
+/* Writing the tree: copy-on-write along the path, splits, merges, counts.
+ *
+ * Each operation first reserves all pages it can need, so that between its first change and its
+ * last nothing can fail but reading a damaged or unreadable page; that marks the transaction
+ * failed. After each operation: every branch's count of a child is the number of entries below that
+ * child, no page but the root is empty, a page whose txn is not the transaction's stamp was not
+ * changed.
+ */
+#include "btree_internal.h"
+
+/* A page this empty is merged with a neighbour if both fit into one. */
+enum { MERGE_BELOW_DIVISOR = 3 };
+
+static sombra_err writable_check(struct btree_txn *txn)
+{
+    if (UNLIKELY(!txn->kv.is_write))
+        return diag_fail(SOMBRA_READONLY,
+                         "the transaction is read-only: begin a write transaction");
+    if (UNLIKELY(txn->is_failed))
+        return diag_fail(SOMBRA_INVALID,
+                         "an earlier write of this transaction failed in the middle: "
+                         "abort it or roll back to a savepoint");
+    return SOMBRA_OK;
+}
+
+static sombra_err broken(struct btree_txn *txn, sombra_err err)
+{
+    if (err)
+        txn->is_failed = true;
+    return err;
+}
+
+/* ---- pages ------------------------------------------------------------------------------- */
+
+static uint8_t *page_of(struct btree_txn *txn, page_id id)
+{
+    return pager_writable(&txn->btree->pager, id);
+}
+
+static uint8_t *page_new(struct btree_txn *txn, page_id *out_id)
+{
+    page_id id = space_take(&txn->btree->space);
+    *out_id = id;
+    return page_of(txn, id);
+}
+
+static void page_free(struct btree_txn *txn, page_id id, uint64_t born)
+{
+    space_free(&txn->btree->space, id, 1, born, txn->stamp);
+}
+
+static void value_free(struct btree_txn *txn, const struct leaf_value *value)
+{
+    if (!value->overflow)
+        return;
+    struct pager *pager = &txn->btree->pager;
+    const uint8_t *head = pager_page(pager, value->overflow);
+    /* A run that was never read may be damaged: then its birth is unknown, and 0 is never too
+     * large. */
+    uint64_t born = pager_bit(pager->sound_runs, value->overflow) ? page_txn(head) : 0;
+    space_free(&txn->btree->space, value->overflow, pager_run_pages(pager, value->overflow_bytes),
+               born, txn->stamp);
+}
+
+static void root_set(struct btree_txn *txn, page_id id, unsigned depth)
+{
+    txn->snapshot.root = id;
+    txn->snapshot.depth = depth;
+}
+
+/* Puts an image built elsewhere into a page of this transaction. */
+static void image_put(struct btree_txn *txn, uint8_t *to, page_id id, const uint8_t *image)
+{
+    page_copy(to, image, txn->btree->pager.page_bytes);
+    page_set_identity(to, id, txn->stamp);
+}
+
+/* Makes levels [from, depth) of the path this transaction's own. */
+static void path_touch_from(struct btree_txn *txn, struct tree_path *path, unsigned from)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    for (unsigned level = path->depth; level-- > from;) {
+        struct path_level *at = &path->at[level];
+        if (page_txn(at->page) == txn->stamp) {
+            at->page = page_of(txn, at->id);
+            continue;
+        }
+        page_id id;
+        uint8_t *copy = page_new(txn, &id);
+        page_copy(copy, at->page, page_bytes);
+        page_set_identity(copy, id, txn->stamp);
+        page_free(txn, at->id, page_txn(at->page));
+        *at = (struct path_level){ .id = id, .page = copy, .index = at->index };
+        if (level + 1 == path->depth) {
+            txn->snapshot.root = id;
+        } else {
+            struct path_level *above = &path->at[level + 1];
+            branch_set_child(page_of(txn, above->id), page_bytes, above->index, id,
+                             branch_entries(above->page, page_bytes, above->index));
+        }
+    }
+}
+
+static uint8_t *path_page(struct btree_txn *txn, struct tree_path *path, unsigned level)
+{
+    assert(page_txn(path->at[level].page) == txn->stamp);
+    return page_of(txn, path->at[level].id);
+}
+
+/* ---- counts ------------------------------------------------------------------------------ */
+
+static uint64_t entries_below(const struct btree_txn *txn, const uint8_t *page, unsigned level)
+{
+    return level ? branch_entries_before(page, txn->btree->pager.page_bytes, page_count(page))
+                 : page_count(page);
+}
+
+/* Adds `delta` to the counts of the path's children above `level`. */
+static void counts_add(struct btree_txn *txn, struct tree_path *path, unsigned level, int64_t delta)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    for (unsigned above = level + 1; above < path->depth; above++) {
+        struct path_level *at = &path->at[above];
+        uint64_t entries = branch_entries(at->page, page_bytes, at->index);
+        branch_set_child(path_page(txn, path, above), page_bytes, at->index,
+                         branch_child(at->page, page_bytes, at->index), entries + (uint64_t)delta);
+    }
+}
+
+/* Recomputes the count that the parent of `level` has for the path's page, from the page. */
+static void count_refresh(struct btree_txn *txn, struct tree_path *path, unsigned level)
+{
+    if (level + 1 >= path->depth)
+        return;
+    struct path_level *at = &path->at[level];
+    branch_set_child(path_page(txn, path, level + 1), txn->btree->pager.page_bytes,
+                     path->at[level + 1].index, at->id, entries_below(txn, at->page, level));
+}
+
+/* ---- splits ------------------------------------------------------------------------------ */
+
+/* Makes a root of the path's root and its new right neighbour. */
+static void root_grow(struct btree_txn *txn, struct tree_path *path, sombra_slice separator,
+                      page_id right, uint64_t right_entries)
+{
+    unsigned level = path->depth;
+    page_id id;
+    uint8_t *root = page_new(txn, &id);
+    page_init(root, txn->btree->pager.page_bytes, PAGE_BRANCH, level, id, txn->stamp);
+    const struct path_level *left = &path->at[level - 1];
+    branch_build(root, txn->btree->pager.page_bytes, left->id,
+                 entries_below(txn, left->page, level - 1), separator, right, right_entries);
+    root_set(txn, id, level + 1);
+}
+
+/* Puts a new child to the right of the path's page at `level` into the branch above, splitting it
+ * if it must, and brings every count above up to date. The path is used up: it leads nowhere
+ * afterwards. */
+static void branch_add(struct btree_txn *txn, struct tree_path *path, unsigned level,
+                       sombra_slice separator, page_id child, uint64_t entries)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    unsigned above = level + 1;
+    if (above == path->depth) {
+        root_grow(txn, path, separator, child, entries);
+        return;
+    }
+    count_refresh(txn, path, level);
+    struct path_level *at = &path->at[above];
+    uint8_t *branch = path_page(txn, path, above);
+    if (branch_insert(branch, page_bytes, at->index + 1, separator, child, entries)) {
+        for (; above + 1 < path->depth; above++)
+            count_refresh(txn, path, above);
+        return;
+    }
+    uint8_t *left = txn->btree->scratch[0];
+    uint8_t *right = txn->btree->scratch[1];
+    uint8_t up[KV_KEY_BYTES_MAX];
+    size_t up_bytes;
+    branch_split(branch, page_bytes, at->index + 1, separator, child, entries, left, right, up,
+                 &up_bytes);
+    page_id right_id;
+    uint8_t *right_page = page_new(txn, &right_id);
+    image_put(txn, branch, at->id, left);
+    image_put(txn, right_page, right_id, right);
+    branch_add(txn, path, above, slice_of(up, up_bytes), right_id,
+               entries_below(txn, right_page, above));
+}
+
+/* The leaf has no room for the entry: spreads it over two or three. The path's pages are this
+ * transaction's. */
+static sombra_err leaf_spread(struct btree_txn *txn, struct tree_path *path, sombra_slice key,
+                              const struct leaf_value *value, bool replaces)
+{
+    struct btree *btree = txn->btree;
+    size_t page_bytes = btree->pager.page_bytes;
+    struct path_level *leaf = &path->at[0];
+    struct leaf_split *split = btree->split;
+    *split = (struct leaf_split){ .left = btree->scratch[2],
+                                  .middle = btree->scratch[3],
+                                  .right = btree->scratch[4] };
+    leaf_split(leaf->page, page_bytes, leaf->index, key, value, replaces, split);
+    image_put(txn, path_page(txn, path, 0), leaf->id, split->left);
+    if (split->pages == 1) {
+        for (unsigned level = 0; level + 1 < path->depth; level++)
+            count_refresh(txn, path, level);
+        return SOMBRA_OK;
+    }
+    page_id id;
+    uint8_t *page = page_new(txn, &id);
+    image_put(txn, page, id, split->pages == 3 ? split->middle : split->right);
+    sombra_slice separator = slice_of(split->separator, split->separator_bytes);
+    branch_add(txn, path, 0, separator, id, page_count(page));
+    if (split->pages == 2)
+        return SOMBRA_OK;
+    struct tree_path to_middle;
+    sombra_err err = tree_descend(txn, separator, &to_middle);
+    if (err)
+        return broken(txn, err);
+    assert(to_middle.at[0].id == id);
+    page = page_new(txn, &id);
+    image_put(txn, page, id, split->right);
+    branch_add(txn, &to_middle, 0, slice_of(split->separator2, split->separator2_bytes), id,
+               page_count(page));
+    return SOMBRA_OK;
+}
+
+/* ---- put --------------------------------------------------------------------------------- */
+
+/* Pages that one insert can take: a copy of the path, a new page at each level for each of two
+ * splits, two new roots. */
+static size_t pages_needed(const struct btree_txn *txn)
+{
+    return 3 * (size_t)txn->snapshot.depth + 6;
+}
+
+static void first_leaf(struct btree_txn *txn, sombra_slice key, const struct leaf_value *value)
+{
+    page_id id;
+    uint8_t *page = page_new(txn, &id);
+    page_init(page, txn->btree->pager.page_bytes, PAGE_LEAF, 0, id, txn->stamp);
+    bool fits = leaf_insert(page, txn->btree->pager.page_bytes, 0, key, value);
+    assert(fits);
+    (void)fits;
+    root_set(txn, id, 1);
+}
+
+static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct leaf_value *value)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    if (txn->snapshot.depth == 0) {
+        first_leaf(txn, key, value);
+        txn->snapshot.entries = 1;
+        return SOMBRA_OK;
+    }
+    struct tree_path path;
+    sombra_err err = tree_descend(txn, key, &path);
+    if (err)
+        return err;
+    struct path_level *leaf = &path.at[0];
+    bool replaces = leaf_find(leaf->page, page_bytes, key, &leaf->index);
+    struct leaf_value old = { 0 };
+    if (replaces)
+        leaf_value_at(leaf->page, page_bytes, leaf->index, &old);
+    path_touch_from(txn, &path, 0);
+    if (replaces)
+        value_free(txn, &old);
+    else
+        txn->snapshot.entries++;
+    uint8_t *page = path_page(txn, &path, 0);
+    bool fits = replaces ? leaf_replace(page, page_bytes, leaf->index, value)
+                         : leaf_insert(page, page_bytes, leaf->index, key, value);
+    if (!fits)
+        return leaf_spread(txn, &path, key, value, replaces);
+    if (!replaces)
+        counts_add(txn, &path, 0, 1);
+    return SOMBRA_OK;
+}
+
+static sombra_err value_store(struct btree_txn *txn, sombra_slice value, struct leaf_value *out)
+{
+    struct btree *btree = txn->btree;
+    *out = (struct leaf_value){ .bytes = value };
+    if (value.bytes <= leaf_inline_max(btree->pager.page_bytes))
+        return SOMBRA_OK;
+    uint64_t pages = pager_run_pages(&btree->pager, value.bytes);
+    page_id id;
+    sombra_err err = space_take_run(&btree->space, pages, &id);
+    if (err)
+        return err;
+    err = pager_write_run(&btree->pager, id, txn->stamp, value);
+    if (err)
+        return err;
+    *out = (struct leaf_value){ .overflow = id, .overflow_bytes = value.bytes };
+    return SOMBRA_OK;
+}
+
+/* Undoes a call that failed before its first change to the tree. */
+static sombra_err undone(struct btree_txn *txn, size_t changes, size_t redo_bytes, sombra_err err)
+{
+    if (err && !txn->is_failed) {
+        space_undo(&txn->btree->space, changes);
+        txn->redo.bytes = redo_bytes;
+    }
+    return err;
+}
+
+sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value)
+{
+    struct btree_txn *txn = txn_of(kv_txn);
+    sombra_err err = writable_check(txn);
+    if (!err)
+        err = kv_check_key(key);
+    if (!err)
+        err = kv_check_value(value);
+    if (err)
+        return err;
+    size_t changes = txn->btree->space.change_count;
+    size_t redo_bytes = txn->redo.bytes;
+    struct leaf_value stored;
+    err = redo_put(txn, key, value);
+    if (!err)
+        err = value_store(txn, value, &stored);
+    if (!err)
+        err = space_reserve(&txn->btree->space, pages_needed(txn), pages_needed(txn) + 2);
+    if (!err)
+        err = leaf_put(txn, key, &stored);
+    if (err)
+        return undone(txn, changes, redo_bytes, err);
+    txn->generation++;
+    txn->is_changed = true;
+    return SOMBRA_OK;
+}
+
+/* ---- delete ------------------------------------------------------------------------------ */
+
+/* The path's leaf is empty: takes it out of the tree, and every branch that this empties. Returns
+ * the level of the branch that lost a child and stays; the path's depth if none did. */
+static unsigned leaf_drop(struct btree_txn *txn, struct tree_path *path)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    for (unsigned level = 0;; level++) {
+        struct path_level *at = &path->at[level];
+        page_free(txn, at->id, page_txn(at->page));
+        if (level + 1 == path->depth) {
+            root_set(txn, 0, 0);
+            return path->depth;
+        }
+        struct path_level *above = &path->at[level + 1];
+        if (page_count(above->page) > 1) {
+            branch_remove(path_page(txn, path, level + 1), page_bytes, above->index,
+                          above->index + 1);
+            return level + 1;
+        }
+    }
+}
+
+/* A root of one child is no root. */
+static sombra_err root_shrink(struct btree_txn *txn)
+{
+    while (txn->snapshot.depth > 1) {
+        const uint8_t *page;
+        sombra_err err =
+            tree_page(txn, txn->snapshot.root, (unsigned)txn->snapshot.depth - 1, &page);
+        if (err)
+            return err;
+        if (page_count(page) > 1)
+            return SOMBRA_OK;
+        page_id child = branch_child(page, txn->btree->pager.page_bytes, 0);
+        page_free(txn, txn->snapshot.root, page_txn(page));
+        root_set(txn, child, (unsigned)txn->snapshot.depth - 1);
+    }
+    return SOMBRA_OK;
+}
+
+/* Builds left and right, neighbours under the path's branch at level + 1 with `right_index` there,
+ * into one. */
+static bool pages_join(struct btree_txn *txn, const struct tree_path *path, unsigned level,
+                       unsigned right_index, const uint8_t *left, const uint8_t *right, uint8_t *to)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    if (level == 0)
+        return leaf_merge(left, right, page_bytes, to);
+    uint8_t between[KV_KEY_BYTES_MAX];
+    size_t bytes = branch_separator(path->at[level + 1].page, page_bytes, right_index, between);
+    return branch_merge(left, slice_of(between, bytes), right, page_bytes, to);
+}
+
+/* Merges the path's page at `level` with a neighbour when both fit into one page; *out_merged says
+ * so. */
+static sombra_err page_merge(struct btree_txn *txn, struct tree_path *path, unsigned level,
+                             bool *out_merged)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    struct path_level *at = &path->at[level];
+    struct path_level *above = &path->at[level + 1];
+    *out_merged = false;
+    if (page_count(above->page) < 2)
+        return SOMBRA_OK;
+    bool is_left = above->index == 0;
+    unsigned left_index = is_left ? 0 : above->index - 1;
+    page_id sibling_id = branch_child(above->page, page_bytes, is_left ? 1 : left_index);
+    const uint8_t *sibling;
+    sombra_err err = tree_page(txn, sibling_id, level, &sibling);
+    if (err)
+        return err;
+    uint8_t *joined = txn->btree->scratch[0];
+    if (page_used(sibling, page_bytes) + page_used(at->page, page_bytes) >
+            page_bytes + page_bytes / 8 ||
+        !pages_join(txn, path, level, left_index + 1, is_left ? at->page : sibling,
+                    is_left ? sibling : at->page, joined))
+        return SOMBRA_OK;
+    image_put(txn, path_page(txn, path, level), at->id, joined);
+    page_free(txn, sibling_id, page_txn(sibling));
+    uint8_t *branch = path_page(txn, path, level + 1);
+    branch_remove(branch, page_bytes, left_index + 1, left_index + 2);
+    branch_set_child(branch, page_bytes, left_index, at->id, entries_below(txn, at->page, level));
+    above->index = left_index;
+    *out_merged = true;
+    return SOMBRA_OK;
+}
+
+/* After a removal from the path's page at `level`. */
+static sombra_err path_rebalance(struct btree_txn *txn, struct tree_path *path, unsigned level)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    for (; level + 1 < path->depth; level++) {
+        bool merged = false;
+        if (page_used(path->at[level].page, page_bytes) < page_bytes / MERGE_BELOW_DIVISOR) {
+            sombra_err err = page_merge(txn, path, level, &merged);
+            if (err)
+                return err;
+        }
+        if (!merged)
+            break;
+    }
+    return root_shrink(txn);
+}
+
+/* Removes entries [first, last) of the path's leaf. */
+static sombra_err leaf_cut(struct btree_txn *txn, struct tree_path *path, unsigned first,
+                           unsigned last)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    const uint8_t *page = path->at[0].page;
+    for (unsigned index = first; index < last; index++) {
+        struct leaf_value value;
+        leaf_value_at(page, page_bytes, index, &value);
+        value_free(txn, &value);
+    }
+    bool is_whole = first == 0 && last == page_count(page);
+    path_touch_from(txn, path, is_whole ? 1 : 0);
+    counts_add(txn, path, 0, -(int64_t)(last - first));
+    txn->snapshot.entries -= last - first;
+    if (is_whole)
+        return path_rebalance(txn, path, leaf_drop(txn, path));
+    leaf_remove(path_page(txn, path, 0), page_bytes, first, last);
+    return path_rebalance(txn, path, 0);
+}
+
+sombra_err btree_delete(struct kv_txn *kv_txn, sombra_slice key)
+{
+    struct btree_txn *txn = txn_of(kv_txn);
+    sombra_err err = writable_check(txn);
+    if (!err)
+        err = kv_check_key(key);
+    if (err)
+        return err;
+    if (txn->snapshot.depth == 0)
+        return SOMBRA_NOT_FOUND;
+    struct tree_path path;
+    err = tree_descend(txn, key, &path);
+    if (err)
+        return err;
+    unsigned index;
+    if (!leaf_find(path.at[0].page, txn->btree->pager.page_bytes, key, &index))
+        return SOMBRA_NOT_FOUND;
+    size_t changes = txn->btree->space.change_count;
+    size_t redo_bytes = txn->redo.bytes;
+    err = redo_delete(txn, key);
+    if (!err)
+        err = space_reserve(&txn->btree->space, pages_needed(txn), 3 * pages_needed(txn));
+    if (err)
+        return undone(txn, changes, redo_bytes, err);
+    txn->generation++;
+    txn->is_changed = true;
+    return broken(txn, leaf_cut(txn, &path, index, index + 1));
+}
+
+/* Removes what the range has in its first leaf; *out_removed 0 = there is nothing left. */
+static sombra_err range_step(struct btree_txn *txn, struct kv_range range, unsigned *out_removed)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    *out_removed = 0;
+    if (txn->snapshot.depth == 0)
+        return SOMBRA_OK;
+    struct tree_path path;
+    unsigned first = 0;
+    sombra_err err = range.low.bytes ? tree_descend(txn, range.low, &path)
+                                     : tree_descend_edge(txn, false, &path);
+    if (err)
+        return err;
+    if (range.low.bytes)
+        (void)leaf_find(path.at[0].page, page_bytes, range.low, &first);
+    if (first == page_count(path.at[0].page)) {
+        bool found;
+        err = tree_step_leaf(txn, &path, true, &found);
+        if (err || !found)
+            return err;
+        first = 0;
+    }
+    const uint8_t *page = path.at[0].page;
+    unsigned last = page_count(page);
+    if (range.high.bytes)
+        (void)leaf_find(page, page_bytes, range.high, &last);
+    if (first >= last)
+        return SOMBRA_OK;
+    err = space_reserve(&txn->btree->space, pages_needed(txn),
+                        3 * pages_needed(txn) + (last - first));
+    if (err)
+        return err;
+    *out_removed = last - first;
+    return leaf_cut(txn, &path, first, last);
+}
+
+sombra_err btree_delete_range(struct kv_txn *kv_txn, struct kv_range range, uint64_t *out_removed)
+{
+    struct btree_txn *txn = txn_of(kv_txn);
+    sombra_err err = writable_check(txn);
+    if (err)
+        return err;
+    uint64_t total = 0;
+    size_t changes = txn->btree->space.change_count;
+    size_t redo_bytes = txn->redo.bytes;
+    err = redo_delete_range(txn, range);
+    if (err)
+        return undone(txn, changes, redo_bytes, err);
+    txn->generation++;
+    txn->is_changed = true;
+    for (;;) {
+        unsigned removed;
+        err = range_step(txn, range, &removed);
+        if (err && total == 0 && !removed)
+            return undone(txn, changes, redo_bytes, err);
+        if (err)
+            return broken(txn, err);
+        if (!removed)
+            break;
+        total += removed;
+    }
+    if (total == 0)
+        txn->redo.bytes = redo_bytes;
+    if (out_removed)
+        *out_removed = total;
+    return SOMBRA_OK;
+}

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/* Transactions: begin, commit, abort, savepoints.
+ *
+ * The order of a logged commit (any failure before step 4 is an ordinary error and rolls back; a
+ * failure at or after it poisons the store, for the record may or may not be in the log):
+ *
+ *   1 reserve: the page account's arrays, the space of the log record
+ *   2 write the pages (only where stores are not mapped), unsynced
+ *   3 build the record's head: numbers, page lists
+ *   4 append the record
+ *   5 publish the head
+ *   6 give the writer's turn away
+ *   7 sync the log, as the durability says
+ *
+ * A savepoint is a sub-transaction number: the stamp rises, so that pages written before are copied
+ * and not changed, and rolling back is to take up the old root and undo the page account.
+ */
+#include "btree_internal.h"
+
+/* ---- the writer's turn ------------------------------------------------------------------- */
+
+sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms)
+{
+    struct writer_gate *gate = &btree->gate;
+    sombra_err err = SOMBRA_OK;
+    uint64_t deadline_ns = 0;
+    os_mutex_lock(&gate->mutex);
+    while (gate->is_held) {
+        if (pthread_equal(gate->owner, pthread_self())) {
+            err = diag_fail(SOMBRA_BUSY, "this thread has a write transaction open already: "
+                                         "end it, or do the work inside it");
+            break;
+        }
+        uint64_t now_ns = os_monotonic_ns(os_posix());
+        if (deadline_ns == 0)
+            deadline_ns =
+                timeout_ms > UINT64_MAX / 2000000 ? UINT64_MAX : now_ns + timeout_ms * 1000000;
+        if (now_ns >= deadline_ns) {
+            err = diag_fail(SOMBRA_BUSY,
+                            "another write transaction was open for %" PRIu64 " ms (busy timeout)",
+                            timeout_ms);
+            break;
+        }
+        uint64_t left_ms =
+            deadline_ns == UINT64_MAX ? UINT64_MAX : (deadline_ns - now_ns) / 1000000 + 1;
+        (void)os_condition_wait(&gate->free, &gate->mutex, left_ms);
+    }
+    if (!err) {
+        gate->is_held = true;
+        gate->owner = pthread_self();
+    }
+    os_mutex_unlock(&gate->mutex);
+    return err;
+}
+
+void gate_leave(struct btree *btree)
+{
+    struct writer_gate *gate = &btree->gate;
+    os_mutex_lock(&gate->mutex);
+    assert(gate->is_held);
+    gate->is_held = false;
+    os_condition_signal(&gate->free);
+    os_mutex_unlock(&gate->mutex);
+}
+
+/* ---- begin ------------------------------------------------------------------------------- */
+
+static sombra_err begin_read(struct btree *btree, const struct kv_begin_options *options,
+                             struct kv_txn **out_txn)
+{
+    struct btree_txn *txn = mem_zalloc(sizeof *txn);
+    if (!txn)
+        return diag_nomem("a transaction", sizeof *txn);
+    txn->kv = (struct kv_txn){ .ops = &btree_ops, .kv = &btree->kv };
+    txn->btree = btree;
+    sombra_err err = head_pin(btree->head, os_monotonic_ns(btree->os), &txn->slot, &txn->snapshot);
+    if (!err && options->needs_durable && btree->file) {
+        err = logs_sync(&btree->logs, txn->snapshot.lsn);
+        if (err)
+            head_unpin(btree->head, txn->slot);
+    }
+    if (err) {
+        mem_free(txn);
+        return err;
+    }
+    txn->newest_page_txn = txn->snapshot.txn;
+    atomic_fetch_add_explicit(&btree->readers_open, 1, memory_order_relaxed);
+    *out_txn = &txn->kv;
+    return SOMBRA_OK;
+}
+
+static void stamp_next(struct btree_txn *txn)
+{
+    txn->stamp = txn->btree->next_txn++;
+    txn->newest_page_txn = txn->stamp;
+}
+
+sombra_err txn_start_write(struct btree *btree, struct btree_txn **out_txn)
+{
+    sombra_err err = head_check_writable(btree->head);
+    if (!err)
+        err = btree_prepare_write(btree);
+    if (err)
+        return err;
+    struct btree_txn *txn = btree->writer;
+    assert(btree->space.change_count == 0 && txn->savepoint_count == 0);
+    txn->kv = (struct kv_txn){ .ops = &btree_ops, .kv = &btree->kv, .is_write = true };
+    txn->btree = btree;
+    head_newest(btree->head, &txn->snapshot);
+    txn->generation = 0;
+    txn->is_failed = txn->is_changed = txn->is_bypass = txn->is_replay = false;
+    buf_reset(&txn->redo);
+    stamp_next(txn);
+    *out_txn = txn;
+    return SOMBRA_OK;
+}
+
+sombra_err btree_begin(struct kv *kv, const struct kv_begin_options *options,
+                       struct kv_txn **out_txn)
+{
+    struct btree *btree = btree_of(kv);
+    if (!options->is_write)
+        return begin_read(btree, options, out_txn);
+    if (btree->options.is_readonly)
+        return diag_fail(SOMBRA_READONLY, "%s was opened read-only", btree->path);
+    sombra_err err = gate_enter(btree, options->busy_timeout_ms);
+    if (err)
+        return err;
+    struct btree_txn *txn;
+    err = txn_start_write(btree, &txn);
+    if (err) {
+        gate_leave(btree);
+        return err;
+    }
+    *out_txn = &txn->kv;
+    return SOMBRA_OK;
+}
+
+/* ---- end --------------------------------------------------------------------------------- */
+
+void txn_undo_all(struct btree_txn *txn)
+{
+    space_undo(&txn->btree->space, 0);
+}
+
+void txn_end_write(struct btree_txn *txn)
+{
+    enum { REDO_KEEP_BYTES = 1 << 20 };
+    assert(txn->btree->space.change_count == 0);
+    txn->savepoint_count = 0;
+    if (txn->redo.capacity > REDO_KEEP_BYTES)
+        buf_release(&txn->redo);
+    gate_leave(txn->btree);
+}
+
+static sombra_err end_read(struct btree_txn *txn)
+{
+    head_unpin(txn->btree->head, txn->slot);
+    atomic_fetch_sub_explicit(&txn->btree->readers_open, 1, memory_order_relaxed);
+    mem_free(txn);
+    return SOMBRA_OK;
+}
+
+void btree_abort(struct kv_txn *kv_txn)
+{
+    struct btree_txn *txn = txn_of(kv_txn);
+    if (!kv_txn->is_write) {
+        (void)end_read(txn);
+        return;
+    }
+    txn_undo_all(txn);
+    txn_end_write(txn);
+}
+
+void txn_publish(struct btree_txn *txn, uint64_t lsn)
+{
+    struct btree *btree = txn->btree;
+    space_commit(&btree->space, txn->stamp);
+    txn->snapshot.txn = txn->stamp;
+    txn->snapshot.lsn = lsn;
+    txn->snapshot.page_count = btree->space.page_count;
+    head_publish(btree->head, &txn->snapshot);
+    atomic_store_explicit(&btree->pages_free, btree->space.free_count + btree->space.reserve_count,
+                          memory_order_relaxed);
+    atomic_store_explicit(&btree->pages_pending, btree->space.pending_count, memory_order_relaxed);
+}
+
+/* Steps 1 to 5. */
+static sombra_err commit_logged(struct btree_txn *txn)
+{
+    struct btree *btree = txn->btree;
+    uint64_t lsn = txn->snapshot.lsn + 1;
+    sombra_err err = space_commit_reserve(&btree->space);
+    if (!err && btree->file)
+        err = redo_head(txn);
+    if (!err && btree->file)
+        err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes);
+    if (!err && btree->file)
+        err = pager_dirty_flush(&btree->pager);
+    if (!err && btree->file) {
+        struct os_iovec parts[] = { { txn->record.data, txn->record.bytes },
+                                    { txn->redo.data, txn->redo.bytes } };
+        err = logs_append(&btree->logs, lsn, parts, txn->redo.bytes ? 2 : 1);
+    }
+    if (!err)
+        txn_publish(txn, lsn);
+    return err;
+}
+
+/* Step 7. */
+static sombra_err commit_sync(struct btree *btree, uint64_t lsn, enum kv_durability durability)
+{
+    if (!btree->file)
+        return SOMBRA_OK;
+    if (durability == KV_DURABILITY_STORE)
+        durability = btree->options.durability;
+    switch (durability) {
+    case KV_DURABILITY_STORE:
+    case KV_FULL:
+        return logs_sync(&btree->logs, lsn);
+    case KV_GROUP:
+        os_sleep_us(btree->os, btree->options.group_wait_us);
+        return logs_sync(&btree->logs, lsn);
+    case KV_NORMAL: {
+        if (btree->has_background) {
+            background_want_sync(btree, lsn);
+            return SOMBRA_OK;
+        }
+        uint64_t since_ns = os_monotonic_ns(btree->os) - btree->logs.last_sync_ns;
+        return since_ns / 1000000 >= btree->options.sync_interval_ms ? logs_sync(&btree->logs, lsn)
+                                                                     : SOMBRA_OK;
+    }
+    case KV_OFF:
+        break;
+    }
+    return SOMBRA_OK;
+}
+
+sombra_err btree_commit(struct kv_txn *kv_txn, enum kv_durability durability)
+{
+    struct btree_txn *txn = txn_of(kv_txn);
+    struct btree *btree = txn->btree;
+    if (!kv_txn->is_write)
+        return end_read(txn);
+    sombra_err err = SOMBRA_OK;
+    if (txn->is_failed)
+        err = diag_fail(SOMBRA_INVALID,
+                        "nothing was committed: a write of this transaction failed in the middle");
+    if (err || !txn->is_changed) {
+        txn_undo_all(txn);
+        uint64_t lsn = txn->snapshot.lsn;
+        txn_end_write(txn);
+        /* An empty commit still promises that what it read is as durable as it says. */
+        return err ? err : commit_sync(btree, lsn, durability);
+    }
+    err = head_check_writable(btree->head);
+    if (!err)
+        err = txn->is_bypass ? checkpoint_commit(txn) : commit_logged(txn);
+    if (err)
+        txn_undo_all(txn);
+    else
+        atomic_fetch_add_explicit(&btree->commits, 1, memory_order_relaxed);
+    uint64_t lsn = txn->snapshot.lsn;
+    bool is_bypass = txn->is_bypass;
+    uint64_t active_bytes =
+        btree->file && btree->logs.halves[0] ? logs_position(&btree->logs).offset : 0;
+    txn_end_write(txn);
+    if (err)
+        return err;
+    if (!is_bypass)
+        err = commit_sync(btree, lsn, durability);
+    if (!err)
+        checkpoint_consider(btree, active_bytes);
+    return err;
+}
+
+/* ---- savepoints -------------------------------------------------------------------------- */
+
+static sombra_err savepoint_set(struct btree_txn *txn, uint64_t *mark)
+{
+    if (txn->is_failed)
+        return diag_fail(SOMBRA_INVALID,
+                         "no savepoint in a transaction whose write failed in the middle");
+    if (txn->savepoint_count == txn->savepoint_capacity) {
+        size_t capacity = txn->savepoint_capacity ? txn->savepoint_capacity * 2 : 8;
+        struct savepoint *grown = mem_realloc(txn->savepoints, capacity * sizeof *grown);
+        if (!grown)
+            return diag_nomem("savepoints", capacity * sizeof *grown);
+        txn->savepoints = grown;
+        txn->savepoint_capacity = capacity;
+    }
+    txn->savepoints[txn->savepoint_count++] = (struct savepoint){
+        .mark = ++txn->next_mark,
+        .snapshot = txn->snapshot,
+        .change_count = txn->btree->space.change_count,
+        .redo_bytes = txn->redo.bytes,
+        .is_changed = txn->is_changed,
+    };
+    stamp_next(txn);
+    *mark = txn->next_mark;
+    return SOMBRA_OK;
+}
+
+static void savepoint_rollback(struct btree_txn *txn, size_t index)
+{
+    const struct savepoint *point = &txn->savepoints[index];
+    txn->savepoint_count = index + 1;
+    space_undo(&txn->btree->space, point->change_count);
+    txn->snapshot = point->snapshot;
+    txn->is_changed = point->is_changed;
+    txn->is_failed = false;
+    /* A dropped redo buffer cannot come back: the transaction stays a bypass. */
+    if (!txn->is_bypass)
+        txn->redo.bytes = point->redo_bytes;
+    txn->generation++;
+    stamp_next(txn);
+}
+
+sombra_err btree_savepoint(struct kv_txn *kv_txn, enum kv_savepoint_action action, uint64_t *mark)
+{
+    struct btree_txn *txn = txn_of(kv_txn);
+    if (!kv_txn->is_write)
+        return diag_fail(SOMBRA_READONLY, "savepoints are for write transactions");
+    if (action == KV_SAVEPOINT_SET)
+        return savepoint_set(txn, mark);
+    size_t index = txn->savepoint_count;
+    while (index > 0 && txn->savepoints[index - 1].mark != *mark)
+        index--;
+    if (index == 0)
+        return diag_fail(SOMBRA_INVALID,
+                         "savepoint %" PRIu64 " is not set: it was released, or an outer one was "
+                         "rolled back",
+                         *mark);
+    if (action == KV_SAVEPOINT_ROLLBACK)
+        savepoint_rollback(txn, index - 1);
+    else
+        txn->savepoint_count = index - 1;
+    return SOMBRA_OK;
+}
