@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/* graph: nodes, edges, labels, properties and buckets as ordered keys of a kv store
+ * (graph_format.h). This is the folder's only header for others.
+ *
+ * `struct graph` is what one store shares between its transactions: the names that were ever seen
+ * committed. `struct graph_txn` stands on one kv transaction, which it does not own: its user
+ * begins the kv transaction, calls graph_txn_begin, works, and calls graph_txn_flush before the kv
+ * commit and graph_txn_end after it.
+ *
+ * Counters (next ids, edges a type) are kept in memory and written by flush, and before each
+ * savepoint, so that what the store holds at a savepoint is complete and a rollback just forgets
+ * what is in memory.
+ *
+ * Failure: arguments and existence are checked before the first write; a write that fails behind
+ * the first one leaves half a change, so the transaction is then marked broken and refuses
+ * everything but a rollback.
+ *
+ * Threads: a graph by any; a transaction by one at a time.
+ * Ownership: records and values lent live until the next record or value is lent by the same
+ * transaction; the bytes are the transaction's own copy. Names live as long as the graph, or, when
+ * made by the transaction, until its end.
+ */
+#ifndef GRAPH_H
+#define GRAPH_H
+
+#include "kv/kv.h"
+#include "sombra/bucket.h"
+#include "sombra/graph.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* ---- names shared by all transactions (names.c) ------------------------------------------- */
+
+enum { GRAPH_NAME_KINDS = 4 }; /* index 0 is unused */
+
+struct graph_name {
+    struct graph_name *next; /* of the same owner, added before this one */
+    uint32_t id;
+    uint8_t kind;
+    uint16_t bytes;
+    uint8_t text[];
+};
+struct graph_name_table; /* open addressing, by text */
+struct graph_name_ids;   /* by id, one for each kind */
+
+/* Lookups take no lock; who adds excludes others that add. Tables that were outgrown are kept,
+ * because a reader may be in them. */
+struct graph_names {
+    struct graph_name *newest; /* the list owns the names */
+    size_t count;
+    _Atomic(struct graph_name_table *) by_text;
+    _Atomic(struct graph_name_ids *) by_id[GRAPH_NAME_KINDS];
+};
+
+struct graph {
+    pthread_mutex_t mutex; /* for adding */
+    struct graph_names names;
+};
+
+sombra_err graph_init(struct graph *graph) SOMBRA_MUST_CHECK;
+void graph_release(struct graph *graph);
+
+/* ---- transactions (txn.c) ------------------------------------------------------------------ */
+
+struct graph_property; /* one property while a record is merged */
+struct graph_mark;     /* a savepoint */
+
+enum { GRAPH_KNOWN_NODES = 64 };
+
+struct graph_txn {
+    struct graph *graph;
+    struct kv_txn *kv;
+    sombra_err broken;                 /* OK, or why only a rollback is left */
+    uint64_t lent;                     /* generation of `read`: raised when it is overwritten */
+    uint64_t writes;                   /* raised by every write: cursors' bytes have died */
+    struct buf read;                   /* what was lent last */
+    struct buf record;                 /* a record under construction */
+    struct buf old;                    /* the record it replaces */
+    struct graph_property *properties; /* of the record under construction */
+    size_t property_count, property_capacity;
+    /* the rest is for writers */
+    struct graph_names made;         /* names made here */
+    struct graph_name *names_undone; /* rolled back, but perhaps still lent */
+    struct graph_mark *marks;
+    size_t mark_count, mark_capacity;
+    bool has_counters;   /* loaded from the store */
+    bool counters_dirty; /* differ from it */
+    bool types_dirty;    /* some delta is not 0 */
+    uint64_t next_node, next_edge, next_bucket;
+    int64_t *type_deltas; /* by type id: edges made less edges deleted since the last flush */
+    size_t type_capacity;
+    uint64_t known_nodes[GRAPH_KNOWN_NODES]; /* seen to exist; by id modulo, 0 = none */
+    uint64_t known_bucket;                   /* seen to exist; 0 = none */
+};
+
+/* Checks the format of what is stored; UNSUPPORTED for a newer one. */
+sombra_err graph_check_format(struct kv_txn *kv) SOMBRA_MUST_CHECK;
+
+/* `txn` is zeroed or was used before: its buffers are kept. Cannot fail. */
+void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *kv);
+/* Writes what is kept in memory; to be called right before the kv commit. */
+sombra_err graph_txn_flush(struct graph_txn *txn) SOMBRA_MUST_CHECK;
+/* The kv transaction is over; names it made are shared from now on if it was committed. */
+void graph_txn_end(struct graph_txn *txn, bool is_committed);
+void graph_txn_release(struct graph_txn *txn);
+
+sombra_err graph_txn_savepoint(struct graph_txn *txn, uint64_t *out_mark) SOMBRA_MUST_CHECK;
+sombra_err graph_txn_rollback_to(struct graph_txn *txn, uint64_t mark) SOMBRA_MUST_CHECK;
+sombra_err graph_txn_forget(struct graph_txn *txn, uint64_t mark) SOMBRA_MUST_CHECK;
+
+/* ---- names --------------------------------------------------------------------------------- */
+
+/* *out_id 0 if there is no such name (OK). INVALID, LIMIT for a name out of bounds. */
+sombra_err graph_name_find(struct graph_txn *txn, sombra_name_kind kind, sombra_slice text,
+                           uint32_t *out_id) SOMBRA_MUST_CHECK;
+/* Finds or makes it. */
+sombra_err graph_name_intern(struct graph_txn *txn, sombra_name_kind kind, sombra_slice text,
+                             uint32_t *out_id) SOMBRA_MUST_CHECK;
+/* NOT_FOUND. */
+sombra_err graph_name_by_id(struct graph_txn *txn, sombra_name_kind kind, uint32_t id,
+                            sombra_name *out_name) SOMBRA_MUST_CHECK;
+sombra_err graph_name_by_text(struct graph_txn *txn, sombra_name_kind kind, sombra_slice text,
+                              sombra_name *out_name) SOMBRA_MUST_CHECK;
+sombra_err graph_name_next(struct graph_txn *txn, sombra_name_kind kind, uint32_t after,
+                           sombra_name *out_name, bool *out_found) SOMBRA_MUST_CHECK;
+
+/* ---- records (record.c) -------------------------------------------------------------------- */
+
+/* A view on the bytes of a node's or an edge's record. CORRUPT. `record->txn` and `generation` are
+ * the caller's to set. */
+sombra_err graph_record_open(sombra_slice bytes, bool is_node,
+                             sombra_record *out_record) SOMBRA_MUST_CHECK;
+sombra_err graph_record_next_label(sombra_record *record, uint32_t *out_label,
+                                   bool *out_found) SOMBRA_MUST_CHECK;
+sombra_err graph_record_next_property(sombra_record *record, uint32_t *out_name,
+                                      sombra_slice *out_value, bool *out_found) SOMBRA_MUST_CHECK;
+/* NOT_FOUND. Among those not walked yet; does not move the record. */
+sombra_err graph_record_find(const sombra_record *record, uint32_t name,
+                             sombra_slice *out_value) SOMBRA_MUST_CHECK;
+
+/* ---- nodes and edges (node.c, edge.c); the rules are those of sombra/graph.h ------------------
+ */
+
+sombra_err graph_node_create(struct graph_txn *txn, const sombra_slice *labels, size_t label_count,
+                             sombra_slice properties, sombra_node_id *out_node) SOMBRA_MUST_CHECK;
+enum graph_change { GRAPH_MERGE, GRAPH_REPLACE };
+sombra_err graph_node_change(struct graph_txn *txn, sombra_node_id node, sombra_slice properties,
+                             enum graph_change change) SOMBRA_MUST_CHECK;
+sombra_err graph_node_remove_property(struct graph_txn *txn, sombra_node_id node,
+                                      sombra_slice name) SOMBRA_MUST_CHECK;
+sombra_err graph_node_add_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
+                                bool *out_changed) SOMBRA_MUST_CHECK;
+sombra_err graph_node_remove_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
+                                   bool *out_changed) SOMBRA_MUST_CHECK;
+sombra_err graph_node_delete(struct graph_txn *txn, sombra_node_id node,
+                             bool detach) SOMBRA_MUST_CHECK;
+sombra_err graph_node_exists(struct graph_txn *txn, sombra_node_id node,
+                             bool *out_exists) SOMBRA_MUST_CHECK;
+sombra_err graph_node_get(struct graph_txn *txn, sombra_node_id node,
+                          sombra_record *out_record) SOMBRA_MUST_CHECK;
+sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombra_slice name,
+                               sombra_slice *out_value) SOMBRA_MUST_CHECK;
+sombra_err graph_node_has_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
+                                bool *out_has) SOMBRA_MUST_CHECK;
+/* An empty label counts all. */
+sombra_err graph_node_count(struct graph_txn *txn, sombra_slice label,
+                            uint64_t *out_count) SOMBRA_MUST_CHECK;
+
+struct graph_edge {
+    sombra_edge_id id;
+    sombra_node_id src;
+    sombra_node_id dst;
+    uint32_t type;
+};
+
+sombra_err graph_edge_create(struct graph_txn *txn, const struct graph_edge *ends,
+                             sombra_slice type, sombra_slice properties,
+                             sombra_edge_id *out_edge) SOMBRA_MUST_CHECK;
+sombra_err graph_edge_change(struct graph_txn *txn, sombra_edge_id edge, sombra_slice properties,
+                             enum graph_change change) SOMBRA_MUST_CHECK;
+sombra_err graph_edge_remove_property(struct graph_txn *txn, sombra_edge_id edge,
+                                      sombra_slice name) SOMBRA_MUST_CHECK;
+sombra_err graph_edge_delete(struct graph_txn *txn, sombra_edge_id edge) SOMBRA_MUST_CHECK;
+/* NOT_FOUND. */
+sombra_err graph_edge_ends(struct graph_txn *txn, sombra_edge_id edge,
+                           struct graph_edge *out_edge) SOMBRA_MUST_CHECK;
+sombra_err graph_edge_record(struct graph_txn *txn, const struct graph_edge *edge,
+                             sombra_record *out_record) SOMBRA_MUST_CHECK;
+sombra_err graph_edge_property(struct graph_txn *txn, sombra_edge_id edge, sombra_slice name,
+                               sombra_slice *out_value) SOMBRA_MUST_CHECK;
+sombra_err graph_edge_find(struct graph_txn *txn, sombra_node_id src, sombra_slice type,
+                           sombra_node_id dst, sombra_edge_id *out_edge) SOMBRA_MUST_CHECK;
+sombra_err graph_edge_count(struct graph_txn *txn, sombra_slice type,
+                            uint64_t *out_count) SOMBRA_MUST_CHECK;
+
+/* ---- iterators (neighbours.c, ids.c, scan.c) --------------------------------------------------
+ */
+
+/* All three are zeroed, opened, read, closed; closing keeps the buffers for the next opening and
+ * release frees them. They must be closed before their kv transaction ends. */
+enum { GRAPH_BATCH_FIRST = 16, GRAPH_BATCH = 128 };
+
+struct graph_neighbours {
+    struct graph_txn *txn;
+    struct kv_cursor *cursor; /* of the range that is read now; NULL between ranges */
+    sombra_node_id node, other;
+    uint64_t left;   /* of the limit */
+    uint32_t *types; /* ascending, each once; unused when all are wanted */
+    size_t type_count;
+    size_t type_capacity;
+    size_t range; /* which one comes next, of range_count: all types of the first direction,
+                     then all of the second */
+    size_t range_count;
+    size_t prefix_bytes; /* of the keys of the range that is read now */
+    size_t field;        /* the first field behind them: 0 type, 1 other node, 2 edge */
+    uint32_t range_type; /* that all keys share, if field >= 1 */
+    unsigned capacity;   /* of the next batch */
+    size_t count;        /* of this one */
+    bool is_out;         /* the range that is read now */
+    bool has_types;
+    bool reverse;
+    bool with_properties;
+    sombra_direction direction;
+    struct buf properties; /* of the batch */
+    struct kv_entry entries[GRAPH_BATCH];
+    sombra_neighbour batch[GRAPH_BATCH];
+};
+
+sombra_err graph_neighbours_open(struct graph_neighbours *neighbours, struct graph_txn *txn,
+                                 sombra_node_id node,
+                                 const sombra_neighbours_options *options) SOMBRA_MUST_CHECK;
+sombra_err graph_neighbours_next(struct graph_neighbours *neighbours,
+                                 const sombra_neighbour **out_batch,
+                                 size_t *out_count) SOMBRA_MUST_CHECK;
+void graph_neighbours_close(struct graph_neighbours *neighbours);
+void graph_neighbours_release(struct graph_neighbours *neighbours);
+
+sombra_err graph_degree(struct graph_txn *txn, sombra_node_id node, sombra_direction direction,
+                        sombra_slice type, uint64_t *out_degree) SOMBRA_MUST_CHECK;
+
+struct graph_ids {
+    struct graph_txn *txn;
+    struct kv_cursor *cursor; /* NULL = nothing can be there */
+    uint64_t left;
+    size_t prefix_bytes;
+    unsigned capacity;
+    bool reverse;
+    struct kv_entry entries[GRAPH_BATCH];
+    uint64_t batch[GRAPH_BATCH];
+};
+
+enum graph_ids_kind { GRAPH_NODES, GRAPH_EDGES };
+/* `label` counts for nodes only; empty = all. */
+sombra_err graph_ids_open(struct graph_ids *ids, struct graph_txn *txn, enum graph_ids_kind kind,
+                          sombra_slice label, const sombra_ids_options *options) SOMBRA_MUST_CHECK;
+sombra_err graph_ids_next(struct graph_ids *ids, const uint64_t **out_batch,
+                          size_t *out_count) SOMBRA_MUST_CHECK;
+void graph_ids_close(struct graph_ids *ids);
+
+/* ---- buckets (bucket.c, scan.c) ----------------------------------------------------------------
+ */
+
+sombra_err graph_bucket_open(struct graph_txn *txn, sombra_slice name,
+                             const sombra_bucket_options *options,
+                             sombra_bucket_id *out_bucket) SOMBRA_MUST_CHECK;
+sombra_err graph_bucket_next(struct graph_txn *txn, sombra_slice after, sombra_slice *out_name,
+                             sombra_bucket_id *out_bucket, bool *out_found) SOMBRA_MUST_CHECK;
+sombra_err graph_bucket_drop(struct graph_txn *txn, sombra_bucket_id bucket) SOMBRA_MUST_CHECK;
+sombra_err graph_bucket_get(struct graph_txn *txn, sombra_bucket_id bucket, const sombra_key *key,
+                            sombra_slice *out_value) SOMBRA_MUST_CHECK;
+sombra_err graph_bucket_put(struct graph_txn *txn, sombra_bucket_id bucket, const sombra_key *key,
+                            sombra_slice value) SOMBRA_MUST_CHECK;
+sombra_err graph_bucket_delete(struct graph_txn *txn, sombra_bucket_id bucket,
+                               const sombra_key *key, bool *out_deleted) SOMBRA_MUST_CHECK;
+sombra_err graph_bucket_count(struct graph_txn *txn, sombra_bucket_id bucket,
+                              const sombra_key_range *range, uint64_t *out_count) SOMBRA_MUST_CHECK;
+sombra_err graph_bucket_delete_range(struct graph_txn *txn, sombra_bucket_id bucket,
+                                     const sombra_key_range *range,
+                                     uint64_t *out_deleted) SOMBRA_MUST_CHECK;
+
+struct graph_scan {
+    struct graph_txn *txn;
+    struct kv_cursor *cursor; /* NULL = at its end */
+    uint64_t left;
+    uint64_t writes;     /* of the transaction when the batch was read */
+    size_t prefix_bytes; /* tag and bucket: where entry keys begin */
+    size_t at, count;    /* of the batch */
+    unsigned capacity;
+    bool reverse;
+    struct buf low, high; /* the range's bounds; one moves when writes force a new cursor */
+    struct buf key;       /* the key lent last, whole */
+    sombra_slice prefix;  /* of the batch */
+    struct kv_entry entries[GRAPH_BATCH];
+};
+
+sombra_err graph_scan_open(struct graph_scan *scan, struct graph_txn *txn, sombra_bucket_id bucket,
+                           const sombra_key_range *range) SOMBRA_MUST_CHECK;
+sombra_err graph_scan_next(struct graph_scan *scan, sombra_key *out_key, sombra_slice *out_value,
+                           bool *out_found) SOMBRA_MUST_CHECK;
+void graph_scan_close(struct graph_scan *scan);
+void graph_scan_release(struct graph_scan *scan);
+
+/* ---- check (verify.c)
+ * ---------------------------------------------------------------------------- */
+
+struct graph_check {
+    void (*problem)(void *context, sombra_err code, const char *message); /* may be NULL */
+    bool (*progress)(void *context, uint64_t done, uint64_t total);       /* may be NULL */
+    void *context;
+    uint64_t problems; /* out */
+};
+
+/* Walks everything of a read transaction: every edge in both adjacency orders and in the id table,
+ * label keys against records, counters, names that records use, buckets and their values. OK when
+ * the walk was done, whatever it found; CANCELLED. */
+sombra_err graph_verify(struct graph_txn *txn, struct graph_check *check) SOMBRA_MUST_CHECK;
+
+#endif

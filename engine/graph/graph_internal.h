@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of graph/ share: keys, guards, reads that copy.
+ */
+#ifndef GRAPH_INTERNAL_H
+#define GRAPH_INTERNAL_H
+
+#include "graph.h"
+#include "graph_format.h"
+#include "value.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+struct graph_property {
+    uint32_t name;
+    bool is_null;
+    sombra_slice value; /* encoded */
+};
+
+struct graph_mark {
+    uint64_t mark;     /* the kv's */
+    size_t name_count; /* names made before it */
+};
+
+/* ---- keys ---------------------------------------------------------------------------------- */
+
+struct graph_key {
+    size_t length; /* bytes */
+    uint8_t bytes[GRAPH_KEY_BYTES_MAX];
+};
+
+static inline struct graph_key key_begin(enum graph_tag tag)
+{
+    struct graph_key key;
+    key.bytes[0] = (uint8_t)tag;
+    key.length = 1;
+    return key;
+}
+static inline void key_add(struct graph_key *key, uint64_t number)
+{
+    assert(key->length + ORDERED_BYTES_MAX <= sizeof key->bytes);
+    key->length = (size_t)(ordered_put(key->bytes + key->length, number) - key->bytes);
+}
+static inline struct graph_key key_1(enum graph_tag tag, uint64_t a)
+{
+    struct graph_key key = key_begin(tag);
+    key_add(&key, a);
+    return key;
+}
+static inline struct graph_key key_2(enum graph_tag tag, uint64_t a, uint64_t b)
+{
+    struct graph_key key = key_1(tag, a);
+    key_add(&key, b);
+    return key;
+}
+static inline struct graph_key key_3(enum graph_tag tag, uint64_t a, uint64_t b, uint64_t c)
+{
+    struct graph_key key = key_2(tag, a, b);
+    key_add(&key, c);
+    return key;
+}
+static inline struct graph_key key_out(const struct graph_edge *edge)
+{
+    struct graph_key key = key_3(TAG_OUT, edge->src, edge->type, edge->dst);
+    key_add(&key, edge->id);
+    return key;
+}
+static inline struct graph_key key_in(const struct graph_edge *edge)
+{
+    struct graph_key key = key_3(TAG_IN, edge->dst, edge->type, edge->src);
+    key_add(&key, edge->id);
+    return key;
+}
+static inline sombra_slice key_slice(const struct graph_key *key)
+{
+    return slice_of(key->bytes, key->length);
+}
+
+/* All keys that begin with a prefix, and the memory of the upper bound. */
+struct key_span {
+    struct graph_key low;
+    uint8_t high[KV_KEY_BYTES_MAX]; /* kv_prefix_end asks for so much */
+};
+static inline struct kv_range span_of(const struct graph_key *prefix, struct key_span *span)
+{
+    span->low = *prefix;
+    sombra_slice high = kv_prefix_end(key_slice(prefix), span->high);
+    return (struct kv_range){ .low = key_slice(&span->low), .high = high };
+}
+
+/* ordered_get with the short forms inline: they are nearly all there are. */
+static inline const uint8_t *ordered_read(const uint8_t *at, const uint8_t *end,
+                                          uint64_t *out_value)
+{
+    if (LIKELY(end - at >= 3)) {
+        uint32_t first = at[0];
+        if (first < 0x80) {
+            *out_value = first;
+            return at + 1;
+        }
+        if (first < 0xc0) {
+            uint32_t value = (first & 0x3f) << 8 | at[1];
+            if (value >= 1u << 7) {
+                *out_value = value;
+                return at + 2;
+            }
+        } else if (first < 0xe0) {
+            uint32_t value = (first & 0x1f) << 16 | (uint32_t)at[1] << 8 | at[2];
+            if (value >= 1u << 14) {
+                *out_value = value;
+                return at + 3;
+            }
+        }
+    }
+    return ordered_get(at, end, out_value);
+}
+
+/* Reads the fields of batched keys behind a range's prefix of `prefix_bytes`. What the batch's
+ * common prefix says of them is decoded once: whole fields at once, the bytes of a started one
+ * (`rest`) go in front of every suffix. */
+struct batch_keys {
+    size_t skip;        /* bytes of each suffix that belong to the range's prefix */
+    size_t rest;        /* bytes at the front of `bytes` */
+    uint64_t rest_word; /* the same, left-aligned, if they are at most 8 */
+    size_t known;       /* fields in `fields` */
+    uint64_t fields[3];
+    uint8_t bytes[(GRAPH_NUMBERS_MAX + 1) * ORDERED_BYTES_MAX];
+};
+/* `fields` wanted: 1 to 3. CORRUPT. */
+sombra_err batch_keys_begin(struct batch_keys *keys, sombra_slice prefix, size_t prefix_bytes,
+                            size_t fields) SOMBRA_MUST_CHECK;
+/* Any suffix; false if its fields are not exactly `count` ordered numbers. */
+bool batch_key_read_slow(struct batch_keys *keys, sombra_slice suffix, size_t count,
+                         uint64_t *out_fields);
+
+/* 1 to 8 bytes, left-aligned, without touching others: loads overlap, and agree where they do. */
+static inline uint64_t word_load(const uint8_t *at, size_t bytes)
+{
+    if (bytes == 8)
+        return get_be64(at);
+    if (bytes >= 4)
+        return (uint64_t)get_be32(at) << 32 | (uint64_t)get_be32(at + bytes - 4)
+                                                  << (8 * (8 - bytes));
+    return (uint64_t)at[0] << 56 | (uint64_t)at[bytes / 2] << (56 - 8 * (bytes / 2)) |
+           (uint64_t)at[bytes - 1] << (56 - 8 * (bytes - 1));
+}
+
+/* Rest and suffix as one left-aligned word, if they fit: putting them together in memory costs a
+ * stall for each key. False = read it slowly. */
+static inline bool batch_key_word(const struct batch_keys *keys, sombra_slice suffix,
+                                  uint64_t *out_word, size_t *out_left)
+{
+    size_t own = suffix.bytes - keys->skip; /* wraps if it is too short: then it is not small */
+    if (UNLIKELY(own - 1 >= 8 || keys->rest + own > 8))
+        return false;
+    uint64_t word = word_load((const uint8_t *)suffix.data + keys->skip, own);
+    *out_word = keys->rest_word | word >> (8 * keys->rest);
+    *out_left = keys->rest + own;
+    return true;
+}
+/* Takes one ordered number of `bytes` off the word. False if it is not the shortest form. */
+static inline bool word_take_bytes(uint64_t *word, size_t *left, unsigned bytes,
+                                   uint64_t *out_number)
+{
+    uint64_t number = *word << bytes >> (64 - 7 * bytes);
+    *out_number = number;
+    *word <<= 8 * bytes;
+    if (UNLIKELY(*left < bytes))
+        return false;
+    *left -= bytes;
+    return bytes == 1 || number >> (7 * (bytes - 1)) != 0;
+}
+/* False for numbers above 35 bits, too; the slow way then decides. Numbers of one batch are mostly
+ * of one length, so that branches on it are cheaper than counting bits. */
+static inline bool word_take(uint64_t *word, size_t *left, uint64_t *out_number)
+{
+    unsigned first = (unsigned)(*word >> 56); /* its leading ones count the bytes that follow */
+    if (first < 0x80)
+        return word_take_bytes(word, left, 1, out_number);
+    if (first < 0xc0)
+        return word_take_bytes(word, left, 2, out_number);
+    if (first < 0xe0)
+        return word_take_bytes(word, left, 3, out_number);
+    if (first < 0xf0)
+        return word_take_bytes(word, left, 4, out_number);
+    return first < 0xf8 && word_take_bytes(word, left, 5, out_number);
+}
+
+/* ---- guards -------------------------------------------------------------------------------- */
+
+sombra_err txn_refuse_broken(const struct graph_txn *txn);
+static inline sombra_err txn_check_read(const struct graph_txn *txn)
+{
+    assert(txn->kv);
+    return UNLIKELY(txn->broken) ? txn_refuse_broken(txn) : SOMBRA_OK;
+}
+/* And loads the counters. */
+sombra_err txn_check_write(struct graph_txn *txn) SOMBRA_MUST_CHECK;
+/* Once a transaction. */
+sombra_err txn_load_counters(struct graph_txn *txn) SOMBRA_MUST_CHECK;
+/* A write failed behind the first one: only a rollback is left. Returns `err`, wrapped. */
+sombra_err txn_break(struct graph_txn *txn, sombra_err err);
+/* What it made is committed: the graph takes its names over. */
+void txn_share_names(struct graph_txn *txn);
+/* Next id of a kind; LIMIT. */
+sombra_err txn_take_id(uint64_t *next, const char *what, uint64_t *out_id) SOMBRA_MUST_CHECK;
+sombra_err txn_type_add(struct graph_txn *txn, uint32_t type, int64_t edges) SOMBRA_MUST_CHECK;
+int64_t txn_type_delta(const struct graph_txn *txn, uint32_t type);
+/* As the store has it, without the delta. */
+sombra_err txn_type_stored(struct graph_txn *txn, uint32_t type,
+                           uint64_t *out_count) SOMBRA_MUST_CHECK;
+
+static inline bool txn_knows_node(const struct graph_txn *txn, sombra_node_id node)
+{
+    return node != 0 && txn->known_nodes[node % GRAPH_KNOWN_NODES] == node;
+}
+static inline void txn_know_node(struct graph_txn *txn, sombra_node_id node)
+{
+    txn->known_nodes[node % GRAPH_KNOWN_NODES] = node;
+}
+static inline void txn_forget_node(struct graph_txn *txn, sombra_node_id node)
+{
+    if (txn_knows_node(txn, node))
+        txn->known_nodes[node % GRAPH_KNOWN_NODES] = 0;
+}
+
+/* ---- reads --------------------------------------------------------------------------------- */
+
+/* Copies `bytes` to the transaction's own memory, which ends what was lent before. */
+sombra_err txn_lend(struct graph_txn *txn, sombra_slice bytes,
+                    sombra_slice *out_lent) SOMBRA_MUST_CHECK;
+sombra_err txn_has(struct graph_txn *txn, const struct graph_key *key,
+                   bool *out_has) SOMBRA_MUST_CHECK;
+sombra_err txn_count(struct graph_txn *txn, const struct graph_key *prefix, uint64_t limit,
+                     uint64_t *out_count) SOMBRA_MUST_CHECK;
+sombra_err corrupt_key(sombra_slice key, const char *what);
+
+/* The distinct types of a node's edges in a direction, ascending, appended to *types. */
+sombra_err node_types(struct graph_txn *txn, sombra_node_id node, enum graph_tag tag,
+                      uint32_t **types, size_t *count, size_t *capacity) SOMBRA_MUST_CHECK;
+
+/* Its three entries and its share of the type's count; breaks the transaction if one is missing. */
+sombra_err edge_delete(struct graph_txn *txn, const struct graph_edge *edge) SOMBRA_MUST_CHECK;
+/* The record as the store lends it. That an edge has none is damage (CORRUPT), not absence. */
+sombra_err edge_stored_record(struct graph_txn *txn, const struct graph_edge *edge,
+                              sombra_slice *out_value) SOMBRA_MUST_CHECK;
+/* The value of an edge's id entry; sets all but the id. */
+sombra_err edge_ends_read(sombra_slice value, struct graph_edge *out_edge) SOMBRA_MUST_CHECK;
+
+/* ---- entries of buckets -------------------------------------------------------------------- */
+
+struct entry_key {
+    size_t length;                          /* bytes */
+    uint8_t bytes[ENTRY_KEY_BYTES_MAX + 1]; /* one more, for the smallest key above it */
+};
+/* The prefix of all entries of a bucket. */
+static inline struct graph_key key_of_bucket(sombra_bucket_id bucket)
+{
+    return key_1(TAG_ENTRY, bucket);
+}
+/* LIMIT for a string too long. */
+sombra_err entry_key_of(sombra_bucket_id bucket, const sombra_key *key,
+                        struct entry_key *out) SOMBRA_MUST_CHECK;
+/* What follows the bucket's prefix in a key; the string points into it. */
+sombra_err entry_key_read(sombra_slice bytes, sombra_key *out_key) SOMBRA_MUST_CHECK;
+/* The store's range for a range of entries; the slices point into *low and *high. *out_is_empty:
+ * the bounds exclude each other. */
+sombra_err entry_range(sombra_bucket_id bucket, const sombra_key_range *range,
+                       struct entry_key *low, struct entry_key *high,
+                       bool *out_is_empty) SOMBRA_MUST_CHECK;
+/* NOT_FOUND if there is no such bucket. */
+sombra_err bucket_check(struct graph_txn *txn, sombra_bucket_id bucket) SOMBRA_MUST_CHECK;
+
+/* ---- records ------------------------------------------------------------------------------- */
+
+/* Builds txn->record for what had the record `old`: its labels, then the properties of `given` (an
+ * encoded map), merged over those of `old` with GRAPH_MERGE. Without `old` (a new node or edge) the
+ * caller has begun a node's record with its labels. Makes the names it needs; moves `old`. */
+sombra_err record_build(struct graph_txn *txn, sombra_record *old, bool is_node, sombra_slice given,
+                        enum graph_change change) SOMBRA_MUST_CHECK;
+/* The same labels, and the properties of `old` less one. Moves `old`. */
+sombra_err record_build_without(struct graph_txn *txn, sombra_record *old, bool is_node,
+                                uint32_t name) SOMBRA_MUST_CHECK;
+/* Begins the record of a node. Ascending ids, each once. */
+sombra_err record_begin_labels(struct graph_txn *txn, const uint32_t *labels,
+                               size_t count) SOMBRA_MUST_CHECK;
+
+#endif

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT */
+#include "graph_internal.h"
+
+#include <stdlib.h>
+
+/* ---- read -------------------------------------------------------------------------------- */
+
+/* Writers remember nodes they saw, since loading edges asks for the same ones again and again. */
+sombra_err graph_node_exists(struct graph_txn *txn, sombra_node_id node, bool *out_exists)
+{
+    sombra_err err = txn_check_read(txn);
+    if (err)
+        return err;
+    if (txn->kv->is_write && txn_knows_node(txn, node)) {
+        *out_exists = true;
+        return SOMBRA_OK;
+    }
+    struct graph_key key = key_1(TAG_NODE, node);
+    bool exists = false;
+    err = txn_has(txn, &key, &exists);
+    if (err)
+        return err;
+    if (exists && txn->kv->is_write)
+        txn_know_node(txn, node);
+    *out_exists = exists;
+    return SOMBRA_OK;
+}
+
+sombra_err graph_node_get(struct graph_txn *txn, sombra_node_id node, sombra_record *out_record)
+{
+    struct graph_key key = key_1(TAG_NODE, node);
+    sombra_slice value;
+    sombra_err err = txn_check_read(txn);
+    if (!err)
+        err = kv_get(txn->kv, key_slice(&key), &value);
+    if (err == SOMBRA_NOT_FOUND)
+        return SOMBRA_NOT_FOUND;
+    if (!err)
+        err = txn_lend(txn, value, &value);
+    if (!err)
+        err = graph_record_open(value, true, out_record);
+    return diag_wrap(err, "node %" PRIu64, node);
+}
+
+sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombra_slice name,
+                               sombra_slice *out_value)
+{
+    struct graph_key key = key_1(TAG_NODE, node);
+    sombra_slice value;
+    sombra_record record;
+    uint32_t id = 0;
+    sombra_err err = txn_check_read(txn);
+    if (!err)
+        err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, name, &id);
+    if (!err && id == 0)
+        return SOMBRA_NOT_FOUND;
+    if (!err)
+        err = kv_get(txn->kv, key_slice(&key), &value);
+    if (err == SOMBRA_NOT_FOUND)
+        return SOMBRA_NOT_FOUND;
+    if (!err)
+        err = graph_record_open(value, true, &record);
+    if (!err)
+        err = graph_record_find(&record, id, &value);
+    if (err == SOMBRA_NOT_FOUND)
+        return SOMBRA_NOT_FOUND;
+    if (!err)
+        err = txn_lend(txn, value, out_value);
+    return diag_wrap(err, "node %" PRIu64, node);
+}
+
+sombra_err graph_node_has_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
+                                bool *out_has)
+{
+    uint32_t id = 0;
+    bool has = false;
+    sombra_err err = txn_check_read(txn);
+    if (!err)
+        err = graph_name_find(txn, SOMBRA_NAME_LABEL, label, &id);
+    if (!err && id) {
+        struct graph_key key = key_2(TAG_LABEL, id, node);
+        err = txn_has(txn, &key, &has);
+    }
+    if (!err)
+        *out_has = has;
+    return err;
+}
+
+sombra_err graph_node_count(struct graph_txn *txn, sombra_slice label, uint64_t *out_count)
+{
+    struct graph_key prefix = key_begin(TAG_NODE);
+    uint32_t id = 0;
+    sombra_err err = txn_check_read(txn);
+    if (!err && label.bytes) {
+        err = graph_name_find(txn, SOMBRA_NAME_LABEL, label, &id);
+        if (!err && id == 0)
+            *out_count = 0;
+        if (err || id == 0)
+            return err;
+        prefix = key_1(TAG_LABEL, id);
+    }
+    return err ? err : txn_count(txn, &prefix, 0, out_count);
+}
+
+/* ---- create ------------------------------------------------------------------------------ */
+
+static int id_order(const void *a, const void *b)
+{
+    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+    return (left > right) - (left < right);
+}
+
+/* The ids of the labels, ascending, each once. */
+static sombra_err intern_labels(struct graph_txn *txn, const sombra_slice *labels, size_t count,
+                                uint32_t *ids, size_t *out_count)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        sombra_err err = graph_name_intern(txn, SOMBRA_NAME_LABEL, labels[i], &ids[i]);
+        if (err)
+            return diag_wrap(err, "label");
+    }
+    if (count > 1)
+        qsort(ids, count, sizeof *ids, id_order);
+    for (size_t i = 0; i < count; i++) {
+        if (kept == 0 || ids[kept - 1] != ids[i])
+            ids[kept++] = ids[i];
+    }
+    *out_count = kept;
+    return SOMBRA_OK;
+}
+
+static sombra_err put_empty(struct graph_txn *txn, struct graph_key key)
+{
+    return kv_put(txn->kv, key_slice(&key), slice_of(NULL, 0));
+}
+
+/* txn->record, and an entry for each label. */
+static sombra_err write_new(struct graph_txn *txn, sombra_node_id node, const uint32_t *labels,
+                            size_t label_count)
+{
+    struct graph_key key = key_1(TAG_NODE, node);
+    txn->writes++;
+    txn->counters_dirty = true;
+    sombra_err err = kv_put(txn->kv, key_slice(&key), buf_slice(&txn->record));
+    for (size_t i = 0; !err && i < label_count; i++)
+        err = put_empty(txn, key_2(TAG_LABEL, labels[i], node));
+    if (err)
+        return txn_break(txn, err);
+    txn_know_node(txn, node);
+    return SOMBRA_OK;
+}
+
+enum { LABELS_ON_STACK = 16 };
+
+sombra_err graph_node_create(struct graph_txn *txn, const sombra_slice *labels, size_t label_count,
+                             sombra_slice properties, sombra_node_id *out_node)
+{
+    uint32_t few[LABELS_ON_STACK], *ids = few;
+    sombra_node_id node = 0;
+    assert(labels || label_count == 0);
+    sombra_err err = txn_check_write(txn);
+    if (err)
+        return err;
+    if (label_count > LABELS_ON_STACK) {
+        ids = mem_alloc(label_count * sizeof *ids);
+        if (!ids)
+            return diag_nomem("labels", label_count * sizeof *ids);
+    }
+    err = intern_labels(txn, labels, label_count, ids, &label_count);
+    if (!err)
+        err = record_begin_labels(txn, ids, label_count);
+    if (!err)
+        err = record_build(txn, NULL, true, properties, GRAPH_REPLACE);
+    if (!err)
+        err = txn_take_id(&txn->next_node, "nodes", &node);
+    if (!err)
+        err = write_new(txn, node, ids, label_count);
+    if (ids != few)
+        mem_free(ids);
+    if (!err)
+        *out_node = node;
+    return diag_wrap(err, "create a node");
+}
+
+/* ---- change ------------------------------------------------------------------------------ */
+
+static sombra_err missing(sombra_node_id node)
+{
+    return diag_fail(SOMBRA_NOT_FOUND, "there is no node %" PRIu64, node);
+}
+
+/* The record as it is, in memory that writes do not disturb. NOT_FOUND. */
+static sombra_err load_old(struct graph_txn *txn, sombra_node_id node, sombra_record *out_old)
+{
+    struct graph_key key = key_1(TAG_NODE, node);
+    sombra_slice value;
+    sombra_err err = kv_get(txn->kv, key_slice(&key), &value);
+    if (err == SOMBRA_NOT_FOUND)
+        return missing(node);
+    if (!err)
+        err = buf_set(&txn->old, value);
+    return err ? err : graph_record_open(buf_slice(&txn->old), true, out_old);
+}
+
+static sombra_err store_record(struct graph_txn *txn, sombra_node_id node)
+{
+    struct graph_key key = key_1(TAG_NODE, node);
+    txn->writes++;
+    sombra_err err = kv_put(txn->kv, key_slice(&key), buf_slice(&txn->record));
+    return err ? txn_break(txn, err) : SOMBRA_OK;
+}
+
+sombra_err graph_node_change(struct graph_txn *txn, sombra_node_id node, sombra_slice properties,
+                             enum graph_change change)
+{
+    sombra_record old;
+    sombra_err err = txn_check_write(txn);
+    if (!err)
+        err = load_old(txn, node, &old);
+    if (!err)
+        err = record_build(txn, &old, true, properties, change);
+    if (!err)
+        err = store_record(txn, node);
+    return diag_wrap(err, "set properties of node %" PRIu64, node);
+}
+
+sombra_err graph_node_remove_property(struct graph_txn *txn, sombra_node_id node, sombra_slice name)
+{
+    sombra_record old;
+    uint32_t id = 0;
+    sombra_slice unused;
+    sombra_err err = txn_check_write(txn);
+    if (!err)
+        err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, name, &id);
+    if (!err)
+        err = load_old(txn, node, &old);
+    if (err)
+        return err;
+    err = graph_record_find(&old, id, &unused);
+    if (err == SOMBRA_NOT_FOUND)
+        return SOMBRA_OK;
+    if (!err)
+        err = record_build_without(txn, &old, true, id);
+    if (!err)
+        err = store_record(txn, node);
+    return diag_wrap(err, "remove a property of node %" PRIu64, node);
+}
+
+/* The record with `label` added or removed: other labels, the same bytes behind them. */
+static sombra_err rebuild_labels(struct graph_txn *txn, sombra_record *old, uint32_t label,
+                                 bool adds)
+{
+    const uint8_t *properties = NULL;
+    bool is_added = !adds;
+    buf_reset(&txn->record);
+    sombra_err err =
+        buf_append_varint(&txn->record, adds ? old->label_count + 1u : old->label_count - 1u);
+    while (!err) {
+        uint32_t at = 0;
+        bool found = false;
+        err = graph_record_next_label(old, &at, &found);
+        if (!err && !is_added && (!found || at > label)) {
+            err = buf_append_varint(&txn->record, label);
+            is_added = true;
+        }
+        if (err || !found)
+            break;
+        if (adds || at != label)
+            err = buf_append_varint(&txn->record, at);
+    }
+    properties = old->label_at; /* the reader stands behind the last label */
+    return err ? err : buf_append(&txn->record, properties, (size_t)(old->end - properties));
+}
+
+/* Adds or removes one label. */
+static sombra_err change_label(struct graph_txn *txn, sombra_node_id node, uint32_t label,
+                               bool adds)
+{
+    sombra_record old;
+    struct graph_key key = key_2(TAG_LABEL, label, node);
+    sombra_err err = load_old(txn, node, &old);
+    if (!err && !adds && old.label_count == 0)
+        err = diag_fail(SOMBRA_CORRUPT, "node %" PRIu64 " has a label entry and no labels", node);
+    if (!err)
+        err = rebuild_labels(txn, &old, label, adds);
+    if (!err)
+        err = store_record(txn, node);
+    if (err)
+        return err;
+    err = adds ? put_empty(txn, key) : kv_delete(txn->kv, key_slice(&key));
+    return err ? txn_break(txn, err) : SOMBRA_OK;
+}
+
+sombra_err graph_node_add_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
+                                bool *out_changed)
+{
+    uint32_t id = 0;
+    bool has = false, exists = false;
+    sombra_err err = txn_check_write(txn);
+    if (!err)
+        err = graph_node_exists(txn, node, &exists);
+    if (!err && !exists)
+        return missing(node);
+    if (!err)
+        err = graph_node_has_label(txn, node, label, &has);
+    if (!err && !has)
+        err = graph_name_intern(txn, SOMBRA_NAME_LABEL, label, &id);
+    if (!err && !has)
+        err = change_label(txn, node, id, true);
+    if (!err && out_changed)
+        *out_changed = !has;
+    return diag_wrap(err, "add a label to node %" PRIu64, node);
+}
+
+sombra_err graph_node_remove_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
+                                   bool *out_changed)
+{
+    uint32_t id = 0;
+    bool has = false, exists = false;
+    sombra_err err = txn_check_write(txn);
+    if (!err)
+        err = graph_node_exists(txn, node, &exists);
+    if (!err && !exists)
+        return missing(node);
+    if (!err)
+        err = graph_node_has_label(txn, node, label, &has);
+    if (!err && has)
+        err = graph_name_find(txn, SOMBRA_NAME_LABEL, label, &id);
+    if (!err && has)
+        err = change_label(txn, node, id, false);
+    if (!err && out_changed)
+        *out_changed = has;
+    return diag_wrap(err, "remove a label of node %" PRIu64, node);
+}
+
+/* ---- delete ------------------------------------------------------------------------------ */
+
+/* CONFLICT if it has edges. */
+static sombra_err refuse_edges(struct graph_txn *txn, sombra_node_id node)
+{
+    uint64_t edges = 0;
+    sombra_err err = graph_degree(txn, node, SOMBRA_BOTH, slice_of(NULL, 0), &edges);
+    if (!err && edges > 0)
+        err = diag_fail(SOMBRA_CONFLICT, "node %" PRIu64 " has %" PRIu64 " edges; pass detach",
+                        node, edges);
+    return err;
+}
+
+static sombra_err delete_edges(struct graph_txn *txn, sombra_node_id node)
+{
+    struct graph_neighbours *edges = mem_zalloc(sizeof *edges);
+    if (!edges)
+        return diag_nomem("edges of a node", sizeof *edges);
+    sombra_err err = graph_neighbours_open(
+        edges, txn, node, &(sombra_neighbours_options){ .direction = SOMBRA_BOTH });
+    while (!err) {
+        const sombra_neighbour *batch;
+        size_t count;
+        err = graph_neighbours_next(edges, &batch, &count);
+        if (err || count == 0)
+            break;
+        for (size_t i = 0; !err && i < count; i++) {
+            struct graph_edge edge = { .id = batch[i].edge,
+                                       .src = batch[i].is_out ? node : batch[i].node,
+                                       .dst = batch[i].is_out ? batch[i].node : node,
+                                       .type = batch[i].type };
+            err = edge_delete(txn, &edge);
+        }
+    }
+    graph_neighbours_close(edges);
+    graph_neighbours_release(edges);
+    mem_free(edges);
+    return err;
+}
+
+sombra_err graph_node_delete(struct graph_txn *txn, sombra_node_id node, bool detach)
+{
+    sombra_record old;
+    struct graph_key key = key_1(TAG_NODE, node);
+    sombra_err err = txn_check_write(txn);
+    if (!err)
+        err = load_old(txn, node, &old);
+    if (!err)
+        err = detach ? delete_edges(txn, node) : refuse_edges(txn, node);
+    if (err)
+        return diag_wrap(err, "delete node %" PRIu64, node);
+    txn->writes++;
+    txn_forget_node(txn, node);
+    err = kv_delete(txn->kv, key_slice(&key));
+    while (!err) {
+        uint32_t label = 0;
+        bool found = false;
+        err = graph_record_next_label(&old, &label, &found);
+        if (err || !found)
+            break;
+        struct graph_key member = key_2(TAG_LABEL, label, node);
+        err = kv_delete(txn->kv, key_slice(&member));
+        if (err == SOMBRA_NOT_FOUND)
+            err = diag_fail(SOMBRA_CORRUPT, "label %" PRIu32 " has no entry", label);
+    }
+    return err ? diag_wrap(txn_break(txn, err), "delete node %" PRIu64, node) : SOMBRA_OK;
+}

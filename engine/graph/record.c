@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/* Records of nodes and edges (graph_format.h): read in place, or built in txn->record. */
+#include "graph_internal.h"
+
+#include <stdlib.h>
+
+/* ---- read -------------------------------------------------------------------------------- */
+
+static sombra_err damaged(const char *what)
+{
+    return diag_fail(SOMBRA_CORRUPT, "record of a node or edge: %s", what);
+}
+
+/* A number of `*at`, at most `max`; NULL for anything else. */
+static const uint8_t *read_number(const uint8_t *at, const uint8_t *end, uint64_t max,
+                                  uint32_t *out_number)
+{
+    uint64_t number;
+    at = varint_get(at, end, &number);
+    if (!at || number > max)
+        return NULL;
+    *out_number = (uint32_t)number;
+    return at;
+}
+
+sombra_err graph_record_open(sombra_slice bytes, bool is_node, sombra_record *out_record)
+{
+    const uint8_t *at = bytes.data, *end = at + bytes.bytes;
+    sombra_record record = { .end = end };
+    if (is_node) {
+        at = at ? read_number(at, end, bytes.bytes, &record.label_count) : NULL;
+        if (!at)
+            return damaged("the number of labels");
+        record.label_at = at;
+        for (uint32_t i = 0; i < record.label_count; i++) {
+            uint32_t label = 0;
+            at = read_number(at, end, UINT32_MAX, &label);
+            if (!at)
+                return damaged("a label");
+        }
+    }
+    if (at != end) {
+        at = read_number(at, end, bytes.bytes / 2, &record.property_count);
+        if (!at || record.property_count == 0)
+            return damaged("the number of properties");
+    }
+    record.property_at = at;
+    record.labels_left = record.label_count;
+    record.properties_left = record.property_count;
+    *out_record = record;
+    return SOMBRA_OK;
+}
+
+sombra_err graph_record_next_label(sombra_record *record, uint32_t *out_label, bool *out_found)
+{
+    uint32_t label;
+    if (record->labels_left == 0) {
+        *out_found = false;
+        return SOMBRA_OK;
+    }
+    const uint8_t *at = read_number(record->label_at, record->end, UINT32_MAX, &label);
+    if (!at || label <= record->label_last)
+        return damaged("labels are not ascending");
+    record->label_at = at;
+    record->label_last = label;
+    record->labels_left--;
+    *out_label = label;
+    *out_found = true;
+    return SOMBRA_OK;
+}
+
+sombra_err graph_record_next_property(sombra_record *record, uint32_t *out_name,
+                                      sombra_slice *out_value, bool *out_found)
+{
+    uint32_t name, bytes;
+    if (record->properties_left == 0) {
+        if (record->property_at != record->end)
+            return damaged("bytes behind the last property");
+        *out_found = false;
+        return SOMBRA_OK;
+    }
+    const uint8_t *at = read_number(record->property_at, record->end, UINT32_MAX, &name);
+    if (!at || name <= record->property_last)
+        return damaged("names of properties are not ascending");
+    at = read_number(at, record->end, UINT32_MAX, &bytes);
+    if (!at || bytes > (size_t)(record->end - at))
+        return damaged("a property is cut short");
+    record->property_at = at + bytes;
+    record->property_last = name;
+    record->properties_left--;
+    *out_name = name;
+    *out_value = slice_of(at, bytes);
+    *out_found = true;
+    return SOMBRA_OK;
+}
+
+sombra_err graph_record_find(const sombra_record *record, uint32_t name, sombra_slice *out_value)
+{
+    sombra_record walk = *record;
+    for (;;) {
+        uint32_t at;
+        sombra_slice value;
+        bool found = false;
+        sombra_err err = graph_record_next_property(&walk, &at, &value, &found);
+        if (err)
+            return err;
+        if (!found || at > name)
+            return SOMBRA_NOT_FOUND;
+        if (at == name) {
+            *out_value = value;
+            return SOMBRA_OK;
+        }
+    }
+}
+
+/* ---- build ------------------------------------------------------------------------------- */
+
+static sombra_err property_add(struct graph_txn *txn, const struct graph_property *property)
+{
+    if (txn->property_count == txn->property_capacity) {
+        size_t capacity = size_max(32, txn->property_capacity * 2);
+        struct graph_property *grown = mem_realloc(txn->properties, capacity * sizeof *grown);
+        if (!grown)
+            return diag_nomem("the properties of a record", capacity * sizeof *grown);
+        txn->properties = grown;
+        txn->property_capacity = capacity;
+    }
+    txn->properties[txn->property_count++] = *property;
+    return SOMBRA_OK;
+}
+
+static int property_order(const void *a, const void *b)
+{
+    uint32_t left = ((const struct graph_property *)a)->name;
+    uint32_t right = ((const struct graph_property *)b)->name;
+    return (left > right) - (left < right);
+}
+
+/* Insertion sort for the usual handful, which often comes nearly in order. */
+static void properties_sort(struct graph_property *properties, size_t count)
+{
+    if (count > 24) {
+        qsort(properties, count, sizeof *properties, property_order);
+        return;
+    }
+    for (size_t i = 1; i < count; i++) {
+        struct graph_property moved = properties[i];
+        size_t at = i;
+        for (; at > 0 && properties[at - 1].name > moved.name; at--)
+            properties[at] = properties[at - 1];
+        properties[at] = moved;
+    }
+}
+
+/* Collects the given properties in txn->properties, in the order of their names' ids. A null's name
+ * is looked up but not made: what does not exist cannot be removed. */
+static sombra_err collect(struct graph_txn *txn, sombra_slice given)
+{
+    sombra_value_cursor cursor;
+    sombra_err err = value_open_map(given, &cursor);
+    txn->property_count = 0;
+    while (!err) {
+        sombra_slice key;
+        bool found = false;
+        struct graph_property property = { 0 };
+        err = value_next_encoded(&cursor, &key, &property.value, &found);
+        if (err || !found)
+            break;
+        property.is_null = *(const uint8_t *)property.value.data == 0;
+        if (property.is_null)
+            err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, key, &property.name);
+        else
+            err = graph_name_intern(txn, SOMBRA_NAME_PROPERTY, key, &property.name);
+        if (!err && property.name)
+            err = property_add(txn, &property);
+    }
+    if (!err)
+        properties_sort(txn->properties, txn->property_count);
+    return err;
+}
+
+/* Adds those of `old` that are not among the collected ones. */
+static sombra_err merge(struct graph_txn *txn, sombra_record *old)
+{
+    size_t given = txn->property_count, at = 0;
+    for (;;) {
+        struct graph_property property = { 0 };
+        bool found = false;
+        sombra_err err = graph_record_next_property(old, &property.name, &property.value, &found);
+        if (err || !found)
+            return err;
+        while (at < given && txn->properties[at].name < property.name)
+            at++;
+        if (at < given && txn->properties[at].name == property.name)
+            continue;
+        err = property_add(txn, &property);
+        if (err)
+            return err;
+    }
+}
+
+static sombra_err append_properties(struct graph_txn *txn)
+{
+    size_t count = 0, bytes = VARINT_BYTES_MAX;
+    for (size_t i = 0; i < txn->property_count; i++) {
+        count += !txn->properties[i].is_null;
+        bytes += 2 * VARINT_BYTES_MAX + txn->properties[i].value.bytes;
+    }
+    if (count == 0)
+        return SOMBRA_OK;
+    struct buf *to = &txn->record;
+    sombra_err err = buf_reserve(to, bytes);
+    if (err)
+        return err;
+    uint8_t *at = varint_put(to->data + to->bytes, count);
+    for (size_t i = 0; i < txn->property_count; i++) {
+        const struct graph_property *property = &txn->properties[i];
+        if (property->is_null)
+            continue;
+        at = varint_put(at, property->name);
+        at = varint_put(at, property->value.bytes);
+        memcpy(at, property->value.data, property->value.bytes);
+        at += property->value.bytes;
+    }
+    to->bytes = (size_t)(at - to->data);
+    if (to->bytes > SOMBRA_VALUE_BYTES_MAX)
+        return diag_fail(SOMBRA_LIMIT, "a record of %zu bytes; at most %d", to->bytes,
+                         SOMBRA_VALUE_BYTES_MAX);
+    return SOMBRA_OK;
+}
+
+sombra_err record_begin_labels(struct graph_txn *txn, const uint32_t *labels, size_t count)
+{
+    buf_reset(&txn->record);
+    sombra_err err = buf_append_varint(&txn->record, count);
+    for (size_t i = 0; !err && i < count; i++) {
+        assert(labels[i] > 0 && (i == 0 || labels[i - 1] < labels[i]));
+        err = buf_append_varint(&txn->record, labels[i]);
+    }
+    return err;
+}
+
+/* The head of a record: the labels as they are in `old`. */
+static sombra_err copy_labels(struct graph_txn *txn, sombra_record *old)
+{
+    buf_reset(&txn->record);
+    sombra_err err = buf_append_varint(&txn->record, old->label_count);
+    while (!err) {
+        uint32_t label = 0;
+        bool found = false;
+        err = graph_record_next_label(old, &label, &found);
+        if (err || !found)
+            break;
+        err = buf_append_varint(&txn->record, label);
+    }
+    return err;
+}
+
+sombra_err record_build(struct graph_txn *txn, sombra_record *old, bool is_node, sombra_slice given,
+                        enum graph_change change)
+{
+    sombra_err err = collect(txn, given);
+    if (!err && old && change == GRAPH_MERGE) {
+        err = merge(txn, old);
+        if (!err)
+            properties_sort(txn->properties, txn->property_count);
+    }
+    if (!err && is_node && old)
+        err = copy_labels(txn, old);
+    else if (!err && !is_node)
+        buf_reset(&txn->record);
+    return err ? err : append_properties(txn);
+}
+
+sombra_err record_build_without(struct graph_txn *txn, sombra_record *old, bool is_node,
+                                uint32_t name)
+{
+    txn->property_count = 0;
+    sombra_err err = SOMBRA_OK;
+    while (!err) {
+        struct graph_property property = { 0 };
+        bool found = false;
+        err = graph_record_next_property(old, &property.name, &property.value, &found);
+        if (err || !found)
+            break;
+        property.is_null = property.name == name;
+        err = property_add(txn, &property);
+    }
+    if (!err && is_node)
+        err = copy_labels(txn, old);
+    else if (!err)
+        buf_reset(&txn->record);
+    return err ? err : append_properties(txn);
+}

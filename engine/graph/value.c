@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+#include "value.h"
+#include "value_format.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+const char *sombra_kind_name(sombra_kind kind)
+{
+    static const char *const names[] = {
+        [SOMBRA_NULL] = "null",   [SOMBRA_BOOLEAN] = "boolean", [SOMBRA_INTEGER] = "integer",
+        [SOMBRA_FLOAT] = "float", [SOMBRA_STRING] = "string",   [SOMBRA_LIST] = "list",
+        [SOMBRA_MAP] = "map",
+    };
+    return (size_t)kind < COUNT_OF(names) ? names[kind] : "unknown";
+}
+
+static sombra_err cut_short(const char *what, size_t have, size_t need)
+{
+    return diag_fail(SOMBRA_CORRUPT, "value: %s needs %zu bytes and has %zu", what, need, have);
+}
+
+static sombra_err read_integer(const uint8_t *at, size_t left, sombra_value *value, size_t *length)
+{
+    unsigned bytes = *at & 0x0fu;
+    if (left - 1 < bytes)
+        return cut_short("integer", left - 1, bytes);
+    uint64_t number = 0;
+    for (unsigned i = 0; i < bytes; i++)
+        number |= (uint64_t)at[1 + i] << (8 * i);
+    if (bytes > 0 && bytes < 8 && (at[bytes] & 0x80))
+        number |= UINT64_MAX << (8 * bytes);
+    value->kind = SOMBRA_INTEGER;
+    value->as.integer = (int64_t)number;
+    *length = 1 + bytes;
+    return SOMBRA_OK;
+}
+
+static sombra_err read_float(const uint8_t *at, size_t left, sombra_value *value, size_t *length)
+{
+    size_t bytes = *at == VALUE_FLOAT_4 ? 4 : 8;
+    if (left - 1 < bytes)
+        return cut_short("float", left - 1, bytes);
+    if (bytes == 4) {
+        uint32_t bits = get_le32(at + 1);
+        float real;
+        memcpy(&real, &bits, sizeof real);
+        value->as.real = (double)real;
+    } else {
+        uint64_t bits = get_le64(at + 1);
+        memcpy(&value->as.real, &bits, sizeof bits);
+    }
+    value->kind = SOMBRA_FLOAT;
+    *length = 1 + bytes;
+    return SOMBRA_OK;
+}
+
+static sombra_err read_string(const uint8_t *at, size_t left, sombra_value *value, size_t *length)
+{
+    const uint8_t *end = at + left, *text = at + 1;
+    uint64_t bytes = *at & 0x0fu;
+    if (*at == VALUE_STRING_LONG) {
+        text = varint_get(at + 1, end, &bytes);
+        if (!text)
+            return cut_short("length of a string", left - 1, VARINT_BYTES_MAX);
+    }
+    if (bytes > (size_t)(end - text))
+        return diag_fail(SOMBRA_CORRUPT, "value: string of %" PRIu64 " bytes has %zu", bytes,
+                         (size_t)(end - text));
+    value->kind = SOMBRA_STRING;
+    value->as.string = slice_of(text, (size_t)bytes);
+    *length = (size_t)(text - at) + (size_t)bytes;
+    return SOMBRA_OK;
+}
+
+static sombra_err read_container(const uint8_t *at, size_t left, sombra_value *value,
+                                 size_t *length)
+{
+    bool is_small = (*at & 0x0fu) == 1;
+    size_t head = is_small ? VALUE_HEAD_1 : VALUE_HEAD_4;
+    if (left < head)
+        return cut_short("head of a list or map", left, head);
+    size_t bytes = is_small ? at[1] : get_le32(at + 1);
+    uint32_t count = is_small ? at[2] : get_le32(at + 5);
+    if (bytes > left - head)
+        return cut_short("list or map", left - head, bytes);
+    bool is_map = (*at & 0xf0u) == (VALUE_MAP_1 & 0xf0u);
+    /* An element takes a byte or more, an entry two: readers size tables by the count. */
+    if (count > bytes / (is_map ? 2 : 1))
+        return diag_fail(SOMBRA_CORRUPT, "value: %" PRIu32 " elements in %zu bytes", count, bytes);
+    if (value->depth >= SOMBRA_VALUE_DEPTH_MAX)
+        return diag_fail(SOMBRA_CORRUPT, "value: nested more than %d deep", SOMBRA_VALUE_DEPTH_MAX);
+    value->kind = is_map ? SOMBRA_MAP : SOMBRA_LIST;
+    value->count = count;
+    value->as.body = slice_of(at + head, bytes);
+    *length = head + bytes;
+    return SOMBRA_OK;
+}
+
+sombra_err value_read(sombra_slice from, uint32_t depth, sombra_value *out_value, size_t *out_bytes)
+{
+    const uint8_t *at = from.data;
+    if (from.bytes == 0)
+        return cut_short("tag", 0, 1);
+    sombra_value value = { .kind = SOMBRA_NULL, .depth = depth };
+    size_t length = 1;
+    sombra_err err = SOMBRA_OK;
+    unsigned tag = *at;
+    if (tag >= VALUE_STRING && tag <= VALUE_STRING_LONG) {
+        err = read_string(at, from.bytes, &value, &length);
+    } else if (tag >= VALUE_INTEGER && tag <= VALUE_INTEGER + 8) {
+        err = read_integer(at, from.bytes, &value, &length);
+    } else if (tag == VALUE_FLOAT_4 || tag == VALUE_FLOAT_8) {
+        err = read_float(at, from.bytes, &value, &length);
+    } else if (tag == VALUE_FALSE || tag == VALUE_TRUE) {
+        value.kind = SOMBRA_BOOLEAN;
+        value.as.boolean = tag == VALUE_TRUE;
+    } else if (tag == VALUE_LIST_1 || tag == VALUE_LIST_4 || tag == VALUE_MAP_1 ||
+               tag == VALUE_MAP_4) {
+        err = read_container(at, from.bytes, &value, &length);
+    } else if (tag != VALUE_NULL) {
+        err = diag_fail(SOMBRA_CORRUPT, "value: unknown tag 0x%02x", tag);
+    }
+    if (err)
+        return err;
+    assert(length <= from.bytes);
+    *out_value = value;
+    *out_bytes = length;
+    return SOMBRA_OK;
+}
+
+sombra_err sombra_value_decode(sombra_slice encoded, sombra_value *out_value)
+{
+    assert(out_value);
+    sombra_value value;
+    size_t bytes;
+    sombra_err err = value_read(encoded, 0, &value, &bytes);
+    if (err)
+        return err;
+    if (bytes != encoded.bytes)
+        return diag_fail(SOMBRA_CORRUPT, "value: %zu bytes behind its end", encoded.bytes - bytes);
+    *out_value = value;
+    return SOMBRA_OK;
+}
+
+void sombra_value_enter(const sombra_value *container, sombra_value_cursor *out_cursor)
+{
+    assert(container && out_cursor);
+    *out_cursor = (sombra_value_cursor){ .is_map = container->kind == SOMBRA_MAP };
+    if (container->kind != SOMBRA_MAP && container->kind != SOMBRA_LIST)
+        return;
+    out_cursor->next = container->as.body.data;
+    out_cursor->end = out_cursor->next + container->as.body.bytes;
+    out_cursor->left = container->count;
+    out_cursor->depth = container->depth + 1;
+}
+
+/* The key at `at`, which must be above the one before; NULL and a text if it is not. */
+static const uint8_t *read_key(const sombra_value_cursor *cursor, sombra_slice *key)
+{
+    uint64_t bytes;
+    const uint8_t *at = varint_get(cursor->next, cursor->end, &bytes);
+    if (!at || bytes > (size_t)(cursor->end - at)) {
+        (void)diag_fail(SOMBRA_CORRUPT, "value: the key of a map is cut short");
+        return NULL;
+    }
+    *key = slice_of(at, (size_t)bytes);
+    if (cursor->has_key && slice_compare(cursor->key, *key) >= 0) {
+        (void)diag_fail(SOMBRA_CORRUPT, "value: the keys of a map are out of order");
+        return NULL;
+    }
+    return at + bytes;
+}
+
+static sombra_err next_element(sombra_value_cursor *cursor, sombra_slice *out_key,
+                               sombra_value *out_value, sombra_slice *out_encoded, bool *out_found)
+{
+    assert(cursor && out_found);
+    if (cursor->left == 0) {
+        if (cursor->next != cursor->end)
+            return diag_fail(SOMBRA_CORRUPT, "value: %zu bytes behind the last element",
+                             (size_t)(cursor->end - cursor->next));
+        *out_found = false;
+        return SOMBRA_OK;
+    }
+    const uint8_t *at = cursor->next;
+    sombra_slice key = { NULL, 0 };
+    if (cursor->is_map) {
+        at = read_key(cursor, &key);
+        if (!at)
+            return SOMBRA_CORRUPT;
+    }
+    size_t bytes;
+    sombra_err err =
+        value_read(slice_of(at, (size_t)(cursor->end - at)), cursor->depth, out_value, &bytes);
+    if (err)
+        return err;
+    cursor->next = at + bytes;
+    cursor->left--;
+    cursor->key = key;
+    cursor->has_key = cursor->is_map;
+    if (out_key && cursor->is_map)
+        *out_key = key;
+    if (out_encoded)
+        *out_encoded = slice_of(at, bytes);
+    *out_found = true;
+    return SOMBRA_OK;
+}
+
+sombra_err sombra_value_next(sombra_value_cursor *cursor, sombra_slice *out_key,
+                             sombra_value *out_value, bool *out_found)
+{
+    assert(out_value);
+    return next_element(cursor, out_key, out_value, NULL, out_found);
+}
+
+sombra_err value_next_encoded(sombra_value_cursor *cursor, sombra_slice *out_key,
+                              sombra_slice *out_encoded, bool *out_found)
+{
+    sombra_value value;
+    return next_element(cursor, out_key, &value, out_encoded, out_found);
+}
+
+sombra_err sombra_value_member(const sombra_value *map, sombra_slice key, sombra_value *out_value)
+{
+    assert(map && out_value);
+    sombra_value_cursor cursor;
+    sombra_value_enter(map, &cursor);
+    for (;;) {
+        sombra_slice at;
+        sombra_value value;
+        bool found = false;
+        sombra_err err = sombra_value_next(&cursor, &at, &value, &found);
+        if (err)
+            return err;
+        if (!found || !cursor.is_map)
+            return SOMBRA_NOT_FOUND;
+        if (slice_equal(at, key)) {
+            *out_value = value;
+            return SOMBRA_OK;
+        }
+    }
+}
+
+sombra_err sombra_value_validate(sombra_slice encoded)
+{
+    /* One cursor a level: depth is bounded, so hostile nesting cannot exhaust the stack. */
+    sombra_value_cursor levels[SOMBRA_VALUE_DEPTH_MAX];
+    unsigned open = 0;
+    sombra_value value;
+    sombra_err err = sombra_value_decode(encoded, &value);
+    if (err)
+        return err;
+    if (value.kind == SOMBRA_LIST || value.kind == SOMBRA_MAP)
+        sombra_value_enter(&value, &levels[open++]);
+    while (open > 0) {
+        bool found = false;
+        err = sombra_value_next(&levels[open - 1], NULL, &value, &found);
+        if (err)
+            return err;
+        if (!found) {
+            open--;
+        } else if (value.kind == SOMBRA_LIST || value.kind == SOMBRA_MAP) {
+            assert(open < SOMBRA_VALUE_DEPTH_MAX);
+            sombra_value_enter(&value, &levels[open++]);
+        }
+    }
+    return SOMBRA_OK;
+}
+
+sombra_err value_open_map(sombra_slice encoded, sombra_value_cursor *out_cursor)
+{
+    assert(out_cursor);
+    if (encoded.bytes == 0) {
+        *out_cursor = (sombra_value_cursor){ .is_map = true };
+        return SOMBRA_OK;
+    }
+    sombra_err err = sombra_value_validate(encoded);
+    if (err)
+        return diag_wrap(diag_fail(SOMBRA_INVALID, "%s", diag_text()), "properties");
+    sombra_value value;
+    err = sombra_value_decode(encoded, &value);
+    assert(!err);
+    if (value.kind != SOMBRA_MAP)
+        return diag_fail(SOMBRA_INVALID, "properties are a %s; give a map",
+                         sombra_kind_name(value.kind));
+    sombra_value_enter(&value, out_cursor);
+    return SOMBRA_OK;
+}

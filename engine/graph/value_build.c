@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: MIT */
+/* The builder writes elements as they come. A list or map reserves the short head and makes room
+ * for the long one when it ends with more than 255 bytes. A map whose keys did not come in order
+ * is put in order when it ends: `entries` remembers where each of its entries begins. */
+#include "value.h"
+#include "value_format.h"
+
+#include <assert.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+/* One open list or map. */
+struct level {
+    size_t head;          /* offset of its tag */
+    size_t entries_first; /* map: index of its first entry */
+    uint32_t count;       /* elements begun */
+    bool is_map;
+    bool wants_value; /* map: a key was pushed */
+    bool is_ordered;  /* map: every key so far is above the one before */
+};
+
+struct entry {
+    uint32_t offset; /* of the key's length, in bytes */
+    uint32_t key_bytes;
+    uint32_t key_offset; /* of the key, from offset */
+    uint32_t bytes;      /* key and value; set when the map ends */
+};
+
+struct sombra_value_builder {
+    sombra_err failed;
+    char text[DIAG_TEXT_BYTES]; /* of the failure */
+    bool is_whole;              /* a value stands at depth 0 */
+    unsigned open;              /* levels */
+    struct level levels[SOMBRA_VALUE_DEPTH_MAX];
+    struct buf bytes;
+    struct buf scratch; /* a map's body while it is put in order */
+    struct entry *entries;
+    size_t entry_count, entry_capacity;
+};
+
+sombra_err sombra_value_builder_new(sombra_value_builder **out_builder)
+{
+    assert(out_builder);
+    sombra_value_builder *builder = mem_zalloc(sizeof *builder);
+    if (!builder)
+        return diag_nomem("a value builder", sizeof *builder);
+    *out_builder = builder;
+    return SOMBRA_OK;
+}
+
+void sombra_value_builder_free(sombra_value_builder *builder)
+{
+    if (!builder)
+        return;
+    buf_release(&builder->bytes);
+    buf_release(&builder->scratch);
+    mem_free(builder->entries);
+    mem_free(builder);
+}
+
+void sombra_value_builder_reset(sombra_value_builder *builder)
+{
+    assert(builder);
+    buf_reset(&builder->bytes);
+    builder->failed = SOMBRA_OK;
+    builder->is_whole = false;
+    builder->open = 0;
+    builder->entry_count = 0;
+}
+
+/* The first failure sticks, with its text. */
+static sombra_err stick(sombra_value_builder *builder, sombra_err err)
+{
+    if (err && !builder->failed) {
+        builder->failed = err;
+        diag_save(builder->text);
+    }
+    return err;
+}
+
+static sombra_err stuck(const sombra_value_builder *builder)
+{
+    diag_restore(builder->text);
+    return builder->failed;
+}
+
+static struct level *top(sombra_value_builder *builder)
+{
+    return builder->open ? &builder->levels[builder->open - 1] : NULL;
+}
+
+static sombra_err too_long(void)
+{
+    return diag_fail(SOMBRA_LIMIT, "value: longer than %d bytes", SOMBRA_VALUE_BYTES_MAX);
+}
+
+/* Makes room for one value of `bytes` bytes where the next value belongs. */
+static sombra_err begin_value(sombra_value_builder *builder, size_t bytes, uint8_t **out_at)
+{
+    struct level *level = top(builder);
+    if (builder->failed)
+        return stuck(builder);
+    if (!level && builder->is_whole)
+        return stick(builder, diag_fail(SOMBRA_INVALID, "value: a second whole value was pushed"));
+    if (level && level->is_map && !level->wants_value)
+        return stick(builder, diag_fail(SOMBRA_INVALID, "value: a key must come first in a map"));
+    if (bytes > SOMBRA_VALUE_BYTES_MAX - builder->bytes.bytes)
+        return stick(builder, too_long());
+    sombra_err err = buf_extend(&builder->bytes, bytes, out_at);
+    if (err)
+        return stick(builder, err);
+    if (!level)
+        builder->is_whole = true;
+    else if (level->is_map)
+        level->wants_value = false;
+    else
+        level->count++;
+    return SOMBRA_OK;
+}
+
+static sombra_err push_tag(sombra_value_builder *builder, uint8_t tag)
+{
+    uint8_t *at;
+    sombra_err err = begin_value(builder, 1, &at);
+    if (!err)
+        *at = tag;
+    return err;
+}
+
+sombra_err sombra_value_push_null(sombra_value_builder *builder)
+{
+    return push_tag(builder, VALUE_NULL);
+}
+
+sombra_err sombra_value_push_boolean(sombra_value_builder *builder, bool value)
+{
+    return push_tag(builder, value ? VALUE_TRUE : VALUE_FALSE);
+}
+
+sombra_err sombra_value_push_integer(sombra_value_builder *builder, int64_t value)
+{
+    /* The bits that differ from the sign, and the sign. */
+    uint64_t folded = (uint64_t)(value ^ (value >> 63));
+    unsigned bits = folded ? 65 - (unsigned)__builtin_clzll(folded) : 1;
+    unsigned bytes = value == 0 ? 0 : (bits + 7) / 8;
+    uint8_t *at;
+    sombra_err err = begin_value(builder, 1 + bytes, &at);
+    if (err)
+        return err;
+    *at++ = (uint8_t)(VALUE_INTEGER + bytes);
+    for (unsigned i = 0; i < bytes; i++)
+        *at++ = (uint8_t)((uint64_t)value >> (8 * i));
+    return SOMBRA_OK;
+}
+
+sombra_err sombra_value_push_float(sombra_value_builder *builder, double value)
+{
+    /* Only numbers: a NaN's payload would not survive, an infinity need not be short. */
+    bool is_short = fabs(value) <= (double)FLT_MAX && (double)(float)value == value;
+    uint8_t *at;
+    sombra_err err = begin_value(builder, is_short ? 5 : 9, &at);
+    if (err)
+        return err;
+    if (is_short) {
+        float real = (float)value;
+        uint32_t bits;
+        memcpy(&bits, &real, sizeof bits);
+        *at = VALUE_FLOAT_4;
+        put_le32(at + 1, bits);
+    } else {
+        uint64_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        *at = VALUE_FLOAT_8;
+        put_le64(at + 1, bits);
+    }
+    return SOMBRA_OK;
+}
+
+sombra_err sombra_value_push_string(sombra_value_builder *builder, const void *data, size_t bytes)
+{
+    assert(data || bytes == 0);
+    size_t head = bytes <= VALUE_STRING_SHORT_MAX ? 1 : 1 + varint_bytes(bytes);
+    uint8_t *at = NULL;
+    if (bytes > SOMBRA_VALUE_BYTES_MAX)
+        bytes = SOMBRA_VALUE_BYTES_MAX; /* begin_value refuses it, and the sum cannot wrap */
+    sombra_err err = begin_value(builder, head + bytes, &at);
+    if (err)
+        return err;
+    if (bytes <= VALUE_STRING_SHORT_MAX) {
+        *at++ = (uint8_t)(VALUE_STRING + bytes);
+    } else {
+        *at = VALUE_STRING_LONG;
+        at = varint_put(at + 1, bytes);
+    }
+    if (bytes)
+        memcpy(at, data, bytes);
+    return SOMBRA_OK;
+}
+
+/* Containers of `encoded` may not end up deeper than the limit. */
+static sombra_err check_encoded(sombra_slice encoded, unsigned depth)
+{
+    sombra_value value;
+    sombra_err err = sombra_value_validate(encoded);
+    if (err)
+        return diag_fail(SOMBRA_INVALID, "%s", diag_text());
+    err = sombra_value_decode(encoded, &value);
+    assert(!err);
+    if (value.kind != SOMBRA_LIST && value.kind != SOMBRA_MAP)
+        return SOMBRA_OK;
+    sombra_value_cursor levels[SOMBRA_VALUE_DEPTH_MAX];
+    unsigned open = 0;
+    value.depth = depth;
+    if (depth < SOMBRA_VALUE_DEPTH_MAX)
+        sombra_value_enter(&value, &levels[open++]);
+    else
+        err = SOMBRA_LIMIT;
+    while (!err && open > 0) {
+        bool found = false;
+        err = sombra_value_next(&levels[open - 1], NULL, &value, &found);
+        if (!err && !found)
+            open--;
+        else if (!err && (value.kind == SOMBRA_LIST || value.kind == SOMBRA_MAP))
+            sombra_value_enter(&value, &levels[open++]);
+    }
+    /* The bytes are sound, so only the depth can fail. */
+    return err ? diag_fail(SOMBRA_LIMIT, "value: nested more than %d deep", SOMBRA_VALUE_DEPTH_MAX)
+               : SOMBRA_OK;
+}
+
+sombra_err sombra_value_push_encoded(sombra_value_builder *builder, sombra_slice encoded)
+{
+    uint8_t *at;
+    if (builder->failed)
+        return stuck(builder);
+    sombra_err err = check_encoded(encoded, builder->open);
+    if (err)
+        return stick(builder, err);
+    err = begin_value(builder, encoded.bytes, &at);
+    if (!err)
+        memcpy(at, encoded.data, encoded.bytes);
+    return err;
+}
+
+static sombra_err begin_container(sombra_value_builder *builder, bool is_map)
+{
+    uint8_t *at;
+    if (builder->failed)
+        return stuck(builder);
+    if (builder->open == SOMBRA_VALUE_DEPTH_MAX)
+        return stick(builder, diag_fail(SOMBRA_LIMIT, "value: nested more than %d deep",
+                                        SOMBRA_VALUE_DEPTH_MAX));
+    size_t head = builder->bytes.bytes;
+    sombra_err err = begin_value(builder, VALUE_HEAD_1, &at);
+    if (err)
+        return err;
+    memset(at, 0, VALUE_HEAD_1);
+    builder->levels[builder->open++] = (struct level){
+        .head = head, .entries_first = builder->entry_count, .is_map = is_map, .is_ordered = true
+    };
+    return SOMBRA_OK;
+}
+
+sombra_err sombra_value_begin_list(sombra_value_builder *builder)
+{
+    return begin_container(builder, false);
+}
+
+sombra_err sombra_value_begin_map(sombra_value_builder *builder)
+{
+    return begin_container(builder, true);
+}
+
+/* Closes the top level: the body is complete behind the short head. */
+static sombra_err end_container(sombra_value_builder *builder)
+{
+    struct level *level = top(builder);
+    size_t body = builder->bytes.bytes - level->head - VALUE_HEAD_1;
+    bool is_small = body <= VALUE_BODY_1_MAX;
+    if (!is_small) {
+        const size_t more = VALUE_HEAD_4 - VALUE_HEAD_1;
+        uint8_t *unused;
+        if (more > SOMBRA_VALUE_BYTES_MAX - builder->bytes.bytes)
+            return stick(builder, too_long());
+        sombra_err err = buf_extend(&builder->bytes, more, &unused);
+        if (err)
+            return stick(builder, err);
+        uint8_t *from = builder->bytes.data + level->head + VALUE_HEAD_1;
+        memmove(from + more, from, body);
+    }
+    uint8_t *at = builder->bytes.data + level->head;
+    if (is_small) {
+        at[0] = level->is_map ? VALUE_MAP_1 : VALUE_LIST_1;
+        at[1] = (uint8_t)body;
+        at[2] = (uint8_t)level->count;
+    } else {
+        at[0] = level->is_map ? VALUE_MAP_4 : VALUE_LIST_4;
+        put_le32(at + 1, (uint32_t)body);
+        put_le32(at + 5, level->count);
+    }
+    builder->open--;
+    return SOMBRA_OK;
+}
+
+sombra_err sombra_value_end_list(sombra_value_builder *builder)
+{
+    struct level *level = top(builder);
+    if (builder->failed)
+        return stuck(builder);
+    if (!level || level->is_map)
+        return stick(builder, diag_fail(SOMBRA_INVALID, "value: no list is open here"));
+    return end_container(builder);
+}
+
+static sombra_err entry_add(sombra_value_builder *builder, const struct entry *entry)
+{
+    if (builder->entry_count == builder->entry_capacity) {
+        size_t capacity = size_max(32, builder->entry_capacity * 2);
+        struct entry *grown = mem_realloc(builder->entries, capacity * sizeof *grown);
+        if (!grown)
+            return diag_nomem("the keys of a map", capacity * sizeof *grown);
+        builder->entries = grown;
+        builder->entry_capacity = capacity;
+    }
+    builder->entries[builder->entry_count++] = *entry;
+    return SOMBRA_OK;
+}
+
+static sombra_slice entry_key(const struct entry *entry, const uint8_t *base)
+{
+    return slice_of(base + entry->offset + entry->key_offset, entry->key_bytes);
+}
+
+sombra_err sombra_value_push_key(sombra_value_builder *builder, const void *data, size_t bytes)
+{
+    struct level *level = top(builder);
+    assert(data || bytes == 0);
+    if (builder->failed)
+        return stuck(builder);
+    if (!level || !level->is_map || level->wants_value)
+        return stick(builder, diag_fail(SOMBRA_INVALID, "value: no key can stand here"));
+    if (bytes > SOMBRA_VALUE_BYTES_MAX ||
+        bytes + VARINT_BYTES_MAX > SOMBRA_VALUE_BYTES_MAX - builder->bytes.bytes)
+        return stick(builder, too_long());
+    struct entry entry = { .offset = (uint32_t)builder->bytes.bytes,
+                           .key_bytes = (uint32_t)bytes,
+                           .key_offset = (uint32_t)varint_bytes(bytes) };
+    uint8_t *at;
+    sombra_err err = buf_extend(&builder->bytes, entry.key_offset + bytes, &at);
+    if (!err)
+        err = entry_add(builder, &entry);
+    if (err)
+        return stick(builder, err);
+    at = varint_put(at, bytes);
+    if (bytes)
+        memcpy(at, data, bytes);
+    if (level->count > 0 && level->is_ordered) {
+        const struct entry *before = &builder->entries[builder->entry_count - 2];
+        level->is_ordered = slice_compare(entry_key(before, builder->bytes.data),
+                                          entry_key(&entry, builder->bytes.data)) < 0;
+    }
+    level->count++;
+    level->wants_value = true;
+    return SOMBRA_OK;
+}
+
+static int entry_order(const void *a, const void *b, void *base)
+{
+    return slice_compare(entry_key(a, base), entry_key(b, base));
+}
+
+/* Puts the entries of the top level in the order of their keys. */
+static sombra_err order_map(sombra_value_builder *builder, const struct level *level)
+{
+    struct entry *entries = builder->entries + level->entries_first;
+    size_t body = level->head + VALUE_HEAD_1;
+    for (uint32_t i = 0; i < level->count; i++) {
+        size_t end = i + 1 < level->count ? entries[i + 1].offset : builder->bytes.bytes;
+        entries[i].bytes = (uint32_t)(end - entries[i].offset);
+    }
+    qsort_r(entries, level->count, sizeof *entries, entry_order, builder->bytes.data);
+    buf_reset(&builder->scratch);
+    sombra_err err = buf_reserve(&builder->scratch, builder->bytes.bytes - body);
+    for (uint32_t i = 0; !err && i < level->count; i++) {
+        const uint8_t *from = builder->bytes.data + entries[i].offset;
+        if (i > 0 && entry_order(&entries[i - 1], &entries[i], builder->bytes.data) == 0)
+            return diag_fail(SOMBRA_INVALID, "value: a map has the key \"%.*s\" twice",
+                             (int)size_min(entries[i].key_bytes, 100),
+                             (const char *)from + entries[i].key_offset);
+        err = buf_append(&builder->scratch, from, entries[i].bytes);
+    }
+    if (!err && builder->scratch.bytes)
+        memcpy(builder->bytes.data + body, builder->scratch.data, builder->scratch.bytes);
+    return err;
+}
+
+sombra_err sombra_value_end_map(sombra_value_builder *builder)
+{
+    struct level *level = top(builder);
+    if (builder->failed)
+        return stuck(builder);
+    if (!level || !level->is_map || level->wants_value)
+        return stick(builder, diag_fail(SOMBRA_INVALID, "value: no map can end here"));
+    sombra_err err = level->is_ordered ? SOMBRA_OK : order_map(builder, level);
+    if (err)
+        return stick(builder, err);
+    builder->entry_count = level->entries_first;
+    return end_container(builder);
+}
+
+sombra_err sombra_value_finish(sombra_value_builder *builder, sombra_slice *out_encoded)
+{
+    assert(builder && out_encoded);
+    if (builder->failed)
+        return stuck(builder);
+    if (builder->open > 0 || !builder->is_whole)
+        return diag_fail(SOMBRA_INVALID, builder->open ? "value: a list or map is still open"
+                                                       : "value: nothing was pushed");
+    *out_encoded = buf_slice(&builder->bytes);
+    return SOMBRA_OK;
+}

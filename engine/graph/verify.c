@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT */
+/* The walk that proves a graph: every key of the store once, in order, each checked against the
+ * others that must agree with it. Memory is one counter a type. */
+#include "graph_internal.h"
+
+struct walk {
+    struct graph_txn *txn;
+    struct graph_check *check;
+    uint64_t names[GRAPH_NAME_KINDS]; /* seen by id */
+    uint64_t names_by_text[GRAPH_NAME_KINDS];
+    uint64_t *edges_by_type; /* one for each type that has a name, and one */
+    uint64_t type_counts;    /* entries */
+    uint64_t nodes, edges, outs, ins, labels, label_entries;
+    uint64_t buckets, buckets_by_name;
+};
+
+/* Numbers of a key; as many as there are. */
+struct fields {
+    uint64_t at[GRAPH_NUMBERS_MAX];
+};
+
+static sombra_err read_fields(sombra_slice key, size_t count, struct fields *out)
+{
+    const uint8_t *at = (const uint8_t *)key.data + 1;
+    const uint8_t *end = (const uint8_t *)key.data + key.bytes;
+    for (size_t i = 0; i < count; i++) {
+        at = ordered_read(at, end, &out->at[i]);
+        if (!at || out->at[i] == 0)
+            return corrupt_key(key, "a tag and numbers above 0");
+    }
+    return at == end ? SOMBRA_OK : corrupt_key(key, "numbers up to its end");
+}
+
+/* An entry that another one asks for. */
+static sombra_err expect(struct walk *walk, struct graph_key key, const char *what)
+{
+    bool has = false;
+    sombra_err err = txn_has(walk->txn, &key, &has);
+    if (!err && !has)
+        err = diag_fail(SOMBRA_CORRUPT, "%s is missing", what);
+    return err;
+}
+
+static sombra_err expect_id(uint64_t id, uint64_t next, const char *what)
+{
+    return id < next
+               ? SOMBRA_OK
+               : diag_fail(SOMBRA_CORRUPT, "%s %" PRIu64 " is not below the next id, %" PRIu64,
+                           what, id, next);
+}
+
+static sombra_err expect_empty(sombra_slice value)
+{
+    return value.bytes == 0 ? SOMBRA_OK
+                            : diag_fail(SOMBRA_CORRUPT, "%zu bytes where none belong", value.bytes);
+}
+
+static sombra_err expect_name(struct walk *walk, sombra_name_kind kind, uint64_t id)
+{
+    if (id == 0 || id > walk->names[kind])
+        return diag_fail(SOMBRA_CORRUPT, "name %" PRIu64 " of kind %d does not exist", id,
+                         (int)kind);
+    return SOMBRA_OK;
+}
+
+/* ---- names ------------------------------------------------------------------------------- */
+
+static sombra_err check_name_by_id(struct walk *walk, sombra_slice key, sombra_slice text)
+{
+    struct fields f;
+    uint8_t other[2 + SOMBRA_NAME_BYTES_MAX];
+    sombra_slice value;
+    sombra_err err = read_fields(key, 2, &f);
+    if (err)
+        return err;
+    if (f.at[0] >= GRAPH_NAME_KINDS || text.bytes == 0 || text.bytes > SOMBRA_NAME_BYTES_MAX)
+        return corrupt_key(key, "a name");
+    uint64_t before = walk->names[f.at[0]];
+    walk->names[f.at[0]] = before + 1;
+    if (f.at[1] != before + 1)
+        return diag_fail(SOMBRA_CORRUPT,
+                         "names of kind %" PRIu64 " skip from %" PRIu64 " to %" PRIu64, f.at[0],
+                         before, f.at[1]);
+    other[0] = TAG_NAME_BY_TEXT;
+    other[1] = (uint8_t)f.at[0];
+    memcpy(other + 2, text.data, text.bytes);
+    err = kv_get(walk->txn->kv, slice_of(other, 2 + text.bytes), &value);
+    uint64_t id = 0;
+    const uint8_t *at = err ? NULL : value.data;
+    if (!at || varint_get(at, at + value.bytes, &id) != at + value.bytes || id != f.at[1])
+        return diag_fail(SOMBRA_CORRUPT,
+                         "name %" PRIu64 " of kind %" PRIu64 " is not found by text", f.at[1],
+                         f.at[0]);
+    return SOMBRA_OK;
+}
+
+static sombra_err check_name_by_text(struct walk *walk, sombra_slice key)
+{
+    const uint8_t *at = key.data;
+    if (key.bytes < 3 || at[1] == 0 || at[1] >= GRAPH_NAME_KINDS)
+        return corrupt_key(key, "kind and text of a name");
+    walk->names_by_text[at[1]]++;
+    return SOMBRA_OK;
+}
+
+/* ---- nodes and edges --------------------------------------------------------------------- */
+
+static sombra_err check_properties(struct walk *walk, sombra_record *record)
+{
+    for (;;) {
+        uint32_t name;
+        sombra_slice value;
+        bool found = false;
+        sombra_err err = graph_record_next_property(record, &name, &value, &found);
+        if (err || !found)
+            return err;
+        err = expect_name(walk, SOMBRA_NAME_PROPERTY, name);
+        if (!err)
+            err = diag_wrap(sombra_value_validate(value), "property %" PRIu32, name);
+        if (err)
+            return err;
+    }
+}
+
+static sombra_err check_node(struct walk *walk, sombra_slice key, sombra_slice value)
+{
+    struct fields f;
+    sombra_record record;
+    walk->nodes++;
+    sombra_err err = read_fields(key, 1, &f);
+    if (err)
+        return err;
+    err = expect_id(f.at[0], walk->txn->next_node, "node");
+    if (!err)
+        err = graph_record_open(value, true, &record);
+    while (!err) {
+        uint32_t label = 0;
+        bool found = false;
+        err = graph_record_next_label(&record, &label, &found);
+        if (err || !found)
+            break;
+        walk->labels++;
+        err = expect_name(walk, SOMBRA_NAME_LABEL, label);
+        if (!err)
+            err = expect(walk, key_2(TAG_LABEL, label, f.at[0]), "the entry of a label");
+    }
+    if (!err)
+        err = check_properties(walk, &record);
+    return diag_wrap(err, "node %" PRIu64, f.at[0]);
+}
+
+/* That each label of a record has its entry is known; so counting finds entries too many. */
+static sombra_err check_label(struct walk *walk, sombra_slice key, sombra_slice value)
+{
+    struct fields f;
+    walk->label_entries++;
+    sombra_err err = read_fields(key, 2, &f);
+    if (!err)
+        err = expect_name(walk, SOMBRA_NAME_LABEL, f.at[0]);
+    if (!err)
+        err = expect(walk, key_1(TAG_NODE, f.at[1]), "the node of a label");
+    return err ? err : expect_empty(value);
+}
+
+static sombra_err check_edge(struct walk *walk, sombra_slice key, sombra_slice value)
+{
+    struct fields f;
+    struct graph_edge edge = { 0 };
+    walk->edges++;
+    sombra_err err = read_fields(key, 1, &f);
+    if (err)
+        return err;
+    edge.id = f.at[0];
+    err = expect_id(edge.id, walk->txn->next_edge, "edge");
+    if (!err)
+        err = edge_ends_read(value, &edge);
+    if (!err)
+        err = expect_name(walk, SOMBRA_NAME_TYPE, edge.type);
+    if (!err)
+        walk->edges_by_type[edge.type]++;
+    if (!err)
+        err = expect(walk, key_1(TAG_NODE, edge.src), "its source");
+    if (!err)
+        err = expect(walk, key_1(TAG_NODE, edge.dst), "its target");
+    if (!err)
+        err = expect(walk, key_out(&edge), "its entry at the source");
+    if (!err)
+        err = expect(walk, key_in(&edge), "its entry at the target");
+    return diag_wrap(err, "edge %" PRIu64, f.at[0]);
+}
+
+static sombra_err check_adjacency(struct walk *walk, sombra_slice key, sombra_slice value)
+{
+    struct fields f;
+    struct graph_edge edge;
+    bool is_out = *(const uint8_t *)key.data == TAG_OUT;
+    sombra_record record;
+    if (is_out)
+        walk->outs++;
+    else
+        walk->ins++;
+    sombra_err err = read_fields(key, 4, &f);
+    if (err)
+        return err;
+    err = graph_edge_ends(walk->txn, f.at[3], &edge);
+    if (err == SOMBRA_NOT_FOUND ||
+        (!err && (edge.type != f.at[1] || (is_out ? edge.src : edge.dst) != f.at[0] ||
+                  (is_out ? edge.dst : edge.src) != f.at[2])))
+        return corrupt_key(key, "an entry of the edge it names");
+    if (!err && !is_out)
+        return expect_empty(value);
+    if (!err)
+        err = graph_record_open(value, false, &record);
+    if (!err)
+        err = check_properties(walk, &record);
+    return diag_wrap(err, "edge %" PRIu64, f.at[3]);
+}
+
+/* ---- buckets ----------------------------------------------------------------------------- */
+
+static sombra_err check_bucket(struct walk *walk, sombra_slice key, sombra_slice name)
+{
+    struct fields f;
+    uint8_t by_name[1 + SOMBRA_NAME_BYTES_MAX];
+    sombra_slice value;
+    uint64_t id = 0;
+    walk->buckets++;
+    sombra_err err = read_fields(key, 1, &f);
+    if (!err)
+        err = expect_id(f.at[0], walk->txn->next_bucket, "bucket");
+    if (!err && (name.bytes == 0 || name.bytes > SOMBRA_NAME_BYTES_MAX))
+        err = corrupt_key(key, "a bucket with a name");
+    if (err)
+        return err;
+    by_name[0] = TAG_BUCKET_BY_NAME;
+    memcpy(by_name + 1, name.data, name.bytes);
+    err = kv_get(walk->txn->kv, slice_of(by_name, 1 + name.bytes), &value);
+    const uint8_t *at = err ? NULL : value.data;
+    if (!at || varint_get(at, at + value.bytes, &id) != at + value.bytes || id != f.at[0])
+        return diag_fail(SOMBRA_CORRUPT, "bucket %" PRIu64 " is not found by name", f.at[0]);
+    return SOMBRA_OK;
+}
+
+static sombra_err check_entry(struct walk *walk, sombra_slice key, sombra_slice value)
+{
+    uint64_t bucket = 0;
+    sombra_key unused;
+    const uint8_t *at = (const uint8_t *)key.data + 1;
+    const uint8_t *end = (const uint8_t *)key.data + key.bytes;
+    at = ordered_read(at, end, &bucket);
+    if (!at)
+        return corrupt_key(key, "bucket, entry");
+    sombra_err err = bucket_check(walk->txn, bucket);
+    if (err == SOMBRA_NOT_FOUND)
+        return corrupt_key(key, "an entry of a bucket that exists");
+    if (!err)
+        err = entry_key_read(slice_of(at, (size_t)(end - at)), &unused);
+    return err ? err
+               : diag_wrap(sombra_value_validate(value), "an entry of bucket %" PRIu64, bucket);
+}
+
+/* ---- the walk ---------------------------------------------------------------------------- */
+
+/* Names come before everything that uses them, so the table of types can be made at the first use.
+ */
+static sombra_err make_types(struct walk *walk)
+{
+    size_t bytes = (walk->names[SOMBRA_NAME_TYPE] + 1) * sizeof *walk->edges_by_type;
+    if (walk->edges_by_type)
+        return SOMBRA_OK;
+    walk->edges_by_type = mem_zalloc(bytes);
+    return walk->edges_by_type ? SOMBRA_OK : diag_nomem("edges by type", bytes);
+}
+
+static sombra_err check_key(struct walk *walk, sombra_slice key, sombra_slice value)
+{
+    sombra_err err;
+    switch (*(const uint8_t *)key.data) {
+    case TAG_COUNTERS:
+        return SOMBRA_OK; /* read when the walk began */
+    case TAG_TYPE_COUNT:
+        walk->type_counts++;
+        return SOMBRA_OK; /* compared at the end */
+    case TAG_NAME_BY_TEXT:
+        return check_name_by_text(walk, key);
+    case TAG_NAME_BY_ID:
+        return check_name_by_id(walk, key, value);
+    case TAG_BUCKET_BY_NAME:
+        walk->buckets_by_name++;
+        return SOMBRA_OK;
+    case TAG_BUCKET:
+        return check_bucket(walk, key, value);
+    case TAG_NODE:
+        return check_node(walk, key, value);
+    case TAG_LABEL:
+        return check_label(walk, key, value);
+    case TAG_EDGE:
+        err = make_types(walk);
+        return err ? err : check_edge(walk, key, value);
+    case TAG_OUT:
+    case TAG_IN:
+        return check_adjacency(walk, key, value);
+    case TAG_ENTRY:
+        return check_entry(walk, key, value);
+    default:
+        return corrupt_key(key, "of a known tag");
+    }
+}
+
+static void report(struct graph_check *check, sombra_err code)
+{
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text); /* the callback may fail at something of its own */
+    check->problems++;
+    if (check->problem)
+        check->problem(check->context, code, text);
+}
+
+static void compare(struct walk *walk, const char *what, uint64_t have, uint64_t want)
+{
+    if (have != want)
+        report(walk->check, diag_fail(SOMBRA_CORRUPT, "%s: %" PRIu64 " where %" PRIu64 " belong",
+                                      what, have, want));
+}
+
+/* What only sums can tell. */
+static sombra_err compare_counts(struct walk *walk)
+{
+    uint64_t types = 0;
+    sombra_err err = make_types(walk);
+    compare(walk, "entries of labels", walk->label_entries, walk->labels);
+    compare(walk, "outgoing entries of edges", walk->outs, walk->edges);
+    compare(walk, "incoming entries of edges", walk->ins, walk->edges);
+    compare(walk, "names of buckets", walk->buckets_by_name, walk->buckets);
+    for (unsigned kind = 1; kind < GRAPH_NAME_KINDS; kind++)
+        compare(walk, "names by text", walk->names_by_text[kind], walk->names[kind]);
+    for (uint32_t type = 1; !err && type <= walk->names[SOMBRA_NAME_TYPE]; type++) {
+        uint64_t stored = 0;
+        err = txn_type_stored(walk->txn, type, &stored);
+        if (err)
+            break;
+        types += stored != 0;
+        stored += (uint64_t)txn_type_delta(walk->txn, type);
+        compare(walk, "the count of a type", stored, walk->edges_by_type[type]);
+    }
+    if (!err)
+        compare(walk, "counts of types", walk->type_counts, types);
+    return err;
+}
+
+static sombra_err walk_keys(struct walk *walk, uint64_t total)
+{
+    struct graph_check *check = walk->check;
+    struct kv_cursor *cursor = NULL;
+    sombra_err err = kv_cursor_open(walk->txn->kv, (struct kv_range){ 0 }, &cursor);
+    for (uint64_t done = 0; !err; done++) {
+        bool found = false;
+        err = kv_cursor_move(cursor, KV_NEXT, slice_of(NULL, 0), &found);
+        if (err || !found)
+            break;
+        err = check_key(walk, cursor->entry.key, cursor->entry.value);
+        if (err == SOMBRA_CORRUPT) {
+            report(check, err);
+            err = SOMBRA_OK;
+        }
+        if (!err && done % 1024 == 0 && check->progress &&
+            !check->progress(check->context, done, total))
+            err = diag_fail(SOMBRA_CANCELLED, "verify was cancelled");
+    }
+    kv_cursor_close(cursor);
+    return err;
+}
+
+sombra_err graph_verify(struct graph_txn *txn, struct graph_check *check)
+{
+    struct walk walk = { .txn = txn, .check = check };
+    uint64_t total = 0;
+    check->problems = 0;
+    sombra_err err = txn_check_read(txn);
+    if (!err)
+        err = txn_load_counters(txn);
+    if (!err)
+        err = kv_count(txn->kv, (struct kv_range){ 0 }, 0, &total);
+    if (!err)
+        err = walk_keys(&walk, total);
+    if (!err)
+        err = compare_counts(&walk);
+    mem_free(walk.edges_by_type);
+    if (err == SOMBRA_CORRUPT) { /* the store cannot go on: what it found is the last finding */
+        report(check, err);
+        err = SOMBRA_OK;
+    }
+    return err;
+}
