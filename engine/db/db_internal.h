@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/* The handles behind the public API.
+ *
+ * A database lists its transactions, a transaction its open iterators ("children"). Whoever ends
+ * first tells the others: an ended transaction closes the cursors of its children and cuts them
+ * off, a closed database ends its transactions and cuts them off. What was cut off is only freed by
+ * its owner, and answers INVALID until then.
+ *
+ * Closed children are kept by their transaction, closed transactions by their database, for reuse:
+ * steady work allocates nothing here.
+ */
+#ifndef DB_INTERNAL_H
+#define DB_INTERNAL_H
+
+#include "db.h"
+#include "graph/graph.h"
+#include "os/os.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+enum child_kind { CHILD_NEIGHBOURS, CHILD_IDS, CHILD_SCAN, CHILD_KINDS };
+
+struct child {
+    enum child_kind kind;
+    sombra_txn *txn; /* NULL = the transaction is over */
+    struct child *next, **link;
+};
+
+struct sombra_neighbours {
+    struct child child;
+    struct graph_neighbours graph;
+};
+struct sombra_ids {
+    struct child child;
+    struct graph_ids graph;
+};
+struct sombra_scan {
+    struct child child;
+    struct graph_scan graph;
+};
+
+enum { SPARE_CHILDREN_MAX = 4, SPARE_TXNS_MAX = 8, DB_BUSY_TIMEOUT_MS = 5000 };
+
+struct sombra_txn {
+    struct graph_txn graph; /* its kv is NULL when the transaction is over */
+    sombra_db *db;          /* NULL = closed */
+    bool is_write;
+    sombra_txn *next, **link; /* of db->txns or db->spare_txns, under its mutex */
+    struct child *children;
+    struct child *spare[CHILD_KINDS]; /* closed ones, by kind */
+    unsigned spare_count[CHILD_KINDS];
+};
+
+struct sombra_db {
+    struct kv *kv;
+    struct graph graph;
+    char *path;
+    bool is_readonly;
+    uint64_t busy_timeout_ms; /* in kv's terms: 0 = not at all */
+    struct os_mutex mutex;    /* guards the rest */
+    sombra_txn *txns;         /* handles not closed yet, open or over */
+    sombra_txn *spare_txns;
+    unsigned txn_count, spare_count;
+};
+
+/* INVALID "the transaction is over". */
+sombra_err txn_refuse(void);
+static inline sombra_err txn_live(const sombra_txn *txn)
+{
+    return LIKELY(txn && txn->graph.kv) ? SOMBRA_OK : txn_refuse();
+}
+
+/* Ends an open transaction from the outside, by abort, and cuts it off its database. */
+void txn_orphan(sombra_txn *txn);
+void txn_free(sombra_txn *txn);
+
+/* A child of an open transaction, new or used before; its graph part is closed. NOMEM. */
+sombra_err child_new(sombra_txn *txn, enum child_kind kind, void **out_child) SOMBRA_MUST_CHECK;
+void child_close(struct child *child);
+/* Closes the cursors of all, before the kv transaction ends. */
+void children_cut(sombra_txn *txn);
+void children_free_spare(sombra_txn *txn);
+
+/* Copies an options struct of the caller's `struct_bytes` to `to`, zeroing what the caller does not
+ * know. INVALID without a size; UNSUPPORTED if the caller sets what this library does not know. */
+sombra_err options_read(const void *from, void *to, size_t bytes) SOMBRA_MUST_CHECK;
+
+#endif

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/* Transactions and their children. */
+#include "db_internal.h"
+
+sombra_err txn_refuse(void)
+{
+    return diag_fail(SOMBRA_INVALID, "the transaction is over");
+}
+
+/* ---- lists ------------------------------------------------------------------------------- */
+
+static void txn_link(sombra_txn **list, sombra_txn *txn)
+{
+    txn->next = *list;
+    txn->link = list;
+    if (txn->next)
+        txn->next->link = &txn->next;
+    *list = txn;
+}
+
+static void txn_unlink(sombra_txn *txn)
+{
+    *txn->link = txn->next;
+    if (txn->next)
+        txn->next->link = txn->link;
+    txn->next = NULL;
+    txn->link = NULL;
+}
+
+static void child_link(struct child **list, struct child *child)
+{
+    child->next = *list;
+    child->link = list;
+    if (child->next)
+        child->next->link = &child->next;
+    *list = child;
+}
+
+static void child_unlink(struct child *child)
+{
+    *child->link = child->next;
+    if (child->next)
+        child->next->link = child->link;
+    child->next = NULL;
+    child->link = NULL;
+}
+
+/* ---- children ---------------------------------------------------------------------------- */
+
+static const size_t child_bytes[CHILD_KINDS] = {
+    [CHILD_NEIGHBOURS] = sizeof(struct sombra_neighbours),
+    [CHILD_IDS] = sizeof(struct sombra_ids),
+    [CHILD_SCAN] = sizeof(struct sombra_scan),
+};
+
+sombra_err child_new(sombra_txn *txn, enum child_kind kind, void **out_child)
+{
+    struct child *child = txn->spare[kind];
+    assert(txn->graph.kv);
+    if (child) {
+        child_unlink(child);
+        txn->spare_count[kind]--;
+    } else {
+        child = mem_zalloc(child_bytes[kind]);
+        if (!child)
+            return diag_nomem("an iterator", child_bytes[kind]);
+        child->kind = kind;
+    }
+    child->txn = txn;
+    child_link(&txn->children, child);
+    *out_child = child;
+    return SOMBRA_OK;
+}
+
+static void child_close_graph(struct child *child)
+{
+    if (child->kind == CHILD_NEIGHBOURS)
+        graph_neighbours_close(&container_of(child, struct sombra_neighbours, child)->graph);
+    else if (child->kind == CHILD_IDS)
+        graph_ids_close(&container_of(child, struct sombra_ids, child)->graph);
+    else
+        graph_scan_close(&container_of(child, struct sombra_scan, child)->graph);
+}
+
+static void child_free(struct child *child)
+{
+    if (child->kind == CHILD_NEIGHBOURS)
+        graph_neighbours_release(&container_of(child, struct sombra_neighbours, child)->graph);
+    else if (child->kind == CHILD_SCAN)
+        graph_scan_release(&container_of(child, struct sombra_scan, child)->graph);
+    mem_free(child);
+}
+
+void child_close(struct child *child)
+{
+    sombra_txn *txn = child->txn;
+    if (!txn) {
+        child_free(child);
+        return;
+    }
+    child_close_graph(child);
+    child_unlink(child);
+    child->txn = NULL;
+    if (txn->spare_count[child->kind] == SPARE_CHILDREN_MAX) {
+        child_free(child);
+        return;
+    }
+    child_link(&txn->spare[child->kind], child);
+    txn->spare_count[child->kind]++;
+}
+
+void children_cut(sombra_txn *txn)
+{
+    while (txn->children) {
+        struct child *child = txn->children;
+        child_close_graph(child);
+        child_unlink(child);
+        child->txn = NULL;
+    }
+}
+
+void children_free_spare(sombra_txn *txn)
+{
+    for (unsigned kind = 0; kind < CHILD_KINDS; kind++) {
+        while (txn->spare[kind]) {
+            struct child *child = txn->spare[kind];
+            child_unlink(child);
+            child_free(child);
+        }
+        txn->spare_count[kind] = 0;
+    }
+}
+
+/* ---- begin ------------------------------------------------------------------------------- */
+
+static sombra_err handle_new(sombra_db *db, sombra_txn **out_txn)
+{
+    os_mutex_lock(&db->mutex);
+    sombra_txn *txn = db->spare_txns;
+    if (txn) {
+        txn_unlink(txn);
+        db->spare_count--;
+    }
+    os_mutex_unlock(&db->mutex);
+    if (!txn)
+        txn = mem_zalloc(sizeof *txn);
+    if (!txn)
+        return diag_nomem("a transaction handle", sizeof *txn);
+    *out_txn = txn;
+    return SOMBRA_OK;
+}
+
+/* Keeps a handle that is in no list for the next begin, or frees it. */
+static void handle_keep(sombra_db *db, sombra_txn *txn)
+{
+    os_mutex_lock(&db->mutex);
+    bool is_kept = db->spare_count < SPARE_TXNS_MAX;
+    if (is_kept) {
+        txn_link(&db->spare_txns, txn);
+        db->spare_count++;
+    }
+    os_mutex_unlock(&db->mutex);
+    if (!is_kept)
+        txn_free(txn);
+}
+
+sombra_err sombra_txn_begin(sombra_db *db, const sombra_txn_options *given, sombra_txn **out_txn)
+{
+    sombra_txn_options options;
+    sombra_txn *txn = NULL;
+    struct kv_txn *kv;
+    assert(db && out_txn);
+    sombra_err err = options_read(given, &options, sizeof options);
+    if (err)
+        return err;
+    if (options.is_write && db->is_readonly)
+        return diag_fail(SOMBRA_READONLY, "the database was opened for reading only");
+    struct kv_begin_options begin = { .is_write = options.is_write,
+                                      .needs_durable = options.needs_durable,
+                                      .busy_timeout_ms = options.busy_timeout_ms };
+    if (options.busy_timeout_ms == 0)
+        begin.busy_timeout_ms = db->busy_timeout_ms;
+    else if (options.busy_timeout_ms == SOMBRA_WAIT_NOT)
+        begin.busy_timeout_ms = 0;
+    err = handle_new(db, &txn);
+    if (err)
+        return err;
+    err = kv_begin(db->kv, &begin, &kv);
+    if (err) {
+        handle_keep(db, txn);
+        return diag_wrap(err, "begin");
+    }
+    graph_txn_begin(&txn->graph, &db->graph, kv);
+    txn->db = db;
+    txn->is_write = options.is_write;
+    os_mutex_lock(&db->mutex);
+    txn_link(&db->txns, txn);
+    db->txn_count++;
+    os_mutex_unlock(&db->mutex);
+    *out_txn = txn;
+    return SOMBRA_OK;
+}
+
+/* ---- end --------------------------------------------------------------------------------- */
+
+static void count_down(sombra_db *db)
+{
+    os_mutex_lock(&db->mutex);
+    db->txn_count--;
+    os_mutex_unlock(&db->mutex);
+}
+
+sombra_err sombra_txn_commit(sombra_txn *txn, sombra_durability durability)
+{
+    sombra_err err = txn_live(txn);
+    if (err)
+        return err;
+    if (durability > SOMBRA_DURABILITY_OFF) {
+        sombra_txn_abort(txn);
+        return diag_fail(SOMBRA_INVALID, "durability %d is none of full, group, normal, off",
+                         (int)durability);
+    }
+    children_cut(txn); /* their cursors must be closed before the kv transaction ends */
+    err = graph_txn_flush(&txn->graph);
+    if (err) {
+        char text[DIAG_TEXT_BYTES];
+        diag_save(text);
+        kv_abort(txn->graph.kv);
+        diag_restore(text);
+    } else {
+        err = kv_commit(txn->graph.kv, (enum kv_durability)durability);
+    }
+    graph_txn_end(&txn->graph, err == SOMBRA_OK);
+    count_down(txn->db);
+    return diag_wrap(err, "commit");
+}
+
+void sombra_txn_abort(sombra_txn *txn)
+{
+    if (!txn || !txn->graph.kv)
+        return;
+    children_cut(txn);
+    kv_abort(txn->graph.kv);
+    graph_txn_end(&txn->graph, false);
+    count_down(txn->db);
+}
+
+void txn_orphan(sombra_txn *txn)
+{
+    assert(txn->db);
+    sombra_txn_abort(txn);
+    txn_unlink(txn);
+    txn->db = NULL;
+}
+
+void txn_free(sombra_txn *txn)
+{
+    assert(!txn->graph.kv && !txn->children);
+    children_free_spare(txn);
+    graph_txn_release(&txn->graph);
+    mem_free(txn);
+}
+
+void sombra_txn_close(sombra_txn *txn)
+{
+    if (!txn)
+        return;
+    sombra_txn_abort(txn);
+    sombra_db *db = txn->db;
+    if (!db) {
+        txn_free(txn);
+        return;
+    }
+    os_mutex_lock(&db->mutex);
+    txn_unlink(txn);
+    os_mutex_unlock(&db->mutex);
+    txn->db = NULL;
+    handle_keep(db, txn);
+}
+
+bool sombra_txn_is_open(const sombra_txn *txn)
+{
+    return txn && txn->graph.kv;
+}
+
+bool sombra_txn_is_write(const sombra_txn *txn)
+{
+    return txn && txn->is_write;
+}
+
+/* ---- savepoints -------------------------------------------------------------------------- */
+
+sombra_err sombra_txn_savepoint(sombra_txn *txn, uint64_t *out_mark)
+{
+    sombra_err err = txn_live(txn);
+    return err ? err : diag_wrap(graph_txn_savepoint(&txn->graph, out_mark), "savepoint");
+}
+
+sombra_err sombra_txn_rollback_to(sombra_txn *txn, uint64_t mark)
+{
+    sombra_err err = txn_live(txn);
+    return err ? err : diag_wrap(graph_txn_rollback_to(&txn->graph, mark), "rollback to savepoint");
+}
+
+sombra_err sombra_txn_release(sombra_txn *txn, uint64_t mark)
+{
+    sombra_err err = txn_live(txn);
+    return err ? err : diag_wrap(graph_txn_forget(&txn->graph, mark), "release savepoint");
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/* db: databases, transactions, savepoints, maintenance.
+ *
+ * Ownership: who opens closes, in any order. Closing a database aborts its open transactions;
+ * ending a transaction closes what was opened from it. Handles of what is over stay valid memory,
+ * answer INVALID ("the transaction is over"), and are still freed by their own close or free.
+ *
+ * Transactions: any number of readers, each on a snapshot, beside one writer; serializable.
+ * Readers never wait. A call that fails leaves the transaction as it was before the call, unless
+ * the text says that it must be rolled back (after IO, NOMEM or CORRUPT in a write): then it
+ * refuses everything but abort, close and rollback to a savepoint.
+ *
+ * Threads: any thread may use a database; closing it needs that no other thread is in a call on it
+ * or on its transactions, and with an open writer it is for the writer's thread. A transaction: one
+ * thread at a time; a writer stays on its thread.
+ */
+#ifndef SOMBRA_DB_H
+#define SOMBRA_DB_H
+
+#include "types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sombra_db sombra_db;
+typedef struct sombra_txn sombra_txn;
+
+typedef enum sombra_durability {
+    SOMBRA_DURABILITY_DEFAULT = 0, /* open: full; commit: as the database was opened */
+    SOMBRA_DURABILITY_FULL = 1,    /* durable when commit returns; committers share one sync */
+    SOMBRA_DURABILITY_GROUP = 2,   /* waits up to group_wait_us for company, then as full */
+    SOMBRA_DURABILITY_NORMAL = 3,  /* synced in the background every sync_interval_ms */
+    SOMBRA_DURABILITY_OFF = 4,     /* never synced but by checkpoints and close */
+} sombra_durability;
+
+/* Timeouts in milliseconds; 0 in an options struct means the default. */
+#define SOMBRA_WAIT_FOREVER UINT64_MAX
+#define SOMBRA_WAIT_NOT     (UINT64_MAX - 1)
+
+typedef struct sombra_options {
+    size_t struct_bytes;
+    const char *engine; /* "btree"; NULL: what is there, for a new database the default */
+    bool create;        /* make it if it is missing */
+    bool readonly;      /* write transactions are refused; nothing is written */
+    sombra_durability durability;
+    uint64_t busy_timeout_ms;  /* how long a writer waits for its turn; default 5,000 */
+    size_t page_bytes;         /* new databases only: a power of two, 4,096 to 65,536 */
+    uint64_t sync_interval_ms; /* durability normal; default 100 */
+    uint64_t group_wait_us;    /* durability group */
+    size_t txn_memory_max;     /* bytes of changes a writer keeps before it spills to the file */
+    size_t wal_bypass_bytes;   /* a transaction that logs more commits as a checkpoint instead */
+    unsigned mode;             /* file mode of new files; default 0600 */
+} sombra_options;
+
+#define SOMBRA_OPTIONS_INIT                    \
+    {                                          \
+        .struct_bytes = sizeof(sombra_options) \
+    }
+
+/* ---- databases --------------------------------------------------------------------------- */
+
+/* Opens the database at `path`; ":memory:" is a new one without a file. `options` may be NULL. The
+ * same path opened twice in a process shares one store. NOT_FOUND (missing, and create is not
+ * set), CORRUPT, BUSY, READONLY, UNSUPPORTED, INVALID (an option), IO, LIMIT, NOMEM. */
+SOMBRA_API sombra_err sombra_open(const char *path, const sombra_options *options,
+                                  sombra_db **out_db) SOMBRA_MUST_CHECK;
+
+/* Aborts its open transactions, closes and frees it; NULL is a no-op. An error is about what close
+ * had to write (nothing acknowledged as durable is at stake); the handle is gone all the same. */
+SOMBRA_API sombra_err sombra_close(sombra_db *db);
+
+/* As given to sombra_open; lives as long as the handle. */
+SOMBRA_API const char *sombra_db_path(const sombra_db *db);
+SOMBRA_API const char *sombra_db_engine(const sombra_db *db); /* "btree" */
+SOMBRA_API bool sombra_db_is_readonly(const sombra_db *db);
+
+/* ---- transactions ------------------------------------------------------------------------ */
+
+typedef struct sombra_txn_options {
+    size_t struct_bytes;
+    bool is_write;
+    bool needs_durable;       /* readers: see only what is durable already; may wait for a sync */
+    uint64_t busy_timeout_ms; /* writers; default: the database's */
+} sombra_txn_options;
+
+#define SOMBRA_TXN_OPTIONS_INIT                    \
+    {                                              \
+        .struct_bytes = sizeof(sombra_txn_options) \
+    }
+
+/* `options` NULL is a reader. BUSY: the timeout passed, or this thread has the write transaction
+ * already; READONLY. The handle is freed by sombra_txn_close. */
+SOMBRA_API sombra_err sombra_txn_begin(sombra_db *db, const sombra_txn_options *options,
+                                       sombra_txn **out_txn) SOMBRA_MUST_CHECK;
+/* Ends it, whatever is returned; on an error nothing of it is visible, unless the text says that
+ * the outcome is unknown. A reader just ends. INVALID if it is over already. */
+SOMBRA_API sombra_err sombra_txn_commit(sombra_txn *txn,
+                                        sombra_durability durability) SOMBRA_MUST_CHECK;
+/* Ends it and undoes it; nothing happens if it is over. */
+SOMBRA_API void sombra_txn_abort(sombra_txn *txn);
+/* Aborts it if it is open, and frees the handle; NULL is a no-op. */
+SOMBRA_API void sombra_txn_close(sombra_txn *txn);
+
+SOMBRA_API bool sombra_txn_is_open(const sombra_txn *txn);
+SOMBRA_API bool sombra_txn_is_write(const sombra_txn *txn); /* also when it is over */
+
+/* ---- savepoints (writers) ---------------------------------------------------------------- */
+
+/* Marks nest; a mark is a number of this transaction only. */
+SOMBRA_API sombra_err sombra_txn_savepoint(sombra_txn *txn, uint64_t *out_mark) SOMBRA_MUST_CHECK;
+/* Undoes what came after the mark; the mark stays, later ones are gone. Open iterators go on from
+ * where they stand. INVALID for a mark that is not set (any more). */
+SOMBRA_API sombra_err sombra_txn_rollback_to(sombra_txn *txn, uint64_t mark) SOMBRA_MUST_CHECK;
+/* Forgets the mark and later ones; what was done since stays. */
+SOMBRA_API sombra_err sombra_txn_release(sombra_txn *txn, uint64_t mark) SOMBRA_MUST_CHECK;
+
+/* ---- statistics and maintenance ---------------------------------------------------------- */
+
+typedef struct sombra_stats {
+    size_t struct_bytes; /* in: as compiled */
+    uint64_t nodes, edges;
+    uint64_t entries;          /* keys of the store, all structures together */
+    uint64_t txn;              /* number of the newest committed transaction */
+    uint64_t lsn, durable_lsn; /* newest log record, newest one known durable */
+    uint64_t depth;            /* levels of the tree */
+    uint64_t page_bytes;       /* 0 for engines without pages */
+    uint64_t pages_total, pages_free, pages_pending;
+    uint64_t file_bytes, log_bytes, memory_bytes;
+    uint64_t readers; /* open snapshots, of all processes */
+    uint64_t oldest_reader_txn;
+    uint64_t oldest_reader_age_ms;
+    uint64_t checkpoints, commits; /* since this process opened it */
+    uint64_t txns_open;            /* of this handle */
+} sombra_stats;
+
+#define SOMBRA_STATS_INIT                    \
+    {                                        \
+        .struct_bytes = sizeof(sombra_stats) \
+    }
+
+SOMBRA_API sombra_err sombra_db_stats(sombra_db *db, sombra_stats *stats) SOMBRA_MUST_CHECK;
+
+/* Return false to cancel; the job then gives CANCELLED. Called on the caller's thread; must not
+ * use the database, and must return (no longjmp). `total` is 0 while unknown. */
+typedef bool (*sombra_progress_fn)(void *context, uint64_t done, uint64_t total);
+
+/* One finding of verify; the text lives until the callback returns. */
+typedef struct sombra_problem {
+    sombra_err code;
+    uint64_t page;       /* 0 if it is not about one page */
+    const char *message; /* what is wrong, and where */
+} sombra_problem;
+typedef void (*sombra_problem_fn)(void *context, const sombra_problem *problem);
+
+typedef struct sombra_job {
+    size_t struct_bytes;
+    sombra_progress_fn progress; /* may be NULL */
+    sombra_problem_fn problem;   /* verify; may be NULL */
+    void *context;               /* given to both */
+} sombra_job;
+
+#define SOMBRA_JOB_INIT                    \
+    {                                      \
+        .struct_bytes = sizeof(sombra_job) \
+    }
+
+/* `job` may be NULL in each of them. */
+
+/* Brings everything committed into the main file, durably, and empties the log. */
+SOMBRA_API sombra_err sombra_db_checkpoint(sombra_db *db, const sombra_job *job) SOMBRA_MUST_CHECK;
+/* Walks the store and the graph and reports what is wrong. OK when the walk was done, whatever it
+ * found. Takes a snapshot; writers go on. */
+SOMBRA_API sombra_err sombra_db_verify(sombra_db *db, const sombra_job *job,
+                                       uint64_t *out_problems) SOMBRA_MUST_CHECK;
+/* Gives unused space back; writers may wait for its steps. */
+SOMBRA_API sombra_err sombra_db_compact(sombra_db *db, const sombra_job *job) SOMBRA_MUST_CHECK;
+/* Writes a consistent copy to `path`, which must not exist (EXISTS); writers go on. */
+SOMBRA_API sombra_err sombra_db_backup(sombra_db *db, const char *path,
+                                       const sombra_job *job) SOMBRA_MUST_CHECK;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
