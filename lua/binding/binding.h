@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* binding: the C half of the Lua module `sombra`. Shared by the files of this folder only.
+ *
+ * Four userdata: sombra.db, sombra.tx, sombra.bucket, sombra.iterator, each with its methods in a
+ * hidden metatable. Every method is a closure whose first upvalue is that metatable, so that `self`
+ * is proved by one pointer comparison.
+ *
+ * Any lua_* call that can allocate may longjmp (no memory) or run a finalizer, which may be a
+ * script's and may use the same transaction. Hence three rules:
+ *   1. A handle is made empty first and opened into, so that nothing is lost on the way.
+ *   2. Bytes of the engine are copied before the first such call: scalars by the push itself
+ *      (lua_pushlstring copies before it collects), the rest by value_push_* below.
+ *   3. Encoding uses raw access only, which never allocates; so the builder of the database is
+ *      not used twice at once.
+ *
+ * Lifetime: a transaction keeps its database alive, a bucket and an iterator their transaction, by
+ * user value 1. The engine lets parents end before their children, in any order.
+ *
+ * Threads: as Lua: one state, one thread at a time.
+ */
+#ifndef BINDING_H
+#define BINDING_H
+
+#include "compat.h"
+
+#include "sombra/sombra.h"
+
+#define LIKELY(x)   __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#define DB_NAME       "sombra.db"
+#define TX_NAME       "sombra.tx"
+#define BUCKET_NAME   "sombra.bucket"
+#define ITERATOR_NAME "sombra.iterator"
+#define ERROR_NAME    "sombra.error"
+#define LIST_NAME     "sombra.list"
+#define NULL_NAME     "sombra.null"
+
+/* How a transaction ended, for messages. */
+enum tx_state { TX_EMPTY, TX_OPEN, TX_COMMITTED, TX_ROLLED_BACK, TX_FAILED };
+
+struct db_handle {
+    sombra_db *db;                 /* NULL = closed */
+    sombra_value_builder *builder; /* scratch of every encoding; lives as long as `db` */
+    size_t encoded_bytes;          /* of the last encoding, to give back a big scratch */
+    unsigned writers;              /* open write transactions of this handle: 0 or 1 */
+    bool has_collected;            /* looked whether that one is garbage */
+};
+
+struct tx_handle {
+    sombra_txn *txn;      /* NULL unless open, or aborted by the end of its database */
+    struct db_handle *db; /* kept alive by user value 1 */
+    enum tx_state state;
+    bool is_write;
+    bool is_managed; /* inside db:read or db:write, which end it */
+    bool is_snapshot;
+};
+
+struct bucket_handle {
+    struct tx_handle *tx; /* kept alive by user value 1 */
+    sombra_bucket_id id;
+};
+
+/* ---- userdata ---------------------------------------------------------------------------- */
+
+/* Argument 1 as the userdata whose metatable is upvalue 1; raises if it is something else. */
+static inline void *self_check(lua_State *L, const char *name)
+{
+    void *self = lua_touserdata(L, 1);
+    if (LIKELY(self && lua_getmetatable(L, 1))) {
+        int is_same = lua_rawequal(L, -1, lua_upvalueindex(1));
+        lua_pop(L, 1);
+        if (LIKELY(is_same))
+            return self;
+    }
+    return luaL_checkudata(L, 1, name);
+}
+
+/* Makes the metatable `name`: metamethods as given, the methods of all sets (NULL ends them) behind
+ * __index, each with the metatable as upvalue 1 and the iterators' step function as upvalue 2. */
+void class_register(lua_State *L, const char *name, const luaL_Reg *metamethods,
+                    const luaL_Reg *const *method_sets);
+
+void db_register(lua_State *L);
+int db_open(lua_State *L); /* sombra.open */
+/* Argument 1 as an open database. */
+struct db_handle *db_self(lua_State *L);
+int db_method_read(lua_State *L);
+int db_method_write(lua_State *L);
+
+void tx_register(lua_State *L);
+/* Pushes an empty handle whose database stands at `db_index`. */
+struct tx_handle *tx_push(lua_State *L, int db_index);
+/* Opens an empty handle; raises on failure. */
+void tx_begin(lua_State *L, struct tx_handle *tx, const sombra_txn_options *options);
+/* Ends it undone; does nothing if it is over. Never raises. */
+void tx_abort(struct tx_handle *tx);
+/* Ends it; on a failure it is undone. */
+sombra_err tx_commit(struct tx_handle *tx, sombra_durability durability);
+/* Raises that argument 1 belongs to a transaction that is over. */
+int tx_raise_over(lua_State *L, const struct tx_handle *tx);
+
+static inline bool tx_is_open(const struct tx_handle *tx)
+{
+    return tx->txn && sombra_txn_is_open(tx->txn);
+}
+static inline struct tx_handle *tx_self(lua_State *L)
+{
+    struct tx_handle *tx = self_check(L, TX_NAME);
+    if (UNLIKELY(!tx_is_open(tx)))
+        tx_raise_over(L, tx);
+    return tx;
+}
+
+extern const luaL_Reg tx_node_methods[];
+extern const luaL_Reg tx_edge_methods[];
+extern const luaL_Reg tx_iterator_methods[];
+extern const luaL_Reg tx_bucket_methods[];
+
+void bucket_register(lua_State *L);
+/* Argument 1 as a bucket of an open transaction. */
+struct bucket_handle *bucket_self(lua_State *L);
+
+void iterator_register(lua_State *L);
+/* Pushes the step function of all iterators; before iterator_register, nil. */
+void iterator_push_step(lua_State *L);
+/* b:scan, among the methods of buckets. */
+int iterator_scan(lua_State *L);
+/* The bounds and the prefix of an option table; `range` points into `keys` and the table. */
+void check_key_range(lua_State *L, int arg, sombra_key_range *range, sombra_key keys[2]);
+
+/* ---- arguments --------------------------------------------------------------------------- */
+
+/* An id; raises for what cannot be one. Negative ones are refused, unknown ones are not. */
+uint64_t check_id(lua_State *L, int arg);
+/* A string that is one, not a number; raises if it is empty. */
+sombra_slice check_name(lua_State *L, int arg);
+/* nil and none are the empty slice. */
+sombra_slice optional_name(lua_State *L, int arg);
+sombra_key check_key(lua_State *L, int arg);
+
+enum { NAMES_INLINE = 16 };
+/* nil, a name, or a list of names. The slices live as long as the argument; the array is `inlined`
+ * or a userdata that stays on the stack. */
+const sombra_slice *check_names(lua_State *L, int arg, sombra_slice inlined[NAMES_INLINE],
+                                size_t *out_count);
+
+/* Options: tables read without metamethods. `names` ends with NULL; false for nil and none. */
+bool options_given(lua_State *L, int arg, const char *const *names);
+int option_push(lua_State *L, int arg, const char *name);
+bool option_boolean(lua_State *L, int arg, const char *name, bool otherwise);
+/* An integer of at least `least`. */
+uint64_t option_count(lua_State *L, int arg, const char *name, uint64_t least, uint64_t otherwise);
+/* Seconds, times `units`, rounded up; 0 if it is not given. */
+uint64_t option_seconds(lua_State *L, int arg, const char *name, double units);
+/* Seconds as milliseconds, in the terms of db.h: 0 is "not at all", math.huge "for ever". */
+uint64_t option_wait_ms(lua_State *L, int arg, const char *name);
+sombra_durability option_sync(lua_State *L, int arg);
+int option_error(lua_State *L, int arg, const char *name, const char *what);
+
+/* ---- errors ------------------------------------------------------------------------------ */
+
+void error_register(lua_State *L);
+/* Pushes an error object with the engine's text; raise throws it; results gives nil and it. */
+void error_push(lua_State *L, sombra_err code);
+int error_raise(lua_State *L, sombra_err code);
+int error_results(lua_State *L, sombra_err code);
+void error_push_text(lua_State *L, sombra_err code, const char *text);
+int error_raise_text(lua_State *L, sombra_err code, const char *text);
+
+/* ---- values ------------------------------------------------------------------------------ */
+
+/* sombra.null and sombra.list; expects the module table on top. */
+void value_register(lua_State *L);
+void value_push_null(lua_State *L);
+bool value_is_null(lua_State *L, int index);
+
+/* Encodes argument `arg`; `root` names it in messages. The bytes live until the next encoding. */
+sombra_slice value_encode(lua_State *L, struct db_handle *db, int arg, const char *root);
+/* Encodes a table of properties; nil and none are no properties. */
+sombra_slice value_encode_props(lua_State *L, struct db_handle *db, int arg);
+
+/* Pushes one encoded value; the bytes need not outlive the call's first allocation. */
+void value_push(lua_State *L, sombra_slice encoded);
+
+/* ---- records ----------------------------------------------------------------------------- */
+
+/* Reads a record, again if need be: a longer buffer costs an allocation, and the engine's bytes do
+ * not survive that. */
+typedef sombra_err (*record_read_fn)(sombra_txn *txn, uint64_t id, sombra_record *out_record);
+/* Sets the field `props`, and `labels` if `has_labels`, of the table on top of the stack. NOT_FOUND
+ * is returned; other failures are raised. */
+sombra_err record_set_fields(lua_State *L, struct tx_handle *tx, uint64_t id, record_read_fn read,
+                             bool has_labels);
+
+#endif

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/* sombra.db: an open database; and sombra.open. Its transactions are in tx.c and managed.c. */
+#include "binding.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void read_open_options(lua_State *L, int arg, sombra_options *options)
+{
+    static const char *const names[] = {
+        "engine",        "create",     "readonly",         "sync",      "busy_timeout", "page_size",
+        "sync_interval", "group_wait", "wal_bypass_bytes", "file_mode", NULL,
+    };
+    if (!options_given(L, arg, names))
+        return;
+    if (option_push(L, arg, "engine") != LUA_TNIL) {
+        if (lua_type(L, -1) != LUA_TSTRING)
+            option_error(L, arg, "engine", "string expected");
+        options->engine = lua_tostring(L, -1); /* the table keeps it alive */
+    }
+    lua_pop(L, 1);
+    options->create = option_boolean(L, arg, "create", false);
+    options->readonly = option_boolean(L, arg, "readonly", false);
+    options->durability = option_sync(L, arg);
+    options->busy_timeout_ms = option_wait_ms(L, arg, "busy_timeout");
+    options->page_bytes = option_count(L, arg, "page_size", 1, 0);
+    options->sync_interval_ms = option_seconds(L, arg, "sync_interval", 1e3);
+    options->group_wait_us = option_seconds(L, arg, "group_wait", 1e6);
+    options->wal_bypass_bytes = option_count(L, arg, "wal_bypass_bytes", 1, 0);
+    uint64_t file_mode = option_count(L, arg, "file_mode", 1, 0);
+    if (file_mode > 0777)
+        option_error(L, arg, "file_mode", "permission bits, up to 0x1ff, expected");
+    options->mode = (unsigned)file_mode;
+}
+
+int db_open(lua_State *L)
+{
+    size_t bytes;
+    const char *path = luaL_checklstring(L, 1, &bytes);
+    luaL_argcheck(L, strlen(path) == bytes, 1, "the path contains a zero byte");
+    sombra_options options = SOMBRA_OPTIONS_INIT;
+    lua_settop(L, 2);
+    read_open_options(L, 2, &options);
+
+    struct db_handle *db = lua_newuserdatauv(L, sizeof *db, 0);
+    *db = (struct db_handle){ .db = NULL };
+    luaL_setmetatable(L, DB_NAME);
+    sombra_err err = sombra_open(path, &options, &db->db);
+    if (!err)
+        return 1;
+    error_push(L, err);
+    lua_pushvalue(L, 1);
+    lua_setfield(L, -2, "path");
+    luaL_pushfail(L);
+    lua_insert(L, -2);
+    return 2;
+}
+
+struct db_handle *db_self(lua_State *L)
+{
+    struct db_handle *db = self_check(L, DB_NAME);
+    if (UNLIKELY(!db->db))
+        luaL_argerror(L, 1, "the database is closed");
+    return db;
+}
+
+static sombra_err release(struct db_handle *db)
+{
+    sombra_db *handle = db->db;
+    sombra_value_builder *builder = db->builder;
+    *db = (struct db_handle){ .db = NULL };
+    sombra_value_builder_free(builder);
+    return sombra_close(handle);
+}
+
+/* db:close() -> true, or nil and an error; a second call does nothing */
+static int db_close(lua_State *L)
+{
+    sombra_err err = release(self_check(L, DB_NAME));
+    if (err)
+        return error_results(L, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int begin(lua_State *L, const sombra_txn_options *options, bool is_snapshot)
+{
+    struct tx_handle *tx = tx_push(L, 1);
+    tx->is_snapshot = is_snapshot;
+    tx_begin(L, tx, options);
+    return 1;
+}
+
+/* db:begin("read" | "write" [, options]) -> tx */
+static int db_begin(lua_State *L)
+{
+    static const char *const modes[] = { "read", "write", NULL };
+    static const char *const names[2][2] = { { "durable", NULL }, { "busy_timeout", NULL } };
+    sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
+    (void)db_self(L);
+    luaL_checktype(L, 2, LUA_TSTRING);
+    options.is_write = luaL_checkoption(L, 2, NULL, modes) == 1;
+    if (options_given(L, 3, names[options.is_write])) {
+        if (options.is_write)
+            options.busy_timeout_ms = option_wait_ms(L, 3, "busy_timeout");
+        else
+            options.needs_durable = option_boolean(L, 3, "durable", false);
+    }
+    return begin(L, &options, false);
+}
+
+/* db:snapshot() -> tx, to be kept for long */
+static int db_snapshot(lua_State *L)
+{
+    sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
+    (void)db_self(L);
+    return begin(L, &options, true);
+}
+
+/* ---- statistics and maintenance ---------------------------------------------------------- */
+
+static void set_integer(lua_State *L, const char *name, uint64_t value)
+{
+    lua_pushinteger(L, (lua_Integer)value);
+    lua_setfield(L, -2, name);
+}
+
+static void set_numbers(lua_State *L, const sombra_stats *stats)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } fields[] = {
+        { "nodes", stats->nodes },
+        { "edges", stats->edges },
+        { "entries", stats->entries },
+        { "txn", stats->txn },
+        { "lsn", stats->lsn },
+        { "durable_lsn", stats->durable_lsn },
+        { "depth", stats->depth },
+        { "page_size", stats->page_bytes },
+        { "pages", stats->pages_total },
+        { "pages_free", stats->pages_free },
+        { "pages_pending", stats->pages_pending },
+        { "file_bytes", stats->file_bytes },
+        { "log_bytes", stats->log_bytes },
+        { "memory_bytes", stats->memory_bytes },
+        { "readers", stats->readers },
+        { "checkpoints", stats->checkpoints },
+        { "commits", stats->commits },
+        { "transactions", stats->txns_open },
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        set_integer(L, fields[i].name, fields[i].value);
+}
+
+/* db:stats() -> table */
+static int db_stats(lua_State *L)
+{
+    struct db_handle *db = db_self(L);
+    sombra_stats stats = SOMBRA_STATS_INIT;
+    sombra_err err = sombra_db_stats(db->db, &stats);
+    if (err)
+        return error_raise(L, err);
+    lua_pushstring(L, sombra_db_path(db->db));
+    lua_createtable(L, 0, 24);
+    lua_insert(L, -2);
+    lua_setfield(L, -2, "path");
+    set_numbers(L, &stats);
+    if (stats.readers > 0) {
+        lua_createtable(L, 0, 2);
+        set_integer(L, "txn", stats.oldest_reader_txn);
+        lua_pushnumber(L, (lua_Number)stats.oldest_reader_age_ms / 1000);
+        lua_setfield(L, -2, "age");
+        lua_setfield(L, -2, "oldest_reader");
+    }
+    db = db_self(L); /* a finalizer may have closed it */
+    lua_pushboolean(L, sombra_db_is_readonly(db->db));
+    lua_setfield(L, -2, "readonly");
+    lua_pushstring(L, sombra_db_engine(db->db));
+    lua_setfield(L, -2, "engine");
+    return 1;
+}
+
+/* db:checkpoint() */
+static int db_checkpoint(lua_State *L)
+{
+    struct db_handle *db = db_self(L);
+    sombra_err err = sombra_db_checkpoint(db->db, NULL);
+    return err ? error_raise(L, err) : 0;
+}
+
+/* What verify found, in C memory: its callback must not call Lua. */
+struct finding {
+    struct finding *next;
+    sombra_err code;
+    uint64_t page;
+    char message[];
+};
+struct findings {
+    struct finding *first;
+    struct finding **last; /* where the next one is linked */
+    size_t left;           /* how many more are kept */
+    bool is_out_of_memory;
+};
+
+static void keep_finding(void *context, const sombra_problem *problem)
+{
+    struct findings *findings = context;
+    if (findings->left == 0)
+        return;
+    findings->left--;
+    size_t bytes = strlen(problem->message) + 1;
+    struct finding *finding = malloc(sizeof *finding + bytes);
+    if (!finding) {
+        findings->is_out_of_memory = true;
+        return;
+    }
+    finding->next = NULL;
+    finding->code = problem->code;
+    finding->page = problem->page;
+    memcpy(finding->message, problem->message, bytes);
+    *findings->last = finding;
+    findings->last = &finding->next;
+}
+
+static int findings_gc(lua_State *L)
+{
+    struct findings *findings = lua_touserdata(L, 1);
+    while (findings->first) {
+        struct finding *finding = findings->first;
+        findings->first = finding->next;
+        free(finding);
+    }
+    findings->last = &findings->first;
+    return 0;
+}
+
+static struct findings *push_findings(lua_State *L, size_t count_max)
+{
+    struct findings *findings = lua_newuserdatauv(L, sizeof *findings, 0);
+    *findings = (struct findings){ .last = &findings->first, .left = count_max };
+    lua_createtable(L, 0, 2);
+    lua_pushcfunction(L, findings_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, findings_gc);
+    lua_setfield(L, -2, "__close");
+    lua_setmetatable(L, -2);
+    return findings;
+}
+
+/* db:verify([{limit = 1000}]) -> list of {code, page, message}, number of problems */
+static int db_verify(lua_State *L)
+{
+    static const char *const names[] = { "limit", NULL };
+    struct db_handle *db = db_self(L);
+    size_t limit = 1000;
+    if (options_given(L, 2, names))
+        limit = option_count(L, 2, "limit", 0, limit);
+    struct findings *findings = push_findings(L, limit);
+    lua_toclose(L, -1);
+    db = db_self(L); /* making the userdata may have run a finalizer that closed it */
+    sombra_job job = SOMBRA_JOB_INIT;
+    job.problem = keep_finding;
+    job.context = findings;
+    uint64_t problems;
+    sombra_err err = sombra_db_verify(db->db, &job, &problems);
+    if (err)
+        return error_raise(L, err);
+    if (findings->is_out_of_memory)
+        return error_raise_text(L, SOMBRA_NOMEM, "out of memory for the list of problems");
+    lua_newtable(L);
+    lua_Integer i = 1;
+    for (const struct finding *at = findings->first; at; at = at->next) {
+        lua_createtable(L, 0, 3);
+        lua_pushstring(L, sombra_err_name(at->code));
+        lua_setfield(L, -2, "code");
+        if (at->page)
+            set_integer(L, "page", at->page);
+        lua_pushstring(L, at->message);
+        lua_setfield(L, -2, "message");
+        lua_rawseti(L, -2, i++);
+    }
+    lua_pushinteger(L, (lua_Integer)problems);
+    return 2;
+}
+
+/* ---- the class --------------------------------------------------------------------------- */
+
+static int db_gc(lua_State *L)
+{
+    /* What close could not write is in the log, and is recovered at the next open. */
+    (void)release(luaL_checkudata(L, 1, DB_NAME));
+    return 0;
+}
+
+static int db_tostring(lua_State *L)
+{
+    const struct db_handle *db = luaL_checkudata(L, 1, DB_NAME);
+    if (db->db)
+        lua_pushfstring(L, "%s: %s, open", DB_NAME, sombra_db_path(db->db));
+    else
+        lua_pushfstring(L, "%s: closed", DB_NAME);
+    return 1;
+}
+
+void db_register(lua_State *L)
+{
+    static const luaL_Reg metamethods[] = {
+        { "__gc", db_gc },
+        { "__close", db_gc },
+        { "__tostring", db_tostring },
+        { NULL, NULL },
+    };
+    static const luaL_Reg methods[] = {
+        { "read", db_method_read },  { "write", db_method_write }, { "begin", db_begin },
+        { "snapshot", db_snapshot }, { "stats", db_stats },        { "checkpoint", db_checkpoint },
+        { "verify", db_verify },     { "close", db_close },        { NULL, NULL },
+    };
+    const luaL_Reg *const sets[] = { methods, NULL };
+    class_register(L, DB_NAME, metamethods, sets);
+}

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: MIT */
+/* sombra.iterator: the state of every `for` loop over a transaction.
+ *
+ * A loop gets four values: the step function (one for all kinds), the iterator, nil, and the
+ * iterator again as the value to close. The engine's cursor is closed when the loop runs off the
+ * end, by __close, by __gc, or with the transaction, whichever comes first; so a `break` that
+ * closes nothing (Lua 5.4.4 has such a case) costs memory until the transaction ends, no more.
+ */
+#include "binding.h"
+
+#include <string.h>
+
+struct iterator;
+typedef int (*step_fn)(lua_State *L, struct iterator *it);
+
+struct iterator {
+    struct tx_handle *tx; /* kept alive by user value 1 */
+    step_fn step;         /* NULL once it is at its end */
+    sombra_ids *ids;      /* at most one of the three is open */
+    sombra_neighbours *neighbours;
+    sombra_scan *scan;
+    size_t next; /* in the batch */
+    size_t count;
+    union { /* live until the next call on the cursor, or its end */
+        const uint64_t *ids;
+        const sombra_neighbour *neighbours;
+    } batch;
+    sombra_name_kind name_kind;
+    uint32_t name_id; /* names: the last one given; edges: the type whose name is user value 2 */
+};
+
+static const char step_key = 's'; /* its address is the registry key */
+
+void iterator_push_step(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &step_key);
+}
+
+static void release(struct iterator *it)
+{
+    it->step = NULL;
+    sombra_ids_close(it->ids);
+    sombra_neighbours_close(it->neighbours);
+    sombra_scan_close(it->scan);
+    it->ids = NULL;
+    it->neighbours = NULL;
+    it->scan = NULL;
+}
+
+/* Pushes an iterator at its end; `user_values` of 1 or 2. The transaction stands at `tx_index`. */
+static struct iterator *push(lua_State *L, struct tx_handle *tx, int tx_index, int user_values)
+{
+    struct iterator *it = lua_newuserdatauv(L, sizeof *it, user_values);
+    *it = (struct iterator){ .tx = tx };
+    luaL_setmetatable(L, ITERATOR_NAME);
+    lua_pushvalue(L, tx_index);
+    lua_setiuservalue(L, -2, 1);
+    if (!tx_is_open(tx)) /* a finalizer may have ended it */
+        tx_raise_over(L, tx);
+    return it;
+}
+
+/* The iterator is on top: the four values of a loop. */
+static int loop_values(lua_State *L)
+{
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_insert(L, -2);
+    lua_pushnil(L);
+    lua_pushvalue(L, -2);
+    return 4;
+}
+
+static int step(lua_State *L)
+{
+    struct iterator *it = self_check(L, ITERATOR_NAME);
+    if (UNLIKELY(!it->step)) {
+        lua_pushnil(L);
+        return 1;
+    }
+    if (UNLIKELY(!tx_is_open(it->tx)))
+        return tx_raise_over(L, it->tx);
+    return it->step(L, it);
+}
+
+static int at_end(lua_State *L, struct iterator *it)
+{
+    release(it);
+    lua_pushnil(L);
+    return 1;
+}
+
+/* ---- ids --------------------------------------------------------------------------------- */
+
+static int step_ids(lua_State *L, struct iterator *it)
+{
+    if (it->next == it->count) {
+        sombra_err err = sombra_ids_next(it->ids, &it->batch.ids, &it->count);
+        if (err)
+            return error_raise(L, err);
+        it->next = 0;
+        if (it->count == 0)
+            return at_end(L, it);
+    }
+    lua_pushinteger(L, (lua_Integer)it->batch.ids[it->next++]);
+    return 1;
+}
+
+static const char *const ids_options[] = { "from", "to", "limit", "reverse", NULL };
+
+/* False if the options ask for nothing: the engine's zero means "no limit". */
+static bool read_ids_options(lua_State *L, int arg, sombra_ids_options *options)
+{
+    *options = (sombra_ids_options)SOMBRA_IDS_OPTIONS_INIT;
+    if (!options_given(L, arg, ids_options))
+        return true;
+    options->from = option_count(L, arg, "from", 0, 0);
+    options->to = option_count(L, arg, "to", 0, INT64_MAX);
+    options->limit = option_count(L, arg, "limit", 0, UINT64_MAX);
+    options->reverse = option_boolean(L, arg, "reverse", false);
+    bool asks = options->limit > 0 && options->to > 0;
+    if (options->limit == UINT64_MAX)
+        options->limit = 0;
+    return asks;
+}
+
+/* tx:nodes([label [, {from, to, limit, reverse}]]) -> iterator of ids */
+static int tx_nodes(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    sombra_slice label = optional_name(L, 2);
+    sombra_ids_options options;
+    bool asks = read_ids_options(L, 3, &options);
+    struct iterator *it = push(L, tx, 1, 1);
+    if (asks) {
+        sombra_err err = sombra_nodes_open(tx->txn, label, &options, &it->ids);
+        if (err)
+            return error_raise(L, err);
+        it->step = step_ids;
+    }
+    return loop_values(L);
+}
+
+/* tx:edges([{from, to, limit, reverse}]) -> iterator of ids */
+static int tx_edges(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    sombra_ids_options options;
+    bool asks = read_ids_options(L, 2, &options);
+    struct iterator *it = push(L, tx, 1, 1);
+    if (asks) {
+        sombra_err err = sombra_edges_open(tx->txn, &options, &it->ids);
+        if (err)
+            return error_raise(L, err);
+        it->step = step_ids;
+    }
+    return loop_values(L);
+}
+
+/* The ids of at most n nodes with a label, from one end, as a list. */
+static int list_nodes(lua_State *L, bool reverse)
+{
+    struct tx_handle *tx = tx_self(L);
+    sombra_slice label = optional_name(L, 2);
+    lua_Integer limit = luaL_optinteger(L, 3, 1);
+    luaL_argcheck(L, limit >= 0, 3, "a number of nodes is at least 0");
+    lua_newtable(L);
+    luaL_setmetatable(L, LIST_NAME);
+    if (limit == 0)
+        return 1;
+    struct iterator *it = push(L, tx, 1, 1);
+    sombra_ids_options options = SOMBRA_IDS_OPTIONS_INIT;
+    options.limit = (uint64_t)limit;
+    options.reverse = reverse;
+    sombra_err err = sombra_nodes_open(tx->txn, label, &options, &it->ids);
+    /* Nothing below runs a finalizer: lua_rawseti may allocate, but does not collect. */
+    for (lua_Integer i = 1; !err;) {
+        err = sombra_ids_next(it->ids, &it->batch.ids, &it->count);
+        if (err || it->count == 0)
+            break;
+        for (size_t at = 0; at < it->count; at++) {
+            lua_pushinteger(L, (lua_Integer)it->batch.ids[at]);
+            lua_rawseti(L, -3, i++);
+        }
+    }
+    release(it);
+    if (err)
+        return error_raise(L, err);
+    lua_pop(L, 1);
+    return 1;
+}
+
+/* tx:first([label [, n]]) -> list of the n lowest ids, lowest first */
+static int tx_first(lua_State *L)
+{
+    return list_nodes(L, false);
+}
+
+/* tx:last([label [, n]]) -> list of the n highest ids, highest first */
+static int tx_last(lua_State *L)
+{
+    return list_nodes(L, true);
+}
+
+/* ---- neighbours -------------------------------------------------------------------------- */
+
+/* The next one; NULL at the end. */
+static const sombra_neighbour *next_neighbour(lua_State *L, struct iterator *it)
+{
+    if (it->next == it->count) {
+        sombra_err err = sombra_neighbours_next(it->neighbours, &it->batch.neighbours, &it->count);
+        if (err)
+            error_raise(L, err);
+        it->next = 0;
+        if (it->count == 0)
+            return NULL;
+    }
+    return &it->batch.neighbours[it->next++];
+}
+
+static int step_neighbours(lua_State *L, struct iterator *it)
+{
+    const sombra_neighbour *at = next_neighbour(L, it);
+    if (!at)
+        return at_end(L, it);
+    lua_pushinteger(L, (lua_Integer)at->node);
+    lua_pushinteger(L, (lua_Integer)at->edge);
+    return 2;
+}
+
+static int step_edges_of(lua_State *L, struct iterator *it)
+{
+    const sombra_neighbour *found = next_neighbour(L, it);
+    if (!found)
+        return at_end(L, it);
+    sombra_neighbour at = *found;
+    lua_pushinteger(L, (lua_Integer)at.edge);
+    /* The edges come ordered by type: its name is pushed once and kept beside the iterator. */
+    if (at.type != it->name_id) {
+        sombra_name name;
+        sombra_err err = sombra_name_by_id(it->tx->txn, SOMBRA_NAME_TYPE, at.type, &name);
+        if (err)
+            return error_raise(L, err);
+        lua_pushlstring(L, name.text.data, name.text.bytes);
+        lua_setiuservalue(L, 1, 2);
+        it->name_id = at.type;
+    }
+    lua_getiuservalue(L, 1, 2);
+    lua_pushinteger(L, (lua_Integer)at.node);
+    if (at.is_out)
+        lua_pushliteral(L, "out");
+    else
+        lua_pushliteral(L, "into");
+    return 4;
+}
+
+/* Arguments: id at 2, types at `types_arg`, options behind it. */
+static int open_neighbours(lua_State *L, sombra_direction direction, int types_arg,
+                           step_fn step_one)
+{
+    static const char *const names[] = { "limit", "reverse", "other", NULL };
+    struct tx_handle *tx = tx_self(L);
+    uint64_t node = check_id(L, 2);
+    lua_settop(L, types_arg + 1);
+    struct iterator *it = push(L, tx, 1, step_one == step_edges_of ? 2 : 1);
+    sombra_neighbours_options options = SOMBRA_NEIGHBOURS_OPTIONS_INIT;
+    options.direction = direction;
+    bool asks = true;
+    if (options_given(L, types_arg + 1, names)) {
+        options.limit = option_count(L, types_arg + 1, "limit", 0, UINT64_MAX);
+        options.reverse = option_boolean(L, types_arg + 1, "reverse", false);
+        options.other = option_count(L, types_arg + 1, "other", 1, 0);
+        asks = options.limit > 0;
+        if (options.limit == UINT64_MAX)
+            options.limit = 0;
+    }
+    sombra_slice inlined[NAMES_INLINE];
+    int top = lua_gettop(L);
+    options.types = check_names(L, types_arg, inlined, &options.type_count);
+    if (options.type_count == 0 && !lua_isnil(L, types_arg))
+        asks = false; /* {}: none of the types, where nil is all */
+    if (!tx_is_open(tx))
+        return tx_raise_over(L, tx);
+    if (asks) {
+        sombra_err err = sombra_neighbours_open(tx->txn, node, &options, &it->neighbours);
+        if (err)
+            return error_raise(L, err);
+        it->step = step_one;
+    }
+    lua_settop(L, top);
+    return loop_values(L);
+}
+
+/* tx:out(id [, types [, {limit, reverse, other}]]) -> iterator of node, edge */
+static int tx_out(lua_State *L)
+{
+    return open_neighbours(L, SOMBRA_OUT, 3, step_neighbours);
+}
+static int tx_into(lua_State *L)
+{
+    return open_neighbours(L, SOMBRA_IN, 3, step_neighbours);
+}
+static int tx_both(lua_State *L)
+{
+    return open_neighbours(L, SOMBRA_BOTH, 3, step_neighbours);
+}
+
+static sombra_direction check_direction(lua_State *L, int arg)
+{
+    static const char *const names[] = { "out", "into", "both", NULL };
+    static const sombra_direction directions[] = { SOMBRA_OUT, SOMBRA_IN, SOMBRA_BOTH };
+    return directions[luaL_checkoption(L, arg, "both", names)];
+}
+
+/* tx:edges_of(id [, direction [, types [, {limit, reverse, other}]]])
+ * -> iterator of edge, type, node, "out" | "into" */
+static int tx_edges_of(lua_State *L)
+{
+    (void)tx_self(L);
+    return open_neighbours(L, check_direction(L, 3), 4, step_edges_of);
+}
+
+/* tx:degree(id [, direction [, type]]) -> number of edges */
+static int tx_degree(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    uint64_t node = check_id(L, 2);
+    sombra_direction direction = check_direction(L, 3);
+    uint64_t degree;
+    sombra_err err = sombra_degree(tx->txn, node, direction, optional_name(L, 4), &degree);
+    if (err)
+        return error_raise(L, err);
+    lua_pushinteger(L, (lua_Integer)degree);
+    return 1;
+}
+
+/* ---- names ------------------------------------------------------------------------------- */
+
+static int step_names(lua_State *L, struct iterator *it)
+{
+    sombra_txn *txn = it->tx->txn;
+    for (;;) {
+        sombra_name name;
+        bool is_found;
+        uint64_t count = 0;
+        sombra_err err = sombra_name_next(txn, it->name_kind, it->name_id, &name, &is_found);
+        if (!err && !is_found)
+            return at_end(L, it);
+        if (!err && it->name_kind == SOMBRA_NAME_LABEL)
+            err = sombra_node_count(txn, name.text, &count);
+        else if (!err)
+            err = sombra_edge_count(txn, name.text, &count);
+        if (err)
+            return error_raise(L, err);
+        it->name_id = name.id;
+        if (count > 0) { /* names are never dropped; those that nothing carries are not shown */
+            lua_pushlstring(L, name.text.data, name.text.bytes);
+            lua_pushinteger(L, (lua_Integer)count);
+            return 2;
+        }
+    }
+}
+
+static int open_names(lua_State *L, sombra_name_kind kind)
+{
+    struct iterator *it = push(L, tx_self(L), 1, 1);
+    it->name_kind = kind;
+    it->step = step_names;
+    return loop_values(L);
+}
+
+/* tx:labels() -> iterator of label, number of nodes */
+static int tx_labels(lua_State *L)
+{
+    return open_names(L, SOMBRA_NAME_LABEL);
+}
+/* tx:types() -> iterator of type, number of edges */
+static int tx_types(lua_State *L)
+{
+    return open_names(L, SOMBRA_NAME_TYPE);
+}
+
+/* ---- buckets ----------------------------------------------------------------------------- */
+
+/* The loop's own variable says where it is. */
+static int step_buckets(lua_State *L, struct iterator *it)
+{
+    sombra_slice after = optional_name(L, 2);
+    sombra_slice name;
+    sombra_bucket_id bucket;
+    bool is_found;
+    sombra_err err = sombra_bucket_next(it->tx->txn, after, &name, &bucket, &is_found);
+    if (err)
+        return error_raise(L, err);
+    if (!is_found)
+        return at_end(L, it);
+    lua_pushlstring(L, name.data, name.bytes);
+    return 1;
+}
+
+/* tx:buckets() -> iterator of names */
+static int tx_buckets(lua_State *L)
+{
+    struct iterator *it = push(L, tx_self(L), 1, 1);
+    it->step = step_buckets;
+    return loop_values(L);
+}
+
+static int step_scan(lua_State *L, struct iterator *it)
+{
+    sombra_key key;
+    sombra_slice value;
+    bool is_found;
+    char key_bytes[SOMBRA_KEY_BYTES_MAX];
+    sombra_err err = sombra_scan_next(it->scan, &key, &value, &is_found);
+    if (err)
+        return error_raise(L, err);
+    if (!is_found)
+        return at_end(L, it);
+    if (key.is_integer) {
+        lua_pushinteger(L, key.integer);
+        value_push(L, value);
+        return 2;
+    }
+    /* Pushing one may run a finalizer that writes, which ends the life of the other. */
+    if (key.string.bytes > sizeof key_bytes)
+        return error_raise_text(L, SOMBRA_CORRUPT, "a key of a bucket is longer than keys can be");
+    memcpy(key_bytes, key.string.data, key.string.bytes);
+    value_push(L, value);
+    lua_pushlstring(L, key_bytes, key.string.bytes);
+    lua_insert(L, -2);
+    return 2;
+}
+
+/* b:scan([{ge, gt, le, lt, prefix, reverse, limit}]) -> iterator of key, value */
+int iterator_scan(lua_State *L)
+{
+    static const char *const names[] = {
+        "ge", "gt", "le", "lt", "prefix", "limit", "reverse", NULL
+    };
+    struct bucket_handle *bucket = bucket_self(L);
+    lua_settop(L, 2);
+    lua_getiuservalue(L, 1, 1);
+    struct iterator *it = push(L, bucket->tx, 3, 1);
+    sombra_key_range range = SOMBRA_KEY_RANGE_INIT;
+    sombra_key keys[2];
+    bool asks = true;
+    if (options_given(L, 2, names)) {
+        check_key_range(L, 2, &range, keys);
+        range.limit = option_count(L, 2, "limit", 0, UINT64_MAX);
+        range.reverse = option_boolean(L, 2, "reverse", false);
+        asks = range.limit > 0;
+        if (range.limit == UINT64_MAX)
+            range.limit = 0;
+    }
+    if (asks) {
+        sombra_err err = sombra_scan_open(bucket->tx->txn, bucket->id, &range, &it->scan);
+        if (err)
+            return error_raise(L, err);
+        it->step = step_scan;
+    }
+    return loop_values(L);
+}
+
+/* ---- the class --------------------------------------------------------------------------- */
+
+const luaL_Reg tx_iterator_methods[] = {
+    { "nodes", tx_nodes },   { "edges", tx_edges },       { "first", tx_first },
+    { "last", tx_last },     { "out", tx_out },           { "into", tx_into },
+    { "both", tx_both },     { "edges_of", tx_edges_of }, { "degree", tx_degree },
+    { "labels", tx_labels }, { "types", tx_types },       { "buckets", tx_buckets },
+    { NULL, NULL },
+};
+
+static int iterator_gc(lua_State *L)
+{
+    release(luaL_checkudata(L, 1, ITERATOR_NAME));
+    return 0;
+}
+
+static int iterator_tostring(lua_State *L)
+{
+    const struct iterator *it = luaL_checkudata(L, 1, ITERATOR_NAME);
+    lua_pushfstring(L, "%s: %s", ITERATOR_NAME,
+                    !it->step            ? "at its end"
+                    : tx_is_open(it->tx) ? "open"
+                                         : "closed");
+    return 1;
+}
+
+void iterator_register(lua_State *L)
+{
+    static const luaL_Reg metamethods[] = {
+        { "__gc", iterator_gc },
+        { "__close", iterator_gc },
+        { "__tostring", iterator_tostring },
+        { NULL, NULL },
+    };
+    const luaL_Reg *const no_methods[] = { NULL };
+    class_register(L, ITERATOR_NAME, metamethods, no_methods);
+    luaL_getmetatable(L, ITERATOR_NAME);
+    lua_pushcclosure(L, step, 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &step_key);
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* Methods of sombra.tx on nodes, their labels and properties. */
+#include "binding.h"
+
+/* tx:create([labels [, props]]) -> id */
+static int tx_create(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    sombra_slice inlined[NAMES_INLINE];
+    size_t label_count;
+    lua_settop(L, 3);
+    const sombra_slice *labels = check_names(L, 2, inlined, &label_count);
+    sombra_slice props = value_encode_props(L, tx->db, 3);
+    sombra_node_id node;
+    sombra_err err = sombra_node_create(tx->txn, labels, label_count, props, &node);
+    if (err)
+        return error_raise(L, err);
+    lua_pushinteger(L, (lua_Integer)node);
+    return 1;
+}
+
+/* tx:node(id) -> {id, labels, props} or nil */
+static int tx_node(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    uint64_t node = check_id(L, 2);
+    lua_createtable(L, 0, 3);
+    lua_pushinteger(L, (lua_Integer)node);
+    lua_setfield(L, -2, "id");
+    if (record_set_fields(L, tx, node, sombra_node_get, true))
+        lua_pushnil(L);
+    return 1;
+}
+
+/* tx:get(id, name) -> value or nil */
+static int tx_get(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    uint64_t node = check_id(L, 2);
+    sombra_slice value;
+    sombra_err err = sombra_node_property(tx->txn, node, check_name(L, 3), &value);
+    if (LIKELY(!err)) {
+        value_push(L, value);
+        return 1;
+    }
+    if (err != SOMBRA_NOT_FOUND)
+        return error_raise(L, err);
+    lua_pushnil(L);
+    return 1;
+}
+
+/* tx:exists(id) -> boolean */
+static int tx_exists(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    bool is_there;
+    sombra_err err = sombra_node_exists(tx->txn, check_id(L, 2), &is_there);
+    if (err)
+        return error_raise(L, err);
+    lua_pushboolean(L, is_there);
+    return 1;
+}
+
+/* tx:set(id, props): merges; sombra.null removes */
+static int tx_set(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    uint64_t node = check_id(L, 2);
+    luaL_checktype(L, 3, LUA_TTABLE);
+    sombra_err err = sombra_node_set(tx->txn, node, value_encode_props(L, tx->db, 3));
+    return err ? error_raise(L, err) : 0;
+}
+
+/* tx:replace(id, props): overwrites all */
+static int tx_replace(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    uint64_t node = check_id(L, 2);
+    luaL_checktype(L, 3, LUA_TTABLE);
+    sombra_err err = sombra_node_replace(tx->txn, node, value_encode_props(L, tx->db, 3));
+    return err ? error_raise(L, err) : 0;
+}
+
+/* tx:remove(id, name, ...): removes properties */
+static int tx_remove(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    uint64_t node = check_id(L, 2);
+    int last = lua_gettop(L);
+    for (int arg = 3; arg <= last || arg == 3; arg++)
+        (void)check_name(L, arg);
+    for (int arg = 3; arg <= last; arg++) {
+        sombra_err err = sombra_node_remove_property(tx->txn, node, check_name(L, arg));
+        if (err)
+            return error_raise(L, err);
+    }
+    return 0;
+}
+
+/* tx:delete(id [, {detach = true}]) -> whether it was there */
+static int tx_delete(lua_State *L)
+{
+    static const char *const names[] = { "detach", NULL };
+    struct tx_handle *tx = tx_self(L);
+    uint64_t node = check_id(L, 2);
+    bool detach = options_given(L, 3, names) && option_boolean(L, 3, "detach", false);
+    sombra_err err = sombra_node_delete(tx->txn, node, detach);
+    if (err && err != SOMBRA_NOT_FOUND)
+        return error_raise(L, err);
+    lua_pushboolean(L, !err);
+    return 1;
+}
+
+/* tx:add_label(id, label) -> whether it is new there */
+static int tx_add_label(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    uint64_t node = check_id(L, 2);
+    bool is_changed;
+    sombra_err err = sombra_node_add_label(tx->txn, node, check_name(L, 3), &is_changed);
+    if (err)
+        return error_raise(L, err);
+    lua_pushboolean(L, is_changed);
+    return 1;
+}
+
+/* tx:remove_label(id, label) -> whether it was there */
+static int tx_remove_label(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    uint64_t node = check_id(L, 2);
+    bool is_changed;
+    sombra_err err = sombra_node_remove_label(tx->txn, node, check_name(L, 3), &is_changed);
+    if (err)
+        return error_raise(L, err);
+    lua_pushboolean(L, is_changed);
+    return 1;
+}
+
+/* tx:has_label(id, label) -> boolean; false for a node that does not exist */
+static int tx_has_label(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    uint64_t node = check_id(L, 2);
+    bool has = false;
+    sombra_err err = sombra_node_has_label(tx->txn, node, check_name(L, 3), &has);
+    if (err && err != SOMBRA_NOT_FOUND)
+        return error_raise(L, err);
+    lua_pushboolean(L, !err && has);
+    return 1;
+}
+
+/* tx:count([label]) -> number of nodes */
+static int tx_count(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    uint64_t count;
+    sombra_err err = sombra_node_count(tx->txn, optional_name(L, 2), &count);
+    if (err)
+        return error_raise(L, err);
+    lua_pushinteger(L, (lua_Integer)count);
+    return 1;
+}
+
+const luaL_Reg tx_node_methods[] = {
+    { "create", tx_create },
+    { "node", tx_node },
+    { "get", tx_get },
+    { "exists", tx_exists },
+    { "set", tx_set },
+    { "replace", tx_replace },
+    { "remove", tx_remove },
+    { "delete", tx_delete },
+    { "add_label", tx_add_label },
+    { "remove_label", tx_remove_label },
+    { "has_label", tx_has_label },
+    { "count", tx_count },
+    { NULL, NULL },
+};

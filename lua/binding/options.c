@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/* Option tables: one trailing table, read without metamethods, whose unknown keys are errors. */
+#include "binding.h"
+
+#include <string.h>
+
+static bool is_known(const char *const *names, const char *name)
+{
+    for (; *names; names++) {
+        if (strcmp(*names, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool options_given(lua_State *L, int arg, const char *const *names)
+{
+    if (lua_isnoneornil(L, arg))
+        return false;
+    luaL_checktype(L, arg, LUA_TTABLE);
+    lua_pushnil(L);
+    while (lua_next(L, arg)) {
+        lua_pop(L, 1);
+        if (lua_type(L, -1) != LUA_TSTRING)
+            luaL_argerror(L, arg, "option names are strings");
+        if (!is_known(names, lua_tostring(L, -1)))
+            option_error(L, arg, lua_tostring(L, -1), "unknown option");
+    }
+    return true;
+}
+
+int option_error(lua_State *L, int arg, const char *name, const char *what)
+{
+    return luaL_argerror(L, arg, lua_pushfstring(L, "option '%s': %s", name, what));
+}
+
+int option_push(lua_State *L, int arg, const char *name)
+{
+    lua_pushstring(L, name);
+    return lua_rawget(L, arg);
+}
+
+bool option_boolean(lua_State *L, int arg, const char *name, bool otherwise)
+{
+    int type = option_push(L, arg, name);
+    if (type != LUA_TNIL && type != LUA_TBOOLEAN)
+        option_error(L, arg, name, "boolean expected");
+    bool value = type == LUA_TNIL ? otherwise : lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+uint64_t option_count(lua_State *L, int arg, const char *name, uint64_t least, uint64_t otherwise)
+{
+    uint64_t value = otherwise;
+    int type = option_push(L, arg, name);
+    if (type != LUA_TNIL) {
+        int is_integer = 0;
+        lua_Integer given = type == LUA_TNUMBER ? lua_tointegerx(L, -1, &is_integer) : 0;
+        if (!is_integer || given < (lua_Integer)least)
+            option_error(L, arg, name,
+                         lua_pushfstring(L, "integer of at least %I expected", (lua_Integer)least));
+        value = (uint64_t)given;
+    }
+    lua_pop(L, 1);
+    return value;
+}
+
+uint64_t option_seconds(lua_State *L, int arg, const char *name, double units)
+{
+    uint64_t value = 0;
+    int type = option_push(L, arg, name);
+    if (type != LUA_TNIL) {
+        lua_Number seconds = type == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
+        if (!(seconds >= 0))
+            option_error(L, arg, name, "seconds of at least 0 expected");
+        lua_Number scaled = seconds * units;
+        value = scaled < 0x1p63 ? (uint64_t)scaled : SOMBRA_WAIT_FOREVER;
+        value += (lua_Number)value < scaled && value < SOMBRA_WAIT_FOREVER; /* up, never to 0 */
+    }
+    lua_pop(L, 1);
+    return value;
+}
+
+uint64_t option_wait_ms(lua_State *L, int arg, const char *name)
+{
+    bool is_given = option_push(L, arg, name) != LUA_TNIL;
+    lua_pop(L, 1);
+    uint64_t wait_ms = option_seconds(L, arg, name, 1000);
+    return is_given && wait_ms == 0 ? SOMBRA_WAIT_NOT : wait_ms;
+}
+
+sombra_durability option_sync(lua_State *L, int arg)
+{
+    static const struct {
+        const char *name;
+        sombra_durability durability;
+    } choices[] = {
+        { "full", SOMBRA_DURABILITY_FULL },
+        { "group", SOMBRA_DURABILITY_GROUP },
+        { "normal", SOMBRA_DURABILITY_NORMAL },
+        { "off", SOMBRA_DURABILITY_OFF },
+    };
+    sombra_durability durability = SOMBRA_DURABILITY_DEFAULT;
+    int type = option_push(L, arg, "sync");
+    if (type != LUA_TNIL) {
+        const char *given = type == LUA_TSTRING ? lua_tostring(L, -1) : "";
+        for (size_t i = 0; i < sizeof choices / sizeof choices[0]; i++) {
+            if (strcmp(given, choices[i].name) == 0)
+                durability = choices[i].durability;
+        }
+        if (durability == SOMBRA_DURABILITY_DEFAULT)
+            option_error(L, arg, "sync", "'full', 'group', 'normal' or 'off' expected");
+    }
+    lua_pop(L, 1);
+    return durability;
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/* sombra.tx: a transaction. What it does to nodes, edges and buckets is in their files.
+ *
+ *   empty --begin--> open --commit--> committed | failed
+ *                     |---rollback, __close, __gc, end of the database--> rolled back
+ *
+ * The handle outlives the transaction; what is called on it then says how it ended.
+ */
+#include "binding.h"
+
+#include <assert.h>
+
+struct tx_handle *tx_push(lua_State *L, int db_index)
+{
+    db_index = lua_absindex(L, db_index);
+    struct tx_handle *tx = lua_newuserdatauv(L, sizeof *tx, 1);
+    *tx = (struct tx_handle){ .db = lua_touserdata(L, db_index), .state = TX_EMPTY };
+    luaL_setmetatable(L, TX_NAME);
+    lua_pushvalue(L, db_index);
+    lua_setiuservalue(L, -2, 1);
+    return tx;
+}
+
+static sombra_err begin(lua_State *L, struct tx_handle *tx, const sombra_txn_options *options)
+{
+    /* Lua code may have run since the caller looked: finalizers, which can close the database. */
+    if (!tx->db->db)
+        error_raise_text(L, SOMBRA_INVALID, "the database is closed");
+    return sombra_txn_begin(tx->db->db, options, &tx->txn);
+}
+
+void tx_begin(lua_State *L, struct tx_handle *tx, const sombra_txn_options *options)
+{
+    assert(tx->state == TX_EMPTY);
+    sombra_err err = begin(L, tx, options);
+    if (err == SOMBRA_BUSY && tx->db->writers > 0 && !tx->db->has_collected) {
+        /* The writer is ours: perhaps one that its script forgot and nobody collected yet. Once for
+         * each writer, because a collection is dear and the writer may well be in use. */
+        tx->db->has_collected = true;
+        lua_gc(L, LUA_GCCOLLECT);
+        err = begin(L, tx, options);
+    }
+    if (err)
+        error_raise(L, err);
+    tx->is_write = options->is_write;
+    tx->state = TX_OPEN;
+    if (tx->is_write) {
+        tx->db->writers++;
+        tx->db->has_collected = false;
+    }
+}
+
+static void end(struct tx_handle *tx, enum tx_state state)
+{
+    sombra_txn *txn = tx->txn;
+    tx->txn = NULL;
+    tx->state = state;
+    if (tx->is_write && tx->db->writers > 0) /* the end of the database has set it to 0 */
+        tx->db->writers--;
+    sombra_txn_close(txn);
+}
+
+void tx_abort(struct tx_handle *tx)
+{
+    if (tx->txn)
+        end(tx, TX_ROLLED_BACK);
+}
+
+sombra_err tx_commit(struct tx_handle *tx, sombra_durability durability)
+{
+    sombra_err err = sombra_txn_commit(tx->txn, durability);
+    end(tx, err ? TX_FAILED : TX_COMMITTED);
+    return err;
+}
+
+static const char *state_text(const struct tx_handle *tx)
+{
+    if (tx_is_open(tx))
+        return "open";
+    switch (tx->state) {
+    case TX_EMPTY:
+        return "never begun";
+    case TX_COMMITTED:
+        return "committed";
+    case TX_FAILED:
+        return "failed to commit";
+    case TX_OPEN: /* the engine ended it, with its database */
+    case TX_ROLLED_BACK:
+        break;
+    }
+    return tx->db->db ? "rolled back" : "the database is closed";
+}
+
+int tx_raise_over(lua_State *L, const struct tx_handle *tx)
+{
+    return luaL_argerror(L, 1, lua_pushfstring(L, "the transaction is over: %s", state_text(tx)));
+}
+
+static void refuse_managed(lua_State *L, const struct tx_handle *tx)
+{
+    if (tx->is_managed)
+        error_raise_text(L, SOMBRA_INVALID,
+                         tx->is_write
+                             ? "db:write ends this transaction: return to commit, raise or return "
+                               "nil and a reason to roll back"
+                             : "db:read ends this transaction: return from its function");
+}
+
+/* tx:commit([{sync = ...}]) */
+static int tx_method_commit(lua_State *L)
+{
+    static const char *const names[] = { "sync", NULL };
+    struct tx_handle *tx = tx_self(L);
+    sombra_durability durability = SOMBRA_DURABILITY_DEFAULT;
+    if (options_given(L, 2, names))
+        durability = option_sync(L, 2);
+    refuse_managed(L, tx);
+    sombra_err err = tx_commit(tx, durability);
+    return err ? error_raise(L, err) : 0;
+}
+
+/* tx:rollback() */
+static int tx_method_rollback(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    refuse_managed(L, tx);
+    tx_abort(tx);
+    return 0;
+}
+
+/* tx:savepoint() -> mark */
+static int tx_savepoint(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    uint64_t mark;
+    sombra_err err = sombra_txn_savepoint(tx->txn, &mark);
+    if (err)
+        return error_raise(L, err);
+    lua_pushinteger(L, (lua_Integer)mark);
+    return 1;
+}
+
+/* tx:rollback_to(mark) */
+static int tx_rollback_to(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    sombra_err err = sombra_txn_rollback_to(tx->txn, (uint64_t)luaL_checkinteger(L, 2));
+    return err ? error_raise(L, err) : 0;
+}
+
+/* tx:release(mark) */
+static int tx_release(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    sombra_err err = sombra_txn_release(tx->txn, (uint64_t)luaL_checkinteger(L, 2));
+    return err ? error_raise(L, err) : 0;
+}
+
+/* tx:is_open() -> boolean; never raises */
+static int tx_method_is_open(lua_State *L)
+{
+    lua_pushboolean(L, tx_is_open(self_check(L, TX_NAME)));
+    return 1;
+}
+
+static int tx_gc(lua_State *L)
+{
+    tx_abort(luaL_checkudata(L, 1, TX_NAME));
+    return 0;
+}
+
+static int tx_tostring(lua_State *L)
+{
+    const struct tx_handle *tx = luaL_checkudata(L, 1, TX_NAME);
+    const char *kind = tx->is_write ? "write" : tx->is_snapshot ? "snapshot" : "read";
+    lua_pushfstring(L, "%s: %s, %s", TX_NAME, kind, state_text(tx));
+    return 1;
+}
+
+void tx_register(lua_State *L)
+{
+    static const luaL_Reg metamethods[] = {
+        { "__gc", tx_gc },
+        { "__close", tx_gc },
+        { "__tostring", tx_tostring },
+        { NULL, NULL },
+    };
+    static const luaL_Reg methods[] = {
+        { "commit", tx_method_commit },
+        { "rollback", tx_method_rollback },
+        { "savepoint", tx_savepoint },
+        { "rollback_to", tx_rollback_to },
+        { "release", tx_release },
+        { "is_open", tx_method_is_open },
+        { NULL, NULL },
+    };
+    const luaL_Reg *const sets[] = { methods,           tx_node_methods,
+                                     tx_edge_methods,   tx_iterator_methods,
+                                     tx_bucket_methods, NULL };
+    class_register(L, TX_NAME, metamethods, sets);
+}

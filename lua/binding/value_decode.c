@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* From encoded values to Lua ones. sombra.null and the metatable of lists are here too.
+ *
+ * A push may run a finalizer of a script, which may use the transaction whose bytes are being read.
+ * So a list or map is decoded from a copy: on the C stack if it is small, else a Lua string.
+ */
+#include "binding.h"
+
+#include <string.h>
+
+enum { COPY_INLINE_BYTES = 1024 };
+
+static void push_any(lua_State *L, const sombra_value *value);
+
+/* Bytes that the engine gave are damaged: raises CORRUPT. */
+static void raise_if(lua_State *L, sombra_err err)
+{
+    if (UNLIKELY(err))
+        error_raise(L, err);
+}
+
+static int presize(uint32_t count)
+{
+    /* The count is the file's word: a wrong one must not cost memory. */
+    return count < 4096 ? (int)count : 4096;
+}
+
+static void push_list(lua_State *L, const sombra_value *list)
+{
+    sombra_value_cursor cursor;
+    sombra_value element;
+    bool is_found;
+    lua_createtable(L, presize(list->count), 0);
+    luaL_setmetatable(L, LIST_NAME);
+    sombra_value_enter(list, &cursor);
+    for (lua_Integer i = 1;; i++) {
+        raise_if(L, sombra_value_next(&cursor, NULL, &element, &is_found));
+        if (!is_found)
+            break;
+        push_any(L, &element);
+        lua_rawseti(L, -2, i);
+    }
+}
+
+static void push_map(lua_State *L, const sombra_value *map)
+{
+    sombra_value_cursor cursor;
+    sombra_value member;
+    sombra_slice key;
+    bool is_found;
+    lua_createtable(L, 0, presize(map->count));
+    sombra_value_enter(map, &cursor);
+    for (;;) {
+        raise_if(L, sombra_value_next(&cursor, &key, &member, &is_found));
+        if (!is_found)
+            break;
+        lua_pushlstring(L, key.data, key.bytes);
+        push_any(L, &member);
+        lua_rawset(L, -3);
+    }
+}
+
+static void push_any(lua_State *L, const sombra_value *value)
+{
+    switch (value->kind) {
+    case SOMBRA_NULL:
+        value_push_null(L);
+        return;
+    case SOMBRA_BOOLEAN:
+        lua_pushboolean(L, value->as.boolean);
+        return;
+    case SOMBRA_INTEGER:
+        lua_pushinteger(L, value->as.integer);
+        return;
+    case SOMBRA_FLOAT:
+        lua_pushnumber(L, value->as.real);
+        return;
+    case SOMBRA_STRING:
+        lua_pushlstring(L, value->as.string.data, value->as.string.bytes);
+        return;
+    case SOMBRA_LIST:
+        luaL_checkstack(L, 4, "nested lists");
+        push_list(L, value);
+        return;
+    case SOMBRA_MAP:
+        luaL_checkstack(L, 4, "nested maps");
+        push_map(L, value);
+        return;
+    }
+    error_raise_text(L, SOMBRA_UNSUPPORTED, "the value is of a kind that this version cannot read");
+}
+
+void value_push(lua_State *L, sombra_slice encoded)
+{
+    sombra_value value;
+    raise_if(L, sombra_value_decode(encoded, &value));
+    if (LIKELY(value.kind != SOMBRA_LIST && value.kind != SOMBRA_MAP)) {
+        push_any(L, &value);
+    } else if (encoded.bytes <= COPY_INLINE_BYTES) {
+        unsigned char copy[COPY_INLINE_BYTES];
+        memcpy(copy, encoded.data, encoded.bytes);
+        encoded.data = copy;
+        raise_if(L, sombra_value_decode(encoded, &value));
+        push_any(L, &value);
+    } else {
+        encoded.data = lua_pushlstring(L, encoded.data, encoded.bytes);
+        raise_if(L, sombra_value_decode(encoded, &value));
+        push_any(L, &value);
+        lua_replace(L, -2);
+    }
+}
+
+/* ---- sombra.null ------------------------------------------------------------------------- */
+
+static const char null_key = 'n'; /* its address is the registry key */
+
+void value_push_null(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &null_key);
+}
+
+bool value_is_null(lua_State *L, int index)
+{
+    value_push_null(L);
+    bool is_null = lua_rawequal(L, index, -1);
+    lua_pop(L, 1);
+    return is_null;
+}
+
+static int null_tostring(lua_State *L)
+{
+    lua_pushliteral(L, NULL_NAME);
+    return 1;
+}
+
+/* ---- sombra.list ------------------------------------------------------------------------- */
+
+/* sombra.list{...}: marks the table as a list and returns it. */
+static int list_new(lua_State *L)
+{
+    if (lua_isnoneornil(L, 1)) {
+        lua_settop(L, 0);
+        lua_newtable(L);
+    }
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    if (lua_getmetatable(L, 1)) {
+        luaL_getmetatable(L, LIST_NAME);
+        luaL_argcheck(L, lua_rawequal(L, -1, -2), 1, "the table has a metatable already");
+    }
+    lua_settop(L, 1);
+    luaL_setmetatable(L, LIST_NAME);
+    return 1;
+}
+
+static int is_list(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    bool is_marked = false;
+    if (lua_type(L, 1) == LUA_TTABLE && lua_getmetatable(L, 1)) {
+        luaL_getmetatable(L, LIST_NAME);
+        is_marked = lua_rawequal(L, -1, -2);
+    }
+    lua_pushboolean(L, is_marked);
+    return 1;
+}
+
+void value_register(lua_State *L)
+{
+    static const luaL_Reg null_metamethods[] = {
+        { "__tostring", null_tostring },
+        { NULL, NULL },
+    };
+    static const luaL_Reg functions[] = {
+        { "list", list_new },
+        { "is_list", is_list },
+        { NULL, NULL },
+    };
+    luaL_setfuncs(L, functions, 0);
+
+    luaL_newmetatable(L, LIST_NAME);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
+
+    luaL_newmetatable(L, NULL_NAME);
+    luaL_setfuncs(L, null_metamethods, 0);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_newuserdatauv(L, 0, 0);
+    lua_insert(L, -2);
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &null_key);
+    lua_setfield(L, -2, "null");
+}

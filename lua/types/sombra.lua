@@ -1,0 +1,521 @@
+-- SPDX-License-Identifier: MIT
+---@meta sombra
+
+---An embedded graph and key-value database. `require "sombra"` returns this table and sets no global.
+---@class sombra
+---@field _VERSION string "sombra 0.1.0"
+---@field null sombra.Null removes a property in `set`, and stands for "nothing" inside lists and maps
+local sombra = {}
+
+---The one value that stands for "nothing" where nil cannot.
+---@class sombra.Null: userdata
+
+---What can be stored: booleans, integers, floats, strings (any bytes), `sombra.null`, and lists and string-keyed maps
+---of them, up to 64 deep. `{}` is a map; `sombra.list{}` is an empty list.
+---@alias sombra.Value boolean|integer|number|string|sombra.Null|sombra.Value[]|table<string, sombra.Value>
+---@alias sombra.Props table<string, sombra.Value>
+---@alias sombra.Key string|integer
+---@alias sombra.Sync "full"|"group"|"normal"|"off"
+---@alias sombra.Direction "out"|"into"|"both"
+---One name, or any of several; nil is all.
+---@alias sombra.Types string|string[]|nil
+
+---Raised inside transactions; the second result of `sombra.open` and `db:close`. `tostring` gives
+---"file:line: message [code]"; `..` works with text on either side.
+---@class sombra.Error
+---@field code sombra.ErrorCode
+---@field message string what failed, where, and what to do
+---@field where string "file:line: " of the caller, or ""
+---@field retryable boolean true if the same call may succeed later
+---@field trace string the stack where it was raised
+---@field cause any the error it stands for, if there is one
+---@field path string? of the database, from `sombra.open`
+
+---@alias sombra.ErrorCode
+---| "not_found" # no such record
+---| "exists" # the record exists already
+---| "invalid" # wrong argument or wrong state
+---| "conflict" # a constraint is violated
+---| "busy" # another transaction or process holds what is needed
+---| "readonly" # the database or the transaction is read-only
+---| "limit" # a configured or built-in limit was reached
+---| "nomem" # out of memory
+---| "io" # the operating system failed the operation
+---| "corrupt" # stored bytes are damaged
+---| "unsupported" # not supported by this build, format or file system
+---| "cancelled" # cancelled on request
+
+---@class sombra.OpenOptions
+---@field create boolean? make the database if it is missing (default false)
+---@field readonly boolean? refuse write transactions (default false)
+---@field sync sombra.Sync? when a commit is durable (default "full")
+---@field busy_timeout number? seconds a writer waits for its turn (default 5); 0 not at all, math.huge for ever
+---@field engine string? "btree"; the default is what is there
+---@field page_size integer? bytes, of a new database only: a power of two, 4096 to 65536
+---@field sync_interval number? seconds between syncs with sync = "normal" (default 0.1)
+---@field group_wait number? seconds a commit waits for company with sync = "group"
+---@field wal_bypass_bytes integer? a transaction that logs more commits as a checkpoint instead
+---@field file_mode integer? permission bits of new files (default 0x180, that is 0600)
+
+---@class sombra.Info
+---@field version string of the library
+---@field lua string the Lua release it was built for
+---@field name_bytes_max integer
+---@field key_bytes_max integer
+---@field value_bytes_max integer
+---@field value_depth_max integer
+
+---Opens the database at `path`; ":memory:" is a new one without a file. On failure nil and an error.
+---@param path string
+---@param options sombra.OpenOptions?
+---@return sombra.DB? db
+---@return sombra.Error? err
+---@nodiscard
+function sombra.open(path, options) end
+
+---Marks a table as a list (needed for an empty one only) and returns it; decoded lists are marked.
+---@generic T
+---@param items T[]?
+---@return T[]
+function sombra.list(items) end
+
+---Whether `value` is a table marked by `sombra.list` or read from the database as a list.
+---@param value any
+---@return boolean
+---@nodiscard
+function sombra.is_list(value) end
+
+---What runs here, and its limits.
+---@return sombra.Info
+---@nodiscard
+function sombra.info() end
+
+---An open database. It is closed by `close`, at the end of a `<close>` scope, or when it is collected; its open
+---transactions are then rolled back.
+---@class sombra.DB
+local DB = {}
+
+---@class sombra.ReadOptions
+---@field durable boolean? see only what is durable already; may wait for a sync
+
+---@class sombra.WriteOptions
+---@field busy_timeout number? seconds to wait for the turn; the default is the database's
+
+---@class sombra.ManagedWriteOptions: sombra.WriteOptions
+---@field sync sombra.Sync? when this commit is durable; the default is the database's
+
+---Calls `fn(tx)` on a snapshot and returns its results. It may yield.
+---@param fn fun(tx: sombra.Tx): ...
+---@param options sombra.ReadOptions?
+---@return any ...
+function DB:read(fn, options) end
+
+---Calls `fn(tx)` in a write transaction and returns its results. Commits when `fn` returns; rolls back when it raises,
+---or returns nil and a reason. It cannot yield.
+---@param fn fun(tx: sombra.Tx): ...
+---@param options sombra.ManagedWriteOptions?
+---@return any ...
+function DB:write(fn, options) end
+
+---A transaction that the caller ends: `local tx <close> = db:begin("write")` rolls back unless `tx:commit()` ran.
+---@overload fun(self: sombra.DB, mode: "read", options?: sombra.ReadOptions): sombra.Tx
+---@param mode "write"
+---@param options sombra.WriteOptions?
+---@return sombra.Tx
+---@nodiscard
+function DB:begin(mode, options) end
+
+---A read transaction to be kept for long. It never blocks a writer, but what it can see is not reused.
+---@return sombra.Tx
+---@nodiscard
+function DB:snapshot() end
+
+---@class sombra.OldestReader
+---@field txn integer number of the transaction it sees
+---@field age number seconds
+
+---@class sombra.Stats
+---@field path string
+---@field engine string
+---@field readonly boolean
+---@field nodes integer
+---@field edges integer
+---@field entries integer keys of the store, all structures together
+---@field txn integer number of the newest committed transaction
+---@field lsn integer newest log record
+---@field durable_lsn integer newest log record known to be durable
+---@field depth integer levels of the tree
+---@field page_size integer bytes; 0 for engines without pages
+---@field pages integer
+---@field pages_free integer reusable now
+---@field pages_pending integer freed, but a snapshot or the last checkpoint needs them
+---@field file_bytes integer
+---@field log_bytes integer
+---@field memory_bytes integer
+---@field readers integer open snapshots, of all processes
+---@field oldest_reader sombra.OldestReader? nil without a reader
+---@field checkpoints integer since this process opened it
+---@field commits integer since this process opened it
+---@field transactions integer open ones, of this handle
+
+---@return sombra.Stats
+---@nodiscard
+function DB:stats() end
+
+---Brings everything committed into the main file, durably, and empties the log.
+function DB:checkpoint() end
+
+---@class sombra.Problem
+---@field code sombra.ErrorCode
+---@field page integer? nil if it is not about one page
+---@field message string
+
+---@class sombra.VerifyOptions
+---@field limit integer? how many problems are listed (default 1000)
+
+---Walks the whole database. The list is empty when it is sound; the count is exact also beyond the limit.
+---@param options sombra.VerifyOptions?
+---@return sombra.Problem[] problems
+---@return integer count
+---@nodiscard
+function DB:verify(options) end
+
+---Rolls back open transactions and closes. A second call does nothing.
+---@return boolean? ok
+---@return sombra.Error? err what could not be written; the database is closed all the same
+function DB:close() end
+
+---A transaction. Reads see one snapshot, and a writer its own changes. Everything raises on failure; misses are nil.
+---@class sombra.Tx
+local Tx = {}
+
+---@class sombra.Node
+---@field id integer
+---@field labels string[]
+---@field props sombra.Props
+
+---@class sombra.Edge
+---@field id integer
+---@field src integer
+---@field dst integer
+---@field type string
+---@field props sombra.Props
+
+---@class sombra.CommitOptions
+---@field sync sombra.Sync? when this commit is durable; the default is the database's
+
+---Commits and ends the transaction. Only for those of `db:begin`.
+---@param options sombra.CommitOptions?
+function Tx:commit(options) end
+
+---Undoes and ends the transaction. Only for those of `db:begin`.
+function Tx:rollback() end
+
+---@return boolean
+---@nodiscard
+function Tx:is_open() end
+
+---Sets a mark to roll back to. Marks nest.
+---@return integer mark
+---@nodiscard
+function Tx:savepoint() end
+
+---Undoes what came after the mark. The mark stays; later ones are gone.
+---@param mark integer
+function Tx:rollback_to(mark) end
+
+---Forgets the mark and later ones; what was done since stays.
+---@param mark integer
+function Tx:release(mark) end
+
+---Makes a node.
+---@param labels string|string[]|nil
+---@param props sombra.Props?
+---@return integer id
+function Tx:create(labels, props) end
+
+---@param id integer
+---@return sombra.Node?
+---@nodiscard
+function Tx:node(id) end
+
+---One property, without reading the others; nil if the node or the property is missing.
+---@param id integer
+---@param name string
+---@return sombra.Value?
+---@nodiscard
+function Tx:get(id, name) end
+
+---@param id integer
+---@return boolean
+---@nodiscard
+function Tx:exists(id) end
+
+---Sets the given properties and keeps the others; `sombra.null` removes one.
+---@param id integer
+---@param props sombra.Props
+function Tx:set(id, props) end
+
+---Makes `props` all the properties there are.
+---@param id integer
+---@param props sombra.Props
+function Tx:replace(id, props) end
+
+---Removes properties; those that are missing are no error.
+---@param id integer
+---@param name string
+---@param ... string
+function Tx:remove(id, name, ...) end
+
+---@class sombra.DeleteOptions
+---@field detach boolean? delete its edges too; without it a node with edges is a "conflict"
+
+---@param id integer
+---@param options sombra.DeleteOptions?
+---@return boolean deleted false if it was not there
+function Tx:delete(id, options) end
+
+---@param id integer
+---@param label string
+---@return boolean added false if it had the label already
+function Tx:add_label(id, label) end
+
+---@param id integer
+---@param label string
+---@return boolean removed false if it did not have the label
+function Tx:remove_label(id, label) end
+
+---@param id integer
+---@param label string
+---@return boolean has false also for a node that does not exist
+---@nodiscard
+function Tx:has_label(id, label) end
+
+---Number of nodes, or of those with a label. Exact, O(log n).
+---@param label string?
+---@return integer
+---@nodiscard
+function Tx:count(label) end
+
+---@class sombra.IdOptions
+---@field from integer? lowest id wanted
+---@field to integer? highest id wanted
+---@field limit integer?
+---@field reverse boolean? highest first
+
+---Ids of all nodes, or of those with a label, in order.
+---@param label string?
+---@param options sombra.IdOptions?
+---@return fun(): integer?
+---@nodiscard
+function Tx:nodes(label, options) end
+
+---The `n` (default 1) lowest ids of nodes, lowest first.
+---@param label string?
+---@param n integer?
+---@return integer[]
+---@nodiscard
+function Tx:first(label, n) end
+
+---The `n` (default 1) highest ids of nodes, highest first.
+---@param label string?
+---@param n integer?
+---@return integer[]
+---@nodiscard
+function Tx:last(label, n) end
+
+---Names of the labels that nodes have, and how many nodes each.
+---@return fun(): string?, integer
+---@nodiscard
+function Tx:labels() end
+
+---Makes an edge.
+---@param src integer
+---@param type string
+---@param dst integer
+---@param props sombra.Props?
+---@return integer id
+function Tx:link(src, type, dst, props) end
+
+---@param id integer
+---@return sombra.Edge?
+---@nodiscard
+function Tx:edge(id) end
+
+---The edge from `src` to `dst` (the one with the lowest id, of parallel ones); a nil type is any type.
+---@param src integer
+---@param type string?
+---@param dst integer
+---@return integer? id
+---@nodiscard
+function Tx:find_edge(src, type, dst) end
+
+---Deletes all edges of a type (nil: of any) from `src` to `dst`.
+---@param src integer
+---@param type string?
+---@param dst integer
+---@return integer deleted how many
+function Tx:unlink(src, type, dst) end
+
+---@param id integer
+---@return boolean deleted false if it was not there
+function Tx:delete_edge(id) end
+
+---@param id integer
+---@return boolean
+---@nodiscard
+function Tx:edge_exists(id) end
+
+---One property of an edge; nil if the edge or the property is missing.
+---@param id integer
+---@param name string
+---@return sombra.Value?
+---@nodiscard
+function Tx:edge_get(id, name) end
+
+---Sets the given properties of an edge and keeps the others; `sombra.null` removes one.
+---@param id integer
+---@param props sombra.Props
+function Tx:edge_set(id, props) end
+
+---Makes `props` all the properties of an edge.
+---@param id integer
+---@param props sombra.Props
+function Tx:edge_replace(id, props) end
+
+---Removes properties of an edge; those that are missing are no error.
+---@param id integer
+---@param name string
+---@param ... string
+function Tx:edge_remove(id, name, ...) end
+
+---Number of edges, or of those of a type. Exact, O(log n).
+---@param type string?
+---@return integer
+---@nodiscard
+function Tx:count_edges(type) end
+
+---Ids of all edges, in order.
+---@param options sombra.IdOptions?
+---@return fun(): integer?
+---@nodiscard
+function Tx:edges(options) end
+
+---Names of the types that edges have, and how many edges each.
+---@return fun(): string?, integer
+---@nodiscard
+function Tx:types() end
+
+---@class sombra.NeighbourOptions
+---@field limit integer?
+---@field reverse boolean?
+---@field other integer? only edges to or from this node
+
+---Nodes that edges from `id` lead to, and the edges.
+---@param id integer
+---@param types sombra.Types
+---@param options sombra.NeighbourOptions?
+---@return fun(): integer?, integer
+---@nodiscard
+function Tx:out(id, types, options) end
+
+---Nodes that edges to `id` come from, and the edges.
+---@param id integer
+---@param types sombra.Types
+---@param options sombra.NeighbourOptions?
+---@return fun(): integer?, integer
+---@nodiscard
+function Tx:into(id, types, options) end
+
+---Nodes at the other end of edges from or to `id`, and the edges; the outgoing ones first, a loop once.
+---@param id integer
+---@param types sombra.Types
+---@param options sombra.NeighbourOptions?
+---@return fun(): integer?, integer
+---@nodiscard
+function Tx:both(id, types, options) end
+
+---Edges of a node: edge, type, node at the other end, "out" or "into". The direction defaults to "both".
+---@param id integer
+---@param direction sombra.Direction?
+---@param types sombra.Types
+---@param options sombra.NeighbourOptions?
+---@return fun(): integer?, string, integer, "out"|"into"
+---@nodiscard
+function Tx:edges_of(id, direction, types, options) end
+
+---Number of edges of a node. The direction defaults to "both", where a loop counts once.
+---@param id integer
+---@param direction sombra.Direction?
+---@param type string?
+---@return integer
+---@nodiscard
+function Tx:degree(id, direction, type) end
+
+---@class sombra.BucketOptions
+---@field create boolean? make it if it is missing
+
+---A bucket of key-value pairs; nil if it is missing and `create` is not set.
+---@param name string
+---@param options sombra.BucketOptions?
+---@return sombra.Bucket?
+function Tx:bucket(name, options) end
+
+---Names of the buckets, in byte order.
+---@return fun(): string?
+---@nodiscard
+function Tx:buckets() end
+
+---An ordered map: integers first, in numeric order, then strings, in byte order. It ends with its transaction.
+---@class sombra.Bucket
+local Bucket = {}
+
+---@param key sombra.Key
+---@return sombra.Value?
+---@nodiscard
+function Bucket:get(key) end
+
+---Inserts or replaces.
+---@param key sombra.Key
+---@param value sombra.Value
+function Bucket:put(key, value) end
+
+---@param key sombra.Key
+---@return boolean deleted false if it was not there
+function Bucket:delete(key) end
+
+---@class sombra.KeyRange
+---@field ge sombra.Key?
+---@field gt sombra.Key?
+---@field le sombra.Key?
+---@field lt sombra.Key?
+---@field prefix string? string keys that begin with it
+
+---@class sombra.ScanOptions: sombra.KeyRange
+---@field limit integer?
+---@field reverse boolean? highest first
+
+---Keys and values in order. The loop sees what is written behind the key it stands on.
+---@param range sombra.ScanOptions?
+---@return fun(): sombra.Key?, sombra.Value
+---@nodiscard
+function Bucket:scan(range) end
+
+---Exact, O(log n).
+---@param range sombra.KeyRange?
+---@return integer
+---@nodiscard
+function Bucket:count(range) end
+
+---Deletes a range; `{}` is everything.
+---@param range sombra.KeyRange
+---@return integer deleted how many
+function Bucket:delete_range(range) end
+
+---Removes the bucket and all that is in it.
+function Bucket:drop() end
+
+---State of a `for` loop: the fourth value of every function that returns an iterator. It has no methods.
+---@class sombra.Iterator
+
+return sombra
