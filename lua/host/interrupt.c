@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#include "interrupt.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <lauxlib.h>
+
+enum { PRESSES_STICKY = 2, PRESSES_FATAL = 3 };
+
+/* Written by the handler and by the one thread that it interrupts. */
+static lua_State *volatile running_state; /* NULL outside begin .. end */
+static volatile sig_atomic_t press_count; /* SIGINTs since begin */
+static volatile sig_atomic_t is_pending;  /* an error is still to be raised */
+static pthread_t script_thread;
+static struct sigaction action_before; /* what SIGINT meant before begin */
+
+static void on_hook(lua_State *L, lua_Debug *activation)
+{
+    (void)activation;
+    if (press_count < PRESSES_STICKY) {
+        lua_sethook(L, NULL, 0, 0);
+        if (!is_pending)
+            return; /* a hook that was set on, or inherited by, a coroutine which ran only now */
+        is_pending = 0;
+    }
+    luaL_where(L, 0);
+    lua_pushliteral(L, "interrupted!");
+    lua_concat(L, 2);
+    lua_error(L);
+}
+
+/* lua_sethook is the one call of Lua that is allowed in a signal handler. Instructions are counted
+ * and calls are not hooked: an error at the call of a C function's __close would skip it, and leave
+ * a transaction open that was about to be rolled back. */
+static void arm(lua_State *L)
+{
+    lua_sethook(L, on_hook, LUA_MASKCOUNT, 1);
+}
+
+static void on_signal(int signal_number)
+{
+    const int saved_errno = errno;
+
+    if (!pthread_equal(pthread_self(), script_thread)) {
+        (void)pthread_kill(script_thread, signal_number);
+    } else if (running_state != NULL) {
+        press_count = press_count + 1;
+        if (press_count >= PRESSES_FATAL) {
+            (void)signal(signal_number, SIG_DFL);
+            (void)raise(signal_number); /* taken when this handler returns */
+        }
+        is_pending = 1;
+        arm(running_state);
+    }
+    errno = saved_errno;
+}
+
+lua_State *interrupt_enter(lua_State *running)
+{
+    lua_State *before = running_state;
+
+    running_state = running;
+    /* The signal may have come while the other state was noted, and armed only that one. */
+    if (is_pending && running != NULL)
+        arm(running);
+    return before;
+}
+
+void interrupt_begin(lua_State *L)
+{
+    struct sigaction action = { .sa_handler = on_signal };
+
+    assert(running_state == NULL);
+    script_thread = pthread_self();
+    press_count = 0;
+    is_pending = 0;
+    running_state = L;
+    /* No SA_RESTART: a blocked read must return, so that the hook gets to run. */
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGINT, &action, &action_before);
+}
+
+bool interrupt_end(lua_State *L)
+{
+    if (running_state == NULL)
+        return false;
+    (void)sigaction(SIGINT, &action_before, NULL);
+    running_state = NULL;
+    is_pending = 0;
+    if (lua_gethook(L) == on_hook)
+        lua_sethook(L, NULL, 0, 0);
+    return press_count > 0;
+}

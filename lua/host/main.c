@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* sombra: the program. It reads the command line as `lua` 5.4 does, runs what it says, and turns
+ * the outcome into an exit code. */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <lauxlib.h>
+
+#include "arguments.h"
+#include "repl.h"
+#include "script.h"
+#include "state.h"
+
+static enum host_exit run_options(lua_State *L, const struct arguments *arguments)
+{
+    enum host_exit code = HOST_EXIT_OK;
+    const char *value;
+    int index = 1;
+    char letter;
+
+    while (code == HOST_EXIT_OK && (letter = arguments_next(arguments, &index, &value)) != 0) {
+        if (letter == 'e')
+            code = script_run_text(L, value, "=(command line)");
+        else if (letter == 'l')
+            code = script_require(L, value);
+        else if (letter == 'W')
+            lua_warning(L, "@on", 0);
+    }
+    return code;
+}
+
+static enum host_exit run_input(lua_State *L, const struct arguments *arguments)
+{
+    const bool has_script = arguments->script_index < arguments->argc;
+    enum host_exit code = HOST_EXIT_OK;
+
+    if (has_script)
+        code = script_run_main(L, arguments);
+    if (code != HOST_EXIT_OK)
+        return code;
+    if (arguments->is_interactive) {
+        repl_run(L);
+    } else if (!has_script && !arguments->has_statement && !arguments->prints_version) {
+        if (!isatty(STDIN_FILENO))
+            return script_run_file(L, NULL);
+        arguments_print_version();
+        repl_run(L);
+    }
+    return code;
+}
+
+/* Everything that needs the state, under one protected call. Returns the exit code. */
+static int run_protected(lua_State *L)
+{
+    const struct arguments *arguments = lua_touserdata(L, 1);
+    enum host_exit code = HOST_EXIT_OK;
+
+    luaL_checkversion(L);
+    lua_settop(L, 0);
+    state_open_libraries(L, arguments->ignores_environment);
+    script_set_arguments(L, arguments);
+    if (!arguments->ignores_environment)
+        code = script_run_environment(L);
+    if (code == HOST_EXIT_OK)
+        code = run_options(L, arguments);
+    if (code == HOST_EXIT_OK)
+        code = run_input(L, arguments);
+    lua_settop(L, 0);
+    lua_pushinteger(L, code);
+    return 1;
+}
+
+static int run(struct arguments *arguments)
+{
+    lua_State *L = luaL_newstate();
+    int code = HOST_EXIT_ERROR;
+
+    if (L == NULL) {
+        script_print_error("cannot create the Lua state: not enough memory");
+        return code;
+    }
+    lua_pushcfunction(L, run_protected);
+    lua_pushlightuserdata(L, arguments);
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK)
+        code = (int)lua_tointeger(L, -1);
+    else
+        (void)script_report(L, HOST_EXIT_ERROR);
+    lua_close(L);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments;
+    const char *bad_word = NULL;
+
+    if (argc < 1)
+        return HOST_EXIT_USAGE; /* started with an empty argument list: no arg[0] to give */
+    if (!arguments_parse(argc, argv, &arguments, &bad_word)) {
+        const bool needs_value = (bad_word[1] == 'e' || bad_word[1] == 'l') && bad_word[2] == '\0';
+
+        fprintf(stderr, "sombra: %s '%s'; see sombra --help\n",
+                needs_value ? "a value is needed after" : "unrecognized option", bad_word);
+        return HOST_EXIT_USAGE;
+    }
+    if (arguments.prints_help) {
+        arguments_print_help(stdout);
+        return HOST_EXIT_OK;
+    }
+    if (arguments.prints_version)
+        arguments_print_version();
+    return arguments.ends_after_version ? HOST_EXIT_OK : run(&arguments);
+}

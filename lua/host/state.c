@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#include "state.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <lauxlib.h>
+#include <lualib.h>
+
+#include "interrupt.h"
+
+#ifdef SOMBRA_WITH_BINDING
+int luaopen_sombra(lua_State *L);
+#endif
+
+/* os.exit([code [, close]]) with `close` true by default: a transaction that is open when a script
+ * leaves is rolled back, and its database closed, rather than left to the next recovery. */
+static int os_exit(lua_State *L)
+{
+    int code = EXIT_SUCCESS;
+
+    if (lua_isboolean(L, 1))
+        code = lua_toboolean(L, 1) ? EXIT_SUCCESS : EXIT_FAILURE;
+    else
+        code = (int)luaL_optinteger(L, 1, EXIT_SUCCESS);
+    (void)interrupt_end(L);
+    if (lua_isnoneornil(L, 2) || lua_toboolean(L, 2))
+        lua_close(L);
+    exit(code);
+}
+
+static int load_embedded(lua_State *L)
+{
+    const struct embedded_chunk *chunk = lua_touserdata(L, lua_upvalueindex(1));
+
+    if (luaL_loadbufferx(L, (const char *)chunk->text, chunk->bytes, chunk->name, "t") != LUA_OK)
+        return lua_error(L);
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
+}
+
+static void open_preload(lua_State *L)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+#ifdef SOMBRA_WITH_BINDING
+    lua_pushcfunction(L, luaopen_sombra);
+    lua_setfield(L, -2, "sombra");
+#endif
+    for (size_t index = 0; index < embedded_chunk_count; index++) {
+        /* Light userdata cannot point to const; load_embedded only reads. */
+        lua_pushlightuserdata(L, (void *)(uintptr_t)&embedded_chunks[index]);
+        lua_pushcclosure(L, load_embedded, 1);
+        lua_setfield(L, -2, embedded_chunks[index].module);
+    }
+    lua_pop(L, 1);
+}
+
+void state_open_libraries(lua_State *L, bool ignores_environment)
+{
+    if (ignores_environment) {
+        lua_pushboolean(L, 1); /* read by the package library when it opens */
+        lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+    }
+    luaL_openlibs(L);
+    interrupt_open_coroutines(L);
+    lua_getglobal(L, LUA_OSLIBNAME);
+    lua_pushcfunction(L, os_exit);
+    lua_setfield(L, -2, "exit");
+    lua_pop(L, 1);
+    open_preload(L);
+}

@@ -1,0 +1,196 @@
+-- SPDX-License-Identifier: MIT
+local run = require("spec.host.run")
+
+-- Each script prints a line when it is ready for the next Ctrl-C.
+local ready = "io.stdout:setvbuf('line') local function ready(word) print(word or 'ready') end "
+
+describe("Ctrl-C", function()
+  local function interrupted(script, count)
+    local result = run.interrupt(ready .. script, count or 1)
+    assert.equal(130, result.code)
+    assert.matches("^sombra: .*interrupted!", result.err)
+    return result
+  end
+
+  it("ends a loop in the main chunk, naming the line", function()
+    local result = interrupted("\nready()\nwhile true do end")
+    assert.matches("^sombra: script.lua:%d: interrupted!\nstack traceback:", result.err)
+  end)
+
+  it("ends a loop inside nested coroutines", function()
+    interrupted([[
+      local function nest(depth)
+        if depth == 0 then ready() while true do end end
+        local co = coroutine.create(nest)
+        assert(coroutine.resume(co, depth - 1))
+      end
+      nest(5)]])
+  end)
+
+  it("ends a loop inside an iterator made by coroutine.wrap", function()
+    interrupted([[
+      for n in coroutine.wrap(function()
+        coroutine.yield(1)
+        ready()
+        while true do end
+      end) do io.stderr:write("") end]])
+  end)
+
+  it("ends a loop that goes from coroutine to coroutine", function()
+    interrupted([[
+      local function forever() while true do coroutine.yield() end end
+      local a, b = coroutine.create(forever), coroutine.wrap(forever)
+      ready()
+      while true do assert(coroutine.resume(a)) b() end]])
+  end)
+
+  it("ends a loop in a coroutine's to-be-closed variable", function()
+    interrupted([[
+      local co = coroutine.create(function()
+        local guard <close> = setmetatable({}, { __close = function() ready() while true do end end })
+        coroutine.yield()
+      end)
+      coroutine.resume(co)
+      assert(coroutine.close(co))]])
+  end)
+
+  it("reaches the main chunk after a coroutine has returned", function()
+    interrupted([[
+      coroutine.wrap(function() return 1 end)()
+      ready()
+      while true do end]])
+  end)
+
+  it("lets a script that catches the first one finish in peace", function()
+    local result = run.interrupt(ready .. [[
+      local ok, message = pcall(function() ready() while true do end end)
+      local sum = 0
+      for i = 1, 100000 do sum = sum + i end
+      print(ok, message:match("interrupted!"), sum)]], 1)
+    assert.equal("", result.err)
+    assert.equal(0, result.code)
+    assert.equal("false\tinterrupted!\t5000050000\n", result.out)
+  end)
+
+  it("closes what is to be closed", function()
+    local result = interrupted([[
+      local guard <close> = setmetatable({}, { __close = function(_, err)
+        print("closed", err:match("interrupted!")) end })
+      ready()
+      while true do end]])
+    assert.equal("closed\tinterrupted!\n", result.out)
+  end)
+
+  it("ends a loop of pcalls the second time", function()
+    interrupted("local word = 'first' while true do pcall(function() ready(word) while true do end end) end", 2)
+  end)
+
+  it("runs what C code does on closing, the second time too", function()
+    local result = interrupted([[
+      local file <close> = io.tmpfile()
+      local witness = setmetatable({}, { __gc = function() print(io.type(file)) end })
+      while true do pcall(function() ready() while true do end end) end]], 2)
+    assert.equal("closed file\n", result.out)
+  end)
+
+  it("ends a loop of pcalls in a coroutine the second time", function()
+    interrupted([[
+      coroutine.wrap(function()
+        while true do pcall(function() ready() while true do end end) end
+      end)()]], 2)
+  end)
+
+  it("ends a loop of resumed coroutines the second time", function()
+    interrupted([[
+      while true do
+        coroutine.resume(coroutine.create(function() ready() while true do end end))
+      end]], 2)
+  end)
+
+  it("ends the process the third time when Lua's hooks are off", function()
+    local result = run.interrupt(ready .. [[
+      setmetatable({}, { __gc = function()
+        ready()
+        for _ = 1, 2 do -- the handler's hook shows that a signal has come, but never runs here
+          while not debug.gethook() do end
+          debug.sethook()
+          ready()
+        end
+        while true do end
+      end })
+      collectgarbage()]], 3)
+    assert.equal(130, result.code) -- killed by the signal itself
+    assert.equal("", result.err)
+  end)
+
+  it("wakes a blocked read", function()
+    local directory = run.temporary_directory()
+    run.write_file(directory .. "/script.lua", ready .. "ready() io.read() while true do end")
+    local output, code = run.shell(([[cd %s; mkfifo lines input
+      %s script.lua <input >lines 2>err & child=$!
+      exec 4>input 3<lines; read line <&3; kill -INT $child; wait $child; code=$?
+      cat err; exit $code]]):format(directory, run.absolute_binary()))
+    run.remove_directory(directory)
+    assert.equal(130, code)
+    assert.matches("interrupted!", output)
+  end)
+end)
+
+describe("the host's coroutine functions", function()
+  -- The same program under the host and under the stock interpreter.
+  it("behave as those of lua5.4", function()
+    local program = [[
+      local function show(...) print(select("#", ...), ...) end
+      local function message(ok, text) return ok, (tostring(text):gsub("0x%x+", "ADDRESS")) end
+      local co = coroutine.create(function(...) show(...) show(coroutine.yield(1, nil, 3)) return "end", nil end)
+      show(coroutine.resume(co, "a", nil))
+      show(coroutine.resume(co, nil, nil))
+      show(coroutine.resume(co))
+      show(coroutine.status(co), coroutine.close(co))
+      show(message(pcall(coroutine.resume, 5)))
+      show(message(pcall(coroutine.close, 5)))
+      show(message(pcall(coroutine.close, coroutine.running())))
+      show(message(pcall(coroutine.wrap, 5)))
+      local wrapped = coroutine.wrap(function(a) local b = coroutine.yield(a) error("bad " .. b) end)
+      show(wrapped("x"))
+      show(pcall(wrapped, "y"))
+      show(pcall(wrapped))
+      show(pcall(coroutine.wrap(function() error({}, 0) end)) )
+      show(pcall(coroutine.wrap(function() error() end)))
+      local function where() return coroutine.isyieldable(), select(2, coroutine.running()) end
+      show(coroutine.resume(coroutine.create(where)))
+      local log = {}
+      local function guard(name, fails)
+        return setmetatable({}, { __close = function(_, err)
+          log[#log + 1] = name .. ":" .. tostring(err)
+          if fails then error("closing " .. name, 0) end
+        end })
+      end
+      local pending = coroutine.create(function() local g <close> = guard("a") coroutine.yield() end)
+      coroutine.resume(pending)
+      show(coroutine.close(pending))
+      local failing = coroutine.create(function() local g <close> = guard("b", true) coroutine.yield() end)
+      coroutine.resume(failing)
+      show(coroutine.close(failing))
+      show(pcall(coroutine.wrap(function() local g <close> = guard("c", true) error("body", 0) end)))
+      show(table.concat(log, " "))
+      local outer
+      outer = coroutine.create(function()
+        show(coroutine.resume(coroutine.create(function() return pcall(coroutine.close, outer) end)))
+        show(coroutine.resume(outer))
+      end)
+      show(coroutine.resume(outer))
+      local function deep(n) if n == 0 then return "bottom" end return coroutine.wrap(deep)(n - 1) end
+      show(deep(100))
+      show(select(2, pcall(deep, 1000)):match("C stack overflow"))
+    ]]
+    local directory = run.temporary_directory()
+    run.write_file(directory .. "/p.lua", program)
+    local command = "cd %s && %s p.lua 2>&1 | sed 's/table: 0x[0-9a-f]*/table/'"
+    local expected = run.shell(command:format(directory, "lua5.4"))
+    local actual = run.shell(command:format(directory, run.absolute_binary()))
+    run.remove_directory(directory)
+    assert.matches("closing c", expected)
+    assert.equal(expected, actual)
+  end)
+end)

@@ -1,0 +1,26 @@
+-- SPDX-License-Identifier: MIT
+local run = require("spec.host.run")
+
+describe("the README", function()
+  it("shows a program that runs", function()
+    local directory = run.temporary_directory()
+    run.write_file(directory .. "/taste.lua", run.read_file("README.md"):match("```lua\n(.-)```"))
+    local output, code = run.shell(("cd %s && %s taste.lua 2>&1"):format(directory, run.absolute_binary()))
+    run.remove_directory(directory)
+    assert.equal("Bob\t2026\t1\n2\t1\n", output)
+    assert.equal(0, code)
+  end)
+
+  it("links only to files that are there", function()
+    for _, name in ipairs({ "README.md", "docs/host.md", "docs/csv.md" }) do
+      local base = name:match("^(.*/)") or ""
+      for target in run.read_file(name):gmatch("%]%(([^)#]+)%)") do
+        if not target:find("^https?:") then
+          local file = io.open(base .. target)
+          assert.is_truthy(file, name .. " links to " .. target)
+          file:close()
+        end
+      end
+    end
+  end)
+end)
