@@ -388,4 +388,5 @@ void background_stop(struct btree *btree)
     os_mutex_unlock(&btree->checkpoint_mutex);
     os_thread_join(&btree->background);
     btree->has_background = false;
+    btree->background_stops = false;
 }

@@ -356,13 +356,16 @@ static sombra_err base_restore(struct btree *btree)
         err = os_truncate(btree->file, used_bytes);
     if (!err)
         err = meta_write(btree->file, btree->meta_slot, &btree->meta);
-    if (!err)
-        err = os_sync(btree->file);
+    if (err)
+        return err; /* nothing was synced in vain: it may be tried again */
+    err = os_sync(btree->file);
+    if (err) {
+        head_poison(btree->head);
+        return err;
+    }
     /* Its maker may have died before it had saved the name. */
-    if (!err)
-        err = os_sync_directory_of(btree->os, btree->path);
-    /* Out of memory or space: nothing was synced in vain, and it may be tried again. */
-    if (err == SOMBRA_IO)
+    err = os_sync_directory_of(btree->os, btree->path);
+    if (err && err != SOMBRA_NOMEM)
         head_poison(btree->head);
     return err;
 }
@@ -419,6 +422,57 @@ static sombra_err replay_record(void *context, const struct wal_record *record)
     return SOMBRA_OK;
 }
 
+/* Does the log fit the chosen meta record? What does not fit is never applied, and never taken for
+ * an empty log. Epochs of other databases begin with another random number. */
+static sombra_err log_check(const struct btree *btree, unsigned half, struct wal *log)
+{
+    const struct meta *meta = &btree->meta;
+    bool is_in_use = meta->log_state == META_LOG_IN_USE;
+    uint64_t newest = meta->log.epoch + (is_in_use ? 1 : 0);
+    uint64_t epoch = 0;
+    sombra_err err = wal_first_epoch(log, &epoch);
+    if (err || epoch == 0)
+        return err;
+    if (epoch > newest + (UINT64_C(1) << 31) || epoch + (UINT64_C(1) << 31) < newest)
+        return diag_fail(SOMBRA_CORRUPT,
+                         "%s-log%u: the log is of epoch %" PRIu64 ", the database of %" PRIu64
+                         ": it belongs to another database; move it away",
+                         btree->path, half, epoch, meta->log.epoch);
+    if (epoch > newest)
+        return diag_fail(SOMBRA_CORRUPT,
+                         "%s-log%u: the log is of epoch %" PRIu64
+                         ", and the newest sound meta record knows of %" PRIu64
+                         ": a newer meta record was damaged, or the file is an older copy",
+                         btree->path, half, epoch, meta->log.epoch);
+    bool is_active = half == meta->log_half;
+    if (is_in_use && epoch >= meta->log.epoch && (epoch == meta->log.epoch) != is_active)
+        return diag_fail(SOMBRA_CORRUPT,
+                         "%s-log%u: the log is of epoch %" PRIu64
+                         ", which belongs into the other half: the two were swapped",
+                         btree->path, half, epoch);
+    return SOMBRA_OK;
+}
+
+/* A clean database has no log, but for one that was emptied and not yet taken away. */
+static sombra_err logs_check_clean(const struct btree *btree)
+{
+    sombra_err err = SOMBRA_OK;
+    for (unsigned half = 0; half < LOG_HALVES && !err; half++) {
+        struct wal *log = NULL;
+        char *path = logs_path(btree, half);
+        if (!path)
+            return diag_nomem("the log's path", strlen(btree->path));
+        err = wal_open(btree->os, path, true, &log);
+        mem_free(path);
+        if (!err)
+            err = log_check(btree, half, log);
+        else if (err == SOMBRA_NOT_FOUND)
+            err = SOMBRA_OK;
+        wal_close(log);
+    }
+    return err;
+}
+
 static sombra_err logs_open(struct btree *btree)
 {
     sombra_err err = SOMBRA_OK;
@@ -434,6 +488,8 @@ static sombra_err logs_open(struct btree *btree)
                 "put it back",
                 path, btree->path);
         mem_free(path);
+        if (!err)
+            err = log_check(btree, half, btree->logs.halves[half]);
     }
     return err;
 }
@@ -453,18 +509,6 @@ static sombra_err logs_replay(struct btree *btree, struct replay *replay)
         lsn = result.last_lsn;
         from = (struct wal_position){ .epoch = from.epoch + 1, .link = result.end.link };
         half = 1 - half;
-    }
-    for (half = 0; half < LOG_HALVES; half++) {
-        uint64_t epoch = 0;
-        sombra_err err = wal_first_epoch(btree->logs.halves[half], &epoch);
-        if (err)
-            return err;
-        if (epoch > btree->meta.log.epoch + 1)
-            return diag_fail(SOMBRA_CORRUPT,
-                             "%s: the log is of epoch %" PRIu64
-                             ", and the newest sound meta record "
-                             "knows of %" PRIu64 ": a newer meta record was damaged",
-                             btree->path, epoch, btree->meta.log.epoch);
     }
     return SOMBRA_OK;
 }
@@ -538,8 +582,10 @@ static sombra_err store_start(struct btree *btree)
     atomic_store(&btree->pager.durable_txn, snapshot.txn);
     atomic_store(&btree->pages_free, btree->meta.pages_free);
     atomic_store(&btree->pages_pending, btree->meta.pages_pending);
-    if (!btree->file || btree->meta.log_state == META_LOG_CLEAN)
+    if (!btree->file)
         return SOMBRA_OK;
+    if (btree->meta.log_state == META_LOG_CLEAN)
+        return logs_check_clean(btree);
     if (btree->options.is_readonly)
         return diag_fail(SOMBRA_READONLY,
                          "%s was not closed: open it once for writing, so that it is recovered",
@@ -638,7 +684,11 @@ sombra_err btree_close(struct kv *kv)
         pthread_mutex_unlock(&open_mutex);
         return SOMBRA_OK;
     }
+    /* First, so that a checkpoint of its own does not look like a transaction. */
+    background_stop(btree);
     if (has_transactions(btree)) {
+        sombra_err start_err = btree->is_prepared ? background_start(btree) : SOMBRA_OK;
+        (void)start_err; /* without the thread, commits run the checkpoints */
         pthread_mutex_unlock(&open_mutex);
         return diag_fail(SOMBRA_BUSY, "%s has open transactions: end them first",
                          btree->path ? btree->path : BTREE_MEMORY);

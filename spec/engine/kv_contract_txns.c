@@ -605,6 +605,26 @@ static void test_kv__close_with_open_transactions_is_busy(void **state)
     kv_commit_ok(writer);
 }
 
+/* A store's own threads, at work after the last commits, are no open transactions. */
+static void test_kv__close_right_after_commits_is_not_busy(void **state)
+{
+    struct kv_contract *contract = *state;
+    for (uint64_t round = 0; round < 40; round++) {
+        for (uint64_t i = 0; i < 3; i++) {
+            struct kv_txn *txn = kv_begin_write(contract->kv);
+            kv_put_numbers(txn, i, i + 1, 100 * KiB + round, round);
+            expect_ok(kv_commit(txn, KV_OFF));
+        }
+        if (!kv_contract_reopen(contract))
+            skip();
+    }
+    struct kv_txn *txn = kv_begin_read(contract->kv);
+    uint64_t entries;
+    expect_ok(kv_count(txn, kv_text_range(NULL, NULL), 0, &entries));
+    assert_int_equal(entries, 3);
+    kv_abort(txn);
+}
+
 static bool progress_cancels(void *context, uint64_t done, uint64_t total)
 {
     (void)done;
@@ -680,6 +700,7 @@ const struct kv_fact kv_contract_txns[] = {
     KV_FACT(test_kv__snapshots_of_many_threads_are_consistent),
     KV_FACT(test_kv__stats_count_entries_commits_and_readers),
     KV_FACT(test_kv__close_with_open_transactions_is_busy),
+    KV_FACT(test_kv__close_right_after_commits_is_not_busy),
     KV_FACT(test_kv__cancelled_verify_says_so),
     KV_FACT(test_kv__maintenance_changes_no_content),
     { .name = NULL },

@@ -282,6 +282,8 @@ sombra_err crash_close(struct crash_run *run)
     atomic_store(&run->is_opening, true);
     sombra_err err = kv_close(run->kv);
     atomic_store(&run->is_opening, false);
+    if (err == SOMBRA_BUSY)
+        return diag_wrap(err, "close");
     /* A store that was opened on the page cache of a killed one and wrote nothing promises nothing.
      */
     if (!err)

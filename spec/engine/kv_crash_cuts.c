@@ -13,9 +13,9 @@
 
 enum {
     POWER_COMMITS = 30,
-    POWER_IMAGES = 700,     /* sampled */
-    CUT_RECOVERIES = 25,    /* sampled from the images */
-    IMAGES_WAITING_MAX = 8, /* before they are checked in the middle of a call */
+    POWER_IMAGES = 400,      /* sampled */
+    RECOVERY_CUT_EVERY = 28, /* images, also when all are taken: each gives some 30 more */
+    IMAGES_WAITING_MAX = 8,  /* before they are checked in the middle of a call */
 };
 
 /* One more than the machine's variants: the process is killed, the page cache stays. */
@@ -169,8 +169,7 @@ static void cut(void *context, struct os_sim *sim, const struct os_sim_event *ev
         image.sim = take(sim, variant, number);
         uint64_t high = atomic_load(&run->begun);
         image.bounds = (struct crash_bounds){ low, high, durable };
-        image.is_recovery_cut =
-            crash_is_sampled(run->seed + 1, number, CUT_RECOVERIES, POWER_IMAGES);
+        image.is_recovery_cut = hash_u64(run->seed ^ hash_u64(number)) % RECOVERY_CUT_EVERY == 0;
         snprintf(image.what, sizeof image.what, "cut before call %" PRIu64 " (%s of %s), %s",
                  event->number, os_sim_call_name(event->call), event->path, variant_text(variant));
         enqueue(cutter, &image);
@@ -193,6 +192,9 @@ static void run_cut(struct cutter *cutter, struct os_sim *sim)
     sombra_err close_err = crash_close(run);
     os_sim_set_hook(sim, NULL, NULL);
     check_waiting(cutter);
+    if (run->kv)
+        print_error("%s\n", sombra_err_message());
+    assert_null(run->kv); /* it could not even be closed: nothing here may be freed */
     if (err || close_err)
         crash_report(run, "%s: %s", sombra_err_name(err ? err : close_err), sombra_err_message());
     else

@@ -7,8 +7,8 @@
 
 enum {
     FAULT_COMMITS = 16,
-    FAULT_RUNS = 60,       /* sampled, of each kind */
-    ALLOCATION_RUNS = 150, /* sampled, single and sticky each */
+    FAULT_RUNS = 40,       /* sampled, of each kind */
+    ALLOCATION_RUNS = 100, /* sampled, single and sticky each */
     ERRORS_MAX = 4,        /* after which a history gives up */
 };
 
@@ -95,6 +95,7 @@ static void fault_run(struct crash_run *run, const struct fault_kind *kind, uint
     if (run->kv)
         check_open_store(run, what);
     sombra_err err = crash_close(run);
+    assert_null(run->kv);
     if (err && !is_system_error(err))
         crash_report(run, "%s: close: %s", what, sombra_err_name(err));
     uint64_t durable = atomic_load(&run->durable);
@@ -157,6 +158,7 @@ static void allocation_run(struct crash_run *run, uint64_t nth, bool is_sticky)
     /* The allocation that fails may be one of close. */
     sombra_err err = crash_close(run);
     mem_test_fail_at(0, false);
+    assert_null(run->kv);
     if (err && err != SOMBRA_NOMEM)
         crash_report(run, "%s: %s", what, sombra_err_message());
     uint64_t acknowledged = atomic_load(&run->acknowledged);

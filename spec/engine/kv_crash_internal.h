@@ -33,7 +33,8 @@ void crash_run_init(struct crash_run *run, const struct kv_crash_driver *driver,
 void crash_run_restart(struct crash_run *run, struct os *os);
 
 sombra_err crash_open(struct crash_run *run);
-/* Ends the reader and closes the store, if it is open; it is gone whatever this returns. */
+/* Ends the reader and closes the store, if it is open; it is gone then, unless this says BUSY,
+ * which is never right: no transaction is open. */
 sombra_err crash_close(struct crash_run *run);
 /* Commit n and what the history does around it: readers, aborts, checkpoints, reopening. An error
  * is the first that any call gave; no transaction but the reader is open then. */
