@@ -159,6 +159,8 @@ void space_init(struct space *space, struct btree *btree);
 void space_release(struct space *space);
 /* Room for page_count pages; all that are new are used until somebody frees them. */
 sombra_err space_set_page_count(struct space *space, uint64_t page_count) SOMBRA_MUST_CHECK;
+/* Room for so many chunks of the maps; never fewer than the pages need. */
+sombra_err space_reserve_chunks(struct space *space, size_t chunks) SOMBRA_MUST_CHECK;
 /* Reads the maps that the chosen meta names. Everything pending is free: nobody else is there. */
 sombra_err space_load(struct space *space, page_id directory,
                       uint64_t page_count) SOMBRA_MUST_CHECK;
@@ -314,6 +316,7 @@ struct writer_gate {
     struct os_mutex mutex;
     struct os_condition free;
     bool is_held;
+    bool is_brief; /* by a checkpoint's first steps: everybody waits for that, whatever its timeout */
     pthread_t owner;
 };
 
@@ -403,6 +406,8 @@ void btree_abort(struct kv_txn *txn);
 sombra_err btree_savepoint(struct kv_txn *txn, enum kv_savepoint_action action,
                            uint64_t *mark) SOMBRA_MUST_CHECK;
 sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms) SOMBRA_MUST_CHECK;
+/* Waits for ever, for a hold of microseconds. */
+sombra_err gate_enter_brief(struct btree *btree) SOMBRA_MUST_CHECK;
 void gate_leave(struct btree *btree);
 /* Under the gate: makes the working state of a write transaction. */
 sombra_err txn_start_write(struct btree *btree, struct btree_txn **out_txn) SOMBRA_MUST_CHECK;
@@ -410,6 +415,8 @@ void txn_end_write(struct btree_txn *txn);
 void txn_undo_all(struct btree_txn *txn);
 /* Makes the transaction the newest state; the page account and numbers move on. */
 void txn_publish(struct btree_txn *txn, uint64_t lsn);
+/* The counts that kv_stats shows, as of the commit that was just published. */
+void account_publish(struct btree *btree);
 
 /* ---- redo.c ------------------------------------------------------------------------------- */
 
@@ -520,6 +527,7 @@ sombra_err btree_prepare_write(struct btree *btree) SOMBRA_MUST_CHECK;
 sombra_err btree_close(struct kv *kv) SOMBRA_MUST_CHECK;
 sombra_err btree_maintain(struct kv *kv, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 sombra_err btree_verify(struct btree *btree, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+sombra_err btree_backup(struct btree *btree, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 sombra_err btree_walk_stats(struct btree *btree, struct kv_stats *stats) SOMBRA_MUST_CHECK;
 
 #endif

@@ -194,7 +194,7 @@ static void checkpoint_slot_leave(struct btree *btree)
 }
 
 /* The turn first, then the slot: who holds the slot needs no turn any more to finish. */
-static sombra_err both_enter(struct btree *btree)
+static sombra_err both_enter(struct btree *btree, bool is_brief)
 {
     for (;;) {
         os_mutex_lock(&btree->checkpoint_mutex);
@@ -202,7 +202,8 @@ static sombra_err both_enter(struct btree *btree)
             (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex,
                                     UINT64_MAX);
         os_mutex_unlock(&btree->checkpoint_mutex);
-        sombra_err err = gate_enter(btree, UINT64_MAX);
+        sombra_err err =
+            is_brief ? gate_enter_brief(btree) : gate_enter(btree, UINT64_MAX);
         if (err)
             return err;
         os_mutex_lock(&btree->checkpoint_mutex);
@@ -218,7 +219,7 @@ static sombra_err both_enter(struct btree *btree)
 
 sombra_err checkpoint_pause(struct btree *btree)
 {
-    return both_enter(btree);
+    return both_enter(btree, false);
 }
 
 void checkpoint_resume(struct btree *btree)
@@ -231,7 +232,7 @@ sombra_err checkpoint_run(struct btree *btree, bool closes)
 {
     if (!btree->file || btree->options.is_readonly)
         return SOMBRA_OK;
-    sombra_err err = both_enter(btree);
+    sombra_err err = both_enter(btree, true);
     if (err)
         return diag_wrap(err, "checkpoint");
     struct checkpoint checkpoint = { .btree = btree, .is_clean = closes, .closes = closes };
@@ -274,6 +275,7 @@ static sombra_err commit_unlogged(struct btree_txn *txn, struct checkpoint *chec
     txn->snapshot = snapshot;
     logs_cover(&btree->logs, snapshot.lsn);
     head_publish(btree->head, &snapshot);
+    account_publish(btree);
     return SOMBRA_OK;
 }
 

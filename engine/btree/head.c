@@ -113,7 +113,11 @@ static void txns_insert(uint64_t *txns, size_t *count, uint64_t txn)
 size_t head_pinned(struct head *head, uint64_t *out_txns)
 {
     size_t count = 0;
-    uint64_t pinned[2] = { atomic_load(&head->pinned_meta), atomic_load(&head->pinned_intent) };
+    /* In this order: a checkpoint that becomes durable raises pinned_meta before it drops its
+     * intent, so that it is seen in one of them. */
+    uint64_t pinned[2];
+    pinned[0] = atomic_load(&head->pinned_intent);
+    pinned[1] = atomic_load(&head->pinned_meta);
     for (size_t i = 0; i < COUNT_OF(pinned); i++)
         if (pinned[i])
             txns_insert(out_txns, &count, pinned[i]);

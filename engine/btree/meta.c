@@ -135,6 +135,14 @@ sombra_err meta_choose(struct os_file *file, struct meta *out, unsigned *out_slo
          memcmp(metas[0].uuid, metas[1].uuid, 16) != 0 || metas[0].sequence == metas[1].sequence))
         return diag_fail(SOMBRA_CORRUPT, "%s: the two meta records contradict each other",
                          os_file_path(file));
+    /* A meta record is one sector and does not tear, so a bad one rotted. If it was the newer, the
+     * pages of this one may be overwritten, and commits beside the log are in no log. */
+    if (errs[1 - slot] && metas[slot].log_state == META_LOG_IN_USE) {
+        return diag_fail(SOMBRA_CORRUPT,
+                         "%s: meta record %u is damaged, the database was not closed, and the "
+                         "damaged record may be the newer one",
+                         os_file_path(file), 1 - slot);
+    }
     *out = metas[slot];
     *out_slot = slot;
     return SOMBRA_OK;

@@ -90,6 +90,19 @@ static sombra_err array_reserve(void *array_at, size_t *capacity, size_t need, s
     return SOMBRA_OK;
 }
 
+sombra_err space_reserve_chunks(struct space *space, size_t chunks)
+{
+    if (chunks <= space->chunk_count)
+        return SOMBRA_OK;
+    struct space_chunk *memory = mem_realloc(space->chunks, chunks * sizeof *memory);
+    if (!memory)
+        return diag_nomem("the page account", chunks * sizeof *memory);
+    memset(memory + space->chunk_count, 0, (chunks - space->chunk_count) * sizeof *memory);
+    space->chunks = memory;
+    space->chunk_count = chunks;
+    return SOMBRA_OK;
+}
+
 static sombra_err bits_grow(struct space *space, uint64_t page_count)
 {
     size_t words = (size_t)(page_count / 64 + 1);
@@ -105,16 +118,7 @@ static sombra_err bits_grow(struct space *space, uint64_t page_count)
         }
         space->words = words;
     }
-    size_t chunks = (size_t)(page_count / space_chunk_pages(space) + 1);
-    if (chunks > space->chunk_count) {
-        struct space_chunk *memory = mem_realloc(space->chunks, chunks * sizeof *memory);
-        if (!memory)
-            return diag_nomem("the page account", chunks * sizeof *memory);
-        memset(memory + space->chunk_count, 0, (chunks - space->chunk_count) * sizeof *memory);
-        space->chunks = memory;
-        space->chunk_count = chunks;
-    }
-    return SOMBRA_OK;
+    return space_reserve_chunks(space, (size_t)(page_count / space_chunk_pages(space) + 1));
 }
 
 sombra_err space_set_page_count(struct space *space, uint64_t page_count)

@@ -56,7 +56,7 @@ static sombra_err map_load(struct space *space, page_id id, size_t chunk, unsign
             os_file_path(space->btree->pager.file), id, get_le32(page + SPACE_MAP_CHUNK), chunk);
     uint64_t pages = space_chunk_pages(space);
     page_id first = chunk * pages;
-    page_id last = u64_min(first + pages, space->page_count);
+    page_id last = u64_min(first + pages, space->page_count); /* may be less than first */
     for (page_id at = first; at < last; at++) {
         uint64_t bit = at - first;
         if ((page[SPACE_MAP_AT + bit / 8] >> (bit % 8)) & 1)
@@ -83,10 +83,14 @@ static sombra_err directory_load(struct space *space, page_id directory, uint64_
         space->directory = grown;
         space->directory[space->directory_count++] = directory;
         size_t count = get_le32(page + SPACE_DIRECTORY_ENTRIES);
+        /* A file that was cut at close keeps the maps of what was behind its end. */
         if (space->directory_count > space->page_count || count > directory_entries(space) ||
-            count > space->chunk_count - chunk)
+            chunk + count > space->page_count)
             return diag_fail(SOMBRA_CORRUPT, "%s: page %" PRIu64 ": space directory of %zu entries",
                              path, directory, count);
+        err = space_reserve_chunks(space, chunk + count);
+        if (err)
+            return err;
         for (size_t i = 0; i < count; i++, chunk++) {
             const uint8_t *entry = page + SPACE_DIRECTORY_AT + i * SPACE_ENTRY_BYTES;
             struct space_chunk *to = &space->chunks[chunk];
@@ -165,8 +169,8 @@ static void old_free(struct space *space, page_id id, uint64_t stamp)
 {
     if (!id)
         return;
-    /* Born: unknown, so never too large. */
-    space_free(space, id, 1, 0, stamp);
+    /* No reader needs it, only the durable checkpoint: it counts as born with that. */
+    space_free(space, id, 1, space->btree->meta.snapshot.txn, stamp);
     chunks_touch(space, id, 1);
 }
 

@@ -534,6 +534,10 @@ sombra_err btree_delete_range(struct kv_txn *kv_txn, struct kv_range range, uint
     size_t changes = txn->btree->space.change_count;
     size_t redo_bytes = txn->redo.bytes;
     err = redo_delete_range(txn, range);
+    /* All its steps together use no more than one set of pages, for what they copy and empty is
+     * free for the next: with two sets, none of them can run out of space in the middle. */
+    if (!err)
+        err = space_reserve(&txn->btree->space, 2 * pages_needed(txn), 0);
     if (err)
         return undone(txn, changes, redo_bytes, err);
     txn->generation++;

@@ -19,7 +19,7 @@
 
 /* ---- the writer's turn ------------------------------------------------------------------- */
 
-sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms)
+static sombra_err gate_take(struct btree *btree, uint64_t timeout_ms, bool is_brief)
 {
     struct writer_gate *gate = &btree->gate;
     sombra_err err = SOMBRA_OK;
@@ -35,22 +35,34 @@ sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms)
         if (deadline_ns == 0)
             deadline_ns =
                 timeout_ms > UINT64_MAX / 2000000 ? UINT64_MAX : now_ns + timeout_ms * 1000000;
-        if (now_ns >= deadline_ns) {
+        if (now_ns >= deadline_ns && !gate->is_brief) {
             err = diag_fail(SOMBRA_BUSY,
                             "another write transaction was open for %" PRIu64 " ms (busy timeout)",
                             timeout_ms);
             break;
         }
-        uint64_t left_ms =
-            deadline_ns == UINT64_MAX ? UINT64_MAX : (deadline_ns - now_ns) / 1000000 + 1;
+        uint64_t left_ms = 1;
+        if (now_ns < deadline_ns)
+            left_ms = deadline_ns == UINT64_MAX ? UINT64_MAX : (deadline_ns - now_ns) / 1000000 + 1;
         (void)os_condition_wait(&gate->free, &gate->mutex, left_ms);
     }
     if (!err) {
         gate->is_held = true;
+        gate->is_brief = is_brief;
         gate->owner = pthread_self();
     }
     os_mutex_unlock(&gate->mutex);
     return err;
+}
+
+sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms)
+{
+    return gate_take(btree, timeout_ms, false);
+}
+
+sombra_err gate_enter_brief(struct btree *btree)
+{
+    return gate_take(btree, UINT64_MAX, true);
 }
 
 void gate_leave(struct btree *btree)
@@ -172,6 +184,13 @@ void btree_abort(struct kv_txn *kv_txn)
     txn_end_write(txn);
 }
 
+void account_publish(struct btree *btree)
+{
+    atomic_store_explicit(&btree->pages_free, btree->space.free_count + btree->space.reserve_count,
+                          memory_order_relaxed);
+    atomic_store_explicit(&btree->pages_pending, btree->space.pending_count, memory_order_relaxed);
+}
+
 void txn_publish(struct btree_txn *txn, uint64_t lsn)
 {
     struct btree *btree = txn->btree;
@@ -180,9 +199,7 @@ void txn_publish(struct btree_txn *txn, uint64_t lsn)
     txn->snapshot.lsn = lsn;
     txn->snapshot.page_count = btree->space.page_count;
     head_publish(btree->head, &txn->snapshot);
-    atomic_store_explicit(&btree->pages_free, btree->space.free_count + btree->space.reserve_count,
-                          memory_order_relaxed);
-    atomic_store_explicit(&btree->pages_pending, btree->space.pending_count, memory_order_relaxed);
+    account_publish(btree);
 }
 
 /* Steps 1 to 5. */
