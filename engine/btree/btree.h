@@ -43,4 +43,38 @@ struct btree_options {
 sombra_err btree_open(struct os *os, const char *path, const struct btree_options *options,
                       struct kv **out_kv) SOMBRA_MUST_CHECK;
 
+/* ---- salvage ----------------------------------------------------------------------------- */
+
+struct btree_salvage_options {
+    unsigned mode;           /* of the new file; 0600 */
+    kv_progress_fn progress; /* may be NULL; counts pages */
+    void (*problem)(void *context, const struct kv_problem *problem); /* may be NULL */
+    void *context;                                                    /* given to both */
+};
+
+struct btree_salvage_report {
+    size_t page_bytes;
+    uint64_t pages;             /* of the damaged file */
+    uint64_t pages_damaged;     /* that were needed and could not be read */
+    uint64_t entries;           /* taken from its tree */
+    uint64_t entries_unreached; /* of these, from leaves that no sound branch leads to */
+    uint64_t entries_uncertain; /* of these, where no space map says that the leaf was in use: some
+                                   may be older than they should be, or had been deleted */
+    uint64_t entries_lost;      /* known to have been there and not found */
+    bool is_lost_exact;         /* else there may be more */
+    uint64_t values_lost;       /* of these, the key was there and its value damaged */
+    uint64_t ranges_lost;       /* of keys, with at least one lost entry; named by problem */
+    uint64_t txns_replayed;     /* from the log, on top of the tree */
+    bool is_log_incomplete;     /* newest transactions are lost */
+    uint64_t problems;          /* findings, as given to problem */
+};
+
+/* Reads what can be read of the damaged database at `path`, which is only read, and writes it to a
+ * new one at `to`, which must not exist. OK whatever was lost: the report and the problems say what.
+ * BUSY if it is open; EXISTS; INVALID when nothing in it is of a database; UNSUPPORTED for a newer
+ * format; CANCELLED; IO and LIMIT of the new file; NOMEM. Nothing is at `to` then. */
+sombra_err btree_salvage(struct os *os, const char *path, const char *to,
+                         const struct btree_salvage_options *options,
+                         struct btree_salvage_report *out_report) SOMBRA_MUST_CHECK;
+
 #endif

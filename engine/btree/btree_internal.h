@@ -262,6 +262,7 @@ struct logs {
     uint64_t appended_lsn;         /* newest record */
     uint64_t last_lsn[LOG_HALVES]; /* newest record of each half */
     uint64_t last_sync_ns;
+    _Atomic uint64_t bytes; /* of both files, for stats; the writer changes it */
 };
 
 sombra_err logs_init(struct logs *logs, struct btree *btree) SOMBRA_MUST_CHECK;

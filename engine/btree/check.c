@@ -350,10 +350,11 @@ sombra_err btree_maintain(struct kv *kv, struct kv_maintenance *job)
         return checkpoint_run(btree, false);
     case KV_VERIFY:
         return btree_verify(btree, job);
-    case KV_COMPACT:
     case KV_BACKUP:
-        return diag_fail(SOMBRA_UNSUPPORTED,
-                         "the btree engine has no online compaction or backup yet");
+        return btree_backup(btree, job);
+    case KV_COMPACT:
+        return diag_fail(SOMBRA_UNSUPPORTED, "the btree engine has no online compaction; a backup "
+                                             "is a compact copy");
     }
     return diag_fail(SOMBRA_INVALID, "maintenance job %d", (int)job->kind);
 }

@@ -47,6 +47,15 @@ char *logs_path(const struct btree *btree, unsigned half)
     return path;
 }
 
+static void bytes_refresh(struct logs *logs)
+{
+    uint64_t bytes = 0;
+    for (unsigned half = 0; half < LOG_HALVES; half++)
+        if (logs->halves[half])
+            bytes += wal_file_bytes(logs->halves[half]);
+    atomic_store_explicit(&logs->bytes, bytes, memory_order_relaxed);
+}
+
 static sombra_err half_create(struct logs *logs, unsigned half)
 {
     struct btree *btree = logs->btree;
@@ -84,6 +93,7 @@ sombra_err logs_create(struct logs *logs, uint64_t epoch)
     logs->appended_lsn = newest.lsn;
     for (unsigned half = 0; half < LOG_HALVES; half++)
         logs->last_lsn[half] = newest.lsn;
+    bytes_refresh(logs);
     return SOMBRA_OK;
 }
 
@@ -101,6 +111,7 @@ sombra_err logs_unlink(struct logs *logs)
             err = SOMBRA_OK;
         mem_free(path);
     }
+    bytes_refresh(logs);
     return diag_wrap(err, "remove the log");
 }
 
@@ -113,7 +124,12 @@ static uint64_t half_bytes_max(const struct logs *logs)
 
 sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes)
 {
-    return wal_reserve(logs->halves[logs->active], payload_bytes, half_bytes_max(logs));
+    struct wal *wal = logs->halves[logs->active];
+    uint64_t bytes = wal_file_bytes(wal);
+    sombra_err err = wal_reserve(wal, payload_bytes, half_bytes_max(logs));
+    if (UNLIKELY(wal_file_bytes(wal) != bytes))
+        bytes_refresh(logs);
+    return err;
 }
 
 sombra_err logs_append(struct logs *logs, uint64_t lsn, const struct os_iovec *parts, size_t count)
@@ -163,7 +179,9 @@ static sombra_err halves_sync(struct logs *logs)
 sombra_err logs_sync(struct logs *logs, uint64_t lsn)
 {
     struct head *head = logs->btree->head;
-    if (!logs->halves[0] || atomic_load(&head->durable_lsn) >= lsn)
+    /* In this order: a commit that is not durable yet was published after the log was made, but
+     * another thread may be making it now. */
+    if (atomic_load(&head->durable_lsn) >= lsn || !logs->halves[0])
         return SOMBRA_OK;
     os_mutex_lock(&logs->sync_mutex);
     sombra_err err = SOMBRA_OK;
@@ -192,6 +210,7 @@ sombra_err logs_switch(struct logs *logs)
     logs->active = next;
     logs->epoch++;
     os_mutex_unlock(&logs->mutex);
+    bytes_refresh(logs);
     return SOMBRA_OK;
 }
 
@@ -212,9 +231,5 @@ void logs_cover(struct logs *logs, uint64_t lsn)
 
 uint64_t logs_bytes(const struct logs *logs)
 {
-    uint64_t bytes = 0;
-    for (unsigned half = 0; half < LOG_HALVES; half++)
-        if (logs->halves[half])
-            bytes += wal_file_bytes(logs->halves[half]);
-    return bytes;
+    return atomic_load_explicit(&logs->bytes, memory_order_relaxed);
 }

@@ -166,7 +166,7 @@ sombra_err sombra_db_stats(sombra_db *db, sombra_stats *stats)
 /* ---- maintenance ------------------------------------------------------------------------- */
 
 /* The engine's findings and the graph's, in the caller's form. */
-static void kv_finding(void *context, const struct kv_problem *problem)
+void db_finding(void *context, const struct kv_problem *problem)
 {
     const sombra_job *job = context;
     if (job->problem)
@@ -182,7 +182,7 @@ static void graph_finding(void *context, sombra_err code, const char *message)
         job->problem(job->context, &(sombra_problem){ .code = code, .message = message });
 }
 
-static bool report_progress(void *context, uint64_t done, uint64_t total)
+bool db_progress(void *context, uint64_t done, uint64_t total)
 {
     const sombra_job *job = context;
     return !job->progress || job->progress(job->context, done, total);
@@ -198,7 +198,7 @@ static sombra_err maintain(sombra_db *db, enum kv_maintenance_kind kind, const s
         return err;
     return kv_maintain(
         db->kv, &(struct kv_maintenance){
-                    .kind = kind, .progress = report_progress, .context = &job, .path = path });
+                    .kind = kind, .progress = db_progress, .context = &job, .path = path });
 }
 
 sombra_err sombra_db_checkpoint(sombra_db *db, const sombra_job *job)
@@ -221,7 +221,7 @@ sombra_err sombra_db_backup(sombra_db *db, const char *path, const sombra_job *j
 static sombra_err verify_graph(sombra_db *db, sombra_job *job, uint64_t *out_problems)
 {
     struct graph_check check = { .problem = graph_finding,
-                                 .progress = report_progress,
+                                 .progress = db_progress,
                                  .context = job };
     sombra_txn *txn;
     sombra_err err = sombra_txn_begin(db, NULL, &txn);
@@ -239,7 +239,7 @@ sombra_err sombra_db_verify(sombra_db *db, const sombra_job *given, uint64_t *ou
     sombra_job job;
     uint64_t in_graph = 0;
     struct kv_maintenance in_store = {
-        .kind = KV_VERIFY, .progress = report_progress, .context = &job, .problem = kv_finding
+        .kind = KV_VERIFY, .progress = db_progress, .context = &job, .problem = db_finding
     };
     assert(db && out_problems);
     sombra_err err = options_read(given, &job, sizeof job);

@@ -45,6 +45,7 @@ struct db_handle {
     size_t encoded_bytes;          /* of the last encoding, to give back a big scratch */
     unsigned writers;              /* open write transactions of this handle: 0 or 1 */
     bool has_collected;            /* looked whether that one is garbage */
+    unsigned jobs;                 /* that call Lua are running: it must not be closed */
 };
 
 struct tx_handle {
@@ -87,6 +88,11 @@ int db_open(lua_State *L); /* sombra.open */
 struct db_handle *db_self(lua_State *L);
 int db_method_read(lua_State *L);
 int db_method_write(lua_State *L);
+
+/* job.c: long work with findings and progress. */
+int db_verify(lua_State *L);
+int db_backup(lua_State *L);
+int db_repair(lua_State *L); /* sombra.repair */
 
 void tx_register(lua_State *L);
 /* Pushes an empty handle whose database stands at `db_index`. */

@@ -2,7 +2,6 @@
 /* sombra.db: an open database; and sombra.open. Its transactions are in tx.c and managed.c. */
 #include "binding.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static void read_open_options(lua_State *L, int arg, sombra_options *options)
@@ -76,7 +75,10 @@ static sombra_err release(struct db_handle *db)
 /* db:close() -> true, or nil and an error; a second call does nothing */
 static int db_close(lua_State *L)
 {
-    sombra_err err = release(self_check(L, DB_NAME));
+    struct db_handle *db = self_check(L, DB_NAME);
+    if (db->jobs > 0)
+        return luaL_error(L, "the database cannot be closed by the progress function of a backup");
+    sombra_err err = release(db);
     if (err)
         return error_results(L, err);
     lua_pushboolean(L, 1);
@@ -190,107 +192,15 @@ static int db_checkpoint(lua_State *L)
     return err ? error_raise(L, err) : 0;
 }
 
-/* What verify found, in C memory: its callback must not call Lua. */
-struct finding {
-    struct finding *next;
-    sombra_err code;
-    uint64_t page;
-    char message[];
-};
-struct findings {
-    struct finding *first;
-    struct finding **last; /* where the next one is linked */
-    size_t left;           /* how many more are kept */
-    bool is_out_of_memory;
-};
-
-static void keep_finding(void *context, const sombra_problem *problem)
-{
-    struct findings *findings = context;
-    if (findings->left == 0)
-        return;
-    findings->left--;
-    size_t bytes = strlen(problem->message) + 1;
-    struct finding *finding = malloc(sizeof *finding + bytes);
-    if (!finding) {
-        findings->is_out_of_memory = true;
-        return;
-    }
-    finding->next = NULL;
-    finding->code = problem->code;
-    finding->page = problem->page;
-    memcpy(finding->message, problem->message, bytes);
-    *findings->last = finding;
-    findings->last = &finding->next;
-}
-
-static int findings_gc(lua_State *L)
-{
-    struct findings *findings = lua_touserdata(L, 1);
-    while (findings->first) {
-        struct finding *finding = findings->first;
-        findings->first = finding->next;
-        free(finding);
-    }
-    findings->last = &findings->first;
-    return 0;
-}
-
-static struct findings *push_findings(lua_State *L, size_t count_max)
-{
-    struct findings *findings = lua_newuserdatauv(L, sizeof *findings, 0);
-    *findings = (struct findings){ .last = &findings->first, .left = count_max };
-    lua_createtable(L, 0, 2);
-    lua_pushcfunction(L, findings_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, findings_gc);
-    lua_setfield(L, -2, "__close");
-    lua_setmetatable(L, -2);
-    return findings;
-}
-
-/* db:verify([{limit = 1000}]) -> list of {code, page, message}, number of problems */
-static int db_verify(lua_State *L)
-{
-    static const char *const names[] = { "limit", NULL };
-    struct db_handle *db = db_self(L);
-    size_t limit = 1000;
-    if (options_given(L, 2, names))
-        limit = option_count(L, 2, "limit", 0, limit);
-    struct findings *findings = push_findings(L, limit);
-    lua_toclose(L, -1);
-    db = db_self(L); /* making the userdata may have run a finalizer that closed it */
-    sombra_job job = SOMBRA_JOB_INIT;
-    job.problem = keep_finding;
-    job.context = findings;
-    uint64_t problems;
-    sombra_err err = sombra_db_verify(db->db, &job, &problems);
-    if (err)
-        return error_raise(L, err);
-    if (findings->is_out_of_memory)
-        return error_raise_text(L, SOMBRA_NOMEM, "out of memory for the list of problems");
-    lua_newtable(L);
-    lua_Integer i = 1;
-    for (const struct finding *at = findings->first; at; at = at->next) {
-        lua_createtable(L, 0, 3);
-        lua_pushstring(L, sombra_err_name(at->code));
-        lua_setfield(L, -2, "code");
-        if (at->page)
-            set_integer(L, "page", at->page);
-        lua_pushstring(L, at->message);
-        lua_setfield(L, -2, "message");
-        lua_rawseti(L, -2, i++);
-    }
-    lua_pushinteger(L, (lua_Integer)problems);
-    return 2;
-}
-
 /* ---- the class --------------------------------------------------------------------------- */
 
 static int db_gc(lua_State *L)
 {
-    /* What close could not write is in the log, and is recovered at the next open. */
-    (void)release(luaL_checkudata(L, 1, DB_NAME));
+    struct db_handle *db = luaL_checkudata(L, 1, DB_NAME);
+    /* What close could not write is in the log, and is recovered at the next open. In the middle of
+     * a job this is the end of the whole state, and so of the process. */
+    if (db->jobs == 0)
+        (void)release(db);
     return 0;
 }
 
@@ -315,7 +225,8 @@ void db_register(lua_State *L)
     static const luaL_Reg methods[] = {
         { "read", db_method_read },  { "write", db_method_write }, { "begin", db_begin },
         { "snapshot", db_snapshot }, { "stats", db_stats },        { "checkpoint", db_checkpoint },
-        { "verify", db_verify },     { "close", db_close },        { NULL, NULL },
+        { "verify", db_verify },     { "backup", db_backup },      { "close", db_close },
+        { NULL, NULL },
     };
     const luaL_Reg *const sets[] = { methods, NULL };
     class_register(L, DB_NAME, metamethods, sets);

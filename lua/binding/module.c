@@ -29,6 +29,7 @@ int luaopen_sombra(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         { "open", db_open },
+        { "repair", db_repair },
         { "info", info },
         { NULL, NULL },
     };

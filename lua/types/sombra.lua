@@ -90,6 +90,37 @@ function sombra.is_list(value) end
 ---@nodiscard
 function sombra.info() end
 
+---@class sombra.RepairOptions
+---@field progress sombra.Progress? counts pages
+---@field limit integer? how many problems are listed (default 1000)
+
+---What a repair found. Entries are keys of the store, of which a node or an edge has several.
+---@class sombra.RepairReport
+---@field pages integer of the damaged file
+---@field page_size integer bytes
+---@field pages_damaged integer that were needed and could not be read
+---@field entries integer taken from the damaged file
+---@field entries_unreached integer of these, from pages that nothing leads to any more
+---@field entries_uncertain integer of these, from pages that may have been out of use: some may be old, or were deleted
+---@field entries_lost integer known to have been there and not found
+---@field lost_exact boolean false: more may be lost
+---@field values_lost integer of the lost, those whose key was found and value damaged
+---@field ranges_lost integer of keys, with lost entries
+---@field transactions_replayed integer taken from the log beside the file
+---@field log_incomplete boolean true: the newest transactions are lost
+---@field damage integer problems of the damaged file
+---@field damage_left integer what verify finds in the new one: relations that the lost entries broke
+---@field problems sombra.Problem[] both, in that order
+
+---Writes all that can be read of the damaged database at `path`, which is not changed, to a new one at `to`, which must
+---not exist. What `progress` raises is raised; otherwise nil and an error, and then nothing is at `to`.
+---@param path string
+---@param to string
+---@param options sombra.RepairOptions?
+---@return sombra.RepairReport? report
+---@return sombra.Error? err
+function sombra.repair(path, to, options) end
+
 ---An open database. It is closed by `close`, at the end of a `<close>` scope, or when it is collected; its open
 ---transactions are then rolled back.
 ---@class sombra.DB
@@ -179,6 +210,21 @@ function DB:checkpoint() end
 ---@return integer count
 ---@nodiscard
 function DB:verify(options) end
+
+---Called as `progress(done, total)`; returning false cancels. It may use the database, but not close it.
+---@alias sombra.Progress fun(done: integer, total: integer): boolean?
+
+---@class sombra.BackupOptions
+---@field progress sombra.Progress? counts entries of the store
+
+---Writes what is committed now to a new database at `path`, which must not exist; writers go on. The copy is compact, and
+---one file. What `progress` raises is raised; otherwise nil and an error ("exists", "cancelled", "corrupt", ...), and then
+---nothing is at `path`.
+---@param path string
+---@param options sombra.BackupOptions?
+---@return boolean? ok
+---@return sombra.Error? err
+function DB:backup(path, options) end
 
 ---Rolls back open transactions and closes. A second call does nothing.
 ---@return boolean? ok

@@ -199,6 +199,125 @@ static void test_db__a_checkpoint_keeps_everything(void **state)
     OK(sombra_close(db));
 }
 
+static void count_problem(void *context, const sombra_problem *problem)
+{
+    assert_non_null(problem->message);
+    assert_true(problem->code != SOMBRA_OK);
+    ++*(uint64_t *)context;
+}
+
+static bool cancel(void *context, uint64_t done, uint64_t total)
+{
+    (void)context;
+    assert_true(done <= total);
+    return false;
+}
+
+static void test_db__a_backup_is_the_graph(void **state)
+{
+    (void)state;
+    char copy[128];
+    snprintf(copy, sizeof copy, "%s-copy", path);
+    sombra_db *db = open_at(path, true, false);
+    add_nodes(db, 300);
+    sombra_job job = SOMBRA_JOB_INIT;
+    job.progress = cancel;
+    ERR(sombra_db_backup(db, copy, &job), SOMBRA_CANCELLED);
+    ERR(sombra_db_backup(db, "", NULL), SOMBRA_INVALID);
+    OK(sombra_db_backup(db, copy, NULL));
+    ERR(sombra_db_backup(db, copy, NULL), SOMBRA_EXISTS);
+    add_nodes(db, 1);
+    sombra_db *saved = open_at(copy, false, false);
+    assert_int_equal(count_of(saved, "Person"), 300);
+    verify(saved);
+    OK(sombra_close(saved));
+    OK(sombra_close(db));
+}
+
+static void file_write(const char *at, long offset, const void *bytes, size_t count)
+{
+    FILE *file = fopen(at, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, offset, SEEK_SET), 0);
+    assert_int_equal(fwrite(bytes, 1, count, file), count);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void test_repair__saves_the_graph_of_a_damaged_file(void **state)
+{
+    (void)state;
+    char copy[128];
+    uint64_t told = 0;
+    uint8_t zeros[8192] = { 0 };
+    sombra_db *db = open_at(path, true, false);
+    sombra_repair_report report = SOMBRA_REPAIR_REPORT_INIT;
+    sombra_job job = SOMBRA_JOB_INIT;
+    job.problem = count_problem;
+    job.context = &told;
+    snprintf(copy, sizeof copy, "%s-saved", path);
+    add_nodes(db, 300);
+    ERR(sombra_repair(path, copy, &job, &report), SOMBRA_BUSY);
+    OK(sombra_close(db));
+    ERR(sombra_repair(path, path, &job, &report), SOMBRA_EXISTS);
+    file_write(path, 0, zeros, sizeof zeros);
+    OK(sombra_repair(path, copy, &job, &report));
+    assert_true(report.problems > 0);
+    assert_int_equal(told, report.problems + report.problems_left);
+    assert_int_equal(report.problems_left + report.entries_lost, 0);
+    assert_true(report.entries > 600);
+    db = open_at(copy, false, false);
+    assert_int_equal(count_of(db, "Person"), 300);
+    verify(db);
+    OK(sombra_close(db));
+}
+
+static void test_repair__reports_what_the_loss_broke(void **state)
+{
+    (void)state;
+    char copy[128];
+    uint64_t told = 0;
+    sombra_db *db = open_at(path, true, false);
+    add_nodes(db, 300);
+    OK(sombra_close(db));
+    sombra_repair_report sound = SOMBRA_REPAIR_REPORT_INIT;
+    snprintf(copy, sizeof copy, "%s-sound", path);
+    OK(sombra_repair(path, copy, NULL, &sound));
+    assert_int_equal(sound.problems + sound.problems_left + sound.entries_lost, 0);
+    bool was_broken = false;
+    for (uint64_t page = 1; page < sound.pages && !was_broken; page++) {
+        sombra_repair_report report = SOMBRA_REPAIR_REPORT_INIT;
+        sombra_job job = SOMBRA_JOB_INIT;
+        job.problem = count_problem;
+        job.context = &told;
+        told = 0;
+        file_write(path, (long)(page * sound.page_bytes + 60), "damage", 6);
+        snprintf(copy, sizeof copy, "%s-%u", path, (unsigned)page);
+        OK(sombra_repair(path, copy, &job, &report));
+        assert_int_equal(told, report.problems + report.problems_left);
+        assert_int_equal(report.entries + report.entries_lost, sound.entries);
+        was_broken = report.entries_lost > 0 && report.problems_left > 0;
+    }
+    assert_true(was_broken);
+}
+
+/* A caller that was compiled with a shorter report gets what it knows. */
+static void test_repair__fills_the_report_as_compiled(void **state)
+{
+    (void)state;
+    char copy[128];
+    sombra_db *db = open_at(path, true, false);
+    OK(sombra_close(db));
+    sombra_repair_report report = SOMBRA_REPAIR_REPORT_INIT;
+    report.struct_bytes = offsetof(sombra_repair_report, page_bytes);
+    report.page_bytes = 77;
+    snprintf(copy, sizeof copy, "%s-saved", path);
+    OK(sombra_repair(path, copy, NULL, &report));
+    assert_true(report.pages > 0);
+    assert_int_equal(report.page_bytes, 77);
+    report.struct_bytes = 0;
+    ERR(sombra_repair(path, copy, NULL, &report), SOMBRA_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +328,10 @@ int main(void)
         TEST(test_open__readonly_reads_and_refuses_writers),
         TEST(test_open__the_same_path_twice_is_one_store),
         TEST(test_db__a_checkpoint_keeps_everything),
+        TEST(test_db__a_backup_is_the_graph),
+        TEST(test_repair__saves_the_graph_of_a_damaged_file),
+        TEST(test_repair__reports_what_the_loss_broke),
+        TEST(test_repair__fills_the_report_as_compiled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

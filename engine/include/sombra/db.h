@@ -179,6 +179,42 @@ SOMBRA_API sombra_err sombra_db_compact(sombra_db *db, const sombra_job *job) SO
 SOMBRA_API sombra_err sombra_db_backup(sombra_db *db, const char *path,
                                        const sombra_job *job) SOMBRA_MUST_CHECK;
 
+/* ---- repair ------------------------------------------------------------------------------ */
+
+/* What a repair found. Entries are keys of the store, of which a node or an edge has several. */
+typedef struct sombra_repair_report {
+    size_t struct_bytes;        /* in: as compiled */
+    uint64_t pages;             /* of the damaged file */
+    uint64_t page_bytes;        /* of each */
+    uint64_t pages_damaged;     /* that were needed and could not be read */
+    uint64_t entries;           /* taken from the damaged file */
+    uint64_t entries_unreached; /* of these, from pages that nothing leads to any more */
+    uint64_t entries_uncertain; /* of these, nothing says that the page was still in use: some may
+                                   be older than the others, or had been deleted */
+    uint64_t entries_lost;      /* known to have been there and not found */
+    bool is_lost_exact;         /* else more may be lost */
+    bool is_log_incomplete;     /* the newest transactions are lost */
+    uint64_t values_lost;       /* of entries_lost, those whose key was found and value damaged */
+    uint64_t ranges_lost;       /* of keys; each is a problem that names its bounds */
+    uint64_t txns_replayed;     /* taken from the log beside the file */
+    uint64_t problems;          /* damage of the old file, as given to the job's problem */
+    uint64_t problems_left;     /* what verify finds in the new one, given to it too: relations that
+                                   the lost entries broke */
+} sombra_repair_report;
+
+#define SOMBRA_REPAIR_REPORT_INIT                    \
+    {                                                \
+        .struct_bytes = sizeof(sombra_repair_report) \
+    }
+
+/* Reads all that can be read of the damaged database at `path`, which is not changed, and writes it
+ * to a new one at `to`, which must not exist. OK when that was done, whatever was lost: `report`
+ * says what. Nothing is invented: what the lost entries had to do with others is reported, not
+ * mended. BUSY if it is open; EXISTS; NOT_FOUND; INVALID when nothing of a database is in it;
+ * UNSUPPORTED, CANCELLED, IO, LIMIT, NOMEM: then nothing is at `to`. */
+SOMBRA_API sombra_err sombra_repair(const char *path, const char *to, const sombra_job *job,
+                                    sombra_repair_report *report) SOMBRA_MUST_CHECK;
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/* The log of a damaged database, applied to the new one: the transactions behind the tree that was
+ * read, as far as their records are sound.
+ *
+ * A deletion of what was lost is no contradiction here, unlike in a recovery.
+ */
+#include "salvage_internal.h"
+
+#include "redo_format.h"
+
+#include <stdio.h>
+
+struct log_reader {
+    const uint8_t *at, *end;
+    bool is_bad;
+};
+
+static uint64_t read_varint(struct log_reader *reader)
+{
+    uint64_t value = 0;
+    const uint8_t *at = reader->is_bad ? NULL : varint_get(reader->at, reader->end, &value);
+    if (!at) {
+        reader->is_bad = true;
+        return 0;
+    }
+    reader->at = at;
+    return value;
+}
+
+static sombra_slice read_bytes(struct log_reader *reader, uint64_t bytes)
+{
+    if (reader->is_bad || bytes > (uint64_t)(reader->end - reader->at)) {
+        reader->is_bad = true;
+        return slice_of(NULL, 0);
+    }
+    sombra_slice slice = slice_of(reader->at, (size_t)bytes);
+    reader->at += bytes;
+    return slice;
+}
+
+static void skip_runs(struct log_reader *reader, unsigned numbers)
+{
+    uint64_t count = read_varint(reader);
+    for (uint64_t i = 0; i < count && !reader->is_bad; i++)
+        for (unsigned n = 0; n < numbers; n++)
+            (void)read_varint(reader);
+}
+
+static sombra_err op_apply(struct salvage *salvage, struct log_reader *reader)
+{
+    enum redo_op op = (enum redo_op) * reader->at++;
+    uint64_t a_bytes = read_varint(reader);
+    uint64_t b_bytes = op == REDO_DELETE ? 0 : read_varint(reader);
+    sombra_slice a = read_bytes(reader, a_bytes);
+    sombra_slice b = read_bytes(reader, b_bytes);
+    if (reader->is_bad || op < REDO_PUT || op > REDO_DELETE_RANGE)
+        return diag_fail(SOMBRA_CORRUPT, "log record: operation %d is cut short or unknown",
+                         (int)op);
+    struct kv_txn *txn;
+    sombra_err err = target_txn(&salvage->target, &txn);
+    if (!err && op == REDO_PUT)
+        err = target_put(&salvage->target, a, b);
+    else if (!err && op == REDO_DELETE)
+        err = kv_delete(txn, a);
+    else if (!err)
+        err = kv_delete_range(txn, (struct kv_range){ a, b }, NULL);
+    if (err == SOMBRA_NOT_FOUND)
+        return SOMBRA_OK;
+    if (err == SOMBRA_INVALID)
+        return diag_fail(SOMBRA_CORRUPT, "log record: operation %d makes no sense", (int)op);
+    salvage->write_err = err;
+    return err;
+}
+
+static sombra_err record_apply(void *context, const struct wal_record *record)
+{
+    struct salvage *salvage = context;
+    struct log_reader reader = { .at = record->payload.data,
+                                 .end = (const uint8_t *)record->payload.data +
+                                        record->payload.bytes };
+    (void)read_bytes(&reader, 8); /* its txn */
+    (void)read_varint(&reader);
+    (void)read_varint(&reader);
+    skip_runs(&reader, 2);
+    skip_runs(&reader, 2);
+    skip_runs(&reader, 3);
+    if (reader.is_bad)
+        return diag_fail(SOMBRA_CORRUPT, "log record %" PRIu64 " is cut short", record->lsn);
+    bool is_empty = reader.at == reader.end; /* a checkpoint's own */
+    while (reader.at < reader.end) {
+        sombra_err err = op_apply(salvage, &reader);
+        if (err)
+            return diag_wrap(err, "log record %" PRIu64, record->lsn);
+    }
+    salvage->report.txns_replayed += !is_empty;
+    return SOMBRA_OK;
+}
+
+/* Notes that the newest transactions are not in the new file. */
+static void log_lost(struct salvage *salvage, sombra_err code)
+{
+    (void)diag_wrap(code, "newest transactions are lost");
+    salvage->report.is_log_incomplete = true;
+    salvage_problem(salvage, code, 0);
+}
+
+static char *log_path(const struct salvage *salvage, unsigned half)
+{
+    size_t bytes = strlen(salvage->path) + sizeof "-log0";
+    char *path = mem_alloc(bytes);
+    if (path)
+        snprintf(path, bytes, "%s-log%u", salvage->path, half);
+    return path;
+}
+
+static sombra_err halves_open(struct salvage *salvage, struct wal *halves[LOG_HALVES])
+{
+    sombra_err err = SOMBRA_OK;
+    for (unsigned half = 0; half < LOG_HALVES && !err; half++) {
+        char *path = log_path(salvage, half);
+        if (!path)
+            return diag_nomem("the log's path", strlen(salvage->path));
+        err = wal_open(salvage->os, path, true, &halves[half]);
+        if (err == SOMBRA_NOT_FOUND)
+            err = diag_fail(SOMBRA_CORRUPT, "%s is missing", path);
+        mem_free(path);
+    }
+    return err;
+}
+
+/* As recovery does: the half that the meta names, then the other one under the next epoch. */
+static sombra_err halves_replay(struct salvage *salvage, struct wal *halves[LOG_HALVES])
+{
+    const struct meta *meta = salvage->meta;
+    struct wal_position from = meta->log;
+    unsigned half = meta->log_half;
+    uint64_t lsn = meta->snapshot.lsn;
+    for (unsigned i = 0; i < LOG_HALVES; i++) {
+        uint64_t epoch = 0;
+        sombra_err err = wal_first_epoch(halves[i], &epoch);
+        if (!err && epoch > meta->log.epoch + 1)
+            err = diag_fail(SOMBRA_CORRUPT, "the log follows a newer meta record, which is damaged");
+        if (err)
+            return err;
+    }
+    for (unsigned i = 0; i < LOG_HALVES; i++) {
+        struct wal_replay_result result;
+        sombra_err err =
+            wal_replay(halves[half], from, lsn, record_apply, salvage, &result);
+        if (err)
+            return err;
+        lsn = result.last_lsn;
+        from = (struct wal_position){ .epoch = from.epoch + 1, .link = result.end.link };
+        half = 1 - half;
+    }
+    return SOMBRA_OK;
+}
+
+/* Without the meta record nobody knows where its part of the log begins. */
+static sombra_err log_without_meta(struct salvage *salvage)
+{
+    struct os_identity identity;
+    for (unsigned half = 0; half < LOG_HALVES; half++) {
+        char *path = log_path(salvage, half);
+        if (!path)
+            return diag_nomem("the log's path", strlen(salvage->path));
+        sombra_err err = os_identify_path(salvage->os, path, &identity);
+        if (!err) {
+            (void)diag_fail(SOMBRA_CORRUPT, "%s cannot be applied without the meta record", path);
+            log_lost(salvage, SOMBRA_CORRUPT);
+        }
+        mem_free(path);
+        if (!err)
+            break;
+    }
+    return SOMBRA_OK;
+}
+
+sombra_err salvage_log(struct salvage *salvage)
+{
+    if (!salvage->meta)
+        return log_without_meta(salvage);
+    if (salvage->meta->log_state == META_LOG_CLEAN)
+        return SOMBRA_OK;
+    struct wal *halves[LOG_HALVES] = { NULL };
+    sombra_err err = halves_open(salvage, halves);
+    if (!err)
+        err = halves_replay(salvage, halves);
+    for (unsigned half = 0; half < LOG_HALVES; half++)
+        wal_close(halves[half]);
+    if (!err || salvage->write_err || !salvage_is_damage(err))
+        return err;
+    log_lost(salvage, err);
+    return SOMBRA_OK;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* target: a new database file that is filled under a temporary name and then published: what backup
+ * and salvage write to.
+ *
+ * The name is taken last and never from another file. Until then there is only
+ * `<path>-part-<16 digits>` (and its logs), which target_release takes away; a crash leaves it,
+ * and it may be deleted.
+ *
+ * Threads: one at a time. Nobody else knows the temporary name, so the store needs no turn.
+ */
+#ifndef BTREE_TARGET_INTERNAL_H
+#define BTREE_TARGET_INTERNAL_H
+
+#include "btree.h"
+
+/* Byte of a database file that says who uses it, as in open.c. */
+#define TARGET_LOCK_OFFSET (UINT64_C(1) << 62)
+
+struct target {
+    struct os *os;
+    char *path;      /* as given, resolved */
+    char *temporary; /* where it is filled */
+    struct kv *kv;   /* NULL = closed */
+    struct kv_txn *txn;
+    uint64_t batch_bytes; /* written by `txn` */
+    bool is_made;         /* the temporary file may be there */
+    bool is_published;
+};
+
+#define TARGET_INIT \
+    {               \
+        .os = NULL  \
+    }
+
+/* EXISTS if there is something at `path`. */
+sombra_err target_open(struct target *target, struct os *os, const char *path, size_t page_bytes,
+                       unsigned mode) SOMBRA_MUST_CHECK;
+/* Keys that come in order leave full pages. The slices are not kept. Memory stays bounded: what was
+ * written is committed now and then. */
+sombra_err target_put(struct target *target, sombra_slice key,
+                      sombra_slice value) SOMBRA_MUST_CHECK;
+/* The transaction that is being filled, for other changes. */
+sombra_err target_txn(struct target *target, struct kv_txn **out_txn) SOMBRA_MUST_CHECK;
+/* Commits, closes, and gives the file its name, durably. EXISTS if another file took the name. */
+sombra_err target_publish(struct target *target) SOMBRA_MUST_CHECK;
+/* Takes away what was not published; keeps the thread's error text. */
+void target_release(struct target *target);
+
+#endif

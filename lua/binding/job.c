@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/* db:verify, db:backup and sombra.repair: long work of the engine, which calls back.
+ *
+ * A callback must return to the engine. So findings are kept in C memory, and a progress function
+ * is called protected: what it raises cancels the job and is raised when the engine is done.
+ */
+#include "binding.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { FINDINGS_MAX = 1000 };
+
+struct finding {
+    struct finding *next;
+    sombra_err code;
+    uint64_t page;
+    char message[];
+};
+struct findings {
+    struct finding *first;
+    struct finding **last; /* where the next one is linked */
+    size_t left;           /* how many more are kept */
+    bool is_out_of_memory;
+};
+
+/* The context of both callbacks. */
+struct job {
+    struct findings *findings;
+    lua_State *L;
+    int function; /* stack index of the progress function, which its error replaces */
+    bool has_raised;
+};
+
+/* ---- findings ---------------------------------------------------------------------------- */
+
+static void keep_finding(void *context, const sombra_problem *problem)
+{
+    struct findings *findings = ((struct job *)context)->findings;
+    if (findings->left == 0)
+        return;
+    findings->left--;
+    size_t bytes = strlen(problem->message) + 1;
+    struct finding *finding = malloc(sizeof *finding + bytes);
+    if (!finding) {
+        findings->is_out_of_memory = true;
+        return;
+    }
+    finding->next = NULL;
+    finding->code = problem->code;
+    finding->page = problem->page;
+    memcpy(finding->message, problem->message, bytes);
+    *findings->last = finding;
+    findings->last = &finding->next;
+}
+
+static int findings_gc(lua_State *L)
+{
+    struct findings *findings = lua_touserdata(L, 1);
+    while (findings->first) {
+        struct finding *finding = findings->first;
+        findings->first = finding->next;
+        free(finding);
+    }
+    findings->last = &findings->first;
+    return 0;
+}
+
+/* Released at the latest when the calling function ends. */
+static struct findings *push_findings(lua_State *L, size_t count_max)
+{
+    struct findings *findings = lua_newuserdatauv(L, sizeof *findings, 0);
+    *findings = (struct findings){ .last = &findings->first, .left = count_max };
+    lua_createtable(L, 0, 2);
+    lua_pushcfunction(L, findings_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, findings_gc);
+    lua_setfield(L, -2, "__close");
+    lua_setmetatable(L, -2);
+    lua_toclose(L, -1);
+    return findings;
+}
+
+static void set_integer(lua_State *L, const char *name, uint64_t value)
+{
+    lua_pushinteger(L, (lua_Integer)value);
+    lua_setfield(L, -2, name);
+}
+
+static void set_boolean(lua_State *L, const char *name, bool value)
+{
+    lua_pushboolean(L, value);
+    lua_setfield(L, -2, name);
+}
+
+/* Pushes them as a list of {code, page, message}. */
+static void push_problems(lua_State *L, const struct findings *findings)
+{
+    if (findings->is_out_of_memory)
+        error_raise_text(L, SOMBRA_NOMEM, "out of memory for the list of problems");
+    lua_newtable(L);
+    lua_Integer i = 1;
+    for (const struct finding *at = findings->first; at; at = at->next) {
+        lua_createtable(L, 0, 3);
+        lua_pushstring(L, sombra_err_name(at->code));
+        lua_setfield(L, -2, "code");
+        if (at->page)
+            set_integer(L, "page", at->page);
+        lua_pushstring(L, at->message);
+        lua_setfield(L, -2, "message");
+        lua_rawseti(L, -2, i++);
+    }
+}
+
+/* ---- progress ---------------------------------------------------------------------------- */
+
+/* Pushes the option `progress` of argument `arg`, or nil. */
+static int push_progress(lua_State *L, int arg, bool has_options)
+{
+    if (!has_options)
+        lua_pushnil(L);
+    else if (option_push(L, arg, "progress") != LUA_TNIL && !lua_isfunction(L, -1))
+        option_error(L, arg, "progress", "function expected");
+    return lua_gettop(L);
+}
+
+static bool report_progress(void *context, uint64_t done, uint64_t total)
+{
+    struct job *job = context;
+    lua_State *L = job->L;
+    lua_pushvalue(L, job->function);
+    lua_pushinteger(L, (lua_Integer)done);
+    lua_pushinteger(L, (lua_Integer)total);
+    if (lua_pcall(L, 2, 1, 0) != LUA_OK) {
+        lua_replace(L, job->function);
+        job->has_raised = true;
+        return false;
+    }
+    bool goes_on = !lua_isboolean(L, -1) || lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return goes_on;
+}
+
+static sombra_job job_begin(lua_State *L, struct job *job)
+{
+    sombra_job to = SOMBRA_JOB_INIT;
+    luaL_checkstack(L, 4, "progress");
+    job->L = L;
+    if (job->function && !lua_isnil(L, job->function))
+        to.progress = report_progress;
+    if (job->findings)
+        to.problem = keep_finding;
+    to.context = job;
+    return to;
+}
+
+/* Raises what the progress function raised. */
+static int job_fail(lua_State *L, const struct job *job, sombra_err err)
+{
+    if (!job->has_raised)
+        return error_results(L, err);
+    lua_pushvalue(L, job->function);
+    return lua_error(L);
+}
+
+static const char *check_path(lua_State *L, int arg)
+{
+    size_t bytes;
+    luaL_checktype(L, arg, LUA_TSTRING);
+    const char *path = lua_tolstring(L, arg, &bytes);
+    luaL_argcheck(L, bytes > 0, arg, "the path is empty");
+    luaL_argcheck(L, strlen(path) == bytes, arg, "the path contains a zero byte");
+    return path;
+}
+
+/* ---- the jobs ---------------------------------------------------------------------------- */
+
+/* db:verify([{limit = 1000}]) -> list of {code, page, message}, number of problems */
+int db_verify(lua_State *L)
+{
+    static const char *const names[] = { "limit", NULL };
+    struct db_handle *db = db_self(L);
+    size_t limit = FINDINGS_MAX;
+    if (options_given(L, 2, names))
+        limit = option_count(L, 2, "limit", 0, limit);
+    struct job job = { .findings = push_findings(L, limit) };
+    sombra_job to = job_begin(L, &job);
+    db = db_self(L); /* making the userdata may have run a finalizer that closed it */
+    uint64_t problems;
+    sombra_err err = sombra_db_verify(db->db, &to, &problems);
+    if (err)
+        return error_raise(L, err);
+    push_problems(L, job.findings);
+    lua_pushinteger(L, (lua_Integer)problems);
+    return 2;
+}
+
+/* db:backup(path [, {progress = function(done, total)}]) -> true, or nil and an error */
+int db_backup(lua_State *L)
+{
+    static const char *const names[] = { "progress", NULL };
+    struct db_handle *db = db_self(L);
+    const char *path = check_path(L, 2);
+    struct job job = { .function = push_progress(L, 3, options_given(L, 3, names)) };
+    sombra_job to = job_begin(L, &job);
+    db = db_self(L); /* a finalizer may have closed it */
+    db->jobs++;
+    sombra_err err = sombra_db_backup(db->db, path, &to);
+    db->jobs--;
+    if (err)
+        return job_fail(L, &job, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static void push_report(lua_State *L, const sombra_repair_report *report)
+{
+    lua_createtable(L, 0, 16);
+    set_integer(L, "pages", report->pages);
+    set_integer(L, "page_size", report->page_bytes);
+    set_integer(L, "pages_damaged", report->pages_damaged);
+    set_integer(L, "entries", report->entries);
+    set_integer(L, "entries_unreached", report->entries_unreached);
+    set_integer(L, "entries_uncertain", report->entries_uncertain);
+    set_integer(L, "entries_lost", report->entries_lost);
+    set_boolean(L, "lost_exact", report->is_lost_exact);
+    set_integer(L, "values_lost", report->values_lost);
+    set_integer(L, "ranges_lost", report->ranges_lost);
+    set_integer(L, "transactions_replayed", report->txns_replayed);
+    set_boolean(L, "log_incomplete", report->is_log_incomplete);
+    set_integer(L, "damage", report->problems);
+    set_integer(L, "damage_left", report->problems_left);
+}
+
+/* sombra.repair(path, to [, {limit = 1000, progress = function(done, total)}]) -> a report, or nil
+ * and an error */
+int db_repair(lua_State *L)
+{
+    static const char *const names[] = { "limit", "progress", NULL };
+    const char *path = check_path(L, 1);
+    const char *to_path = check_path(L, 2);
+    size_t limit = FINDINGS_MAX;
+    lua_settop(L, 3);
+    bool has_options = options_given(L, 3, names);
+    if (has_options)
+        limit = option_count(L, 3, "limit", 0, limit);
+    struct job job = { .function = push_progress(L, 3, has_options) };
+    job.findings = push_findings(L, limit);
+    sombra_job to = job_begin(L, &job);
+    sombra_repair_report report = SOMBRA_REPAIR_REPORT_INIT;
+    sombra_err err = sombra_repair(path, to_path, &to, &report);
+    if (err)
+        return job_fail(L, &job, err);
+    push_report(L, &report);
+    push_problems(L, job.findings);
+    lua_setfield(L, -2, "problems");
+    return 1;
+}
