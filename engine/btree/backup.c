@@ -36,8 +36,8 @@ static sombra_err batch_write(struct backup *backup, const struct kv_batch *batc
         assert(prefix_bytes + entry->key.bytes <= sizeof key);
         if (entry->key.bytes)
             memcpy(key + prefix_bytes, entry->key.data, entry->key.bytes);
-        sombra_err err = target_put(&backup->target,
-                                    slice_of(key, prefix_bytes + entry->key.bytes), entry->value);
+        sombra_err err = target_put(&backup->target, slice_of(key, prefix_bytes + entry->key.bytes),
+                                    entry->value);
         if (err)
             return err;
         backup->done++;

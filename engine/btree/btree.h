@@ -70,9 +70,9 @@ struct btree_salvage_report {
 };
 
 /* Reads what can be read of the damaged database at `path`, which is only read, and writes it to a
- * new one at `to`, which must not exist. OK whatever was lost: the report and the problems say what.
- * BUSY if it is open; EXISTS; INVALID when nothing in it is of a database; UNSUPPORTED for a newer
- * format; CANCELLED; IO and LIMIT of the new file; NOMEM. Nothing is at `to` then. */
+ * new one at `to`, which must not exist. OK whatever was lost: the report and the problems say
+ * what. BUSY if it is open; EXISTS; INVALID when nothing in it is of a database; UNSUPPORTED for a
+ * newer format; CANCELLED; IO and LIMIT of the new file; NOMEM. Nothing is at `to` then. */
 sombra_err btree_salvage(struct os *os, const char *path, const char *to,
                          const struct btree_salvage_options *options,
                          struct btree_salvage_report *out_report) SOMBRA_MUST_CHECK;

@@ -256,7 +256,9 @@ struct logs {
     struct btree *btree;
     struct wal *halves[LOG_HALVES]; /* NULL until the first logged commit */
     struct os_mutex mutex; /* guards the words below against syncers; the writer changes them */
-    struct os_mutex sync_mutex; /* one sync at a time: those who wait share its success */
+    struct os_mutex sync_mutex; /* guards is_syncing */
+    struct os_condition synced; /* a sync has ended: those who waited share its success */
+    bool is_syncing;            /* one sync at a time */
     unsigned active;
     uint64_t epoch;
     uint64_t appended_lsn;         /* newest record */
@@ -271,7 +273,10 @@ char *logs_path(const struct btree *btree, unsigned half); /* mem_* memory; NULL
 /* New log files, or the existing ones taken over, both empty under fresh epochs. */
 sombra_err logs_create(struct logs *logs, uint64_t epoch) SOMBRA_MUST_CHECK;
 sombra_err logs_unlink(struct logs *logs) SOMBRA_MUST_CHECK;
-sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes) SOMBRA_MUST_CHECK;
+/* `syncs_soon`: a commit waits for the record's sync. Else it is stored through a mapping where the
+ * file system allows that: no system call, but a sync that costs twice as much. */
+sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes,
+                        bool syncs_soon) SOMBRA_MUST_CHECK;
 sombra_err logs_append(struct logs *logs, uint64_t lsn, const struct os_iovec *parts,
                        size_t count) SOMBRA_MUST_CHECK;
 /* Everything up to `lsn` is durable when it returns OK. A failure poisons the store. */
@@ -317,7 +322,7 @@ struct writer_gate {
     struct os_mutex mutex;
     struct os_condition free;
     bool is_held;
-    bool is_brief; /* by a checkpoint's first steps: everybody waits for that, whatever its timeout */
+    bool is_brief; /* by a checkpoint's first steps: that is waited for, whatever the timeout */
     pthread_t owner;
 };
 
@@ -381,6 +386,7 @@ struct btree_txn {
     bool is_changed;
     bool is_bypass;    /* too big for the log: commits as a checkpoint */
     bool is_replay;    /* recovery's own: nothing is logged */
+    bool is_salvage;   /* redo_apply passes by deletes of what is not there */
     struct buf redo;   /* operations, as in redo_format.h */
     struct buf record; /* head of the log record */
     struct savepoint *savepoints;

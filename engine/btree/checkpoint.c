@@ -155,7 +155,7 @@ static sombra_err pin_newest(struct btree_txn *txn, struct checkpoint *checkpoin
     if (!err)
         err = redo_head(txn);
     if (!err)
-        err = logs_reserve(&btree->logs, txn->record.bytes);
+        err = logs_reserve(&btree->logs, txn->record.bytes, true);
     uint64_t lsn = txn->snapshot.lsn + 1;
     if (!err) {
         struct os_iovec part = { txn->record.data, txn->record.bytes };
@@ -202,8 +202,7 @@ static sombra_err both_enter(struct btree *btree, bool is_brief)
             (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex,
                                     UINT64_MAX);
         os_mutex_unlock(&btree->checkpoint_mutex);
-        sombra_err err =
-            is_brief ? gate_enter_brief(btree) : gate_enter(btree, UINT64_MAX);
+        sombra_err err = is_brief ? gate_enter_brief(btree) : gate_enter(btree, UINT64_MAX);
         if (err)
             return err;
         os_mutex_lock(&btree->checkpoint_mutex);

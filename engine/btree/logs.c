@@ -20,11 +20,18 @@ sombra_err logs_init(struct logs *logs, struct btree *btree)
     if (err)
         return err;
     err = os_mutex_init(&logs->sync_mutex);
-    if (err)
+    if (err) {
         os_mutex_release(&logs->mutex);
-    else
-        logs->last_sync_ns = os_monotonic_ns(btree->os);
-    return err;
+        return err;
+    }
+    err = os_condition_init(&logs->synced);
+    if (err) {
+        os_mutex_release(&logs->sync_mutex);
+        os_mutex_release(&logs->mutex);
+        return err;
+    }
+    logs->last_sync_ns = os_monotonic_ns(btree->os);
+    return SOMBRA_OK;
 }
 
 void logs_release(struct logs *logs)
@@ -33,6 +40,7 @@ void logs_release(struct logs *logs)
         return;
     for (unsigned half = 0; half < LOG_HALVES; half++)
         wal_close(logs->halves[half]);
+    os_condition_release(&logs->synced);
     os_mutex_release(&logs->sync_mutex);
     os_mutex_release(&logs->mutex);
     *logs = (struct logs){ 0 };
@@ -122,11 +130,13 @@ static uint64_t half_bytes_max(const struct logs *logs)
     return 4 * (options->checkpoint_log_bytes + options->wal_bypass_bytes) + LOG_FIRST_BYTES;
 }
 
-sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes)
+sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes, bool syncs_soon)
 {
     struct wal *wal = logs->halves[logs->active];
     uint64_t bytes = wal_file_bytes(wal);
-    sombra_err err = wal_reserve(wal, payload_bytes, half_bytes_max(logs));
+    sombra_err err = wal_use_window(wal, !syncs_soon && !logs->btree->pager.is_buffered);
+    if (!err)
+        err = wal_reserve(wal, payload_bytes, half_bytes_max(logs));
     if (UNLIKELY(wal_file_bytes(wal) != bytes))
         bytes_refresh(logs);
     return err;
@@ -156,7 +166,8 @@ void logs_raise_durable(struct logs *logs, uint64_t lsn)
         ;
 }
 
-/* Under sync_mutex. What is appended is sampled before the sync, never after. */
+/* By the one thread that set is_syncing. What is appended is sampled before the sync, never after.
+ */
 static sombra_err halves_sync(struct logs *logs)
 {
     os_mutex_lock(&logs->mutex);
@@ -183,15 +194,24 @@ sombra_err logs_sync(struct logs *logs, uint64_t lsn)
      * another thread may be making it now. */
     if (atomic_load(&head->durable_lsn) >= lsn || !logs->halves[0])
         return SOMBRA_OK;
-    os_mutex_lock(&logs->sync_mutex);
     sombra_err err = SOMBRA_OK;
+    os_mutex_lock(&logs->sync_mutex);
+    /* Whom the running sync covers leaves with it, whoever syncs next: in a queue at a mutex they
+     * would stay until it is theirs. */
+    while (logs->is_syncing && atomic_load(&head->durable_lsn) < lsn)
+        (void)os_condition_wait(&logs->synced, &logs->sync_mutex, UINT64_MAX);
     if (atomic_load(&head->durable_lsn) < lsn) {
+        logs->is_syncing = true;
+        os_mutex_unlock(&logs->sync_mutex);
         err = head_check_writable(head);
         if (!err)
             err = halves_sync(logs);
         if (err)
             head_poison(head);
+        os_mutex_lock(&logs->sync_mutex);
         logs->last_sync_ns = os_monotonic_ns(logs->btree->os);
+        logs->is_syncing = false;
+        os_condition_broadcast(&logs->synced);
     }
     os_mutex_unlock(&logs->sync_mutex);
     return diag_wrap(err, "sync the log: outcome of the commit unknown");

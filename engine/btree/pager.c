@@ -412,7 +412,7 @@ sombra_err pager_prove_tree(struct pager *pager, page_id id)
 sombra_err pager_prove_run(struct pager *pager, page_id id, uint64_t value_bytes,
                            uint64_t page_count)
 {
-    if (pager_bit(pager->sound_runs, id) &&
+    if (LIKELY(id < page_count) && pager_bit(pager->sound_runs, id) &&
         get_le64(pager_page(pager, id) + OVERFLOW_VALUE_BYTES) == value_bytes)
         return SOMBRA_OK;
     uint64_t pages =

@@ -65,20 +65,23 @@ static sombra_err runs_append(struct btree_txn *txn, enum space_action action, b
     uint64_t count = 0;
     for (size_t i = 0; i < space->change_count; i++)
         count += space->changes[i].action == action;
-    sombra_err err = buf_append_varint(record, count);
+    sombra_err err = buf_reserve(record, (1 + 3 * (size_t)count) * VARINT_BYTES_MAX);
+    if (err)
+        return err;
+    uint8_t *at = varint_put(record->data + record->bytes, count);
     page_id before = 0;
-    for (size_t i = 0; i < space->change_count && !err; i++) {
+    for (size_t i = 0; i < space->change_count; i++) {
         const struct space_change *change = &space->changes[i];
         if (change->action != action)
             continue;
-        err = buf_append_varint(record, zigzag((int64_t)(change->id - before)));
-        if (!err)
-            err = buf_append_varint(record, change->pages);
-        if (!err && has_born)
-            err = buf_append_varint(record, txn->stamp - change->born);
+        at = varint_put(at, zigzag((int64_t)(change->id - before)));
+        at = varint_put(at, change->pages);
+        if (has_born)
+            at = varint_put(at, txn->stamp - change->born);
         before = change->id;
     }
-    return err;
+    record->bytes = (size_t)(at - record->data);
+    return SOMBRA_OK;
 }
 
 sombra_err redo_head(struct btree_txn *txn)
@@ -164,6 +167,8 @@ static sombra_err op_apply(struct btree_txn *txn, struct reader *reader)
         err = btree_delete(&txn->kv, a);
     else
         err = btree_delete_range(&txn->kv, (struct kv_range){ a, b }, NULL);
+    if (err == SOMBRA_NOT_FOUND && txn->is_salvage)
+        return SOMBRA_OK;
     if (err == SOMBRA_INVALID || err == SOMBRA_NOT_FOUND)
         return diag_fail(SOMBRA_CORRUPT,
                          "log record: operation %d does not fit the database it is for", (int)op);

@@ -9,11 +9,13 @@
  *   6 publish the new file
  *
  * Which leaves step 4 believes: a file holds older generations of its pages, for a change is always
- * made to a copy. Where the space maps are sound they say which pages the tree uses: only those
- * count, and nothing old comes back. Where a map is damaged too, leaves are taken newest
- * transaction first, none newer than the tree, and the keys between a leaf's first and last are
- * that leaf's alone: an older one adds nothing there. What was deleted at the edge of a newer leaf
- * may then come back; the report counts all entries from such leaves as uncertain.
+ * made to a copy. A leaf that is damaged itself, below a sound branch, is replaced by none: the
+ * branch names it. Below a damaged branch: where the space maps are sound they say which pages the
+ * tree uses: only those count, and nothing old comes back. Where a map is damaged too, leaves are
+ * taken newest transaction first, none newer than the tree, and the keys between a leaf's first and
+ * last are that leaf's alone: an older one adds nothing there. What was deleted at the edge of a
+ * newer leaf, and the older form of a newer leaf that is damaged too, may then come back; the
+ * report counts all entries from such leaves as uncertain.
  *
  * The source is opened for reading only. Errors of the medium are damage like any other.
  */
@@ -63,13 +65,20 @@ sombra_err salvage_read_tree(struct salvage *salvage, page_id id, uint8_t *to)
 
 /* ---- the job ----------------------------------------------------------------------------- */
 
+/* Says that it reads, then looks whether anybody may write: of two that come at once one gives way.
+ */
 static sombra_err source_open(struct salvage *salvage)
 {
+    bool is_held = false;
     sombra_err err = os_open(salvage->os, salvage->path, OS_READ, 0, &salvage->file);
     if (!err)
         err = os_lock(salvage->file, TARGET_LOCK_OFFSET, 1, OS_LOCK_SHARED);
-    if (err == SOMBRA_BUSY)
-        err = diag_wrap(err, "%s is open: close it first", salvage->path);
+    if (!err)
+        err = os_lock(salvage->file, TARGET_LOCK_SLOTLESS, 1, OS_LOCK_SHARED);
+    if (!err)
+        err = os_lock_is_held(salvage->file, TARGET_LOCK_WRITERS, 1, OS_LOCK_EXCLUSIVE, &is_held);
+    if (err == SOMBRA_BUSY || is_held)
+        return diag_fail(SOMBRA_BUSY, "%s is open for writing: close it first", salvage->path);
     return err;
 }
 

@@ -12,25 +12,27 @@ enum page_use { USE_UNKNOWN, USE_YES, USE_NO };
 /* One page of the file, as the scan found it. */
 struct page_fact {
     uint64_t txn;
-    uint8_t kind;  /* enum page_kind of a sound, sealed page; else PAGE_NONE */
+    uint8_t kind; /* enum page_kind of a sound, sealed page; else PAGE_NONE */
     uint8_t level;
-    uint8_t use;   /* enum page_use */
-    bool is_seen;  /* the walk came by */
+    uint8_t use;  /* enum page_use */
+    bool is_seen; /* the walk came by */
 };
 
 /* A part of the keys whose pages cannot be read. */
 struct lost_range {
-    uint8_t *keys; /* low, then high */
+    uint8_t *keys;                /* low, then high */
     size_t low_bytes, high_bytes; /* 0 = no bound */
-    uint64_t entries;  /* that were there, where a branch or a meta counted them */
+    uint64_t entries;             /* that were there, where a branch or a meta counted them */
     bool is_counted;
+    bool is_closed; /* it was one damaged leaf, which a sound branch names: no other holds its keys
+                     */
     uint64_t found; /* of them, in leaves that nothing leads to */
 };
 
 /* The tree that is read. */
 struct salvage_state {
-    uint64_t txn;  /* no page of it is newer */
-    page_id root;  /* 0 = none, or not found */
+    uint64_t txn;   /* no page of it is newer */
+    page_id root;   /* 0 = none, or not found */
     unsigned level; /* of the root */
     uint64_t page_count;
     uint64_t entries;
@@ -61,7 +63,7 @@ struct salvage {
     uint8_t first[KV_KEY_BYTES_MAX], last[KV_KEY_BYTES_MAX]; /* keys that the walk reached */
     size_t first_bytes, last_bytes;
     sombra_err write_err; /* of the log's operations: not the log's fault */
-    uint64_t done; /* pages, for progress: each is counted when scanned and when walked */
+    uint64_t done;        /* pages, for progress: each is counted when scanned and when walked */
 };
 
 /* A finding about `page` (0 = none); the text is the thread's error text. */

@@ -6,94 +6,28 @@
  */
 #include "salvage_internal.h"
 
-#include "redo_format.h"
-
 #include <stdio.h>
-
-struct log_reader {
-    const uint8_t *at, *end;
-    bool is_bad;
-};
-
-static uint64_t read_varint(struct log_reader *reader)
-{
-    uint64_t value = 0;
-    const uint8_t *at = reader->is_bad ? NULL : varint_get(reader->at, reader->end, &value);
-    if (!at) {
-        reader->is_bad = true;
-        return 0;
-    }
-    reader->at = at;
-    return value;
-}
-
-static sombra_slice read_bytes(struct log_reader *reader, uint64_t bytes)
-{
-    if (reader->is_bad || bytes > (uint64_t)(reader->end - reader->at)) {
-        reader->is_bad = true;
-        return slice_of(NULL, 0);
-    }
-    sombra_slice slice = slice_of(reader->at, (size_t)bytes);
-    reader->at += bytes;
-    return slice;
-}
-
-static void skip_runs(struct log_reader *reader, unsigned numbers)
-{
-    uint64_t count = read_varint(reader);
-    for (uint64_t i = 0; i < count && !reader->is_bad; i++)
-        for (unsigned n = 0; n < numbers; n++)
-            (void)read_varint(reader);
-}
-
-static sombra_err op_apply(struct salvage *salvage, struct log_reader *reader)
-{
-    enum redo_op op = (enum redo_op) * reader->at++;
-    uint64_t a_bytes = read_varint(reader);
-    uint64_t b_bytes = op == REDO_DELETE ? 0 : read_varint(reader);
-    sombra_slice a = read_bytes(reader, a_bytes);
-    sombra_slice b = read_bytes(reader, b_bytes);
-    if (reader->is_bad || op < REDO_PUT || op > REDO_DELETE_RANGE)
-        return diag_fail(SOMBRA_CORRUPT, "log record: operation %d is cut short or unknown",
-                         (int)op);
-    struct kv_txn *txn;
-    sombra_err err = target_txn(&salvage->target, &txn);
-    if (!err && op == REDO_PUT)
-        err = target_put(&salvage->target, a, b);
-    else if (!err && op == REDO_DELETE)
-        err = kv_delete(txn, a);
-    else if (!err)
-        err = kv_delete_range(txn, (struct kv_range){ a, b }, NULL);
-    if (err == SOMBRA_NOT_FOUND)
-        return SOMBRA_OK;
-    if (err == SOMBRA_INVALID)
-        return diag_fail(SOMBRA_CORRUPT, "log record: operation %d makes no sense", (int)op);
-    salvage->write_err = err;
-    return err;
-}
 
 static sombra_err record_apply(void *context, const struct wal_record *record)
 {
     struct salvage *salvage = context;
-    struct log_reader reader = { .at = record->payload.data,
-                                 .end = (const uint8_t *)record->payload.data +
-                                        record->payload.bytes };
-    (void)read_bytes(&reader, 8); /* its txn */
-    (void)read_varint(&reader);
-    (void)read_varint(&reader);
-    skip_runs(&reader, 2);
-    skip_runs(&reader, 2);
-    skip_runs(&reader, 3);
-    if (reader.is_bad)
-        return diag_fail(SOMBRA_CORRUPT, "log record %" PRIu64 " is cut short", record->lsn);
-    bool is_empty = reader.at == reader.end; /* a checkpoint's own */
-    while (reader.at < reader.end) {
-        sombra_err err = op_apply(salvage, &reader);
-        if (err)
-            return diag_wrap(err, "log record %" PRIu64, record->lsn);
+    struct kv_txn *kv_txn;
+    uint64_t number;
+    sombra_err err = target_txn(&salvage->target, &kv_txn);
+    if (!err) {
+        struct btree_txn *txn = txn_of(kv_txn);
+        uint64_t generation = txn->generation;
+        txn->is_salvage = true;
+        err = redo_apply(txn, record->payload, &number);
+        txn->is_salvage = false;
+        /* A checkpoint's own record changes nothing. */
+        salvage->report.txns_replayed += !err && txn->generation != generation;
     }
-    salvage->report.txns_replayed += !is_empty;
-    return SOMBRA_OK;
+    if (!err)
+        err = target_wrote(&salvage->target, record->payload.bytes);
+    if (err && err != SOMBRA_CORRUPT)
+        salvage->write_err = err;
+    return diag_wrap(err, "log record %" PRIu64, record->lsn);
 }
 
 /* Notes that the newest transactions are not in the new file. */
@@ -128,6 +62,9 @@ static sombra_err halves_open(struct salvage *salvage, struct wal *halves[LOG_HA
     return err;
 }
 
+/* Databases begin at random epochs, so far apart. */
+#define EPOCHS_MAX (UINT64_C(1) << 31)
+
 /* As recovery does: the half that the meta names, then the other one under the next epoch. */
 static sombra_err halves_replay(struct salvage *salvage, struct wal *halves[LOG_HALVES])
 {
@@ -139,14 +76,14 @@ static sombra_err halves_replay(struct salvage *salvage, struct wal *halves[LOG_
         uint64_t epoch = 0;
         sombra_err err = wal_first_epoch(halves[i], &epoch);
         if (!err && epoch > meta->log.epoch + 1)
-            err = diag_fail(SOMBRA_CORRUPT, "the log follows a newer meta record, which is damaged");
+            err =
+                diag_fail(SOMBRA_CORRUPT, "the log follows a newer meta record, which is damaged");
         if (err)
             return err;
     }
     for (unsigned i = 0; i < LOG_HALVES; i++) {
         struct wal_replay_result result;
-        sombra_err err =
-            wal_replay(halves[half], from, lsn, record_apply, salvage, &result);
+        sombra_err err = wal_replay(halves[half], from, lsn, record_apply, salvage, &result);
         if (err)
             return err;
         lsn = result.last_lsn;

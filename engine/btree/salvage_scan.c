@@ -25,8 +25,7 @@ static sombra_err metas_read(struct salvage *salvage)
     }
     for (unsigned slot = 0; slot < META_SLOTS; slot++) {
         const struct meta *meta = &salvage->metas[slot];
-        if (salvage->has_meta[slot] &&
-            (!salvage->meta || meta->sequence > salvage->meta->sequence))
+        if (salvage->has_meta[slot] && (!salvage->meta || meta->sequence > salvage->meta->sequence))
             salvage->meta = meta;
     }
     return SOMBRA_OK;
@@ -241,8 +240,8 @@ static void root_guess(struct salvage *salvage)
         if (fact->kind < PAGE_LEAF || fact->kind > PAGE_BRANCH || fact->use == USE_NO ||
             fact->txn > state->txn)
             continue;
-        if (state->root && (fact->txn < best_txn ||
-                            (fact->txn == best_txn && fact->level <= state->level)))
+        if (state->root &&
+            (fact->txn < best_txn || (fact->txn == best_txn && fact->level <= state->level)))
             continue;
         state->root = id;
         state->level = fact->level;
@@ -286,8 +285,7 @@ static sombra_err state_is_outdated(struct salvage *salvage, bool *out_is_outdat
 static sombra_err state_choose(struct salvage *salvage)
 {
     bool is_outdated = false;
-    sombra_err err =
-        salvage->meta ? state_is_outdated(salvage, &is_outdated) : SOMBRA_OK;
+    sombra_err err = salvage->meta ? state_is_outdated(salvage, &is_outdated) : SOMBRA_OK;
     if (err)
         return err;
     if (salvage->meta && !is_outdated) {

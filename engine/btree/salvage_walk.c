@@ -47,7 +47,7 @@ static sombra_slice range_high(const struct lost_range *range)
     return slice_of(range->keys + range->low_bytes, range->high_bytes);
 }
 
-/* The lost range that the key is in, or NULL. */
+/* The lost range that the key is in and another leaf may fill, or NULL. */
 static struct lost_range *range_find(struct salvage *salvage, sombra_slice key)
 {
     size_t low = 0, high = salvage->range_count;
@@ -59,7 +59,8 @@ static struct lost_range *range_find(struct salvage *salvage, sombra_slice key)
             high = middle;
     }
     struct lost_range *range = low ? &salvage->ranges[low - 1] : NULL;
-    if (!range || (range->high_bytes && slice_compare(key, range_high(range)) >= 0))
+    if (!range || range->is_closed ||
+        (range->high_bytes && slice_compare(key, range_high(range)) >= 0))
         return NULL;
     return range;
 }
@@ -90,8 +91,7 @@ static sombra_err value_read(struct salvage *salvage, const struct leaf_value *v
         return diag_fail(SOMBRA_CORRUPT,
                          "page %" PRIu64 ": not the head of a value of %" PRIu64 " bytes", id,
                          bytes);
-    uint32_t crc =
-        crc32_update(0, run + PAGE_NUMBER, OVERFLOW_AT - PAGE_NUMBER + (size_t)bytes);
+    uint32_t crc = crc32_update(0, run + PAGE_NUMBER, OVERFLOW_AT - PAGE_NUMBER + (size_t)bytes);
     if (crc != get_le32(run + PAGE_CRC))
         return diag_fail(SOMBRA_CORRUPT,
                          "page %" PRIu64 ": checksum of the value is %08" PRIx32
@@ -149,9 +149,8 @@ static sombra_err leaf_walk(struct salvage *salvage, const uint8_t *page,
     uint8_t key[KV_KEY_BYTES_MAX];
     unsigned count = page_count(page);
     if (expected->is_counted && count != expected->entries) {
-        (void)diag_fail(SOMBRA_CORRUPT,
-                        "page %" PRIu64 " has %u entries, counted as %" PRIu64, expected->id, count,
-                        expected->entries);
+        (void)diag_fail(SOMBRA_CORRUPT, "page %" PRIu64 " has %u entries, counted as %" PRIu64,
+                        expected->id, count, expected->entries);
         salvage_problem(salvage, SOMBRA_CORRUPT, expected->id);
     }
     for (unsigned i = 0; i < count && !salvage->is_trial; i++) {
@@ -233,8 +232,11 @@ static sombra_err page_walk(struct salvage *salvage, const struct expected *expe
         salvage_problem(salvage, err, expected->id);
         if (salvage->is_trial)
             return SOMBRA_OK;
-        return range_add(salvage, salvage->range_count, expected->keys,
-                         expected->is_counted ? &expected->entries : NULL);
+        err = range_add(salvage, salvage->range_count, expected->keys,
+                        expected->is_counted ? &expected->entries : NULL);
+        if (!err)
+            salvage->ranges[salvage->range_count - 1].is_closed = expected->level == 0;
+        return err;
     }
     const uint8_t *page = salvage_image(salvage, expected->level);
     return expected->level ? branch_walk(salvage, page, expected)
@@ -247,8 +249,7 @@ static sombra_err edges_add(struct salvage *salvage)
     sombra_slice first = slice_of(salvage->first, salvage->first_bytes);
     sombra_slice none = { 0 };
     bool has_low = salvage->range_count && !salvage->ranges[0].low_bytes;
-    bool has_high =
-        salvage->range_count && !salvage->ranges[salvage->range_count - 1].high_bytes;
+    bool has_high = salvage->range_count && !salvage->ranges[salvage->range_count - 1].high_bytes;
     sombra_err err = SOMBRA_OK;
     if (!salvage->first_bytes)
         return has_low && has_high && salvage->range_count == 1

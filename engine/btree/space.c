@@ -47,6 +47,12 @@ static void chunk_touch(struct space *space, page_id id)
 
 static void bits_change(struct space *space, uint64_t *bits, page_id id, uint64_t pages, bool value)
 {
+    if (LIKELY(pages == 1)) {
+        assert(bit_get(bits, id) != value);
+        bits[id / 64] ^= UINT64_C(1) << (id % 64);
+        chunk_touch(space, id);
+        return;
+    }
     for (page_id at = id; at < id + pages; at++) {
         assert(bit_get(bits, at) != value);
         bits[at / 64] ^= UINT64_C(1) << (at % 64);

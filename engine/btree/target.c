@@ -7,9 +7,9 @@
  *
  *   1 close the store: one file, no log, synced
  *   2 lock the file, and `<path>-new`, so that no creation works there
- *   3 rename the file to `<path>-new`, sync the directory: else the next step may survive without it
- *   4 link it to `path`, which fails if there is a file     (it is published)
- *   5 unlink `<path>-new`, sync the directory
+ *   3 rename the file to `<path>-new`, sync the directory: else the next step may survive without
+ * it 4 link it to `path`, which fails if there is a file     (it is published) 5 unlink
+ * `<path>-new`, sync the directory
  */
 #include "target_internal.h"
 
@@ -100,16 +100,19 @@ sombra_err target_txn(struct target *target, struct kv_txn **out_txn)
     return SOMBRA_OK;
 }
 
+sombra_err target_wrote(struct target *target, size_t bytes)
+{
+    target->batch_bytes += bytes;
+    return target->batch_bytes < BATCH_BYTES_MAX ? SOMBRA_OK : batch_commit(target);
+}
+
 sombra_err target_put(struct target *target, sombra_slice key, sombra_slice value)
 {
     struct kv_txn *txn;
     sombra_err err = target_txn(target, &txn);
     if (!err)
         err = kv_put(txn, key, value);
-    if (err)
-        return err;
-    target->batch_bytes += key.bytes + value.bytes + ENTRY_BYTES;
-    return target->batch_bytes < BATCH_BYTES_MAX ? SOMBRA_OK : batch_commit(target);
+    return err ? err : target_wrote(target, key.bytes + value.bytes + ENTRY_BYTES);
 }
 
 /* ---- publishing -------------------------------------------------------------------------- */
@@ -141,7 +144,8 @@ static void unlink_quietly(struct os *os, const char *path)
     (void)ignored; /* the first failure is the one to tell */
 }
 
-/* From the sync of step 3 on. A name whose sync failed is taken away again: a second sync proves nothing. */
+/* From the sync of step 3 on. A name whose sync failed is taken away again: a second sync proves
+ * nothing. */
 static sombra_err link_and_sync(struct target *target, const char *staging)
 {
     sombra_err err = os_sync_directory_of(target->os, target->path);
@@ -207,7 +211,7 @@ sombra_err target_publish(struct target *target)
 
 void target_release(struct target *target)
 {
-    static const char *const suffixes[] = { "", "-new", "-log0", "-log1" };
+    static const char *const suffixes[] = { "", "-new", "-log0", "-log1", "-lock" };
     char text[DIAG_TEXT_BYTES];
     diag_save(text);
     if (target->txn)

@@ -13,8 +13,11 @@
 
 #include "btree.h"
 
-/* Byte of a database file that says who uses it, as in open.c. */
-#define TARGET_LOCK_OFFSET (UINT64_C(1) << 62)
+/* Bytes of a database file that are locked by who makes it or has it for himself; by processes that
+ * may write it; by those that only read it and are in no list of readers. As in open.c. */
+#define TARGET_LOCK_OFFSET   (UINT64_C(1) << 62)
+#define TARGET_LOCK_WRITERS  (UINT64_C(1) << 61)
+#define TARGET_LOCK_SLOTLESS (TARGET_LOCK_WRITERS + 1)
 
 struct target {
     struct os *os;
@@ -39,8 +42,10 @@ sombra_err target_open(struct target *target, struct os *os, const char *path, s
  * written is committed now and then. */
 sombra_err target_put(struct target *target, sombra_slice key,
                       sombra_slice value) SOMBRA_MUST_CHECK;
-/* The transaction that is being filled, for other changes. */
+/* The transaction that is being filled, for other changes; after each of them target_wrote, which
+ * may commit it. */
 sombra_err target_txn(struct target *target, struct kv_txn **out_txn) SOMBRA_MUST_CHECK;
+sombra_err target_wrote(struct target *target, size_t bytes) SOMBRA_MUST_CHECK;
 /* Commits, closes, and gives the file its name, durably. EXISTS if another file took the name. */
 sombra_err target_publish(struct target *target) SOMBRA_MUST_CHECK;
 /* Takes away what was not published; keeps the thread's error text. */

@@ -50,6 +50,25 @@ static void page_free(struct btree_txn *txn, page_id id, uint64_t born)
     space_free(&txn->btree->space, id, 1, born, txn->stamp);
 }
 
+/* Before value_free: what a leaf says of a run that was never read is not proved. */
+static sombra_err value_check(const struct btree_txn *txn, page_id leaf,
+                              const struct leaf_value *value)
+{
+    const struct btree *btree = txn->btree;
+    if (!value->overflow)
+        return SOMBRA_OK;
+    uint64_t page_count = btree->space.page_count;
+    if (value->overflow_bytes > KV_VALUE_BYTES_MAX || value->overflow < btree->space.first_page ||
+        value->overflow >= page_count ||
+        pager_run_pages(&btree->pager, value->overflow_bytes) > page_count - value->overflow)
+        return diag_fail(SOMBRA_CORRUPT,
+                         "%s: page %" PRIu64 ": refers to a value of %" PRIu64
+                         " bytes at page %" PRIu64 ", beyond the file's %" PRIu64 " pages",
+                         btree->path ? btree->path : BTREE_MEMORY, leaf, value->overflow_bytes,
+                         value->overflow, page_count);
+    return SOMBRA_OK;
+}
+
 static void value_free(struct btree_txn *txn, const struct leaf_value *value)
 {
     if (!value->overflow)
@@ -263,6 +282,9 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
     struct leaf_value old = { 0 };
     if (replaces)
         leaf_value_at(leaf->page, page_bytes, leaf->index, &old);
+    err = value_check(txn, leaf->id, &old);
+    if (err)
+        return err;
     path_touch_from(txn, &path, 0);
     if (replaces)
         value_free(txn, &old);
@@ -447,6 +469,9 @@ static sombra_err leaf_cut(struct btree_txn *txn, struct tree_path *path, unsign
     for (unsigned index = first; index < last; index++) {
         struct leaf_value value;
         leaf_value_at(page, page_bytes, index, &value);
+        sombra_err err = value_check(txn, path->at[0].id, &value);
+        if (err)
+            return err;
         value_free(txn, &value);
     }
     bool is_whole = first == 0 && last == page_count(page);

@@ -203,7 +203,7 @@ void txn_publish(struct btree_txn *txn, uint64_t lsn)
 }
 
 /* Steps 1 to 5. */
-static sombra_err commit_logged(struct btree_txn *txn)
+static sombra_err commit_logged(struct btree_txn *txn, bool syncs_soon)
 {
     struct btree *btree = txn->btree;
     uint64_t lsn = txn->snapshot.lsn + 1;
@@ -211,7 +211,7 @@ static sombra_err commit_logged(struct btree_txn *txn)
     if (!err && btree->file)
         err = redo_head(txn);
     if (!err && btree->file)
-        err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes);
+        err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes, syncs_soon);
     if (!err && btree->file)
         err = pager_dirty_flush(&btree->pager);
     if (!err && btree->file) {
@@ -229,8 +229,6 @@ static sombra_err commit_sync(struct btree *btree, uint64_t lsn, enum kv_durabil
 {
     if (!btree->file)
         return SOMBRA_OK;
-    if (durability == KV_DURABILITY_STORE)
-        durability = btree->options.durability;
     switch (durability) {
     case KV_DURABILITY_STORE:
     case KV_FULL:
@@ -259,6 +257,9 @@ sombra_err btree_commit(struct kv_txn *kv_txn, enum kv_durability durability)
     struct btree *btree = txn->btree;
     if (!kv_txn->is_write)
         return end_read(txn);
+    if (durability == KV_DURABILITY_STORE)
+        durability = btree->options.durability;
+    bool syncs_soon = durability == KV_FULL || durability == KV_GROUP;
     sombra_err err = SOMBRA_OK;
     if (txn->is_failed)
         err = diag_fail(SOMBRA_INVALID,
@@ -272,7 +273,7 @@ sombra_err btree_commit(struct kv_txn *kv_txn, enum kv_durability durability)
     }
     err = head_check_writable(btree->head);
     if (!err)
-        err = txn->is_bypass ? checkpoint_commit(txn) : commit_logged(txn);
+        err = txn->is_bypass ? checkpoint_commit(txn) : commit_logged(txn, syncs_soon);
     if (err)
         txn_undo_all(txn);
     else

@@ -196,9 +196,9 @@ static sombra_err maintain(sombra_db *db, enum kv_maintenance_kind kind, const s
     sombra_err err = options_read(given, &job, sizeof job);
     if (err)
         return err;
-    return kv_maintain(
-        db->kv, &(struct kv_maintenance){
-                    .kind = kind, .progress = db_progress, .context = &job, .path = path });
+    return kv_maintain(db->kv,
+                       &(struct kv_maintenance){
+                           .kind = kind, .progress = db_progress, .context = &job, .path = path });
 }
 
 sombra_err sombra_db_checkpoint(sombra_db *db, const sombra_job *job)

@@ -217,9 +217,9 @@ function DB:verify(options) end
 ---@class sombra.BackupOptions
 ---@field progress sombra.Progress? counts entries of the store
 
----Writes what is committed now to a new database at `path`, which must not exist; writers go on. The copy is compact, and
----one file. What `progress` raises is raised; otherwise nil and an error ("exists", "cancelled", "corrupt", ...), and then
----nothing is at `path`.
+---Writes what is committed now to a new database at `path`, which must not exist; writers go on. The copy is compact,
+---and one file. What `progress` raises is raised; otherwise nil and an error ("exists", "cancelled", "corrupt", ...), and
+---then nothing is at `path`.
 ---@param path string
 ---@param options sombra.BackupOptions?
 ---@return boolean? ok

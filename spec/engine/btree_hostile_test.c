@@ -7,7 +7,7 @@
 #include "btree_fixture.h"
 
 #include "btree/meta_format.h"
-#include "btree/page_format.h"
+#include "btree/page.h"
 
 #include <inttypes.h>
 #include <sys/stat.h>
@@ -401,6 +401,63 @@ static void test_hostile__metas_that_lie_are_found(void **state)
     restore(victim);
 }
 
+/* ---- leaves that lie ----------------------------------------------------------------------- */
+
+/* Where a leaf says that a value of `value_bytes` begins: its page's number, then the bytes. */
+static size_t reference_find(const struct victim *victim, uint64_t value_bytes)
+{
+    const struct buf *bytes = &victim->bytes;
+    for (size_t at = META_AREA_BYTES; at + 16 <= bytes->bytes; at++) {
+        uint8_t kind = bytes->data[at - at % PAGE_BYTES + PAGE_KIND];
+        uint64_t id = get_le64(bytes->data + at);
+        if (kind == PAGE_LEAF && get_le64(bytes->data + at + 8) == value_bytes && id > 1 &&
+            id < bytes->bytes / PAGE_BYTES)
+            return at;
+    }
+    fail_msg("no leaf refers to a value of %" PRIu64 " bytes", value_bytes);
+    return 0;
+}
+
+/* A value that was never read: neither its page number nor its length is proved when it is replaced
+ * or deleted. */
+static void test_hostile__value_beyond_the_end_is_neither_read_nor_freed(void **state)
+{
+    struct victim *victim = *state;
+    static const char key[] = "more pages of value";
+    static const uint64_t lies[][2] = {
+        { 1, 6000 },       { UINT64_C(1) << 40, 6000 }, { UINT64_MAX, 6000 }, { 4, 1 << 29 },
+        { 4, UINT64_MAX }, { 4, UINT64_C(1) << 63 },    { 1 << 20, 6000 },
+    };
+    size_t at = reference_find(victim, 6000);
+    size_t page = at - at % PAGE_BYTES;
+    for (size_t i = 0; i < COUNT_OF(lies); i++) {
+        uint8_t leaf[PAGE_BYTES];
+        memcpy(leaf, victim->bytes.data + page, PAGE_BYTES);
+        put_le64(leaf + at % PAGE_BYTES, lies[i][0]);
+        put_le64(leaf + at % PAGE_BYTES + 8, lies[i][1]);
+        page_seal(leaf, PAGE_BYTES);
+        poke(victim, page, leaf, PAGE_BYTES);
+        store_open(&victim->store);
+        struct kv_txn *txn = kv_begin_read(victim->store.kv);
+        sombra_slice value;
+        expect_err(SOMBRA_CORRUPT, kv_get(txn, slice_str(key), &value));
+        expect_clear_text(victim, "get");
+        kv_abort(txn);
+        txn = kv_begin_write(victim->store.kv);
+        uint64_t mark;
+        expect_ok(kv_savepoint(txn, KV_SAVEPOINT_SET, &mark));
+        expect_err(SOMBRA_CORRUPT, kv_put(txn, slice_str(key), slice_str("short")));
+        expect_clear_text(victim, "put");
+        expect_ok(kv_savepoint(txn, KV_SAVEPOINT_ROLLBACK, &mark));
+        expect_err(SOMBRA_CORRUPT, kv_delete(txn, slice_str(key)));
+        expect_ok(kv_savepoint(txn, KV_SAVEPOINT_ROLLBACK, &mark));
+        expect_err(SOMBRA_CORRUPT, kv_delete_range(txn, (struct kv_range){ 0 }, NULL));
+        kv_abort(txn);
+        store_close(&victim->store);
+        restore(victim);
+    }
+}
+
 int main(void)
 {
     struct victim victim = { .bytes = BUF_INIT, .seed = kv_test_seed("btree, hostile files") };
@@ -414,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_hostile__directory_is_no_database),
         cmocka_unit_test(test_hostile__newer_format_in_either_meta_is_refused_untouched),
         cmocka_unit_test(test_hostile__metas_that_lie_are_found),
+        cmocka_unit_test(test_hostile__value_beyond_the_end_is_neither_read_nor_freed),
     };
     struct CMUnitTest with_state[COUNT_OF(tests)];
     for (size_t i = 0; i < COUNT_OF(tests); i++) {

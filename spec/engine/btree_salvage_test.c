@@ -13,9 +13,9 @@ enum { PAGE_BYTES = 4096, META_PAGES = META_AREA_BYTES / PAGE_BYTES };
 
 static struct btree_options small_options(void)
 {
-    return (struct btree_options){
-        .page_bytes = PAGE_BYTES, .map_bytes_max = TEST_MAP_BYTES, .no_background = true
-    };
+    return (struct btree_options){ .page_bytes = PAGE_BYTES,
+                                   .map_bytes_max = TEST_MAP_BYTES,
+                                   .no_background = true };
 }
 
 /* A database on a simulated machine, closed, and what was in it. */
@@ -122,8 +122,8 @@ static void flip(struct victim *victim, uint64_t offset)
 static uint64_t meta_field(const struct victim *victim, size_t field)
 {
     const uint8_t *slots = victim->bytes.data;
-    bool is_second = get_le64(slots + META_SLOT_BYTES + META_SEQUENCE) >
-                     get_le64(slots + META_SEQUENCE);
+    bool is_second =
+        get_le64(slots + META_SLOT_BYTES + META_SEQUENCE) > get_le64(slots + META_SEQUENCE);
     return get_le64(slots + (is_second ? META_SLOT_BYTES : 0) + field);
 }
 
@@ -240,8 +240,8 @@ static void test_salvage__loses_no_more_than_the_damaged_page(void **state)
         else if (id >= META_PAGES && page_number(page) == id && page_is_sealed(page) &&
                  (page_kind(page) == PAGE_LEAF || page_kind(page) == PAGE_DENSE))
             allowed = page_count(page);
-        bool is_branch =
-            !is_run && id >= META_PAGES && page_number(page) == id && page_kind(page) == PAGE_BRANCH;
+        bool is_branch = !is_run && id >= META_PAGES && page_number(page) == id &&
+                         page_kind(page) == PAGE_BRANCH;
         if (missing > allowed)
             fail_msg("%s: %" PRIu64 " entries are lost, %" PRIu64 " stood there", what, missing,
                      allowed);
@@ -349,8 +349,7 @@ static void flip_maps(struct victim *victim)
 static void flip_branches(struct victim *victim)
 {
     for (page_id id = META_PAGES; id < pages_of(victim); id++)
-        if (page_number(page_at(victim, id)) == id &&
-            page_kind(page_at(victim, id)) == PAGE_BRANCH)
+        if (page_number(page_at(victim, id)) == id && page_kind(page_at(victim, id)) == PAGE_BRANCH)
             flip(victim, id * PAGE_BYTES + 60);
 }
 
@@ -428,6 +427,11 @@ static void test_salvage__leaves_the_gap_of_a_damaged_leaf(void **state)
     uint64_t missing = salvage_compare(&victim, "newest leaf", &report);
     assert_int_equal(missing, page_count(page_at(&victim, leaf)));
     assert_int_equal(report.entries_unreached, 0);
+    /* The branch names the leaf: also without the maps no other one is it. */
+    flip_maps(&victim);
+    assert_int_equal(salvage_compare(&victim, "newest leaf, no map", &report), missing);
+    assert_int_equal(report.entries_unreached, 0);
+    assert_true(report.is_lost_exact);
     victim_release(&victim);
 }
 
@@ -566,14 +570,13 @@ static void test_salvage__refuses_cleanly(void **state)
     victim_close(&victim);
     unsigned names = names_in(victim.store.os);
     expect_err(SOMBRA_EXISTS, salvage_to(&victim, victim.store.path, &report));
-    expect_err(SOMBRA_NOT_FOUND,
-               btree_salvage(victim.store.os, "missing", "new", NULL, &report));
+    expect_err(SOMBRA_NOT_FOUND, btree_salvage(victim.store.os, "missing", "new", NULL, &report));
     uint64_t left = 0;
     for (uint64_t nth = 1; nth <= 2; nth++) {
         left = nth;
         const struct btree_salvage_options options = { .progress = cancel_at, .context = &left };
-        expect_err(SOMBRA_CANCELLED, btree_salvage(victim.store.os, victim.store.path, "new",
-                                                   &options, &report));
+        expect_err(SOMBRA_CANCELLED,
+                   btree_salvage(victim.store.os, victim.store.path, "new", &options, &report));
     }
     assert_int_equal(names_in(victim.store.os), names);
     memset(victim.bytes.data, 0x55, victim.bytes.bytes);
@@ -686,8 +689,8 @@ static void test_salvage__of_random_damage_invents_nothing(void **state)
             enum page_kind kind = page_kind(page_at(&victim, id));
             if (kind == PAGE_SPACE || kind == PAGE_SPACE_MAP)
                 continue;
-            size_t at = id * PAGE_BYTES + (word >> 32) % PAGE_BYTES;
-            size_t bytes = size_min((word >> 50) % 600 + 1, victim.bytes.bytes - at);
+            size_t in_page = (word >> 32) % PAGE_BYTES, at = id * PAGE_BYTES + in_page;
+            size_t bytes = size_min((word >> 50) % 600 + 1, PAGE_BYTES - in_page);
             for (size_t b = 0; b < bytes; b++)
                 victim.bytes.data[at + b] = (uint8_t)hash_u64(word + b);
         }

@@ -156,7 +156,9 @@ static void test_scale__one_transaction_of_a_million_puts(void **state)
 {
     (void)state;
     uint64_t count = keys_wanted();
-    struct btree_options options = { .durability = KV_FULL, .page_bytes = 4096 };
+    struct btree_options options = { .durability = KV_FULL,
+                                     .page_bytes = 4096,
+                                     .wal_bypass_bytes = MiB };
     struct store store;
     store_init(&store, &options);
     struct kv_txn *txn = kv_begin_write(store.kv);

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/* kv: the btree engine beside LMDB and SQLite, on the same records, in turns.
+ *
+ *   kv [--quick] [--rounds N] [--seconds S] [--stores a,b] [--only workload,...] [--cpu]
+ *      [--folder PATH] [--json FILE] [records]
+ *
+ * Each round runs every store once, one after the other, so that a ratio compares neighbours in
+ * time. --quick is 100,000 records; the default is 1,000,000. --only still runs what a workload
+ * stands on. --cpu adds a table of CPU time, which neighbours on the machine disturb less.
+ */
+#include "kv.h"
+
+#include <dirent.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { RECORDS = 1000000, RECORDS_QUICK = 100000, RECORDS_MIN = 10000, ROUNDS = 5 };
+
+struct settings {
+    uint32_t count;
+    size_t rounds;
+    double sync_seconds;
+    const char *stores, *only; /* comma-separated lists; NULL = all */
+    const char *folder, *json;
+    bool has_cpu;
+};
+
+_Noreturn void die(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "kv: ");
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\n");
+    va_end(arguments);
+    exit(1);
+}
+
+/* ---- stores ------------------------------------------------------------------------------ */
+
+static void store_start(struct bench_store *store, bool is_durable)
+{
+    store->store = store->kind->open(store->folder, is_durable);
+    store->session = store->kind->session_open(store->store);
+}
+
+void store_open(struct bench_store *store, const struct store_kind *kind, const char *folder,
+                bool is_durable)
+{
+    store->kind = kind;
+    if ((size_t)snprintf(store->folder, sizeof store->folder, "%s/kv-bench-%s-%d", folder,
+                         kind->name, (int)getpid()) >= sizeof store->folder)
+        die("%s: too long", folder);
+    if (mkdir(store->folder, 0700))
+        die("%s: cannot make the folder", store->folder);
+    store_start(store, is_durable);
+}
+
+void store_close(struct bench_store *store)
+{
+    store->kind->session_close(store->session);
+    store->kind->close(store->store);
+}
+
+void store_reopen(struct bench_store *store, bool is_durable)
+{
+    store_close(store);
+    store_start(store, is_durable);
+}
+
+/* Calls `each` with the path of every file. */
+static void store_each_file(const struct bench_store *store,
+                            void (*each)(const char *path, void *context), void *context)
+{
+    DIR *folder = opendir(store->folder);
+    if (!folder)
+        die("%s: cannot read", store->folder);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        char path[600];
+        snprintf(path, sizeof path, "%s/%s", store->folder, entry->d_name);
+        if (entry->d_name[0] != '.')
+            each(path, context);
+    }
+    closedir(folder);
+}
+
+static void file_add(const char *path, void *context)
+{
+    struct stat status;
+    if (stat(path, &status) == 0)
+        *(uint64_t *)context += (uint64_t)status.st_blocks * 512;
+}
+
+static void file_remove(const char *path, void *context)
+{
+    (void)context;
+    unlink(path);
+}
+
+uint64_t store_file_bytes(const struct bench_store *store)
+{
+    uint64_t bytes = 0;
+    sync(); /* blocks are counted when they are allocated */
+    store_each_file(store, file_add, &bytes);
+    return bytes;
+}
+
+void store_delete(struct bench_store *store)
+{
+    store_each_file(store, file_remove, NULL);
+    rmdir(store->folder);
+}
+
+/* ---- rounds ------------------------------------------------------------------------------ */
+
+static bool list_has(const char *list, const char *name)
+{
+    size_t bytes = strlen(name);
+    for (const char *at = list; at && (at = strstr(at, name)); at += bytes)
+        if ((at == list || at[-1] == ',') && (at[bytes] == ',' || at[bytes] == 0))
+            return true;
+    return list == NULL;
+}
+
+static void run(const struct workload *workload, struct bench_store *store, const struct plan *plan,
+                struct result *out_result)
+{
+    struct result result = { 0 };
+    workload->run(store, plan, &result);
+    if (result.sum_wanted && result.sum != result.sum_wanted)
+        die("%s, %s: what it holds is not what was committed", workload->name, store->kind->name);
+    *out_result = result;
+}
+
+/* Everything that was returned is the same as the first store's. */
+static void sums_agree(const struct report *report, const struct line *line, size_t round)
+{
+    for (size_t kind = 1; kind < report->kind_count; kind++)
+        if (!line->results[0][round].sum_wanted &&
+            line->results[kind][round].sum != line->results[0][round].sum)
+            die("%s: %s and %s returned different data", line->workload->name,
+                report->kinds[0]->name, report->kinds[kind]->name);
+}
+
+static size_t group_needed(const struct workload_group *group, const char *only)
+{
+    size_t needed = 0;
+    for (size_t i = 0; i < group->count; i++)
+        if (list_has(only, group->workloads[i].name))
+            needed = i + 1;
+    return needed;
+}
+
+/* A new store for each round and kind; `stores` are those of the last round, still open. */
+static void rounds_write(const struct settings *settings, struct report *report,
+                         const struct workload_group *group, size_t count, struct line *lines,
+                         struct bench_store *stores)
+{
+    for (size_t round = 0; round < settings->rounds; round++) {
+        for (size_t kind = 0; kind < report->kind_count; kind++) {
+            store_open(&stores[kind], report->kinds[kind], settings->folder, group->is_durable);
+            for (size_t i = 0; i < count; i++)
+                run(&group->workloads[i], &stores[kind], report->plan,
+                    &lines[i].results[kind][round]);
+            if (group->is_reading && round + 1 == settings->rounds)
+                continue;
+            store_close(&stores[kind]);
+            store_delete(&stores[kind]);
+        }
+        if (group->has_raw) {
+            raw_append(settings->folder, report->plan->sync_seconds,
+                       &report->raw.results[0][round]);
+            report->raw.rounds = round + 1;
+        }
+        for (size_t i = 0; i < count; i++)
+            sums_agree(report, &lines[i], round);
+    }
+}
+
+static void rounds_read(const struct settings *settings, struct report *report, struct line *line,
+                        struct bench_store *stores)
+{
+    for (size_t round = 0; round < settings->rounds; round++) {
+        for (size_t kind = 0; kind < report->kind_count; kind++)
+            run(line->workload, &stores[kind], report->plan, &line->results[kind][round]);
+        sums_agree(report, line, round);
+    }
+}
+
+static void group_run(const struct settings *settings, struct report *report,
+                      const struct workload_group *group)
+{
+    size_t needed = group_needed(group, settings->only);
+    if (!needed)
+        return;
+    struct bench_store stores[KINDS_MAX];
+    struct line *lines = calloc(needed, sizeof *lines);
+    if (!lines)
+        die("out of memory");
+    for (size_t i = 0; i < needed; i++)
+        lines[i] = (struct line){ .workload = &group->workloads[i], .rounds = settings->rounds };
+    fprintf(stderr, "kv: %s ...\n", group->workloads[0].name);
+    rounds_write(settings, report, group, group->is_reading ? 1 : needed, lines, stores);
+    if (group->is_reading) {
+        sync();
+        for (size_t i = 1; i < needed; i++) {
+            fprintf(stderr, "kv: %s ...\n", lines[i].workload->name);
+            if (list_has(settings->only, lines[i].workload->name))
+                rounds_read(settings, report, &lines[i], stores);
+        }
+        for (size_t kind = 0; kind < report->kind_count; kind++) {
+            store_close(&stores[kind]);
+            store_delete(&stores[kind]);
+        }
+    }
+    for (size_t i = 0; i < needed; i++)
+        if (list_has(settings->only, lines[i].workload->name))
+            report->lines[report->line_count++] = lines[i];
+    free(lines);
+}
+
+/* ---- the command ------------------------------------------------------------------------- */
+
+static const char usage[] =
+    "usage: kv [--quick] [--rounds N] [--seconds S] [--stores a,b] [--only workload,...]\n"
+    "          [--cpu] [--folder PATH] [--json FILE] [records >= 10000]";
+
+static const char *value_of(char **argv, int argc, int *at)
+{
+    if (*at + 1 >= argc)
+        die("%s needs a value\n%s", argv[*at], usage);
+    return argv[++*at];
+}
+
+static struct settings settings_read(int argc, char **argv)
+{
+    struct settings settings = {
+        .count = RECORDS, .rounds = ROUNDS, .sync_seconds = 2, .folder = "."
+    };
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        if (strcmp(word, "--quick") == 0)
+            settings.count = RECORDS_QUICK;
+        else if (strcmp(word, "--cpu") == 0)
+            settings.has_cpu = true;
+        else if (strcmp(word, "--rounds") == 0)
+            settings.rounds = strtoul(value_of(argv, argc, &i), NULL, 10);
+        else if (strcmp(word, "--seconds") == 0)
+            settings.sync_seconds = strtod(value_of(argv, argc, &i), NULL);
+        else if (strcmp(word, "--stores") == 0)
+            settings.stores = value_of(argv, argc, &i);
+        else if (strcmp(word, "--only") == 0)
+            settings.only = value_of(argv, argc, &i);
+        else if (strcmp(word, "--folder") == 0)
+            settings.folder = value_of(argv, argc, &i);
+        else if (strcmp(word, "--json") == 0)
+            settings.json = value_of(argv, argc, &i);
+        else
+            settings.count = (uint32_t)strtoul(word, NULL, 10);
+    }
+    if (settings.count < RECORDS_MIN || settings.rounds < 1 || settings.rounds > ROUNDS_MAX)
+        die("%s", usage);
+    return settings;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct store_kind *const all[] = { &kind_sombra, &kind_lmdb, &kind_lmdb_writemap,
+                                                    &kind_sqlite };
+    struct settings settings = settings_read(argc, argv);
+    const struct store_kind *kinds[KINDS_MAX];
+    struct report report = { .kinds = kinds };
+    for (size_t i = 0; i < COUNT_OF(all); i++)
+        if (list_has(settings.stores, all[i]->name))
+            kinds[report.kind_count++] = all[i];
+    size_t line_count = 0;
+    for (size_t i = 0; i < workload_group_count; i++)
+        line_count += workload_groups[i].count;
+    report.lines = calloc(line_count, sizeof *report.lines);
+    if (!report.lines)
+        die("out of memory");
+    data_init();
+    struct plan plan;
+    plan_init(&plan, settings.count, settings.sync_seconds);
+    report.plan = &plan;
+    for (size_t i = 0; i < workload_group_count; i++)
+        group_run(&settings, &report, &workload_groups[i]);
+    report_table(&report);
+    if (settings.has_cpu)
+        report_cpu_table(&report);
+    if (settings.json)
+        report_json(&report, settings.json);
+    plan_release(&plan);
+    free(report.lines);
+    return 0;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* kv: what the key-value benchmark's files share: the data, the stores, the workloads, the report.
+ *
+ * Every store sees the same bytes: keys of 16 zero-padded decimal digits, values that are windows
+ * of 100 bytes into one pool. What a store returns is summed as it comes, and the sums of all
+ * stores must agree. Any failure ends the program: a benchmark has nothing to recover.
+ *
+ * Threads: a session belongs to one thread; a store to all.
+ */
+#ifndef BENCH_KV_H
+#define BENCH_KV_H
+
+#include "base/base.h"
+
+#include <inttypes.h>
+
+enum { KEY_BYTES = 16, VALUE_BYTES = 100, ROUNDS_MAX = 15, THREADS_MAX = 16 };
+
+_Noreturn void die(const char *format, ...) SOMBRA_PRINTF(1, 2);
+
+/* ---- kv_data.c: the records ------------------------------------------------------------- */
+
+void data_init(void);
+/* The value of record `index` in its `version`: a window of the pool. */
+const uint8_t *data_value(uint64_t index, uint64_t version);
+void data_key(uint64_t index, uint8_t to[KEY_BYTES]);
+/* 0 ... count - 1 in an order that `seed` decides. malloc's memory. */
+uint32_t *data_order(uint32_t count, uint64_t seed);
+/* `count` numbers below `bound`, with repetition. malloc's memory. */
+uint32_t *data_choice(uint32_t count, uint32_t bound, uint64_t seed);
+
+static inline uint64_t word_at(const uint8_t *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+/* Of one record, so cheap that it does not hide a store: the key's changing half, the value's
+ * first and last words. Sums are independent of the order. */
+static inline uint64_t record_sum(const uint8_t *key, const uint8_t *value)
+{
+    return (word_at(key + KEY_BYTES - 8) ^ (word_at(value) * UINT64_C(0x9E3779B97F4A7C15))) +
+           word_at(value + VALUE_BYTES - 8);
+}
+/* Of every byte of a record, for the untimed comparisons of whole stores. */
+uint64_t record_hash(const uint8_t *key, const uint8_t *value);
+
+/* ---- scans ------------------------------------------------------------------------------- */
+
+enum scan_work {
+    SCAN_SUM,  /* record_sum in place */
+    SCAN_COPY, /* the value copied out first */
+    SCAN_HASH, /* record_hash */
+};
+
+struct scan {
+    const uint8_t *from; /* first key, or NULL: the whole store */
+    uint64_t count_max;
+    bool is_backward;
+    enum scan_work work;
+    uint64_t count, sum; /* out */
+};
+
+static inline void scan_entry(struct scan *scan, const uint8_t *key, const uint8_t *value,
+                              size_t value_bytes)
+{
+    if (value_bytes != VALUE_BYTES)
+        die("a value has %zu bytes", value_bytes);
+    scan->count++;
+    if (LIKELY(scan->work == SCAN_SUM)) {
+        scan->sum += record_sum(key, value);
+    } else if (scan->work == SCAN_COPY) {
+        uint8_t copy[VALUE_BYTES];
+        memcpy(copy, value, VALUE_BYTES);
+        __asm__ volatile("" : : "r"(copy) : "memory");
+        scan->sum += record_sum(key, copy);
+    } else {
+        scan->sum += record_hash(key, value);
+    }
+}
+
+/* ---- stores ------------------------------------------------------------------------------ */
+
+struct store_kind {
+    const char *name;
+    const char *settings; /* for the report */
+    /* `folder` is empty or holds what this kind wrote. Durable: a commit that returned is on disk.
+     */
+    void *(*open)(const char *folder, bool is_durable);
+    void (*close)(void *store); /* leaves nothing in a log */
+    void *(*session_open)(void *store);
+    void (*session_close)(void *session);
+    void (*write_begin)(void *session);
+    /* `is_append`: the key is greater than all others, for stores that want to be told. */
+    void (*put)(void *session, const uint8_t *key, const uint8_t *value, bool is_append);
+    void (*remove)(void *session, const uint8_t *key); /* the key is there */
+    void (*write_commit)(void *session);
+    void (*read_begin)(void *session);
+    void (*read_end)(void *session);
+    /* False = not there. Else the value is copied out. */
+    bool (*get)(void *session, const uint8_t *key, uint8_t to_value[VALUE_BYTES]);
+    /* Of a new snapshot, unless the session has one. */
+    void (*scan)(void *session, struct scan *scan);
+};
+
+extern const struct store_kind kind_sombra, kind_lmdb, kind_lmdb_writemap, kind_sqlite;
+
+/* A store of a kind in a folder of its own. */
+struct bench_store {
+    const struct store_kind *kind;
+    char folder[256];
+    void *store;
+    void *session; /* the main thread's */
+};
+
+void store_open(struct bench_store *store, const struct store_kind *kind, const char *folder,
+                bool is_durable);
+void store_close(struct bench_store *store);
+void store_reopen(struct bench_store *store, bool is_durable);
+void store_delete(struct bench_store *store);               /* closed */
+uint64_t store_file_bytes(const struct bench_store *store); /* allocated by its folder's files */
+
+/* ---- kv_workload.c ----------------------------------------------------------------------- */
+
+/* What all workloads of a run know. */
+struct plan {
+    uint32_t count;
+    double sync_seconds; /* of each durable workload */
+    uint32_t *order;     /* of the random fill */
+    uint32_t *overwrites, *deletes, *reads;
+};
+
+struct result {
+    double operations; /* records or seeks; bytes, of a size */
+    double wall_s, cpu_s;
+    uint64_t sum;        /* of what was returned */
+    uint64_t sum_wanted; /* where the data says so; else all stores must agree */
+};
+
+typedef void (*workload_fn)(struct bench_store *store, const struct plan *plan,
+                            struct result *out_result);
+
+struct workload {
+    const char *name;
+    workload_fn run;
+    bool is_size; /* a result in bytes: less is better */
+};
+
+/* Which workloads follow each other in one store. */
+struct workload_group {
+    const struct workload *workloads;
+    size_t count;
+    bool is_durable;
+    bool has_raw;    /* raw_append runs beside it */
+    bool is_reading; /* all but the first leave the store as it is, and are repeated in it */
+};
+
+extern const struct workload_group workload_groups[];
+extern const size_t workload_group_count;
+
+void plan_init(struct plan *plan, uint32_t count, double sync_seconds);
+void plan_release(struct plan *plan);
+/* Every record, every byte. */
+uint64_t store_hash(struct bench_store *store, uint64_t *out_count);
+/* Appends of 200 bytes to a file of zeros, each with its fdatasync: what the disk allows. */
+void raw_append(const char *folder, double seconds, struct result *out_result);
+
+/* ---- kv_report.c ------------------------------------------------------------------------- */
+
+enum { KINDS_MAX = 4 };
+
+struct line {
+    const struct workload *workload;
+    size_t rounds;
+    struct result results[KINDS_MAX][ROUNDS_MAX];
+};
+
+struct report {
+    const struct store_kind *const *kinds; /* the first is ours */
+    size_t kind_count;
+    struct line *lines;
+    size_t line_count;
+    struct line raw; /* results[0] only; workload NULL if it was not run */
+    const struct plan *plan;
+};
+
+void report_table(const struct report *report);
+void report_cpu_table(const struct report *report);
+void report_json(const struct report *report, const char *path);
+
+#endif

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* The results as tables and as JSON. A ratio is the median over the rounds of ours / peer, each
+ * pair measured one after the other. */
+#include "kv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef double (*figure_fn)(const struct line *line, const struct result *result);
+
+/* Operations a second, or bytes. */
+static double rate(const struct line *line, const struct result *result)
+{
+    bool is_size = line->workload && line->workload->is_size;
+    return is_size ? result->operations : result->operations / result->wall_s;
+}
+
+/* CPU nanoseconds an operation, of all the process's threads. */
+static double cpu_ns(const struct line *line, const struct result *result)
+{
+    (void)line;
+    return result->cpu_s / result->operations * 1e9;
+}
+
+static int double_order(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+    return (left > right) - (left < right);
+}
+
+static double median(double *values, size_t count)
+{
+    qsort(values, count, sizeof *values, double_order);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+struct summary {
+    double median, spread; /* half of the range, as a part of the median */
+};
+
+static struct summary summarise(const struct line *line, size_t kind, figure_fn figure)
+{
+    double values[ROUNDS_MAX];
+    for (size_t round = 0; round < line->rounds; round++)
+        values[round] = figure(line, &line->results[kind][round]);
+    double middle = median(values, line->rounds); /* sorts */
+    return (struct summary){ middle, (values[line->rounds - 1] - values[0]) / 2 / middle };
+}
+
+static double ratio(const struct line *line, size_t peer, figure_fn figure)
+{
+    double values[ROUNDS_MAX];
+    for (size_t round = 0; round < line->rounds; round++)
+        values[round] =
+            figure(line, &line->results[0][round]) / figure(line, &line->results[peer][round]);
+    return median(values, line->rounds);
+}
+
+static const char *amount(double value, char text[16])
+{
+    if (value >= 1e7)
+        snprintf(text, 16, "%.1fM", value / 1e6);
+    else if (value >= 1e6)
+        snprintf(text, 16, "%.2fM", value / 1e6);
+    else if (value >= 1e5)
+        snprintf(text, 16, "%.0fk", value / 1e3);
+    else if (value >= 1e3)
+        snprintf(text, 16, "%.1fk", value / 1e3);
+    else
+        snprintf(text, 16, "%.0f", value);
+    return text;
+}
+
+static void table(const struct report *report, const char *title, figure_fn figure, bool has_sizes)
+{
+    char text[16];
+    printf("| %-18s |", title);
+    for (size_t kind = 0; kind < report->kind_count; kind++)
+        printf(kind ? " %-11s | ratio |" : " %-11s |", report->kinds[kind]->name);
+    printf("\n|--------------------|");
+    for (size_t kind = 0; kind < report->kind_count; kind++)
+        printf(kind ? "------------:|------:|" : "------------:|");
+    printf("\n");
+    for (size_t i = 0; i < report->line_count; i++) {
+        const struct line *line = &report->lines[i];
+        if (line->workload->is_size && !has_sizes)
+            continue;
+        printf("| %-18s |", line->workload->name);
+        for (size_t kind = 0; kind < report->kind_count; kind++) {
+            struct summary summary = summarise(line, kind, figure);
+            printf(" %6s ±%2.0f%% |", amount(summary.median, text), summary.spread * 100);
+            if (kind)
+                printf(" %5.2f |", ratio(line, kind, figure));
+        }
+        printf("\n");
+    }
+}
+
+void report_table(const struct report *report)
+{
+    char text[16];
+    printf("%" PRIu32 " records; operations a second (sizes: bytes), median of the rounds; ratio = "
+           "ours / peer (sizes: less is better)\n\n",
+           report->plan->count);
+    table(report, "workload", rate, true);
+    const struct line *raw = &report->raw;
+    if (raw->rounds) {
+        struct summary summary = summarise(raw, 0, rate);
+        printf("\nAppend of 200 bytes and fdatasync, file of zeros: %s/s ±%.0f%%\n",
+               amount(summary.median, text), summary.spread * 100);
+    }
+    printf("\n");
+    for (size_t kind = 0; kind < report->kind_count; kind++)
+        printf("- %s: %s\n", report->kinds[kind]->name, report->kinds[kind]->settings);
+}
+
+void report_cpu_table(const struct report *report)
+{
+    printf(
+        "\nCPU nanoseconds an operation, all threads of the process; ratio = ours / peer (less is "
+        "better)\n\n");
+    table(report, "workload, CPU ns", cpu_ns, false);
+}
+
+static void json_results(FILE *file, const struct line *line, size_t kind, const char *name)
+{
+    fprintf(file, "\"%s\": [", name);
+    for (size_t round = 0; round < line->rounds; round++) {
+        const struct result *result = &line->results[kind][round];
+        fprintf(file, "%s{\"%s\": %.0f, \"wall_s\": %.6f, \"cpu_s\": %.6f}", round ? ", " : "",
+                line->workload && line->workload->is_size ? "bytes" : "operations",
+                result->operations, result->wall_s, result->cpu_s);
+    }
+    fprintf(file, "]");
+}
+
+void report_json(const struct report *report, const char *path)
+{
+    FILE *file = fopen(path, "w");
+    if (!file)
+        die("%s: cannot write", path);
+    fprintf(file, "{\"records\": %" PRIu32, report->plan->count);
+    for (size_t i = 0; i < report->line_count; i++) {
+        const struct line *line = &report->lines[i];
+        fprintf(file, ",\n \"%s\": {", line->workload->name);
+        for (size_t kind = 0; kind < report->kind_count; kind++) {
+            fprintf(file, kind ? ",\n  " : "\n  ");
+            json_results(file, line, kind, report->kinds[kind]->name);
+        }
+        fprintf(file, "}");
+    }
+    if (report->raw.rounds) {
+        fprintf(file, ",\n ");
+        json_results(file, &report->raw, 0, "raw_append");
+    }
+    fprintf(file, "}\n");
+    if (fclose(file))
+        die("%s: cannot write", path);
+}

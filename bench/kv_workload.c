@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: MIT */
+/* The workloads: what is put, read, deleted and timed. Sums of what a store holds are taken outside
+ * the clock. */
+#include "kv.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BATCH = 1000, SYNC_BATCH = 100, SNAPSHOT_GETS = 1000, RAW_BYTES = 200 };
+
+/* Keys of the durable workloads: multiples modulo a prime, so none comes twice. */
+#define SYNC_KEYS   UINT64_C(99999989)
+#define SYNC_FACTOR UINT64_C(61803397)
+
+/* ---- clocks ------------------------------------------------------------------------------ */
+
+static double seconds_of(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void clock_start(struct result *result)
+{
+    result->wall_s = -seconds_of(CLOCK_MONOTONIC);
+    result->cpu_s = -seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+static void clock_stop(struct result *result)
+{
+    result->wall_s += seconds_of(CLOCK_MONOTONIC);
+    result->cpu_s += seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+/* ---- the plan ---------------------------------------------------------------------------- */
+
+void plan_init(struct plan *plan, uint32_t count, double sync_seconds)
+{
+    plan->count = count;
+    plan->sync_seconds = sync_seconds;
+    plan->order = data_order(count, 1);
+    plan->deletes = data_order(count, 2);
+    plan->overwrites = data_choice(count, count, 3);
+    plan->reads = data_choice(count, count, 4);
+}
+
+void plan_release(struct plan *plan)
+{
+    free(plan->order);
+    free(plan->deletes);
+    free(plan->overwrites);
+    free(plan->reads);
+}
+
+uint64_t store_hash(struct bench_store *store, uint64_t *out_count)
+{
+    struct scan scan = { .count_max = UINT64_MAX, .work = SCAN_HASH };
+    store->kind->scan(store->session, &scan);
+    *out_count = scan.count;
+    return scan.sum;
+}
+
+static void sum_store(struct bench_store *store, struct result *result)
+{
+    uint64_t count;
+    result->sum = store_hash(store, &count) + count;
+}
+
+/* ---- writes ------------------------------------------------------------------------------ */
+
+struct writes {
+    const uint32_t *indexes; /* NULL: 0, 1, 2 ... */
+    uint32_t count, batch;
+    bool is_overwrite, is_remove;
+};
+
+static void write_one(struct bench_store *store, const struct writes *writes, uint32_t at)
+{
+    uint8_t key[KEY_BYTES];
+    uint64_t index = writes->indexes ? writes->indexes[at] : at;
+    data_key(index, key);
+    if (writes->is_remove)
+        store->kind->remove(store->session, key);
+    else
+        store->kind->put(store->session, key,
+                         data_value(index, writes->is_overwrite ? 1 + at % 4 : 0),
+                         !writes->indexes);
+}
+
+static void write_all(struct bench_store *store, const struct writes *writes)
+{
+    for (uint32_t at = 0; at < writes->count;) {
+        uint32_t end = at + writes->batch < writes->count ? at + writes->batch : writes->count;
+        store->kind->write_begin(store->session);
+        while (at < end)
+            write_one(store, writes, at++);
+        store->kind->write_commit(store->session);
+    }
+}
+
+static void write_timed(struct bench_store *store, struct writes writes, struct result *result)
+{
+    clock_start(result);
+    write_all(store, &writes);
+    clock_stop(result);
+    result->operations = writes.count;
+    sum_store(store, result);
+}
+
+static void fillseq(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    write_timed(store, (struct writes){ .count = plan->count, .batch = BATCH }, result);
+}
+
+static void fillrandom_b1000(struct bench_store *store, const struct plan *plan,
+                             struct result *result)
+{
+    write_timed(store,
+                (struct writes){ .indexes = plan->order, .count = plan->count, .batch = BATCH },
+                result);
+}
+
+static void fillrandom_single(struct bench_store *store, const struct plan *plan,
+                              struct result *result)
+{
+    write_timed(store, (struct writes){ .indexes = plan->order, .count = plan->count, .batch = 1 },
+                result);
+}
+
+static struct writes overwrites_of(const struct plan *plan)
+{
+    return (struct writes){
+        .indexes = plan->overwrites, .count = plan->count, .batch = BATCH, .is_overwrite = true
+    };
+}
+
+static void overwrite_b1000(struct bench_store *store, const struct plan *plan,
+                            struct result *result)
+{
+    write_timed(store, overwrites_of(plan), result);
+}
+
+static void deleterandom_b1000(struct bench_store *store, const struct plan *plan,
+                               struct result *result)
+{
+    write_timed(
+        store,
+        (struct writes){
+            .indexes = plan->deletes, .count = plan->count / 2, .batch = BATCH, .is_remove = true },
+        result);
+}
+
+/* ---- sizes ------------------------------------------------------------------------------- */
+
+static void size_closed(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    (void)plan;
+    store_reopen(store, false);
+    *result = (struct result){ .operations = (double)store_file_bytes(store) };
+    sum_store(store, result);
+}
+
+/* All files, logs too, while a snapshot is held that was taken before every record was overwritten
+ * once on average; the snapshot must not have changed. */
+static void size_pinned(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    const struct store_kind *kind = store->kind;
+    struct scan first = { .count_max = UINT64_MAX, .work = SCAN_HASH };
+    struct scan second = first;
+    struct writes fill = { .indexes = plan->order, .count = plan->count, .batch = BATCH };
+    struct writes overwrites = overwrites_of(plan);
+    write_all(store, &fill);
+    void *reader = kind->session_open(store->store);
+    kind->read_begin(reader);
+    kind->scan(reader, &first);
+    write_all(store, &overwrites);
+    *result = (struct result){ .operations = (double)store_file_bytes(store) };
+    kind->scan(reader, &second);
+    kind->read_end(reader);
+    kind->session_close(reader);
+    if (first.sum != second.sum || second.count != plan->count)
+        die("%s: a held snapshot changed", kind->name);
+    result->sum = second.sum;
+}
+
+/* ---- point reads ------------------------------------------------------------------------- */
+
+struct reads {
+    const uint32_t *indexes;
+    uint32_t count;
+    uint32_t snapshot_gets; /* gets of one snapshot */
+    bool is_missing;        /* keys that are not there */
+};
+
+static uint64_t read_all(const struct store_kind *kind, void *session, const struct reads *reads)
+{
+    uint64_t sum = 0;
+    uint8_t key[KEY_BYTES], value[VALUE_BYTES];
+    for (uint32_t at = 0; at < reads->count;) {
+        uint32_t end = at + reads->snapshot_gets;
+        if (end > reads->count)
+            end = reads->count;
+        kind->read_begin(session);
+        for (; at < end; at++) {
+            data_key(reads->indexes[at], key);
+            if (reads->is_missing)
+                key[KEY_BYTES - 1] = '.';
+            if (kind->get(session, key, value))
+                sum += record_sum(key, value);
+            else if (reads->is_missing)
+                sum++;
+            else
+                die("%s: a key is missing", kind->name);
+        }
+        kind->read_end(session);
+    }
+    return sum;
+}
+
+static void read_timed(struct bench_store *store, const struct plan *plan, struct reads reads,
+                       struct result *result)
+{
+    reads.indexes = plan->reads;
+    reads.count = plan->count;
+    clock_start(result);
+    result->sum = read_all(store->kind, store->session, &reads);
+    clock_stop(result);
+    result->operations = reads.count;
+}
+
+static void readrandom(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    read_timed(store, plan, (struct reads){ .snapshot_gets = 1 }, result);
+}
+
+static void readrandom_snap(struct bench_store *store, const struct plan *plan,
+                            struct result *result)
+{
+    read_timed(store, plan, (struct reads){ .snapshot_gets = SNAPSHOT_GETS }, result);
+}
+
+static void readmissing(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    read_timed(store, plan, (struct reads){ .snapshot_gets = 1, .is_missing = true }, result);
+}
+
+struct read_thread {
+    pthread_t thread;
+    const struct store_kind *kind;
+    void *session;
+    struct reads reads;
+    uint64_t sum;
+};
+
+static void *read_thread_run(void *opaque)
+{
+    struct read_thread *thread = opaque;
+    thread->sum = read_all(thread->kind, thread->session, &thread->reads);
+    return NULL;
+}
+
+static void readrandom_t2(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    enum { THREADS = 2 };
+    struct read_thread threads[THREADS];
+    uint32_t half = plan->count / THREADS;
+    for (uint32_t i = 0; i < THREADS; i++)
+        threads[i] = (struct read_thread){
+            .kind = store->kind,
+            .session = store->kind->session_open(store->store),
+            .reads = { .indexes = plan->reads + i * half, .count = half, .snapshot_gets = 1 },
+        };
+    clock_start(result);
+    for (uint32_t i = 0; i < THREADS; i++)
+        if (pthread_create(&threads[i].thread, NULL, read_thread_run, &threads[i]))
+            die("no thread");
+    result->sum = 0;
+    for (uint32_t i = 0; i < THREADS; i++) {
+        pthread_join(threads[i].thread, NULL);
+        result->sum += threads[i].sum;
+    }
+    clock_stop(result);
+    result->operations = half * THREADS;
+    for (uint32_t i = 0; i < THREADS; i++)
+        store->kind->session_close(threads[i].session);
+}
+
+/* ---- range reads ------------------------------------------------------------------------- */
+
+static void seek_timed(struct bench_store *store, const struct plan *plan, uint32_t entries,
+                       struct result *result)
+{
+    uint32_t seeks = plan->count / entries;
+    uint8_t key[KEY_BYTES];
+    result->sum = 0;
+    clock_start(result);
+    for (uint32_t i = 0; i < seeks; i++) {
+        data_key(plan->reads[i], key);
+        struct scan scan = { .from = key, .count_max = entries, .work = SCAN_COPY };
+        store->kind->scan(store->session, &scan);
+        result->sum += scan.sum + scan.count;
+    }
+    clock_stop(result);
+    result->operations = seeks;
+}
+
+static void seek10(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    seek_timed(store, plan, 10, result);
+}
+
+static void seek100(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    seek_timed(store, plan, 100, result);
+}
+
+static void scan_timed(struct bench_store *store, bool is_backward, struct result *result)
+{
+    struct scan scan = { .count_max = UINT64_MAX, .is_backward = is_backward, .work = SCAN_SUM };
+    clock_start(result);
+    store->kind->scan(store->session, &scan);
+    clock_stop(result);
+    result->operations = (double)scan.count;
+    result->sum = scan.sum + scan.count;
+}
+
+static void readseq(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    (void)plan;
+    scan_timed(store, false, result);
+}
+
+static void readreverse(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    (void)plan;
+    scan_timed(store, true, result);
+}
+
+/* ---- durable commits --------------------------------------------------------------------- */
+
+struct sync_thread {
+    pthread_t thread;
+    const struct store_kind *kind;
+    void *session;
+    uint32_t first, step; /* of the numbers of its records */
+    uint32_t batch;
+    double deadline_s;
+    uint64_t count, sum; /* of what it committed */
+};
+
+static void *sync_thread_run(void *opaque)
+{
+    struct sync_thread *thread = opaque;
+    const struct store_kind *kind = thread->kind;
+    uint64_t number = thread->first;
+    uint8_t key[KEY_BYTES];
+    do {
+        kind->write_begin(thread->session);
+        for (uint32_t i = 0; i < thread->batch; i++, number += thread->step) {
+            uint64_t index = number * SYNC_FACTOR % SYNC_KEYS;
+            const uint8_t *value = data_value(index, 0);
+            data_key(index, key);
+            kind->put(thread->session, key, value, false);
+            thread->sum += record_hash(key, value);
+        }
+        kind->write_commit(thread->session);
+        thread->count += thread->batch;
+    } while (seconds_of(CLOCK_MONOTONIC) < thread->deadline_s);
+    return NULL;
+}
+
+static void fillsync(struct bench_store *store, const struct plan *plan, uint32_t thread_count,
+                     uint32_t batch, struct result *result)
+{
+    struct sync_thread threads[THREADS_MAX];
+    for (uint32_t i = 0; i < thread_count; i++)
+        threads[i] =
+            (struct sync_thread){ .kind = store->kind,
+                                  .session = store->kind->session_open(store->store),
+                                  .first = i + 1,
+                                  .step = thread_count,
+                                  .batch = batch,
+                                  .deadline_s = seconds_of(CLOCK_MONOTONIC) + plan->sync_seconds };
+    clock_start(result);
+    for (uint32_t i = 0; i < thread_count; i++)
+        if (pthread_create(&threads[i].thread, NULL, sync_thread_run, &threads[i]))
+            die("no thread");
+    uint64_t count = 0;
+    result->sum_wanted = 0;
+    for (uint32_t i = 0; i < thread_count; i++) {
+        pthread_join(threads[i].thread, NULL);
+        count += threads[i].count;
+        result->sum_wanted += threads[i].sum;
+    }
+    clock_stop(result);
+    result->operations = (double)count;
+    result->sum_wanted += count;
+    for (uint32_t i = 0; i < thread_count; i++)
+        store->kind->session_close(threads[i].session);
+    sum_store(store, result);
+}
+
+static void fillsync_t1(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    fillsync(store, plan, 1, 1, result);
+}
+
+static void fillsync_t4(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    fillsync(store, plan, 4, 1, result);
+}
+
+static void fillsync_t16(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    fillsync(store, plan, 16, 1, result);
+}
+
+static void fillsync_b100(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    fillsync(store, plan, 1, SYNC_BATCH, result);
+}
+
+void raw_append(const char *folder, double seconds, struct result *result)
+{
+    static uint8_t zeros[1 << 20], record[RAW_BYTES];
+    enum { FILE_MIB = 64 };
+    char path[300];
+    snprintf(path, sizeof path, "%s/raw", folder);
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    for (int i = 0; i < FILE_MIB; i++)
+        if (fd < 0 || write(fd, zeros, sizeof zeros) != (ssize_t)sizeof zeros)
+            die("%s: cannot write", path);
+    if (fsync(fd))
+        die("%s: cannot sync", path);
+    memset(record, 'r', sizeof record);
+    uint64_t count = 0;
+    clock_start(result);
+    double deadline_s = seconds_of(CLOCK_MONOTONIC) + seconds;
+    do {
+        off_t offset = (off_t)(count++ * RAW_BYTES % (FILE_MIB * sizeof zeros - RAW_BYTES));
+        if (pwrite(fd, record, RAW_BYTES, offset) != RAW_BYTES || fdatasync(fd))
+            die("%s: cannot append", path);
+    } while (seconds_of(CLOCK_MONOTONIC) < deadline_s);
+    clock_stop(result);
+    result->operations = (double)count;
+    close(fd);
+    unlink(path);
+}
+
+/* ---- the list ---------------------------------------------------------------------------- */
+
+static const struct workload sequential[] = { { "fillseq", fillseq, false } };
+static const struct workload batched[] = {
+    { "fillrandom_b1000", fillrandom_b1000, false },
+    { "size_fillrandom", size_closed, true },
+    { "overwrite_b1000", overwrite_b1000, false },
+    { "deleterandom_b1000", deleterandom_b1000, false },
+};
+static const struct workload reading[] = {
+    { "fillrandom_single", fillrandom_single, false },
+    { "readrandom", readrandom, false },
+    { "readrandom_snap", readrandom_snap, false },
+    { "readrandom_t2", readrandom_t2, false },
+    { "readmissing", readmissing, false },
+    { "seek10", seek10, false },
+    { "seek100", seek100, false },
+    { "readseq", readseq, false },
+    { "readreverse", readreverse, false },
+};
+static const struct workload sync_t1[] = { { "fillsync_t1", fillsync_t1, false } };
+static const struct workload sync_t4[] = { { "fillsync_t4", fillsync_t4, false } };
+static const struct workload sync_t16[] = { { "fillsync_t16", fillsync_t16, false } };
+static const struct workload sync_b100[] = { { "fillsync_b100", fillsync_b100, false } };
+static const struct workload pinned[] = { { "size_pinned", size_pinned, true } };
+
+#define GROUP(array, ...)                                         \
+    {                                                             \
+        .workloads = array, .count = COUNT_OF(array), __VA_ARGS__ \
+    }
+
+const struct workload_group workload_groups[] = {
+    GROUP(sequential, .is_durable = false), GROUP(batched, .is_durable = false),
+    GROUP(reading, .is_reading = true),     GROUP(sync_t1, .is_durable = true, .has_raw = true),
+    GROUP(sync_t4, .is_durable = true),     GROUP(sync_t16, .is_durable = true),
+    GROUP(sync_b100, .is_durable = true),   GROUP(pinned, .is_durable = false),
+};
+const size_t workload_group_count = COUNT_OF(workload_groups);
