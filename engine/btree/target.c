@@ -54,6 +54,21 @@ static sombra_err expect_nothing_at(struct os *os, const char *path)
     return err == SOMBRA_NOT_FOUND ? SOMBRA_OK : err;
 }
 
+/* The log of a database that had this name would be taken for the new one's. */
+static sombra_err expect_no_logs_of(struct os *os, const char *path)
+{
+    static const char *const suffixes[] = { "-log0", "-log1" };
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; i < COUNT_OF(suffixes) && !err; i++) {
+        char *name = name_with(path, suffixes[i]);
+        if (!name)
+            return diag_nomem("a path", strlen(path));
+        err = expect_nothing_at(os, name);
+        mem_free(name);
+    }
+    return diag_wrap(err, "the log of another database");
+}
+
 sombra_err target_open(struct target *target, struct os *os, const char *path, size_t page_bytes,
                        unsigned mode)
 {
@@ -64,6 +79,8 @@ sombra_err target_open(struct target *target, struct os *os, const char *path, s
     sombra_err err = names_make(target, path);
     if (!err)
         err = expect_nothing_at(os, target->path);
+    if (!err)
+        err = expect_no_logs_of(os, target->path);
     if (!err)
         err = expect_nothing_at(os, target->temporary);
     if (err)

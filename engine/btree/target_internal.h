@@ -35,7 +35,7 @@ struct target {
         .os = NULL  \
     }
 
-/* EXISTS if there is something at `path`. */
+/* EXISTS if there is something at `path`, or a log beside it. */
 sombra_err target_open(struct target *target, struct os *os, const char *path, size_t page_bytes,
                        unsigned mode) SOMBRA_MUST_CHECK;
 /* Keys that come in order leave full pages. The slices are not kept. Memory stays bounded: what was

@@ -223,10 +223,11 @@ void db_register(lua_State *L)
         { NULL, NULL },
     };
     static const luaL_Reg methods[] = {
-        { "read", db_method_read },  { "write", db_method_write }, { "begin", db_begin },
-        { "snapshot", db_snapshot }, { "stats", db_stats },        { "checkpoint", db_checkpoint },
-        { "verify", db_verify },     { "backup", db_backup },      { "close", db_close },
-        { NULL, NULL },
+        { "read", db_method_read }, { "write", db_method_write },
+        { "begin", db_begin },      { "snapshot", db_snapshot },
+        { "stats", db_stats },      { "checkpoint", db_checkpoint },
+        { "verify", db_verify },    { "backup", db_backup },
+        { "close", db_close },      { NULL, NULL },
     };
     const luaL_Reg *const sets[] = { methods, NULL };
     class_register(L, DB_NAME, metamethods, sets);

@@ -218,8 +218,8 @@ function DB:verify(options) end
 ---@field progress sombra.Progress? counts entries of the store
 
 ---Writes what is committed now to a new database at `path`, which must not exist; writers go on. The copy is compact,
----and one file. What `progress` raises is raised; otherwise nil and an error ("exists", "cancelled", "corrupt", ...), and
----then nothing is at `path`.
+---and one file. What `progress` raises is raised; otherwise nil and an error ("exists", "cancelled", ...), and then
+---nothing is at `path`.
 ---@param path string
 ---@param options sombra.BackupOptions?
 ---@return boolean? ok

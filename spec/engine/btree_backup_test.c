@@ -233,6 +233,13 @@ static void test_backup__never_replaces(void **state)
     assert_true(slice_equal(buf_slice(&bytes), slice_str("somebody's")));
     buf_release(&bytes);
     unlink(path);
+    /* The log of a database that was there would not let the copy open. */
+    char log[144];
+    snprintf(log, sizeof log, "%s-log1", path);
+    file_store(log, slice_str("somebody's"));
+    expect_err(SOMBRA_EXISTS, backup_to(store.kv, path));
+    assert_int_equal(names_in(store.os, store.directory), names);
+    unlink(log);
     store_release(&store);
 }
 
@@ -348,7 +355,7 @@ struct writer {
     struct kv *kv;
     atomic_bool stops;
     atomic_uint commits;
-    sombra_err err;
+    _Atomic sombra_err err;
 };
 
 /* Each commit moves a unit from one key to another: the sum is the same in every snapshot. */
