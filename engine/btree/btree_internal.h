@@ -13,6 +13,8 @@
 
 struct btree;
 struct btree_txn;
+struct meta;
+struct head;
 
 /* ---- pager.c: where page images live ----------------------------------------------------- */
 
@@ -42,8 +44,8 @@ struct pager {
     unsigned page_shift;
     uint8_t *map; /* read-only view of the whole file, longer than it */
     size_t map_bytes;
-    bool is_buffered;  /* pages are written by os_write from `dirty`; else through windows */
-    uint8_t **windows; /* writable alias, NULL until used; the writer's */
+    bool is_buffered; /* pages are written by os_write from `dirty`; else through windows */
+    _Atomic(uint8_t *) *windows; /* writable alias, NULL until used; of writer and checkpoint */
     size_t window_count;
     struct dirty_table dirty; /* the writer's */
     /* One bit a page: proved sound since this process opened the file. Relaxed atomics. */
@@ -51,7 +53,9 @@ struct pager {
     _Atomic uint64_t *sound_runs;
     _Atomic uint64_t *read_clusters; /* one bit a cluster: brought in without an IO error */
     size_t bitmap_bytes[2];          /* of the first two and of the third */
-    _Atomic uint64_t durable_txn;    /* pages newer than the durable checkpoint may be unsealed */
+    _Atomic uint64_t
+        *unsealed; /* one bit a page: written since a checkpoint sealed it, as far as known */
+    const struct head *head; /* what is durable, what is newest */
 };
 
 sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, size_t page_bytes,
@@ -71,10 +75,15 @@ void pager_dirty_drop(struct pager *pager, page_id id);
 /* Writes every private image that was written out (unsynced, sealed) and forgets it. */
 sombra_err pager_dirty_flush(struct pager *pager) SOMBRA_MUST_CHECK;
 void pager_dirty_clear(struct pager *pager);
-/* First touch of a tree page / of an overflow run: reads, proves, remembers. */
-sombra_err pager_prove_tree(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
+/* First touch of a tree page / of an overflow run: reads, proves, remembers. Tree pages of
+ * transactions after `sealed_txn` may have no checksum yet. */
+sombra_err pager_prove_tree(struct pager *pager, page_id id, uint64_t sealed_txn) SOMBRA_MUST_CHECK;
 sombra_err pager_prove_run(struct pager *pager, page_id id, uint64_t value_bytes,
                            uint64_t page_count) SOMBRA_MUST_CHECK;
+/* Seals a published page in place; checkpoints only. */
+sombra_err pager_seal(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
+/* The page was written since the last checkpoint, by whomever. */
+void pager_note_unsealed(struct pager *pager, page_id id);
 /* This process wrote the page: it is sound. */
 void pager_trust(struct pager *pager, page_id id);
 /* Writes a run that holds `value`, sealed; its pages are taken already. */
@@ -96,8 +105,11 @@ static inline bool pager_bit(const _Atomic uint64_t *bits, uint64_t index)
 
 enum {
     HEAD_RING = 8,           /* descriptors; a reader repeats only if so many commits pass it */
-    HEAD_SNAPSHOT_WORDS = 6, /* of struct snapshot */
-    HEAD_SLOTS = 4096,       /* concurrent snapshots */
+    HEAD_SNAPSHOT_WORDS = 9, /* of struct snapshot */
+    HEAD_BLOCK_SLOTS = 16,   /* reader slots are handed to processes in blocks */
+    HEAD_BLOCKS = 256,
+    HEAD_SLOTS = HEAD_BLOCKS * HEAD_BLOCK_SLOTS, /* concurrent snapshots */
+    HEAD_ENTRIES = 256,                          /* processes */
 };
 
 /* ---- space.c: which pages are used ------------------------------------------------------- */
@@ -111,7 +123,8 @@ struct pending_run {
 };
 
 /* What a write transaction did to the space, so that it can be undone from the end. */
-enum space_action { SPACE_TAKEN, SPACE_RETURNED, SPACE_FREED };
+/* Values are on disk, in log records. */
+enum space_action { SPACE_TAKEN = 0, SPACE_RETURNED = 1, SPACE_FREED = 2 };
 struct space_change {
     enum space_action action;
     page_id id;
@@ -149,9 +162,16 @@ struct space {
     size_t change_count, change_capacity;
     struct space_chunk *chunks;
     size_t chunk_count;
+    page_id *orphans; /* maps that another process's checkpoint took, which is not durable (yet) */
+    size_t orphan_count, orphan_capacity;
     page_id *directory; /* directory pages of the newest checkpoint */
     size_t directory_count;
     bool is_loaded;
+    uint64_t lsn;            /* the commit that this account is of */
+    uint64_t noted_count;    /* its page_count: others know nothing of what was added since */
+    uint64_t meta_sequence;  /* the checkpoint whose maps `chunks` and `directory` name */
+    struct wal_position log; /* behind that commit */
+    unsigned log_half;
     uint64_t pinned[HEAD_SLOTS + 2]; /* scratch of the scan */
 };
 
@@ -159,11 +179,33 @@ void space_init(struct space *space, struct btree *btree);
 void space_release(struct space *space);
 /* Room for page_count pages; all that are new are used until somebody frees them. */
 sombra_err space_set_page_count(struct space *space, uint64_t page_count) SOMBRA_MUST_CHECK;
-/* Room for so many chunks of the maps; never fewer than the pages need. */
-sombra_err space_reserve_chunks(struct space *space, size_t chunks) SOMBRA_MUST_CHECK;
-/* Reads the maps that the chosen meta names. Everything pending is free: nobody else is there. */
-sombra_err space_load(struct space *space, page_id directory,
-                      uint64_t page_count) SOMBRA_MUST_CHECK;
+/* Reads the maps that a meta names. What is pending there stays so if others may read it (as seen
+ * by every snapshot before the meta's); else it is free. */
+sombra_err space_load(struct space *space, const struct meta *meta,
+                      bool keeps_pending) SOMBRA_MUST_CHECK;
+/* Applies what another process's commit took, gave back, freed (redo.c). CORRUPT if that cannot be.
+ */
+sombra_err space_apply_taken(struct space *space, page_id id, uint64_t pages) SOMBRA_MUST_CHECK;
+sombra_err space_apply_returned(struct space *space, page_id id, uint64_t pages) SOMBRA_MUST_CHECK;
+sombra_err space_apply_freed(struct space *space, page_id id, uint64_t pages, uint64_t born,
+                             uint64_t freed) SOMBRA_MUST_CHECK;
+/* If another process wrote a newer checkpoint: learns where its maps are. The account itself stays.
+ */
+sombra_err space_refresh_maps(struct space *space) SOMBRA_MUST_CHECK;
+/* Room for so many chunks; the maps on disk may have more than the file's pages need. */
+sombra_err space_chunks_reserve(struct space *space, size_t chunks) SOMBRA_MUST_CHECK;
+/* Is the page free, pending or reserved, as the account has it? Then no tree may refer to it. */
+bool space_is_unused(const struct space *space, page_id id);
+/* The record of another process's checkpoint has been applied: these pages are its maps, and those
+ * of the checkpoint before are freed. */
+sombra_err space_adopt_orphan(struct space *space, page_id id) SOMBRA_MUST_CHECK;
+void space_forget_maps(struct space *space);
+/* Another process made the file longer. */
+sombra_err space_grow_to(struct space *space, uint64_t page_count) SOMBRA_MUST_CHECK;
+/* Forgets the pages from page_count on, which must be free. */
+void space_shrink_to(struct space *space, uint64_t page_count);
+/* The reserve becomes free again: others may take those pages now. */
+void space_drop_reserve(struct space *space);
 /* Makes the next `pages` single-page takes and `changes` change records impossible to fail. */
 sombra_err space_reserve(struct space *space, size_t pages, size_t changes) SOMBRA_MUST_CHECK;
 page_id space_take(struct space *space);
@@ -215,6 +257,20 @@ struct snapshot {
     uint64_t page_count;
     uint64_t entries;
     uint64_t depth; /* levels; 0 = empty */
+    /* Where the log goes on behind it; the half is the lowest bit of the link's word. */
+    uint64_t log_epoch, log_offset, log_link_and_half;
+};
+
+/* Who holds something: (generation << 16 | entry + 1); 0 = nobody. An entry's generation rises with
+ * each process that claims it, so that a dead process's word is never taken for a living one's. */
+typedef uint64_t owner_word;
+
+/* A lock in shared memory: taken by compare-and-swap, waited for by futex, taken over from the
+ * dead. */
+struct shared_lock {
+    _Atomic owner_word owner;
+    _Atomic uint32_t sequence; /* of releases: the futex */
+    _Atomic uint32_t waiters;
 };
 
 struct head_slot {
@@ -223,24 +279,63 @@ struct head_slot {
     uint64_t padding[6]; /* a cache line of its own */
 };
 
-/* Laid out for a shared mapping: no pointers. */
+/* A process that has the store open. It holds the lock of byte LOCK_ENTRIES + its number on the
+ * lock file: that, and nothing else, says that it lives. */
+struct head_entry {
+    _Atomic uint64_t generation;
+    _Atomic uint32_t sync_inflight; /* syncs begun and not yet known to have succeeded */
+    _Atomic uint32_t process_id;    /* for people */
+    uint64_t padding[6];
+};
+
+/* The shared memory of a store: the mapped lock file, or private memory without a file. No
+ * pointers. It is made anew by the first process that attaches; its content is never believed
+ * before. */
 struct head {
+    _Atomic uint64_t magic; /* HEAD_MAGIC once it is made */
+    uint64_t device, inode; /* of the database file */
+    uint64_t layout_bytes;
     _Atomic uint64_t
         sequence; /* of publications; the newest descriptor is ring[sequence % HEAD_RING] */
     _Atomic uint64_t durable_lsn;
-    _Atomic uint64_t pinned_meta;   /* txn of the durable checkpoint */
-    _Atomic uint64_t pinned_intent; /* txn of the checkpoint being written; 0 = none */
-    _Atomic uint32_t poisoned;      /* a sync or an append failed: no more writes */
-    _Atomic uint32_t slots_used;    /* slots above were never taken */
-    uint64_t padding[2];
-    _Atomic uint64_t ring[HEAD_RING][8];
+    _Atomic uint64_t pinned_meta;     /* txn of the durable checkpoint */
+    _Atomic uint64_t pinned_intent;   /* txn of the checkpoint being written; 0 = none */
+    _Atomic uint64_t intent_sequence; /* of the meta record it will write */
+    _Atomic uint64_t durable_meta;    /* the durable meta record: sequence << 1 | slot, in one */
+    _Atomic uint32_t poisoned;        /* a sync or an append failed: no more writes */
+    _Atomic uint32_t blocks_used;     /* blocks above were never taken */
+    _Atomic uint32_t has_logs;        /* the logs exist, and a durable meta says so */
+    _Atomic uint32_t padding_;
+    _Atomic uint64_t next_txn;         /* the writer's: greater than any number used */
+    _Atomic uint64_t half_last_lsn[2]; /* newest record of each half of the log */
+    _Atomic uint64_t half_end[2];      /* where its records end, once it is not the active one */
+    struct shared_lock writer;
+    _Atomic uint32_t
+        writer_is_brief; /* held for a checkpoint's first steps: waited for, whatever the timeout */
+    uint32_t padding_2;
+    struct shared_lock checkpoint;
+    _Atomic uint64_t ring[HEAD_RING][16];
+    struct head_entry entries[HEAD_ENTRIES];
+    _Atomic owner_word blocks[HEAD_BLOCKS];
     struct head_slot slots[HEAD_SLOTS];
 };
 
+static inline uint64_t head_meta_sequence(const struct head *head)
+{
+    return atomic_load(&head->durable_meta) >> 1;
+}
+/* From now on the meta record `sequence`, of `txn`, may be on the disk without being the durable
+ * one: who finds this and nobody behind it finishes it (intent_finish). */
+static inline void head_intend(struct head *head, uint64_t sequence, uint64_t txn)
+{
+    atomic_store(&head->intent_sequence, sequence);
+    atomic_store(&head->pinned_intent, txn);
+}
 void head_publish(struct head *head, const struct snapshot *snapshot);
 void head_newest(const struct head *head, struct snapshot *out);
-/* Takes a slot and pins the newest snapshot in it. LIMIT when all slots are taken. */
-sombra_err head_pin(struct head *head, uint64_t now_ns, unsigned *out_slot,
+/* Takes a slot of this process and pins the newest snapshot in it. LIMIT when all slots are taken.
+ */
+sombra_err head_pin(struct btree *btree, uint64_t now_ns, unsigned *out_slot,
                     struct snapshot *out) SOMBRA_MUST_CHECK;
 void head_unpin(struct head *head, unsigned slot);
 /* All pinned txns, ascending, duplicates removed; returns how many (<= HEAD_SLOTS + 2). */
@@ -248,31 +343,102 @@ size_t head_pinned(struct head *head, uint64_t *out_txns);
 void head_poison(struct head *head);
 sombra_err head_check_writable(const struct head *head) SOMBRA_MUST_CHECK;
 
+static inline unsigned snapshot_half(const struct snapshot *snapshot)
+{
+    return (unsigned)(snapshot->log_link_and_half & 1);
+}
+static inline struct wal_position snapshot_position(const struct snapshot *snapshot)
+{
+    return (struct wal_position){ .epoch = snapshot->log_epoch,
+                                  .offset = snapshot->log_offset,
+                                  .link = (uint32_t)(snapshot->log_link_and_half >> 1) };
+}
+static inline void snapshot_set_position(struct snapshot *snapshot, struct wal_position position,
+                                         unsigned half)
+{
+    snapshot->log_epoch = position.epoch;
+    snapshot->log_offset = position.offset;
+    snapshot->log_link_and_half = (uint64_t)position.link << 1 | half;
+}
+
+/* ---- shared.c: the lock file and its processes --------------------------------------------- */
+
+/* Bytes of the lock file that are locked; they lie behind its content. */
+#define LOCK_OPEN    (UINT64_C(1) << 61)
+#define LOCK_ENTRIES (LOCK_OPEN + 1)
+/* Bytes of the database file: processes that may write, and readers that have no slot to be seen
+ * by, exclude each other. */
+#define LOCK_WRITERS  (UINT64_C(1) << 61)
+#define LOCK_SLOTLESS (LOCK_WRITERS + 1)
+
+struct attachment {
+    struct os_file *file; /* the lock file; NULL without a database file, or without a slot */
+    unsigned entry;
+    owner_word self;
+    bool is_first; /* nobody else was attached: recovery may run */
+    struct os_mutex blocks_mutex;
+    _Atomic uint32_t block_count; /* blocks of reader slots that this process owns */
+    uint16_t blocks[HEAD_BLOCKS];
+    uint64_t last_sweep_ns;
+};
+
+/* Opens the lock file of btree->path, takes the open lock (released by shared_open_done), maps the
+ * head and claims an entry. BUSY after the timeout. */
+sombra_err shared_attach(struct btree *btree, uint64_t timeout_ms) SOMBRA_MUST_CHECK;
+void shared_open_done(struct btree *btree);
+/* Under the open lock again: is any other process attached? */
+sombra_err shared_begin_close(struct btree *btree, bool *out_is_last) SOMBRA_MUST_CHECK;
+/* Gives the entry and its slots back, unmaps, closes; removes the lock file if told. */
+void shared_detach(struct btree *btree, bool removes_file);
+/* Memory without a file: one process, one entry. */
+sombra_err shared_private(struct btree *btree) SOMBRA_MUST_CHECK;
+/* Does the owner of the word still live? One's own word always does. */
+bool shared_is_alive(struct btree *btree, owner_word owner);
+/* BUSY after the timeout. *out_dead is the word of a dead owner it was taken from, or 0. */
+sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint64_t timeout_ms,
+                             owner_word *out_dead) SOMBRA_MUST_CHECK;
+void shared_lock_leave(struct shared_lock *lock);
+/* A sync that a dead process began and nobody saw the end of may have lost data: asks the system,
+ * and poisons if it has. */
+void shared_check_inflight(struct btree *btree, owner_word dead);
+/* Clears the slots of dead processes; at most every few milliseconds. */
+void shared_sweep(struct btree *btree);
+/* A block of slots for this process, or LIMIT. */
+sombra_err shared_claim_block(struct btree *btree) SOMBRA_MUST_CHECK;
+/* os_sync, with the mark that makes its failure known even if this process dies of it. */
+sombra_err shared_sync(struct btree *btree, struct os_file *file) SOMBRA_MUST_CHECK;
+void shared_sync_begin(struct btree *btree);
+void shared_sync_end(struct btree *btree, sombra_err err);
+
 /* ---- logs.c: two log files, one active ---------------------------------------------------- */
 
 enum { LOG_HALVES = 2, LOG_FIRST_BYTES = 256 << 10 };
 
 struct logs {
     struct btree *btree;
-    struct wal *halves[LOG_HALVES]; /* NULL until the first logged commit */
-    struct os_mutex mutex; /* guards the words below against syncers; the writer changes them */
-    struct os_mutex sync_mutex; /* guards is_syncing */
-    struct os_condition synced; /* a sync has ended: those who waited share its success */
-    bool is_syncing;            /* one sync at a time */
-    unsigned active;
+    struct wal *halves[LOG_HALVES]; /* NULL until this process needs them */
+    struct os_mutex sync_mutex;     /* guards is_syncing and the opening of halves */
+    struct os_condition synced;     /* a sync has ended: those who waited share its success */
+    bool is_syncing;                /* one sync at a time */
+    unsigned active;                /* the writer's view, right while it has the turn */
     uint64_t epoch;
-    uint64_t appended_lsn;         /* newest record */
-    uint64_t last_lsn[LOG_HALVES]; /* newest record of each half */
-    uint64_t last_sync_ns;
-    _Atomic uint64_t bytes; /* of both files, for stats; the writer changes it */
+    _Atomic uint64_t last_sync_ns;
+    _Atomic uint64_t bytes; /* of both files, as this process last saw them; for stats */
 };
 
 sombra_err logs_init(struct logs *logs, struct btree *btree) SOMBRA_MUST_CHECK;
 void logs_release(struct logs *logs);
 char *logs_path(const struct btree *btree, unsigned half); /* mem_* memory; NULL = out of memory */
-/* New log files, or the existing ones taken over, both empty under fresh epochs. */
+/* Opens the files of a log that exists. CORRUPT when one is missing. */
+sombra_err logs_open(struct logs *logs) SOMBRA_MUST_CHECK;
+/* Another process may have written: takes the published end for the end, and makes what lies behind
+ * it harmless. */
+sombra_err logs_take_turn(struct logs *logs, const struct snapshot *newest) SOMBRA_MUST_CHECK;
+/* New log files, empty under a fresh epoch. */
 sombra_err logs_create(struct logs *logs, uint64_t epoch) SOMBRA_MUST_CHECK;
 sombra_err logs_unlink(struct logs *logs) SOMBRA_MUST_CHECK;
+/* `syncs_soon`: a commit waits for the record's sync. Else it is stored through a mapping where the
+ * file system allows that: no system call, but a sync that costs twice as much. */
 /* `syncs_soon`: a commit waits for the record's sync. Else it is stored through a mapping where the
  * file system allows that: no system call, but a sync that costs twice as much. */
 sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes,
@@ -285,6 +451,8 @@ sombra_err logs_sync(struct logs *logs, uint64_t lsn) SOMBRA_MUST_CHECK;
 sombra_err logs_switch(struct logs *logs) SOMBRA_MUST_CHECK;
 void logs_raise_durable(struct logs *logs, uint64_t lsn);
 struct wal_position logs_position(const struct logs *logs);
+sombra_err logs_append_mark(struct logs *logs, uint64_t last_lsn,
+                            uint64_t durable_lsn) SOMBRA_MUST_CHECK;
 /* A commit without a record has this number. */
 void logs_cover(struct logs *logs, uint64_t lsn);
 uint64_t logs_bytes(const struct logs *logs);
@@ -310,6 +478,11 @@ void meta_encode(const struct meta *meta, uint8_t out_bytes[META_BYTES]);
 /* INVALID: not a database; UNSUPPORTED: newer; CORRUPT. */
 sombra_err meta_decode(const uint8_t bytes[META_BYTES], struct meta *out) SOMBRA_MUST_CHECK;
 /* The newest valid of the two, and its slot. */
+/* What a checkpoint or the first write made durable, in memory and for all processes. */
+void durable_meta_set(struct btree *btree, const struct meta *meta, unsigned slot);
+/* The durable meta as the head names it. */
+sombra_err meta_read_durable(struct btree *btree, struct meta *out,
+                             unsigned *out_slot) SOMBRA_MUST_CHECK;
 sombra_err meta_choose(struct os_file *file, struct meta *out,
                        unsigned *out_slot) SOMBRA_MUST_CHECK;
 sombra_err meta_write(struct os_file *file, unsigned slot,
@@ -322,7 +495,8 @@ struct writer_gate {
     struct os_mutex mutex;
     struct os_condition free;
     bool is_held;
-    bool is_brief; /* by a checkpoint's first steps: that is waited for, whatever the timeout */
+    bool is_brief; /* by a checkpoint's first steps: everybody waits for that, whatever its timeout
+                    */
     pthread_t owner;
 };
 
@@ -333,6 +507,7 @@ struct btree {
     struct os *os;
     char *path; /* NULL without a file */
     struct os_file *file;
+    struct attachment attachment;
     struct os_identity identity;
     struct btree_options options;
     struct btree *next_open; /* registry of this process (open.c), under its mutex */
@@ -349,7 +524,8 @@ struct btree {
     /* The durable meta; changed by checkpoints, one at a time. */
     struct meta meta;
     unsigned meta_slot;
-    bool is_prepared; /* the first write's duties are done: see btree_prepare_write */
+    bool is_prepared; /* this process has synced what it read, and has the logs open */
+    bool has_turns;   /* this process had the writer's turn: its account may be caught up with */
     /* Checkpoints: one at a time, and only under this. */
     struct os_mutex checkpoint_mutex;
     struct os_condition checkpoint_changed;
@@ -358,7 +534,11 @@ struct btree {
     struct os_thread background;
     _Atomic uint64_t
         normal_lsn; /* newest KV_NORMAL commit since the last background sync; 0 = none */
-    _Atomic uint64_t commits, checkpoints, readers_open;
+    _Atomic uint64_t commits, checkpoints;
+    _Atomic uint64_t
+        transactions_open;        /* from the first step of begin to the last of commit or abort */
+    _Atomic uint32_t mark_wanted; /* commits since the log's last idle mark */
+    _Atomic uint32_t is_forked;   /* this is a child of the process that opened it */
     _Atomic uint64_t pages_free, pages_pending; /* as of the newest commit, for stats */
 };
 
@@ -379,6 +559,7 @@ struct btree_txn {
     struct snapshot snapshot; /* what a reader sees; the writer's working state */
     unsigned slot;            /* a reader's */
     uint64_t newest_page_txn; /* no page of this tree is newer */
+    uint64_t sealed_txn;      /* pages of this tree that are no newer have their checksums */
     /* The writer's: */
     uint64_t stamp;      /* written into its pages; pages of other stamps are copied first */
     uint64_t generation; /* raised by each write: cursors re-seek */
@@ -388,6 +569,7 @@ struct btree_txn {
     bool is_replay;    /* recovery's own: nothing is logged */
     bool is_salvage;   /* redo_apply passes by deletes of what is not there */
     struct buf redo;   /* operations, as in redo_format.h */
+    struct buf lent;   /* a copy of arguments that point into pages */
     struct buf record; /* head of the log record */
     struct savepoint *savepoints;
     size_t savepoint_count, savepoint_capacity;
@@ -406,35 +588,56 @@ static inline struct btree_txn *txn_of(struct kv_txn *txn)
 
 extern const struct kv_ops btree_ops;
 
+/* Not after a write that broke off in the middle, nor in a child of the process that began it. */
+static inline bool txn_is_usable(const struct btree_txn *txn)
+{
+    return !txn->is_failed && !atomic_load_explicit(&txn->btree->is_forked, memory_order_relaxed);
+}
+sombra_err txn_unusable(const struct btree_txn *txn) SOMBRA_MUST_CHECK;
+
 sombra_err btree_begin(struct kv *kv, const struct kv_begin_options *options,
                        struct kv_txn **out_txn) SOMBRA_MUST_CHECK;
 sombra_err btree_commit(struct kv_txn *txn, enum kv_durability durability) SOMBRA_MUST_CHECK;
 void btree_abort(struct kv_txn *txn);
 sombra_err btree_savepoint(struct kv_txn *txn, enum kv_savepoint_action action,
                            uint64_t *mark) SOMBRA_MUST_CHECK;
-sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms) SOMBRA_MUST_CHECK;
-/* Waits for ever, for a hold of microseconds. */
-sombra_err gate_enter_brief(struct btree *btree) SOMBRA_MUST_CHECK;
+/* The turn among threads, then among processes; *out_dead is the dead owner it was taken from, or
+ * 0. */
+sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms,
+                      owner_word *out_dead) SOMBRA_MUST_CHECK;
+/* For a hold of microseconds, which nobody is told is BUSY. */
+sombra_err gate_enter_brief(struct btree *btree, uint64_t timeout_ms,
+                            owner_word *out_dead) SOMBRA_MUST_CHECK;
 void gate_leave(struct btree *btree);
 /* Under the gate: makes the working state of a write transaction. */
-sombra_err txn_start_write(struct btree *btree, struct btree_txn **out_txn) SOMBRA_MUST_CHECK;
+sombra_err txn_start_write(struct btree *btree, owner_word dead,
+                           struct btree_txn **out_txn) SOMBRA_MUST_CHECK;
 void txn_end_write(struct btree_txn *txn);
 void txn_undo_all(struct btree_txn *txn);
+/* The page account of this process is that of the snapshot. */
+void account_note(struct btree *btree, const struct snapshot *snapshot);
 /* Makes the transaction the newest state; the page account and numbers move on. */
 void txn_publish(struct btree_txn *txn, uint64_t lsn);
-/* The counts that kv_stats shows, as of the commit that was just published. */
-void account_publish(struct btree *btree);
 
 /* ---- redo.c ------------------------------------------------------------------------------- */
 
 sombra_err redo_put(struct btree_txn *txn, sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
 sombra_err redo_delete(struct btree_txn *txn, sombra_slice key) SOMBRA_MUST_CHECK;
 sombra_err redo_delete_range(struct btree_txn *txn, struct kv_range range) SOMBRA_MUST_CHECK;
+/* Forgets the operations behind the first `bytes`; of a bypass there are none to forget. */
+static inline void redo_rewind(struct btree_txn *txn, size_t bytes)
+{
+    if (!txn->is_bypass)
+        txn->redo.bytes = bytes;
+}
 /* The record's head: numbers and page lists. */
 sombra_err redo_head(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 /* Applies a record's operations to the transaction. CORRUPT for bytes that make no sense. */
 sombra_err redo_apply(struct btree_txn *txn, sombra_slice payload,
                       uint64_t *out_txn) SOMBRA_MUST_CHECK;
+/* Applies a record's page list to the account, and proves that the result is what the record says.
+ */
+sombra_err redo_apply_space(struct space *space, sombra_slice payload) SOMBRA_MUST_CHECK;
 
 /* ---- tree.c, tree_write.c ------------------------------------------------------------------ */
 
@@ -486,6 +689,9 @@ sombra_err tree_rank(struct btree_txn *txn, sombra_slice key, uint64_t *out_rank
 sombra_err tree_value(struct btree_txn *txn, const struct leaf_value *value,
                       sombra_slice *out) SOMBRA_MUST_CHECK;
 
+/* INVALID: a bound is longer than any key. */
+sombra_err range_invalid(struct kv_range range) SOMBRA_MUST_CHECK;
+
 sombra_err btree_get(struct kv_txn *txn, sombra_slice key,
                      sombra_slice *out_value) SOMBRA_MUST_CHECK;
 sombra_err btree_count(struct kv_txn *txn, struct kv_range range, uint64_t limit,
@@ -517,6 +723,8 @@ sombra_err checkpoint_commit(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 /* Called after each commit, outside the gate: starts a checkpoint when the active log half is long.
  */
 void checkpoint_consider(struct btree *btree, uint64_t active_bytes);
+/* After a commit: an idle log gets a mark. */
+void background_want_mark(struct btree *btree);
 /* A KV_NORMAL commit: the background thread syncs it within the interval. */
 void background_want_sync(struct btree *btree, uint64_t lsn);
 /* Holds off writers and checkpoints until resume. */
@@ -527,10 +735,23 @@ void background_stop(struct btree *btree);
 
 /* ---- open.c, check.c ----------------------------------------------------------------------- */
 
+/* Writes the chosen meta again, cuts the file to it, syncs both and the name. */
+sombra_err base_restore(struct btree *btree) SOMBRA_MUST_CHECK;
+/* Alone with an unclean file: see recover.c. */
+sombra_err btree_recover(struct btree *btree) SOMBRA_MUST_CHECK;
+/* A clean database's logs, if any were left, must be its own and empty. */
+sombra_err logs_check_clean(const struct btree *btree) SOMBRA_MUST_CHECK;
 /* Before the first write after an open: the chosen meta is written again and synced (what recovery
  * read may be page cache that the disk never got), the space maps are loaded, the log is made.
  * Under the gate. */
 sombra_err btree_prepare_write(struct btree *btree) SOMBRA_MUST_CHECK;
+/* Has the writer's turn: everything that another process may have changed since the last turn is
+ * caught up with. */
+sombra_err turn_take(struct btree *btree, owner_word dead) SOMBRA_MUST_CHECK;
+/* A checkpoint that was cut short by its process's death: makes it whole, or as if it never was. */
+sombra_err intent_finish(struct btree *btree) SOMBRA_MUST_CHECK;
+/* Another process may have written a newer durable meta: reads it. */
+sombra_err meta_refresh(struct btree *btree) SOMBRA_MUST_CHECK;
 sombra_err btree_close(struct kv *kv) SOMBRA_MUST_CHECK;
 sombra_err btree_maintain(struct kv *kv, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 sombra_err btree_verify(struct btree *btree, struct kv_maintenance *job) SOMBRA_MUST_CHECK;

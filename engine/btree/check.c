@@ -48,21 +48,25 @@ static bool progress(struct walk *walk)
     return !walk->is_cancelled;
 }
 
-static void see(struct walk *walk, page_id id, uint64_t pages, const char *what)
+/* False when any of them was seen before. */
+static bool see(struct walk *walk, page_id id, uint64_t pages, const char *what)
 {
+    bool is_new = true;
     for (page_id at = id; at < id + pages; at++) {
         if (at >= walk->page_count) {
             problem(walk, SOMBRA_CORRUPT, at, "a page beyond the file's end is in use");
-            return;
+            return false;
         }
         uint64_t mask = UINT64_C(1) << (at % 64);
         if (walk->seen[at / 64] & mask) {
             char text[96];
             snprintf(text, sizeof text, "the page is in use twice; the second time as %s", what);
             problem(walk, SOMBRA_CORRUPT, at, text);
+            is_new = false;
         }
         walk->seen[at / 64] |= mask;
     }
+    return is_new;
 }
 
 /* ---- the tree ---------------------------------------------------------------------------- */
@@ -82,7 +86,7 @@ static void value_walk(struct walk *walk, const struct leaf_value *value)
         walk->stats->pages_overflow += pages;
         walk->stats->bytes_used += value->overflow_bytes;
     }
-    see(walk, value->overflow, pages, "a value");
+    (void)see(walk, value->overflow, pages, "a value");
 }
 
 static void leaf_walk(struct walk *walk, page_id id, const uint8_t *page, sombra_slice low,
@@ -162,12 +166,14 @@ static uint64_t page_walk(struct walk *walk, page_id id, unsigned level, sombra_
         return 0;
     /* A page that was proved long ago may have rotted since: it is proved again. */
     if (!err)
-        err = page_validate(page, walk->btree->pager.page_bytes, id, !page_is_sealed(page));
+        err = page_validate(page, walk->btree->pager.page_bytes, id,
+                            page_txn(page) > atomic_load(&walk->btree->head->pinned_meta));
     if (err) {
         problem_of(walk, err, id);
         return 0;
     }
-    see(walk, id, 1, "a tree page");
+    if (!see(walk, id, 1, "a tree page"))
+        return 0; /* walked before, or the tree leads in circles */
     if (level > 0)
         return branch_walk(walk, id, page, low, high);
     leaf_walk(walk, id, page, low, high);
@@ -193,7 +199,7 @@ static void tree_walk(struct walk *walk)
 
 static void own_see(void *context, page_id id)
 {
-    see(context, id, 1, "a space map");
+    (void)see(context, id, 1, "a space map");
 }
 
 static void account_walk(struct walk *walk)
@@ -201,10 +207,10 @@ static void account_walk(struct walk *walk)
     const struct space *space = walk->space;
     space_each_own(space, own_see, walk);
     for (size_t i = 0; i < space->reserve_count; i++)
-        see(walk, space->reserve[i], 1, "a free page");
+        (void)see(walk, space->reserve[i], 1, "a free page");
     uint64_t pending = 0;
     for (size_t i = 0; i < space->pending_runs; i++) {
-        see(walk, space->pending[i].id, space->pending[i].pages, "a freed page");
+        (void)see(walk, space->pending[i].id, space->pending[i].pages, "a freed page");
         pending += space->pending[i].pages;
     }
     if (pending != space->pending_count)
@@ -214,7 +220,7 @@ static void account_walk(struct walk *walk)
         if (!((space->free_bits[id / 64] >> (id % 64)) & 1))
             continue;
         free_count++;
-        see(walk, id, 1, "a free page");
+        (void)see(walk, id, 1, "a free page");
     }
     if (free_count != space->free_count)
         problem(walk, SOMBRA_CORRUPT, 0, "the count of free pages is wrong");
@@ -260,9 +266,9 @@ sombra_err btree_verify(struct btree *btree, struct kv_maintenance *job)
         return err;
     struct space loaded = { 0 };
     struct walk walk = { .btree = btree, .job = job, .space = &btree->space };
-    if (btree->file && !btree->is_prepared) {
+    if (btree->file && !(has_turn && atomic_load(&btree->head->has_logs))) {
         space_init(&loaded, btree);
-        err = space_load(&loaded, btree->meta.space_directory, btree->meta.snapshot.page_count);
+        err = space_load(&loaded, &btree->meta, false);
         walk.space = &loaded;
         if (err == SOMBRA_CORRUPT) {
             problem_of(&walk, err, 0);
@@ -293,7 +299,7 @@ sombra_err btree_walk_stats(struct btree *btree, struct kv_stats *stats)
 static void stats_readers(struct btree *btree, struct kv_stats *stats)
 {
     uint64_t oldest_ns = 0;
-    uint32_t used = atomic_load(&btree->head->slots_used);
+    uint32_t used = atomic_load(&btree->head->blocks_used) * HEAD_BLOCK_SLOTS;
     for (uint32_t i = 0; i < used; i++) {
         const struct head_slot *slot = &btree->head->slots[i];
         uint64_t txn = atomic_load(&slot->txn);

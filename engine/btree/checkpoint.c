@@ -36,6 +36,9 @@ struct checkpoint {
 static sombra_err tree_seal(struct btree *btree, page_id id, unsigned level, uint64_t durable_txn)
 {
     struct pager *pager = &btree->pager;
+    /* Without the bit it would take a look at every child of every changed branch. */
+    if (id >= pager->map_bytes >> pager->page_shift || !pager_bit(pager->unsealed, id))
+        return SOMBRA_OK;
     const uint8_t *page = pager_page(pager, id);
     if (page_txn(page) <= durable_txn)
         return SOMBRA_OK;
@@ -46,9 +49,7 @@ static sombra_err tree_seal(struct btree *btree, page_id id, unsigned level, uin
         if (err)
             return err;
     }
-    if (!pager->is_buffered) /* else it was sealed when it was written */
-        page_seal(pager_writable(pager, id), pager->page_bytes);
-    return SOMBRA_OK;
+    return pager_seal(pager, id);
 }
 
 /* The images are written by os_write: what the writer prepared for these pages is not needed. */
@@ -66,10 +67,10 @@ static void meta_fill(struct checkpoint *checkpoint, const struct snapshot *snap
     struct meta *meta = &checkpoint->meta;
     *meta = btree->meta;
     meta->sequence++;
+    btree->space.meta_sequence = meta->sequence;
     meta->snapshot = *snapshot;
     meta->space_directory = checkpoint->maps.directory_count ? checkpoint->maps.ids[0] : 0;
-    meta->pages_free =
-        space_unused_below(&btree->space, meta->snapshot.page_count) - btree->space.pending_count;
+    meta->pages_free = btree->space.free_count + btree->space.reserve_count;
     meta->pages_pending = btree->space.pending_count;
     if (checkpoint->closes) {
         /* Nobody reads: what is pending is free once this meta is durable, and the free end is cut
@@ -107,29 +108,25 @@ static sombra_err make_durable(struct checkpoint *checkpoint)
     if (!err)
         err = maps_write(checkpoint);
     if (!err)
-        err = os_sync(btree->file);
+        err = shared_sync(btree, btree->file);
     unsigned slot = 1 - btree->meta_slot;
     if (!err)
         err = meta_write(btree->file, slot, meta);
     if (!err)
-        err = os_sync(btree->file);
+        err = shared_sync(btree, btree->file);
     if (!err && checkpoint->closes) {
         /* Both records say the same: damage to either is survived. */
         meta->sequence++;
         err = meta_write(btree->file, 1 - slot, meta);
         if (!err)
-            err = os_sync(btree->file);
+            err = shared_sync(btree, btree->file);
         slot = 1 - slot;
     }
     if (err) {
         head_poison(btree->head);
         return diag_wrap(err, "checkpoint");
     }
-    btree->meta = *meta;
-    btree->meta_slot = slot;
-    atomic_store(&btree->head->pinned_meta, snapshot->txn);
-    atomic_store(&btree->head->pinned_intent, 0);
-    atomic_store_explicit(&btree->pager.durable_txn, snapshot->txn, memory_order_relaxed);
+    durable_meta_set(btree, meta, slot);
     logs_raise_durable(&btree->logs, snapshot->lsn);
     atomic_fetch_add_explicit(&btree->checkpoints, 1, memory_order_relaxed);
     return SOMBRA_OK;
@@ -139,7 +136,10 @@ static sombra_err make_durable(struct checkpoint *checkpoint)
 static sombra_err log_begin(struct checkpoint *checkpoint)
 {
     struct logs *logs = &checkpoint->btree->logs;
-    sombra_err err = logs_switch(logs);
+    /* After a checkpoint that its process did not live to finish, the other half is still needed.
+     */
+    bool is_other_free = checkpoint->btree->meta.log.epoch == logs->epoch;
+    sombra_err err = is_other_free ? logs_switch(logs) : SOMBRA_OK;
     checkpoint->log = logs_position(logs);
     checkpoint->log_half = logs->active;
     return err;
@@ -165,27 +165,22 @@ static sombra_err pin_newest(struct btree_txn *txn, struct checkpoint *checkpoin
         txn_undo_all(txn);
         return err;
     }
+    head_intend(btree->head, btree->meta.sequence + 1, txn->stamp);
     txn_publish(txn, lsn);
-    atomic_store(&btree->head->pinned_intent, txn->stamp);
     space_build(&btree->space, txn->stamp, &checkpoint->maps);
     maps_unprepare(checkpoint);
     err = log_begin(checkpoint);
     meta_fill(checkpoint, &txn->snapshot);
+    /* The descriptor says where the log goes on, and that is the other half now. */
+    snapshot_set_position(&txn->snapshot, checkpoint->log, checkpoint->log_half);
+    account_note(btree, &txn->snapshot);
+    head_publish(btree->head, &txn->snapshot);
     return err;
 }
 
 /* ---- one at a time ----------------------------------------------------------------------- */
 
-static void checkpoint_slot_enter(struct btree *btree)
-{
-    os_mutex_lock(&btree->checkpoint_mutex);
-    while (btree->checkpoint_runs)
-        (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex, UINT64_MAX);
-    btree->checkpoint_runs = true;
-    os_mutex_unlock(&btree->checkpoint_mutex);
-}
-
-static void checkpoint_slot_leave(struct btree *btree)
+static void local_slot_leave(struct btree *btree)
 {
     os_mutex_lock(&btree->checkpoint_mutex);
     btree->checkpoint_runs = false;
@@ -193,8 +188,43 @@ static void checkpoint_slot_leave(struct btree *btree)
     os_mutex_unlock(&btree->checkpoint_mutex);
 }
 
+static void checkpoint_slot_leave(struct btree *btree)
+{
+    shared_lock_leave(&btree->head->checkpoint);
+    local_slot_leave(btree);
+}
+
+/* Has the slot: finishes what a dead owner of it left, and reads the meta that others may have
+ * written. */
+static sombra_err checkpoint_begin(struct btree *btree, owner_word dead)
+{
+    if (dead) {
+        shared_check_inflight(btree, dead);
+        sombra_err err = intent_finish(btree);
+        if (err)
+            return err;
+    }
+    return btree->file ? meta_refresh(btree) : SOMBRA_OK;
+}
+
+static sombra_err checkpoint_slot_enter(struct btree *btree)
+{
+    os_mutex_lock(&btree->checkpoint_mutex);
+    while (btree->checkpoint_runs)
+        (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex, UINT64_MAX);
+    btree->checkpoint_runs = true;
+    os_mutex_unlock(&btree->checkpoint_mutex);
+    owner_word dead;
+    sombra_err err = shared_lock_enter(btree, &btree->head->checkpoint, UINT64_MAX, &dead);
+    if (!err)
+        err = checkpoint_begin(btree, dead);
+    if (err)
+        checkpoint_slot_leave(btree);
+    return err;
+}
+
 /* The turn first, then the slot: who holds the slot needs no turn any more to finish. */
-static sombra_err both_enter(struct btree *btree, bool is_brief)
+static sombra_err both_enter(struct btree *btree, bool is_brief, owner_word *out_dead)
 {
     for (;;) {
         os_mutex_lock(&btree->checkpoint_mutex);
@@ -202,7 +232,8 @@ static sombra_err both_enter(struct btree *btree, bool is_brief)
             (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex,
                                     UINT64_MAX);
         os_mutex_unlock(&btree->checkpoint_mutex);
-        sombra_err err = is_brief ? gate_enter_brief(btree) : gate_enter(btree, UINT64_MAX);
+        sombra_err err = is_brief ? gate_enter_brief(btree, UINT64_MAX, out_dead)
+                                  : gate_enter(btree, UINT64_MAX, out_dead);
         if (err)
             return err;
         os_mutex_lock(&btree->checkpoint_mutex);
@@ -210,15 +241,38 @@ static sombra_err both_enter(struct btree *btree, bool is_brief)
         if (is_mine)
             btree->checkpoint_runs = true;
         os_mutex_unlock(&btree->checkpoint_mutex);
-        if (is_mine)
-            return SOMBRA_OK;
+        if (is_mine) {
+            owner_word dead;
+            err = shared_lock_enter(btree, &btree->head->checkpoint, 0, &dead);
+            if (!err) {
+                err = checkpoint_begin(btree, dead);
+                if (!err)
+                    return SOMBRA_OK;
+                gate_leave(btree);
+                checkpoint_slot_leave(btree);
+                return err;
+            }
+            local_slot_leave(btree);
+        }
         gate_leave(btree);
+        if (is_mine)
+            os_sleep_us(
+                btree->os,
+                1000); /* another process's checkpoint: it is not waited for with the turn */
     }
 }
 
 sombra_err checkpoint_pause(struct btree *btree)
 {
-    return both_enter(btree, false);
+    owner_word dead = 0;
+    sombra_err err = both_enter(btree, false, &dead);
+    if (err)
+        return err;
+    if (atomic_load(&btree->head->has_logs) && !head_check_writable(btree->head))
+        err = turn_take(btree, dead);
+    if (err)
+        checkpoint_resume(btree);
+    return err;
 }
 
 void checkpoint_resume(struct btree *btree)
@@ -231,7 +285,8 @@ sombra_err checkpoint_run(struct btree *btree, bool closes)
 {
     if (!btree->file || btree->options.is_readonly)
         return SOMBRA_OK;
-    sombra_err err = both_enter(btree, true);
+    owner_word dead = 0;
+    sombra_err err = both_enter(btree, true, &dead);
     if (err)
         return diag_wrap(err, "checkpoint");
     struct checkpoint checkpoint = { .btree = btree, .is_clean = closes, .closes = closes };
@@ -239,9 +294,10 @@ sombra_err checkpoint_run(struct btree *btree, bool closes)
     struct snapshot newest;
     head_newest(btree->head, &newest);
     /* Nothing to do, unless a log is to be closed. */
-    bool is_idle = newest.lsn == btree->meta.snapshot.lsn && !(closes && btree->is_prepared);
+    bool is_idle = newest.lsn == btree->meta.snapshot.lsn && !dead &&
+                   !(closes && atomic_load(&btree->head->has_logs));
     if (!is_idle)
-        err = txn_start_write(btree, &txn);
+        err = txn_start_write(btree, dead, &txn);
     if (!is_idle && !err)
         err = pin_newest(txn, &checkpoint);
     if (txn)
@@ -250,6 +306,8 @@ sombra_err checkpoint_run(struct btree *btree, bool closes)
         gate_leave(btree);
     if (!is_idle && !err)
         err = make_durable(&checkpoint);
+    if (!is_idle && !err)
+        atomic_store(&btree->head->pinned_intent, 0);
     space_image_release(&checkpoint.maps);
     checkpoint_slot_leave(btree);
     return err;
@@ -263,7 +321,8 @@ static sombra_err commit_unlogged(struct btree_txn *txn, struct checkpoint *chec
     snapshot.txn = txn->stamp;
     snapshot.lsn++;
     snapshot.page_count = btree->space.page_count;
-    atomic_store(&btree->head->pinned_intent, txn->stamp);
+    snapshot_set_position(&snapshot, checkpoint->log, checkpoint->log_half);
+    head_intend(btree->head, btree->meta.sequence + 1, txn->stamp);
     space_commit(&btree->space, txn->stamp);
     space_build(&btree->space, txn->stamp, &checkpoint->maps);
     maps_unprepare(checkpoint);
@@ -273,8 +332,9 @@ static sombra_err commit_unlogged(struct btree_txn *txn, struct checkpoint *chec
         return err;
     txn->snapshot = snapshot;
     logs_cover(&btree->logs, snapshot.lsn);
+    account_note(btree, &snapshot);
     head_publish(btree->head, &snapshot);
-    account_publish(btree);
+    atomic_store(&btree->head->pinned_intent, 0); /* last: until then another may publish it */
     return SOMBRA_OK;
 }
 
@@ -282,8 +342,12 @@ sombra_err checkpoint_commit(struct btree_txn *txn)
 {
     struct btree *btree = txn->btree;
     struct checkpoint checkpoint = { .btree = btree };
-    checkpoint_slot_enter(btree);
-    sombra_err err = space_plan(&btree->space, txn->stamp, &checkpoint.maps);
+    sombra_err err = checkpoint_slot_enter(btree);
+    if (err)
+        return err;
+    err = space_refresh_maps(&btree->space);
+    if (!err)
+        err = space_plan(&btree->space, txn->stamp, &checkpoint.maps);
     if (!err)
         err = space_commit_reserve(&btree->space);
     if (!err)
@@ -312,7 +376,9 @@ void checkpoint_consider(struct btree *btree, uint64_t active_bytes)
     /* The commit is done and acknowledged. A checkpoint that fails has poisoned the store, and
      * every later write says so. Without a thread for it, or when that falls behind, the commit
      * that notices does the work. */
-    if (!btree->has_background || active_bytes >= 2 * limit) {
+    bool is_late = active_bytes >= 2 * limit &&
+                   (!atomic_load(&btree->checkpoint_runs) || active_bytes >= 3 * limit);
+    if (!btree->has_background || is_late) {
         sombra_err err = checkpoint_run(btree, false);
         (void)err;
         return;
@@ -326,30 +392,92 @@ void checkpoint_consider(struct btree *btree, uint64_t active_bytes)
 void background_want_sync(struct btree *btree, uint64_t lsn)
 {
     /* Only the first commit of an interval wakes the thread. */
-    if (atomic_exchange(&btree->normal_lsn, lsn) != 0)
+    uint64_t seen = atomic_load(&btree->normal_lsn);
+    while (seen < lsn && !atomic_compare_exchange_weak(&btree->normal_lsn, &seen, lsn))
+        ;
+    if (seen != 0)
         return;
     os_mutex_lock(&btree->checkpoint_mutex);
     os_condition_broadcast(&btree->checkpoint_changed);
     os_mutex_unlock(&btree->checkpoint_mutex);
 }
 
-/* Under checkpoint_mutex: sleeps until there is work or the end. */
-static void background_wait(struct btree *btree)
+void background_want_mark(struct btree *btree)
 {
-    while (!btree->background_stops && !btree->checkpoint_wanted &&
-           !atomic_load(&btree->normal_lsn))
-        (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex, UINT64_MAX);
-    if (!btree->background_stops && !btree->checkpoint_wanted)
-        (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex,
-                                btree->options.sync_interval_ms);
+    if (atomic_load_explicit(&btree->mark_wanted, memory_order_relaxed) || !btree->has_background)
+        return;
+    atomic_store(&btree->mark_wanted, 1);
+    os_mutex_lock(&btree->checkpoint_mutex);
+    os_condition_broadcast(&btree->checkpoint_changed);
+    os_mutex_unlock(&btree->checkpoint_mutex);
 }
 
-/* The store's own thread: syncs what normal commits left unsynced, and runs the checkpoints. It
- * never holds the writer's turn but inside a checkpoint. A failure poisons the store: the next
- * write reports it. */
+/* The last record of the log has no later one to say that it was durable, and rot there would pass
+ * for a crash's tail: an idle store appends a mark that says so. */
+static sombra_err mark_append(struct btree *btree)
+{
+    owner_word dead;
+    sombra_err err = gate_enter_brief(btree, 0, &dead);
+    if (err)
+        return err == SOMBRA_BUSY ? SOMBRA_OK : err;
+    err = head_check_writable(btree->head);
+    if (!err)
+        err = turn_take(btree, dead);
+    struct snapshot newest;
+    head_newest(btree->head, &newest);
+    uint64_t durable = atomic_load(&btree->head->durable_lsn);
+    if (!err && durable >= newest.lsn && logs_position(&btree->logs).offset > 0) {
+        err = logs_append_mark(&btree->logs, newest.lsn, durable);
+        snapshot_set_position(&newest, logs_position(&btree->logs), btree->logs.active);
+        account_note(btree, &newest);
+        head_publish(btree->head, &newest);
+    }
+    gate_leave(btree);
+    return err;
+}
+
+enum { MARK_IDLE_MS = 1000 };
+
+static bool background_has_work(const struct btree *btree)
+{
+    return btree->background_stops || btree->checkpoint_wanted || atomic_load(&btree->normal_lsn);
+}
+
+/* Under checkpoint_mutex: sleeps until there is work, or until nothing was committed for a while.
+ */
+static void background_wait(struct btree *btree)
+{
+    while (!background_has_work(btree) && !atomic_load(&btree->mark_wanted))
+        (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex, UINT64_MAX);
+    if (btree->background_stops || btree->checkpoint_wanted)
+        return;
+    uint64_t wait_ms =
+        atomic_load(&btree->normal_lsn) ? btree->options.sync_interval_ms : MARK_IDLE_MS;
+    (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex, wait_ms);
+}
+
+/* What the background thread does when it wakes. A failure poisons the store, and the next write
+ * reports it. */
+static void background_work(struct btree *btree, bool wants_checkpoint, uint64_t *commits_seen)
+{
+    uint64_t lsn = atomic_exchange(&btree->normal_lsn, 0);
+    uint64_t commits = atomic_load(&btree->commits);
+    sombra_err err = lsn ? logs_sync(&btree->logs, lsn) : SOMBRA_OK;
+    if (!err && wants_checkpoint)
+        err = checkpoint_run(btree, false);
+    if (!err && !lsn && !wants_checkpoint && commits == *commits_seen &&
+        atomic_exchange(&btree->mark_wanted, 0))
+        err = mark_append(btree);
+    *commits_seen = commits;
+    (void)err;
+}
+
+/* The store's own thread. It holds the writer's turn inside a checkpoint and for a mark, and
+ * nowhere else. */
 static void *background_main(void *argument)
 {
     struct btree *btree = argument;
+    uint64_t commits_seen = UINT64_MAX;
     os_mutex_lock(&btree->checkpoint_mutex);
     for (;;) {
         background_wait(btree);
@@ -358,11 +486,7 @@ static void *background_main(void *argument)
         bool wants_checkpoint = btree->checkpoint_wanted;
         btree->checkpoint_wanted = false;
         os_mutex_unlock(&btree->checkpoint_mutex);
-        uint64_t lsn = atomic_exchange(&btree->normal_lsn, 0);
-        sombra_err err = lsn ? logs_sync(&btree->logs, lsn) : SOMBRA_OK;
-        if (!err && wants_checkpoint)
-            err = checkpoint_run(btree, false);
-        (void)err;
+        background_work(btree, wants_checkpoint, &commits_seen);
         os_mutex_lock(&btree->checkpoint_mutex);
     }
     os_mutex_unlock(&btree->checkpoint_mutex);

@@ -142,8 +142,27 @@ static sombra_err land(struct btree_cursor *cursor, unsigned index, bool *out_fo
     return entry_show(cursor, true, out_found);
 }
 
-/* On the entry `index` of the path's leaf, which may be its count: then the next leaf's first. */
-static sombra_err land_forward(struct btree_cursor *cursor, unsigned index, bool *out_found)
+/* The next leaf lies beyond the last key, or the tree leads in circles. */
+static sombra_err order_check(const struct btree_cursor *cursor, bool forward)
+{
+    const struct path_level *leaf = &cursor->path.at[0];
+    unsigned count = page_count(leaf->page);
+    uint8_t key[KV_KEY_BYTES_MAX];
+    if (cursor->state != CURSOR_ON || count == 0)
+        return SOMBRA_OK;
+    size_t bytes = leaf_key_at(leaf->page, page_bytes_of(cursor), forward ? 0 : count - 1, key);
+    int order = slice_compare(slice_of(key, bytes), slice_of(cursor->key, cursor->key_bytes));
+    if (forward ? order > 0 : order < 0)
+        return SOMBRA_OK;
+    return diag_fail(SOMBRA_CORRUPT,
+                     "page %" PRIu64 ": its keys are not behind those of the leaf before it",
+                     leaf->id);
+}
+
+/* On the entry `index` of the path's leaf, which may be its count: then the next leaf's first.
+ * `steps`: the cursor comes from the entry before. */
+static sombra_err land_forward(struct btree_cursor *cursor, unsigned index, bool steps,
+                               bool *out_found)
 {
     if (index == page_count(cursor->path.at[0].page)) {
         bool found;
@@ -153,6 +172,9 @@ static sombra_err land_forward(struct btree_cursor *cursor, unsigned index, bool
         if (!found)
             return off_end(cursor, CURSOR_BEHIND, out_found);
         index = 0;
+        err = steps ? order_check(cursor, true) : SOMBRA_OK;
+        if (err)
+            return err;
     }
     leaf_enter(cursor);
     if (index >= cursor->end)
@@ -161,7 +183,8 @@ static sombra_err land_forward(struct btree_cursor *cursor, unsigned index, bool
 }
 
 /* On the entry before `index` of the path's leaf. */
-static sombra_err land_backward(struct btree_cursor *cursor, unsigned index, bool *out_found)
+static sombra_err land_backward(struct btree_cursor *cursor, unsigned index, bool steps,
+                                bool *out_found)
 {
     if (index == 0) {
         bool found;
@@ -171,6 +194,9 @@ static sombra_err land_backward(struct btree_cursor *cursor, unsigned index, boo
         if (!found)
             return off_end(cursor, CURSOR_BEFORE, out_found);
         index = page_count(cursor->path.at[0].page);
+        err = steps ? order_check(cursor, false) : SOMBRA_OK;
+        if (err)
+            return err;
     }
     leaf_enter(cursor);
     if (index <= cursor->first)
@@ -197,7 +223,7 @@ static sombra_err move_first(struct btree_cursor *cursor, bool *out_found)
     sombra_err err = cursor->low_bytes
                          ? seek(cursor, slice_of(cursor->low, cursor->low_bytes), &index, &exact)
                          : tree_descend_edge(cursor->txn, false, &cursor->path);
-    return err ? err : land_forward(cursor, index, out_found);
+    return err ? err : land_forward(cursor, index, false, out_found);
 }
 
 static sombra_err move_last(struct btree_cursor *cursor, bool *out_found)
@@ -212,7 +238,7 @@ static sombra_err move_last(struct btree_cursor *cursor, bool *out_found)
         if (!err)
             index = page_count(cursor->path.at[0].page);
     }
-    return err ? err : land_backward(cursor, index, out_found);
+    return err ? err : land_backward(cursor, index, false, out_found);
 }
 
 static sombra_err move_seek_ge(struct btree_cursor *cursor, sombra_slice key, bool *out_found)
@@ -222,7 +248,7 @@ static sombra_err move_seek_ge(struct btree_cursor *cursor, sombra_slice key, bo
     unsigned index;
     bool exact;
     sombra_err err = seek(cursor, key, &index, &exact);
-    return err ? err : land_forward(cursor, index, out_found);
+    return err ? err : land_forward(cursor, index, false, out_found);
 }
 
 static sombra_err move_seek_le(struct btree_cursor *cursor, sombra_slice key, bool *out_found)
@@ -232,7 +258,7 @@ static sombra_err move_seek_le(struct btree_cursor *cursor, sombra_slice key, bo
     unsigned index;
     bool exact;
     sombra_err err = seek(cursor, key, &index, &exact);
-    return err ? err : land_backward(cursor, exact ? index + 1 : index, out_found);
+    return err ? err : land_backward(cursor, exact ? index + 1 : index, false, out_found);
 }
 
 static sombra_err step_next(struct btree_cursor *cursor, bool *out_found)
@@ -241,13 +267,13 @@ static sombra_err step_next(struct btree_cursor *cursor, bool *out_found)
         unsigned index;
         bool exact;
         sombra_err err = seek(cursor, slice_of(cursor->key, cursor->key_bytes), &index, &exact);
-        return err ? err : land_forward(cursor, exact ? index + 1 : index, out_found);
+        return err ? err : land_forward(cursor, exact ? index + 1 : index, false, out_found);
     }
     if (cursor->iter.index + 1 < cursor->end) {
         (void)leaf_iter_next(&cursor->iter);
         return entry_show(cursor, false, out_found);
     }
-    return land_forward(cursor, cursor->iter.index + 1, out_found);
+    return land_forward(cursor, cursor->iter.index + 1, true, out_found);
 }
 
 static sombra_err step_previous(struct btree_cursor *cursor, bool *out_found)
@@ -256,13 +282,13 @@ static sombra_err step_previous(struct btree_cursor *cursor, bool *out_found)
         unsigned index;
         bool exact;
         sombra_err err = seek(cursor, slice_of(cursor->key, cursor->key_bytes), &index, &exact);
-        return err ? err : land_backward(cursor, index, out_found);
+        return err ? err : land_backward(cursor, index, false, out_found);
     }
     if (cursor->iter.index > cursor->first) {
         (void)leaf_iter_previous(&cursor->iter);
         return entry_show(cursor, false, out_found);
     }
-    return land_backward(cursor, cursor->iter.index, out_found);
+    return land_backward(cursor, cursor->iter.index, true, out_found);
 }
 
 static sombra_err move_next(struct btree_cursor *cursor, bool *out_found)
@@ -283,10 +309,11 @@ static sombra_err move_previous(struct btree_cursor *cursor, bool *out_found)
     return move_last(cursor, out_found);
 }
 
-sombra_err btree_cursor_move(struct kv_cursor *kv_cursor, enum kv_motion motion, sombra_slice key,
-                             bool *out_found)
+static sombra_err move(struct btree_cursor *cursor, enum kv_motion motion, sombra_slice key,
+                       bool *out_found)
 {
-    struct btree_cursor *cursor = cursor_of(kv_cursor);
+    if (UNLIKELY(!txn_is_usable(cursor->txn)))
+        return txn_unusable(cursor->txn);
     if (cursor->txn->snapshot.depth == 0) {
         bool forward = motion == KV_NEXT || motion == KV_FIRST || motion == KV_SEEK_GE;
         return off_end(cursor, forward ? CURSOR_BEHIND : CURSOR_BEFORE, out_found);
@@ -306,6 +333,19 @@ sombra_err btree_cursor_move(struct kv_cursor *kv_cursor, enum kv_motion motion,
         return move_seek_le(cursor, key, out_found);
     }
     return diag_fail(SOMBRA_INVALID, "cursor motion %d", (int)motion);
+}
+
+sombra_err btree_cursor_move(struct kv_cursor *kv_cursor, enum kv_motion motion, sombra_slice key,
+                             bool *out_found)
+{
+    struct btree_cursor *cursor = cursor_of(kv_cursor);
+    sombra_err err = move(cursor, motion, key, out_found);
+    if (UNLIKELY(err)) {
+        /* The path is half way to somewhere: the next motion seeks the last key again. */
+        cursor->generation = cursor->txn->generation - 1;
+        cursor->kv.is_positioned = false;
+    }
+    return err;
 }
 
 /* ---- batches ----------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The published head and the readers' slots. A reader takes no lock and waits for nobody:
+/* The published head and the readers' slots, in memory that the processes of a store share. A
+ * reader takes no lock and waits for nobody:
  *
  *   1 read the sequence, copy its descriptor   2 store the descriptor's txn in a slot
  *   3 read the sequence again: equal, or from 1
@@ -51,36 +52,59 @@ static _Thread_local unsigned slot_hint;
 static bool slot_claim(struct head *head, unsigned index, uint64_t txn)
 {
     uint64_t empty = 0;
-    return atomic_compare_exchange_strong(&head->slots[index].txn, &empty, txn);
+    return atomic_load_explicit(&head->slots[index].txn, memory_order_relaxed) == 0 &&
+           atomic_compare_exchange_strong(&head->slots[index].txn, &empty, txn);
 }
 
-static void slots_used_raise(struct head *head, unsigned used)
+static bool own_slot_find(struct btree *btree, uint64_t txn, unsigned *out_index)
 {
-    uint32_t seen = atomic_load(&head->slots_used);
-    while (seen < used && !atomic_compare_exchange_weak(&head->slots_used, &seen, used))
-        ;
+    const struct attachment *attachment = &btree->attachment;
+    uint32_t count = atomic_load(&attachment->block_count);
+    for (uint32_t i = 0; i < count; i++) {
+        unsigned first = attachment->blocks[i] * HEAD_BLOCK_SLOTS;
+        for (unsigned index = first; index < first + HEAD_BLOCK_SLOTS; index++) {
+            if (slot_claim(btree->head, index, txn)) {
+                *out_index = index;
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
-sombra_err head_pin(struct head *head, uint64_t now_ns, unsigned *out_slot, struct snapshot *out)
+static sombra_err slot_find(struct btree *btree, uint64_t txn, unsigned *out_index)
 {
+    struct head *head = btree->head;
+    unsigned hint = slot_hint;
+    owner_word owner =
+        atomic_load_explicit(&head->blocks[hint / HEAD_BLOCK_SLOTS], memory_order_relaxed);
+    if (LIKELY(owner == btree->attachment.self) && slot_claim(head, hint, txn)) {
+        *out_index = hint;
+        return SOMBRA_OK;
+    }
+    while (!own_slot_find(btree, txn, out_index)) {
+        uint32_t count = atomic_load(&btree->attachment.block_count);
+        sombra_err err = SOMBRA_OK;
+        os_mutex_lock(&btree->attachment.blocks_mutex);
+        /* Another thread may have been faster. */
+        if (count == atomic_load(&btree->attachment.block_count))
+            err = shared_claim_block(btree);
+        os_mutex_unlock(&btree->attachment.blocks_mutex);
+        if (err)
+            return err;
+    }
+    return SOMBRA_OK;
+}
+
+sombra_err head_pin(struct btree *btree, uint64_t now_ns, unsigned *out_slot, struct snapshot *out)
+{
+    struct head *head = btree->head;
     struct snapshot snapshot;
     uint64_t sequence = descriptor_copy(head, &snapshot);
-    unsigned index = slot_hint;
-    unsigned tried = 0;
-    /* The high-water mark rises before the claim: a scan that misses the mark precedes the claim.
-     */
-    for (;; index = (index + 1) % HEAD_SLOTS) {
-        if (tried++ == HEAD_SLOTS)
-            return diag_fail(SOMBRA_LIMIT,
-                             "all %d reader slots are taken: end some read transactions",
-                             HEAD_SLOTS);
-        if (atomic_load_explicit(&head->slots[index].txn, memory_order_relaxed) != 0)
-            continue;
-        if (index + 1 > atomic_load_explicit(&head->slots_used, memory_order_relaxed))
-            slots_used_raise(head, index + 1);
-        if (slot_claim(head, index, snapshot.txn ? snapshot.txn : 1))
-            break;
-    }
+    unsigned index;
+    sombra_err err = slot_find(btree, snapshot.txn ? snapshot.txn : 1, &index);
+    if (err)
+        return err;
     while (atomic_load(&head->sequence) != sequence) {
         sequence = descriptor_copy(head, &snapshot);
         atomic_store(&head->slots[index].txn, snapshot.txn ? snapshot.txn : 1);
@@ -113,15 +137,14 @@ static void txns_insert(uint64_t *txns, size_t *count, uint64_t txn)
 size_t head_pinned(struct head *head, uint64_t *out_txns)
 {
     size_t count = 0;
-    /* In this order: a checkpoint that becomes durable raises pinned_meta before it drops its
-     * intent, so that it is seen in one of them. */
-    uint64_t pinned[2];
-    pinned[0] = atomic_load(&head->pinned_intent);
-    pinned[1] = atomic_load(&head->pinned_meta);
+    /* The intent first: a checkpoint becomes the durable one before it stops being intended. */
+    uint64_t intent = atomic_load(&head->pinned_intent);
+    uint64_t durable = atomic_load(&head->pinned_meta);
+    uint64_t pinned[] = { intent, durable };
     for (size_t i = 0; i < COUNT_OF(pinned); i++)
         if (pinned[i])
             txns_insert(out_txns, &count, pinned[i]);
-    uint32_t used = atomic_load(&head->slots_used);
+    uint32_t used = atomic_load(&head->blocks_used) * HEAD_BLOCK_SLOTS;
     for (uint32_t i = 0; i < used; i++) {
         uint64_t txn = atomic_load(&head->slots[i].txn);
         if (txn)

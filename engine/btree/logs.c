@@ -7,7 +7,8 @@
  * and predecessor, and the meta names the epoch and offset that replay begins at, so that nothing
  * an older epoch left behind can follow a newer record.
  *
- * Lock order: sync_mutex before mutex; the writer's gate before both.
+ * What every process must know of the log stands in the head: the end of it in each published
+ * descriptor, the newest record of each half, what is durable.
  */
 #include "btree_internal.h"
 
@@ -16,22 +17,14 @@
 sombra_err logs_init(struct logs *logs, struct btree *btree)
 {
     *logs = (struct logs){ .btree = btree };
-    sombra_err err = os_mutex_init(&logs->mutex);
+    sombra_err err = os_mutex_init(&logs->sync_mutex);
     if (err)
         return err;
-    err = os_mutex_init(&logs->sync_mutex);
-    if (err) {
-        os_mutex_release(&logs->mutex);
-        return err;
-    }
     err = os_condition_init(&logs->synced);
-    if (err) {
+    if (err)
         os_mutex_release(&logs->sync_mutex);
-        os_mutex_release(&logs->mutex);
-        return err;
-    }
-    logs->last_sync_ns = os_monotonic_ns(btree->os);
-    return SOMBRA_OK;
+    atomic_store(&logs->last_sync_ns, os_monotonic_ns(btree->os));
+    return err;
 }
 
 void logs_release(struct logs *logs)
@@ -42,7 +35,6 @@ void logs_release(struct logs *logs)
         wal_close(logs->halves[half]);
     os_condition_release(&logs->synced);
     os_mutex_release(&logs->sync_mutex);
-    os_mutex_release(&logs->mutex);
     *logs = (struct logs){ 0 };
 }
 
@@ -55,6 +47,7 @@ char *logs_path(const struct btree *btree, unsigned half)
     return path;
 }
 
+/* By the writer, or under sync_mutex where another thread may open the logs. */
 static void bytes_refresh(struct logs *logs)
 {
     uint64_t bytes = 0;
@@ -63,6 +56,8 @@ static void bytes_refresh(struct logs *logs)
             bytes += wal_file_bytes(logs->halves[half]);
     atomic_store_explicit(&logs->bytes, bytes, memory_order_relaxed);
 }
+
+/* ---- the files --------------------------------------------------------------------------- */
 
 static sombra_err half_create(struct logs *logs, unsigned half)
 {
@@ -96,13 +91,35 @@ sombra_err logs_create(struct logs *logs, uint64_t epoch)
         return diag_wrap(err, "make the log");
     logs->active = 0;
     logs->epoch = epoch;
+    struct head *head = logs->btree->head;
     struct snapshot newest;
-    head_newest(logs->btree->head, &newest);
-    logs->appended_lsn = newest.lsn;
+    head_newest(head, &newest);
     for (unsigned half = 0; half < LOG_HALVES; half++)
-        logs->last_lsn[half] = newest.lsn;
+        atomic_store(&head->half_last_lsn[half], newest.lsn);
     bytes_refresh(logs);
     return SOMBRA_OK;
+}
+
+sombra_err logs_open(struct logs *logs)
+{
+    struct btree *btree = logs->btree;
+    sombra_err err = SOMBRA_OK;
+    for (unsigned half = 0; half < LOG_HALVES && !err; half++) {
+        if (logs->halves[half])
+            continue;
+        char *path = logs_path(btree, half);
+        if (!path)
+            return diag_nomem("the log's path", strlen(btree->path));
+        err = wal_open(btree->os, path, btree->options.is_readonly, &logs->halves[half]);
+        if (err == SOMBRA_NOT_FOUND)
+            err = diag_fail(
+                SOMBRA_CORRUPT,
+                "%s is missing: %s was not closed, and its newest commits are in that log; "
+                "put it back",
+                path, btree->path);
+        mem_free(path);
+    }
+    return err;
 }
 
 sombra_err logs_unlink(struct logs *logs)
@@ -123,6 +140,16 @@ sombra_err logs_unlink(struct logs *logs)
     return diag_wrap(err, "remove the log");
 }
 
+sombra_err logs_take_turn(struct logs *logs, const struct snapshot *newest)
+{
+    logs->active = snapshot_half(newest);
+    logs->epoch = newest->log_epoch;
+    return diag_wrap(wal_cut(logs->halves[logs->active], snapshot_position(newest)),
+                     "take over the log");
+}
+
+/* ---- append ------------------------------------------------------------------------------ */
+
 /* The log may outgrow the size that starts a checkpoint while one is running: up to this. */
 static uint64_t half_bytes_max(const struct logs *logs)
 {
@@ -139,24 +166,34 @@ sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes, bool syncs_so
         err = wal_reserve(wal, payload_bytes, half_bytes_max(logs));
     if (UNLIKELY(wal_file_bytes(wal) != bytes))
         bytes_refresh(logs);
+    if (err && wal_has_failed(wal))
+        head_poison(logs->btree->head);
     return err;
 }
 
 sombra_err logs_append(struct logs *logs, uint64_t lsn, const struct os_iovec *parts, size_t count)
 {
-    assert(lsn == logs->appended_lsn + 1 || logs->appended_lsn < lsn);
-    uint64_t durable = atomic_load(&logs->btree->head->durable_lsn);
-    sombra_err err = wal_append(logs->halves[logs->active], lsn, durable, parts, count);
+    struct head *head = logs->btree->head;
+    sombra_err err =
+        wal_append(logs->halves[logs->active], lsn, atomic_load(&head->durable_lsn), parts, count);
     if (err) {
-        head_poison(logs->btree->head);
+        head_poison(head);
         return diag_wrap(err, "append to the log, outcome unknown");
     }
-    os_mutex_lock(&logs->mutex);
-    logs->appended_lsn = lsn;
-    logs->last_lsn[logs->active] = lsn;
-    os_mutex_unlock(&logs->mutex);
+    atomic_store(&head->half_last_lsn[logs->active], lsn);
     return SOMBRA_OK;
 }
+
+sombra_err logs_append_mark(struct logs *logs, uint64_t last_lsn, uint64_t durable_lsn)
+{
+    struct wal *wal = logs->halves[logs->active];
+    sombra_err err = wal_append_mark(wal, last_lsn, durable_lsn);
+    if (err && wal_has_failed(wal))
+        head_poison(logs->btree->head);
+    return err;
+}
+
+/* ---- sync -------------------------------------------------------------------------------- */
 
 void logs_raise_durable(struct logs *logs, uint64_t lsn)
 {
@@ -166,50 +203,56 @@ void logs_raise_durable(struct logs *logs, uint64_t lsn)
         ;
 }
 
+void logs_cover(struct logs *logs, uint64_t lsn)
+{
+    for (unsigned half = 0; half < LOG_HALVES; half++)
+        atomic_store(&logs->btree->head->half_last_lsn[half], lsn);
+    logs_raise_durable(logs, lsn);
+}
+
 /* By the one thread that set is_syncing. What is appended is sampled before the sync, never after.
  */
 static sombra_err halves_sync(struct logs *logs)
 {
-    os_mutex_lock(&logs->mutex);
-    unsigned active = logs->active;
-    uint64_t appended = logs->appended_lsn;
-    uint64_t other = logs->last_lsn[1 - active];
-    os_mutex_unlock(&logs->mutex);
-    uint64_t durable = atomic_load(&logs->btree->head->durable_lsn);
+    struct head *head = logs->btree->head;
+    struct snapshot newest;
+    head_newest(head, &newest);
+    unsigned active = snapshot_half(&newest);
+    uint64_t durable = atomic_load(&head->durable_lsn);
     sombra_err err = SOMBRA_OK;
     /* The order of commits is kept: the older half first, if it has unsynced records. */
-    if (other > durable)
+    if (!err && atomic_load(&head->half_last_lsn[1 - active]) > durable)
         err = wal_sync(logs->halves[1 - active]);
-    if (!err && appended > durable)
+    if (!err && newest.lsn > durable)
         err = wal_sync(logs->halves[active]);
     if (!err)
-        logs_raise_durable(logs, appended);
+        logs_raise_durable(logs, newest.lsn);
     return err;
 }
 
 sombra_err logs_sync(struct logs *logs, uint64_t lsn)
 {
     struct head *head = logs->btree->head;
-    /* In this order: a commit that is not durable yet was published after the log was made, but
-     * another thread may be making it now. */
-    if (atomic_load(&head->durable_lsn) >= lsn || !logs->halves[0])
+    if (atomic_load(&head->durable_lsn) >= lsn)
         return SOMBRA_OK;
-    sombra_err err = SOMBRA_OK;
     os_mutex_lock(&logs->sync_mutex);
     /* Whom the running sync covers leaves with it, whoever syncs next: in a queue at a mutex they
      * would stay until it is theirs. */
     while (logs->is_syncing && atomic_load(&head->durable_lsn) < lsn)
         (void)os_condition_wait(&logs->synced, &logs->sync_mutex, UINT64_MAX);
-    if (atomic_load(&head->durable_lsn) < lsn) {
+    sombra_err err = SOMBRA_OK;
+    if (atomic_load(&head->durable_lsn) < lsn)
+        err = head_check_writable(head);
+    if (!err && atomic_load(&head->durable_lsn) < lsn)
+        err = logs_open(logs);
+    if (!err && atomic_load(&head->durable_lsn) < lsn) {
         logs->is_syncing = true;
         os_mutex_unlock(&logs->sync_mutex);
-        err = head_check_writable(head);
-        if (!err)
-            err = halves_sync(logs);
-        if (err)
-            head_poison(head);
+        shared_sync_begin(logs->btree);
+        err = halves_sync(logs);
+        shared_sync_end(logs->btree, err);
+        atomic_store(&logs->last_sync_ns, os_monotonic_ns(logs->btree->os));
         os_mutex_lock(&logs->sync_mutex);
-        logs->last_sync_ns = os_monotonic_ns(logs->btree->os);
         logs->is_syncing = false;
         os_condition_broadcast(&logs->synced);
     }
@@ -217,36 +260,27 @@ sombra_err logs_sync(struct logs *logs, uint64_t lsn)
     return diag_wrap(err, "sync the log: outcome of the commit unknown");
 }
 
+/* ---- halves ------------------------------------------------------------------------------ */
+
 sombra_err logs_switch(struct logs *logs)
 {
+    struct head *head = logs->btree->head;
     unsigned next = 1 - logs->active;
     struct wal_position end = wal_position(logs->halves[logs->active]);
     sombra_err err = wal_restart(logs->halves[next], logs->epoch + 1, end.link);
     if (err) {
-        head_poison(logs->btree->head);
+        head_poison(head);
         return diag_wrap(err, "begin the other half of the log");
     }
-    os_mutex_lock(&logs->mutex);
+    atomic_store(&head->half_end[logs->active], end.offset);
     logs->active = next;
     logs->epoch++;
-    os_mutex_unlock(&logs->mutex);
-    bytes_refresh(logs);
     return SOMBRA_OK;
 }
 
 struct wal_position logs_position(const struct logs *logs)
 {
     return wal_position(logs->halves[logs->active]);
-}
-
-void logs_cover(struct logs *logs, uint64_t lsn)
-{
-    os_mutex_lock(&logs->mutex);
-    logs->appended_lsn = lsn;
-    for (unsigned half = 0; half < LOG_HALVES; half++)
-        logs->last_lsn[half] = lsn;
-    os_mutex_unlock(&logs->mutex);
-    logs_raise_durable(logs, lsn);
 }
 
 uint64_t logs_bytes(const struct logs *logs)

@@ -35,6 +35,15 @@ void meta_encode(const struct meta *meta, uint8_t out_bytes[META_BYTES])
 static sombra_err fields_check(const struct meta *meta)
 {
     const struct snapshot *snapshot = &meta->snapshot;
+    /* Numbers that only grow are never near their end. */
+    const uint64_t limit = UINT64_C(1) << 62;
+    if (snapshot->txn == 0 || snapshot->txn >= limit || snapshot->lsn >= limit ||
+        meta->sequence >= limit || meta->log.epoch >> 63 || meta->log.offset >= limit ||
+        snapshot->entries >> 48)
+        return diag_fail(SOMBRA_CORRUPT,
+                         "meta: txn %" PRIu64 ", lsn %" PRIu64 ", sequence %" PRIu64
+                         ": impossible numbers",
+                         snapshot->txn, snapshot->lsn, meta->sequence);
     uint64_t first_page = u64_max(1, META_AREA_BYTES / meta->page_bytes);
     if (snapshot->depth > PAGE_LEVEL_MAX + 1 || (snapshot->depth == 0) != (snapshot->root == 0))
         return diag_fail(SOMBRA_CORRUPT, "meta: depth %" PRIu64 " with root page %" PRIu64,
@@ -110,6 +119,7 @@ sombra_err meta_choose(struct os_file *file, struct meta *out, unsigned *out_slo
     sombra_err errs[META_SLOTS];
     struct meta metas[META_SLOTS] = { 0 };
     char text[DIAG_TEXT_BYTES] = "";
+    bool is_blank[META_SLOTS]; /* a checkpoint that was undone */
     for (unsigned slot = 0; slot < META_SLOTS; slot++) {
         uint8_t bytes[META_BYTES] = { 0 };
         size_t got = 0;
@@ -117,6 +127,8 @@ sombra_err meta_choose(struct os_file *file, struct meta *out, unsigned *out_slo
             os_read_some(file, (uint64_t)slot * META_SLOT_BYTES, bytes, sizeof bytes, &got);
         if (err)
             return err;
+        static const uint8_t blank[META_BYTES];
+        is_blank[slot] = memcmp(bytes, blank, sizeof blank) == 0;
         errs[slot] = meta_decode(bytes, &metas[slot]);
         if (errs[slot] && (slot == 0 || errs[0] == SOMBRA_INVALID))
             diag_save(text);
@@ -135,14 +147,14 @@ sombra_err meta_choose(struct os_file *file, struct meta *out, unsigned *out_slo
          memcmp(metas[0].uuid, metas[1].uuid, 16) != 0 || metas[0].sequence == metas[1].sequence))
         return diag_fail(SOMBRA_CORRUPT, "%s: the two meta records contradict each other",
                          os_file_path(file));
-    /* A meta record is one sector and does not tear, so a bad one rotted. If it was the newer, the
-     * pages of this one may be overwritten, and commits beside the log are in no log. */
-    if (errs[1 - slot] && metas[slot].log_state == META_LOG_IN_USE) {
+    /* A meta record is one sector and does not tear, so a bad one rotted; only one that was undone
+     * is blank. If it was the newer, the pages of this one may be overwritten, and commits beside
+     * the log are in no log. */
+    if (errs[1 - slot] && !is_blank[1 - slot] && metas[slot].log_state == META_LOG_IN_USE)
         return diag_fail(SOMBRA_CORRUPT,
                          "%s: meta record %u is damaged, the database was not closed, and the "
                          "damaged record may be the newer one",
                          os_file_path(file), 1 - slot);
-    }
     *out = metas[slot];
     *out_slot = slot;
     return SOMBRA_OK;

@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The life of a store: creation, open, recovery, the first write, close.
- *
- * Recovery: the newest valid meta record is written again and synced (it may be page cache that the
- * disk never got); the log's valid prefix is replayed into pages that are free in it; a full
- * checkpoint into the other slot; only then is the log touched and a commit taken. Interrupted
- * anywhere, it begins again from the same meta.
+/* The life of a store: creation, open, close.
  */
 #include "btree_internal.h"
 
@@ -65,11 +60,12 @@ static void btree_free(struct btree *btree)
     logs_release(&btree->logs);
     space_release(&btree->space);
     pager_release(&btree->pager);
-    if (btree->head)
-        os_release_anonymous(btree->head, sizeof *btree->head);
+    shared_detach(btree, false);
+    os_mutex_release(&btree->attachment.blocks_mutex);
     if (btree->writer) {
         buf_release(&btree->writer->redo);
         buf_release(&btree->writer->record);
+        buf_release(&btree->writer->lent);
         mem_free(btree->writer->savepoints);
         mem_free(btree->writer);
     }
@@ -94,6 +90,8 @@ static sombra_err locks_init(struct btree *btree)
         err = os_mutex_init(&btree->checkpoint_mutex);
     if (!err)
         err = os_condition_init(&btree->checkpoint_changed);
+    if (!err)
+        err = os_mutex_init(&btree->attachment.blocks_mutex);
     return err;
 }
 
@@ -113,10 +111,7 @@ static sombra_err btree_new(struct os *os, const struct btree_options *options,
         mem_free(btree);
         return err;
     }
-    void *head = NULL;
-    err = os_reserve_anonymous(sizeof *btree->head, &head);
-    btree->head = head;
-    if (!err) {
+    {
         btree->writer = mem_zalloc(sizeof *btree->writer);
         btree->split = mem_zalloc(sizeof *btree->split);
         if (!btree->writer || !btree->split)
@@ -138,16 +133,22 @@ static sombra_err scratch_alloc(struct btree *btree)
         btree->scratch[i] = mem_alloc_aligned(64, btree->pager.page_bytes);
         if (!btree->scratch[i])
             return diag_nomem("scratch pages", btree->pager.page_bytes);
+        memset(btree->scratch[i], 0, btree->pager.page_bytes);
     }
     return SOMBRA_OK;
 }
 
-static void head_begin(struct btree *btree, const struct snapshot *snapshot)
+/* The first process of all makes the newest state known. */
+static void head_begin(struct btree *btree, struct snapshot snapshot)
 {
-    head_publish(btree->head, snapshot);
-    atomic_store(&btree->head->durable_lsn, snapshot->lsn);
-    atomic_store(&btree->head->pinned_meta, btree->file ? snapshot->txn : 0);
-    btree->next_txn = snapshot->txn + 1;
+    struct head *head = btree->head;
+    if (btree->file)
+        snapshot_set_position(&snapshot, btree->meta.log, btree->meta.log_half);
+    atomic_store(&head->durable_lsn, snapshot.lsn);
+    atomic_store(&head->pinned_meta, btree->file ? snapshot.txn : 0);
+    atomic_store(&head->durable_meta, btree->meta.sequence << 1 | btree->meta_slot);
+    atomic_store(&head->next_txn, snapshot.txn + 1);
+    head_publish(head, &snapshot);
 }
 
 /* ---- creation ---------------------------------------------------------------------------- */
@@ -215,10 +216,14 @@ static sombra_err file_create(struct btree *btree)
         os_open(btree->os, temporary, OS_WRITE | OS_CREATE, btree->options.mode, &file);
     if (!err)
         err = os_lock_wait(file, LOCK_OFFSET, 1, OS_LOCK_EXCLUSIVE, btree->options.busy_timeout_ms);
+    /* While it waited, another process may have given this very file its name. */
     struct os_identity identity = { .links = 0 };
+    struct os_identity named = { .links = 0 };
     if (!err)
         err = os_identify(file, &identity);
-    if (!err && identity.links != 1)
+    if (!err)
+        err = os_identify_path(btree->os, temporary, &named);
+    if (err == SOMBRA_NOT_FOUND || (!err && (identity.links != 1 || identity.inode != named.inode)))
         err = diag_fail(SOMBRA_EXISTS, "%s was made by another process just now", btree->path);
     if (!err) {
         err = file_build(btree, file);
@@ -288,14 +293,14 @@ static sombra_err file_open(struct btree *btree)
         err = os_identify(btree->file, &btree->identity);
         if (err || registry_find(btree->os, &btree->identity))
             return err;
-        enum os_lock_kind kind = options->is_readonly ? OS_LOCK_SHARED : OS_LOCK_EXCLUSIVE;
-        err = os_lock_wait(btree->file, LOCK_OFFSET, 1, kind, options->busy_timeout_ms);
+        err = shared_attach(btree, options->busy_timeout_ms);
         if (err)
-            return diag_wrap(err, "%s is open in another process", btree->path);
+            return err;
         struct os_identity named;
         err = os_identify_path(btree->os, btree->path, &named);
         if (!err && named.device == btree->identity.device && named.inode == btree->identity.inode)
             return names_check(btree);
+        shared_detach(btree, false);
         if (err && err != SOMBRA_NOT_FOUND)
             return err;
     }
@@ -322,243 +327,15 @@ static sombra_err meta_read(struct btree *btree)
     return SOMBRA_OK;
 }
 
-/* ---- the first write --------------------------------------------------------------------- */
-
-static sombra_err meta_make_in_use(struct btree *btree)
-{
-    struct meta meta = btree->meta;
-    meta.sequence++;
-    meta.log_state = META_LOG_IN_USE;
-    meta.log = logs_position(&btree->logs);
-    meta.log_half = btree->logs.active;
-    unsigned slot = 1 - btree->meta_slot;
-    sombra_err err = meta_write(btree->file, slot, &meta);
-    if (!err)
-        err = os_sync(btree->file);
-    if (err) {
-        head_poison(btree->head);
-        return err;
-    }
-    btree->meta = meta;
-    btree->meta_slot = slot;
-    return SOMBRA_OK;
-}
-
-/* What open read may be page cache that the disk never got, after a failed sync: the meta is
- * written again, and the file is cut to what the meta names, so that growing it anew is a change
- * that the next sync saves. */
-static sombra_err base_restore(struct btree *btree)
-{
-    uint64_t used_bytes = btree->meta.snapshot.page_count * btree->meta.page_bytes;
-    uint64_t file_bytes = 0;
-    sombra_err err = os_size(btree->file, &file_bytes);
-    if (!err && file_bytes > used_bytes)
-        err = os_truncate(btree->file, used_bytes);
-    if (!err)
-        err = meta_write(btree->file, btree->meta_slot, &btree->meta);
-    if (err)
-        return err; /* nothing was synced in vain: it may be tried again */
-    err = os_sync(btree->file);
-    if (err) {
-        head_poison(btree->head);
-        return err;
-    }
-    /* Its maker may have died before it had saved the name. */
-    err = os_sync_directory_of(btree->os, btree->path);
-    if (err && err != SOMBRA_NOMEM)
-        head_poison(btree->head);
-    return err;
-}
-
-sombra_err btree_prepare_write(struct btree *btree)
-{
-    if (LIKELY(btree->is_prepared))
-        return SOMBRA_OK;
-    sombra_err err = SOMBRA_OK;
-    if (btree->file) {
-        err = base_restore(btree);
-        if (!err && !btree->space.is_loaded) {
-            space_release(&btree->space);
-            space_init(&btree->space, btree);
-            err = space_load(&btree->space, btree->meta.space_directory,
-                             btree->meta.snapshot.page_count);
-            btree->space.is_loaded = !err;
-        }
-        if (!err)
-            err = logs_create(&btree->logs, btree->meta.log.epoch + 1);
-        if (!err)
-            err = meta_make_in_use(btree);
-        if (!err)
-            err = background_start(btree);
-    } else {
-        err = space_set_page_count(&btree->space, btree->space.first_page);
-    }
-    if (err)
-        return diag_wrap(err, "prepare %s for writing", btree->path ? btree->path : BTREE_MEMORY);
-    btree->is_prepared = true;
-    return SOMBRA_OK;
-}
-
-/* ---- recovery ---------------------------------------------------------------------------- */
-
-struct replay {
-    struct btree_txn *txn;
-    uint64_t newest_txn;
-};
-
-static sombra_err replay_record(void *context, const struct wal_record *record)
-{
-    struct replay *replay = context;
-    uint64_t txn = 0;
-    sombra_err err = redo_apply(replay->txn, record->payload, &txn);
-    if (!err && txn <= replay->newest_txn)
-        err =
-            diag_fail(SOMBRA_CORRUPT, "log record %" PRIu64 ": txn %" PRIu64 " after txn %" PRIu64,
-                      record->lsn, txn, replay->newest_txn);
-    if (err)
-        return err;
-    replay->newest_txn = txn;
-    replay->txn->snapshot.lsn = record->lsn;
-    return SOMBRA_OK;
-}
-
-/* Does the log fit the chosen meta record? What does not fit is never applied, and never taken for
- * an empty log. Epochs of other databases begin with another random number. */
-static sombra_err log_check(const struct btree *btree, unsigned half, struct wal *log)
-{
-    const struct meta *meta = &btree->meta;
-    bool is_in_use = meta->log_state == META_LOG_IN_USE;
-    uint64_t newest = meta->log.epoch + (is_in_use ? 1 : 0);
-    uint64_t epoch = 0;
-    sombra_err err = wal_first_epoch(log, &epoch);
-    if (err || epoch == 0)
-        return err;
-    if (epoch > newest + (UINT64_C(1) << 31) || epoch + (UINT64_C(1) << 31) < newest)
-        return diag_fail(SOMBRA_CORRUPT,
-                         "%s-log%u: the log is of epoch %" PRIu64 ", the database of %" PRIu64
-                         ": it belongs to another database; move it away",
-                         btree->path, half, epoch, meta->log.epoch);
-    if (epoch > newest)
-        return diag_fail(SOMBRA_CORRUPT,
-                         "%s-log%u: the log is of epoch %" PRIu64
-                         ", and the newest sound meta record knows of %" PRIu64
-                         ": a newer meta record was damaged, or the file is an older copy",
-                         btree->path, half, epoch, meta->log.epoch);
-    bool is_active = half == meta->log_half;
-    if (is_in_use && epoch >= meta->log.epoch && (epoch == meta->log.epoch) != is_active)
-        return diag_fail(SOMBRA_CORRUPT,
-                         "%s-log%u: the log is of epoch %" PRIu64
-                         ", which belongs into the other half: the two were swapped",
-                         btree->path, half, epoch);
-    return SOMBRA_OK;
-}
-
-/* A clean database has no log, but for one that was emptied and not yet taken away. */
-static sombra_err logs_check_clean(const struct btree *btree)
-{
-    sombra_err err = SOMBRA_OK;
-    for (unsigned half = 0; half < LOG_HALVES && !err; half++) {
-        struct wal *log = NULL;
-        char *path = logs_path(btree, half);
-        if (!path)
-            return diag_nomem("the log's path", strlen(btree->path));
-        err = wal_open(btree->os, path, true, &log);
-        mem_free(path);
-        if (!err)
-            err = log_check(btree, half, log);
-        else if (err == SOMBRA_NOT_FOUND)
-            err = SOMBRA_OK;
-        wal_close(log);
-    }
-    return err;
-}
-
-static sombra_err logs_open(struct btree *btree)
-{
-    sombra_err err = SOMBRA_OK;
-    for (unsigned half = 0; half < LOG_HALVES && !err; half++) {
-        char *path = logs_path(btree, half);
-        if (!path)
-            return diag_nomem("the log's path", strlen(btree->path));
-        err = wal_open(btree->os, path, btree->options.is_readonly, &btree->logs.halves[half]);
-        if (err == SOMBRA_NOT_FOUND)
-            err = diag_fail(
-                SOMBRA_CORRUPT,
-                "%s is missing: %s was not closed, and its newest commits are in that log; "
-                "put it back",
-                path, btree->path);
-        mem_free(path);
-        if (!err)
-            err = log_check(btree, half, btree->logs.halves[half]);
-    }
-    return err;
-}
-
-/* The halves after the meta's position, in the order of epochs. */
-static sombra_err logs_replay(struct btree *btree, struct replay *replay)
-{
-    struct wal_position from = btree->meta.log;
-    unsigned half = btree->meta.log_half;
-    uint64_t lsn = btree->meta.snapshot.lsn;
-    for (unsigned i = 0; i < LOG_HALVES; i++) {
-        struct wal_replay_result result;
-        sombra_err err =
-            wal_replay(btree->logs.halves[half], from, lsn, replay_record, replay, &result);
-        if (err)
-            return err;
-        lsn = result.last_lsn;
-        from = (struct wal_position){ .epoch = from.epoch + 1, .link = result.end.link };
-        half = 1 - half;
-    }
-    return SOMBRA_OK;
-}
-
-static sombra_err recover(struct btree *btree)
-{
-    sombra_err err = base_restore(btree);
-    if (!err)
-        err = logs_open(btree);
-    if (!err)
-        err =
-            space_load(&btree->space, btree->meta.space_directory, btree->meta.snapshot.page_count);
-    if (err)
-        return err;
-    btree->space.is_loaded = true;
-    btree->is_prepared = true; /* for this one transaction */
-    btree->next_txn = btree->meta.snapshot.txn + TXN_GAP;
-    err = gate_enter(btree, 0);
-    if (err)
-        return err;
-    struct btree_txn *txn;
-    err = txn_start_write(btree, &txn);
-    if (err) {
-        gate_leave(btree);
-        return err;
-    }
-    txn->is_replay = true;
-    struct replay replay = { .txn = txn, .newest_txn = btree->meta.snapshot.txn };
-    err = logs_replay(btree, &replay);
-    /* Numbers are burnt: pages of lost transactions carry numbers up to some way above the newest
-     * found. */
-    if (!err && replay.newest_txn + TXN_GAP > txn->stamp) {
-        btree->next_txn = replay.newest_txn + 2 * TXN_GAP;
-        txn->stamp = txn->newest_page_txn = btree->next_txn++;
-    }
-    if (!err)
-        err = checkpoint_commit(txn);
-    if (err)
-        txn_undo_all(txn);
-    txn_end_write(txn);
-    /* The first write makes new logs and says so in a meta, as after a clean close. */
-    btree->is_prepared = false;
-    return err ? err : logs_unlink(&btree->logs);
-}
-
 /* ---- open -------------------------------------------------------------------------------- */
 
 static sombra_err store_start(struct btree *btree)
 {
-    sombra_err err = btree->file ? meta_read(btree) : SOMBRA_OK;
+    bool is_first = btree->attachment.is_first;
+    sombra_err err = SOMBRA_OK;
+    if (btree->file)
+        err =
+            is_first ? meta_read(btree) : meta_read_durable(btree, &btree->meta, &btree->meta_slot);
     if (err)
         return err;
     size_t page_bytes = btree->file ? btree->meta.page_bytes : btree->options.page_bytes;
@@ -575,13 +352,15 @@ static sombra_err store_start(struct btree *btree)
     if (err)
         return err;
     space_init(&btree->space, btree);
+    btree->pager.head = btree->head;
+    atomic_store(&btree->pages_free, btree->meta.pages_free);
+    atomic_store(&btree->pages_pending, btree->meta.pages_pending);
+    if (!is_first)
+        return SOMBRA_OK;
     struct snapshot snapshot = btree->meta.snapshot;
     if (!btree->file)
         snapshot = (struct snapshot){ .txn = 1, .page_count = btree->space.first_page };
-    head_begin(btree, &snapshot);
-    atomic_store(&btree->pager.durable_txn, snapshot.txn);
-    atomic_store(&btree->pages_free, btree->meta.pages_free);
-    atomic_store(&btree->pages_pending, btree->meta.pages_pending);
+    head_begin(btree, snapshot);
     if (!btree->file)
         return SOMBRA_OK;
     if (btree->meta.log_state == META_LOG_CLEAN)
@@ -590,7 +369,7 @@ static sombra_err store_start(struct btree *btree)
         return diag_fail(SOMBRA_READONLY,
                          "%s was not closed: open it once for writing, so that it is recovered",
                          btree->path);
-    return diag_wrap(recover(btree), "recover %s", btree->path);
+    return diag_wrap(btree_recover(btree), "recover %s", btree->path);
 }
 
 static sombra_err open_locked(struct os *os, const char *path, const struct btree_options *options,
@@ -603,8 +382,8 @@ static sombra_err open_locked(struct os *os, const char *path, const struct btre
     bool in_memory = strcmp(path, BTREE_MEMORY) == 0;
     if (!in_memory)
         err = os_resolve(os, path, &btree->path);
-    if (!err && !in_memory)
-        err = file_open(btree);
+    if (!err)
+        err = in_memory ? shared_private(btree) : file_open(btree);
     struct btree *shared = !err && !in_memory ? registry_find(os, &btree->identity) : NULL;
     if (shared) {
         btree_free(btree);
@@ -619,13 +398,53 @@ static sombra_err open_locked(struct os *os, const char *path, const struct btre
         err = store_start(btree);
     if (err) {
         background_stop(btree);
+        char text[DIAG_TEXT_BYTES];
+        diag_save(text);
+        shared_detach(btree,
+                      btree->attachment.is_first); /* the open lock is held: nobody else has it */
         btree_free(btree);
+        diag_restore(text);
         return err;
     }
+    shared_open_done(btree);
     btree->next_open = open_stores;
     open_stores = btree;
     *out_btree = btree;
     return SOMBRA_OK;
+}
+
+/* ---- fork -------------------------------------------------------------------------------- */
+
+static void fork_prepare(void)
+{
+    pthread_mutex_lock(&open_mutex);
+}
+
+static void fork_parent(void)
+{
+    pthread_mutex_unlock(&open_mutex);
+}
+
+/* The child has the parent's handles and none of its rights: they answer with an error from now on,
+ * and the files that carry the parent's locks are closed, so that the locks end with the parent. */
+static void fork_child(void)
+{
+    for (struct btree *at = open_stores; at; at = at->next_open) {
+        atomic_store(&at->is_forked, 1);
+        if (at->file && at->os == os_posix()) {
+            os_close(at->attachment.file);
+            at->attachment.file = NULL;
+        }
+    }
+    open_stores = NULL;
+    pthread_mutex_unlock(&open_mutex);
+}
+
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void fork_watch(void)
+{
+    (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
 sombra_err btree_open(struct os *os, const char *path, const struct btree_options *options,
@@ -637,6 +456,8 @@ sombra_err btree_open(struct os *os, const char *path, const struct btree_option
     if (err)
         return err;
     struct btree *btree = NULL;
+    if (pthread_once(&fork_once, fork_watch) != 0)
+        return diag_fail(SOMBRA_NOMEM, "out of memory: watching for fork()");
     pthread_mutex_lock(&open_mutex);
     err = open_locked(os, path, &complete, &btree);
     pthread_mutex_unlock(&open_mutex);
@@ -648,19 +469,12 @@ sombra_err btree_open(struct os *os, const char *path, const struct btree_option
 
 /* ---- close ------------------------------------------------------------------------------- */
 
-static bool has_transactions(struct btree *btree)
-{
-    os_mutex_lock(&btree->gate.mutex);
-    bool is_held = btree->gate.is_held;
-    os_mutex_unlock(&btree->gate.mutex);
-    return is_held || atomic_load(&btree->readers_open) > 0;
-}
-
 /* Everything into the one file, which then stands alone. After a failure nothing is written: the
- * log and the older checkpoint hold everything. */
+ * log and the older checkpoint hold everything. The open lock is held, and nobody else is attached.
+ */
 static sombra_err store_finish(struct btree *btree)
 {
-    if (!btree->file || !btree->is_prepared)
+    if (!btree->file || btree->options.is_readonly || !atomic_load(&btree->head->has_logs))
         return SOMBRA_OK;
     sombra_err err = head_check_writable(btree->head);
     if (!err)
@@ -675,31 +489,46 @@ static sombra_err store_finish(struct btree *btree)
     return err ? err : logs_unlink(&btree->logs);
 }
 
+static sombra_err store_leave(struct btree *btree)
+{
+    bool is_last;
+    sombra_err err = shared_begin_close(btree, &is_last);
+    if (!err && is_last)
+        err = store_finish(btree);
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
+    shared_detach(btree, !err && is_last &&
+                             !(btree->options.is_readonly && atomic_load(&btree->head->has_logs)));
+    diag_restore(text);
+    return err;
+}
+
 sombra_err btree_close(struct kv *kv)
 {
     struct btree *btree = btree_of(kv);
+    /* In a child of the process that opened it everything is the parent's: nothing is touched. */
+    if (atomic_load(&btree->is_forked))
+        return SOMBRA_OK;
     pthread_mutex_lock(&open_mutex);
     if (btree->references > 1) {
         btree->references--;
         pthread_mutex_unlock(&open_mutex);
         return SOMBRA_OK;
     }
-    /* First, so that a checkpoint of its own does not look like a transaction. */
-    background_stop(btree);
-    if (has_transactions(btree)) {
-        sombra_err start_err = btree->is_prepared ? background_start(btree) : SOMBRA_OK;
-        (void)start_err; /* without the thread, commits run the checkpoints */
+    if (atomic_load(&btree->transactions_open) > 0) {
         pthread_mutex_unlock(&open_mutex);
         return diag_fail(SOMBRA_BUSY, "%s has open transactions: end them first",
                          btree->path ? btree->path : BTREE_MEMORY);
     }
+    /* No transaction is open, and none may begin: the thread cannot wait for the turn of one. */
+    background_stop(btree);
+    btree->options.no_background = true; /* nor does the last checkpoint's turn start it again */
     struct btree **at = &open_stores;
     while (*at != btree)
         at = &(*at)->next_open;
     *at = btree->next_open;
-    background_stop(btree);
     sombra_err err =
-        diag_wrap(store_finish(btree), "close %s", btree->path ? btree->path : BTREE_MEMORY);
+        diag_wrap(store_leave(btree), "close %s", btree->path ? btree->path : BTREE_MEMORY);
     char text[DIAG_TEXT_BYTES];
     diag_save(text);
     btree_free(btree);

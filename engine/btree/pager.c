@@ -61,11 +61,15 @@ static sombra_err bitmaps_reserve(struct pager *pager)
     void *trees = NULL;
     void *runs = NULL;
     void *read = NULL;
+    void *unsealed = NULL;
     sombra_err err = os_reserve_anonymous(pager->bitmap_bytes[0], &trees);
     if (!err)
         err = os_reserve_anonymous(pager->bitmap_bytes[0], &runs);
     if (!err)
+        err = os_reserve_anonymous(pager->bitmap_bytes[0], &unsealed);
+    if (!err)
         err = os_reserve_anonymous(pager->bitmap_bytes[1], &read);
+    pager->unsealed = unsealed;
     pager->sound_trees = trees;
     pager->sound_runs = runs;
     pager->read_clusters = read;
@@ -102,12 +106,14 @@ void pager_release(struct pager *pager)
     mem_free(pager->dirty.slots);
     for (size_t i = 0; i < pager->window_count && pager->windows; i++)
         if (pager->windows[i])
-            os_unmap(pager->file, pager->windows[i], PAGER_WINDOW_BYTES);
-    mem_free(pager->windows);
+            os_unmap(pager->file, atomic_load(&pager->windows[i]), PAGER_WINDOW_BYTES);
+    mem_free((void *)pager->windows);
     if (pager->sound_trees)
         os_release_anonymous((void *)pager->sound_trees, pager->bitmap_bytes[0]);
     if (pager->sound_runs)
         os_release_anonymous((void *)pager->sound_runs, pager->bitmap_bytes[0]);
+    if (pager->unsealed)
+        os_release_anonymous((void *)pager->unsealed, pager->bitmap_bytes[0]);
     if (pager->read_clusters)
         os_release_anonymous((void *)pager->read_clusters, pager->bitmap_bytes[1]);
     if (pager->map && pager->file)
@@ -179,10 +185,14 @@ static sombra_err dirty_add(struct pager *pager, page_id id)
         if (err)
             return err;
     }
-    uint8_t *image = table->spare_count ? table->spare[--table->spare_count]
-                                        : mem_alloc_aligned(64, pager->page_bytes);
+    bool is_spare = table->spare_count > 0;
+    uint8_t *image =
+        is_spare ? table->spare[--table->spare_count] : mem_alloc_aligned(64, pager->page_bytes);
     if (!image)
         return diag_nomem("a changed page", pager->page_bytes);
+    if (!is_spare)
+        memset(image, 0,
+               pager->page_bytes); /* gaps are never filled: no bytes of the heap reach the file */
     *dirty_slot(table, id) = (struct dirty_page){ .id = id, .image = image };
     table->count++;
     return SOMBRA_OK;
@@ -280,7 +290,7 @@ sombra_err pager_dirty_flush(struct pager *pager)
 
 /* ---- writing ----------------------------------------------------------------------------- */
 
-static uint8_t **window_of(struct pager *pager, page_id id)
+static _Atomic(uint8_t *) *window_of(struct pager *pager, page_id id)
 {
     return &pager->windows[(id << pager->page_shift) / PAGER_WINDOW_BYTES];
 }
@@ -291,15 +301,18 @@ sombra_err pager_prepare(struct pager *pager, page_id id)
         return SOMBRA_OK;
     if (pager->is_buffered)
         return dirty_add(pager, id);
-    uint8_t **window = window_of(pager, id);
-    if (LIKELY(*window != NULL))
+    _Atomic(uint8_t *) *window = window_of(pager, id);
+    if (LIKELY(atomic_load(window) != NULL))
         return SOMBRA_OK;
     void *address = NULL;
     uint64_t offset = (id << pager->page_shift) / PAGER_WINDOW_BYTES * PAGER_WINDOW_BYTES;
     sombra_err err = os_map(pager->file, offset, PAGER_WINDOW_BYTES, true, &address);
     if (err)
         return diag_wrap(err, "map a window for writing");
-    *window = address;
+    /* The writer and a checkpoint may need the same one at once. */
+    uint8_t *none = NULL;
+    if (!atomic_compare_exchange_strong(window, &none, address))
+        os_unmap(pager->file, address, PAGER_WINDOW_BYTES);
     return SOMBRA_OK;
 }
 
@@ -314,15 +327,50 @@ uint8_t *pager_writable(struct pager *pager, page_id id)
         slot->is_written = true;
         return slot->image;
     }
-    uint8_t *window = *window_of(pager, id);
+    uint8_t *window = atomic_load_explicit(window_of(pager, id), memory_order_relaxed);
     assert(window && "pager_prepare went before");
     return window + ((id << pager->page_shift) % PAGER_WINDOW_BYTES);
+}
+
+static void bit_clear(_Atomic uint64_t *bits, uint64_t index)
+{
+    atomic_fetch_and_explicit(&bits[index / 64], ~(UINT64_C(1) << (index % 64)),
+                              memory_order_relaxed);
+}
+
+sombra_err pager_seal(struct pager *pager, page_id id)
+{
+    sombra_err err = SOMBRA_OK;
+    if (!pager->is_buffered) {
+        err = pager_prepare(pager, id);
+        if (!err)
+            page_seal(pager_writable(pager, id), pager->page_bytes);
+    } else if (!page_is_sealed(pager_page(pager, id))) {
+        /* Another process wrote it, through a mapping. */
+        uint8_t *copy = mem_alloc_aligned(64, pager->page_bytes);
+        if (!copy)
+            return diag_nomem("sealing a page", pager->page_bytes);
+        memcpy(copy, pager_page(pager, id), pager->page_bytes);
+        page_seal(copy, pager->page_bytes);
+        err = os_write(pager->file, id << pager->page_shift, copy, PAGE_NUMBER);
+        mem_free(copy);
+    }
+    if (!err)
+        bit_clear(pager->unsealed, id);
+    return err;
 }
 
 void pager_trust(struct pager *pager, page_id id)
 {
     if (!pager_bit(pager->sound_trees, id))
         bit_set(pager->sound_trees, id);
+    pager_note_unsealed(pager, id);
+}
+
+void pager_note_unsealed(struct pager *pager, page_id id)
+{
+    if (!pager_bit(pager->unsealed, id))
+        bit_set(pager->unsealed, id);
 }
 
 uint64_t pager_run_pages(const struct pager *pager, uint64_t value_bytes)
@@ -395,14 +443,22 @@ static const char *pager_name(const struct pager *pager)
     return pager->file ? os_file_path(pager->file) : BTREE_MEMORY;
 }
 
-sombra_err pager_prove_tree(struct pager *pager, page_id id)
+sombra_err pager_prove_tree(struct pager *pager, page_id id, uint64_t sealed_txn)
 {
     sombra_err err = bytes_read(pager, id << pager->page_shift, pager->page_bytes);
     if (err)
         return err;
     const uint8_t *page = pager_page(pager, id);
-    uint64_t durable = atomic_load_explicit(&pager->durable_txn, memory_order_relaxed);
-    err = page_validate(page, pager->page_bytes, id, page_txn(page) > durable);
+    /* Without a checksum only if a living process wrote it since the last checkpoint: published,
+     * and newer. What this process wrote is trusted and not proved. */
+    struct snapshot newest;
+    head_newest(pager->head, &newest);
+    if (page_txn(page) > newest.txn)
+        return diag_fail(SOMBRA_CORRUPT,
+                         "%s: page %" PRIu64 ", offset %d: written by transaction %" PRIu64
+                         ", and the newest is %" PRIu64,
+                         pager_name(pager), id, PAGE_TXN, page_txn(page), newest.txn);
+    err = page_validate(page, pager->page_bytes, id, page_txn(page) > sealed_txn);
     if (err)
         return diag_wrap(err, "%s", pager_name(pager));
     bit_set(pager->sound_trees, id);
@@ -412,9 +468,6 @@ sombra_err pager_prove_tree(struct pager *pager, page_id id)
 sombra_err pager_prove_run(struct pager *pager, page_id id, uint64_t value_bytes,
                            uint64_t page_count)
 {
-    if (LIKELY(id < page_count) && pager_bit(pager->sound_runs, id) &&
-        get_le64(pager_page(pager, id) + OVERFLOW_VALUE_BYTES) == value_bytes)
-        return SOMBRA_OK;
     uint64_t pages =
         value_bytes <= KV_VALUE_BYTES_MAX ? pager_run_pages(pager, value_bytes) : UINT64_MAX;
     if (id == 0 || id >= page_count || pages > page_count - id)
@@ -422,6 +475,10 @@ sombra_err pager_prove_run(struct pager *pager, page_id id, uint64_t value_bytes
                          "%s: a value of %" PRIu64 " bytes at page %" PRIu64
                          " reaches beyond the file's %" PRIu64 " pages",
                          pager_name(pager), value_bytes, id, page_count);
+    const uint8_t *head = pager_page(pager, id);
+    if (pager_bit(pager->sound_runs, id) && head[PAGE_KIND] == PAGE_OVERFLOW &&
+        page_number(head) == id && get_le64(head + OVERFLOW_VALUE_BYTES) == value_bytes)
+        return SOMBRA_OK;
     sombra_err err = bytes_read(pager, id << pager->page_shift, OVERFLOW_AT + value_bytes);
     if (err)
         return err;

@@ -58,25 +58,20 @@ sombra_err redo_delete_range(struct btree_txn *txn, struct kv_range range)
 
 /* ---- the record's head ------------------------------------------------------------------- */
 
-static sombra_err runs_append(struct btree_txn *txn, enum space_action action, bool has_born)
+static sombra_err changes_append(struct btree_txn *txn)
 {
     const struct space *space = &txn->btree->space;
     struct buf *record = &txn->record;
-    uint64_t count = 0;
-    for (size_t i = 0; i < space->change_count; i++)
-        count += space->changes[i].action == action;
-    sombra_err err = buf_reserve(record, (1 + 3 * (size_t)count) * VARINT_BYTES_MAX);
+    sombra_err err = buf_reserve(record, (1 + 3 * space->change_count) * VARINT_BYTES_MAX);
     if (err)
         return err;
-    uint8_t *at = varint_put(record->data + record->bytes, count);
+    uint8_t *at = varint_put(record->data + record->bytes, space->change_count);
     page_id before = 0;
     for (size_t i = 0; i < space->change_count; i++) {
         const struct space_change *change = &space->changes[i];
-        if (change->action != action)
-            continue;
         at = varint_put(at, zigzag((int64_t)(change->id - before)));
-        at = varint_put(at, change->pages);
-        if (has_born)
+        at = varint_put(at, change->pages << 2 | (uint64_t)change->action);
+        if (change->action == SPACE_FREED)
             at = varint_put(at, txn->stamp - change->born);
         before = change->id;
     }
@@ -100,13 +95,7 @@ sombra_err redo_head(struct btree_txn *txn)
     err = buf_append_varint(record, space->page_count);
     if (!err)
         err = buf_append_varint(record, space_unused(space) + freed);
-    if (!err)
-        err = runs_append(txn, SPACE_TAKEN, false);
-    if (!err)
-        err = runs_append(txn, SPACE_RETURNED, false);
-    if (!err)
-        err = runs_append(txn, SPACE_FREED, true);
-    return err;
+    return err ? err : changes_append(txn);
 }
 
 /* ---- replay ------------------------------------------------------------------------------ */
@@ -139,13 +128,12 @@ static sombra_slice read_bytes(struct reader *reader, uint64_t bytes)
     return slice;
 }
 
-static void skip_runs(struct reader *reader, bool has_born)
+static void skip_changes(struct reader *reader)
 {
     uint64_t count = read_varint(reader);
     for (uint64_t i = 0; i < count && !reader->is_bad; i++) {
         (void)read_varint(reader);
-        (void)read_varint(reader);
-        if (has_born)
+        if ((read_varint(reader) & 3) == SPACE_FREED)
             (void)read_varint(reader);
     }
 }
@@ -175,6 +163,67 @@ static sombra_err op_apply(struct btree_txn *txn, struct reader *reader)
     return err;
 }
 
+/* `are_maps`: the record is a checkpoint's, which takes pages for its maps and nothing else. */
+static sombra_err changes_apply(struct space *space, struct reader *reader, uint64_t txn,
+                                bool are_maps)
+{
+    uint64_t count = read_varint(reader);
+    page_id id = 0;
+    for (uint64_t i = 0; i < count && !reader->is_bad; i++) {
+        id += (uint64_t)unzigzag(read_varint(reader));
+        uint64_t what = read_varint(reader);
+        uint64_t pages = what >> 2;
+        sombra_err err = SOMBRA_OK;
+        if ((what & 3) == SPACE_TAKEN) {
+            err = space_apply_taken(space, id, pages);
+            if (!err && are_maps)
+                err = space_adopt_orphan(space, id);
+        } else if ((what & 3) == SPACE_RETURNED)
+            err = space_apply_returned(space, id, pages);
+        else if ((what & 3) == SPACE_FREED)
+            err = space_apply_freed(space, id, pages, txn - read_varint(reader), txn);
+        else
+            reader->is_bad = true;
+        if (err)
+            return err;
+    }
+    if (!reader->is_bad)
+        return SOMBRA_OK;
+    return diag_fail(SOMBRA_CORRUPT, "log record of txn %" PRIu64 ": its page list is cut short",
+                     txn);
+}
+
+sombra_err redo_apply_space(struct space *space, sombra_slice payload)
+{
+    if (payload.bytes < 8)
+        return diag_fail(SOMBRA_CORRUPT, "log record of %zu bytes", payload.bytes);
+    struct reader reader = { .at = payload.data,
+                             .end = (const uint8_t *)payload.data + payload.bytes };
+    uint64_t txn = get_le64(reader.at);
+    reader.at += 8;
+    uint64_t page_count = read_varint(&reader);
+    uint64_t unused = read_varint(&reader);
+    if (reader.is_bad || page_count < space->page_count || page_count >> 48)
+        return diag_fail(SOMBRA_CORRUPT,
+                         "log record of txn %" PRIu64 ": %" PRIu64 " pages after %" PRIu64, txn,
+                         page_count, space->page_count);
+    sombra_err err = space_grow_to(space, page_count);
+    if (!err) {
+        struct reader ahead = reader;
+        skip_changes(&ahead);
+        bool are_maps = !ahead.is_bad && ahead.at == ahead.end;
+        if (are_maps && ahead.at - reader.at > 1)
+            space_forget_maps(space);
+        err = changes_apply(space, &reader, txn, are_maps);
+    }
+    if (!err && space_unused(space) != unused)
+        err = diag_fail(SOMBRA_CORRUPT,
+                        "log record of txn %" PRIu64 ": %" PRIu64 " pages unused, %" PRIu64
+                        " expected",
+                        txn, space_unused(space), unused);
+    return err;
+}
+
 sombra_err redo_apply(struct btree_txn *txn, sombra_slice payload, uint64_t *out_txn)
 {
     if (payload.bytes < 8)
@@ -185,12 +234,10 @@ sombra_err redo_apply(struct btree_txn *txn, sombra_slice payload, uint64_t *out
     reader.at += 8;
     (void)read_varint(&reader);
     (void)read_varint(&reader);
-    skip_runs(&reader, false);
-    skip_runs(&reader, false);
-    skip_runs(&reader, true);
+    skip_changes(&reader);
     if (reader.is_bad)
         return diag_fail(SOMBRA_CORRUPT,
-                         "log record of txn %" PRIu64 ": its page lists are cut short", number);
+                         "log record of txn %" PRIu64 ": its page list is cut short", number);
     while (reader.at < reader.end) {
         sombra_err err = op_apply(txn, &reader);
         if (err)

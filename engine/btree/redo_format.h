@@ -3,9 +3,9 @@
  *
  *   u64 txn
  *   varint page count of the file behind it, varint unused pages (free + pending) behind it
- *   varint n, then n taken runs: varint zigzag(page - page before), varint pages
- *   varint n, then n returned runs (taken and no longer needed by the same transaction): the same
- *   varint n, then n freed runs: the same, and varint (txn - born)
+ *   varint n, then n changes of the page account, in order: varint zigzag(page - page before),
+ *     varint pages << 2 | what (0 taken, 1 given back by the same transaction, 2 freed),
+ *     and for freed: varint (txn - born)
  *   operations to the record's end
  *
  * An operation is a byte of enum redo_op and

@@ -30,6 +30,7 @@ void space_release(struct space *space)
     mem_free(space->changes);
     mem_free(space->chunks);
     mem_free(space->directory);
+    mem_free(space->orphans);
     *space = (struct space){ 0 };
 }
 
@@ -80,6 +81,17 @@ static void free_clear(struct space *space, page_id id, uint64_t pages)
     space->free_count -= pages;
 }
 
+bool space_is_unused(const struct space *space, page_id id)
+{
+    if (id >= space->page_count || bit_get(space->free_bits, id) ||
+        bit_get(space->pending_bits, id))
+        return true;
+    for (size_t i = 0; i < space->reserve_count; i++)
+        if (space->reserve[i] == id)
+            return true;
+    return false;
+}
+
 /* ---- growing arrays ---------------------------------------------------------------------- */
 
 static sombra_err array_reserve(void *array_at, size_t *capacity, size_t need, size_t item_bytes)
@@ -96,7 +108,7 @@ static sombra_err array_reserve(void *array_at, size_t *capacity, size_t need, s
     return SOMBRA_OK;
 }
 
-sombra_err space_reserve_chunks(struct space *space, size_t chunks)
+sombra_err space_chunks_reserve(struct space *space, size_t chunks)
 {
     if (chunks <= space->chunk_count)
         return SOMBRA_OK;
@@ -124,7 +136,7 @@ static sombra_err bits_grow(struct space *space, uint64_t page_count)
         }
         space->words = words;
     }
-    return space_reserve_chunks(space, (size_t)(page_count / space_chunk_pages(space) + 1));
+    return space_chunks_reserve(space, (size_t)(page_count / space_chunk_pages(space) + 1));
 }
 
 sombra_err space_set_page_count(struct space *space, uint64_t page_count)
@@ -168,15 +180,17 @@ static uint64_t txns_signature(const uint64_t *txns, size_t count)
  * and a full pass over a long list is paid for by the pages taken since the last. */
 static void pending_scan(struct space *space)
 {
+    shared_sweep(space->btree);
     uint64_t *txns = space->pinned;
     size_t count = head_pinned(space->btree->head, txns);
     uint64_t signature = txns_signature(txns, count);
     size_t from = space->pending_scanned;
     if (signature != space->scan_signature && space->taken_since_scan * 8 >= from) {
         from = 0;
-        space->scan_signature = signature;
         space->taken_since_scan = 0;
     }
+    /* A part scanned under other snapshots than the rest leaves no signature that fits all. */
+    space->scan_signature = from == 0 || signature == space->scan_signature ? signature : 0;
     size_t kept = from;
     for (size_t i = from; i < space->pending_runs; i++) {
         struct pending_run *run = &space->pending[i];
@@ -246,7 +260,7 @@ static sombra_err reserve_one(struct space *space)
 {
     page_id id = ready_pop(space);
     if (!id) {
-        if (space->pending_runs > space->pending_scanned ||
+        if (space->pending_runs >= space->pending_scanned + SCAN_BATCH_PAGES ||
             (space->free_count < SCAN_BATCH_PAGES && space->pending_runs))
             pending_scan(space);
         id = ready_pop(space);
@@ -349,6 +363,147 @@ void space_free(struct space *space, page_id id, uint64_t pages, uint64_t born, 
     }
     change_note(space, (struct space_change){
                            .action = SPACE_FREED, .id = id, .pages = pages, .born = born });
+}
+
+void space_drop_reserve(struct space *space)
+{
+    while (space->reserve_count) {
+        page_id id = space->reserve[--space->reserve_count];
+        pager_dirty_drop(&space->btree->pager, id);
+        free_set(space, id, 1);
+    }
+}
+
+/* ---- what other processes did ------------------------------------------------------------- */
+
+static sombra_err apply_check(const struct space *space, page_id id, uint64_t pages)
+{
+    if (id >= space->first_page && pages > 0 && id < space->page_count &&
+        pages <= space->page_count - id)
+        return SOMBRA_OK;
+    return diag_fail(SOMBRA_CORRUPT,
+                     "the log says that pages %" PRIu64 " to %" PRIu64 " of %" PRIu64
+                     " changed hands",
+                     id, id + pages, space->page_count);
+}
+
+/* The page was pending for us, and the other process knew that nobody needs it any more. */
+static void pending_remove(struct space *space, page_id id)
+{
+    for (size_t i = 0; i < space->pending_runs; i++) {
+        struct pending_run *run = &space->pending[i];
+        if (id < run->id || id >= run->id + run->pages)
+            continue;
+        struct pending_run rest = *run;
+        rest.pages = run->id + run->pages - (id + 1);
+        rest.id = id + 1;
+        run->pages = id - run->id;
+        bits_change(space, space->pending_bits, id, 1, false);
+        space->pending_count--;
+        if (rest.pages && run->pages) {
+            /* Two parts: room was made by the caller. */
+            space->pending[space->pending_runs++] = rest;
+        } else if (rest.pages) {
+            *run = rest;
+        } else if (!run->pages) {
+            *run = space->pending[--space->pending_runs];
+            space->pending_scanned = size_min(space->pending_scanned, i);
+        }
+        return;
+    }
+}
+
+sombra_err space_apply_taken(struct space *space, page_id id, uint64_t pages)
+{
+    sombra_err err = apply_check(space, id, pages);
+    for (page_id at = id; at < id + pages && !err; at++) {
+        pager_note_unsealed(&space->btree->pager, at);
+        if (bit_get(space->free_bits, at)) {
+            free_clear(space, at, 1);
+        } else if (bit_get(space->pending_bits, at)) {
+            err = array_reserve(&space->pending, &space->pending_capacity, space->pending_runs + 1,
+                                sizeof *space->pending);
+            if (!err)
+                pending_remove(space, at);
+        } else {
+            err = diag_fail(SOMBRA_CORRUPT,
+                            "the log says that page %" PRIu64 " was taken, which was in use", at);
+        }
+    }
+    return err;
+}
+
+sombra_err space_apply_returned(struct space *space, page_id id, uint64_t pages)
+{
+    sombra_err err = apply_check(space, id, pages);
+    for (page_id at = id; at < id + pages && !err; at++) {
+        if (bit_get(space->free_bits, at) || bit_get(space->pending_bits, at))
+            err =
+                diag_fail(SOMBRA_CORRUPT,
+                          "the log says that page %" PRIu64 " was given back, which was free", at);
+        else
+            free_set(space, at, 1);
+    }
+    return err;
+}
+
+sombra_err space_apply_freed(struct space *space, page_id id, uint64_t pages, uint64_t born,
+                             uint64_t freed)
+{
+    sombra_err err = apply_check(space, id, pages);
+    if (!err)
+        err = array_reserve(&space->pending, &space->pending_capacity, space->pending_runs + 1,
+                            sizeof *space->pending);
+    for (page_id at = id; at < id + pages && !err; at++)
+        if (bit_get(space->free_bits, at) || bit_get(space->pending_bits, at))
+            err = diag_fail(SOMBRA_CORRUPT,
+                            "the log says that page %" PRIu64 " was freed, which was free", at);
+    if (err)
+        return err;
+    bits_change(space, space->pending_bits, id, pages, true);
+    space->pending_count += pages;
+    space->pending[space->pending_runs++] =
+        (struct pending_run){ .id = id, .pages = pages, .born = born, .freed = freed };
+    return SOMBRA_OK;
+}
+
+sombra_err space_adopt_orphan(struct space *space, page_id id)
+{
+    sombra_err err = array_reserve(&space->orphans, &space->orphan_capacity,
+                                   space->orphan_count + 1, sizeof *space->orphans);
+    if (!err)
+        space->orphans[space->orphan_count++] = id;
+    return err;
+}
+
+void space_forget_maps(struct space *space)
+{
+    for (size_t i = 0; i < space->chunk_count; i++)
+        space->chunks[i] = (struct space_chunk){ .is_dirty = true };
+    space->directory_count = 0;
+    space->orphan_count = 0;
+}
+
+sombra_err space_grow_to(struct space *space, uint64_t page_count)
+{
+    if (page_count <= space->page_count)
+        return SOMBRA_OK;
+    sombra_err err = bits_grow(space, page_count);
+    if (err)
+        return err;
+    uint64_t old = space->page_count;
+    space->page_count = page_count;
+    bits_change(space, space->free_bits, old, page_count - old, true);
+    space->free_count += page_count - old;
+    return SOMBRA_OK;
+}
+
+void space_shrink_to(struct space *space, uint64_t page_count)
+{
+    if (page_count >= space->page_count)
+        return;
+    free_clear(space, page_count, space->page_count - page_count);
+    space->page_count = page_count;
 }
 
 /* ---- the transaction's end --------------------------------------------------------------- */

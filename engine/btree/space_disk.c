@@ -66,7 +66,7 @@ static sombra_err map_load(struct space *space, page_id id, size_t chunk, unsign
 }
 
 static sombra_err directory_load(struct space *space, page_id directory, uint64_t *used,
-                                 uint8_t *pages)
+                                 uint64_t *pending, uint8_t *pages)
 {
     size_t chunk = 0;
     uint8_t *page = pages;
@@ -83,12 +83,16 @@ static sombra_err directory_load(struct space *space, page_id directory, uint64_
         space->directory = grown;
         space->directory[space->directory_count++] = directory;
         size_t count = get_le32(page + SPACE_DIRECTORY_ENTRIES);
-        /* A file that was cut at close keeps the maps of what was behind its end. */
-        if (space->directory_count > space->page_count || count > directory_entries(space) ||
-            chunk + count > space->page_count)
+        /* A close cuts the file and not the directory: it may name chunks behind the file's end. */
+        size_t chunks_max =
+            (size_t)((space->btree->pager.map_bytes >> space->btree->pager.page_shift) /
+                     space_chunk_pages(space)) +
+            2;
+        if (space->directory_count > chunks_max || count > directory_entries(space) ||
+            chunk + count > chunks_max)
             return diag_fail(SOMBRA_CORRUPT, "%s: page %" PRIu64 ": space directory of %zu entries",
                              path, directory, count);
-        err = space_reserve_chunks(space, chunk + count);
+        err = space_chunks_reserve(space, chunk + count);
         if (err)
             return err;
         for (size_t i = 0; i < count; i++, chunk++) {
@@ -97,6 +101,8 @@ static sombra_err directory_load(struct space *space, page_id directory, uint64_
             to->used_map = get_le48(entry);
             to->pending_map = get_le48(entry + SPACE_ENTRY_PENDING);
             err = to->used_map ? map_load(space, to->used_map, chunk, 0, used, map) : SOMBRA_OK;
+            if (!err && to->pending_map)
+                err = map_load(space, to->pending_map, chunk, 1, pending, map);
             if (err)
                 return err;
         }
@@ -105,53 +111,110 @@ static sombra_err directory_load(struct space *space, page_id directory, uint64_
     return SOMBRA_OK;
 }
 
-static bool is_used(const uint64_t *used, page_id id)
+static bool is_used(const struct space *space, const uint64_t *used, page_id id)
 {
-    return id == 0 || bit_get(used, id);
+    return id == 0 || (id < space->page_count && bit_get(used, id));
 }
 
 /* The maps must at least call themselves used; the rest is verify's. */
-static sombra_err own_pages_check(const struct space *space, const uint64_t *used)
+static sombra_err own_pages_check(const struct space *space, const uint64_t *used,
+                                  const struct meta *meta)
 {
     bool sound = true;
     for (size_t i = 0; i < space->directory_count; i++)
-        sound = sound && is_used(used, space->directory[i]);
+        sound = sound && is_used(space, used, space->directory[i]);
     for (size_t i = 0; i < space->chunk_count; i++)
-        sound = sound && is_used(used, space->chunks[i].used_map);
+        sound = sound && is_used(space, used, space->chunks[i].used_map) &&
+                is_used(space, used, space->chunks[i].pending_map);
     for (page_id id = 0; id < space->first_page; id++)
         sound = sound && bit_get(used, id);
-    sound = sound && is_used(used, space->btree->meta.snapshot.root);
+    sound = sound && is_used(space, used, meta->snapshot.root);
     if (!sound)
         return diag_fail(SOMBRA_CORRUPT, "%s: the space maps call pages free that are in use",
                          os_file_path(space->btree->pager.file));
     return SOMBRA_OK;
 }
 
-sombra_err space_load(struct space *space, page_id directory, uint64_t page_count)
+/* The bits of the pending maps, as one run a page: whoever frees them later looks at each anyway.
+ */
+static sombra_err pending_load(struct space *space, const uint64_t *pending, uint64_t txn)
+{
+    for (page_id id = space->first_page; id < space->page_count; id++) {
+        if (!bit_get(pending, id))
+            continue;
+        sombra_err err = space_apply_freed(space, id, 1, 0, txn);
+        if (err)
+            return err;
+    }
+    return SOMBRA_OK;
+}
+
+sombra_err space_load(struct space *space, const struct meta *meta, bool keeps_pending)
 {
     size_t page_bytes = space->btree->pager.page_bytes;
-    sombra_err err = space_set_page_count(space, page_count);
-    if (err || !directory)
+    sombra_err err = space_set_page_count(space, meta->snapshot.page_count);
+    if (err)
         return err;
     uint64_t *used = mem_zalloc(space->words * sizeof *used);
+    uint64_t *pending = mem_zalloc(space->words * sizeof *pending);
     uint8_t *pages = mem_alloc(2 * page_bytes);
-    if (!used || !pages)
-        err = diag_nomem("the space maps", space->words * sizeof *used + 2 * page_bytes);
+    if (!used || !pending || !pages)
+        err = diag_nomem("the space maps", 2 * space->words * sizeof *used + 2 * page_bytes);
     if (!err)
-        err = directory_load(space, directory, used, pages);
-    if (!err)
-        err = own_pages_check(space, used);
-    for (page_id id = space->first_page; !err && id < page_count; id++) {
-        if (!bit_get(used, id)) {
+        err = meta->space_directory
+                  ? directory_load(space, meta->space_directory, used, pending, pages)
+                  : SOMBRA_OK;
+    if (!err && meta->space_directory)
+        err = own_pages_check(space, used, meta);
+    for (page_id id = space->first_page; !err && meta->space_directory && id < space->page_count;
+         id++) {
+        if (!bit_get(used, id) && !(keeps_pending && bit_get(pending, id))) {
             space->free_bits[id / 64] |= UINT64_C(1) << (id % 64);
             space->free_count++;
         }
     }
-    /* What is pending on disk was so for others that are gone: its map page is written anew. */
+    if (!err && keeps_pending)
+        err = pending_load(space, pending, meta->snapshot.txn);
+    /* What is pending on disk and nobody needs: its map page is written anew. */
     for (size_t i = 0; i < space->chunk_count && !err; i++)
-        space->chunks[i].is_dirty = space->chunks[i].pending_map != 0;
+        space->chunks[i].is_dirty = !keeps_pending && space->chunks[i].pending_map != 0;
     mem_free(pages);
+    mem_free(pending);
     mem_free(used);
+    if (err)
+        return err;
+    space->lsn = meta->snapshot.lsn;
+    space->noted_count = meta->snapshot.page_count;
+    space->meta_sequence = meta->sequence;
+    space->log = meta->log;
+    space->log_half = meta->log_half;
+    space->is_loaded = true;
+    return SOMBRA_OK;
+}
+
+sombra_err space_refresh_maps(struct space *space)
+{
+    struct btree *btree = space->btree;
+    if (!btree->file || head_meta_sequence(btree->head) <= space->meta_sequence)
+        return SOMBRA_OK;
+    struct meta meta;
+    unsigned slot;
+    sombra_err err = meta_read_durable(btree, &meta, &slot);
+    if (err)
+        return err;
+    size_t page_bytes = btree->pager.page_bytes;
+    uint64_t *ignored = mem_zalloc(2 * space->words * sizeof *ignored);
+    uint8_t *pages = mem_alloc(2 * page_bytes);
+    if (!ignored || !pages)
+        err = diag_nomem("the space maps", 2 * page_bytes);
+    if (!err)
+        space_forget_maps(space);
+    if (!err && meta.space_directory)
+        err = directory_load(space, meta.space_directory, ignored, ignored + space->words, pages);
+    if (!err)
+        space->meta_sequence = meta.sequence;
+    mem_free(pages);
+    mem_free(ignored);
     return err;
 }
 
@@ -246,7 +309,7 @@ sombra_err space_plan(struct space *space, uint64_t stamp, struct space_image *o
     if (!err)
         err = image_reserve(space, &image, directories + 1);
     if (!err) {
-        size_t changes = space->directory_count;
+        size_t changes = space->directory_count + space->orphan_count;
         err = space_reserve(space, directories + 1, directories + 1 + changes);
     }
     if (!err) {
@@ -255,6 +318,8 @@ sombra_err space_plan(struct space *space, uint64_t stamp, struct space_image *o
             image_take(space, &image);
         for (size_t i = 0; i < space->directory_count; i++)
             old_free(space, space->directory[i], stamp);
+        for (size_t i = 0; i < space->orphan_count; i++)
+            old_free(space, space->orphans[i], stamp);
         err = chunks_plan(space, stamp, &image);
     }
     if (!err) {
@@ -292,14 +357,6 @@ static void image_seal(struct space *space, uint8_t *page)
     size_t page_bytes = space->btree->pager.page_bytes;
     put_le32(page + PAGE_CRC, crc32_update(0, page + PAGE_NUMBER, page_bytes - PAGE_NUMBER));
     put_le32(page + PAGE_SEAL, PAGE_SEALED);
-}
-
-static bool is_reserved(const struct space *space, page_id id)
-{
-    for (size_t i = 0; i < space->reserve_count; i++)
-        if (space->reserve[i] == id)
-            return true;
-    return false;
 }
 
 static void chunk_build(struct space *space, size_t index, uint64_t stamp,
@@ -354,6 +411,7 @@ void space_build(struct space *space, uint64_t stamp, struct space_image *image)
         space->directory[i] = image->ids[i];
     }
     space->directory_count = image->directory_count;
+    space->orphan_count = 0;
 }
 
 void space_image_release(struct space_image *image)
@@ -368,6 +426,8 @@ void space_each_own(const struct space *space, void (*each)(void *context, page_
 {
     for (size_t i = 0; i < space->directory_count; i++)
         each(context, space->directory[i]);
+    for (size_t i = 0; i < space->orphan_count; i++)
+        each(context, space->orphans[i]);
     for (size_t i = 0; i < space->chunk_count; i++) {
         if (space->chunks[i].used_map)
             each(context, space->chunks[i].used_map);
@@ -381,9 +441,7 @@ void space_each_own(const struct space *space, void (*each)(void *context, page_
 uint64_t space_trimmed_count(const struct space *space)
 {
     uint64_t count = space->page_count;
-    while (count > space->first_page &&
-           (bit_get(space->free_bits, count - 1) || bit_get(space->pending_bits, count - 1) ||
-            is_reserved(space, count - 1)))
+    while (count > space->first_page && space_is_unused(space, count - 1))
         count--;
     return count;
 }

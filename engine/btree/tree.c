@@ -21,7 +21,7 @@ sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
         if (id == 0 || id >= page_count)
             return page_corrupt(txn, id, "referenced, but beyond the file's end");
         if (!pager_bit(pager->sound_trees, id)) {
-            sombra_err err = pager_prove_tree(pager, id);
+            sombra_err err = pager_prove_tree(pager, id, txn->sealed_txn);
             if (err)
                 return err;
         }
@@ -147,11 +147,19 @@ sombra_err tree_value(struct btree_txn *txn, const struct leaf_value *value, som
     return SOMBRA_OK;
 }
 
+sombra_err range_invalid(struct kv_range range)
+{
+    return diag_fail(SOMBRA_INVALID, "a range bound of %zu bytes: keys have at most %d",
+                     size_max(range.low.bytes, range.high.bytes), KV_KEY_BYTES_MAX);
+}
+
 sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_value)
 {
     struct btree_txn *txn = txn_of(kv_txn);
     if (UNLIKELY(key.bytes - 1 >= KV_KEY_BYTES_MAX))
         return kv_check_key(key);
+    if (UNLIKELY(!txn_is_usable(txn)))
+        return txn_unusable(txn);
     size_t page_bytes = txn->btree->pager.page_bytes;
     page_id id = txn->snapshot.root;
     unsigned level = (unsigned)txn->snapshot.depth;
@@ -180,6 +188,10 @@ sombra_err btree_count(struct kv_txn *kv_txn, struct kv_range range, uint64_t li
                        uint64_t *out_count)
 {
     struct btree_txn *txn = txn_of(kv_txn);
+    if (UNLIKELY(!txn_is_usable(txn)))
+        return txn_unusable(txn);
+    if (range.low.bytes > KV_KEY_BYTES_MAX || range.high.bytes > KV_KEY_BYTES_MAX)
+        return range_invalid(range);
     uint64_t low = 0;
     uint64_t high = txn->snapshot.entries;
     sombra_err err = range.low.bytes ? tree_rank(txn, range.low, &low) : SOMBRA_OK;

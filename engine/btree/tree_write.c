@@ -17,10 +17,8 @@ static sombra_err writable_check(struct btree_txn *txn)
     if (UNLIKELY(!txn->kv.is_write))
         return diag_fail(SOMBRA_READONLY,
                          "the transaction is read-only: begin a write transaction");
-    if (UNLIKELY(txn->is_failed))
-        return diag_fail(SOMBRA_INVALID,
-                         "an earlier write of this transaction failed in the middle: "
-                         "abort it or roll back to a savepoint");
+    if (UNLIKELY(!txn_is_usable(txn)))
+        return txn_unusable(txn);
     return SOMBRA_OK;
 }
 
@@ -48,25 +46,6 @@ static uint8_t *page_new(struct btree_txn *txn, page_id *out_id)
 static void page_free(struct btree_txn *txn, page_id id, uint64_t born)
 {
     space_free(&txn->btree->space, id, 1, born, txn->stamp);
-}
-
-/* Before value_free: what a leaf says of a run that was never read is not proved. */
-static sombra_err value_check(const struct btree_txn *txn, page_id leaf,
-                              const struct leaf_value *value)
-{
-    const struct btree *btree = txn->btree;
-    if (!value->overflow)
-        return SOMBRA_OK;
-    uint64_t page_count = btree->space.page_count;
-    if (value->overflow_bytes > KV_VALUE_BYTES_MAX || value->overflow < btree->space.first_page ||
-        value->overflow >= page_count ||
-        pager_run_pages(&btree->pager, value->overflow_bytes) > page_count - value->overflow)
-        return diag_fail(SOMBRA_CORRUPT,
-                         "%s: page %" PRIu64 ": refers to a value of %" PRIu64
-                         " bytes at page %" PRIu64 ", beyond the file's %" PRIu64 " pages",
-                         btree->path ? btree->path : BTREE_MEMORY, leaf, value->overflow_bytes,
-                         value->overflow, page_count);
-    return SOMBRA_OK;
 }
 
 static void value_free(struct btree_txn *txn, const struct leaf_value *value)
@@ -119,6 +98,41 @@ static void path_touch_from(struct btree_txn *txn, struct tree_path *path, unsig
                              branch_entries(above->page, page_bytes, above->index));
         }
     }
+}
+
+/* Before the first change: a page that the tree uses and the account calls unused, or a run that
+ * reaches beyond the file, is damage; changing on would make it worse. */
+static sombra_err used_check(const struct btree_txn *txn, page_id id, uint64_t pages)
+{
+    const struct space *space = &txn->btree->space;
+    if (id >= space->first_page && id < space->page_count && pages <= space->page_count - id &&
+        !space_is_unused(space, id) && !space_is_unused(space, id + pages - 1))
+        return SOMBRA_OK;
+    return diag_fail(SOMBRA_CORRUPT,
+                     "%s: page %" PRIu64 ": in use by the tree, and free in the space maps",
+                     txn->btree->path ? txn->btree->path : BTREE_MEMORY, id);
+}
+
+static sombra_err path_check(const struct btree_txn *txn, const struct tree_path *path)
+{
+    for (unsigned level = 0; level < path->depth; level++) {
+        if (page_txn(path->at[level].page) == txn->stamp)
+            continue;
+        sombra_err err = used_check(txn, path->at[level].id, 1);
+        if (err)
+            return err;
+    }
+    return SOMBRA_OK;
+}
+
+static sombra_err value_check(const struct btree_txn *txn, const struct leaf_value *value)
+{
+    if (!value->overflow)
+        return SOMBRA_OK;
+    uint64_t pages = value->overflow_bytes <= KV_VALUE_BYTES_MAX
+                         ? pager_run_pages(&txn->btree->pager, value->overflow_bytes)
+                         : UINT64_MAX;
+    return used_check(txn, value->overflow, pages);
 }
 
 static uint8_t *path_page(struct btree_txn *txn, struct tree_path *path, unsigned level)
@@ -282,7 +296,11 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
     struct leaf_value old = { 0 };
     if (replaces)
         leaf_value_at(leaf->page, page_bytes, leaf->index, &old);
-    err = value_check(txn, leaf->id, &old);
+    err = path_check(txn, &path);
+    if (!err)
+        err = value_check(txn, &old);
+    if (!err && path.depth >= PAGE_LEVEL_MAX)
+        err = diag_fail(SOMBRA_CORRUPT, "the tree has %u levels: no tree has so many", path.depth);
     if (err)
         return err;
     path_touch_from(txn, &path, 0);
@@ -323,7 +341,35 @@ static sombra_err undone(struct btree_txn *txn, size_t changes, size_t redo_byte
 {
     if (err && !txn->is_failed) {
         space_undo(&txn->btree->space, changes);
-        txn->redo.bytes = redo_bytes;
+        redo_rewind(txn, redo_bytes);
+    }
+    return err;
+}
+
+/* Bytes that this store lent may lie in pages that the call changes: those are copied first. */
+static sombra_err arguments_keep(struct btree_txn *txn, sombra_slice *key, sombra_slice *value)
+{
+    const struct pager *pager = &txn->btree->pager;
+    sombra_slice *arguments[] = { key, value };
+    buf_reset(&txn->lent);
+    sombra_err err = SOMBRA_OK;
+    size_t inline_max = leaf_inline_max(pager->page_bytes);
+    for (size_t i = 0; i < COUNT_OF(arguments) && !err; i++) {
+        const uint8_t *data = arguments[i]->data;
+        bool is_in_map = data >= pager->map && data < pager->map + pager->map_bytes;
+        /* Private images move about in memory; a value for a run of its own is written before
+         * anything changes. */
+        if (LIKELY(!is_in_map && !(pager->is_buffered && pager->dirty.count)) ||
+            arguments[i]->bytes > inline_max)
+            continue;
+        size_t at = txn->lent.bytes;
+        /* At once for both, so that the buffer does not move under the key. */
+        if (at == 0)
+            err = buf_reserve(&txn->lent, KV_KEY_BYTES_MAX + inline_max);
+        if (!err)
+            err = buf_append_slice(&txn->lent, *arguments[i]);
+        if (!err)
+            *arguments[i] = slice_of(txn->lent.data + at, arguments[i]->bytes);
     }
     return err;
 }
@@ -341,7 +387,9 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
     size_t changes = txn->btree->space.change_count;
     size_t redo_bytes = txn->redo.bytes;
     struct leaf_value stored;
-    err = redo_put(txn, key, value);
+    err = arguments_keep(txn, &key, &value);
+    if (!err)
+        err = redo_put(txn, key, value);
     if (!err)
         err = value_store(txn, value, &stored);
     if (!err)
@@ -427,6 +475,10 @@ static sombra_err page_merge(struct btree_txn *txn, struct tree_path *path, unsi
     sombra_err err = tree_page(txn, sibling_id, level, &sibling);
     if (err)
         return err;
+    if (page_txn(sibling) != txn->stamp)
+        err = used_check(txn, sibling_id, 1);
+    if (err)
+        return err;
     uint8_t *joined = txn->btree->scratch[0];
     if (page_used(sibling, page_bytes) + page_used(at->page, page_bytes) >
             page_bytes + page_bytes / 8 ||
@@ -466,14 +518,16 @@ static sombra_err leaf_cut(struct btree_txn *txn, struct tree_path *path, unsign
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
     const uint8_t *page = path->at[0].page;
-    for (unsigned index = first; index < last; index++) {
+    sombra_err err = path_check(txn, path);
+    for (unsigned index = first; index < last && !err; index++) {
         struct leaf_value value;
         leaf_value_at(page, page_bytes, index, &value);
-        sombra_err err = value_check(txn, path->at[0].id, &value);
-        if (err)
-            return err;
-        value_free(txn, &value);
+        err = value_check(txn, &value);
+        if (!err)
+            value_free(txn, &value);
     }
+    if (err)
+        return err;
     bool is_whole = first == 0 && last == page_count(page);
     path_touch_from(txn, path, is_whole ? 1 : 0);
     counts_add(txn, path, 0, -(int64_t)(last - first));
@@ -567,6 +621,10 @@ sombra_err btree_delete_range(struct kv_txn *kv_txn, struct kv_range range, uint
         return undone(txn, changes, redo_bytes, err);
     txn->generation++;
     txn->is_changed = true;
+    if (range.low.bytes > KV_KEY_BYTES_MAX || range.high.bytes > KV_KEY_BYTES_MAX) {
+        redo_rewind(txn, redo_bytes);
+        return range_invalid(range);
+    }
     for (;;) {
         unsigned removed;
         err = range_step(txn, range, &removed);
@@ -579,7 +637,7 @@ sombra_err btree_delete_range(struct kv_txn *kv_txn, struct kv_range range, uint
         total += removed;
     }
     if (total == 0)
-        txn->redo.bytes = redo_bytes;
+        redo_rewind(txn, redo_bytes);
     if (out_removed)
         *out_removed = total;
     return SOMBRA_OK;

@@ -4,9 +4,9 @@
  * The order of a logged commit (any failure before step 4 is an ordinary error and rolls back; a
  * failure at or after it poisons the store, for the record may or may not be in the log):
  *
- *   1 reserve: the page account's arrays, the space of the log record
+ *   1 reserve: the page account's arrays, the record's head, the space of the record in the log
  *   2 write the pages (only where stores are not mapped), unsynced
- *   3 build the record's head: numbers, page lists
+ *   3 (nothing may fail cleanly any more)
  *   4 append the record
  *   5 publish the head
  *   6 give the writer's turn away
@@ -19,7 +19,18 @@
 
 /* ---- the writer's turn ------------------------------------------------------------------- */
 
-static sombra_err gate_take(struct btree *btree, uint64_t timeout_ms, bool is_brief)
+static void gate_open(struct btree *btree)
+{
+    struct writer_gate *gate = &btree->gate;
+    os_mutex_lock(&gate->mutex);
+    assert(gate->is_held);
+    gate->is_held = false;
+    os_condition_signal(&gate->free);
+    os_mutex_unlock(&gate->mutex);
+}
+
+static sombra_err gate_take(struct btree *btree, uint64_t timeout_ms, bool is_brief,
+                            owner_word *out_dead)
 {
     struct writer_gate *gate = &btree->gate;
     sombra_err err = SOMBRA_OK;
@@ -52,30 +63,49 @@ static sombra_err gate_take(struct btree *btree, uint64_t timeout_ms, bool is_br
         gate->owner = pthread_self();
     }
     os_mutex_unlock(&gate->mutex);
+    if (err)
+        return err;
+    err = shared_lock_enter(btree, &btree->head->writer, timeout_ms, out_dead);
+    if (err)
+        gate_open(btree);
+    else if (is_brief)
+        atomic_store(&btree->head->writer_is_brief, 1);
     return err;
 }
 
-sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms)
+sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms, owner_word *out_dead)
 {
-    return gate_take(btree, timeout_ms, false);
+    return gate_take(btree, timeout_ms, false, out_dead);
 }
 
-sombra_err gate_enter_brief(struct btree *btree)
+sombra_err gate_enter_brief(struct btree *btree, uint64_t timeout_ms, owner_word *out_dead)
 {
-    return gate_take(btree, UINT64_MAX, true);
+    return gate_take(btree, timeout_ms, true, out_dead);
 }
 
 void gate_leave(struct btree *btree)
 {
-    struct writer_gate *gate = &btree->gate;
-    os_mutex_lock(&gate->mutex);
-    assert(gate->is_held);
-    gate->is_held = false;
-    os_condition_signal(&gate->free);
-    os_mutex_unlock(&gate->mutex);
+    atomic_store_explicit(&btree->head->writer_is_brief, 0, memory_order_relaxed);
+    shared_lock_leave(&btree->head->writer);
+    gate_open(btree);
+}
+
+static void transaction_leave(struct btree *btree)
+{
+    atomic_fetch_sub(&btree->transactions_open, 1);
 }
 
 /* ---- begin ------------------------------------------------------------------------------- */
+
+sombra_err txn_unusable(const struct btree_txn *txn)
+{
+    if (atomic_load(&txn->btree->is_forked))
+        return diag_fail(SOMBRA_INVALID,
+                         "%s was opened before fork(): the child must open it again",
+                         txn->btree->path ? txn->btree->path : BTREE_MEMORY);
+    return diag_fail(SOMBRA_INVALID, "an earlier write of this transaction failed in the middle: "
+                                     "abort it or roll back to a savepoint");
+}
 
 static sombra_err begin_read(struct btree *btree, const struct kv_begin_options *options,
                              struct kv_txn **out_txn)
@@ -85,7 +115,10 @@ static sombra_err begin_read(struct btree *btree, const struct kv_begin_options 
         return diag_nomem("a transaction", sizeof *txn);
     txn->kv = (struct kv_txn){ .ops = &btree_ops, .kv = &btree->kv };
     txn->btree = btree;
-    sombra_err err = head_pin(btree->head, os_monotonic_ns(btree->os), &txn->slot, &txn->snapshot);
+    /* A checkpoint seals its own tree: a page that this snapshot has and a later checkpoint has not
+     * stays as it is. So the one that counts is that before the snapshot. */
+    uint64_t sealed_txn = atomic_load(&btree->head->pinned_meta);
+    sombra_err err = head_pin(btree, os_monotonic_ns(btree->os), &txn->slot, &txn->snapshot);
     if (!err && options->needs_durable && btree->file) {
         err = logs_sync(&btree->logs, txn->snapshot.lsn);
         if (err)
@@ -96,22 +129,23 @@ static sombra_err begin_read(struct btree *btree, const struct kv_begin_options 
         return err;
     }
     txn->newest_page_txn = txn->snapshot.txn;
-    atomic_fetch_add_explicit(&btree->readers_open, 1, memory_order_relaxed);
+    /* A commit that is a checkpoint is durable a moment before it is published. */
+    txn->sealed_txn = sealed_txn <= txn->snapshot.txn ? sealed_txn : 0;
     *out_txn = &txn->kv;
     return SOMBRA_OK;
 }
 
 static void stamp_next(struct btree_txn *txn)
 {
-    txn->stamp = txn->btree->next_txn++;
+    txn->stamp = atomic_fetch_add_explicit(&txn->btree->head->next_txn, 1, memory_order_relaxed);
     txn->newest_page_txn = txn->stamp;
 }
 
-sombra_err txn_start_write(struct btree *btree, struct btree_txn **out_txn)
+sombra_err txn_start_write(struct btree *btree, owner_word dead, struct btree_txn **out_txn)
 {
     sombra_err err = head_check_writable(btree->head);
     if (!err)
-        err = btree_prepare_write(btree);
+        err = turn_take(btree, dead);
     if (err)
         return err;
     struct btree_txn *txn = btree->writer;
@@ -119,6 +153,7 @@ sombra_err txn_start_write(struct btree *btree, struct btree_txn **out_txn)
     txn->kv = (struct kv_txn){ .ops = &btree_ops, .kv = &btree->kv, .is_write = true };
     txn->btree = btree;
     head_newest(btree->head, &txn->snapshot);
+    txn->sealed_txn = atomic_load(&btree->head->pinned_meta);
     txn->generation = 0;
     txn->is_failed = txn->is_changed = txn->is_bypass = txn->is_replay = false;
     buf_reset(&txn->redo);
@@ -127,25 +162,46 @@ sombra_err txn_start_write(struct btree *btree, struct btree_txn **out_txn)
     return SOMBRA_OK;
 }
 
-sombra_err btree_begin(struct kv *kv, const struct kv_begin_options *options,
-                       struct kv_txn **out_txn)
+static sombra_err begin_write(struct btree *btree, const struct kv_begin_options *options,
+                              struct kv_txn **out_txn)
 {
-    struct btree *btree = btree_of(kv);
-    if (!options->is_write)
-        return begin_read(btree, options, out_txn);
     if (btree->options.is_readonly)
         return diag_fail(SOMBRA_READONLY, "%s was opened read-only", btree->path);
-    sombra_err err = gate_enter(btree, options->busy_timeout_ms);
+    owner_word dead;
+    sombra_err err = gate_enter(btree, options->busy_timeout_ms, &dead);
     if (err)
         return err;
     struct btree_txn *txn;
-    err = txn_start_write(btree, &txn);
+    err = txn_start_write(btree, dead, &txn);
     if (err) {
         gate_leave(btree);
         return err;
     }
+    if (options->needs_durable && btree->file)
+        err = logs_sync(&btree->logs, txn->snapshot.lsn);
+    if (err) {
+        txn_end_write(txn);
+        return err;
+    }
     *out_txn = &txn->kv;
     return SOMBRA_OK;
+}
+
+sombra_err btree_begin(struct kv *kv, const struct kv_begin_options *options,
+                       struct kv_txn **out_txn)
+{
+    struct btree *btree = btree_of(kv);
+    if (UNLIKELY(atomic_load_explicit(&btree->is_forked, memory_order_relaxed)))
+        return diag_fail(SOMBRA_INVALID,
+                         "%s was opened before fork(): the child must open it again",
+                         btree->path ? btree->path : BTREE_MEMORY);
+    /* Counted from the first step to the last, so that close never frees a store in use. */
+    atomic_fetch_add(&btree->transactions_open, 1);
+    sombra_err err = options->is_write ? begin_write(btree, options, out_txn)
+                                       : begin_read(btree, options, out_txn);
+    if (err)
+        transaction_leave(btree);
+    return err;
 }
 
 /* ---- end --------------------------------------------------------------------------------- */
@@ -167,28 +223,39 @@ void txn_end_write(struct btree_txn *txn)
 
 static sombra_err end_read(struct btree_txn *txn)
 {
-    head_unpin(txn->btree->head, txn->slot);
-    atomic_fetch_sub_explicit(&txn->btree->readers_open, 1, memory_order_relaxed);
+    struct btree *btree = txn->btree;
+    if (!atomic_load_explicit(&btree->is_forked, memory_order_relaxed))
+        head_unpin(btree->head, txn->slot);
     mem_free(txn);
+    transaction_leave(btree);
     return SOMBRA_OK;
 }
 
 void btree_abort(struct kv_txn *kv_txn)
 {
     struct btree_txn *txn = txn_of(kv_txn);
+    struct btree *btree = txn->btree;
     if (!kv_txn->is_write) {
         (void)end_read(txn);
         return;
     }
-    txn_undo_all(txn);
-    txn_end_write(txn);
+    if (!atomic_load(&btree->is_forked)) {
+        txn_undo_all(txn);
+        txn_end_write(txn);
+    }
+    transaction_leave(btree);
 }
 
-void account_publish(struct btree *btree)
+/* The account of this process is that of the snapshot. */
+void account_note(struct btree *btree, const struct snapshot *snapshot)
 {
     atomic_store_explicit(&btree->pages_free, btree->space.free_count + btree->space.reserve_count,
                           memory_order_relaxed);
     atomic_store_explicit(&btree->pages_pending, btree->space.pending_count, memory_order_relaxed);
+    btree->space.lsn = snapshot->lsn;
+    btree->space.noted_count = snapshot->page_count;
+    btree->space.log = snapshot_position(snapshot);
+    btree->space.log_half = snapshot_half(snapshot);
 }
 
 void txn_publish(struct btree_txn *txn, uint64_t lsn)
@@ -198,12 +265,14 @@ void txn_publish(struct btree_txn *txn, uint64_t lsn)
     txn->snapshot.txn = txn->stamp;
     txn->snapshot.lsn = lsn;
     txn->snapshot.page_count = btree->space.page_count;
+    if (btree->file)
+        snapshot_set_position(&txn->snapshot, logs_position(&btree->logs), btree->logs.active);
+    account_note(btree, &txn->snapshot);
     head_publish(btree->head, &txn->snapshot);
-    account_publish(btree);
 }
 
 /* Steps 1 to 5. */
-static sombra_err commit_logged(struct btree_txn *txn, bool syncs_soon)
+static sombra_err commit_logged(struct btree_txn *txn, enum kv_durability durability)
 {
     struct btree *btree = txn->btree;
     uint64_t lsn = txn->snapshot.lsn + 1;
@@ -211,7 +280,8 @@ static sombra_err commit_logged(struct btree_txn *txn, bool syncs_soon)
     if (!err && btree->file)
         err = redo_head(txn);
     if (!err && btree->file)
-        err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes, syncs_soon);
+        err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes,
+                           durability == KV_FULL || durability == KV_GROUP);
     if (!err && btree->file)
         err = pager_dirty_flush(&btree->pager);
     if (!err && btree->file) {
@@ -251,15 +321,11 @@ static sombra_err commit_sync(struct btree *btree, uint64_t lsn, enum kv_durabil
     return SOMBRA_OK;
 }
 
-sombra_err btree_commit(struct kv_txn *kv_txn, enum kv_durability durability)
+static sombra_err commit_write(struct btree_txn *txn, enum kv_durability durability)
 {
-    struct btree_txn *txn = txn_of(kv_txn);
     struct btree *btree = txn->btree;
-    if (!kv_txn->is_write)
-        return end_read(txn);
     if (durability == KV_DURABILITY_STORE)
         durability = btree->options.durability;
-    bool syncs_soon = durability == KV_FULL || durability == KV_GROUP;
     sombra_err err = SOMBRA_OK;
     if (txn->is_failed)
         err = diag_fail(SOMBRA_INVALID,
@@ -273,7 +339,7 @@ sombra_err btree_commit(struct kv_txn *kv_txn, enum kv_durability durability)
     }
     err = head_check_writable(btree->head);
     if (!err)
-        err = txn->is_bypass ? checkpoint_commit(txn) : commit_logged(txn, syncs_soon);
+        err = txn->is_bypass ? checkpoint_commit(txn) : commit_logged(txn, durability);
     if (err)
         txn_undo_all(txn);
     else
@@ -287,8 +353,26 @@ sombra_err btree_commit(struct kv_txn *kv_txn, enum kv_durability durability)
         return err;
     if (!is_bypass)
         err = commit_sync(btree, lsn, durability);
-    if (!err)
+    if (!err) {
         checkpoint_consider(btree, active_bytes);
+        background_want_mark(btree);
+    }
+    return err;
+}
+
+sombra_err btree_commit(struct kv_txn *kv_txn, enum kv_durability durability)
+{
+    struct btree_txn *txn = txn_of(kv_txn);
+    struct btree *btree = txn->btree;
+    if (!kv_txn->is_write)
+        return end_read(txn);
+    if (UNLIKELY(atomic_load(&btree->is_forked))) {
+        sombra_err err = txn_unusable(txn);
+        transaction_leave(btree);
+        return err;
+    }
+    sombra_err err = commit_write(txn, durability);
+    transaction_leave(btree);
     return err;
 }
 
@@ -328,8 +412,7 @@ static void savepoint_rollback(struct btree_txn *txn, size_t index)
     txn->is_changed = point->is_changed;
     txn->is_failed = false;
     /* A dropped redo buffer cannot come back: the transaction stays a bypass. */
-    if (!txn->is_bypass)
-        txn->redo.bytes = point->redo_bytes;
+    redo_rewind(txn, point->redo_bytes);
     txn->generation++;
     stamp_next(txn);
 }

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: MIT */
+/* The processes of one store. They share the mapped lock file `<path>-lock` (struct head); each
+ * holds the lock of one byte of it, which the system drops when the process dies, however it dies,
+ * and by that alone the others know.
+ *
+ * The open byte is held while a process attaches, recovers, detaches: who holds it and finds no
+ * other byte held is alone. Locks belong to open file descriptions: closing another handle of the
+ * file drops nothing.
+ */
+#include "btree_internal.h"
+
+#include <stdio.h>
+
+enum { HEAD_MAGIC_LAYOUT = 1, WAIT_SLICE_MS = 10, SWEEP_INTERVAL_MS = 20 };
+#define HEAD_MAGIC (UINT64_C(0x736f6d6272610000) + HEAD_MAGIC_LAYOUT)
+
+static owner_word word_of(unsigned entry, uint64_t generation)
+{
+    return generation << 16 | (entry + 1);
+}
+static unsigned entry_of(owner_word owner)
+{
+    return (unsigned)(owner & 0xffff) - 1;
+}
+
+/* ---- slots ------------------------------------------------------------------------------- */
+
+static void block_clear(struct head *head, unsigned block)
+{
+    for (unsigned i = 0; i < HEAD_BLOCK_SLOTS; i++)
+        atomic_store(&head->slots[block * HEAD_BLOCK_SLOTS + i].txn, 0);
+    atomic_store(&head->blocks[block], 0);
+}
+
+/* The block of a dead owner: becomes one's own first, so that nobody else clears slots that were
+ * handed on. */
+static void block_bury(struct btree *btree, unsigned block, owner_word dead)
+{
+    if (atomic_compare_exchange_strong(&btree->head->blocks[block], &dead, btree->attachment.self))
+        block_clear(btree->head, block);
+}
+
+/* One's entry may have belonged to a process that died: its blocks carry an older generation. */
+static void blocks_bury_of_entry(struct btree *btree)
+{
+    for (unsigned block = 0; block < HEAD_BLOCKS; block++) {
+        owner_word owner = atomic_load(&btree->head->blocks[block]);
+        if (owner && owner != btree->attachment.self && entry_of(owner) == btree->attachment.entry)
+            block_bury(btree, block, owner);
+    }
+}
+
+sombra_err shared_claim_block(struct btree *btree)
+{
+    struct head *head = btree->head;
+    struct attachment *attachment = &btree->attachment;
+    for (int round = 0; round < 2; round++) {
+        for (unsigned block = 0; block < HEAD_BLOCKS; block++) {
+            owner_word nobody = 0;
+            if (atomic_load_explicit(&head->blocks[block], memory_order_relaxed) != 0)
+                continue;
+            /* The high-water mark rises before a slot of the block is used. */
+            uint32_t used = atomic_load(&head->blocks_used);
+            while (used < block + 1 &&
+                   !atomic_compare_exchange_weak(&head->blocks_used, &used, block + 1))
+                ;
+            if (!atomic_compare_exchange_strong(&head->blocks[block], &nobody, attachment->self))
+                continue;
+            uint32_t count = atomic_load(&attachment->block_count);
+            attachment->blocks[count] = (uint16_t)block;
+            atomic_store(&attachment->block_count, count + 1);
+            return SOMBRA_OK;
+        }
+        shared_sweep(btree);
+    }
+    return diag_fail(SOMBRA_LIMIT, "all %d reader slots are taken: end some read transactions",
+                     HEAD_SLOTS);
+}
+
+/* ---- life and death ---------------------------------------------------------------------- */
+
+bool shared_is_alive(struct btree *btree, owner_word owner)
+{
+    if (owner == btree->attachment.self)
+        return true;
+    unsigned entry = entry_of(owner);
+    if (entry >= HEAD_ENTRIES ||
+        word_of(entry, atomic_load(&btree->head->entries[entry].generation)) != owner)
+        return false;
+    if (entry == btree->attachment.entry || !btree->attachment.file)
+        return false;
+    bool is_held = true;
+    sombra_err err = os_lock_is_held(btree->attachment.file, LOCK_ENTRIES + entry, 1,
+                                     OS_LOCK_EXCLUSIVE, &is_held);
+    return err || is_held; /* in doubt it lives */
+}
+
+/* A failed write-back is told once to every open description of the file. So the living ask again,
+ * through their own: that a neighbour died while it waited for the disk is no reason to stop. */
+static void inflight_settle(struct btree *btree, struct head_entry *entry)
+{
+    uint32_t inflight = atomic_load(&entry->sync_inflight);
+    if (!inflight || btree->options.is_readonly)
+        return;
+    bool has_logs = atomic_load(&btree->head->has_logs);
+    if (has_logs && !(btree->logs.halves[0] && btree->logs.halves[1]))
+        return; /* the next writer does it */
+    shared_sync_begin(btree);
+    sombra_err err = os_sync(btree->file);
+    for (unsigned half = 0; half < LOG_HALVES && !err && has_logs; half++)
+        err = wal_sync(btree->logs.halves[half]);
+    shared_sync_end(btree, err);
+    if (!err)
+        (void)atomic_compare_exchange_strong(&entry->sync_inflight, &inflight, 0);
+}
+
+void shared_check_inflight(struct btree *btree, owner_word dead)
+{
+    inflight_settle(btree, &btree->head->entries[entry_of(dead)]);
+}
+
+static void entries_settle(struct btree *btree)
+{
+    for (unsigned i = 0; i < HEAD_ENTRIES; i++) {
+        struct head_entry *entry = &btree->head->entries[i];
+        if (LIKELY(!atomic_load(&entry->sync_inflight)))
+            continue;
+        if (!shared_is_alive(btree, word_of(i, atomic_load(&entry->generation))))
+            inflight_settle(btree, entry);
+    }
+}
+
+void shared_sweep(struct btree *btree)
+{
+    struct head *head = btree->head;
+    if (!btree->attachment.file)
+        return;
+    uint64_t now_ns = os_monotonic_ns(btree->os);
+    if (now_ns - btree->attachment.last_sweep_ns < SWEEP_INTERVAL_MS * UINT64_C(1000000) &&
+        btree->attachment.last_sweep_ns)
+        return;
+    btree->attachment.last_sweep_ns = now_ns;
+    uint32_t used = atomic_load(&head->blocks_used);
+    owner_word last = 0;
+    bool last_lives = true;
+    for (uint32_t block = 0; block < used; block++) {
+        owner_word owner = atomic_load(&head->blocks[block]);
+        if (!owner || owner == btree->attachment.self)
+            continue;
+        if (owner != last)
+            last_lives = shared_is_alive(btree, owner);
+        last = owner;
+        if (last_lives)
+            continue;
+        block_bury(btree, block, owner);
+    }
+    entries_settle(btree);
+}
+
+/* ---- locks in shared memory -------------------------------------------------------------- */
+
+sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint64_t timeout_ms,
+                             owner_word *out_dead)
+{
+    owner_word self = btree->attachment.self;
+    owner_word owner = 0;
+    *out_dead = 0;
+    if (LIKELY(atomic_compare_exchange_strong(&lock->owner, &owner, self)))
+        return SOMBRA_OK;
+    uint64_t begin_ns = os_monotonic_ns(os_posix());
+    for (;;) {
+        uint32_t sequence = atomic_load(&lock->sequence);
+        owner = atomic_load(&lock->owner);
+        if (owner == 0) {
+            if (atomic_compare_exchange_strong(&lock->owner, &owner, self))
+                return SOMBRA_OK;
+            continue;
+        }
+        if (!shared_is_alive(btree, owner)) {
+            owner_word dead = owner;
+            if (atomic_compare_exchange_strong(&lock->owner, &owner, self)) {
+                *out_dead = dead;
+                return SOMBRA_OK;
+            }
+            continue;
+        }
+        uint64_t waited_ms = (os_monotonic_ns(os_posix()) - begin_ns) / 1000000;
+        bool is_brief = lock == &btree->head->writer && atomic_load(&btree->head->writer_is_brief);
+        if (waited_ms >= timeout_ms && !is_brief)
+            return diag_fail(
+                SOMBRA_BUSY,
+                "another process (%" PRIu32 ") was writing for %" PRIu64 " ms (busy timeout)",
+                atomic_load(&btree->head->entries[entry_of(owner)].process_id), timeout_ms);
+        atomic_fetch_add(&lock->waiters, 1);
+        os_word_wait(&lock->sequence, sequence,
+                     is_brief ? 1 : u64_min(WAIT_SLICE_MS, timeout_ms - waited_ms));
+        atomic_fetch_sub(&lock->waiters, 1);
+    }
+}
+
+void shared_lock_leave(struct shared_lock *lock)
+{
+    atomic_store(&lock->owner, 0);
+    atomic_fetch_add(&lock->sequence, 1);
+    if (atomic_load(&lock->waiters))
+        os_word_wake(&lock->sequence, 1);
+}
+
+/* ---- syncs ------------------------------------------------------------------------------- */
+
+void shared_sync_begin(struct btree *btree)
+{
+    atomic_fetch_add(&btree->head->entries[btree->attachment.entry].sync_inflight, 1);
+}
+
+void shared_sync_end(struct btree *btree, sombra_err err)
+{
+    if (err)
+        head_poison(btree->head);
+    atomic_fetch_sub(&btree->head->entries[btree->attachment.entry].sync_inflight, 1);
+}
+
+sombra_err shared_sync(struct btree *btree, struct os_file *file)
+{
+    shared_sync_begin(btree);
+    sombra_err err = os_sync(file);
+    shared_sync_end(btree, err);
+    return err;
+}
+
+/* ---- attach ------------------------------------------------------------------------------ */
+
+static sombra_err head_map(struct btree *btree)
+{
+    void *address = NULL;
+    sombra_err err = os_map(btree->attachment.file, 0, sizeof *btree->head, true, &address);
+    if (!err)
+        btree->head = address;
+    return err;
+}
+
+/* Nobody else is attached: whatever the file holds is history. */
+static sombra_err head_make(struct btree *btree)
+{
+    struct os_file *file = btree->attachment.file;
+    sombra_err err = os_truncate(file, 0);
+    if (!err)
+        err = os_write_zeros(file, 0, sizeof *btree->head);
+    if (!err)
+        err = head_map(btree);
+    if (err)
+        return err;
+    btree->head->device = btree->identity.device;
+    btree->head->inode = btree->identity.inode;
+    btree->head->layout_bytes = sizeof *btree->head;
+    return SOMBRA_OK;
+}
+
+static sombra_err head_join(struct btree *btree)
+{
+    uint64_t bytes = 0;
+    sombra_err err = os_size(btree->attachment.file, &bytes);
+    if (!err && bytes != sizeof *btree->head)
+        err = diag_fail(SOMBRA_UNSUPPORTED,
+                        "%s: another version of sombra has %s open (its lock file has %" PRIu64
+                        " bytes, expected %zu): close it first",
+                        os_file_path(btree->attachment.file), btree->path, bytes,
+                        sizeof *btree->head);
+    if (!err)
+        err = head_map(btree);
+    if (err)
+        return err;
+    if (atomic_load(&btree->head->magic) != HEAD_MAGIC ||
+        btree->head->layout_bytes != sizeof *btree->head)
+        return diag_fail(SOMBRA_UNSUPPORTED,
+                         "%s: another version of sombra has %s open: close it first",
+                         os_file_path(btree->attachment.file), btree->path);
+    if (btree->head->device != btree->identity.device ||
+        btree->head->inode != btree->identity.inode)
+        return diag_fail(
+            SOMBRA_CONFLICT,
+            "%s was moved or replaced while another process has it open under this name: "
+            "close every handle first",
+            btree->path);
+    return SOMBRA_OK;
+}
+
+static sombra_err entry_claim(struct btree *btree)
+{
+    struct attachment *attachment = &btree->attachment;
+    for (unsigned entry = 0; entry < HEAD_ENTRIES; entry++) {
+        sombra_err err = os_lock(attachment->file, LOCK_ENTRIES + entry, 1, OS_LOCK_EXCLUSIVE);
+        if (err == SOMBRA_BUSY)
+            continue;
+        if (err)
+            return err;
+        struct head_entry *at = &btree->head->entries[entry];
+        if (atomic_load(&at->sync_inflight)) { /* those who knew it alive settle that */
+            os_unlock(attachment->file, LOCK_ENTRIES + entry, 1);
+            continue;
+        }
+        uint64_t generation = atomic_fetch_add(&at->generation, 1) + 1;
+        atomic_store(&at->process_id, (uint32_t)os_process_id());
+        attachment->entry = entry;
+        attachment->self = word_of(entry, generation);
+        blocks_bury_of_entry(btree);
+        return SOMBRA_OK;
+    }
+    return diag_fail(SOMBRA_LIMIT, "%s: %d processes have it open already", btree->path,
+                     HEAD_ENTRIES);
+}
+
+static char *lock_path(const struct btree *btree)
+{
+    size_t bytes = strlen(btree->path) + sizeof "-lock";
+    char *path = mem_alloc(bytes);
+    if (path)
+        snprintf(path, bytes, "%s-lock", btree->path);
+    return path;
+}
+
+/* Opens the lock file and takes the open byte, of the file that has the name then. */
+static sombra_err lock_open(struct btree *btree, const char *path, uint64_t timeout_ms)
+{
+    struct attachment *attachment = &btree->attachment;
+    for (;;) {
+        sombra_err err =
+            os_open(btree->os, path, OS_WRITE | OS_CREATE, btree->options.mode, &attachment->file);
+        if (!err)
+            err = os_lock_wait(attachment->file, LOCK_OPEN, 1, OS_LOCK_EXCLUSIVE, timeout_ms);
+        struct os_identity mine = { 0 };
+        struct os_identity named = { 0 };
+        if (!err)
+            err = os_identify(attachment->file, &mine);
+        if (!err)
+            err = os_identify_path(btree->os, path, &named);
+        if (!err && mine.device == named.device && mine.inode == named.inode)
+            return SOMBRA_OK;
+        os_close(attachment->file);
+        attachment->file = NULL;
+        if (err && err != SOMBRA_NOT_FOUND)
+            return err;
+    }
+}
+
+/* Both sides set their byte and then look for the other's: at least one of two that come at once
+ * gives way. */
+static sombra_err sides_exclude(struct btree *btree, uint64_t mine, uint64_t theirs,
+                                const char *who)
+{
+    bool is_held = false;
+    sombra_err err = os_lock(btree->file, mine, 1, OS_LOCK_SHARED);
+    if (!err)
+        err = os_lock_is_held(btree->file, theirs, 1, OS_LOCK_EXCLUSIVE, &is_held);
+    if (err || !is_held)
+        return err;
+    os_unlock(btree->file, mine, 1);
+    return diag_fail(SOMBRA_BUSY, "%s is open %s", btree->path, who);
+}
+
+/* A reader that may not write the lock file cannot say what it reads: it keeps writers out instead.
+ */
+static sombra_err attach_slotless(struct btree *btree)
+{
+    sombra_err err =
+        sides_exclude(btree, LOCK_SLOTLESS, LOCK_WRITERS,
+                      "for writing, and this process may not write the lock file beside it");
+    return err ? err : shared_private(btree);
+}
+
+sombra_err shared_attach(struct btree *btree, uint64_t timeout_ms)
+{
+    struct attachment *attachment = &btree->attachment;
+    char *path = lock_path(btree);
+    if (!path)
+        return diag_nomem("the lock file's path", strlen(btree->path));
+    sombra_err err = lock_open(btree, path, timeout_ms);
+    mem_free(path);
+    if (err == SOMBRA_READONLY && btree->options.is_readonly)
+        return attach_slotless(btree);
+    if (!err && !btree->options.is_readonly)
+        err = sides_exclude(
+            btree, LOCK_WRITERS, LOCK_SLOTLESS,
+            "read-only by a process that may not write the lock file: it must close first");
+    if (err)
+        return diag_wrap(err, "lock %s", btree->path);
+    bool is_held = true;
+    err =
+        os_lock_is_held(attachment->file, LOCK_ENTRIES, HEAD_ENTRIES, OS_LOCK_EXCLUSIVE, &is_held);
+    attachment->is_first = !is_held;
+    if (!err)
+        err = attachment->is_first ? head_make(btree) : head_join(btree);
+    return err ? err : entry_claim(btree);
+}
+
+void shared_open_done(struct btree *btree)
+{
+    if (!btree->attachment.file)
+        return;
+    atomic_store(&btree->head->magic, HEAD_MAGIC);
+    os_unlock(btree->attachment.file, LOCK_OPEN, 1);
+}
+
+sombra_err shared_begin_close(struct btree *btree, bool *out_is_last)
+{
+    enum { CLOSE_WAIT_MS = 10000 };
+    *out_is_last = true;
+    if (!btree->attachment.file)
+        return SOMBRA_OK;
+    bool is_held = true;
+    sombra_err err =
+        os_lock_wait(btree->attachment.file, LOCK_OPEN, 1, OS_LOCK_EXCLUSIVE, CLOSE_WAIT_MS);
+    if (!err)
+        err = os_lock_is_held(btree->attachment.file, LOCK_ENTRIES, HEAD_ENTRIES, OS_LOCK_EXCLUSIVE,
+                              &is_held);
+    *out_is_last = !err && !is_held;
+    return err;
+}
+
+void shared_detach(struct btree *btree, bool removes_file)
+{
+    struct attachment *attachment = &btree->attachment;
+    if (!attachment->file) {
+        if (btree->head)
+            os_release_anonymous(btree->head, sizeof *btree->head);
+        btree->head = NULL;
+        return;
+    }
+    if (btree->head) {
+        for (uint32_t i = 0; i < atomic_load(&attachment->block_count); i++)
+            block_clear(btree->head, attachment->blocks[i]);
+        os_unmap(attachment->file, btree->head, sizeof *btree->head);
+        btree->head = NULL;
+    }
+    if (removes_file) {
+        sombra_err ignored = os_unlink(btree->os, os_file_path(attachment->file));
+        (void)ignored; /* the next process to attach makes it anew */
+    }
+    os_close(attachment->file); /* and with it the locks */
+    attachment->file = NULL;
+}
+
+sombra_err shared_private(struct btree *btree)
+{
+    void *head = NULL;
+    sombra_err err = os_reserve_anonymous(sizeof *btree->head, &head);
+    if (err)
+        return err;
+    btree->head = head;
+    btree->attachment.is_first = true;
+    btree->attachment.self = word_of(0, 1);
+    atomic_store(&btree->head->entries[0].generation, 1);
+    return SOMBRA_OK;
+}
