@@ -366,6 +366,9 @@ static sombra_err batch_fill(struct btree_cursor *cursor, unsigned first, unsign
     for (unsigned i = 0; i < got; i++) {
         struct kv_entry *to = &batch->entries[backward ? got - 1 - i : i];
         to->key = room->suffixes[i];
+        to->value = room->values[i].bytes;
+        if (LIKELY(!room->values[i].overflow))
+            continue;
         sombra_err err = tree_value(cursor->txn, &room->values[i], &to->value);
         if (err)
             return err;
