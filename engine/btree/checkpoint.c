@@ -376,8 +376,10 @@ void checkpoint_consider(struct btree *btree, uint64_t active_bytes)
     /* The commit is done and acknowledged. A checkpoint that fails has poisoned the store, and
      * every later write says so. Without a thread for it, or when that falls behind, the commit
      * that notices does the work. */
-    bool is_late = active_bytes >= 2 * limit &&
-                   (!atomic_load(&btree->checkpoint_runs) || active_bytes >= 3 * limit);
+    os_mutex_lock(&btree->checkpoint_mutex);
+    bool runs = btree->checkpoint_runs;
+    os_mutex_unlock(&btree->checkpoint_mutex);
+    bool is_late = active_bytes >= 2 * limit && (!runs || active_bytes >= 3 * limit);
     if (!btree->has_background || is_late) {
         sombra_err err = checkpoint_run(btree, false);
         (void)err;

@@ -607,6 +607,8 @@ sombra_err btree_delete_range(struct kv_txn *kv_txn, struct kv_range range, uint
 {
     struct btree_txn *txn = txn_of(kv_txn);
     sombra_err err = writable_check(txn);
+    if (!err && (range.low.bytes > KV_KEY_BYTES_MAX || range.high.bytes > KV_KEY_BYTES_MAX))
+        err = range_invalid(range);
     if (err)
         return err;
     uint64_t total = 0;
@@ -620,11 +622,6 @@ sombra_err btree_delete_range(struct kv_txn *kv_txn, struct kv_range range, uint
     if (err)
         return undone(txn, changes, redo_bytes, err);
     txn->generation++;
-    txn->is_changed = true;
-    if (range.low.bytes > KV_KEY_BYTES_MAX || range.high.bytes > KV_KEY_BYTES_MAX) {
-        redo_rewind(txn, redo_bytes);
-        return range_invalid(range);
-    }
     for (;;) {
         unsigned removed;
         err = range_step(txn, range, &removed);
@@ -636,8 +633,11 @@ sombra_err btree_delete_range(struct kv_txn *kv_txn, struct kv_range range, uint
             break;
         total += removed;
     }
+    /* A record without operations is a checkpoint's: what removed nothing is no change. */
     if (total == 0)
         redo_rewind(txn, redo_bytes);
+    else
+        txn->is_changed = true;
     if (out_removed)
         *out_removed = total;
     return SOMBRA_OK;

@@ -245,9 +245,9 @@ void inode_scan(struct sim_disk *disk, struct sim_inode *inode)
     free(chunk);
 }
 
-/* Drops from the page cache what a failed sync lost: clean pages may go at any time, and read back they
- * are what the disk has. Done where a file gets its first writable mapping, since a store of the very bytes
- * that were lost would dirty a page and yet show no difference to the scan. */
+/* Drops from the page cache what a failed sync lost: clean pages may go at any time, and read back
+ * they are what the disk has. Done where a file gets its first writable mapping, since a store of
+ * the very bytes that were lost would dirty a page and yet show no difference to the scan. */
 static void inode_evict_lost(struct sim_inode *inode)
 {
     struct sim_image disk = image_copy(&inode->durable);
