@@ -147,7 +147,7 @@ sombra_err os_read_some(struct os_file *file, uint64_t offset, void *to, size_t 
 
 sombra_err os_read(struct os_file *file, uint64_t offset, void *to, size_t bytes)
 {
-    size_t done;
+    size_t done = 0;
     sombra_err err = os_read_some(file, offset, to, bytes, &done);
     if (!err && done < bytes)
         err = diag_fail(SOMBRA_CORRUPT,
