@@ -16,11 +16,11 @@
 /* Everything 0 means the default. */
 struct btree_options {
     bool create;                   /* make the file if it is missing */
-    bool is_readonly;              /* nothing is written, not even a recovery */
+    bool is_readonly;              /* nothing is written but the lock file, not even a recovery */
     unsigned mode;                 /* of new files; 0600 */
     size_t page_bytes;             /* of a new file: 4096 ... 65536, a power of two; 8192 */
     enum kv_durability durability; /* of commits that do not say; KV_FULL */
-    uint64_t busy_timeout_ms;      /* for the lock of the file; 0 = do not wait */
+    uint64_t busy_timeout_ms;      /* for opens and closes of others; 0 = do not wait */
     uint64_t sync_interval_ms;     /* KV_NORMAL: longest time unsynced; 100 */
     uint64_t group_wait_us;        /* KV_GROUP: how long to wait for company; 100 */
     uint64_t checkpoint_log_bytes; /* log that starts a checkpoint; 64 MiB */
@@ -38,8 +38,10 @@ struct btree_options {
 /* Opens or creates the file at `path` (or BTREE_MEMORY), recovering it first if it was not closed.
  * The same file opened twice in one process is one store: the options of the first opener hold.
  * NOT_FOUND without `create`; INVALID for an option out of range or a file that is no database;
- * UNSUPPORTED for a newer format; CORRUPT; BUSY when another process holds the file; READONLY, IO,
- * LIMIT, NOMEM. */
+ * UNSUPPORTED for a newer format, or beside a process of another version; CORRUPT; BUSY when
+ * another process opens or closes it for longer than the timeout, or when writers and a reader that
+ * may not write the lock file exclude each other; CONFLICT when it was moved while others have it
+ * open; READONLY, IO, LIMIT, NOMEM. */
 sombra_err btree_open(struct os *os, const char *path, const struct btree_options *options,
                       struct kv **out_kv) SOMBRA_MUST_CHECK;
 
@@ -71,8 +73,9 @@ struct btree_salvage_report {
 
 /* Reads what can be read of the damaged database at `path`, which is only read, and writes it to a
  * new one at `to`, which must not exist. OK whatever was lost: the report and the problems say
- * what. BUSY if it is open; EXISTS; INVALID when nothing in it is of a database; UNSUPPORTED for a
- * newer format; CANCELLED; IO and LIMIT of the new file; NOMEM. Nothing is at `to` then. */
+ * what. BUSY if it is open for writing; EXISTS; INVALID when nothing in it is of a database;
+ * UNSUPPORTED for a newer format; CANCELLED; IO and LIMIT of the new file; NOMEM. Nothing is at
+ * `to` then. */
 sombra_err btree_salvage(struct os *os, const char *path, const char *to,
                          const struct btree_salvage_options *options,
                          struct btree_salvage_report *out_report) SOMBRA_MUST_CHECK;

@@ -370,6 +370,8 @@ static inline void snapshot_set_position(struct snapshot *snapshot, struct wal_p
  * by, exclude each other. */
 #define LOCK_WRITERS  (UINT64_C(1) << 61)
 #define LOCK_SLOTLESS (LOCK_WRITERS + 1)
+/* And of a file that is being made, under whatever name. */
+#define LOCK_CREATION (UINT64_C(1) << 62)
 
 struct attachment {
     struct os_file *file; /* the lock file; NULL without a database file, or without a slot */
@@ -530,8 +532,9 @@ struct btree {
     struct os_mutex checkpoint_mutex;
     struct os_condition checkpoint_changed;
     bool checkpoint_runs, checkpoint_wanted;
-    bool background_stops, has_background;
+    bool background_stops;
     struct os_thread background;
+    _Atomic uint32_t has_background; /* the thread above runs */
     _Atomic uint64_t
         normal_lsn; /* newest KV_NORMAL commit since the last background sync; 0 = none */
     _Atomic uint64_t commits, checkpoints;

@@ -266,7 +266,10 @@ sombra_err btree_verify(struct btree *btree, struct kv_maintenance *job)
         return err;
     struct space loaded = { 0 };
     struct walk walk = { .btree = btree, .job = job, .space = &btree->space };
-    if (btree->file && !(has_turn && atomic_load(&btree->head->has_logs))) {
+    bool has_logs = atomic_load(&btree->head->has_logs);
+    if (btree->file && !has_turn && has_logs) {
+        err = walk_run(&walk, false); /* the account is with those who write */
+    } else if (btree->file && !has_logs) {
         space_init(&loaded, btree);
         err = space_load(&loaded, &btree->meta, false);
         walk.space = &loaded;

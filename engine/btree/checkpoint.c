@@ -380,7 +380,7 @@ void checkpoint_consider(struct btree *btree, uint64_t active_bytes)
     bool runs = btree->checkpoint_runs;
     os_mutex_unlock(&btree->checkpoint_mutex);
     bool is_late = active_bytes >= 2 * limit && (!runs || active_bytes >= 3 * limit);
-    if (!btree->has_background || is_late) {
+    if (!atomic_load(&btree->has_background) || is_late) {
         sombra_err err = checkpoint_run(btree, false);
         (void)err;
         return;
@@ -406,7 +406,8 @@ void background_want_sync(struct btree *btree, uint64_t lsn)
 
 void background_want_mark(struct btree *btree)
 {
-    if (atomic_load_explicit(&btree->mark_wanted, memory_order_relaxed) || !btree->has_background)
+    if (atomic_load_explicit(&btree->mark_wanted, memory_order_relaxed) ||
+        !atomic_load(&btree->has_background))
         return;
     atomic_store(&btree->mark_wanted, 1);
     os_mutex_lock(&btree->checkpoint_mutex);
@@ -497,23 +498,23 @@ static void *background_main(void *argument)
 
 sombra_err background_start(struct btree *btree)
 {
-    if (!btree->file || btree->options.no_background || btree->has_background)
+    if (!btree->file || btree->options.no_background || atomic_load(&btree->has_background))
         return SOMBRA_OK;
     sombra_err err = os_thread_start(&btree->background, background_main, btree);
     if (!err)
-        btree->has_background = true;
+        atomic_store(&btree->has_background, 1);
     return diag_wrap(err, "start the background thread");
 }
 
 void background_stop(struct btree *btree)
 {
-    if (!btree->has_background)
+    if (!atomic_load(&btree->has_background))
         return;
     os_mutex_lock(&btree->checkpoint_mutex);
     btree->background_stops = true;
     os_condition_broadcast(&btree->checkpoint_changed);
     os_mutex_unlock(&btree->checkpoint_mutex);
     os_thread_join(&btree->background);
-    btree->has_background = false;
+    atomic_store(&btree->has_background, 0);
     btree->background_stops = false;
 }

@@ -14,8 +14,6 @@ enum {
 };
 #define CHECKPOINT_LOG_BYTES_DEFAULT (64 * MiB)
 #define WAL_BYPASS_BYTES_DEFAULT     (16 * MiB)
-/* Byte of the database file that says who uses it. */
-#define LOCK_OFFSET (UINT64_C(1) << 62)
 
 /* Every store that this process has open. */
 static struct btree *open_stores;
@@ -215,7 +213,8 @@ static sombra_err file_create(struct btree *btree)
     sombra_err err =
         os_open(btree->os, temporary, OS_WRITE | OS_CREATE, btree->options.mode, &file);
     if (!err)
-        err = os_lock_wait(file, LOCK_OFFSET, 1, OS_LOCK_EXCLUSIVE, btree->options.busy_timeout_ms);
+        err =
+            os_lock_wait(file, LOCK_CREATION, 1, OS_LOCK_EXCLUSIVE, btree->options.busy_timeout_ms);
     /* While it waited, another process may have given this very file its name. */
     struct os_identity identity = { .links = 0 };
     struct os_identity named = { .links = 0 };
@@ -492,7 +491,12 @@ static sombra_err store_finish(struct btree *btree)
 static sombra_err store_leave(struct btree *btree)
 {
     bool is_last;
+    /* Nobody else would sync what was committed as KV_NORMAL here. */
+    uint64_t lsn = atomic_exchange(&btree->normal_lsn, 0);
+    sombra_err sync_err = lsn ? logs_sync(&btree->logs, lsn) : SOMBRA_OK;
     sombra_err err = shared_begin_close(btree, &is_last);
+    if (!err)
+        err = sync_err;
     if (!err && is_last)
         err = store_finish(btree);
     char text[DIAG_TEXT_BYTES];

@@ -72,11 +72,11 @@ static sombra_err source_open(struct salvage *salvage)
     bool is_held = false;
     sombra_err err = os_open(salvage->os, salvage->path, OS_READ, 0, &salvage->file);
     if (!err)
-        err = os_lock(salvage->file, TARGET_LOCK_OFFSET, 1, OS_LOCK_SHARED);
+        err = os_lock(salvage->file, LOCK_CREATION, 1, OS_LOCK_SHARED);
     if (!err)
-        err = os_lock(salvage->file, TARGET_LOCK_SLOTLESS, 1, OS_LOCK_SHARED);
+        err = os_lock(salvage->file, LOCK_SLOTLESS, 1, OS_LOCK_SHARED);
     if (!err)
-        err = os_lock_is_held(salvage->file, TARGET_LOCK_WRITERS, 1, OS_LOCK_EXCLUSIVE, &is_held);
+        err = os_lock_is_held(salvage->file, LOCK_WRITERS, 1, OS_LOCK_EXCLUSIVE, &is_held);
     if (err == SOMBRA_BUSY || is_held)
         return diag_fail(SOMBRA_BUSY, "%s is open for writing: close it first", salvage->path);
     return err;

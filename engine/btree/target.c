@@ -142,7 +142,7 @@ static sombra_err lock_file(struct target *target, const char *name, unsigned fl
     struct os_identity identity = { .links = 0 };
     sombra_err err = os_open(target->os, name, OS_WRITE | flags, 0600, &file);
     if (!err)
-        err = os_lock(file, TARGET_LOCK_OFFSET, 1, OS_LOCK_EXCLUSIVE);
+        err = os_lock(file, LOCK_CREATION, 1, OS_LOCK_EXCLUSIVE);
     if (!err)
         err = os_identify(file, &identity);
     if (!err && identity.links != 1)

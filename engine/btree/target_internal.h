@@ -3,8 +3,8 @@
  * and salvage write to.
  *
  * The name is taken last and never from another file. Until then there is only
- * `<path>-part-<16 digits>` (and its logs), which target_release takes away; a crash leaves it,
- * and it may be deleted.
+ * `<path>-part-<16 digits>` (and its logs and lock file), which target_release takes away; a crash
+ * leaves it, and it may be deleted.
  *
  * Threads: one at a time. Nobody else knows the temporary name, so the store needs no turn.
  */
@@ -12,12 +12,6 @@
 #define BTREE_TARGET_INTERNAL_H
 
 #include "btree.h"
-
-/* Bytes of a database file that are locked by who makes it or has it for himself; by processes that
- * may write it; by those that only read it and are in no list of readers. As in open.c. */
-#define TARGET_LOCK_OFFSET   (UINT64_C(1) << 62)
-#define TARGET_LOCK_WRITERS  (UINT64_C(1) << 61)
-#define TARGET_LOCK_SLOTLESS (TARGET_LOCK_WRITERS + 1)
 
 struct target {
     struct os *os;

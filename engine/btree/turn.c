@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* What a process does before it writes, when the last writer may have been another, or a dead one:
  *
- *   1 a dead writer's sync that nobody saw the end of poisons the store
- *   2 a checkpoint that died with its process is undone: its meta slot is zeroed, and synced
- *   3 the first writer of all makes the log and says so in a meta; the others open it
- *   4 the published end of the log is its end: a record behind it was never published and is cut
- * off 5 the page account is caught up with: from the log's page lists, or from a newer checkpoint's
- * maps
+ * - A dead writer's sync that nobody saw the end of is asked for again, through one's own files,
+ *   and a failure poisons the store (docs/decisions/0007).
+ * - A checkpoint that died with its process is undone: its meta slot is zeroed, and synced.
+ * - The first writer of all makes the log and says so in a meta; the others open it.
+ * - The published end of the log is its end: a record behind it was never published and is cut off.
+ * - The page account is caught up with: from the log's page lists, or from a newer checkpoint's
+ *   maps.
  *
  * The published head is the truth throughout: who died before publishing did nothing.
  */

@@ -307,7 +307,7 @@ static sombra_err commit_sync(struct btree *btree, uint64_t lsn, enum kv_durabil
         os_sleep_us(btree->os, btree->options.group_wait_us);
         return logs_sync(&btree->logs, lsn);
     case KV_NORMAL: {
-        if (btree->has_background) {
+        if (atomic_load(&btree->has_background)) {
             background_want_sync(btree, lsn);
             return SOMBRA_OK;
         }

@@ -38,7 +38,7 @@ enum {
 enum kv_durability {
     KV_DURABILITY_STORE = 0, /* as the store was opened */
     KV_FULL,                 /* durable when commit returns; concurrent committers share one sync */
-    KV_GROUP,                /* as full, after waiting up to group_wait_us for company */
+    KV_GROUP,                /* as full, after waiting all of group_wait_us for company */
     KV_NORMAL,               /* synced in the background every sync_interval_ms */
     KV_OFF,                  /* synced when the system likes; order and atomicity still hold */
 };
@@ -91,7 +91,7 @@ enum kv_maintenance_kind {
     KV_STATS,
     KV_CHECKPOINT, /* bring everything durable into the main files and empty the log */
     KV_COMPACT,    /* give unused space back */
-    KV_VERIFY,     /* walk everything; report what is wrong */
+    KV_VERIFY,     /* walk everything; report what is wrong. May keep writers waiting throughout */
     KV_BACKUP,     /* write a consistent copy to `path`, which must not exist */
 };
 
@@ -107,7 +107,7 @@ struct kv_stats {
     uint64_t pages_branch, pages_leaf, pages_leaf_dense, pages_overflow; /* only after `walk` */
     uint64_t bytes_used; /* only after `walk`: bytes of entries and headers in tree pages */
     uint64_t file_bytes, log_bytes, memory_bytes;
-    uint64_t readers;           /* open snapshots */
+    uint64_t readers;           /* open snapshots, of all processes */
     uint64_t oldest_reader_txn; /* 0 if none */
     uint64_t oldest_reader_age_ms;
     uint64_t checkpoints, commits; /* since this process opened the store */

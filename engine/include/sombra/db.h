@@ -10,6 +10,10 @@
  * the text says that it must be rolled back (after IO, NOMEM or CORRUPT in a write): then it
  * refuses everything but abort, close and rollback to a savepoint.
  *
+ * Processes: up to 256 of one machine may have a file open, by paths that lead to one directory;
+ * not over a network. The one writer is one among all of them. After fork() the child's handles
+ * answer INVALID; it may open the file again.
+ *
  * Threads: any thread may use a database; closing it needs that no other thread is in a call on it
  * or on its transactions, and with an open writer it is for the writer's thread. A transaction: one
  * thread at a time; a writer stays on its thread.
@@ -29,9 +33,9 @@ typedef struct sombra_txn sombra_txn;
 typedef enum sombra_durability {
     SOMBRA_DURABILITY_DEFAULT = 0, /* open: full; commit: as the database was opened */
     SOMBRA_DURABILITY_FULL = 1,    /* durable when commit returns; committers share one sync */
-    SOMBRA_DURABILITY_GROUP = 2,   /* waits up to group_wait_us for company, then as full */
+    SOMBRA_DURABILITY_GROUP = 2,   /* waits all of group_wait_us for company, then as full */
     SOMBRA_DURABILITY_NORMAL = 3,  /* synced in the background every sync_interval_ms */
-    SOMBRA_DURABILITY_OFF = 4,     /* never synced but by checkpoints and close */
+    SOMBRA_DURABILITY_OFF = 4,     /* synced by checkpoints, others' syncs and the last close */
 } sombra_durability;
 
 /* Timeouts in milliseconds; 0 in an options struct means the default. */
@@ -42,15 +46,15 @@ typedef struct sombra_options {
     size_t struct_bytes;
     const char *engine; /* "btree"; NULL: what is there, for a new database the default */
     bool create;        /* make it if it is missing */
-    bool readonly;      /* write transactions are refused; nothing is written */
+    bool readonly;      /* write transactions are refused; the lock file alone is written */
     sombra_durability durability;
-    uint64_t busy_timeout_ms;  /* how long a writer waits for its turn; default 5,000 */
+    uint64_t busy_timeout_ms;  /* a writer's wait for its turn, an open's for others; 5,000 */
     size_t page_bytes;         /* new databases only: a power of two, 4,096 to 65,536 */
     uint64_t sync_interval_ms; /* durability normal; default 100 */
     uint64_t group_wait_us;    /* durability group */
     size_t txn_memory_max;     /* bytes of changes a writer keeps before it spills to the file */
     size_t wal_bypass_bytes;   /* a transaction that logs more commits as a checkpoint instead */
-    unsigned mode;             /* file mode of new files; default 0600 */
+    unsigned mode;             /* of new files, logs and lock file too; default 0600 */
 } sombra_options;
 
 #define SOMBRA_OPTIONS_INIT                    \
@@ -66,8 +70,9 @@ typedef struct sombra_options {
 SOMBRA_API sombra_err sombra_open(const char *path, const sombra_options *options,
                                   sombra_db **out_db) SOMBRA_MUST_CHECK;
 
-/* Aborts its open transactions, closes and frees it; NULL is a no-op. An error is about what close
- * had to write (nothing acknowledged as durable is at stake); the handle is gone all the same. */
+/* Aborts its open transactions, closes and frees it; NULL is a no-op. The last process to close
+ * brings everything into the one file. An error is about what that had to write (nothing
+ * acknowledged as durable is at stake); the handle is gone all the same. */
 SOMBRA_API sombra_err sombra_close(sombra_db *db);
 
 /* As given to sombra_open; lives as long as the handle. */
@@ -167,13 +172,15 @@ typedef struct sombra_job {
 
 /* `job` may be NULL in each of them. */
 
-/* Brings everything committed into the main file, durably, and empties the log. */
+/* Brings everything committed into the main file, durably, and empties the log. Nothing happens
+ * where the database is readonly. */
 SOMBRA_API sombra_err sombra_db_checkpoint(sombra_db *db, const sombra_job *job) SOMBRA_MUST_CHECK;
 /* Walks the store and the graph and reports what is wrong. OK when the walk was done, whatever it
- * found. Takes a snapshot; writers go on. */
+ * found. Writers of all processes wait while the store is walked (not for a database that is
+ * readonly: then nobody may write meanwhile), and go on while the graph is. */
 SOMBRA_API sombra_err sombra_db_verify(sombra_db *db, const sombra_job *job,
                                        uint64_t *out_problems) SOMBRA_MUST_CHECK;
-/* Gives unused space back; writers may wait for its steps. */
+/* Gives unused space back. UNSUPPORTED by "btree": its backups are compact. */
 SOMBRA_API sombra_err sombra_db_compact(sombra_db *db, const sombra_job *job) SOMBRA_MUST_CHECK;
 /* Writes a consistent copy to `path`, which must not exist (EXISTS); writers go on. */
 SOMBRA_API sombra_err sombra_db_backup(sombra_db *db, const char *path,
@@ -210,8 +217,8 @@ typedef struct sombra_repair_report {
 /* Reads all that can be read of the damaged database at `path`, which is not changed, and writes it
  * to a new one at `to`, which must not exist. OK when that was done, whatever was lost: `report`
  * says what. Nothing is invented: what the lost entries had to do with others is reported, not
- * mended. BUSY if it is open; EXISTS; NOT_FOUND; INVALID when nothing of a database is in it;
- * UNSUPPORTED, CANCELLED, IO, LIMIT, NOMEM: then nothing is at `to`. */
+ * mended. BUSY if it is open for writing; EXISTS; NOT_FOUND; INVALID when nothing of a database is
+ * in it; UNSUPPORTED, CANCELLED, IO, LIMIT, NOMEM: then nothing is at `to`. */
 SOMBRA_API sombra_err sombra_repair(const char *path, const char *to, const sombra_job *job,
                                     sombra_repair_report *report) SOMBRA_MUST_CHECK;
 
