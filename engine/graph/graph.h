@@ -26,6 +26,8 @@
 #include "kv/kv.h"
 #include "sombra/bucket.h"
 #include "sombra/graph.h"
+#include "sombra/index.h"
+#include "value.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -300,6 +302,52 @@ sombra_err graph_scan_next(struct graph_scan *scan, sombra_key *out_key, sombra_
                            bool *out_found) SOMBRA_MUST_CHECK;
 void graph_scan_close(struct graph_scan *scan);
 void graph_scan_release(struct graph_scan *scan);
+
+/* ---- indexes and constraints (rules.c, index.c, index_scan.c; sombra/index.h) ------------------
+ */
+
+/* A rule as the store has it, with names resolved to ids. */
+struct graph_rule {
+    uint32_t id;
+    sombra_rule_kind kind;
+    bool is_edge, is_ready;
+    uint32_t subject; /* label or type */
+    size_t property_count;
+    uint32_t properties[SOMBRA_INDEX_PROPERTIES];
+    sombra_kind value_kind;
+};
+
+/* The rules of a label or type, as this transaction sees them; live until it changes rules, or its
+ * end. Cheap: every write of a node asks. */
+sombra_err graph_rules_of(struct graph_txn *txn, bool is_edge, uint32_t subject,
+                          const struct graph_rule **out_rules, size_t *out_count) SOMBRA_MUST_CHECK;
+
+/* Part of an index: the first `equal_count` properties equal these encoded values, and the next one
+ * lies between bounds. */
+struct graph_index_range {
+    const sombra_slice *equal;
+    size_t equal_count;
+    sombra_slice low, high; /* encoded values of one kind; empty = open */
+    bool excludes_low, excludes_high;
+    sombra_slice prefix; /* raw bytes that a string begins with; instead of the bounds */
+    bool has_prefix;
+    bool has_property; /* with open bounds: the next property must be there */
+};
+
+/* Walks ids of nodes or edges in the order of the index, backwards with `reverse`; among equal
+ * values by id (in reverse, too, descending). The order is exact, also of values that are too long
+ * for a key. Zeroed, opened, read, closed, as the iterators above; for ready indexes only. */
+struct graph_index_scan;
+sombra_err graph_index_open(struct graph_txn *txn, const struct graph_rule *index,
+                            const struct graph_index_range *range, bool reverse,
+                            struct graph_index_scan **out_scan) SOMBRA_MUST_CHECK;
+sombra_err graph_index_next(struct graph_index_scan *scan, const uint64_t **out_ids,
+                            size_t *out_count) SOMBRA_MUST_CHECK;
+void graph_index_close(struct graph_index_scan *scan); /* NULL is a no-op */
+/* O(log n). Exact, but for values too long for a key, which it may count though they differ. */
+sombra_err graph_index_count(struct graph_txn *txn, const struct graph_rule *index,
+                             const struct graph_index_range *range,
+                             uint64_t *out_count) SOMBRA_MUST_CHECK;
 
 /* ---- check (verify.c)
  * ---------------------------------------------------------------------------- */

@@ -21,4 +21,10 @@ sombra_err value_next_encoded(sombra_value_cursor *cursor, sombra_slice *out_key
  * from the caller. */
 sombra_err value_open_map(sombra_slice encoded, sombra_value_cursor *out_cursor) SOMBRA_MUST_CHECK;
 
+/* The order of indexes over two decoded values, whole: -1, 0, 1. Booleans < numbers (by value
+ * across integer and float, exactly; NaN last, equal to itself) < strings < lists < maps; null (and
+ * what is missing) after all. Elements of lists and maps, likewise. CORRUPT. (value_order.c) */
+sombra_err value_order(const sombra_value *a, const sombra_value *b,
+                       int *out_order) SOMBRA_MUST_CHECK;
+
 #endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* query: step lists over one graph transaction. This is the folder's only header for others; the
+ * rules are those of sombra/query.h.
+ *
+ * Threads: as the transaction; query_cancel by any.
+ * Ownership: who opens closes, before the transaction ends. The encoded steps are copied.
+ */
+#ifndef QUERY_H
+#define QUERY_H
+
+#include "graph/graph.h"
+#include "sombra/query.h"
+
+struct query;
+
+/* `options` is complete. */
+sombra_err query_open(struct graph_txn *txn, sombra_slice steps,
+                      const sombra_query_options *options,
+                      struct query **out_query) SOMBRA_MUST_CHECK;
+sombra_row_kind query_kind(const struct query *query);
+sombra_err query_next(struct query *query, const sombra_row **out_rows,
+                      size_t *out_count) SOMBRA_MUST_CHECK;
+sombra_err query_count(struct query *query, uint64_t *out_count) SOMBRA_MUST_CHECK;
+sombra_err query_explain(struct query *query, sombra_slice *out_plan) SOMBRA_MUST_CHECK;
+sombra_err query_position(struct query *query, sombra_slice *out_position) SOMBRA_MUST_CHECK;
+void query_cancel(struct query *query);
+void query_close(struct query *query);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of query/ share: rows, operators, predicates, and the run they belong to.
+ *
+ * parse.c turns steps into a tree of struct step; plan.c turns that into operators, choosing
+ * sources by exact counts; each operator pulls batches of rows from its input.
+ */
+#ifndef QUERY_INTERNAL_H
+#define QUERY_INTERNAL_H
+
+#include "base/base.h"
+#include "graph/graph.h"
+#include "query.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+struct query;
+
+/* ---- rows --------------------------------------------------------------------------------- */
+
+enum { QUERY_BATCH = 256, TRACK_NONE = 0 };
+
+/* One row inside the engine. `value` lives in the run's arena of the batch, or in the operator that
+ * made the row, until that operator's next call. */
+struct row {
+    uint64_t id;        /* node or edge */
+    uint64_t src, dst;  /* edges */
+    uint64_t came_from; /* edges: the node they were walked from; 0 = none */
+    uint32_t type;      /* edges */
+    uint32_t depth;
+    uint32_t track; /* how it was reached: index into the run's tracks; TRACK_NONE = not kept */
+    double cost;
+    sombra_slice value; /* paths and records: encoded */
+};
+
+struct row_batch {
+    size_t count; /* 0 = the end */
+    struct row rows[QUERY_BATCH];
+};
+
+/* ---- the run: what all operators of one query share ----------------------------------------- */
+
+/* One step of a path: where it came from and over which edge. Kept only if the plan needs paths. */
+struct track {
+    uint32_t parent; /* TRACK_NONE for the first node */
+    uint64_t node;
+    uint64_t edge; /* 0 for the first node */
+};
+
+struct query_run {
+    struct graph_txn *txn;
+    sombra_query_options options;
+    size_t memory_used;   /* bytes charged by run_charge */
+    uint64_t deadline_ns; /* 0 = none */
+    _Atomic uint32_t is_cancelled;
+    uint32_t ticks; /* since the clock was read */
+    bool keeps_tracks;
+    struct track *tracks; /* index 0 is unused */
+    size_t track_count, track_capacity;
+};
+
+/* Charges memory to the query before it is allocated; LIMIT. `bytes` may be negative. */
+sombra_err run_charge(struct query_run *run, int64_t bytes) SOMBRA_MUST_CHECK;
+/* To be called once for every few rows of work: CANCELLED, LIMIT (time). */
+sombra_err run_tick_slow(struct query_run *run) SOMBRA_MUST_CHECK;
+static inline sombra_err run_tick(struct query_run *run)
+{
+    return LIKELY(++run->ticks & 255) ? SOMBRA_OK : run_tick_slow(run);
+}
+sombra_err run_track(struct query_run *run, uint32_t parent, uint64_t node, uint64_t edge,
+                     uint32_t *out_track) SOMBRA_MUST_CHECK;
+/* The path that a track ends, as the encoded value of a path row, appended to nothing else. */
+sombra_err run_track_path(struct query_run *run, uint32_t track,
+                          struct buf *out_path) SOMBRA_MUST_CHECK;
+
+/* ---- predicates (predicate.c) --------------------------------------------------------------- */
+
+/* A compiled predicate: property names resolved, constants decoded. Immutable once made. */
+struct predicate;
+
+/* What a condition looks like to the planner: one that the whole predicate implies. */
+enum condition_kind {
+    CONDITION_EQUAL,
+    CONDITION_ANY_OF,
+    CONDITION_RANGE,
+    CONDITION_PREFIX,
+    CONDITION_EXISTS,
+};
+struct condition {
+    enum condition_kind kind;
+    sombra_slice property;  /* its name */
+    uint32_t property_id;   /* 0 = no such name: nothing can match, except by absence */
+    sombra_slice values[2]; /* encoded: EQUAL [0]; ANY_OF [0] a list; RANGE low, high (empty =
+                               open); PREFIX [0] */
+    bool excludes[2];       /* RANGE: lt, gt instead of le, ge */
+};
+
+/* `encoded` as in docs/query.md; the slices in it must outlive the predicate. INVALID says what is
+ * wrong with it. */
+sombra_err predicate_new(struct graph_txn *txn, sombra_slice encoded,
+                         struct predicate **out_predicate) SOMBRA_MUST_CHECK;
+void predicate_free(struct predicate *predicate); /* NULL is a no-op */
+/* Does it look at nothing but id, depth, type and label? Then no record need be read. */
+bool predicate_needs_record(const struct predicate *predicate);
+/* The conditions joined by "and" at its top; for index choice. Live as long as the predicate. */
+size_t predicate_conditions(const struct predicate *predicate, const struct condition **out);
+/* `record` may be NULL if none is needed; it is not moved. */
+sombra_err predicate_holds(const struct predicate *predicate, struct query_run *run,
+                           const struct row *row, bool is_node, const sombra_record *record,
+                           bool *out_holds) SOMBRA_MUST_CHECK;
+/* Reads the record of a node or edge row if it is needed, and asks. A node or edge that is gone
+ * holds nothing. */
+sombra_err predicate_test(const struct predicate *predicate, struct query_run *run,
+                          const struct row *row, bool is_node, bool *out_holds) SOMBRA_MUST_CHECK;
+/* For a record row: its map. */
+sombra_err predicate_holds_map(const struct predicate *predicate, struct query_run *run,
+                               sombra_slice map, bool *out_holds) SOMBRA_MUST_CHECK;
+
+/* ---- edge filters: what every walk over edges takes (walk.c) --------------------------------- */
+
+/* The options types, direction, where, nodes of docs/query.md. */
+struct walk {
+    sombra_direction direction;
+    bool has_types;  /* with none: all types that exist are excluded */
+    uint32_t *types; /* ids, ascending */
+    size_t type_count;
+    struct predicate *where; /* on edges; NULL = all */
+    struct predicate *nodes; /* on nodes reached; NULL = all */
+};
+/* Reads them out of an options map; members of other names are left to the caller. `*out_walk` is
+ * released by walk_release. */
+sombra_err walk_parse(struct graph_txn *txn, const sombra_value *options,
+                      sombra_direction direction, struct walk *out_walk) SOMBRA_MUST_CHECK;
+void walk_release(struct walk *walk);
+
+/* ---- operators ------------------------------------------------------------------------------ */
+
+struct operator;
+struct operator_ops {
+    const char *name; /* for explain: "index_scan", "expand", ... */
+    /* Fills the batch; count 0 = no more, for ever. */
+    sombra_err (*next)(struct operator* op, struct row_batch *out);
+    /* Rows left, without making them; NULL where only walking tells. */
+    sombra_err (*count)(struct operator* op, uint64_t *out_count);
+    /* Starts again (the body of repeat, optional, union); the input was reset before. */
+    sombra_err (*reset)(struct operator* op);
+    void (*free)(struct operator* op); /* itself, not its inputs */
+};
+
+enum { OPERATOR_INPUTS_MAX = 2 };
+
+/* The head of every operator. */
+struct operator
+{
+    const struct operator_ops *ops;
+    struct query_run *run;
+    sombra_row_kind kind; /* of the rows it gives */
+    struct operator** inputs;
+    size_t input_count;
+    double estimate;  /* rows, by the planner */
+    char detail[160]; /* for explain: what it does here */
+    /* profile */
+    uint64_t rows, time_ns, pages;
+};
+
+/* Calls next and keeps the profile. */
+sombra_err operator_next(struct operator* op, struct row_batch *out) SOMBRA_MUST_CHECK;
+
+/* Sources that other files of the folder implement; `options` is the step's second element. The
+ * encoded steps outlive the operator. */
+sombra_err paths_new(struct query_run *run, const sombra_value *options,
+                     struct operator** out) SOMBRA_MUST_CHECK; /* paths.c */
+sombra_err cycles_new(struct query_run *run, const sombra_value *options,
+                      struct operator** out) SOMBRA_MUST_CHECK; /* order.c */
+sombra_err topological_new(struct query_run *run, const sombra_value *options,
+                           struct operator** out) SOMBRA_MUST_CHECK; /* order.c */
+sombra_err subgraph_new(struct query_run *run, const sombra_value *options,
+                        struct operator** out) SOMBRA_MUST_CHECK; /* subgraph.c */
+sombra_err statistics_new(struct query_run *run, const sombra_value *options,
+                          struct operator** out) SOMBRA_MUST_CHECK; /* statistics.c */
+sombra_err match_new(struct query_run *run, const sombra_value *pattern,
+                     struct operator** out) SOMBRA_MUST_CHECK; /* match.c */
+
+/* A set of ids, dense or sparse: bitmap over what was seen, hashed beyond (id_set.c). */
+struct id_set;
+sombra_err id_set_new(struct query_run *run, struct id_set **out_set) SOMBRA_MUST_CHECK;
+void id_set_free(struct id_set *set);
+sombra_err id_set_add(struct id_set *set, uint64_t id, bool *out_added) SOMBRA_MUST_CHECK;
+bool id_set_has(const struct id_set *set, uint64_t id);
+
+#endif
