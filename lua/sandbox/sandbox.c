@@ -24,6 +24,7 @@ struct sandbox {
     lua_State *L;
     struct sandbox_limits limits;
     uint64_t deadline_ns; /* 0 = none */
+    uint64_t paused_ns;   /* when the clock was stopped; 0 = it runs */
     uint64_t work;        /* done, in ticks */
     uint64_t work_max;    /* 0 = none */
     uint64_t tick_at;     /* of `work`: the next look at the clock */
@@ -285,12 +286,45 @@ void sandbox_restart(struct sandbox *sandbox, const struct sandbox_limits *limit
     sandbox_start(sandbox);
 }
 
+void sandbox_pause(struct sandbox *sandbox)
+{
+    if (!sandbox->paused_ns)
+        sandbox->paused_ns = now_ns();
+}
+
+void sandbox_go_on(struct sandbox *sandbox)
+{
+    if (sandbox->paused_ns && sandbox->deadline_ns)
+        sandbox->deadline_ns += now_ns() - sandbox->paused_ns;
+    sandbox->paused_ns = 0;
+}
+
+uint64_t sandbox_work(const struct sandbox *sandbox)
+{
+    return sandbox->work;
+}
+
+void sandbox_left(const struct sandbox *sandbox, struct sandbox_limits *out_left)
+{
+    struct sandbox_limits left = sandbox->limits;
+    if (sandbox->deadline_ns) {
+        uint64_t now = now_ns();
+        left.time_us = sandbox->deadline_ns > now ? (sandbox->deadline_ns - now) / 1000 : 0;
+        left.time_us += left.time_us == 0; /* 0 would be the default */
+    }
+    if (sandbox->work_max) {
+        uint64_t work = sandbox->work < sandbox->work_max ? sandbox->work_max - sandbox->work : 0;
+        left.instructions = work / WORK_OF_INSTRUCTION + 1;
+    }
+    left.memory_bytes -= sandbox->memory < left.memory_bytes ? sandbox->memory : 0;
+    *out_left = left;
+}
+
 /* ---- code -------------------------------------------------------------------------------- */
 
-int sandbox_load(struct sandbox *sandbox, const char *text, size_t bytes, const char *name)
+int sandbox_load(lua_State *L, const char *text, size_t bytes, const char *name)
 {
-    lua_State *L = sandbox->L;
-    if (bytes > SANDBOX_SOURCE_BYTES_MAX && !sandbox->limits.is_unlimited) {
+    if (bytes > SANDBOX_SOURCE_BYTES_MAX && !sandbox_of(L)->limits.is_unlimited) {
         lua_pushfstring(L, "the source is longer than %d bytes", SANDBOX_SOURCE_BYTES_MAX);
         return LUA_ERRSYNTAX;
     }

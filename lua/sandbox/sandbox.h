@@ -60,7 +60,7 @@ void sandbox_start(struct sandbox *sandbox);
 void sandbox_restart(struct sandbox *sandbox, const struct sandbox_limits *limits);
 /* Pushes the chunk of the text, or the message of what is wrong with it; a Lua status. Bytecode and
  * sources over SANDBOX_SOURCE_BYTES_MAX are refused. */
-int sandbox_load(struct sandbox *sandbox, const char *text, size_t bytes, const char *name);
+int sandbox_load(lua_State *L, const char *text, size_t bytes, const char *name);
 /* lua_pcall with a traceback in string errors: "message\nstack traceback: ...". Also an error if
  * the sandbox was killed though the call returned. */
 int sandbox_call(struct sandbox *sandbox, int arguments, int results);
@@ -70,6 +70,13 @@ int sandbox_call(struct sandbox *sandbox, int arguments, int results);
 void sandbox_tick(lua_State *L, uint64_t work);
 /* Raises if so many bytes cannot be one block. */
 void sandbox_check_block(lua_State *L, uint64_t bytes, const char *what);
+
+/* While its owner waits, the clock stands still. */
+void sandbox_pause(struct sandbox *sandbox);
+void sandbox_go_on(struct sandbox *sandbox);
+/* What is left of the limits, for a sandbox whose work this one will be charged with. */
+void sandbox_left(const struct sandbox *sandbox, struct sandbox_limits *out_left);
+uint64_t sandbox_work(const struct sandbox *sandbox); /* in ticks, since the start */
 
 /* Kills it from any thread; takes effect at the next hook or tick. */
 void sandbox_cancel(struct sandbox *sandbox);
