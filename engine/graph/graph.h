@@ -74,6 +74,7 @@ struct graph_txn {
     struct graph *graph;
     struct kv_txn *kv;
     sombra_err broken;                 /* OK, or why only a rollback is left */
+    bool is_readonly;                  /* writes are refused, for as long as its user says */
     uint64_t lent;                     /* generation of `read`: raised when it is overwritten */
     uint64_t writes;                   /* raised by every write: cursors' bytes have died */
     struct buf read;                   /* what was lent last */

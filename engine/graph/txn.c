@@ -175,6 +175,8 @@ sombra_err txn_check_write(struct graph_txn *txn)
     sombra_err err = txn_check_read(txn);
     if (err)
         return err;
+    if (txn->is_readonly)
+        return diag_fail(SOMBRA_READONLY, "what runs now may only read");
     if (!txn->kv->is_write)
         return diag_fail(SOMBRA_READONLY, "the transaction only reads; begin it for writing");
     return txn_load_counters(txn);
@@ -192,6 +194,7 @@ sombra_err txn_break(struct graph_txn *txn, sombra_err err)
 void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *kv)
 {
     assert(graph && kv && !txn->kv);
+    txn->is_readonly = false;
     txn->graph = graph;
     txn->kv = kv;
     txn->broken = SOMBRA_OK;

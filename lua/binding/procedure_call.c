@@ -294,7 +294,9 @@ int tx_call(lua_State *L)
         if (err)
             return error_raise(L, err);
     }
+    bool was_readonly = sombra_txn_set_readonly(call->txn, !call->is_write);
     int status = call_run(call);
+    (void)sombra_txn_set_readonly(call->txn, was_readonly);
     if (outer)
         sandbox_tick(L, sandbox_work(call->sandbox));
     if (status != LUA_OK) {

@@ -245,7 +245,9 @@ static const struct capture *back_reference(struct matcher *m, int digit)
 static const char *match_back_reference(struct matcher *m, const char *at, int digit)
 {
     const struct capture *capture = back_reference(m, digit);
-    size_t bytes = capture->bytes < 0 ? 0 : (size_t)capture->bytes;
+    if (capture->bytes < 0) /* a position is no text */
+        return NULL;
+    size_t bytes = (size_t)capture->bytes;
     m->steps += (unsigned)(bytes / 16);
     if ((size_t)(m->subject_end - at) < bytes || memcmp(capture->start, at, bytes) != 0)
         return NULL;
