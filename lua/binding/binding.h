@@ -56,6 +56,7 @@ struct tx_handle {
     bool is_managed; /* inside db:read or db:write, which end it */
     bool is_snapshot;
     bool is_lent;        /* to a procedure: somebody else's, who ends it */
+    unsigned jobs;       /* of the engine that run Lua functions meanwhile: it must not end */
     uint64_t mark_least; /* lent: savepoints up to this one are out of reach */
 };
 

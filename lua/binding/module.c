@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* luaopen_sombra: the only symbol the module exports. */
 #include "procedure.h"
+#include "traversal.h"
 
 LUAMOD_API __attribute__((visibility("default"))) int luaopen_sombra(lua_State *L);
 
@@ -32,6 +33,7 @@ void binding_open_transactions(lua_State *L)
     tx_register(L);
     bucket_register(L);
     call_register(L);
+    traversal_register(L);
 }
 
 int luaopen_sombra(lua_State *L)

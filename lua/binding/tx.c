@@ -7,6 +7,7 @@
  * The handle outlives the transaction; what is called on it then says how it ended.
  */
 #include "procedure.h"
+#include "traversal.h"
 
 #include <assert.h>
 
@@ -122,6 +123,9 @@ int tx_raise_over(lua_State *L, const struct tx_handle *tx)
 
 static void refuse_managed(lua_State *L, const struct tx_handle *tx)
 {
+    if (tx->jobs)
+        error_raise_text(L, SOMBRA_INVALID,
+                         "a function of a running traversal cannot end its transaction");
     if (tx->is_managed)
         error_raise_text(L, SOMBRA_INVALID,
                          tx->is_write
@@ -227,12 +231,9 @@ void tx_register(lua_State *L)
         { "is_open", tx_method_is_open },
         { NULL, NULL },
     };
-    const luaL_Reg *const sets[] = { methods,
-                                     tx_node_methods,
-                                     tx_edge_methods,
-                                     tx_iterator_methods,
-                                     tx_bucket_methods,
-                                     tx_procedure_methods,
-                                     NULL };
+    const luaL_Reg *const sets[] = {
+        methods,           tx_node_methods,      tx_edge_methods,      tx_iterator_methods,
+        tx_bucket_methods, tx_procedure_methods, tx_traversal_methods, NULL
+    };
     class_register(L, TX_NAME, metamethods, sets);
 }
