@@ -134,7 +134,13 @@ extern const luaL_Reg tx_edge_methods[];
 extern const luaL_Reg tx_iterator_methods[];
 extern const luaL_Reg tx_bucket_methods[];
 
+extern const luaL_Reg db_migration_methods[];
+
 void bucket_register(lua_State *L);
+/* Pushes a bucket of the open transaction at `tx_index`. After an error, NOT_FOUND among them,
+ * nothing is pushed. */
+sombra_err bucket_push(lua_State *L, int tx_index, sombra_slice name,
+                       const sombra_bucket_options *options);
 /* Argument 1 as a bucket of an open transaction. */
 struct bucket_handle *bucket_self(lua_State *L);
 

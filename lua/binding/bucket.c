@@ -11,24 +11,34 @@ struct bucket_handle *bucket_self(lua_State *L)
     return bucket;
 }
 
+sombra_err bucket_push(lua_State *L, int tx_index, sombra_slice name,
+                       const sombra_bucket_options *options)
+{
+    struct tx_handle *tx = lua_touserdata(L, tx_index);
+    struct bucket_handle *bucket = lua_newuserdatauv(L, sizeof *bucket, 1);
+    *bucket = (struct bucket_handle){ .tx = tx };
+    luaL_setmetatable(L, BUCKET_NAME);
+    lua_pushvalue(L, tx_index);
+    lua_setiuservalue(L, -2, 1);
+    if (!tx_is_open(tx))
+        tx_raise_over(L, tx);
+    sombra_err err = sombra_bucket_open(tx->txn, name, options, &bucket->id);
+    if (err)
+        lua_pop(L, 1);
+    return err;
+}
+
 /* tx:bucket(name [, {create = true}]) -> bucket, or nil if there is none */
 static int tx_bucket(lua_State *L)
 {
     static const char *const names[] = { "create", NULL };
-    struct tx_handle *tx = tx_self(L);
+    (void)tx_self(L);
     sombra_slice name = check_name(L, 2);
     sombra_bucket_options options = SOMBRA_BUCKET_OPTIONS_INIT;
     if (options_given(L, 3, names))
         options.create = option_boolean(L, 3, "create", false);
 
-    struct bucket_handle *bucket = lua_newuserdatauv(L, sizeof *bucket, 1);
-    *bucket = (struct bucket_handle){ .tx = tx };
-    luaL_setmetatable(L, BUCKET_NAME);
-    lua_pushvalue(L, 1);
-    lua_setiuservalue(L, -2, 1);
-    if (!tx_is_open(tx))
-        return tx_raise_over(L, tx);
-    sombra_err err = sombra_bucket_open(tx->txn, name, &options, &bucket->id);
+    sombra_err err = bucket_push(L, 1, name, &options);
     if (err == SOMBRA_NOT_FOUND)
         lua_pushnil(L);
     else if (err)

@@ -229,6 +229,6 @@ void db_register(lua_State *L)
         { "verify", db_verify },    { "backup", db_backup },
         { "close", db_close },      { NULL, NULL },
     };
-    const luaL_Reg *const sets[] = { methods, db_procedure_methods, NULL };
+    const luaL_Reg *const sets[] = { methods, db_procedure_methods, db_migration_methods, NULL };
     class_register(L, DB_NAME, metamethods, sets);
 }

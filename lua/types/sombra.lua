@@ -224,6 +224,33 @@ function DB:call(name, args, options) end
 ---@return fun(): any
 function DB:stream(name, args, limits) end
 
+---@class sombra.MigrateOptions
+---@field to? integer up or down to this number; 0 undoes all
+---@field dry_run? boolean run everything, and roll it back
+---@field progress? fun(step: sombra.MigrationStep, done: integer, total: integer)
+
+---@class sombra.MigrationStep
+---@field number integer
+---@field name string
+---@field direction "up"|"down"
+
+---@class sombra.MigrationState
+---@field number integer
+---@field name string
+---@field file? string
+---@field state "applied"|"running"|"pending"|"late"|"edited"|"missing"
+---@field time? integer
+
+---Runs pending migrations of a directory: docs/migrations.md.
+---@param directory string
+---@param options? sombra.MigrateOptions
+---@return sombra.MigrationStep[]
+function DB:migrate(directory, options) end
+
+---@param directory string
+---@return sombra.MigrationState[]
+function DB:migrations(directory) end
+
 ---@class sombra.OldestReader
 ---@field txn integer number of the transaction it sees
 ---@field age number seconds
