@@ -13,9 +13,12 @@
 
 struct query;
 
-/* `options` is complete. */
+/* A monotonic clock: this folder knows no system. */
+typedef uint64_t (*query_clock)(void);
+
+/* `options` is complete. `now_ns` may be NULL if no time is bounded or profiled. */
 sombra_err query_open(struct graph_txn *txn, sombra_slice steps,
-                      const sombra_query_options *options,
+                      const sombra_query_options *options, query_clock now_ns,
                       struct query **out_query) SOMBRA_MUST_CHECK;
 sombra_row_kind query_kind(const struct query *query);
 sombra_err query_next(struct query *query, const sombra_row **out_rows,
