@@ -14,7 +14,7 @@ static sombra_value_builder *builder;
 static struct arena arena = ARENA_INIT;
 static const char *whole; /* what is read now, for messages */
 
-static const char *skip(const char *at)
+static const char *blank(const char *at)
 {
     while (*at == ' ' || *at == ',' || *at == '\n')
         at++;
@@ -30,12 +30,12 @@ static const char *read_key(const char *at, sombra_slice *out_key)
         end = strchr(begin, at[1]);
         if (!end || end[1] != ']')
             return NULL;
-        at = skip(end + 2);
+        at = blank(end + 2);
     } else {
         while (isalnum((unsigned char)*at) || *at == '_')
             at++;
         end = at;
-        at = skip(at);
+        at = blank(at);
     }
     if (end == begin || *at != '=')
         return NULL;
@@ -60,7 +60,7 @@ static const char *push_table(const char *at)
                 fail_msg("a key is missing: %s", whole);
             sombra_value_push_key(builder, key.data, key.bytes);
         }
-        at = skip(push(skip(at)));
+        at = blank(push(blank(at)));
     }
     if (is_map)
         sombra_value_end_map(builder);
@@ -114,7 +114,7 @@ static const char *push(const char *at)
         sombra_value_end_list(builder);
         return at + 2;
     }
-    return *at == '{' ? push_table(skip(at + 1)) : push_number(at);
+    return *at == '{' ? push_table(blank(at + 1)) : push_number(at);
 }
 
 static sombra_slice read_text(const char *format, va_list arguments)
@@ -127,7 +127,7 @@ static sombra_slice read_text(const char *format, va_list arguments)
     if (!builder)
         assert_int_equal(sombra_value_builder_new(&builder), SOMBRA_OK);
     sombra_value_builder_reset(builder);
-    if (*skip(push(skip(text))))
+    if (*blank(push(blank(text))))
         fail_msg("more than one value: %s", text);
     assert_int_equal(sombra_value_finish(builder, &encoded), SOMBRA_OK);
     encoded = arena_copy(&arena, encoded);
