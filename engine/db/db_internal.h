@@ -42,7 +42,7 @@ struct sombra_scan {
 };
 struct sombra_query {
     struct child child;
-    struct query *query; /* NULL while the handle is closed or its transaction is over */
+    struct query *query; /* NULL before it was first opened */
     sombra_row_kind kind;
     _Atomic uint32_t is_cancelled;
 };

@@ -21,7 +21,9 @@ sombra_err sombra_query_open(sombra_txn *txn, sombra_slice steps, const sombra_q
     sombra_query *query = child;
     atomic_store(&query->is_cancelled, 0);
     const struct query_environment environment = { now_ns, &query->is_cancelled };
-    err = query_open(&txn->graph, steps, &options, &environment, &query->query);
+    err = query->query ? SOMBRA_OK : query_new(&query->query);
+    if (!err)
+        err = query_open(query->query, &txn->graph, steps, &options, &environment);
     if (err) {
         child_close(&query->child);
         return err;

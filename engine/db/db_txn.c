@@ -73,12 +73,6 @@ sombra_err child_new(sombra_txn *txn, enum child_kind kind, void **out_child)
     return SOMBRA_OK;
 }
 
-static void query_child_close(struct sombra_query *query)
-{
-    query_close(query->query);
-    query->query = NULL;
-}
-
 static void child_close_graph(struct child *child)
 {
     if (child->kind == CHILD_NEIGHBOURS)
@@ -87,8 +81,8 @@ static void child_close_graph(struct child *child)
         graph_ids_close(&container_of(child, struct sombra_ids, child)->graph);
     else if (child->kind == CHILD_SCAN)
         graph_scan_close(&container_of(child, struct sombra_scan, child)->graph);
-    else
-        query_child_close(container_of(child, struct sombra_query, child));
+    else if (container_of(child, struct sombra_query, child)->query)
+        query_close(container_of(child, struct sombra_query, child)->query);
 }
 
 static void child_free(struct child *child)
@@ -97,6 +91,8 @@ static void child_free(struct child *child)
         graph_neighbours_release(&container_of(child, struct sombra_neighbours, child)->graph);
     else if (child->kind == CHILD_SCAN)
         graph_scan_release(&container_of(child, struct sombra_scan, child)->graph);
+    else if (child->kind == CHILD_QUERY)
+        query_release(container_of(child, struct sombra_query, child)->query);
     mem_free(child);
 }
 

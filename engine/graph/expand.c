@@ -297,11 +297,11 @@ static sombra_err lane_take(struct graph_expand *expand, struct graph_lane *lane
 
 /* ---- ranges ------------------------------------------------------------------------------ */
 
-static sombra_err lane_open(struct graph_expand *expand, bool is_in)
+static sombra_err lane_open(struct graph_expand *expand, struct arena *arena, bool is_in)
 {
     struct graph_key prefix = key_begin(is_in ? TAG_IN : TAG_OUT);
     struct key_span span;
-    struct graph_lane *lane = mem_alloc(sizeof *lane);
+    struct graph_lane *lane = arena_alloc(arena, sizeof *lane);
     if (!lane)
         return diag_nomem("a sweep over edges", sizeof *lane);
     lane->is_placed = false;
@@ -312,26 +312,26 @@ static sombra_err lane_open(struct graph_expand *expand, bool is_in)
 }
 
 sombra_err graph_expand_open(struct graph_expand *expand, struct graph_txn *txn,
-                             sombra_direction direction, const uint32_t *types, size_t type_count,
-                             bool has_types)
+                             const struct graph_expand_options *options)
 {
-    assert(!expand->entries && direction >= SOMBRA_OUT && direction <= SOMBRA_BOTH);
+    assert(!expand->entries);
+    assert(options->direction >= SOMBRA_OUT && options->direction <= SOMBRA_BOTH);
     sombra_err err = txn_check_read(txn);
     if (err)
         return err;
     expand->txn = txn;
-    expand->direction = direction;
-    expand->types = types;
-    expand->type_count = type_count;
-    expand->has_types = has_types;
+    expand->direction = options->direction;
+    expand->types = options->types;
+    expand->type_count = options->type_count;
+    expand->has_types = options->has_types;
     graph_expand_sources(expand, NULL, 0);
-    expand->entries = mem_alloc(GRAPH_LANE * sizeof *expand->entries);
+    expand->entries = arena_alloc(options->arena, GRAPH_LANE * sizeof *expand->entries);
     if (!expand->entries)
         err = diag_nomem("a sweep over edges", GRAPH_LANE * sizeof *expand->entries);
-    if (!err && (direction & SOMBRA_OUT))
-        err = lane_open(expand, false);
-    if (!err && (direction & SOMBRA_IN))
-        err = lane_open(expand, true);
+    if (!err && (expand->direction & SOMBRA_OUT))
+        err = lane_open(expand, options->arena, false);
+    if (!err && (expand->direction & SOMBRA_IN))
+        err = lane_open(expand, options->arena, true);
     if (err)
         graph_expand_close(expand);
     return err;
@@ -342,11 +342,8 @@ void graph_expand_close(struct graph_expand *expand)
     for (size_t i = 0; i < COUNT_OF(expand->lanes); i++) {
         if (expand->lanes[i])
             kv_cursor_close(expand->lanes[i]->cursor);
-        mem_free(expand->lanes[i]);
         expand->lanes[i] = NULL;
     }
-    mem_free(expand->entries);
-    expand->entries = NULL;
 }
 
 void graph_expand_sources(struct graph_expand *expand, const uint64_t *sources, size_t count)

@@ -269,11 +269,11 @@ struct graph_lane {
 
 /* The edges of many nodes, in the order of the nodes and for each as graph_neighbours has them. One
  * cursor a direction sweeps over all: nodes in ascending order cost a seek each where they lie
- * apart, and none where they lie together. Zeroed, opened, read, opened again or closed. */
+ * apart, and none where they lie together. Zeroed, opened, read, given other sources, closed. */
 struct graph_expand {
     struct graph_txn *txn;
-    const uint64_t *sources; /* the caller's, until the next opening */
-    const uint32_t *types;   /* ascending; likewise */
+    const uint64_t *sources; /* the caller's, until it gives others */
+    const uint32_t *types;   /* ascending; the caller's */
     size_t source_count, type_count;
     size_t source, type; /* the range that is read now */
     bool has_types;      /* else all */
@@ -285,14 +285,20 @@ struct graph_expand {
     struct graph_hop batch[GRAPH_BATCH];
 };
 
+struct graph_expand_options {
+    struct arena *arena; /* for what is read ahead; outlives the sweep */
+    sombra_direction direction;
+    bool has_types; /* else all */
+    const uint32_t *types;
+    size_t type_count;
+};
 sombra_err graph_expand_open(struct graph_expand *expand, struct graph_txn *txn,
-                             sombra_direction direction, const uint32_t *types, size_t type_count,
-                             bool has_types) SOMBRA_MUST_CHECK;
+                             const struct graph_expand_options *options) SOMBRA_MUST_CHECK;
 /* Other sources, with what was read ahead kept. */
 void graph_expand_sources(struct graph_expand *expand, const uint64_t *sources, size_t count);
 sombra_err graph_expand_next(struct graph_expand *expand, const struct graph_hop **out_batch,
                              size_t *out_count) SOMBRA_MUST_CHECK;
-void graph_expand_close(struct graph_expand *expand); /* frees all; zeroed again */
+void graph_expand_close(struct graph_expand *expand); /* not for opening again */
 
 /* As graph_degree, by the ids of types. */
 sombra_err graph_degree_by(struct graph_txn *txn, sombra_node_id node, sombra_direction direction,

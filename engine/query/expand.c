@@ -25,6 +25,7 @@ struct expand {
     const struct walk *walk;
     struct level **levels; /* [0] holds rows of the input */
     size_t level_count;    /* made */
+    size_t level_capacity;
     size_t depth;          /* of the level read now; SIZE_MAX = none */
     struct row_batch *input;
 };
@@ -68,41 +69,50 @@ sombra_err walk_allows(const struct walk *walk, struct query_run *run, const str
 static sombra_err level_at(struct expand *expand, size_t depth, struct level **out_level)
 {
     struct query_run *run = expand->op.run;
-    if (depth >= expand->level_count) {
+    sombra_err err = SOMBRA_OK;
+    if (depth == expand->level_capacity) {
         void *levels = expand->levels;
-        size_t capacity = expand->level_count;
-        /* One by one: a level is far larger than its pointer. */
-        sombra_err err = run_charge(run, (int64_t)(sizeof(struct level) + sizeof levels));
+        err = run_grow(run, &levels, &expand->level_capacity, sizeof *expand->levels, "walks");
+        expand->levels = levels;
+    }
+    if (!err && depth == expand->level_count) {
+        err = run_charge(run, (int64_t)sizeof(struct level));
+        struct level *level = err ? NULL : arena_alloc(&run->arena, sizeof *level);
+        if (!err && !level)
+            err = diag_nomem("walks", sizeof *level);
         if (err)
             return err;
-        levels = mem_realloc(levels, (capacity + 1) * sizeof *expand->levels);
-        if (!levels)
-            return diag_nomem("walks", (capacity + 1) * sizeof *expand->levels);
-        expand->levels = levels;
-        struct level *level = mem_alloc(sizeof *level);
-        if (!level)
-            return diag_nomem("walks", sizeof *level);
         memset(&level->sweep, 0, sizeof level->sweep);
         level->is_open = false;
         expand->levels[expand->level_count++] = level;
     }
-    *out_level = expand->levels[depth];
-    return SOMBRA_OK;
+    if (!err)
+        *out_level = expand->levels[depth];
+    return err;
+}
+
+sombra_err walk_open(const struct walk *walk, struct query_run *run, struct graph_expand *sweep)
+{
+    const struct graph_expand_options options = { .arena = &run->arena,
+                                                  .direction = walk->direction,
+                                                  .has_types = walk->has_types,
+                                                  .types = walk->types,
+                                                  .type_count = walk->type_count };
+    return graph_expand_open(sweep, run->txn, &options);
 }
 
 static sombra_err level_begin(struct expand *expand, struct level *level)
 {
-    const struct walk *walk = expand->walk;
     sombra_err err = SOMBRA_OK;
     if (!level->is_open)
-        err = graph_expand_open(&level->sweep, expand->op.run->txn, walk->direction, walk->types,
-                                walk->type_count, walk->has_types);
-    level->is_open = !err;
+        err = walk_open(expand->walk, expand->op.run, &level->sweep);
+    if (err)
+        return err;
+    level->is_open = true;
     for (size_t i = 0; i < level->count; i++)
         level->ids[i] = level->rows[i].id;
-    if (!err)
-        graph_expand_sources(&level->sweep, level->ids, level->count);
-    return err;
+    graph_expand_sources(&level->sweep, level->ids, level->count);
+    return SOMBRA_OK;
 }
 
 /* Is the edge on the walk that ends in row `at` of the level? */
@@ -255,10 +265,8 @@ static sombra_err expand_reset(struct operator* op)
 static void expand_free(struct operator* op)
 {
     struct expand *expand = container_of(op, struct expand, op);
-    for (size_t i = 0; i < expand->level_count; i++) {
+    for (size_t i = 0; i < expand->level_count; i++)
         graph_expand_close(&expand->levels[i]->sweep);
-        mem_free(expand->levels[i]);
-    }
     mem_free(expand->levels);
 }
 

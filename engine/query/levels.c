@@ -132,7 +132,6 @@ static void give(struct row_batch *out, struct member member)
 /* `from` holds a level: its edges come next. */
 static sombra_err begin_level(struct levels *levels)
 {
-    const struct walk *walk = &levels->step->as.expand.walk;
     struct query_run *run = levels->op.run;
     sombra_err err = members_sort(levels, &levels->from);
     while (!err && levels->ids_capacity < levels->from.count) {
@@ -141,8 +140,7 @@ static sombra_err begin_level(struct levels *levels)
         levels->ids = ids;
     }
     if (!err && !levels->is_open)
-        err = graph_expand_open(&levels->sweep, run->txn, walk->direction, walk->types,
-                                walk->type_count, walk->has_types);
+        err = walk_open(&levels->step->as.expand.walk, run, &levels->sweep);
     if (err)
         return err;
     levels->is_open = true;

@@ -182,6 +182,9 @@ sombra_err expand_new(struct plan *plan, struct step *step) SOMBRA_MUST_CHECK;
 void expand_describe(struct operator* op, const struct step *step);
 sombra_err expand_estimate(struct query_run *run, const struct step *step, double rows,
                            double *out_rows) SOMBRA_MUST_CHECK;
+/* A sweep over what it lets through by direction and types. */
+sombra_err walk_open(const struct walk *walk, struct query_run *run,
+                     struct graph_expand *sweep) SOMBRA_MUST_CHECK;
 /* Do its predicates hold on the edge, and on the node it leads to? */
 sombra_err walk_allows(const struct walk *walk, struct query_run *run, const struct row *from,
                        const struct graph_hop *hop, bool *out_allowed) SOMBRA_MUST_CHECK;

@@ -2,6 +2,8 @@
 /* A query from open to close: steps parsed, planned, and its rows handed out. */
 #include "plan_internal.h"
 
+enum { KEPT_BYTES_MAX = 1 << 20 };
+
 struct query {
     struct query_run run;
     struct step *steps; /* all of them, for their release */
@@ -29,13 +31,20 @@ static sombra_err open_steps(struct query *query, sombra_slice steps)
     return err;
 }
 
-sombra_err query_open(struct graph_txn *txn, sombra_slice steps,
-                      const sombra_query_options *options,
-                      const struct query_environment *environment, struct query **out_query)
+sombra_err query_new(struct query **out_query)
 {
     struct query *query = mem_zalloc(sizeof *query);
     if (!query)
         return diag_nomem("a query", sizeof *query);
+    *out_query = query;
+    return SOMBRA_OK;
+}
+
+sombra_err query_open(struct query *query, struct graph_txn *txn, sombra_slice steps,
+                      const sombra_query_options *options,
+                      const struct query_environment *environment)
+{
+    assert(!query->run.txn && !query->plan.newest && !query->steps);
     query->run.txn = txn;
     query->run.options = *options;
     query->run.environment = *environment;
@@ -45,19 +54,27 @@ sombra_err query_open(struct graph_txn *txn, sombra_slice steps,
         query->run.deadline_ns =
             environment->now_ns() + u64_min(options->time_max_ms, UINT32_MAX) * 1000000;
     sombra_err err = open_steps(query, steps);
-    if (err) {
+    if (err)
         query_close(query);
-        return err;
-    }
-    *out_query = query;
-    return SOMBRA_OK;
+    return err;
+}
+
+/* One chunk as large as all of them were, so that the next query of its kind takes none. */
+static void arena_keep(struct arena *arena)
+{
+    size_t bytes = arena->bytes_total;
+    arena_reset(arena);
+    if (arena->bytes_total == bytes)
+        return;
+    arena_release(arena);
+    if (bytes <= KEPT_BYTES_MAX && arena_alloc(arena, bytes))
+        arena_reset(arena);
 }
 
 void query_close(struct query *query)
 {
-    if (!query)
-        return;
-    for (struct operator* op = query->plan.newest; op;) {
+    struct operator* op = query->plan.newest;
+    while (op) {
         struct operator* before = op->made_before; /* free may take `op` with it */
         if (op->ops->free)
             op->ops->free(op);
@@ -65,6 +82,16 @@ void query_close(struct query *query)
     }
     steps_release(query->steps);
     mem_free(query->run.tracks);
+    struct arena arena = query->run.arena;
+    arena_keep(&arena);
+    *query = (struct query){ .run.arena = arena, .builder = query->builder };
+}
+
+void query_release(struct query *query)
+{
+    if (!query)
+        return;
+    assert(!query->run.txn);
     sombra_value_builder_free(query->builder);
     arena_release(&query->run.arena);
     mem_free(query);
