@@ -2,7 +2,8 @@
 /* The options map of a step: every member is known, of its kind, and in its bounds. */
 #include "plan_internal.h"
 
-#include "graph/graph.h"
+#include <stdio.h>
+
 
 static bool is_known(sombra_slice key, const char *const *names)
 {

@@ -161,6 +161,8 @@ static sombra_err check_expand(const struct step *step)
                          step->as.expand.max, step->as.expand.min);
     if (step->as.expand.gives_edges && (step->as.expand.min != 1 || step->as.expand.max != 1))
         return diag_fail(SOMBRA_INVALID, "edges = true goes with one hop only");
+    if (step->as.expand.gives_edges && step->as.expand.unique == UNIQUE_NODES)
+        return diag_fail(SOMBRA_INVALID, "edges = true does not go with unique = \"nodes\"");
     return SOMBRA_OK;
 }
 

@@ -145,15 +145,12 @@ sombra_err option_encoded(const sombra_value *options, const char *name, sombra_
 
 struct plan {
     struct query_run *run;
-    struct operator* last;  /* so far */
+    struct operator* last;   /* so far */
     struct operator* newest; /* of all made: the list that frees them */
-    struct order *order;     /* the order step behind which pages go on; NULL = by id */
-    bool has_position;       /* rows come in an order that a position can name */
+    bool is_distinct;        /* no row of `last` comes twice */
 };
-sombra_err plan_make(struct plan *plan, struct step *first) SOMBRA_MUST_CHECK;
-/* The steps of a body, behind `input`. */
-sombra_err plan_body(struct plan *plan, struct step *first, struct operator* input,
-                     struct operator** out_last) SOMBRA_MUST_CHECK;
+sombra_err plan_make(struct plan *plan, struct step *all,
+                     struct step *first) SOMBRA_MUST_CHECK;
 
 /* ---- operators ------------------------------------------------------------------------------ */
 
@@ -169,14 +166,34 @@ sombra_err operator_count(struct operator* op, uint64_t *out_count) SOMBRA_MUST_
 
 /* Each takes what its step holds. (source.c) */
 sombra_err ids_source_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;
+struct scan_range {
+    uint64_t from; /* the first id wanted; 0 = all */
+    bool reverse;
+};
 sombra_err scan_source_new(struct plan *plan, const struct step *step,
-                           bool reverse) SOMBRA_MUST_CHECK;
+                           const struct scan_range *range) SOMBRA_MUST_CHECK;
+/* A row of one node or edge, its first; NOT_FOUND for an edge. */
+sombra_err row_of_node(struct query_run *run, uint64_t node, struct row *out_row) SOMBRA_MUST_CHECK;
+/* Where paths are kept, nodes that have none yet begin one. */
+sombra_err rows_track(struct query_run *run, struct row *rows, size_t count) SOMBRA_MUST_CHECK;
+sombra_err row_of_edge(struct query_run *run, uint64_t id, struct row *out_row) SOMBRA_MUST_CHECK;
 /* (expand.c, levels.c, ends.c) */
 sombra_err expand_new(struct plan *plan, struct step *step) SOMBRA_MUST_CHECK;
+void expand_describe(struct operator* op, const struct step *step);
+sombra_err expand_estimate(struct query_run *run, const struct step *step, double rows,
+                           double *out_rows) SOMBRA_MUST_CHECK;
+/* A sweep over what it lets through by direction and types. */
+sombra_err walk_open(const struct walk *walk, struct query_run *run,
+                     struct graph_expand *sweep) SOMBRA_MUST_CHECK;
+/* Do its predicates hold on the edge, and on the node it leads to? */
+sombra_err walk_allows(const struct walk *walk, struct query_run *run, const struct row *from,
+                       const struct graph_hop *hop, bool *out_allowed) SOMBRA_MUST_CHECK;
 sombra_err levels_new(struct plan *plan, struct step *step) SOMBRA_MUST_CHECK;
 sombra_err ends_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;
+sombra_err path_new(struct plan *plan) SOMBRA_MUST_CHECK;
 /* (filter.c) */
 sombra_err where_new(struct plan *plan, const struct predicate *predicate) SOMBRA_MUST_CHECK;
+sombra_row row_public(sombra_row_kind kind, const struct row *row);
 sombra_err filter_new(struct plan *plan, uint32_t number) SOMBRA_MUST_CHECK;
 sombra_err distinct_new(struct plan *plan) SOMBRA_MUST_CHECK;
 sombra_err except_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;

@@ -51,10 +51,9 @@ struct query_run {
     struct graph_txn *txn;
     sombra_query_options options;
     struct arena arena;   /* of the plan: lives as long as the query */
-    query_clock now_ns;   /* NULL = none: then there is no deadline and no time in profiles */
+    struct query_environment environment;
     size_t memory_used;   /* bytes charged by run_charge */
     uint64_t deadline_ns; /* 0 = none */
-    _Atomic uint32_t is_cancelled;
     uint32_t ticks; /* since the clock was read */
     bool keeps_tracks;
     struct track *tracks; /* index 0 is unused */
@@ -149,7 +148,8 @@ struct operator_ops {
     const char *name; /* for explain: "index_scan", "expand", ... */
     /* Fills the batch; count 0 = no more, for ever. */
     sombra_err (*next)(struct operator* op, struct row_batch *out);
-    /* Rows left, without making them; NULL where only walking tells. */
+    /* All rows, without making them; asked only before the first was read. NULL where only walking
+     * tells. */
     sombra_err (*count)(struct operator* op, uint64_t *out_count);
     /* Starts again (the body of repeat, optional, union); the input was reset before. NULL for
      * sources, which are never in a body. */
@@ -170,7 +170,8 @@ struct operator
     struct operator* made_before; /* all operators of the query, for freeing */
     double estimate;  /* rows, by the planner */
     char detail[160]; /* for explain: what it does here */
-    /* profile */
+    bool is_started;
+    /* profile; of time and pages with its inputs' */
     uint64_t rows, time_ns, pages;
 };
 

@@ -23,9 +23,9 @@ sombra_err run_charge(struct query_run *run, int64_t bytes)
 
 sombra_err run_tick_slow(struct query_run *run)
 {
-    if (UNLIKELY(atomic_load_explicit(&run->is_cancelled, memory_order_relaxed)))
+    if (UNLIKELY(atomic_load_explicit(run->environment.is_cancelled, memory_order_relaxed)))
         return diag_fail(SOMBRA_CANCELLED, "the query was cancelled");
-    if (run->deadline_ns && run->now_ns() >= run->deadline_ns)
+    if (run->deadline_ns && run->environment.now_ns() >= run->deadline_ns)
         return diag_fail(SOMBRA_LIMIT, "the query ran longer than %" PRIu64 " ms",
                          run->options.time_max_ms);
     return SOMBRA_OK;
