@@ -663,6 +663,7 @@ sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
 static inline sombra_err tree_page(struct btree_txn *txn, page_id id, unsigned level,
                                    const uint8_t **out_page)
 {
+    txn->kv.pages++;
     const struct pager *pager = &txn->btree->pager;
     if (LIKELY(id < txn->snapshot.page_count && !pager->is_buffered &&
                pager_bit(pager->sound_trees, id))) {

@@ -15,11 +15,12 @@
 #include "db.h"
 #include "graph/graph.h"
 #include "os/os.h"
+#include "query/query.h"
 
 #include <assert.h>
 #include <inttypes.h>
 
-enum child_kind { CHILD_NEIGHBOURS, CHILD_IDS, CHILD_SCAN, CHILD_KINDS };
+enum child_kind { CHILD_NEIGHBOURS, CHILD_IDS, CHILD_SCAN, CHILD_QUERY, CHILD_KINDS };
 
 struct child {
     enum child_kind kind;
@@ -38,6 +39,12 @@ struct sombra_ids {
 struct sombra_scan {
     struct child child;
     struct graph_scan graph;
+};
+struct sombra_query {
+    struct child child;
+    struct query *query; /* NULL before it was first opened */
+    sombra_row_kind kind;
+    _Atomic uint32_t is_cancelled;
 };
 
 enum { SPARE_CHILDREN_MAX = 4, SPARE_TXNS_MAX = 8, DB_BUSY_TIMEOUT_MS = 5000 };

@@ -51,6 +51,7 @@ static const size_t child_bytes[CHILD_KINDS] = {
     [CHILD_NEIGHBOURS] = sizeof(struct sombra_neighbours),
     [CHILD_IDS] = sizeof(struct sombra_ids),
     [CHILD_SCAN] = sizeof(struct sombra_scan),
+    [CHILD_QUERY] = sizeof(struct sombra_query),
 };
 
 sombra_err child_new(sombra_txn *txn, enum child_kind kind, void **out_child)
@@ -78,8 +79,10 @@ static void child_close_graph(struct child *child)
         graph_neighbours_close(&container_of(child, struct sombra_neighbours, child)->graph);
     else if (child->kind == CHILD_IDS)
         graph_ids_close(&container_of(child, struct sombra_ids, child)->graph);
-    else
+    else if (child->kind == CHILD_SCAN)
         graph_scan_close(&container_of(child, struct sombra_scan, child)->graph);
+    else if (container_of(child, struct sombra_query, child)->query)
+        query_close(container_of(child, struct sombra_query, child)->query);
 }
 
 static void child_free(struct child *child)
@@ -88,6 +91,8 @@ static void child_free(struct child *child)
         graph_neighbours_release(&container_of(child, struct sombra_neighbours, child)->graph);
     else if (child->kind == CHILD_SCAN)
         graph_scan_release(&container_of(child, struct sombra_scan, child)->graph);
+    else if (child->kind == CHILD_QUERY)
+        query_release(container_of(child, struct sombra_query, child)->query);
     mem_free(child);
 }
 

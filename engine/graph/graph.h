@@ -242,6 +242,70 @@ void graph_neighbours_release(struct graph_neighbours *neighbours);
 sombra_err graph_degree(struct graph_txn *txn, sombra_node_id node, sombra_direction direction,
                         sombra_slice type, uint64_t *out_degree) SOMBRA_MUST_CHECK;
 
+/* One edge of one of many nodes. */
+struct graph_hop {
+    sombra_node_id node; /* at the other end */
+    sombra_edge_id edge;
+    uint32_t source; /* index of the node it was walked from */
+    uint32_t type;
+    bool is_out;
+};
+
+enum { GRAPH_LANE_FIRST = 24, GRAPH_LANE = 256 };
+
+/* One direction: a cursor over all edges in its order, and what it has read ahead. */
+struct graph_lane {
+    struct kv_cursor *cursor;
+    uint64_t floor_node; /* everything behind the range (floor_node, floor_type) lies ahead */
+    uint32_t floor_type, taken_type;
+    uint64_t taken_other, taken_edge; /* of that range, taken last; edge 0 = none */
+    bool is_placed; /* the floor is set */
+    bool is_at_end; /* nothing is left behind what was read */
+    unsigned capacity;
+    uint64_t writes;  /* of the transaction when it read */
+    size_t at, count; /* of the entries read */
+    uint64_t nodes[GRAPH_LANE], others[GRAPH_LANE], edges[GRAPH_LANE];
+    uint32_t types[GRAPH_LANE];
+};
+
+/* The edges of many nodes, in the order of the nodes and for each as graph_neighbours has them. One
+ * cursor a direction sweeps over all: nodes in ascending order cost a seek each where they lie
+ * apart, and none where they lie together. Zeroed, opened, read, given other sources, closed. */
+struct graph_expand {
+    struct graph_txn *txn;
+    const uint64_t *sources; /* the caller's, until it gives others */
+    const uint32_t *types;   /* ascending; the caller's */
+    size_t source_count, type_count;
+    size_t source, type; /* the range that is read now */
+    bool has_types;      /* else all */
+    bool is_in;          /* reads incoming edges now */
+    bool is_begun;       /* the range: its lane stands in it */
+    sombra_direction direction;
+    struct kv_entry *entries;
+    struct graph_lane *lanes[2]; /* out, in */
+    struct graph_hop batch[GRAPH_BATCH];
+};
+
+struct graph_expand_options {
+    struct arena *arena; /* for what is read ahead; outlives the sweep */
+    sombra_direction direction;
+    bool has_types; /* else all */
+    const uint32_t *types;
+    size_t type_count;
+};
+sombra_err graph_expand_open(struct graph_expand *expand, struct graph_txn *txn,
+                             const struct graph_expand_options *options) SOMBRA_MUST_CHECK;
+/* Other sources, with what was read ahead kept. */
+void graph_expand_sources(struct graph_expand *expand, const uint64_t *sources, size_t count);
+sombra_err graph_expand_next(struct graph_expand *expand, const struct graph_hop **out_batch,
+                             size_t *out_count) SOMBRA_MUST_CHECK;
+void graph_expand_close(struct graph_expand *expand); /* not for opening again */
+
+/* As graph_degree, by the ids of types. */
+sombra_err graph_degree_by(struct graph_txn *txn, sombra_node_id node, sombra_direction direction,
+                           const uint32_t *types, size_t type_count, bool has_types,
+                           uint64_t *out_degree) SOMBRA_MUST_CHECK;
+
 struct graph_ids {
     struct graph_txn *txn;
     struct kv_cursor *cursor; /* NULL = nothing can be there */

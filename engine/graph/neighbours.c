@@ -309,11 +309,29 @@ static sombra_err count_loops(struct graph_txn *txn, sombra_node_id node, uint32
     return err;
 }
 
+/* Edges of one type, or with 0 of all. */
+static sombra_err count_edges(struct graph_txn *txn, sombra_node_id node,
+                              sombra_direction direction, uint32_t type, uint64_t *out_degree)
+{
+    uint64_t out = 0, in = 0, loops = 0;
+    sombra_err err = SOMBRA_OK;
+    struct graph_key prefix = type ? key_2(TAG_OUT, node, type) : key_1(TAG_OUT, node);
+    if (direction & SOMBRA_OUT)
+        err = txn_count(txn, &prefix, 0, &out);
+    prefix.bytes[0] = TAG_IN;
+    if (!err && (direction & SOMBRA_IN))
+        err = txn_count(txn, &prefix, 0, &in);
+    if (!err && direction == SOMBRA_BOTH && out && in)
+        err = count_loops(txn, node, type, &loops);
+    if (!err)
+        *out_degree = out + in - loops;
+    return err;
+}
+
 sombra_err graph_degree(struct graph_txn *txn, sombra_node_id node, sombra_direction direction,
                         sombra_slice type, uint64_t *out_degree)
 {
     uint32_t id = 0;
-    uint64_t out = 0, in = 0, loops = 0;
     sombra_err err = txn_check_read(txn);
     if (!err && (direction < SOMBRA_OUT || direction > SOMBRA_BOTH))
         err = diag_fail(SOMBRA_INVALID, "%d is no direction", (int)direction);
@@ -324,15 +342,23 @@ sombra_err graph_degree(struct graph_txn *txn, sombra_node_id node, sombra_direc
             return SOMBRA_OK;
         }
     }
-    struct graph_key prefix = id ? key_2(TAG_OUT, node, id) : key_1(TAG_OUT, node);
-    if (!err && (direction & SOMBRA_OUT))
-        err = txn_count(txn, &prefix, 0, &out);
-    prefix.bytes[0] = TAG_IN;
-    if (!err && (direction & SOMBRA_IN))
-        err = txn_count(txn, &prefix, 0, &in);
-    if (!err && direction == SOMBRA_BOTH && out && in)
-        err = count_loops(txn, node, id, &loops);
+    return err ? err : count_edges(txn, node, direction, id, out_degree);
+}
+
+sombra_err graph_degree_by(struct graph_txn *txn, sombra_node_id node, sombra_direction direction,
+                           const uint32_t *types, size_t type_count, bool has_types,
+                           uint64_t *out_degree)
+{
+    uint64_t degree = 0;
+    sombra_err err = txn_check_read(txn);
+    if (!err && !has_types)
+        return count_edges(txn, node, direction, 0, out_degree);
+    for (size_t i = 0; !err && i < type_count; i++) {
+        uint64_t of_type = 0;
+        err = count_edges(txn, node, direction, types[i], &of_type);
+        degree += of_type;
+    }
     if (!err)
-        *out_degree = out + in - loops;
+        *out_degree = degree;
     return err;
 }

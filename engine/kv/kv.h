@@ -168,6 +168,7 @@ struct kv_txn {
     const struct kv_ops *ops;
     struct kv *kv;
     bool is_write;
+    uint64_t pages; /* looked at so far, as often as they were; 0 for engines without pages */
 };
 struct kv_cursor {
     const struct kv_ops *ops;

@@ -50,9 +50,10 @@ struct track {
 struct query_run {
     struct graph_txn *txn;
     sombra_query_options options;
+    struct arena arena;   /* of the plan: lives as long as the query */
+    struct query_environment environment;
     size_t memory_used;   /* bytes charged by run_charge */
     uint64_t deadline_ns; /* 0 = none */
-    _Atomic uint32_t is_cancelled;
     uint32_t ticks; /* since the clock was read */
     bool keeps_tracks;
     struct track *tracks; /* index 0 is unused */
@@ -61,6 +62,13 @@ struct query_run {
 
 /* Charges memory to the query before it is allocated; LIMIT. `bytes` may be negative. */
 sombra_err run_charge(struct query_run *run, int64_t bytes) SOMBRA_MUST_CHECK;
+void run_refund(struct query_run *run, size_t bytes);
+/* Doubles an array of mem_*, charged; what was in it stays. */
+sombra_err run_grow(struct query_run *run, void **memory, size_t *capacity, size_t item_bytes,
+                    const char *what) SOMBRA_MUST_CHECK;
+/* Moves *bytes to memory of the arena, charged. */
+sombra_err run_copy(struct query_run *run, struct arena *arena,
+                    sombra_slice *bytes) SOMBRA_MUST_CHECK;
 /* To be called once for every few rows of work: CANCELLED, LIMIT (time). */
 sombra_err run_tick_slow(struct query_run *run) SOMBRA_MUST_CHECK;
 static inline sombra_err run_tick(struct query_run *run)
@@ -140,9 +148,11 @@ struct operator_ops {
     const char *name; /* for explain: "index_scan", "expand", ... */
     /* Fills the batch; count 0 = no more, for ever. */
     sombra_err (*next)(struct operator* op, struct row_batch *out);
-    /* Rows left, without making them; NULL where only walking tells. */
+    /* All rows, without making them; asked only before the first was read. NULL where only walking
+     * tells. */
     sombra_err (*count)(struct operator* op, uint64_t *out_count);
-    /* Starts again (the body of repeat, optional, union); the input was reset before. */
+    /* Starts again (the body of repeat, optional, union); the input was reset before. NULL for
+     * sources, which are never in a body. */
     sombra_err (*reset)(struct operator* op);
     void (*free)(struct operator* op); /* itself, not its inputs */
 };
@@ -155,11 +165,13 @@ struct operator
     const struct operator_ops *ops;
     struct query_run *run;
     sombra_row_kind kind; /* of the rows it gives */
-    struct operator** inputs;
+    struct operator* inputs[OPERATOR_INPUTS_MAX];
     size_t input_count;
+    struct operator* made_before; /* all operators of the query, for freeing */
     double estimate;  /* rows, by the planner */
     char detail[160]; /* for explain: what it does here */
-    /* profile */
+    bool is_started;
+    /* profile; of time and pages with its inputs' */
     uint64_t rows, time_ns, pages;
 };
 

@@ -6,6 +6,7 @@
  *   db.h      databases, transactions, savepoints, maintenance
  *   graph.h   nodes, edges, labels, properties, neighbours, counts
  *   bucket.h  ordered key-value buckets
+ *   query.h   traversals, patterns and paths as lists of steps
  *
  * Every function that can fail returns a sombra_err; sombra_err_message() has the text. Results
  * come last and are written only on success. A struct of options begins with `struct_bytes`, its
@@ -23,6 +24,7 @@
 #include "db.h"
 #include "graph.h"
 #include "bucket.h"
+#include "query.h"
 
 #define SOMBRA_VERSION_MAJOR 0
 #define SOMBRA_VERSION_MINOR 1

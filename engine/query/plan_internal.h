@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/* What parse.c hands to plan.c, and what plan.c makes of it: checked steps, and the operators of
+ * this folder.
+ *
+ * Ownership: everything here lies in the run's arena, but what a walk or a predicate holds; those
+ * are released with the list of all steps (`made_before`).
+ */
+#ifndef QUERY_PLAN_INTERNAL_H
+#define QUERY_PLAN_INTERNAL_H
+
+#include "query_internal.h"
+
+/* ---- steps (parse.c) ------------------------------------------------------------------------ */
+
+enum step_kind {
+    STEP_IDS,
+    STEP_EDGE_IDS,
+    STEP_ALL,
+    STEP_LABEL,
+    STEP_EDGES,
+    STEP_OTHER_SOURCE, /* match, paths, cycles, topological, subgraph, statistics */
+    STEP_EXPAND,
+    STEP_END, /* source, target, other */
+    STEP_WHERE,
+    STEP_FILTER,
+    STEP_DISTINCT,
+    STEP_EXCEPT,
+    STEP_ORDER,
+    STEP_SKIP,
+    STEP_LIMIT,
+    STEP_SELECT,
+    STEP_GROUP,
+    STEP_UNION,
+    STEP_OPTIONAL,
+    STEP_REPEAT,
+    STEP_PATH,
+    STEP_AFTER,
+};
+
+enum column_kind {
+    COLUMN_PROPERTY,
+    COLUMN_ID,
+    COLUMN_LABELS,
+    COLUMN_TYPE,
+    COLUMN_SOURCE,
+    COLUMN_TARGET,
+    COLUMN_DEPTH,
+};
+/* One value of a row: of a select, group or order step. */
+struct column {
+    enum column_kind kind;
+    sombra_slice as;   /* its name in the record made of it */
+    sombra_slice name; /* of the property, or of the member of a record */
+    uint32_t property; /* its id; 0 = there is no such name */
+    bool descending;   /* order */
+};
+
+enum aggregate_kind {
+    AGGREGATE_COUNT,
+    AGGREGATE_SUM,
+    AGGREGATE_MIN,
+    AGGREGATE_MAX,
+    AGGREGATE_AVG,
+    AGGREGATE_COLLECT,
+};
+struct aggregate {
+    enum aggregate_kind kind;
+    bool has_column; /* false = counts rows */
+    struct column column;
+    sombra_slice as;
+};
+
+enum walk_unique { UNIQUE_NONE, UNIQUE_EDGES, UNIQUE_NODES };
+enum edge_end { END_SOURCE, END_TARGET, END_OTHER };
+enum repeat_emit { EMIT_LAST, EMIT_ALL, EMIT_WHERE };
+
+typedef sombra_err (*source_new_fn)(struct query_run *run, const sombra_value *options,
+                                    struct operator** out);
+
+struct step {
+    enum step_kind kind;
+    const char *name;
+    unsigned number;          /* in its list, from 1 */
+    sombra_row_kind from, to; /* rows it takes (of a source: what it gives) and gives */
+    struct step *next;
+    struct step *made_before;
+    union {
+        struct {
+            uint64_t *items;
+            size_t count;
+        } ids;                /* ids, edge_ids, except (there ascending) */
+        sombra_slice subject; /* label, edges */
+        struct {
+            source_new_fn make;
+            sombra_value options;
+        } source;
+        struct {
+            struct walk walk;
+            uint32_t min, max;
+            enum walk_unique unique;
+            bool gives_edges;
+            bool is_set; /* plan: each node once, in any order */
+        } expand;
+        enum edge_end end;
+        struct predicate *predicate; /* where */
+        uint64_t number;             /* filter, skip, limit */
+        struct {
+            struct column *items;
+            size_t count;
+            struct aggregate *aggregates;
+            size_t aggregate_count;
+        } columns; /* order, select, group */
+        struct {
+            struct step **items;
+            size_t count;
+        } lists; /* union, optional */
+        struct {
+            struct step *body;
+            uint32_t min, max; /* UINT32_MAX = none */
+            struct predicate *until, *emits;
+            enum repeat_emit emit;
+            bool is_unique;
+        } repeat;
+        sombra_slice position; /* after */
+    } as;
+};
+
+/* `steps` lies in the arena and is sound. *all_steps holds what was made, also on failure. */
+sombra_err steps_parse(struct query_run *run, sombra_slice steps, struct step **all_steps,
+                       struct step **out_first) SOMBRA_MUST_CHECK;
+void steps_release(struct step *all_steps);
+/* The options of steps (options.c). `names` ends with NULL. INVALID names what is unknown. */
+sombra_err options_check(const sombra_value *options, const char *const *names) SOMBRA_MUST_CHECK;
+/* Each leaves its out parameter alone if there is no such option. */
+sombra_err option_count(const sombra_value *options, const char *name, uint64_t max,
+                        uint32_t *out_value) SOMBRA_MUST_CHECK;
+sombra_err option_boolean(const sombra_value *options, const char *name,
+                          bool *out_value) SOMBRA_MUST_CHECK;
+sombra_err option_choice(const sombra_value *options, const char *name, const char *const *choices,
+                         unsigned *out_choice) SOMBRA_MUST_CHECK;
+sombra_err option_encoded(const sombra_value *options, const char *name, sombra_slice *out_encoded,
+                          bool *out_found) SOMBRA_MUST_CHECK;
+
+/* ---- plan (plan.c) -------------------------------------------------------------------------- */
+
+struct plan {
+    struct query_run *run;
+    struct operator* last;   /* so far */
+    struct operator* newest; /* of all made: the list that frees them */
+    bool is_distinct;        /* no row of `last` comes twice */
+};
+sombra_err plan_make(struct plan *plan, struct step *all,
+                     struct step *first) SOMBRA_MUST_CHECK;
+
+/* ---- operators ------------------------------------------------------------------------------ */
+
+/* Zeroed memory of the arena with the head filled in, in the list of all. `inputs` may be NULL. */
+sombra_err operator_make(struct plan *plan, const struct operator_ops *ops, size_t bytes,
+                         sombra_row_kind kind, struct operator* input,
+                         void *out_operator) SOMBRA_MUST_CHECK;
+struct row_batch *batch_new(struct query_run *run); /* of the arena; NULL = NOMEM, with a text */
+void operator_describe(struct operator* op, const char *format, ...) SOMBRA_PRINTF(2, 3);
+sombra_err operator_reset(struct operator* op) SOMBRA_MUST_CHECK; /* it and its inputs */
+/* Rows left, by its own count or by walking. */
+sombra_err operator_count(struct operator* op, uint64_t *out_count) SOMBRA_MUST_CHECK;
+
+/* Each takes what its step holds. (source.c) */
+sombra_err ids_source_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;
+struct scan_range {
+    uint64_t from; /* the first id wanted; 0 = all */
+    bool reverse;
+};
+sombra_err scan_source_new(struct plan *plan, const struct step *step,
+                           const struct scan_range *range) SOMBRA_MUST_CHECK;
+/* A row of one node or edge, its first; NOT_FOUND for an edge. */
+sombra_err row_of_node(struct query_run *run, uint64_t node, struct row *out_row) SOMBRA_MUST_CHECK;
+/* Where paths are kept, nodes that have none yet begin one. */
+sombra_err rows_track(struct query_run *run, struct row *rows, size_t count) SOMBRA_MUST_CHECK;
+sombra_err row_of_edge(struct query_run *run, uint64_t id, struct row *out_row) SOMBRA_MUST_CHECK;
+/* (expand.c, levels.c, ends.c) */
+sombra_err expand_new(struct plan *plan, struct step *step) SOMBRA_MUST_CHECK;
+void expand_describe(struct operator* op, const struct step *step);
+sombra_err expand_estimate(struct query_run *run, const struct step *step, double rows,
+                           double *out_rows) SOMBRA_MUST_CHECK;
+/* A sweep over what it lets through by direction and types. */
+sombra_err walk_open(const struct walk *walk, struct query_run *run,
+                     struct graph_expand *sweep) SOMBRA_MUST_CHECK;
+/* Do its predicates hold on the edge, and on the node it leads to? */
+sombra_err walk_allows(const struct walk *walk, struct query_run *run, const struct row *from,
+                       const struct graph_hop *hop, bool *out_allowed) SOMBRA_MUST_CHECK;
+sombra_err levels_new(struct plan *plan, struct step *step) SOMBRA_MUST_CHECK;
+sombra_err ends_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;
+sombra_err path_new(struct plan *plan) SOMBRA_MUST_CHECK;
+/* (filter.c) */
+sombra_err where_new(struct plan *plan, const struct predicate *predicate) SOMBRA_MUST_CHECK;
+sombra_row row_public(sombra_row_kind kind, const struct row *row);
+sombra_err filter_new(struct plan *plan, uint32_t number) SOMBRA_MUST_CHECK;
+sombra_err distinct_new(struct plan *plan) SOMBRA_MUST_CHECK;
+sombra_err except_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;
+sombra_err bound_new(struct plan *plan, uint64_t skip, uint64_t limit) SOMBRA_MUST_CHECK;
+
+#endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/* A query from open to close: steps parsed, planned, and its rows handed out. */
+#include "plan_internal.h"
+
+enum { KEPT_BYTES_MAX = 1 << 20 };
+
+struct query {
+    struct query_run run;
+    struct step *steps; /* all of them, for their release */
+    struct plan plan;
+    struct row_batch *batch;
+    sombra_row *rows; /* of the batch, as they are shown */
+    uint64_t delivered;
+    size_t last; /* index of the row delivered last; SIZE_MAX = none */
+    sombra_err failed;
+    sombra_value_builder *builder; /* of plans */
+};
+
+static sombra_err open_steps(struct query *query, sombra_slice steps)
+{
+    struct step *first;
+    sombra_err err = sombra_value_validate(steps);
+    if (err)
+        return diag_fail(SOMBRA_INVALID, "steps: %s", diag_text());
+    sombra_slice copy = arena_copy(&query->run.arena, steps);
+    if (!copy.data)
+        return diag_nomem("the steps of a query", steps.bytes);
+    err = steps_parse(&query->run, copy, &query->steps, &first);
+    if (!err)
+        err = plan_make(&query->plan, query->steps, first);
+    return err;
+}
+
+sombra_err query_new(struct query **out_query)
+{
+    struct query *query = mem_zalloc(sizeof *query);
+    if (!query)
+        return diag_nomem("a query", sizeof *query);
+    *out_query = query;
+    return SOMBRA_OK;
+}
+
+sombra_err query_open(struct query *query, struct graph_txn *txn, sombra_slice steps,
+                      const sombra_query_options *options,
+                      const struct query_environment *environment)
+{
+    assert(!query->run.txn && !query->plan.newest && !query->steps);
+    query->run.txn = txn;
+    query->run.options = *options;
+    query->run.environment = *environment;
+    query->plan.run = &query->run;
+    query->last = SIZE_MAX;
+    if (options->time_max_ms)
+        query->run.deadline_ns =
+            environment->now_ns() + u64_min(options->time_max_ms, UINT32_MAX) * 1000000;
+    sombra_err err = open_steps(query, steps);
+    if (err)
+        query_close(query);
+    return err;
+}
+
+/* One chunk as large as all of them were, so that the next query of its kind takes none. */
+static void arena_keep(struct arena *arena)
+{
+    size_t bytes = arena->bytes_total;
+    arena_reset(arena);
+    if (arena->bytes_total == bytes)
+        return;
+    arena_release(arena);
+    if (bytes <= KEPT_BYTES_MAX && arena_alloc(arena, bytes))
+        arena_reset(arena);
+}
+
+void query_close(struct query *query)
+{
+    struct operator* op = query->plan.newest;
+    while (op) {
+        struct operator* before = op->made_before; /* free may take `op` with it */
+        if (op->ops->free)
+            op->ops->free(op);
+        op = before;
+    }
+    steps_release(query->steps);
+    mem_free(query->run.tracks);
+    struct arena arena = query->run.arena;
+    arena_keep(&arena);
+    *query = (struct query){ .run.arena = arena, .builder = query->builder };
+}
+
+void query_release(struct query *query)
+{
+    if (!query)
+        return;
+    assert(!query->run.txn);
+    sombra_value_builder_free(query->builder);
+    arena_release(&query->run.arena);
+    mem_free(query);
+}
+
+sombra_row_kind query_kind(const struct query *query)
+{
+    return query->plan.last->kind;
+}
+
+/* ---- rows -------------------------------------------------------------------------------- */
+
+static sombra_err next_batch(struct query *query)
+{
+    if (!query->batch) {
+        query->batch = batch_new(&query->run);
+        query->rows = arena_alloc(&query->run.arena, QUERY_BATCH * sizeof *query->rows);
+        if (!query->batch || !query->rows)
+            return diag_nomem("rows", QUERY_BATCH * sizeof *query->rows);
+    }
+    sombra_err err = run_tick_slow(&query->run);
+    return err ? err : operator_next(query->plan.last, query->batch);
+}
+
+sombra_err query_next(struct query *query, const sombra_row **out_rows, size_t *out_count)
+{
+    const uint64_t max = query->run.options.rows_max;
+    sombra_err err = query->failed ? diag_fail(query->failed, "the query has failed before")
+                                   : next_batch(query);
+    if (!err && max && query->delivered == max && query->batch->count)
+        err = diag_fail(SOMBRA_LIMIT, "the query has more than %" PRIu64 " rows", max);
+    if (err) {
+        query->failed = err;
+        return err;
+    }
+    size_t count = query->batch->count;
+    if (max) /* the others are asked for again: they are why the next call fails */
+        count = (size_t)u64_min(count, max - query->delivered);
+    if (count < query->batch->count)
+        query->failed = SOMBRA_LIMIT;
+    const sombra_row_kind kind = query->plan.last->kind;
+    for (size_t i = 0; i < count; i++)
+        query->rows[i] = row_public(kind, &query->batch->rows[i]);
+    query->delivered += count;
+    if (count)
+        query->last = count - 1;
+    *out_rows = query->rows;
+    *out_count = count;
+    return SOMBRA_OK;
+}
+
+sombra_err query_count(struct query *query, uint64_t *out_count)
+{
+    sombra_err err = query->failed ? diag_fail(query->failed, "the query has failed before")
+                                   : run_tick_slow(&query->run);
+    if (!err)
+        err = operator_count(query->plan.last, out_count);
+    if (err)
+        query->failed = err;
+    return err;
+}
+
+/* ---- explain ----------------------------------------------------------------------------- */
+
+static void push_text(sombra_value_builder *builder, const char *key, const char *text)
+{
+    (void)sombra_value_push_key(builder, key, strlen(key));
+    (void)sombra_value_push_string(builder, text, strlen(text));
+}
+
+static void push_count(sombra_value_builder *builder, const char *key, uint64_t count)
+{
+    (void)sombra_value_push_key(builder, key, strlen(key));
+    (void)sombra_value_push_integer(builder, (int64_t)count);
+}
+
+static void push_operator(sombra_value_builder *builder, const struct operator* op)
+{
+    (void)sombra_value_begin_map(builder);
+    push_text(builder, "operator", op->ops->name);
+    if (op->detail[0])
+        push_text(builder, "detail", op->detail);
+    (void)sombra_value_push_key(builder, "estimate", strlen("estimate"));
+    (void)sombra_value_push_float(builder, op->estimate);
+    if (op->run->options.profiles) {
+        push_count(builder, "rows", op->rows);
+        push_count(builder, "pages", op->pages);
+        push_count(builder, "time_us", op->time_ns / 1000);
+    }
+    if (op->input_count) {
+        (void)sombra_value_push_key(builder, "inputs", strlen("inputs"));
+        (void)sombra_value_begin_list(builder);
+        for (size_t i = 0; i < op->input_count; i++)
+            push_operator(builder, op->inputs[i]);
+        (void)sombra_value_end_list(builder);
+    }
+    (void)sombra_value_end_map(builder);
+}
+
+sombra_err query_explain(struct query *query, sombra_slice *out_plan)
+{
+    sombra_err err = query->builder ? SOMBRA_OK : sombra_value_builder_new(&query->builder);
+    if (err)
+        return err;
+    sombra_value_builder_reset(query->builder);
+    push_operator(query->builder, query->plan.last);
+    return sombra_value_finish(query->builder, out_plan); /* failures of the pushes stick */
+}
