@@ -250,7 +250,7 @@ struct graph_hop {
     bool is_out;
 };
 
-enum { GRAPH_LANE_FIRST = 24, GRAPH_LANE = 256 };
+enum { GRAPH_LANE = 256 };
 
 /* One direction: a cursor over all edges in its order, and what it has read ahead. */
 struct graph_lane {
@@ -260,11 +260,13 @@ struct graph_lane {
     uint64_t taken_other, taken_edge; /* of that range, taken last; edge 0 = none */
     bool is_placed; /* the floor is set */
     bool is_at_end; /* nothing is left behind what was read */
-    unsigned capacity;
     uint64_t writes;  /* of the transaction when it read */
     size_t at, count; /* of the entries read */
-    uint64_t nodes[GRAPH_LANE], others[GRAPH_LANE], edges[GRAPH_LANE];
-    uint32_t types[GRAPH_LANE];
+    sombra_slice prefix;              /* of their keys */
+    size_t match_bytes, rest_bytes;   /* of the range behind the prefix; of the prefix behind it */
+    uint64_t match_word, rest_word;   /* if they are 1 to 8; the latter left-aligned */
+    uint8_t match[KV_KEY_BYTES_MAX];
+    struct kv_entry entries[GRAPH_LANE];
 };
 
 /* The edges of many nodes, in the order of the nodes and for each as graph_neighbours has them. One
@@ -280,7 +282,6 @@ struct graph_expand {
     bool is_in;          /* reads incoming edges now */
     bool is_begun;       /* the range: its lane stands in it */
     sombra_direction direction;
-    struct kv_entry *entries;
     struct graph_lane *lanes[2]; /* out, in */
     struct graph_hop batch[GRAPH_BATCH];
 };
