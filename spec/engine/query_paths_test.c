@@ -93,15 +93,14 @@ static const struct path_case cases[] = {
 static void test_paths__are_those_by_hand(void **state)
 {
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        search_teardown(state);
         search_setup(state);
         graph_of(*state, cases[i].graph);
         const char *have = search_text(paths_new, "%s", filled(cases[i].options));
         if (strcmp(have, cases[i].paths) != 0)
             fail_msg("%s %s gives %s, not %s", cases[i].graph, cases[i].options, have,
                      cases[i].paths);
-        search_teardown(state);
     }
-    search_setup(state);
 }
 
 static void test_paths__rows_say_end_edges_and_cost(void **state)

@@ -553,12 +553,12 @@ static void test_id_set__is_bounded_by_the_run(void **state)
     struct id_set *set;
     bool added;
     sombra_err err = SOMBRA_OK;
-    run.options.memory_max = 100000;
+    run.options.memory_max = 3000;
     assert_ok(id_set_new(&run, &set));
     for (uint64_t i = 0; !err && i < 100; i++)
         err = id_set_add(set, i << 20, &added);
     assert_err(err, SOMBRA_LIMIT);
-    assert_true(run.memory_used <= 100000);
+    assert_true(run.memory_used <= 3000);
     id_set_free(set);
     assert_int_equal(run.memory_used, 0);
 }
