@@ -211,9 +211,12 @@ function migrate.status(system, db, directory)
   local list, seen, last = {}, {}, #history > 0 and history[#history].number or 0
   for _, file in ipairs(files) do
     local row = rows[file.number]
-    local state = not row and (file.number < last and "late" or "pending") or row.hash ~= file.hash and "edited" or row.state
+    local state = not row and (file.number < last and "late" or "pending")
+      or row.hash ~= file.hash and "edited" or row.state
     seen[file.number] = true
-    list[#list + 1] = { number = file.number, name = file.name, file = file.file, state = state, time = row and row.time }
+    list[#list + 1] = {
+      number = file.number, name = file.name, file = file.file, state = state, time = row and row.time,
+    }
   end
   for _, row in ipairs(history) do
     if not seen[row.number] then
