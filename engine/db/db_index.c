@@ -73,6 +73,25 @@ sombra_err sombra_txn_violation(sombra_txn *txn, sombra_violation *out_violation
     return SOMBRA_OK;
 }
 
+sombra_err sombra_change_next(sombra_txn *txn, sombra_change *out_change, bool *out_found)
+{
+    sombra_change change = { 0 };
+    bool found = false;
+    sombra_err err = txn_live(txn);
+    if (!err && out_change->struct_bytes < sizeof out_change->struct_bytes)
+        err = diag_fail(SOMBRA_INVALID, "struct_bytes is not set; begin from the INIT macro");
+    if (!err)
+        err = graph_change_next(&txn->graph, &change, &found);
+    if (err)
+        return err;
+    if (found) {
+        change.struct_bytes = out_change->struct_bytes;
+        memcpy(out_change, &change, size_min(change.struct_bytes, sizeof change));
+    }
+    *out_found = found;
+    return SOMBRA_OK;
+}
+
 /* ---- the online build -------------------------------------------------------------------- */
 
 struct build {

@@ -225,6 +225,14 @@ sombra_err sombra_txn_commit(sombra_txn *txn, sombra_durability durability)
         return diag_fail(SOMBRA_INVALID, "durability %d is none of full, group, normal, off",
                          (int)durability);
     }
+    size_t left = graph_changes_left(&txn->graph);
+    if (left) {
+        sombra_txn_abort(txn);
+        return diag_fail(SOMBRA_INVALID,
+                         "%zu changes wait for triggers: take them with sombra_change_next before "
+                         "the commit, as Lua's does",
+                         left);
+    }
     children_cut(txn); /* their cursors must be closed before the kv transaction ends */
     err = graph_txn_flush(&txn->graph);
     if (err) {

@@ -10,7 +10,7 @@
 
 /* What the rules of some subjects ask of each new member. */
 struct batch_rules {
-    const struct graph_rule **checks; /* REQUIRED and KIND */
+    const struct graph_rule **checks; /* REQUIRED, KIND, TRIGGER */
     size_t check_count;
     struct index_batch *indexes;
     size_t index_count;
@@ -63,8 +63,12 @@ static sombra_err rules_add(struct graph_txn *txn, struct batch_rules *rules, ui
     if (rules->check_count + rules->index_count == 0)
         return SOMBRA_OK;
     sombra_err err = graph_record_open(buf_slice(&txn->record), is_node, &record);
-    for (size_t i = 0; !err && i < rules->check_count; i++)
-        err = constraint_check(txn, rules->checks[i], 0, NULL, &record);
+    for (size_t i = 0; !err && i < rules->check_count; i++) {
+        if (rules->checks[i]->kind == SOMBRA_RULE_TRIGGER)
+            err = change_note(txn, rules->checks[i], id, NULL, &record);
+        else
+            err = constraint_check(txn, rules->checks[i], 0, NULL, &record);
+    }
     for (size_t i = 0; !err && i < rules->index_count; i++)
         err = index_batch_add(&rules->indexes[i], id, &record);
     return err;
@@ -190,6 +194,7 @@ sombra_err graph_node_create_many(struct graph_txn *txn, const sombra_slice *lab
     sombra_err err = txn_check_write(txn);
     if (err)
         return err;
+    size_t changes = changes_count(txn);
     batch.first = txn->next_node;
     batch.labels = mem_alloc((label_count + 1) * sizeof *batch.labels);
     if (!batch.labels)
@@ -206,7 +211,9 @@ sombra_err graph_node_create_many(struct graph_txn *txn, const sombra_slice *lab
     records_release(&batch.records);
     rules_release_batch(&batch.rules);
     mem_free(batch.labels);
-    if (!err)
+    if (err)
+        changes_cut(txn, changes);
+    else
         *out_first = batch.first;
     return diag_wrap(err, "create nodes");
 }
@@ -368,6 +375,7 @@ sombra_err graph_edge_create_many(struct graph_txn *txn, sombra_slice type,
     sombra_err err = txn_check_write(txn);
     if (err)
         return err;
+    size_t changes = changes_count(txn);
     batch.first = txn->next_edge;
     err = diag_wrap(graph_name_intern(txn, SOMBRA_NAME_TYPE, type, &batch.type), "type");
     if (!err)
@@ -378,7 +386,9 @@ sombra_err graph_edge_create_many(struct graph_txn *txn, sombra_slice type,
     rules_release_batch(&batch.rules);
     mem_free(batch.outs);
     mem_free(batch.ins);
-    if (!err)
+    if (err)
+        changes_cut(txn, changes);
+    else
         *out_first = batch.first;
     return diag_wrap(err, "create edges");
 }

@@ -71,6 +71,7 @@ void graph_release(struct graph *graph);
 struct graph_property; /* one property while a record is merged */
 struct graph_mark;     /* a savepoint */
 struct graph_plan;     /* what a write will do to indexes */
+struct graph_changes;  /* what triggers are waiting to hear of */
 
 enum { GRAPH_KNOWN_NODES = 64 };
 
@@ -92,6 +93,7 @@ struct graph_txn {
     /* the rest is for writers */
     bool rules_changed; /* here: `rules` is not for others */
     struct graph_plan *plan;
+    struct graph_changes *changes; /* for triggers; NULL = none was ever noted */
     sombra_violation violation;
     struct graph_names made;         /* names made here */
     struct graph_name *names_undone; /* rolled back, but perhaps still lent */
@@ -268,10 +270,10 @@ struct graph_lane {
     uint64_t floor_node; /* everything behind the range (floor_node, floor_type) lies ahead */
     uint32_t floor_type, taken_type;
     uint64_t taken_other, taken_edge; /* of that range, taken last; edge 0 = none */
-    bool is_placed; /* the floor is set */
-    bool is_at_end; /* nothing is left behind what was read */
-    uint64_t writes;  /* of the transaction when it read */
-    size_t at, count; /* of the entries read */
+    bool is_placed;                   /* the floor is set */
+    bool is_at_end;                   /* nothing is left behind what was read */
+    uint64_t writes;                  /* of the transaction when it read */
+    size_t at, count;                 /* of the entries read */
     sombra_slice prefix;              /* of their keys */
     size_t match_bytes, rest_bytes;   /* of the range behind the prefix; of the prefix behind it */
     uint64_t match_word, rest_word;   /* if they are 1 to 8; the latter left-aligned */
@@ -390,6 +392,7 @@ struct graph_rule {
     size_t property_count;
     uint32_t properties[SOMBRA_INDEX_PROPERTIES];
     sombra_kind value_kind;
+    uint32_t events; /* of a TRIGGER: sombra_event bits */
 };
 
 /* The rules of a label or type, as this transaction sees them; live until it changes rules, or its
@@ -467,6 +470,14 @@ sombra_err graph_node_create_many(struct graph_txn *txn, const sombra_slice *lab
 sombra_err graph_edge_create_many(struct graph_txn *txn, sombra_slice type,
                                   const sombra_new_edge *edges, size_t count,
                                   sombra_edge_id *out_first) SOMBRA_MUST_CHECK;
+
+/* ---- triggers (trigger.c; sombra/index.h) ------------------------------------------------------
+ */
+
+sombra_err graph_change_next(struct graph_txn *txn, sombra_change *out_change,
+                             bool *out_found) SOMBRA_MUST_CHECK;
+/* Changes that nobody took. */
+size_t graph_changes_left(const struct graph_txn *txn);
 
 /* ---- check (verify.c)
  * ---------------------------------------------------------------------------- */

@@ -20,6 +20,7 @@ struct graph_property {
 struct graph_mark {
     uint64_t mark;     /* the kv's */
     size_t name_count; /* names made before it */
+    size_t changes;    /* noted before it, for triggers */
 };
 
 /* ---- keys ---------------------------------------------------------------------------------- */

@@ -15,6 +15,8 @@ struct plan_step {
 };
 
 struct graph_plan {
+    size_t changes; /* noted for triggers before it */
+    bool is_open;   /* made, and not applied yet */
     struct plan_step *steps;
     size_t count, capacity;
     struct buf keys;
@@ -24,8 +26,12 @@ struct graph_plan {
 
 void plan_drop(struct graph_txn *txn)
 {
-    if (txn->plan)
-        txn->plan->count = 0;
+    if (!txn->plan)
+        return;
+    txn->plan->count = 0;
+    if (txn->plan->is_open)
+        changes_cut(txn, txn->plan->changes);
+    txn->plan->is_open = false;
 }
 
 size_t plan_size(const struct graph_txn *txn)
@@ -53,6 +59,8 @@ static sombra_err plan_begin(struct graph_txn *txn)
             return diag_nomem("changes of indexes", sizeof *txn->plan);
     }
     txn->plan->count = 0;
+    txn->plan->changes = changes_count(txn);
+    txn->plan->is_open = true;
     buf_reset(&txn->plan->keys);
     return SOMBRA_OK;
 }
@@ -305,6 +313,8 @@ static sombra_err plan_rules(struct graph_txn *txn, const struct subject_change 
         sombra_err err = SOMBRA_OK;
         if (rule_is_index(&rules[i]))
             err = plan_index(txn, &rules[i], change->id, before, after);
+        else if (rules[i].kind == SOMBRA_RULE_TRIGGER)
+            err = change_note(txn, &rules[i], change->id, before, after);
         else if (after)
             err = constraint_check(txn, &rules[i], before ? change->id : 0, before, after);
         if (err)
@@ -390,5 +400,6 @@ sombra_err plan_apply(struct graph_txn *txn)
             return err;
     }
     plan->count = 0;
+    plan->is_open = false;
     return SOMBRA_OK;
 }

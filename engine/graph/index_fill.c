@@ -174,7 +174,7 @@ sombra_err graph_rule_create(struct graph_txn *txn, const sombra_rule *rule,
         return diag_wrap(err, "make a rule");
     err = graph_rule_begin(txn, rule, &id);
     bool exists = err == SOMBRA_EXISTS;
-    if (!err)
+    if (!err && rule->kind != SOMBRA_RULE_TRIGGER)
         err = fill_all(txn, id, job);
     err = end_mark(txn, mark, err);
     if (!err || exists)

@@ -49,6 +49,17 @@ const char *rule_text(struct graph_txn *txn, const struct graph_rule *rule,
 void rules_of(const struct graph_txn *txn, bool is_edge, uint32_t subject,
               const struct graph_rule **out_rules, size_t *out_count);
 
+/* ---- changes for triggers (trigger.c) ----------------------------------------------------------
+ */
+
+/* Notes what a write is about to do, for a trigger that wants to hear of it. */
+sombra_err change_note(struct graph_txn *txn, const struct graph_rule *trigger, uint64_t id,
+                       const sombra_record *before, const sombra_record *after) SOMBRA_MUST_CHECK;
+/* How many there are, and back to so many: the write was refused, or rolled back. */
+size_t changes_count(const struct graph_txn *txn);
+void changes_cut(struct graph_txn *txn, size_t count);
+void changes_free(struct graph_changes *changes);
+
 /* ---- keys of index entries (index_key.c) ---------------------------------------------------- */
 
 /* Appends one encoded value in the form whose order of bytes is the order of values. */

@@ -18,11 +18,18 @@ static sombra_err damaged(uint64_t id)
 
 static bool kind_is_known(sombra_rule_kind kind)
 {
-    return kind >= SOMBRA_RULE_INDEX && kind <= SOMBRA_RULE_KIND;
+    return kind >= SOMBRA_RULE_INDEX && kind <= SOMBRA_RULE_TRIGGER;
 }
 static bool kind_is_index(sombra_rule_kind kind)
 {
     return kind == SOMBRA_RULE_INDEX || kind == SOMBRA_RULE_UNIQUE;
+}
+
+static bool value_kind_is_sound(uint64_t kind, uint64_t value_kind)
+{
+    const uint64_t all = SOMBRA_EVENT_CREATE | SOMBRA_EVENT_UPDATE | SOMBRA_EVENT_DELETE;
+    return kind == SOMBRA_RULE_TRIGGER ? value_kind != 0 && value_kind <= all
+                                       : value_kind <= SOMBRA_MAP;
 }
 
 sombra_err rule_read(sombra_slice key, sombra_slice value, struct graph_rule *out_rule)
@@ -37,17 +44,21 @@ sombra_err rule_read(sombra_slice key, sombra_slice value, struct graph_rule *ou
     end = at + value.bytes;
     for (size_t i = 0; i < FIELDS; i++)
         at = at ? varint_get(at, end, &fields[i]) : NULL;
-    if (!at || fields[KIND] > SOMBRA_RULE_KIND || !kind_is_known((sombra_rule_kind)fields[KIND]) ||
+    if (!at || fields[KIND] > SOMBRA_RULE_TRIGGER ||
+        !kind_is_known((sombra_rule_kind)fields[KIND]) ||
         fields[FLAGS] > (RULE_IS_EDGE | RULE_IS_READY) || fields[SUBJECT] == 0 ||
-        fields[SUBJECT] > UINT32_MAX || fields[VALUE_KIND] > SOMBRA_MAP || fields[COUNT] == 0 ||
-        fields[COUNT] > SOMBRA_INDEX_PROPERTIES)
+        fields[SUBJECT] > UINT32_MAX || !value_kind_is_sound(fields[KIND], fields[VALUE_KIND]) ||
+        fields[COUNT] == 0 || fields[COUNT] > SOMBRA_INDEX_PROPERTIES)
         return damaged(id);
     rule.id = (uint32_t)id;
     rule.kind = (sombra_rule_kind)fields[KIND];
     rule.is_edge = fields[FLAGS] & RULE_IS_EDGE;
     rule.is_ready = fields[FLAGS] & RULE_IS_READY;
     rule.subject = (uint32_t)fields[SUBJECT];
-    rule.value_kind = (sombra_kind)fields[VALUE_KIND];
+    if (rule.kind == SOMBRA_RULE_TRIGGER)
+        rule.events = (uint32_t)fields[VALUE_KIND];
+    else
+        rule.value_kind = (sombra_kind)fields[VALUE_KIND];
     rule.property_count = fields[COUNT];
     for (size_t i = 0; i < rule.property_count; i++) {
         uint64_t property = 0;
@@ -87,7 +98,7 @@ sombra_err rule_write(struct graph_txn *txn, struct graph_rule *rule)
     at =
         varint_put(at, (rule->is_edge ? RULE_IS_EDGE : 0u) | (rule->is_ready ? RULE_IS_READY : 0u));
     at = varint_put(at, rule->subject);
-    at = varint_put(at, (uint64_t)rule->value_kind);
+    at = varint_put(at, rule->events ? rule->events : (uint64_t)rule->value_kind);
     at = varint_put(at, rule->property_count);
     for (size_t i = 0; i < rule->property_count; i++)
         at = varint_put(at, rule->properties[i]);
@@ -281,6 +292,9 @@ static sombra_err rule_refuse(const sombra_rule *rule)
         return diag_fail(SOMBRA_INVALID, "this kind of rule is about one property");
     if (rule->value_kind < SOMBRA_NULL || rule->value_kind > SOMBRA_MAP)
         return diag_fail(SOMBRA_INVALID, "%d is no kind of value", (int)rule->value_kind);
+    if (rule->kind == SOMBRA_RULE_TRIGGER &&
+        !value_kind_is_sound(SOMBRA_RULE_TRIGGER, rule->events))
+        return diag_fail(SOMBRA_INVALID, "a trigger needs events: create, update or delete");
     for (size_t i = 0; i < rule->property_count; i++) {
         for (size_t j = 0; j < i; j++) {
             if (slice_equal(rule->properties[i], rule->properties[j]))
@@ -303,6 +317,8 @@ static sombra_err resolve(struct graph_txn *txn, const sombra_rule *from, bool m
     sombra_err err = rule_refuse(from);
     if (!err && from->kind == SOMBRA_RULE_KIND)
         rule.value_kind = from->value_kind;
+    if (!err && from->kind == SOMBRA_RULE_TRIGGER)
+        rule.events = from->events;
     if (!err)
         err = get(txn, subject_kind(from->is_edge), from->subject, &rule.subject);
     bool exists = rule.subject != 0;
@@ -381,7 +397,8 @@ sombra_err graph_rule_next(struct graph_txn *txn, uint32_t after, sombra_rule *o
                          .is_edge = next->is_edge,
                          .is_ready = next->is_ready,
                          .property_count = next->property_count,
-                         .value_kind = next->value_kind };
+                         .value_kind = next->value_kind,
+                         .events = next->events };
     err = name_text(txn, subject_kind(next->is_edge), next->subject, &rule.subject);
     for (size_t i = 0; !err && i < next->property_count; i++)
         err = name_text(txn, SOMBRA_NAME_PROPERTY, next->properties[i], &rule.properties[i]);
@@ -432,6 +449,7 @@ sombra_err graph_rule_begin(struct graph_txn *txn, const sombra_rule *from, uint
             return SOMBRA_OK;
         return diag_fail(SOMBRA_EXISTS, "rule %" PRIu32 " is the same", found->id);
     }
+    rule.is_ready = rule.kind == SOMBRA_RULE_TRIGGER; /* there is nothing to fill or to prove */
     err = rule_write(txn, &rule);
     if (!err)
         *out_id = rule.id;

@@ -258,6 +258,8 @@ void graph_txn_end(struct graph_txn *txn, bool is_committed)
     graph_name_list_free(txn->names_undone);
     txn->names_undone = NULL;
     rules_unload(txn);
+    plan_drop(txn);
+    changes_cut(txn, 0);
     txn->mark_count = 0;
     forget_deltas(txn);
     trim(&txn->read);
@@ -277,6 +279,7 @@ void graph_txn_release(struct graph_txn *txn)
     mem_free(txn->marks);
     mem_free(txn->type_deltas);
     plan_free(txn->plan);
+    changes_free(txn->changes);
 }
 
 /* ---- savepoints -------------------------------------------------------------------------- */
@@ -303,7 +306,7 @@ sombra_err graph_txn_savepoint(struct graph_txn *txn, uint64_t *out_mark)
         txn->marks = grown;
         txn->mark_capacity = capacity;
     }
-    struct graph_mark mark = { .name_count = txn->made.count };
+    struct graph_mark mark = { .name_count = txn->made.count, .changes = changes_count(txn) };
     err = graph_txn_flush(txn); /* what the store holds at the mark is complete */
     if (!err)
         err = kv_savepoint(txn->kv, KV_SAVEPOINT_SET, &mark.mark);
@@ -346,6 +349,8 @@ sombra_err graph_txn_rollback_to(struct graph_txn *txn, uint64_t mark)
         last->next = txn->names_undone;
         txn->names_undone = undone;
     }
+    plan_drop(txn);
+    changes_cut(txn, txn->marks[index].changes);
     forget_deltas(txn);
     memset(txn->known_nodes, 0, sizeof txn->known_nodes);
     txn->known_bucket = 0;

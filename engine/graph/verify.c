@@ -143,7 +143,7 @@ static sombra_err check_rules(struct walk *walk, bool is_edge, uint32_t subject,
     for (size_t i = 0; i < count; i++) {
         enum index_membership membership = INDEX_OUTSIDE;
         sombra_err err = SOMBRA_OK;
-        if (!rules[i].is_ready)
+        if (!rules[i].is_ready || rules[i].kind == SOMBRA_RULE_TRIGGER)
             continue;
         if (rule_is_index(&rules[i]))
             err = index_values(&rules[i], record, &walk->values, &membership);

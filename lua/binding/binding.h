@@ -45,6 +45,7 @@ struct db_handle {
     size_t encoded_bytes;          /* of the last encoding, to give back a big scratch */
     unsigned writers;              /* open write transactions of this handle: 0 or 1 */
     bool has_collected;            /* looked whether that one is garbage */
+    bool ignores_triggers;         /* opened with triggers = false */
     unsigned jobs;                 /* that call Lua are running: it must not be closed */
 };
 
@@ -133,6 +134,12 @@ void binding_open_transactions(lua_State *L);
 /* Raises an engine's failure; a refusal by a rule says by which. */
 int tx_raise(lua_State *L, struct tx_handle *tx, sombra_err code);
 
+/* Before a commit of the write transaction at `index`: runs what its changes set off; raises. */
+void tx_run_triggers(lua_State *L, int index);
+/* Pushes the list of a trigger's events. */
+void trigger_push_events(lua_State *L, uint32_t mask);
+
+extern const luaL_Reg tx_trigger_methods[];
 extern const luaL_Reg tx_node_methods[];
 extern const luaL_Reg tx_edge_methods[];
 extern const luaL_Reg tx_iterator_methods[];

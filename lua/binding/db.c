@@ -8,7 +8,7 @@ static void read_open_options(lua_State *L, int arg, sombra_options *options)
 {
     static const char *const names[] = {
         "engine",        "create",     "readonly",         "sync",      "busy_timeout", "page_size",
-        "sync_interval", "group_wait", "wal_bypass_bytes", "file_mode", NULL,
+        "sync_interval", "group_wait", "wal_bypass_bytes", "file_mode", "triggers",     NULL,
     };
     if (!options_given(L, arg, names))
         return;
@@ -30,6 +30,7 @@ static void read_open_options(lua_State *L, int arg, sombra_options *options)
     if (file_mode > 0777)
         option_error(L, arg, "file_mode", "permission bits, up to 0x1ff, expected");
     options->mode = (unsigned)file_mode;
+    (void)option_boolean(L, arg, "triggers", true);
 }
 
 int db_open(lua_State *L)
@@ -44,6 +45,8 @@ int db_open(lua_State *L)
     struct db_handle *db = lua_newuserdatauv(L, sizeof *db, 0);
     *db = (struct db_handle){ .db = NULL };
     luaL_setmetatable(L, DB_NAME);
+    if (lua_istable(L, 2))
+        db->ignores_triggers = !option_boolean(L, 2, "triggers", true);
     sombra_err err = sombra_open(path, &options, &db->db);
     if (!err)
         return 1;

@@ -223,6 +223,13 @@ static void push_rule(lua_State *L, const struct rule_copy *copy)
     set_boolean(L, "ready", rule->is_ready);
     lua_pushlstring(L, copy->text[0], copy->bytes[0]);
     lua_setfield(L, -2, rule->is_edge ? "type" : "label");
+    if (rule->kind == SOMBRA_RULE_TRIGGER) {
+        lua_pushlstring(L, copy->text[1], copy->bytes[1]);
+        lua_setfield(L, -2, "procedure");
+        trigger_push_events(L, rule->events);
+        lua_setfield(L, -2, "on");
+        return;
+    }
     if (!is_index) {
         lua_pushlstring(L, copy->text[1], copy->bytes[1]);
         lua_setfield(L, -2, "property");
@@ -244,8 +251,18 @@ static void push_rule(lua_State *L, const struct rule_copy *copy)
     lua_setfield(L, -2, "properties");
 }
 
-/* Pushes the indexes, or the constraints. */
-static void push_rules(lua_State *L, struct tx_handle *tx, bool indexes)
+enum rule_group { GROUP_INDEXES, GROUP_CONSTRAINTS, GROUP_TRIGGERS };
+
+static enum rule_group group_of(sombra_rule_kind kind)
+{
+    if (kind == SOMBRA_RULE_TRIGGER)
+        return GROUP_TRIGGERS;
+    return kind == SOMBRA_RULE_INDEX || kind == SOMBRA_RULE_UNIQUE ? GROUP_INDEXES
+                                                                   : GROUP_CONSTRAINTS;
+}
+
+/* Pushes the rules of a group. */
+static void push_rules(lua_State *L, struct tx_handle *tx, enum rule_group group)
 {
     struct rule_copy copy = { .rule = SOMBRA_RULE_INIT };
     lua_Integer count = 0;
@@ -257,8 +274,7 @@ static void push_rules(lua_State *L, struct tx_handle *tx, bool indexes)
             error_raise(L, err);
         if (!found)
             return;
-        bool is_index = copy.rule.kind == SOMBRA_RULE_INDEX || copy.rule.kind == SOMBRA_RULE_UNIQUE;
-        if (is_index != indexes)
+        if (group_of(copy.rule.kind) != group)
             continue;
         copy_rule(&copy);
         push_rule(L, &copy);
@@ -266,7 +282,7 @@ static void push_rules(lua_State *L, struct tx_handle *tx, bool indexes)
     }
 }
 
-/* db:schema() -> {labels, types, properties, indexes, constraints} */
+/* db:schema() -> {labels, types, properties, indexes, constraints, triggers} */
 int db_schema(lua_State *L)
 {
     sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
@@ -275,17 +291,19 @@ int db_schema(lua_State *L)
     struct tx_handle *tx = tx_push(L, 1);
     tx_begin(L, tx, &options);
     lua_toclose(L, 2);
-    lua_createtable(L, 0, 5);
+    lua_createtable(L, 0, 6);
     push_names(L, tx, SOMBRA_NAME_LABEL);
     lua_setfield(L, -2, "labels");
     push_names(L, tx, SOMBRA_NAME_TYPE);
     lua_setfield(L, -2, "types");
     push_names(L, tx, SOMBRA_NAME_PROPERTY);
     lua_setfield(L, -2, "properties");
-    push_rules(L, tx, true);
+    push_rules(L, tx, GROUP_INDEXES);
     lua_setfield(L, -2, "indexes");
-    push_rules(L, tx, false);
+    push_rules(L, tx, GROUP_CONSTRAINTS);
     lua_setfield(L, -2, "constraints");
+    push_rules(L, tx, GROUP_TRIGGERS);
+    lua_setfield(L, -2, "triggers");
     tx_abort(tx);
     return 1;
 }

@@ -36,7 +36,8 @@ static int finish(lua_State *L, sombra_durability durability)
         error_raise_text(L, SOMBRA_INVALID,
                          "nothing was committed: the database was closed inside db:write");
     } else {
-        sombra_err err = tx_commit(tx, durability);
+        tx_run_triggers(L, SLOT_TX);
+        sombra_err err = tx_is_open(tx) ? tx_commit(tx, durability) : SOMBRA_OK;
         if (err)
             error_raise(L, err);
     }

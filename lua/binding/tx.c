@@ -168,6 +168,9 @@ static int tx_method_commit(lua_State *L)
     if (options_given(L, 2, names))
         durability = option_sync(L, 2);
     refuse_managed(L, tx);
+    tx_run_triggers(L, 1);
+    if (!tx_is_open(tx))
+        return tx_raise_over(L, tx);
     sombra_err err = tx_commit(tx, durability);
     return err ? error_raise(L, err) : 0;
 }
@@ -256,10 +259,15 @@ void tx_register(lua_State *L)
         { "is_open", tx_method_is_open },
         { NULL, NULL },
     };
-    const luaL_Reg *const sets[] = {
-        methods,           tx_node_methods,  tx_edge_methods,      tx_iterator_methods,
-        tx_bucket_methods, tx_index_methods, tx_procedure_methods, tx_traversal_methods,
-        NULL
-    };
+    const luaL_Reg *const sets[] = { methods,
+                                     tx_node_methods,
+                                     tx_edge_methods,
+                                     tx_iterator_methods,
+                                     tx_bucket_methods,
+                                     tx_index_methods,
+                                     tx_procedure_methods,
+                                     tx_traversal_methods,
+                                     tx_trigger_methods,
+                                     NULL };
     class_register(L, TX_NAME, metamethods, sets);
 }

@@ -34,10 +34,19 @@ typedef enum sombra_rule_kind {
     SOMBRA_RULE_UNIQUE = 2, /* an index, too */
     SOMBRA_RULE_REQUIRED = 3,
     SOMBRA_RULE_KIND = 4,
+    SOMBRA_RULE_TRIGGER = 5, /* properties[0] names a procedure; `events` says when */
 } sombra_rule_kind;
 
 /* An index or a constraint. Names are text; the slices of one that was read live until the next
  * call of sombra_rule_next on the transaction, or its end. */
+/* What happened to a node with a label, or an edge of a type. A label that a node gets or loses is
+ * a creation or a deletion among those with the label. Bits; numbers are on disk. */
+typedef enum sombra_event {
+    SOMBRA_EVENT_CREATE = 1,
+    SOMBRA_EVENT_UPDATE = 2, /* of properties */
+    SOMBRA_EVENT_DELETE = 4,
+} sombra_event;
+
 typedef struct sombra_rule {
     size_t struct_bytes;
     uint32_t id; /* out; from 1, never used twice */
@@ -49,6 +58,7 @@ typedef struct sombra_rule {
     sombra_slice properties[SOMBRA_INDEX_PROPERTIES];
     sombra_kind value_kind; /* of KIND; SOMBRA_NULL = any number (integer or float) */
     uint64_t entries;       /* out, of an index: exact, O(log n) */
+    uint32_t events;        /* of a TRIGGER: sombra_event bits */
 } sombra_rule;
 
 #define SOMBRA_RULE_INIT                    \
@@ -94,6 +104,33 @@ typedef struct sombra_violation {
 
 SOMBRA_API sombra_err sombra_txn_violation(sombra_txn *txn,
                                            sombra_violation *out_violation) SOMBRA_MUST_CHECK;
+
+/* ---- triggers ----------------------------------------------------------------------------- */
+
+/* The engine keeps triggers and notes what sets them off; procedures are Lua's, so whoever commits
+ * takes the changes one by one, runs the procedures (whose own changes are noted in turn), and then
+ * commits. A commit with changes that nobody took gives INVALID. */
+typedef struct sombra_change {
+    size_t struct_bytes;
+    uint32_t rule; /* the trigger */
+    sombra_event event;
+    bool is_edge;
+    uint64_t id;
+    sombra_slice subject;   /* the label or type */
+    sombra_slice procedure; /* its name */
+    sombra_slice before;    /* encoded map of the properties before; empty for a creation */
+} sombra_change;
+
+#define SOMBRA_CHANGE_INIT                    \
+    {                                         \
+        .struct_bytes = sizeof(sombra_change) \
+    }
+
+/* The oldest change not taken yet, in the order of the writes, and for one write of the triggers'
+ * ids. What is written until the next call is set off by it. *out_found false = no more. The slices
+ * live until the next call on the transaction. LIMIT: triggers set each other off too deep. */
+SOMBRA_API sombra_err sombra_change_next(sombra_txn *txn, sombra_change *out_change,
+                                         bool *out_found) SOMBRA_MUST_CHECK;
 
 /* ---- find and upsert ---------------------------------------------------------------------- */
 

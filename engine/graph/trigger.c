@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* Changes that triggers wait to hear of, in the order of the writes. They live in memory, for as
+ * long as the transaction: a commit needs all of them taken.
+ */
+#include "index_internal.h"
+
+enum { GENERATIONS_MAX = 16 }; /* triggers that set each other off */
+
+struct noted_change {
+    uint32_t rule;
+    sombra_event event;
+    bool is_edge;
+    unsigned generation; /* 0: written by the transaction itself */
+    uint64_t id;
+    size_t before_at, before_bytes; /* the record before, among the bytes */
+};
+
+struct graph_changes {
+    struct noted_change *items;
+    size_t count, capacity;
+    size_t taken;        /* of the first */
+    unsigned generation; /* of what is written now */
+    struct buf bytes;
+    sombra_value_builder *builder; /* of the change that was taken last */
+};
+
+size_t changes_count(const struct graph_txn *txn)
+{
+    return txn->changes ? txn->changes->count : 0;
+}
+
+size_t graph_changes_left(const struct graph_txn *txn)
+{
+    return txn->changes ? txn->changes->count - txn->changes->taken : 0;
+}
+
+void changes_cut(struct graph_txn *txn, size_t count)
+{
+    struct graph_changes *changes = txn->changes;
+    if (!changes || changes->count < count)
+        return;
+    changes->count = count;
+    changes->taken = size_min(changes->taken, count);
+    if (count == 0) {
+        changes->generation = 0;
+        buf_reset(&changes->bytes);
+    } else {
+        const struct noted_change *last = &changes->items[count - 1];
+        changes->bytes.bytes = last->before_at + last->before_bytes;
+    }
+}
+
+void changes_free(struct graph_changes *changes)
+{
+    if (!changes)
+        return;
+    sombra_value_builder_free(changes->builder);
+    buf_release(&changes->bytes);
+    mem_free(changes->items);
+    mem_free(changes);
+}
+
+static sombra_err changes_room(struct graph_txn *txn)
+{
+    struct graph_changes *changes = txn->changes;
+    if (!changes) {
+        changes = txn->changes = mem_zalloc(sizeof *changes);
+        if (!changes)
+            return diag_nomem("changes for triggers", sizeof *changes);
+    }
+    if (changes->count < changes->capacity)
+        return SOMBRA_OK;
+    size_t capacity = size_max(32, changes->capacity * 2);
+    struct noted_change *grown = mem_realloc(changes->items, capacity * sizeof *grown);
+    if (!grown)
+        return diag_nomem("changes for triggers", capacity * sizeof *grown);
+    changes->items = grown;
+    changes->capacity = capacity;
+    return SOMBRA_OK;
+}
+
+sombra_err change_note(struct graph_txn *txn, const struct graph_rule *trigger, uint64_t id,
+                       const sombra_record *before, const sombra_record *after)
+{
+    sombra_event event = !before  ? SOMBRA_EVENT_CREATE
+                         : !after ? SOMBRA_EVENT_DELETE
+                                  : SOMBRA_EVENT_UPDATE;
+    assert(before || after);
+    if (!(trigger->events & (uint32_t)event))
+        return SOMBRA_OK;
+    sombra_err err = changes_room(txn);
+    if (err)
+        return err;
+    struct graph_changes *changes = txn->changes;
+    struct noted_change change = { .rule = trigger->id,
+                                   .event = event,
+                                   .is_edge = trigger->is_edge,
+                                   .generation = changes->generation,
+                                   .id = id,
+                                   .before_at = changes->bytes.bytes };
+    if (before) { /* its properties, which nobody has walked yet */
+        change.before_bytes = (size_t)(before->end - before->property_at);
+        err = buf_append_varint(&changes->bytes, before->property_count);
+        if (!err)
+            err = buf_append(&changes->bytes, before->property_at, change.before_bytes);
+        change.before_bytes = changes->bytes.bytes - change.before_at;
+    }
+    if (!err)
+        changes->items[changes->count++] = change;
+    return err;
+}
+
+/* The properties before, as a map by name. */
+static sombra_err push_before(struct graph_txn *txn, const struct noted_change *change,
+                              sombra_slice *out_map)
+{
+    struct graph_changes *changes = txn->changes;
+    sombra_value_builder *builder = changes->builder;
+    sombra_record record;
+    sombra_err err = graph_record_open(
+        slice_of(changes->bytes.data + change->before_at, change->before_bytes), false, &record);
+    sombra_value_builder_reset(builder);
+    (void)sombra_value_begin_map(builder);
+    while (!err) {
+        uint32_t id;
+        sombra_name name;
+        sombra_slice value;
+        bool found;
+        err = graph_record_next_property(&record, &id, &value, &found);
+        if (err || !found)
+            break;
+        err = graph_name_by_id(txn, SOMBRA_NAME_PROPERTY, id, &name);
+        if (err)
+            break;
+        (void)sombra_value_push_key(builder, name.text.data, name.text.bytes);
+        (void)sombra_value_push_encoded(builder, value);
+    }
+    (void)sombra_value_end_map(builder);
+    return err ? err : sombra_value_finish(builder, out_map);
+}
+
+static sombra_err change_fill(struct graph_txn *txn, const struct noted_change *noted,
+                              const struct graph_rule *trigger, sombra_change *out_change)
+{
+    sombra_name subject, procedure;
+    sombra_change change = {
+        .rule = noted->rule, .event = noted->event, .is_edge = noted->is_edge, .id = noted->id
+    };
+    sombra_err err = graph_name_by_id(txn, noted->is_edge ? SOMBRA_NAME_TYPE : SOMBRA_NAME_LABEL,
+                                      trigger->subject, &subject);
+    if (!err)
+        err = graph_name_by_id(txn, SOMBRA_NAME_PROPERTY, trigger->properties[0], &procedure);
+    if (!err && noted->before_bytes)
+        err = push_before(txn, noted, &change.before);
+    if (err)
+        return err;
+    change.subject = subject.text;
+    change.procedure = procedure.text;
+    *out_change = change;
+    return SOMBRA_OK;
+}
+
+sombra_err graph_change_next(struct graph_txn *txn, sombra_change *out_change, bool *out_found)
+{
+    struct graph_changes *changes = txn->changes;
+    sombra_err err = txn_check_write(txn); /* loads the rules */
+    if (!err && changes && !changes->builder)
+        err = sombra_value_builder_new(&changes->builder);
+    while (!err && changes && changes->taken < changes->count) {
+        const struct noted_change noted = changes->items[changes->taken];
+        const struct graph_rule *trigger = rules_by_id(txn, noted.rule);
+        if (!trigger) { /* dropped since */
+            changes->taken++;
+            continue;
+        }
+        if (noted.generation >= GENERATIONS_MAX)
+            return diag_fail(SOMBRA_LIMIT, "triggers set each other off more than %d deep",
+                             GENERATIONS_MAX);
+        err = change_fill(txn, &noted, trigger, out_change);
+        if (err)
+            break;
+        changes->taken++;
+        changes->generation = noted.generation + 1;
+        *out_found = true;
+        return SOMBRA_OK;
+    }
+    if (err)
+        return diag_wrap(err, "changes for triggers");
+    changes_cut(txn, 0);
+    *out_found = false;
+    return SOMBRA_OK;
+}
