@@ -27,14 +27,17 @@ struct dirty_page {
     page_id id; /* 0 = empty slot */
     uint8_t *image;
     bool is_written; /* handed out for writing; else only prepared */
+    bool is_recent;  /* handed out since the last spill */
 };
 
 /* Private images of the write transaction's pages, where stores cannot go through a mapping. */
 struct dirty_table {
     struct dirty_page *slots; /* open addressing; capacity is a power of two */
     size_t capacity, count;
+    size_t limit;    /* more than so many are spilled before the next operation */
     uint8_t **spare; /* images kept for reuse */
     size_t spare_count, spare_capacity;
+    _Atomic size_t images; /* allocated, spare ones too; for stats */
 };
 
 struct pager {
@@ -59,7 +62,7 @@ struct pager {
 };
 
 sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, size_t page_bytes,
-                      uint64_t map_bytes_max, bool wants_mapped_stores) SOMBRA_MUST_CHECK;
+                      const struct btree_options *options) SOMBRA_MUST_CHECK;
 void pager_release(struct pager *pager);
 /* Makes sure the file holds pages [0, page_count): allocated or written, not yet synced. */
 sombra_err pager_grow(struct pager *pager, uint64_t old_count,
@@ -74,6 +77,15 @@ uint8_t *pager_dirty_find(const struct pager *pager, page_id id);
 void pager_dirty_drop(struct pager *pager, page_id id);
 /* Writes every private image that was written out (unsynced, sealed) and forgets it. */
 sombra_err pager_dirty_flush(struct pager *pager) SOMBRA_MUST_CHECK;
+static inline bool pager_must_spill(const struct pager *pager)
+{
+    return pager->dirty.count > pager->dirty.limit;
+}
+/* Between operations, when no pointer into an image is held: writes some of them to their pages,
+ * which nothing durable or published refers to, and forgets them. After a failure all are there. */
+sombra_err pager_spill(struct pager *pager, page_id root) SOMBRA_MUST_CHECK;
+/* The page was written in this transaction and will be again: brings a spilled image back. */
+sombra_err pager_recall_slow(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
 void pager_dirty_clear(struct pager *pager);
 /* First touch of a tree page / of an overflow run: reads, proves, remembers. Tree pages of
  * transactions after `sealed_txn` may have no checksum yet. */
@@ -94,6 +106,11 @@ uint64_t pager_run_pages(const struct pager *pager, uint64_t value_bytes);
 static inline const uint8_t *pager_page(const struct pager *pager, page_id id)
 {
     return pager->map + (id << pager->page_shift);
+}
+
+static inline sombra_err pager_recall(struct pager *pager, page_id id)
+{
+    return LIKELY(!pager->is_buffered) ? SOMBRA_OK : pager_recall_slow(pager, id);
 }
 
 static inline bool pager_bit(const _Atomic uint64_t *bits, uint64_t index)
@@ -175,6 +192,10 @@ struct space {
     uint64_t pinned[HEAD_SLOTS + 2]; /* scratch of the scan */
 };
 
+static inline bool space_bit(const uint64_t *bits, page_id id)
+{
+    return (bits[id / 64] >> (id % 64)) & 1;
+}
 void space_init(struct space *space, struct btree *btree);
 void space_release(struct space *space);
 /* Room for page_count pages; all that are new are used until somebody frees them. */
@@ -361,6 +382,11 @@ static inline void snapshot_set_position(struct snapshot *snapshot, struct wal_p
     snapshot->log_link_and_half = (uint64_t)position.link << 1 | half;
 }
 
+/* ---- paths of the files beside the database: open.c ---------------------------------------- */
+
+/* mem_* memory; NULL = out of memory. */
+char *path_with(const char *path, const char *suffix);
+
 /* ---- shared.c: the lock file and its processes --------------------------------------------- */
 
 /* Bytes of the lock file that are locked; they lie behind its content. */
@@ -396,6 +422,8 @@ void shared_detach(struct btree *btree, bool removes_file);
 sombra_err shared_private(struct btree *btree) SOMBRA_MUST_CHECK;
 /* Does the owner of the word still live? One's own word always does. */
 bool shared_is_alive(struct btree *btree, owner_word owner);
+/* The id of the owner's process, for people. */
+uint32_t shared_process_id(const struct btree *btree, owner_word owner);
 /* BUSY after the timeout. *out_dead is the word of a dead owner it was taken from, or 0. */
 sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint64_t timeout_ms,
                              owner_word *out_dead) SOMBRA_MUST_CHECK;

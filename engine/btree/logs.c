@@ -12,8 +12,6 @@
  */
 #include "btree_internal.h"
 
-#include <stdio.h>
-
 sombra_err logs_init(struct logs *logs, struct btree *btree)
 {
     *logs = (struct logs){ .btree = btree };
@@ -40,11 +38,7 @@ void logs_release(struct logs *logs)
 
 char *logs_path(const struct btree *btree, unsigned half)
 {
-    size_t bytes = strlen(btree->path) + sizeof "-log0";
-    char *path = mem_alloc(bytes);
-    if (path)
-        snprintf(path, bytes, "%s-log%u", btree->path, half);
-    return path;
+    return path_with(btree->path, half ? "-log1" : "-log0");
 }
 
 /* By the writer, or under sync_mutex where another thread may open the logs. */

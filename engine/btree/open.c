@@ -14,6 +14,7 @@ enum {
 };
 #define CHECKPOINT_LOG_BYTES_DEFAULT (64 * MiB)
 #define WAL_BYPASS_BYTES_DEFAULT     (16 * MiB)
+#define TXN_MEMORY_MAX_DEFAULT       (64 * MiB)
 
 /* Every store that this process has open. */
 static struct btree *open_stores;
@@ -42,6 +43,10 @@ static sombra_err options_complete(const struct btree_options *given, struct btr
         out->checkpoint_log_bytes = CHECKPOINT_LOG_BYTES_DEFAULT;
     if (!out->wal_bypass_bytes)
         out->wal_bypass_bytes = WAL_BYPASS_BYTES_DEFAULT;
+    if (out->txn_memory_max)
+        out->wal_bypass_bytes = u64_min(out->wal_bypass_bytes, out->txn_memory_max);
+    else
+        out->txn_memory_max = TXN_MEMORY_MAX_DEFAULT;
     if (out->wal_bypass_bytes > GiB || out->checkpoint_log_bytes > 64 * GiB)
         return diag_fail(
             SOMBRA_INVALID,
@@ -173,7 +178,7 @@ static sombra_err file_build(struct btree *btree, struct os_file *file)
     return err ? err : os_sync(file);
 }
 
-static char *path_with(const char *path, const char *suffix)
+char *path_with(const char *path, const char *suffix)
 {
     size_t bytes = strlen(path) + strlen(suffix) + 1;
     char *to = mem_alloc(bytes);
@@ -338,8 +343,7 @@ static sombra_err store_start(struct btree *btree)
     if (err)
         return err;
     size_t page_bytes = btree->file ? btree->meta.page_bytes : btree->options.page_bytes;
-    err = pager_open(&btree->pager, btree->os, btree->file, page_bytes,
-                     btree->options.map_bytes_max, !btree->options.no_mapped_stores);
+    err = pager_open(&btree->pager, btree->os, btree->file, page_bytes, &btree->options);
     if (!err && btree->file &&
         btree->meta.snapshot.page_count > btree->pager.map_bytes >> btree->pager.page_shift)
         err = diag_fail(

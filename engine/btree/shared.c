@@ -9,8 +9,6 @@
  */
 #include "btree_internal.h"
 
-#include <stdio.h>
-
 enum { HEAD_MAGIC_LAYOUT = 1, WAIT_SLICE_MS = 10, SWEEP_INTERVAL_MS = 20 };
 #define HEAD_MAGIC (UINT64_C(0x736f6d6272610000) + HEAD_MAGIC_LAYOUT)
 
@@ -93,6 +91,12 @@ bool shared_is_alive(struct btree *btree, owner_word owner)
     sombra_err err = os_lock_is_held(btree->attachment.file, LOCK_ENTRIES + entry, 1,
                                      OS_LOCK_EXCLUSIVE, &is_held);
     return err || is_held; /* in doubt it lives */
+}
+
+uint32_t shared_process_id(const struct btree *btree, owner_word owner)
+{
+    unsigned entry = entry_of(owner);
+    return entry < HEAD_ENTRIES ? atomic_load(&btree->head->entries[entry].process_id) : 0;
 }
 
 /* A failed write-back is told once to every open description of the file. So the living ask again,
@@ -187,10 +191,10 @@ sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint
         uint64_t waited_ms = (os_monotonic_ns(os_posix()) - begin_ns) / 1000000;
         bool is_brief = lock == &btree->head->writer && atomic_load(&btree->head->writer_is_brief);
         if (waited_ms >= timeout_ms && !is_brief)
-            return diag_fail(
-                SOMBRA_BUSY,
-                "another process (%" PRIu32 ") was writing for %" PRIu64 " ms (busy timeout)",
-                atomic_load(&btree->head->entries[entry_of(owner)].process_id), timeout_ms);
+            return diag_fail(SOMBRA_BUSY,
+                             "another process (%" PRIu32 ") was writing for %" PRIu64
+                             " ms (busy timeout)",
+                             shared_process_id(btree, owner), timeout_ms);
         atomic_fetch_add(&lock->waiters, 1);
         os_word_wait(&lock->sequence, sequence,
                      is_brief ? 1 : u64_min(WAIT_SLICE_MS, timeout_ms - waited_ms));
@@ -310,15 +314,6 @@ static sombra_err entry_claim(struct btree *btree)
                      HEAD_ENTRIES);
 }
 
-static char *lock_path(const struct btree *btree)
-{
-    size_t bytes = strlen(btree->path) + sizeof "-lock";
-    char *path = mem_alloc(bytes);
-    if (path)
-        snprintf(path, bytes, "%s-lock", btree->path);
-    return path;
-}
-
 /* Opens the lock file and takes the open byte, of the file that has the name then. */
 static sombra_err lock_open(struct btree *btree, const char *path, uint64_t timeout_ms)
 {
@@ -371,7 +366,7 @@ static sombra_err attach_slotless(struct btree *btree)
 sombra_err shared_attach(struct btree *btree, uint64_t timeout_ms)
 {
     struct attachment *attachment = &btree->attachment;
-    char *path = lock_path(btree);
+    char *path = path_with(btree->path, "-lock");
     if (!path)
         return diag_nomem("the lock file's path", strlen(btree->path));
     sombra_err err = lock_open(btree, path, timeout_ms);
@@ -450,5 +445,6 @@ sombra_err shared_private(struct btree *btree)
     btree->attachment.is_first = true;
     btree->attachment.self = word_of(0, 1);
     atomic_store(&btree->head->entries[0].generation, 1);
+    atomic_store(&btree->head->entries[0].process_id, (uint32_t)os_process_id());
     return SOMBRA_OK;
 }
