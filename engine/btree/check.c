@@ -356,6 +356,10 @@ static sombra_err stats_get(struct btree *btree, struct kv_maintenance *job)
 sombra_err btree_maintain(struct kv *kv, struct kv_maintenance *job)
 {
     struct btree *btree = btree_of(kv);
+    if (atomic_load(&btree->is_forked))
+        return diag_fail(SOMBRA_INVALID,
+                         "%s was opened before fork(): the child must open it again",
+                         btree->path ? btree->path : BTREE_MEMORY);
     switch (job->kind) {
     case KV_STATS:
         return stats_get(btree, job);

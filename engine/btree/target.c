@@ -131,7 +131,7 @@ static sombra_err lock_file(struct target *target, const char *name, unsigned fl
 {
     struct os_file *file = NULL;
     struct os_identity identity = { .links = 0 };
-    sombra_err err = os_open(target->os, name, OS_WRITE | flags, 0600, &file);
+    sombra_err err = os_open(target->os, name, OS_WRITE | OS_NO_FOLLOW | flags, 0600, &file);
     if (!err)
         err = os_lock(file, LOCK_CREATION, 1, OS_LOCK_EXCLUSIVE);
     if (!err)
