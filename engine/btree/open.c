@@ -341,15 +341,17 @@ sombra_err btree_open(struct os *os, const char *path, const struct btree_option
     struct btree *shared = NULL;
     if (!err)
         err = open_claimed(btree, &claim, &shared);
-    char *claimed_path = btree->path; /* for as long as the claim */
-    btree->path = has_claim && (err || shared) ? NULL : claimed_path;
+    char *claimed_path = NULL;
+    if (err || shared) { /* the claim needs it for a moment longer */
+        claimed_path = btree->path;
+        btree->path = NULL;
+    }
     if (err)
         open_undo(btree);
     else if (shared)
         btree_free(btree);
     registry_end(has_claim ? &claim : NULL, err || shared ? NULL : btree);
-    if (has_claim && (err || shared))
-        mem_free(claimed_path);
+    mem_free(claimed_path);
     if (err)
         return diag_wrap(err, "open %s", path);
     *out_kv = shared ? &shared->kv : &btree->kv;
