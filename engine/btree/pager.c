@@ -357,6 +357,8 @@ sombra_err pager_spill(struct pager *pager, page_id root)
     }
     err = images_write(pager, victims, count);
     mem_free(victims);
+    while (table->spare_count) /* it is memory that is short */
+        image_free(table, table->spare[--table->spare_count]);
     for (size_t i = 0; i < table->capacity; i++)
         table->slots[i].is_recent = false;
     return diag_wrap(err, "spill a transaction's pages to the file");
