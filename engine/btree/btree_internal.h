@@ -474,6 +474,8 @@ void shared_lock_leave(struct shared_lock *lock);
 void shared_check_inflight(struct btree *btree, owner_word dead);
 /* The newest KV_NORMAL commit of this process that nobody has synced yet; 0 = none. */
 static inline _Atomic uint64_t *shared_normal_lsn(const struct btree *btree);
+/* It was committed as KV_NORMAL. Returns what was noted before. */
+uint64_t shared_note_normal(struct btree *btree, uint64_t lsn);
 /* The newest such commit of a dead process. */
 uint64_t shared_dead_normal_lsn(struct btree *btree);
 /* Clears the slots of dead processes; at most every few milliseconds. */

@@ -394,11 +394,7 @@ void checkpoint_consider(struct btree *btree, uint64_t active_bytes)
 void background_want_sync(struct btree *btree, uint64_t lsn)
 {
     /* Only the first commit of an interval wakes the thread. */
-    _Atomic uint64_t *normal_lsn = shared_normal_lsn(btree);
-    uint64_t seen = atomic_load(normal_lsn);
-    while (seen < lsn && !atomic_compare_exchange_weak(normal_lsn, &seen, lsn))
-        ;
-    if (seen != 0)
+    if (shared_note_normal(btree, lsn) != 0)
         return;
     os_mutex_lock(&btree->checkpoint_mutex);
     os_condition_broadcast(&btree->checkpoint_changed);

@@ -161,6 +161,15 @@ void shared_sweep(struct btree *btree)
     entries_settle(btree);
 }
 
+uint64_t shared_note_normal(struct btree *btree, uint64_t lsn)
+{
+    _Atomic uint64_t *normal_lsn = shared_normal_lsn(btree);
+    uint64_t seen = atomic_load(normal_lsn);
+    while (seen < lsn && !atomic_compare_exchange_weak(normal_lsn, &seen, lsn))
+        ;
+    return seen;
+}
+
 uint64_t shared_dead_normal_lsn(struct btree *btree)
 {
     uint64_t durable_lsn = atomic_load(&btree->head->durable_lsn);

@@ -324,10 +324,11 @@ static void test_btree__normal_commits_of_a_killed_process_are_synced_by_another
     struct os *idle = os_sim_start(sim);
     struct os *writer = os_sim_start(sim);
     struct btree_options options = small_options();
-    options.no_background = false;
     options.sync_interval_ms = 3600 * 1000;
     struct kv *kv, *dying;
+    options.no_background = false;
     expect_ok(btree_open(idle, "store", &options, &kv));
+    options.no_background = true; /* no thread to be killed */
     expect_ok(btree_open(writer, "store", &options, &dying));
     put_one(dying, "synced");
     struct kv_txn *txn = kv_begin_write(dying);

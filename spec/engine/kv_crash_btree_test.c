@@ -34,7 +34,7 @@ static struct btree_options with_spill = { .create = true,
                                            .no_mapped_stores = true,
                                            .busy_timeout_ms = 5000,
                                            .checkpoint_log_bytes = 128 * KiB,
-                                           .txn_memory_max = 80 * KiB };
+                                           .txn_memory_max = 88 * KiB };
 static struct btree_options with_threads = { .create = true,
                                              .page_bytes = 4096,
                                              .busy_timeout_ms = 5000,
