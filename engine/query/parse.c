@@ -123,6 +123,21 @@ static sombra_err parse_ids(struct parser *parser, struct step *step,
     return err;
 }
 
+/* Sources that read their options themselves. */
+static sombra_err parse_source(struct step *step, const struct arguments *given, source_new_fn make)
+{
+    step->as.source.make = make;
+    step->as.source.options = given->values[0];
+    return SOMBRA_OK;
+}
+
+static sombra_err parse_paths(struct parser *parser, struct step *step,
+                              const struct arguments *given)
+{
+    (void)parser;
+    return parse_source(step, given, paths_new);
+}
+
 static int id_order(const void *a, const void *b)
 {
     uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
@@ -590,6 +605,7 @@ static const struct step_rule rules[] = {
     { "all", STEP_ALL, 0, SOMBRA_ROW_NODE, 0, 0, parse_nothing },
     { "label", STEP_LABEL, 0, SOMBRA_ROW_NODE, 1, 1, parse_subject },
     { "edges", STEP_EDGES, 0, SOMBRA_ROW_EDGE, 0, 1, parse_subject },
+    { "paths", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_PATH, 1, 1, parse_paths },
     { "out", STEP_EXPAND, NODES, SOMBRA_ROW_NODE, 0, 1, parse_out },
     { "into", STEP_EXPAND, NODES, SOMBRA_ROW_NODE, 0, 1, parse_into },
     { "both", STEP_EXPAND, NODES, SOMBRA_ROW_NODE, 0, 1, parse_both },
