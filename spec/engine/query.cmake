@@ -4,3 +4,4 @@ set(query_search_fixture query_search_fixture.c ${query_fixture})
 
 engine_test(query_predicate_test query SOURCES ${query_fixture})
 engine_test(query_paths_test query SOURCES ${query_search_fixture})
+engine_test(query_order_test query SOURCES ${query_search_fixture})
