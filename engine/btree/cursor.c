@@ -398,6 +398,11 @@ sombra_err btree_cursor_read(struct kv_cursor *kv_cursor, enum kv_motion directi
     unsigned index = cursor->iter.index;
     size_t left = backward ? index - cursor->first + 1 : cursor->end - index;
     unsigned count = (unsigned)size_min(left, size_min(batch->capacity, READ_ENTRIES_MAX));
+    if (batch->before.bytes && count > 1 && !backward) {
+        unsigned before;
+        (void)leaf_find(cursor->iter.page, page_bytes_of(cursor), batch->before, &before);
+        count = before > index ? (unsigned)size_min(count, before - index) : 1;
+    }
     err = batch_fill(cursor, backward ? index + 1 - count : index, count, backward, batch);
     if (err)
         return err;

@@ -288,6 +288,13 @@ bool sombra_txn_is_open(const sombra_txn *txn)
     return txn && txn->graph.kv;
 }
 
+bool sombra_txn_set_readonly(sombra_txn *txn, bool is_readonly)
+{
+    bool before = txn->graph.is_readonly;
+    txn->graph.is_readonly = is_readonly;
+    return before;
+}
+
 bool sombra_txn_is_write(const sombra_txn *txn)
 {
     return txn && txn->is_write;

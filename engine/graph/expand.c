@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /* Edges of many nodes: a sweep over the adjacency keys.
  *
- * Each direction is a lane: one cursor over all its keys that reads ahead in batches and decodes
- * them whole (node, type, other, edge). What one node does not use the next one often does, since
- * neighbours in id are neighbours in the tree. A lane knows its floor, the place from which on it
- * has everything either decoded or still ahead; only what lies before it, or far behind what was
- * decoded, costs a seek.
+ * Each direction is a lane: one cursor over all its keys that reads ahead in batches. What one node
+ * does not use the next one often does, since neighbours in id are neighbours in the tree. A lane
+ * knows its floor: everything behind the range it read last is either in the batch or still ahead,
+ * and only what lies before it, or far behind the batch, costs a seek.
+ *
+ * Ranges (a node, or a node and a type) are told apart by the bytes of the keys; only what follows
+ * those bytes is decoded, and only of the range's own entries.
  */
 #include "graph_internal.h"
 
-/* How far ahead (in nodes) reading on is cheaper than a seek. */
-enum { READ_ON_NODES = 2 };
+/* How far ahead (in nodes, and for how many of them) reading on is cheaper than a seek, and how many
+ * entries are looked at one by one rather than halved. */
+enum { READ_ON_NODES = 2, READ_ON_SOURCES = 16, LOOK_AT = 8 };
 
-/* ---- decoding ---------------------------------------------------------------------------- */
+/* ---- words of keys ----------------------------------------------------------------------- */
 
-/* Up to 16 bytes of key, left-aligned: a key behind its tag rarely has more. */
+/* Up to 16 bytes, left-aligned: a key behind the batch's prefix rarely has more. */
 struct key_word {
     uint64_t high, low;
     size_t left; /* bytes */
@@ -32,11 +35,18 @@ static inline struct key_word word_of(const uint8_t *at, size_t bytes)
     return word;
 }
 
-/* Bytes in front, left-aligned in `front`; they fit. */
-static inline void word_prepend(struct key_word *word, uint64_t front, size_t bytes)
+static inline void word_drop(struct key_word *word, size_t bytes) /* 0 to 8 */
 {
-    if (bytes == 0)
+    unsigned bits = 8 * (unsigned)bytes;
+    if (bits == 0)
         return;
+    word->high = bits == 64 ? word->low : word->high << bits | word->low >> (64 - bits);
+    word->low = bits == 64 ? 0 : word->low << bits;
+    word->left -= bytes;
+}
+
+static inline void word_prepend(struct key_word *word, uint64_t front, size_t bytes) /* 1 to 8 */
+{
     unsigned bits = 8 * (unsigned)bytes;
     word->low = bits == 64 ? word->high : word->low >> bits | word->high << (64 - bits);
     word->high = bits == 64 ? front : front | word->high >> bits;
@@ -44,12 +54,12 @@ static inline void word_prepend(struct key_word *word, uint64_t front, size_t by
 }
 
 /* One ordered number of up to 5 bytes; false for all else. */
-static inline bool word_number(struct key_word *word, uint64_t *out_number)
+static inline __attribute__((always_inline)) bool word_number(struct key_word *word, uint64_t *out_number)
 {
     size_t bytes = 8;
-    if (!word_take(&word->high, &bytes, out_number))
+    if (UNLIKELY(!word_take(&word->high, &bytes, out_number)))
         return false;
-    unsigned taken = 8 - (unsigned)bytes;
+    size_t taken = 8 - bytes;
     if (UNLIKELY(taken > word->left))
         return false;
     word->high |= word->low >> (64 - 8 * taken);
@@ -58,178 +68,262 @@ static inline bool word_number(struct key_word *word, uint64_t *out_number)
     return true;
 }
 
-enum { FIELDS = 4 }; /* node, type, other, edge */
+/* ---- ranges within a batch ----------------------------------------------------------------- */
 
-/* What a batch's common prefix says: whole fields, and bytes of a started one. */
-struct lane_prefix {
-    size_t known;
-    uint64_t fields[FIELDS];
-    size_t skip; /* of each suffix: what is missing of the tag */
-    size_t rest; /* bytes */
-    uint64_t rest_word;
-    uint8_t bytes[GRAPH_KEY_BYTES_MAX];
-};
-
-static sombra_err prefix_read(struct lane_prefix *prefix, sombra_slice common)
+/* The bytes that all keys of the lane's range begin with. */
+static struct graph_key range_key(const struct graph_expand *expand)
 {
-    const uint8_t *at = common.data, *end = at + common.bytes;
-    prefix->known = 0;
-    prefix->skip = common.bytes ? 0 : 1;
-    if (common.bytes)
-        at++;
-    while (prefix->known < FIELDS && at < end) {
-        const uint8_t *next = ordered_get(at, end, &prefix->fields[prefix->known]);
-        if (!next)
-            break;
-        prefix->known++;
-        at = next;
-    }
-    prefix->rest = (size_t)(end - at);
-    if (prefix->rest > ORDERED_BYTES_MAX || (prefix->known == FIELDS && prefix->rest))
-        return corrupt_key(common, "node, type, node, edge");
-    if (prefix->rest)
-        memcpy(prefix->bytes, at, prefix->rest);
-    prefix->rest_word =
-        prefix->rest && prefix->rest <= 8 ? word_load(prefix->bytes, prefix->rest) : 0;
-    return SOMBRA_OK;
+    struct graph_key key =
+        key_1(expand->is_in ? TAG_IN : TAG_OUT, expand->sources[expand->source]);
+    if (expand->has_types)
+        key_add(&key, expand->types[expand->type]);
+    return key;
 }
 
-static bool read_slow(struct lane_prefix *prefix, sombra_slice suffix, uint64_t fields[FIELDS])
+/* How the range's bytes lie to the batch's prefix: sets what is left of them to be compared with
+ * each entry. -1: all of the batch lies before the range, 1: behind it. */
+static int lane_match(struct graph_lane *lane, const struct graph_key *range)
+{
+    size_t common = size_min(range->length, lane->prefix.bytes);
+    int order = common ? memcmp(lane->prefix.data, range->bytes, common) : 0;
+    lane->match_bytes = range->length - common;
+    lane->rest_bytes = lane->prefix.bytes - common;
+    if (order)
+        return order < 0 ? -1 : 1;
+    memcpy(lane->match, range->bytes + common, lane->match_bytes);
+    lane->match_word = lane->match_bytes - 1 < 8 ? word_load(lane->match, lane->match_bytes) >>
+                                                       (64 - 8 * lane->match_bytes)
+                                                 : 0;
+    lane->rest_word = lane->rest_bytes - 1 < 8
+                          ? word_load((const uint8_t *)lane->prefix.data + common, lane->rest_bytes)
+                          : 0;
+    return 0;
+}
+
+/* An entry's bytes against the range's: below, in it, above. */
+static int entry_order(const struct graph_lane *lane, sombra_slice suffix)
+{
+    size_t common = size_min(suffix.bytes, lane->match_bytes);
+    int order = common ? memcmp(suffix.data, lane->match, common) : 0;
+    return order ? order : suffix.bytes < lane->match_bytes ? -1 : 0;
+}
+
+/* Moves to the first entry at or behind the range's beginning. */
+static void lane_skip(struct graph_lane *lane)
+{
+    size_t low = lane->at, high = lane->count;
+    for (size_t i = 0; i < LOOK_AT && low < high; i++) {
+        if (entry_order(lane, lane->entries[low].key) >= 0) {
+            lane->at = low;
+            return;
+        }
+        low++;
+    }
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (entry_order(lane, lane->entries[middle].key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    lane->at = low;
+}
+
+/* ---- decoding ---------------------------------------------------------------------------- */
+
+/* Any entry of the range: type (if it is not given), other, edge. */
+static bool read_slow(const struct graph_lane *lane, sombra_slice suffix, bool has_type,
+                      struct graph_hop *hop)
 {
     uint8_t bytes[2 * GRAPH_KEY_BYTES_MAX];
-    if (suffix.bytes < prefix->skip || suffix.bytes - prefix->skip > GRAPH_KEY_BYTES_MAX)
+    uint64_t type = hop->type;
+    if (lane->rest_bytes > GRAPH_KEY_BYTES_MAX || suffix.bytes > GRAPH_KEY_BYTES_MAX)
         return false;
-    memcpy(bytes, prefix->bytes, prefix->rest);
-    sombra_slice own = slice_from(suffix, prefix->skip);
+    sombra_slice own = slice_from(suffix, lane->match_bytes);
+    memcpy(bytes, (const uint8_t *)lane->prefix.data + lane->prefix.bytes - lane->rest_bytes,
+           lane->rest_bytes);
     if (own.bytes)
-        memcpy(bytes + prefix->rest, own.data, own.bytes);
-    const uint8_t *at = bytes, *end = bytes + prefix->rest + own.bytes;
-    for (size_t i = prefix->known; at && i < FIELDS; i++)
-        at = ordered_get(at, end, &fields[i]);
-    return at == end;
-}
-
-/* Inlined for each number of known fields: 0, 1 or 2. */
-static inline bool read_fields(const struct lane_prefix *prefix, sombra_slice suffix,
-                               const size_t known, uint64_t fields[FIELDS])
-{
-    size_t own = suffix.bytes - prefix->skip; /* wraps if it is too short: then it is not small */
-    if (UNLIKELY(own > 16 || prefix->rest > 8 || prefix->rest + own > 16))
+        memcpy(bytes + lane->rest_bytes, own.data, own.bytes);
+    const uint8_t *at = bytes, *end = bytes + lane->rest_bytes + own.bytes;
+    if (!has_type)
+        at = ordered_get(at, end, &type);
+    if (at)
+        at = ordered_get(at, end, &hop->node);
+    if (at)
+        at = ordered_get(at, end, &hop->edge);
+    if (at != end || type - 1 >= UINT32_MAX || hop->node == 0)
         return false;
-    struct key_word word = word_of((const uint8_t *)suffix.data + prefix->skip, own);
-    word_prepend(&word, prefix->rest_word, prefix->rest);
-    for (size_t i = known; i < FIELDS; i++) {
-        if (UNLIKELY(!word_number(&word, &fields[i])))
+    hop->type = (uint32_t)type;
+    return true;
+}
+
+/* Is the entry of the range? Then its hop, if it is of the usual size; else *is_usual is false. */
+static inline bool read_usual(const struct graph_lane *lane, sombra_slice suffix,
+                              const bool has_type, struct graph_hop *hop, bool *is_usual)
+{
+    struct key_word word = word_of(suffix.data, suffix.bytes);
+    uint64_t type = hop->type;
+    if (lane->match_bytes) {
+        if (word.high >> (64 - 8 * lane->match_bytes) != lane->match_word ||
+            suffix.bytes < lane->match_bytes)
             return false;
+        word_drop(&word, lane->match_bytes);
+    } else if (lane->rest_bytes) {
+        word_prepend(&word, lane->rest_word, lane->rest_bytes);
     }
-    return word.left == 0;
+    *is_usual = (has_type || word_number(&word, &type)) && word_number(&word, &hop->node) &&
+                word_number(&word, &hop->edge) && word.left == 0 && type - 1 < UINT32_MAX &&
+                hop->node != 0;
+    hop->type = (uint32_t)type;
+    return true;
 }
 
-static inline sombra_err decode_known(struct graph_lane *lane, const struct kv_batch *from,
-                                      struct lane_prefix *prefix, const size_t known)
+static sombra_err entry_corrupt(sombra_slice suffix)
 {
-    uint64_t fields[FIELDS];
-    memcpy(fields, prefix->fields, sizeof fields);
-    for (size_t i = 0; i < from->count; i++) {
-        sombra_slice suffix = from->entries[i].key;
-        if (UNLIKELY(known == SIZE_MAX || !read_fields(prefix, suffix, known, fields)) &&
-            UNLIKELY(!read_slow(prefix, suffix, fields)))
-            return corrupt_key(suffix, "the end of node, type, node, edge");
-        if (UNLIKELY(fields[1] - 1 >= UINT32_MAX || fields[2] == 0))
-            return corrupt_key(suffix, "the end of node, type, node, edge");
-        lane->nodes[i] = fields[0];
-        lane->types[i] = (uint32_t)fields[1];
-        lane->others[i] = fields[2];
-        lane->edges[i] = fields[3];
+    return corrupt_key(suffix, "the end of node, type, node, edge");
+}
+
+/* Hops of the lane's entries, while they are of the range and the batch has room. */
+static inline sombra_err take_entries(struct graph_expand *expand, struct graph_lane *lane,
+                                      const bool has_type, size_t *count, bool *out_ended)
+{
+    const uint64_t node = expand->sources[expand->source];
+    const uint32_t source = (uint32_t)expand->source;
+    /* "both" has given loops among the outgoing edges. */
+    const uint64_t loop = expand->is_in && expand->direction == SOMBRA_BOTH ? node : 0;
+    const bool is_out = !expand->is_in;
+    const size_t usual_max = lane->match_bytes <= 8 && lane->rest_bytes <= 8
+                                 ? 16 - lane->rest_bytes
+                                 : 0; /* bytes of suffixes that make one word */
+    size_t at = lane->at, made = *count;
+    for (; at < lane->count && made < GRAPH_BATCH; at++) {
+        struct graph_hop *hop = &expand->batch[made];
+        const sombra_slice suffix = lane->entries[at].key;
+        bool is_usual = false;
+        if (has_type)
+            hop->type = expand->types[expand->type];
+        bool is_in_range = LIKELY(suffix.bytes <= usual_max)
+                               ? read_usual(lane, suffix, has_type, hop, &is_usual)
+                               : entry_order(lane, suffix) == 0;
+        if (!is_in_range) {
+            *out_ended = true;
+            break;
+        }
+        if (UNLIKELY(!is_usual) && !read_slow(lane, suffix, has_type, hop))
+            return entry_corrupt(suffix);
+        hop->source = source;
+        hop->is_out = is_out;
+        lane->taken_type = hop->type;
+        lane->taken_other = hop->node;
+        lane->taken_edge = hop->edge;
+        made += hop->node != loop;
     }
-    lane->count = from->count;
+    lane->at = at;
+    *count = made;
     return SOMBRA_OK;
-}
-
-static sombra_err lane_decode(struct graph_lane *lane, const struct kv_batch *from)
-{
-    struct lane_prefix prefix = { .known = 0 };
-    sombra_err err = prefix_read(&prefix, from->prefix);
-    lane->at = lane->count = 0;
-    if (err)
-        return err;
-    switch (prefix.known) {
-    case 0:
-        return decode_known(lane, from, &prefix, 0);
-    case 1:
-        return decode_known(lane, from, &prefix, 1);
-    case 2:
-        return decode_known(lane, from, &prefix, 2);
-    default:
-        return decode_known(lane, from, &prefix, SIZE_MAX);
-    }
 }
 
 /* ---- moving ------------------------------------------------------------------------------ */
 
+/* Where what is wanted now ends: behind the node, or behind the last of those that follow it close
+ * by. */
+static struct graph_key wanted_end(const struct graph_expand *expand)
+{
+    size_t last = expand->source;
+    const uint64_t *sources = expand->sources;
+    if (!expand->has_types || expand->type_count == 1) {
+        size_t end = size_min(expand->source_count, last + READ_ON_SOURCES);
+        while (last + 1 < end && sources[last + 1] > sources[last] &&
+               sources[last + 1] - sources[last] <= READ_ON_NODES)
+            last++;
+    }
+    struct graph_key key = key_1(expand->is_in ? TAG_IN : TAG_OUT,
+                                 sources[last] + (expand->has_types ? 0 : 1));
+    if (expand->has_types)
+        key_add(&key, (uint64_t)expand->types[expand->type] + 1);
+    return key;
+}
+
 static sombra_err lane_read(struct graph_expand *expand, struct graph_lane *lane)
 {
-    struct kv_batch batch = { .entries = expand->entries, .capacity = lane->capacity };
+    const struct graph_key end = wanted_end(expand);
+    struct kv_batch batch = { .entries = lane->entries,
+                              .capacity = GRAPH_LANE,
+                              .before = key_slice(&end) };
     lane->at = lane->count = 0;
     sombra_err err = kv_cursor_read(lane->cursor, KV_NEXT, &batch);
     if (err)
         return err;
-    lane->capacity = (unsigned)size_min(lane->capacity * 2u, GRAPH_LANE);
     lane->is_at_end = batch.count == 0;
-    return batch.count ? lane_decode(lane, &batch) : SOMBRA_OK;
+    lane->prefix = batch.prefix;
+    lane->count = batch.count;
+    return SOMBRA_OK;
 }
 
+/* To the first key from `key` on. */
 static sombra_err lane_seek(struct graph_expand *expand, struct graph_lane *lane,
                             const struct graph_key *key)
 {
     bool found = false;
     lane->at = lane->count = 0;
-    lane->capacity = GRAPH_LANE_FIRST;
     lane->writes = expand->txn->writes;
     sombra_err err = kv_cursor_move(lane->cursor, KV_SEEK_GE, key_slice(key), &found);
     if (err)
         return err;
     lane->is_at_end = !found;
-    if (!found)
-        return SOMBRA_OK;
-    const struct kv_batch one = { .entries = &lane->cursor->entry, .capacity = 1, .count = 1 };
-    return lane_decode(lane, &one);
+    lane->prefix = slice_of(NULL, 0);
+    lane->count = found;
+    if (found)
+        lane->entries[0] = lane->cursor->entry;
+    return SOMBRA_OK;
 }
 
-/* Is what begins at (node, type) read ahead, or so near that reading on gets there? */
-static bool lane_is_near(const struct graph_lane *lane, uint64_t node, uint32_t type)
+/* The node of the batch's last entry; 0 if it cannot be told. */
+static uint64_t last_node(const struct graph_lane *lane)
 {
-    if (lane->at < lane->count || lane->is_at_end)
-        return true;
-    uint64_t last = lane->count ? lane->nodes[lane->count - 1] : 0;
-    return last < node ? last + READ_ON_NODES >= node : type == 0;
+    uint8_t bytes[1 + ORDERED_BYTES_MAX];
+    uint64_t node = 0;
+    if (lane->count == 0)
+        return 0;
+    sombra_slice suffix = lane->entries[lane->count - 1].key;
+    size_t front = size_min(lane->prefix.bytes, sizeof bytes);
+    size_t back = size_min(suffix.bytes, sizeof bytes - front);
+    if (front)
+        memcpy(bytes, lane->prefix.data, front);
+    if (back)
+        memcpy(bytes + front, suffix.data, back);
+    const uint8_t *end = bytes + front + back;
+    return front + back && ordered_get(bytes + 1, end, &node) ? node : 0;
 }
 
-/* To where (node, type) begins: past what lies before it in what is read ahead, or by a seek. */
-static sombra_err lane_place(struct graph_expand *expand, struct graph_lane *lane, uint64_t node,
-                             uint32_t type)
+/* To where the range begins: past what lies before it in the batch, or by reading on, or by a
+ * seek. */
+static sombra_err lane_place(struct graph_expand *expand, struct graph_lane *lane)
 {
+    const uint64_t node = expand->sources[expand->source];
+    const uint32_t type = expand->has_types ? expand->types[expand->type] : 0;
+    const struct graph_key range = range_key(expand);
     bool is_ahead = lane->is_placed && lane->writes == expand->txn->writes &&
                     (node > lane->floor_node ||
                      (node == lane->floor_node && type > lane->floor_type));
     sombra_err err = SOMBRA_OK;
     while (!err && is_ahead) {
-        while (lane->at < lane->count &&
-               (lane->nodes[lane->at] < node ||
-                (lane->nodes[lane->at] == node && lane->types[lane->at] < type)))
-            lane->at++;
+        if (lane->at < lane->count) {
+            int order = lane_match(lane, &range);
+            if (order == 0)
+                lane_skip(lane);
+            else if (order < 0)
+                lane->at = lane->count;
+        }
         if (lane->at < lane->count || lane->is_at_end)
             break;
-        is_ahead = lane_is_near(lane, node, type);
+        uint64_t last = last_node(lane);
+        is_ahead = last < node ? last + READ_ON_NODES >= node : last == node && type == 0;
         if (is_ahead)
             err = lane_read(expand, lane);
     }
-    if (!err && !is_ahead) {
-        struct graph_key key = key_1(expand->is_in ? TAG_IN : TAG_OUT, node);
-        if (type)
-            key_add(&key, type);
-        err = lane_seek(expand, lane, &key);
-    }
+    if (!err && !is_ahead)
+        err = lane_seek(expand, lane, &range);
     lane->floor_node = node;
     lane->floor_type = type;
     lane->taken_edge = 0;
@@ -238,64 +332,46 @@ static sombra_err lane_place(struct graph_expand *expand, struct graph_lane *lan
 }
 
 /* The transaction has written: what is read ahead may be gone. */
-static sombra_err lane_renew(struct graph_expand *expand, struct graph_lane *lane, uint64_t node)
+static sombra_err lane_renew(struct graph_expand *expand, struct graph_lane *lane)
 {
-    struct graph_key key = key_1(expand->is_in ? TAG_IN : TAG_OUT, node);
+    struct graph_key key = range_key(expand);
     if (lane->taken_edge) {
-        key_add(&key, lane->taken_type);
+        key = key_2(expand->is_in ? TAG_IN : TAG_OUT, lane->floor_node, lane->taken_type);
         key_add(&key, lane->taken_other);
         key_add(&key, lane->taken_edge + 1);
-    } else if (lane->floor_type) {
-        key_add(&key, lane->floor_type);
     }
     return lane_seek(expand, lane, &key);
 }
 
-/* Hops of the range that is read now, until it ends or the batch is full; *out_ended. */
+/* Hops of the range that is read now, until it ends or the batch is full. */
 static sombra_err lane_take(struct graph_expand *expand, struct graph_lane *lane, size_t *count,
                             bool *out_ended)
 {
-    const uint64_t node = expand->sources[expand->source];
-    const uint32_t type = expand->has_types ? expand->types[expand->type] : 0;
-    /* "both" has given loops among the outgoing edges. */
-    const uint64_t loop = expand->is_in && expand->direction == SOMBRA_BOTH ? node : 0;
-    size_t made = *count;
+    const struct graph_key range = range_key(expand);
+    sombra_err err = SOMBRA_OK;
     *out_ended = false;
     for (;;) {
-        size_t at = lane->at;
-        for (; at < lane->count && made < GRAPH_BATCH; at++) {
-            if (lane->nodes[at] != node || (type && lane->types[at] != type)) {
+        if (lane->at < lane->count) {
+            if (lane_match(lane, &range) != 0)
                 *out_ended = true;
-                break;
-            }
-            struct graph_hop *hop = &expand->batch[made];
-            hop->node = lane->others[at];
-            hop->edge = lane->edges[at];
-            hop->source = (uint32_t)expand->source;
-            hop->type = lane->types[at];
-            hop->is_out = !expand->is_in;
-            made += hop->node != loop;
+            else if (expand->has_types)
+                err = take_entries(expand, lane, true, count, out_ended);
+            else
+                err = take_entries(expand, lane, false, count, out_ended);
         }
-        if (at > lane->at) {
-            lane->taken_type = lane->types[at - 1];
-            lane->taken_other = lane->others[at - 1];
-            lane->taken_edge = lane->edges[at - 1];
-        }
-        lane->at = at;
-        *count = made;
-        if (*out_ended || made == GRAPH_BATCH)
-            return SOMBRA_OK;
+        if (err || *out_ended || *count == GRAPH_BATCH)
+            return err;
         if (lane->is_at_end) {
             *out_ended = true;
             return SOMBRA_OK;
         }
-        sombra_err err = lane_read(expand, lane);
+        err = lane_read(expand, lane);
         if (err)
             return err;
     }
 }
 
-/* ---- ranges ------------------------------------------------------------------------------ */
+/* ---- life -------------------------------------------------------------------------------- */
 
 static sombra_err lane_open(struct graph_expand *expand, struct arena *arena, bool is_in)
 {
@@ -314,7 +390,7 @@ static sombra_err lane_open(struct graph_expand *expand, struct arena *arena, bo
 sombra_err graph_expand_open(struct graph_expand *expand, struct graph_txn *txn,
                              const struct graph_expand_options *options)
 {
-    assert(!expand->entries);
+    assert(!expand->lanes[0] && !expand->lanes[1]);
     assert(options->direction >= SOMBRA_OUT && options->direction <= SOMBRA_BOTH);
     sombra_err err = txn_check_read(txn);
     if (err)
@@ -325,10 +401,7 @@ sombra_err graph_expand_open(struct graph_expand *expand, struct graph_txn *txn,
     expand->type_count = options->type_count;
     expand->has_types = options->has_types;
     graph_expand_sources(expand, NULL, 0);
-    expand->entries = arena_alloc(options->arena, GRAPH_LANE * sizeof *expand->entries);
-    if (!expand->entries)
-        err = diag_nomem("a sweep over edges", GRAPH_LANE * sizeof *expand->entries);
-    if (!err && (expand->direction & SOMBRA_OUT))
+    if (expand->direction & SOMBRA_OUT)
         err = lane_open(expand, options->arena, false);
     if (!err && (expand->direction & SOMBRA_IN))
         err = lane_open(expand, options->arena, true);
@@ -381,19 +454,17 @@ sombra_err graph_expand_next(struct graph_expand *expand, const struct graph_hop
         expand->source = expand->source_count;
     while (!err && count < GRAPH_BATCH && expand->source < expand->source_count) {
         struct graph_lane *lane = expand->lanes[expand->is_in];
-        const uint64_t node = expand->sources[expand->source];
         bool ended = false;
         if (!expand->is_begun)
-            err = lane_place(expand, lane, node,
-                             expand->has_types ? expand->types[expand->type] : 0);
+            err = lane_place(expand, lane);
         else if (lane->writes != expand->txn->writes)
-            err = lane_renew(expand, lane, node);
+            err = lane_renew(expand, lane);
         expand->is_begun = !err;
         if (!err)
             err = lane_take(expand, lane, &count, &ended);
         if (err) {
             lane->is_placed = expand->is_begun = false;
-            return diag_wrap(err, "edges of node %" PRIu64, node);
+            return diag_wrap(err, "edges of node %" PRIu64, expand->sources[expand->source]);
         }
         if (ended)
             next_range(expand);

@@ -79,6 +79,8 @@ struct kv_batch {
     size_t capacity;     /* >= 1 */
     size_t count;        /* entries filled; 0 = the range is at its end */
     sombra_slice prefix; /* common to all keys of this batch */
+    sombra_slice before; /* a hint, forward: of entries from this key on at most the first is read;
+                            empty = none */
 };
 
 enum kv_savepoint_action {

@@ -55,6 +55,8 @@ struct tx_handle {
     bool is_write;
     bool is_managed; /* inside db:read or db:write, which end it */
     bool is_snapshot;
+    bool is_lent;        /* to a procedure: somebody else's, who ends it */
+    uint64_t mark_least; /* lent: savepoints up to this one are out of reach */
 };
 
 struct bucket_handle {
@@ -99,6 +101,11 @@ void tx_register(lua_State *L);
 struct tx_handle *tx_push(lua_State *L, int db_index);
 /* Opens an empty handle; raises on failure. */
 void tx_begin(lua_State *L, struct tx_handle *tx, const sombra_txn_options *options);
+/* Pushes a handle on a transaction of another state, which its owner ends; tx_lent_end cuts it off
+ * before that. */
+struct tx_handle *tx_push_lent(lua_State *L, struct db_handle *db, sombra_txn *txn, bool is_write,
+                               uint64_t mark_least);
+void tx_lent_end(struct tx_handle *tx);
 /* Ends it undone; does nothing if it is over. Never raises. */
 void tx_abort(struct tx_handle *tx);
 /* Ends it; on a failure it is undone. */
@@ -117,6 +124,9 @@ static inline struct tx_handle *tx_self(lua_State *L)
         tx_raise_over(L, tx);
     return tx;
 }
+
+/* The classes that a transaction needs, in a state that has no databases. (module.c) */
+void binding_open_transactions(lua_State *L);
 
 extern const luaL_Reg tx_node_methods[];
 extern const luaL_Reg tx_edge_methods[];
@@ -188,6 +198,8 @@ sombra_slice value_encode_props(lua_State *L, struct db_handle *db, int arg);
 
 /* Pushes one encoded value; the bytes need not outlive the call's first allocation. */
 void value_push(lua_State *L, sombra_slice encoded);
+/* The same of a value that was looked at; the bytes must outlive the call. */
+void value_push_decoded(lua_State *L, const sombra_value *value);
 
 /* ---- records ----------------------------------------------------------------------------- */
 

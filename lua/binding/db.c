@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* sombra.db: an open database; and sombra.open. Its transactions are in tx.c and managed.c. */
-#include "binding.h"
+#include "procedure.h"
 
 #include <string.h>
 
@@ -229,6 +229,6 @@ void db_register(lua_State *L)
         { "verify", db_verify },    { "backup", db_backup },
         { "close", db_close },      { NULL, NULL },
     };
-    const luaL_Reg *const sets[] = { methods, NULL };
+    const luaL_Reg *const sets[] = { methods, db_procedure_methods, NULL };
     class_register(L, DB_NAME, metamethods, sets);
 }

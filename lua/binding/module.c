@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* luaopen_sombra: the only symbol the module exports. */
-#include "binding.h"
+#include "procedure.h"
 
 LUAMOD_API __attribute__((visibility("default"))) int luaopen_sombra(lua_State *L);
 
@@ -25,20 +25,24 @@ static int info(lua_State *L)
     return 1;
 }
 
+void binding_open_transactions(lua_State *L)
+{
+    error_register(L);
+    iterator_register(L); /* before the classes that have iterators */
+    tx_register(L);
+    bucket_register(L);
+    call_register(L);
+}
+
 int luaopen_sombra(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "open", db_open },
-        { "repair", db_repair },
-        { "info", info },
-        { NULL, NULL },
+        { "open", db_open }, { "repair", db_repair }, { "source", procedure_source },
+        { "info", info },    { NULL, NULL },
     };
     luaL_checkversion(L);
-    error_register(L);
-    iterator_register(L); /* before the classes that have iterators */
+    binding_open_transactions(L);
     db_register(L);
-    tx_register(L);
-    bucket_register(L);
     luaL_newlib(L, functions);
     value_register(L);
     lua_pushfstring(L, "sombra %s", sombra_version());

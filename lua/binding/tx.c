@@ -6,7 +6,7 @@
  *
  * The handle outlives the transaction; what is called on it then says how it ended.
  */
-#include "binding.h"
+#include "procedure.h"
 
 #include <assert.h>
 
@@ -50,6 +50,28 @@ void tx_begin(lua_State *L, struct tx_handle *tx, const sombra_txn_options *opti
     }
 }
 
+struct tx_handle *tx_push_lent(lua_State *L, struct db_handle *db, sombra_txn *txn, bool is_write,
+                               uint64_t mark_least)
+{
+    struct tx_handle *tx = lua_newuserdatauv(L, sizeof *tx, 1);
+    *tx = (struct tx_handle){ .txn = txn,
+                              .db = db,
+                              .state = TX_OPEN,
+                              .is_write = is_write,
+                              .is_managed = true,
+                              .is_lent = true,
+                              .mark_least = mark_least };
+    luaL_setmetatable(L, TX_NAME);
+    return tx;
+}
+
+void tx_lent_end(struct tx_handle *tx)
+{
+    assert(tx->is_lent);
+    tx->txn = NULL;
+    tx->state = TX_COMMITTED;
+}
+
 static void end(struct tx_handle *tx, enum tx_state state)
 {
     sombra_txn *txn = tx->txn;
@@ -62,7 +84,9 @@ static void end(struct tx_handle *tx, enum tx_state state)
 
 void tx_abort(struct tx_handle *tx)
 {
-    if (tx->txn)
+    if (tx->txn && tx->is_lent)
+        tx_lent_end(tx);
+    else if (tx->txn)
         end(tx, TX_ROLLED_BACK);
 }
 
@@ -140,10 +164,18 @@ static int tx_savepoint(lua_State *L)
     return 1;
 }
 
+/* A procedure has its own savepoints, not its caller's. */
+static void check_mark(lua_State *L, const struct tx_handle *tx)
+{
+    if (tx->is_lent && (uint64_t)luaL_checkinteger(L, 2) <= tx->mark_least)
+        error_raise_text(L, SOMBRA_INVALID, "there is no such savepoint");
+}
+
 /* tx:rollback_to(mark) */
 static int tx_rollback_to(lua_State *L)
 {
     struct tx_handle *tx = tx_self(L);
+    check_mark(L, tx);
     sombra_err err = sombra_txn_rollback_to(tx->txn, (uint64_t)luaL_checkinteger(L, 2));
     return err ? error_raise(L, err) : 0;
 }
@@ -152,6 +184,7 @@ static int tx_rollback_to(lua_State *L)
 static int tx_release(lua_State *L)
 {
     struct tx_handle *tx = tx_self(L);
+    check_mark(L, tx);
     sombra_err err = sombra_txn_release(tx->txn, (uint64_t)luaL_checkinteger(L, 2));
     return err ? error_raise(L, err) : 0;
 }
@@ -194,8 +227,12 @@ void tx_register(lua_State *L)
         { "is_open", tx_method_is_open },
         { NULL, NULL },
     };
-    const luaL_Reg *const sets[] = { methods,           tx_node_methods,
-                                     tx_edge_methods,   tx_iterator_methods,
-                                     tx_bucket_methods, NULL };
+    const luaL_Reg *const sets[] = { methods,
+                                     tx_node_methods,
+                                     tx_edge_methods,
+                                     tx_iterator_methods,
+                                     tx_bucket_methods,
+                                     tx_procedure_methods,
+                                     NULL };
     class_register(L, TX_NAME, metamethods, sets);
 }

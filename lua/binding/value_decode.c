@@ -90,6 +90,11 @@ static void push_any(lua_State *L, const sombra_value *value)
     error_raise_text(L, SOMBRA_UNSUPPORTED, "the value is of a kind that this version cannot read");
 }
 
+void value_push_decoded(lua_State *L, const sombra_value *value)
+{
+    push_any(L, value);
+}
+
 void value_push(lua_State *L, sombra_slice encoded)
 {
     sombra_value value;

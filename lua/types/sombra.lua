@@ -35,7 +35,7 @@ local sombra = {}
 ---| "not_found" # no such record
 ---| "exists" # the record exists already
 ---| "invalid" # wrong argument or wrong state
----| "conflict" # a constraint is violated
+---| "conflict" # something else stands in the way: edges of a node that is deleted
 ---| "busy" # another transaction or process holds what is needed
 ---| "readonly" # the database or the transaction is read-only
 ---| "limit" # a configured or built-in limit was reached
@@ -43,7 +43,10 @@ local sombra = {}
 ---| "io" # the operating system failed the operation
 ---| "corrupt" # stored bytes are damaged
 ---| "unsupported" # not supported by this build, format or file system
+---| "procedure" # a stored procedure raised
 ---| "cancelled" # cancelled on request
+---| "unique" # a unique constraint has the values already
+---| "constraint" # a constraint refuses the value, or that it is missing
 
 ---@class sombra.OpenOptions
 ---@field create boolean? make the database if it is missing (default false)
@@ -89,6 +92,16 @@ function sombra.is_list(value) end
 ---@return sombra.Info
 ---@nodiscard
 function sombra.info() end
+
+---@class sombra.Source
+---@field text string
+---@field name string
+
+---Reads a file for `define`.
+---@param path string
+---@return sombra.Source? source
+---@return string? message
+function sombra.source(path) end
 
 ---@class sombra.RepairOptions
 ---@field progress sombra.Progress? counts pages
@@ -160,6 +173,58 @@ function DB:begin(mode, options) end
 ---@return sombra.Tx
 ---@nodiscard
 function DB:snapshot() end
+
+---@class sombra.ProcedureInfo
+---@field name string
+---@field version integer
+---@field mode "read"|"write"
+---@field doc? string
+---@field params? { name: string, type: string, default: any, optional: boolean, doc: string? }[]
+---@field limits? sombra.Limits
+---@field has_run boolean it can be called
+---@field has_exports boolean it can be required
+---@field text string
+---@field hash string SHA-256 of the text
+---@field chunk string name of the file it came from, or ""
+---@field defined integer time
+
+---@class sombra.Limits
+---@field time? number seconds
+---@field memory? integer bytes
+---@field instructions? integer
+
+---@class sombra.CallOptions: sombra.Limits
+---@field sync? sombra.Sync
+---@field busy_timeout? number
+
+---Stores a procedure or library: docs/procedures.md.
+---@param source string|sombra.Source
+---@return string name
+---@return integer version
+---@return boolean is_new
+function DB:define(source) end
+
+---@param name string
+---@param options? { version: integer }
+---@return integer removed versions
+function DB:undefine(name, options) end
+
+---@return fun(): string?, sombra.ProcedureInfo?
+function DB:procedures() end
+
+---Runs a stored procedure in a transaction of its mode.
+---@param name string "name" or "name@version"
+---@param args? any
+---@param options? sombra.CallOptions
+---@return any ...
+function DB:call(name, args, options) end
+
+---Rows that a stored procedure emits, as they are asked for.
+---@param name string
+---@param args? any
+---@param limits? sombra.Limits
+---@return fun(): any
+function DB:stream(name, args, limits) end
 
 ---@class sombra.OldestReader
 ---@field txn integer number of the transaction it sees
@@ -234,6 +299,27 @@ function DB:close() end
 ---A transaction. Reads see one snapshot, and a writer its own changes. Everything raises on failure; misses are nil.
 ---@class sombra.Tx
 local Tx = {}
+
+---@param source string|sombra.Source
+---@return string name
+---@return integer version
+---@return boolean is_new
+function Tx:define(source) end
+
+---@param name string
+---@param options? { version: integer }
+---@return integer removed versions
+function Tx:undefine(name, options) end
+
+---@return fun(): string?, sombra.ProcedureInfo?
+function Tx:procedures() end
+
+---Runs a stored procedure inside this transaction.
+---@param name string "name" or "name@version"
+---@param args? any
+---@param limits? sombra.Limits
+---@return any ...
+function Tx:call(name, args, limits) end
 
 ---@class sombra.Node
 ---@field id integer

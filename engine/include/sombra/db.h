@@ -110,6 +110,10 @@ SOMBRA_API void sombra_txn_close(sombra_txn *txn);
 SOMBRA_API bool sombra_txn_is_open(const sombra_txn *txn);
 SOMBRA_API bool sombra_txn_is_write(const sombra_txn *txn); /* also when it is over */
 
+/* While it is set, writes of this transaction give READONLY: for code that may read in a writer's
+ * transaction. Returns what was set before. */
+SOMBRA_API bool sombra_txn_set_readonly(sombra_txn *txn, bool is_readonly);
+
 /* ---- savepoints (writers) ---------------------------------------------------------------- */
 
 /* Marks nest; a mark is a number of this transaction only. */

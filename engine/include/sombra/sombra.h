@@ -5,6 +5,7 @@
  *   value.h   encoded values: null, boolean, integer, float, string, list, map
  *   db.h      databases, transactions, savepoints, maintenance
  *   graph.h   nodes, edges, labels, properties, neighbours, counts
+ *   index.h   indexes, constraints, find, upsert, batches
  *   bucket.h  ordered key-value buckets
  *   query.h   traversals, patterns and paths as lists of steps
  *
@@ -23,6 +24,7 @@
 #include "value.h"
 #include "db.h"
 #include "graph.h"
+#include "index.h"
 #include "bucket.h"
 #include "query.h"
 

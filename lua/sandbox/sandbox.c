@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+#include "sandbox.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <lauxlib.h>
+
+enum {
+    HOOK_INSTRUCTIONS = 1000,     /* between two looks at the clock */
+    TICK_WORK = 20000,            /* about as long */
+    WORK_OF_INSTRUCTION = 8,      /* what one VM instruction weighs in ticks */
+    TRACEBACK_BYTES_MAX = 1 << 14 /* of an error's text that gets a traceback */
+};
+
+static const struct sandbox_limits defaults = { .time_us = 1000000,
+                                                .memory_bytes = (size_t)64 << 20,
+                                                .block_bytes = (size_t)20 << 20 };
+
+struct sandbox {
+    lua_State *L;
+    struct sandbox_limits limits;
+    uint64_t deadline_ns; /* 0 = none */
+    uint64_t paused_ns;   /* when the clock was stopped; 0 = it runs */
+    uint64_t work;        /* done, in ticks */
+    uint64_t work_max;    /* 0 = none */
+    uint64_t tick_at;     /* of `work`: the next look at the clock */
+    size_t memory, memory_peak;
+    size_t refused; /* bytes of the request refused last; 0 = the last one was served */
+    bool is_started;
+    enum sandbox_end end;
+    _Atomic bool is_cancelled;
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+struct sandbox *sandbox_of(lua_State *L)
+{
+    return *(struct sandbox **)lua_getextraspace(L);
+}
+
+lua_State *sandbox_state(struct sandbox *sandbox)
+{
+    return sandbox->L;
+}
+
+bool sandbox_is_killed(lua_State *L)
+{
+    return sandbox_of(L)->end != SANDBOX_LIVES;
+}
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+static bool is_refused(struct sandbox *sandbox, size_t growth, size_t bytes)
+{
+    const struct sandbox_limits *limits = &sandbox->limits;
+    if (!sandbox->is_started || limits->is_unlimited)
+        return false;
+    if (sandbox->end != SANDBOX_LIVES)
+        return true;
+    return bytes > limits->block_bytes || growth > limits->memory_bytes ||
+           sandbox->memory > limits->memory_bytes - growth;
+}
+
+/* Lua asks again after an emergency collection. A second refusal in a row is the end: a script that
+ * catches the error and goes on would only make the collector work. */
+static void *refuse(struct sandbox *sandbox, size_t bytes)
+{
+    if (sandbox->refused == bytes && sandbox->end == SANDBOX_LIVES)
+        sandbox->end = SANDBOX_MEMORY;
+    sandbox->refused = bytes;
+    return NULL;
+}
+
+static void *allocate(void *context, void *block, size_t old_bytes, size_t bytes)
+{
+    struct sandbox *sandbox = context;
+    size_t old = block ? old_bytes : 0; /* for new blocks it is a type */
+    if (bytes == 0) {
+        free(block);
+        sandbox->memory -= old;
+        return NULL;
+    }
+    /* Lua takes for granted that shrinking cannot fail. */
+    if (bytes > old && is_refused(sandbox, bytes - old, bytes))
+        return refuse(sandbox, bytes);
+    void *moved = realloc(block, bytes);
+    if (!moved && bytes > old)
+        return refuse(sandbox, bytes);
+    if (!moved)
+        moved = block;
+    if (bytes > old)
+        sandbox->refused = 0;
+    sandbox->memory += bytes - old;
+    if (sandbox->memory > sandbox->memory_peak)
+        sandbox->memory_peak = sandbox->memory;
+    return moved;
+}
+
+void sandbox_check_block(lua_State *L, uint64_t bytes, const char *what)
+{
+    const struct sandbox *sandbox = sandbox_of(L);
+    if (!sandbox->limits.is_unlimited && bytes > sandbox->limits.block_bytes)
+        luaL_error(L, "%s: the result would be longer than %I bytes", what,
+                   (lua_Integer)sandbox->limits.block_bytes);
+}
+
+size_t sandbox_memory(const struct sandbox *sandbox)
+{
+    return sandbox->memory;
+}
+
+size_t sandbox_memory_peak(const struct sandbox *sandbox)
+{
+    return sandbox->memory_peak;
+}
+
+/* ---- time and work ----------------------------------------------------------------------- */
+
+static void hook(lua_State *L, lua_Debug *event);
+
+/* Raises if the sandbox is dead, or is to die now. */
+static void look(lua_State *L, struct sandbox *sandbox)
+{
+    if (sandbox->end == SANDBOX_LIVES) {
+        if (atomic_load_explicit(&sandbox->is_cancelled, memory_order_relaxed))
+            sandbox->end = SANDBOX_CANCELLED;
+        else if (sandbox->deadline_ns && now_ns() >= sandbox->deadline_ns)
+            sandbox->end = SANDBOX_TIME;
+        else if (sandbox->work_max && sandbox->work >= sandbox->work_max)
+            sandbox->end = SANDBOX_INSTRUCTIONS;
+    }
+    if (sandbox->end == SANDBOX_LIVES)
+        return;
+    /* From here on every instruction comes by, in this thread and, for they have a hook of their
+     * own, soon in the others. */
+    lua_sethook(L, hook, LUA_MASKCOUNT, 1);
+    lua_pushliteral(L, "killed");
+    lua_error(L);
+}
+
+static void hook(lua_State *L, lua_Debug *event)
+{
+    struct sandbox *sandbox = sandbox_of(L);
+    (void)event;
+    sandbox->work += (uint64_t)HOOK_INSTRUCTIONS * WORK_OF_INSTRUCTION;
+    look(L, sandbox);
+}
+
+void sandbox_tick(lua_State *L, uint64_t work)
+{
+    struct sandbox *sandbox = sandbox_of(L);
+    if (__builtin_add_overflow(sandbox->work, work, &sandbox->work))
+        sandbox->work = UINT64_MAX;
+    if (sandbox->end == SANDBOX_LIVES && sandbox->work < sandbox->tick_at)
+        return;
+    sandbox->tick_at =
+        sandbox->work > UINT64_MAX - TICK_WORK ? UINT64_MAX : sandbox->work + TICK_WORK;
+    if (sandbox->is_started)
+        look(L, sandbox);
+}
+
+void sandbox_cancel(struct sandbox *sandbox)
+{
+    atomic_store_explicit(&sandbox->is_cancelled, true, memory_order_relaxed);
+}
+
+enum sandbox_end sandbox_end_of(const struct sandbox *sandbox)
+{
+    return sandbox->end;
+}
+
+void sandbox_explain(const struct sandbox *sandbox, const char *subject, char *text, size_t bytes)
+{
+    const struct sandbox_limits *limits = &sandbox->limits;
+    switch (sandbox->end) {
+    case SANDBOX_TIME:
+        snprintf(text, bytes, "%s ran longer than its limit of %g s", subject,
+                 (double)limits->time_us / 1e6);
+        return;
+    case SANDBOX_INSTRUCTIONS:
+        snprintf(text, bytes, "%s did more than its limit of %llu instructions", subject,
+                 (unsigned long long)limits->instructions);
+        return;
+    case SANDBOX_MEMORY:
+        snprintf(text, bytes, "%s needed more than its limit of %zu bytes of memory (%zu at once)",
+                 subject, limits->memory_bytes, limits->block_bytes);
+        return;
+    case SANDBOX_CANCELLED:
+        snprintf(text, bytes, "%s was cancelled", subject);
+        return;
+    case SANDBOX_LIVES:
+        break;
+    }
+    snprintf(text, bytes, "%s hit no limit", subject);
+}
+
+/* ---- lifecycle --------------------------------------------------------------------------- */
+
+static void limits_set(struct sandbox *sandbox, const struct sandbox_limits *limits)
+{
+    struct sandbox_limits *own = &sandbox->limits;
+    *own = limits ? *limits : defaults;
+    if (own->time_us == 0)
+        own->time_us = defaults.time_us;
+    if (own->memory_bytes == 0)
+        own->memory_bytes = defaults.memory_bytes;
+    if (own->block_bytes == 0)
+        own->block_bytes = defaults.block_bytes;
+    if (own->block_bytes > own->memory_bytes)
+        own->block_bytes = own->memory_bytes;
+}
+
+static int open_libraries(lua_State *L)
+{
+    const uint64_t *seed = lua_touserdata(L, 1);
+    sandbox_open_libraries(L, *seed, lua_toboolean(L, 2));
+    return 0;
+}
+
+struct sandbox *sandbox_new(const struct sandbox_limits *limits, uint64_t seed, bool has_clock)
+{
+    struct sandbox *sandbox = calloc(1, sizeof *sandbox);
+    if (!sandbox)
+        return NULL;
+    limits_set(sandbox, limits);
+    sandbox->L = lua_newstate(allocate, sandbox);
+    if (!sandbox->L) {
+        free(sandbox);
+        return NULL;
+    }
+    /* New threads of the state get a copy. */
+    *(struct sandbox **)lua_getextraspace(sandbox->L) = sandbox;
+    lua_pushcfunction(sandbox->L, open_libraries);
+    lua_pushlightuserdata(sandbox->L, &seed);
+    lua_pushboolean(sandbox->L, has_clock);
+    if (lua_pcall(sandbox->L, 2, 0, 0) != LUA_OK) {
+        sandbox_free(sandbox);
+        return NULL;
+    }
+    return sandbox;
+}
+
+void sandbox_free(struct sandbox *sandbox)
+{
+    if (!sandbox)
+        return;
+    lua_close(sandbox->L);
+    free(sandbox);
+}
+
+void sandbox_start(struct sandbox *sandbox)
+{
+    const struct sandbox_limits *limits = &sandbox->limits;
+    sandbox->is_started = true;
+    sandbox->work = 0;
+    sandbox->tick_at = TICK_WORK;
+    sandbox->deadline_ns = 0;
+    sandbox->work_max = 0;
+    if (limits->is_unlimited) { /* it can still be cancelled */
+        lua_sethook(sandbox->L, hook, LUA_MASKCOUNT, HOOK_INSTRUCTIONS * 10);
+        return;
+    }
+    uint64_t time_ns;
+    if (!__builtin_mul_overflow(limits->time_us, UINT64_C(1000), &time_ns) &&
+        time_ns < UINT64_MAX / 2)
+        sandbox->deadline_ns = now_ns() + time_ns;
+    if (limits->instructions &&
+        __builtin_mul_overflow(limits->instructions, (uint64_t)WORK_OF_INSTRUCTION,
+                               &sandbox->work_max))
+        sandbox->work_max = UINT64_MAX;
+    lua_sethook(sandbox->L, hook, LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
+}
+
+void sandbox_restart(struct sandbox *sandbox, const struct sandbox_limits *limits)
+{
+    limits_set(sandbox, limits);
+    sandbox_start(sandbox);
+}
+
+void sandbox_pause(struct sandbox *sandbox)
+{
+    if (!sandbox->paused_ns)
+        sandbox->paused_ns = now_ns();
+}
+
+void sandbox_go_on(struct sandbox *sandbox)
+{
+    if (sandbox->paused_ns && sandbox->deadline_ns)
+        sandbox->deadline_ns += now_ns() - sandbox->paused_ns;
+    sandbox->paused_ns = 0;
+}
+
+uint64_t sandbox_work(const struct sandbox *sandbox)
+{
+    return sandbox->work;
+}
+
+void sandbox_left(const struct sandbox *sandbox, struct sandbox_limits *out_left)
+{
+    struct sandbox_limits left = sandbox->limits;
+    if (sandbox->deadline_ns) {
+        uint64_t now = now_ns();
+        left.time_us = sandbox->deadline_ns > now ? (sandbox->deadline_ns - now) / 1000 : 0;
+        left.time_us += left.time_us == 0; /* 0 would be the default */
+    }
+    if (sandbox->work_max) {
+        uint64_t work = sandbox->work < sandbox->work_max ? sandbox->work_max - sandbox->work : 0;
+        left.instructions = work / WORK_OF_INSTRUCTION + 1;
+    }
+    left.memory_bytes -= sandbox->memory < left.memory_bytes ? sandbox->memory : 0;
+    *out_left = left;
+}
+
+/* ---- code -------------------------------------------------------------------------------- */
+
+int sandbox_load(lua_State *L, const char *text, size_t bytes, const char *name)
+{
+    if (bytes > SANDBOX_SOURCE_BYTES_MAX && !sandbox_of(L)->limits.is_unlimited) {
+        lua_pushfstring(L, "the source is longer than %d bytes", SANDBOX_SOURCE_BYTES_MAX);
+        return LUA_ERRSYNTAX;
+    }
+    return luaL_loadbufferx(L, text, bytes, name, "t");
+}
+
+/* Errors that are strings get a traceback; others pass, for they may carry more. */
+static int add_traceback(lua_State *L)
+{
+    if (sandbox_is_killed(L))
+        return 1;
+    if (lua_type(L, 1) == LUA_TSTRING && lua_rawlen(L, 1) <= TRACEBACK_BYTES_MAX)
+        luaL_traceback(L, L, lua_tostring(L, 1), 1);
+    return 1;
+}
+
+int sandbox_call(struct sandbox *sandbox, int arguments, int results)
+{
+    lua_State *L = sandbox->L;
+    int function = lua_gettop(L) - arguments;
+    lua_pushcfunction(L, add_traceback);
+    lua_insert(L, function);
+    int status = lua_pcall(L, arguments, results, function);
+    lua_remove(L, function);
+    if (sandbox->end != SANDBOX_LIVES && status == LUA_OK) {
+        lua_settop(L, function - 1);
+        lua_pushnil(L);
+        status = LUA_ERRRUN;
+    }
+    return status;
+}
