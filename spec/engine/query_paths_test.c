@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "query_search_fixture.h"
 
+#include "query/query.h"
+
 #include <math.h>
 
 /* ---- cases by hand ----------------------------------------------------------------------- */
@@ -485,6 +487,48 @@ static void test_paths__haversine_is_in_kilometres(void **state)
     assert_true(rows[0].cost == 878.5);
 }
 
+/* ---- as steps of a query ----------------------------------------------------------------- */
+
+static const char *query_text(struct fixture *f, const char *steps)
+{
+    static char text[1000];
+    size_t used = 0, count;
+    struct query *query;
+    const sombra_row *rows;
+    const sombra_query_options options = SOMBRA_QUERY_OPTIONS_INIT;
+    assert_ok(query_new(&query));
+    assert_ok(
+        query_open(query, &f->txn, value_text("%s", steps), &options, &search_run.environment));
+    text[0] = 0;
+    do {
+        assert_ok(query_next(query, &rows, &count));
+        for (size_t i = 0; i < count; i++)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? "; " : "",
+                                     rows[i].value.bytes ? text_of_value(rows[i].value) : "row");
+    } while (count);
+    query_close(query);
+    query_release(query);
+    return text;
+}
+
+static void test_searches__are_sources_of_queries(void **state)
+{
+    static const struct {
+        const char *steps, *rows;
+    } queries[] = {
+        { "{{'paths', {from = $A, to = $C}}}", "{1 1 2 2 3}" },
+        { "{{'paths', {from = $A, to = {$C, $B}}}, {'skip', 1}, {'limit', 1}}", "{1 1 2}" },
+        { "{{'cycles', {max = 2}}}", "{3 3 4 4 3}" },
+        { "{{'cycles'}, {'limit', 1}}", "{3 3 4 4 3}" },
+        { "{{'topological', {where = {w = 1}}}, {'out'}, {'distinct'}}", "row; row; row" },
+        { "{{'subgraph', {roots = $B, depth = 1}}}", "{edges={2} nodes={2 3}}" },
+        { "{{'statistics', {of = 'hubs', k = 1}}}", "{degree=3 id=3}" },
+    };
+    graph_of(*state, "A>B 1, B>C 1, C>D 1, D>C 2");
+    for (size_t i = 0; i < COUNT_OF(queries); i++)
+        assert_string_equal(query_text(*state, filled(queries[i].steps)), queries[i].rows);
+}
+
 /* ---- bounds ------------------------------------------------------------------------------ */
 
 static const char *const all_kinds[] = {
@@ -547,6 +591,7 @@ int main(void)
         TEST(test_paths__functions_give_weights_and_estimates),
         TEST(test_paths__are_those_of_brute_force),
         TEST(test_paths__haversine_is_in_kilometres),
+        TEST(test_searches__are_sources_of_queries),
         TEST(test_paths__survive_every_failed_allocation),
         TEST(test_paths__obey_their_bounds),
         TEST(test_paths__are_made_one_by_one),
