@@ -532,6 +532,8 @@ static void test_searches__are_sources_of_queries(void **state)
 /* ---- bounds ------------------------------------------------------------------------------ */
 
 static const char *const all_kinds[] = {
+    "{from = $A, to = $F, kind = 'weighted', weight = 'w', nodes = {name = {ne = 'X'}}}",
+    "{from = $A, to = $F, kind = 'k_shortest', k = 5, weight = 'w', where = {w = {ge = 0}}}",
     "{from = {$A, $B}, to = {$F, $D}}",
     "{from = {$A, $B}, to = {$F, $D}, kind = 'all_shortest', nodes = {name = {ne = 'X'}}}",
     "{from = $A, to = $F, kind = 'weighted', weight = 'w', where = {w = {ge = 0}}, max = 5}",
