@@ -57,6 +57,15 @@ static const struct path_case cases[] = {
       "C-2-B-1-A" },
     { "A>B 1, B>C 1, A>C 5", "{from = $A, to = $C, where = {['#target'] = $C}}", "A-3-C" },
     { DIAMOND, "{from = $A, to = $D, kind = 'all_shortest', direction = 'out', max = 1}", "" },
+    /* A node that is not taken, met from both sides; reached again, and cheaper. */
+    { "S>A, S>B, A>V, B>V, V>T", "{from = $S, to = $T, nodes = {name = {ne = 'V'}}}", "" },
+    { "S>A, S>B, A>V, B>V, V>T",
+      "{from = $S, to = $T, kind = 'all_shortest', nodes = {name = {ne = 'V'}}}", "" },
+    { "A>V 5, A>B 1, B>V 1, V>T 1, A>T 9",
+      "{from = $A, to = $T, kind = 'weighted', weight = 'w', nodes = {name = {ne = 'V'}}}",
+      "A-5-T" },
+    { "A>B, B>C, A>C, C>D, B>D", "{from = $A, to = $D, kind = 'all_shortest'}",
+      "A-1-B-5-D; A-3-C-4-D" },
     /* Several ends: each from with each to, in their order. */
     { "A>B, B>C", "{from = {$A, $B}, to = {$C, $B}}", "A-1-B-2-C; A-1-B; B-2-C; B" },
     { "A>B, B>C", "{from = {$C, $A, $A}, to = {$B}}", "A-1-B; A-1-B" },
@@ -232,7 +241,7 @@ static void test_paths__functions_give_weights_and_estimates(void **state)
 
 /* ---- random graphs against brute force --------------------------------------------------- */
 
-enum { NODES_MAX = 7, EDGES_MAX = 14, PATHS_MAX = 20000 };
+enum { NODES_MAX = 7, EDGES_MAX = 22, PATHS_MAX = 20000 };
 
 struct small {
     size_t node_count, edge_count;
@@ -452,7 +461,7 @@ static void test_paths__are_those_of_brute_force(void **state)
     static struct small g;
     struct random random;
     random_seed(&random, test_seed());
-    for (int i = 0; i < 120; i++) {
+    for (int i = 0; i < 300; i++) {
         make_small(*state, &random, &g);
         for (int pair = 0; pair < 6; pair++)
             check_pair(&g, &random);
