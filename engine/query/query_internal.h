@@ -186,9 +186,9 @@ sombra_err operator_next(struct operator* op, struct row_batch *out) SOMBRA_MUST
 sombra_err paths_new(struct query_run *run, const sombra_value *options,
                      struct operator** out) SOMBRA_MUST_CHECK; /* paths.c */
 sombra_err cycles_new(struct query_run *run, const sombra_value *options,
-                      struct operator** out) SOMBRA_MUST_CHECK; /* order.c */
+                      struct operator** out) SOMBRA_MUST_CHECK; /* order_cycles.c */
 sombra_err topological_new(struct query_run *run, const sombra_value *options,
-                           struct operator** out) SOMBRA_MUST_CHECK; /* order.c */
+                           struct operator** out) SOMBRA_MUST_CHECK; /* order_topological.c */
 sombra_err subgraph_new(struct query_run *run, const sombra_value *options,
                         struct operator** out) SOMBRA_MUST_CHECK; /* subgraph.c */
 sombra_err statistics_new(struct query_run *run, const sombra_value *options,
