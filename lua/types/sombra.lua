@@ -58,6 +58,8 @@ local sombra = {}
 ---@field sync_interval number? seconds between syncs with sync = "normal" (default 0.1)
 ---@field group_wait number? seconds a commit waits for company with sync = "group"
 ---@field wal_bypass_bytes integer? a transaction that logs more commits as a checkpoint instead
+---@field txn_memory_max integer? bytes of changes a writer keeps before it spills to the file (default 64 MiB)
+---@field network_files boolean? open it on a network file system, which is else refused (default false)
 ---@field file_mode integer? permission bits of new files (default 0x180, that is 0600)
 
 ---@class sombra.Info
@@ -229,6 +231,7 @@ function DB:stream(name, args, limits) end
 ---@class sombra.OldestReader
 ---@field txn integer number of the transaction it sees
 ---@field age number seconds
+---@field process integer id of its process
 
 ---@class sombra.Stats
 ---@field path string
