@@ -160,6 +160,7 @@ static sombra_err parse_search(struct parser *parser, struct step *step,
         const char *name;
         source_new_fn make;
     } sources[] = {
+        { "match", match_new },
         { "paths", paths_new },
         { "cycles", cycles_new },
         { "topological", topological_new },
@@ -615,6 +616,7 @@ static const struct step_rule rules[] = {
     { "all", STEP_ALL, 0, SOMBRA_ROW_NODE, 0, 0, parse_nothing },
     { "label", STEP_LABEL, 0, SOMBRA_ROW_NODE, 1, 1, parse_subject },
     { "edges", STEP_EDGES, 0, SOMBRA_ROW_EDGE, 0, 1, parse_subject },
+    { "match", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_RECORD, 1, 1, parse_search },
     { "paths", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_PATH, 1, 1, parse_search },
     { "cycles", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_PATH, 0, 1, parse_search },
     { "topological", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_NODE, 0, 1, parse_search },
