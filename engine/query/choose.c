@@ -231,6 +231,9 @@ static sombra_err try_index(struct search *search, const struct graph_rule *inde
     const size_t used = choice->ranges ? choice->ranges[0].equal_count : 0;
     if (gives_order(search, choice) && (!best->ordered || choice->count < best->ordered->count))
         best->ordered = choice;
+    /* Rows without its first property are not in the index. */
+    if (!is_conditioned(search, index->properties[0]))
+        return SOMBRA_OK;
     if (!best->fewest || choice->count < best->fewest->count ||
         (choice->count == best->fewest->count && used > best->fewest->ranges[0].equal_count))
         best->fewest = choice;

@@ -2,6 +2,10 @@
 set(query_fixture graph_fixture.c graph_fixture_model.c kv_model.c value_fixture.c)
 set(query_search_fixture query_search_fixture.c ${query_fixture})
 
+set(query_steps_fixture query_fixture.c ${query_fixture})
+
+engine_test(query_steps_test query SOURCES ${query_steps_fixture})
+engine_test(query_random_test query SOURCES ${query_steps_fixture})
 engine_test(query_predicate_test query SOURCES ${query_fixture})
 engine_test(query_paths_test query SOURCES ${query_search_fixture})
 engine_test(query_order_test query SOURCES ${query_search_fixture})
