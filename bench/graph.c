@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MIT */
+/* graph: sombra beside SQLite as a graph store, on the same CSV files, in turns.
+ *
+ *   graph [--snap EDGELIST] [--rounds N] [--only line,...] [--folder PATH] [--data FOLDER]
+ *         [--make]
+ *
+ * The graph is an R-MAT of 100,000 nodes and 1,000,000 edges with a fixed seed, or that of an edge
+ * list. Each round loads every store anew, then runs line after line, every store in turn, so that
+ * a ratio compares neighbours in time. --make only writes the CSV files and cases to --data.
+ */
+#include "graph.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { DURABLE_MAX = 200, BULK = 100000, CODE_READS = 10000 };
+
+/* What the cases of a line return, all together, for the two graphs of docs/benchmarks.md; 0 = no
+ * sum is known. */
+struct line_info {
+    const char *name;
+    const char *unit;
+    size_t count_max;
+    bool is_durable;
+    uint64_t snap_sum, rmat_sum;
+};
+
+static const struct line_info line_infos[LINES] = {
+    [LINE_LOAD] = { "load", "loads/s" },
+    [LINE_FILE] = { "file", "bytes" },
+    [LINE_LOOKUP] = { "lookup", "/s", 10000, false, 491168, 489038 },
+    [LINE_HOP1] = { "hop1", "/s", 2000, false, 22903, 34577 },
+    [LINE_HOP1_IDS] = { "hop1, property id", "/s", 2000, false, 22903, 34577 },
+    [LINE_HOP2] = { "hop2", "/s", 300, false, 347750, 861983 },
+    [LINE_HOP3] = { "hop3", "/s", 100, false, 1447363, 3407800 },
+    [LINE_WITHIN3] = { "within3", "/s", 100, false, 1455204, 3410562 },
+    [LINE_PATH] = { "sp", "pairs/s", 100, false, 411, 326 },
+    [LINE_INSERT] = { "insert, durable", "/s", DURABLE_MAX, true },
+    [LINE_UPDATE] = { "update, durable", "/s", DURABLE_MAX, true },
+    [LINE_EDGE] = { "edge, durable", "/s", DURABLE_MAX, true },
+    [LINE_UPSERT] = { "upsert, durable", "/s", DURABLE_MAX, true },
+    [LINE_BULK] = { "bulk insert", "nodes/s" },
+    [LINE_CODE_SMALL] = { "code 5k/20k", "records/s" },
+    [LINE_CODE_SMALL_READ] = { "code 5k/20k reads", "/s" },
+    [LINE_CODE_SMALL_FILE] = { "code 5k/20k file", "bytes" },
+    [LINE_CODE] = { "code 50k/200k", "records/s" },
+    [LINE_CODE_READ] = { "code 50k/200k reads", "/s" },
+    [LINE_CODE_FILE] = { "code 50k/200k file", "bytes" },
+};
+
+struct result {
+    double rate, cpu_ns; /* of one operation; both 0 = did not take part */
+    uint64_t sum;
+};
+
+struct settings {
+    const char *snap, *only, *folder, *data;
+    size_t rounds;
+    bool only_makes;
+};
+
+struct bench {
+    struct settings settings;
+    struct graph_data data;
+    struct items upsert;
+    void *stores[KINDS_MAX];
+    char paths[KINDS_MAX][600];
+    struct result results[LINES][KINDS_MAX][ROUNDS_MAX];
+    size_t round;
+};
+
+static const struct graph_kind *const kinds[KINDS_MAX] = { &kind_sombra, &kind_sqlite,
+                                                           &kind_sqlite_bare };
+
+_Noreturn void die(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "graph: ");
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\n");
+    va_end(arguments);
+    exit(1);
+}
+
+/* ---- clocks and files -------------------------------------------------------------------- */
+
+static double wall_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* Of all threads of the process. */
+static double cpu_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static void path_remove(const char *path)
+{
+    static const char *const ends[] = { "", "-wal", "-shm", "-journal", "-lock", "-log0", "-log1" };
+    for (size_t i = 0; i < COUNT_OF(ends); i++) {
+        char file[700];
+        snprintf(file, sizeof file, "%s%s", path, ends[i]);
+        unlink(file);
+    }
+}
+
+/* Of the closed store: its one file. */
+static double path_bytes(const char *path)
+{
+    struct stat status;
+    if (stat(path, &status))
+        die("%s: no such file", path);
+    return (double)status.st_size;
+}
+
+/* ---- lines ------------------------------------------------------------------------------- */
+
+static bool list_has(const char *list, const char *name)
+{
+    size_t bytes = strlen(name);
+    for (const char *at = list; at && (at = strstr(at, name)); at += bytes)
+        if ((at == list || at[-1] == ',') && (at[bytes] == ',' || at[bytes] == 0))
+            return true;
+    return list == NULL;
+}
+
+static struct result *result_of(struct bench *bench, enum line line, size_t kind)
+{
+    return &bench->results[line][kind][bench->round];
+}
+
+/* `operations` from the two clocks' readings until now. */
+static struct result measured(double operations, double wall_from, double cpu_from)
+{
+    return (struct result){ .rate = operations / (wall_s() - wall_from),
+                            .cpu_ns = (cpu_s() - cpu_from) * 1e9 / operations };
+}
+
+static int double_compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(const double *values, size_t count)
+{
+    double sorted[DURABLE_MAX];
+    assert(count > 0 && count <= COUNT_OF(sorted));
+    memcpy(sorted, values, count * sizeof *values);
+    qsort(sorted, count, sizeof *sorted, double_compare);
+    return sorted[count / 2];
+}
+
+/* The rate of a durable line is that of its median operation. */
+static void run_line(struct bench *bench, enum line line, const struct items *items)
+{
+    const struct line_info *info = &line_infos[line];
+    size_t count = size_min(items->count, info->count_max);
+    if (!list_has(bench->settings.only, info->name))
+        return;
+    for (size_t kind = 0; kind < KINDS_MAX; kind++) {
+        double seconds[DURABLE_MAX];
+        uint64_t sum = 0;
+        if (!kinds[kind]->run[line])
+            continue;
+        /* What a line needs is in memory, in whatever order the lines come. */
+        for (size_t i = 0; !info->is_durable && i < count; i++)
+            (void)kinds[kind]->run[line](bench->stores[kind], &items->items[i]);
+        double wall = wall_s(), cpu = cpu_s(), last = wall;
+        for (size_t i = 0; i < count; i++) {
+            sum += kinds[kind]->run[line](bench->stores[kind], &items->items[i]);
+            if (info->is_durable) {
+                double now = wall_s();
+                seconds[i] = now - last;
+                last = now;
+            }
+        }
+        struct result *result = result_of(bench, line, kind);
+        *result = measured((double)count, wall, cpu);
+        result->sum = sum;
+        if (info->is_durable)
+            result->rate = 1 / median(seconds, count);
+        uint64_t wanted = bench->settings.snap ? info->snap_sum : info->rmat_sum;
+        if (sum != result_of(bench, line, 0)->sum)
+            die("%s: %s and %s returned different data", info->name, kinds[0]->name,
+                kinds[kind]->name);
+        if (wanted && sum != wanted)
+            fprintf(stderr, "graph: %s: %s gives %" PRIu64 ", not %" PRIu64 "\n", info->name,
+                    kinds[kind]->name, sum, wanted);
+    }
+}
+
+static void run_load(struct bench *bench)
+{
+    for (size_t kind = 0; kind < KINDS_MAX; kind++) {
+        double wall = wall_s(), cpu = cpu_s();
+        kinds[kind]->load(bench->paths[kind], bench->settings.data);
+        *result_of(bench, LINE_LOAD, kind) = measured(1, wall, cpu);
+        result_of(bench, LINE_FILE, kind)->rate = path_bytes(bench->paths[kind]);
+    }
+}
+
+static void run_bulk(struct bench *bench)
+{
+    uint64_t first = bench->data.ids[bench->data.id_count - 1] + 1000000;
+    if (!list_has(bench->settings.only, "bulk insert"))
+        return;
+    for (size_t kind = 0; kind < KINDS_MAX; kind++) {
+        double wall = wall_s(), cpu = cpu_s();
+        kinds[kind]->bulk(bench->stores[kind], first, BULK);
+        *result_of(bench, LINE_BULK, kind) = measured(BULK, wall, cpu);
+    }
+}
+
+/* The published workload; `load` is followed by its lines for reads and the file. */
+static void run_code(struct bench *bench, enum line load, size_t nodes, size_t edges)
+{
+    if (!list_has(bench->settings.only, line_infos[load].name))
+        return;
+    for (size_t kind = 0; kind < KINDS_MAX; kind++) {
+        const char *path = bench->paths[kind];
+        uint64_t sum = 0;
+        if (!kinds[kind]->code_load)
+            continue;
+        double wall = wall_s(), cpu = cpu_s();
+        kinds[kind]->code_load(path, nodes, edges);
+        *result_of(bench, load, kind) = measured((double)(nodes + edges), wall, cpu);
+        result_of(bench, load + 2, kind)->rate = path_bytes(path);
+        void *store = kinds[kind]->open(path);
+        wall = wall_s();
+        cpu = cpu_s();
+        for (size_t i = 0; i < CODE_READS; i++)
+            sum += kinds[kind]->code_read(store, 17 * i % nodes);
+        *result_of(bench, load + 1, kind) = measured(CODE_READS, wall, cpu);
+        result_of(bench, load + 1, kind)->sum = sum;
+        if (sum != result_of(bench, load + 1, 0)->sum)
+            die("%s: %s and %s returned different data", line_infos[load + 1].name, kinds[0]->name,
+                kinds[kind]->name);
+        kinds[kind]->close(store);
+        path_remove(path);
+    }
+}
+
+static void run_round(struct bench *bench)
+{
+    const struct graph_data *data = &bench->data;
+    run_load(bench);
+    for (size_t kind = 0; kind < KINDS_MAX; kind++)
+        bench->stores[kind] = kinds[kind]->open(bench->paths[kind]);
+    run_line(bench, LINE_LOOKUP, &data->lookup);
+    run_line(bench, LINE_HOP1, &data->hop1);
+    run_line(bench, LINE_HOP1_IDS, &data->hop1);
+    run_line(bench, LINE_HOP2, &data->hop2);
+    run_line(bench, LINE_HOP3, &data->hop3);
+    run_line(bench, LINE_WITHIN3, &data->hop3);
+    run_line(bench, LINE_PATH, &data->pairs);
+    run_line(bench, LINE_INSERT, &data->insert);
+    run_line(bench, LINE_UPDATE, &data->update);
+    run_line(bench, LINE_EDGE, &data->edge);
+    run_line(bench, LINE_UPSERT, &bench->upsert);
+    run_bulk(bench);
+    for (size_t kind = 0; kind < KINDS_MAX; kind++) {
+        kinds[kind]->close(bench->stores[kind]);
+        path_remove(bench->paths[kind]);
+    }
+    run_code(bench, LINE_CODE_SMALL, 5000, 20000);
+    run_code(bench, LINE_CODE, 50000, 200000);
+}
+
+/* ---- the report -------------------------------------------------------------------------- */
+
+static double figure(const struct result *result, bool is_cpu)
+{
+    return is_cpu ? result->cpu_ns : result->rate;
+}
+
+static const char *amount(double value, char text[16])
+{
+    if (value >= 1e7)
+        snprintf(text, 16, "%.1fM", value / 1e6);
+    else if (value >= 1e6)
+        snprintf(text, 16, "%.2fM", value / 1e6);
+    else if (value >= 1e5)
+        snprintf(text, 16, "%.0fk", value / 1e3);
+    else if (value >= 1e3)
+        snprintf(text, 16, "%.1fk", value / 1e3);
+    else
+        snprintf(text, 16, value < 10 ? "%.2f" : "%.0f", value);
+    return text;
+}
+
+static void print_figures(const struct bench *bench, enum line line, bool is_cpu)
+{
+    size_t rounds = bench->settings.rounds;
+    for (size_t kind = 0; kind < KINDS_MAX; kind++) {
+        double values[ROUNDS_MAX], ratios[ROUNDS_MAX], low = 0, high = 0;
+        char text[16];
+        for (size_t round = 0; round < rounds; round++) {
+            double ours = figure(&bench->results[line][0][round], is_cpu);
+            values[round] = figure(&bench->results[line][kind][round], is_cpu);
+            ratios[round] = is_cpu ? values[round] / ours : ours / values[round];
+            low = round == 0 || values[round] < low ? values[round] : low;
+            high = values[round] > high ? values[round] : high;
+        }
+        double middle = median(values, rounds);
+        if (middle <= 0)
+            printf(kind ? "             |       |" : "             |");
+        else
+            printf(" %6s ±%2.0f%% |", amount(middle, text), (high - low) / 2 / middle * 100);
+        if (kind && middle > 0)
+            printf(" %5.2f |", median(ratios, rounds));
+    }
+}
+
+static void print_table(const struct bench *bench, bool is_cpu)
+{
+    printf("| %-19s | %-9s |", is_cpu ? "CPU ns an operation" : "line", is_cpu ? "" : "unit");
+    for (size_t kind = 0; kind < KINDS_MAX; kind++)
+        printf(kind ? " %-11s | ratio |" : " %-11s |", kinds[kind]->name);
+    printf("\n|---------------------|-----------|");
+    for (size_t kind = 0; kind < KINDS_MAX; kind++)
+        printf(kind ? "------------:|------:|" : "------------:|");
+    printf("\n");
+    for (enum line line = 0; line < LINES; line++) {
+        if (figure(&bench->results[line][0][0], is_cpu) <= 0)
+            continue;
+        printf("| %-19s | %-9s |", line_infos[line].name, is_cpu ? "" : line_infos[line].unit);
+        print_figures(bench, line, is_cpu);
+        printf("\n");
+    }
+}
+
+static void report(const struct bench *bench)
+{
+    printf("%s: %zu nodes, %zu edges; median of %zu rounds ± half their range; ratio = ours / peer "
+           "(bytes: less is better)\n\n",
+           bench->settings.snap ? "edge list" : "rmat", bench->data.id_count,
+           bench->data.edge_count, bench->settings.rounds);
+    print_table(bench, false);
+    printf("\nCPU of all threads; ratio = peer / ours\n\n");
+    print_table(bench, true);
+    printf("\nSums of what was returned:");
+    for (enum line line = LINE_LOOKUP; line <= LINE_PATH; line++)
+        printf(" %s %" PRIu64 "%s", line_infos[line].name, bench->results[line][0][0].sum,
+               line < LINE_PATH ? "," : "\n\n");
+    for (size_t kind = 0; kind < KINDS_MAX; kind++)
+        printf("- %s: %s\n", kinds[kind]->name, kinds[kind]->settings);
+}
+
+/* ---- the command ------------------------------------------------------------------------- */
+
+static const char usage[] =
+    "usage: graph [--snap EDGELIST] [--rounds N] [--only line,...] [--folder PATH]\n"
+    "             [--data FOLDER] [--make]";
+
+static struct settings settings_read(int argc, char **argv)
+{
+    struct settings settings = { .folder = ".", .data = ".", .rounds = 3 };
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        if (strcmp(word, "--make") == 0) {
+            settings.only_makes = true;
+            continue;
+        }
+        if (i + 1 == argc)
+            die("%s", usage);
+        const char *value = argv[++i];
+        if (strcmp(word, "--snap") == 0)
+            settings.snap = value;
+        else if (strcmp(word, "--rounds") == 0)
+            settings.rounds = strtoul(value, NULL, 10);
+        else if (strcmp(word, "--only") == 0)
+            settings.only = value;
+        else if (strcmp(word, "--folder") == 0)
+            settings.folder = value;
+        else if (strcmp(word, "--data") == 0)
+            settings.data = value;
+        else
+            die("%s", usage);
+    }
+    if (settings.rounds < 1 || settings.rounds > ROUNDS_MAX)
+        die("%s", usage);
+    return settings;
+}
+
+/* Half of the nodes are there, half are new. */
+static void upserts_choose(struct bench *bench)
+{
+    const struct graph_data *data = &bench->data;
+    bench->upsert.count = data->update.count;
+    bench->upsert.items = calloc(bench->upsert.count, sizeof *bench->upsert.items);
+    if (!bench->upsert.items)
+        die("out of memory");
+    for (size_t i = 0; i < bench->upsert.count; i++) {
+        bench->upsert.items[i] = data->update.items[i];
+        if (i % 2)
+            bench->upsert.items[i].a = data->insert.items[i].a + data->insert.count;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct bench *bench = calloc(1, sizeof *bench);
+    if (!bench)
+        die("out of memory");
+    bench->settings = settings_read(argc, argv);
+    if (bench->settings.snap)
+        data_snap(&bench->data, bench->settings.snap);
+    else
+        data_rmat(&bench->data);
+    data_write(&bench->data, bench->settings.data);
+    if (bench->settings.only_makes)
+        return 0;
+    upserts_choose(bench);
+    for (size_t kind = 0; kind < KINDS_MAX; kind++) {
+        snprintf(bench->paths[kind], sizeof bench->paths[kind], "%s/graph-bench-%zu-%d.db",
+                 bench->settings.folder, kind, (int)getpid());
+        path_remove(bench->paths[kind]);
+    }
+    for (; bench->round < bench->settings.rounds; bench->round++) {
+        fprintf(stderr, "graph: round %zu ...\n", bench->round + 1);
+        run_round(bench);
+    }
+    report(bench);
+    return 0;
+}
