@@ -1,0 +1,294 @@
+-- SPDX-License-Identifier: MIT
+-- The lines of bench/graph.c through the Lua API, on the same CSV files and cases:
+--
+--   sombra bench/graph.lua DATA_FOLDER STORE_PATH [rounds]
+--
+-- DATA_FOLDER is what `graph --make --data DATA_FOLDER` wrote. Prints a table: operations a second of the clock, and
+-- CPU nanoseconds of one (all threads), each the median of the rounds. Nodes are found by their property `id`.
+
+local sombra = require "sombra"
+
+local data, path, rounds = arg[1], arg[2], tonumber(arg[3] or 3)
+assert(path, "usage: sombra bench/graph.lua DATA_FOLDER STORE_PATH [rounds]")
+
+local BULK, DURABLE, CODE_READS = 100000, 200, 10000
+
+-- /proc/uptime has hundredths of a second: enough for whole lines.
+local function wall()
+  local file <close> = assert(io.open "/proc/uptime")
+  return file:read "n"
+end
+
+local function cases(name, count)
+  local rows = {}
+  for line in io.lines(("%s/w_%s.txt"):format(data, name)) do
+    local row = {}
+    for number in line:gmatch "%d+" do
+      row[#row + 1] = math.tointeger(number)
+    end
+    rows[#rows + 1] = row
+    if #rows == count then
+      break
+    end
+  end
+  return rows
+end
+
+-- ---- measuring ----------------------------------------------------------------------------------------------------
+
+local order, results = {}, {}
+
+local function measure(line, operations, run)
+  collectgarbage()
+  local wall_from, cpu_from = wall(), os.clock()
+  local sum = run()
+  local cpu, clock = os.clock() - cpu_from, math.max(wall() - wall_from, 0.01)
+  if not results[line] then
+    order[#order + 1] = line
+    results[line] = { rates = {}, cpu = {} }
+  end
+  local result = results[line]
+  result.rates[#result.rates + 1] = operations / clock
+  result.cpu[#result.cpu + 1] = cpu * 1e9 / operations
+  result.sum = sum
+end
+
+-- One case in a transaction of its own, again and again; what the functions return is summed.
+-- Reads go twice, so that what a line needs is in memory.
+local function measure_cases(line, db, mode, list, run)
+  local function all()
+    local sum, case = 0, nil
+    local function body(tx)
+      return run(tx, case)
+    end
+    for i = 1, #list do
+      case = list[i]
+      sum = sum + db[mode](db, body)
+    end
+    return sum
+  end
+  if mode == "read" then
+    all()
+  end
+  measure(line, #list, all)
+end
+
+-- ---- lines --------------------------------------------------------------------------------------------------------
+
+local function load()
+  local db <close> = assert(sombra.open(path, { create = true }))
+  db:write(function(tx)
+    local rows, ids, nodes = {}, {}, {}
+    local is_head = true
+    for line in io.lines(data .. "/nodes.csv") do
+      if not is_head then
+        local id, name, age, city, score = line:match "(%d+),([^,]*),(%d+),([^,]*),(.*)"
+        id = math.tointeger(id)
+        rows[#rows + 1] = { id = id, name = name, age = math.tointeger(age), city = city, score = tonumber(score) }
+        ids[#ids + 1] = id
+      end
+      is_head = false
+    end
+    local first = tx:create_many("Node", rows)
+    for i, id in ipairs(ids) do
+      nodes[id] = first + i - 1
+    end
+    tx:create_index("Node", "id", { unique = true })
+    tx:create_index("Node", "name")
+    local edges, count = {}, -1
+    for line in io.lines(data .. "/edges.csv") do
+      if count >= 0 then
+        local src, dst, since, weight = line:match "(%d+),(%d+),(%d+),(.*)"
+        edges[#edges + 1] = {
+          nodes[math.tointeger(src)],
+          nodes[math.tointeger(dst)],
+          { since = math.tointeger(since), weight = tonumber(weight) },
+        }
+      end
+      count = count + 1
+      if #edges == 100000 then
+        tx:link_many("LINKS", edges)
+        edges = {}
+      end
+    end
+    tx:link_many("LINKS", edges)
+  end)
+  return 1
+end
+
+local function lookup(tx, case)
+  local node = tx:find("Node", "id", case[1])
+  return tx:get(node, "name") and tx:get(node, "age")
+end
+
+local function hop1(tx, case)
+  local rows = 0
+  for _ in tx:out(tx:find("Node", "id", case[1])) do
+    rows = rows + 1
+  end
+  return rows
+end
+
+local function hop1_ids(tx, case)
+  local rows = 0
+  for node in tx:out(tx:find("Node", "id", case[1])) do
+    rows = rows + (tx:get(node, "id") and 1)
+  end
+  return rows
+end
+
+local function hop1_query(tx, case)
+  return #tx:from("Node"):where({ id = case[1] }):out("LINKS"):ids()
+end
+
+local function hops(count)
+  return function(tx, case)
+    local start = tx:find("Node", "id", case[1])
+    return tx:from(start):out("LINKS", { min = count, max = count }):distinct():count()
+  end
+end
+
+local function within3(tx, case)
+  local start = tx:find("Node", "id", case[1])
+  return tx:from(start):out("LINKS", { max = 3, unique = "nodes" }):count()
+end
+
+local function shortest(tx, case)
+  local from, to = tx:find("Node", "id", case[1]), tx:find("Node", "id", case[2])
+  local found = tx:paths(from, to, { kind = "shortest", types = { "LINKS" } }):first()
+  return found and found.length or 0
+end
+
+local function new_row(id, age)
+  return { id = id, name = ("user%07d"):format(id), age = age, city = "city00", score = id % 100 / 4 }
+end
+
+local function insert(tx, case)
+  tx:create("Node", new_row(case[1], case[2]))
+  return 1
+end
+
+local function update(tx, case)
+  tx:set(tx:find("Node", "id", case[1]), { age = case[2] })
+  return 1
+end
+
+local function edge(tx, case)
+  tx:link(tx:find("Node", "id", case[1]), "LINKS", tx:find("Node", "id", case[2]), { since = case[3], weight = 1.5 })
+  return 1
+end
+
+local function upsert(tx, case)
+  tx:upsert("Node", { id = case[1] }, { age = case[2] })
+  return 1
+end
+
+-- Half of the nodes are there, half are new.
+local function upsert_cases(updates, inserts)
+  local list = {}
+  for i, case in ipairs(updates) do
+    list[i] = { i % 2 == 0 and inserts[i][1] + 5000 or case[1], case[2] }
+  end
+  return list
+end
+
+local function bulk(db, first)
+  return db:write(function(tx)
+    local rows = {}
+    for i = 1, BULK do
+      rows[i] = new_row(first + i, 18 + i % 63)
+    end
+    tx:create_many("Node", rows)
+    return BULK
+  end)
+end
+
+-- The published workload: nodes and edges made one by one, in one transaction.
+local function code_load(nodes, edges)
+  local db <close> = assert(sombra.open(path, { create = true }))
+  local text = ("local value = compute(1, 2)\n"):rep(15)
+  db:write(function(tx)
+    local ids = {}
+    for i = 0, nodes - 1 do
+      ids[i] = tx:create("Node", {
+        name = "function_" .. i,
+        filePath = ("src/module_%d/file_%d.lua"):format(i % 97, i % 1009),
+        startLine = i % 5000,
+        endLine = i % 5000 + 20,
+        codeText = text,
+        language = "lua",
+        metadata = ('{"complexity":%d}'):format(i % 23),
+      })
+    end
+    for i = 0, edges - 1 do
+      tx:link(ids[i % nodes], "LINKS", ids[(13 * i + 7) % nodes], { weight = i % 10 / 10, kind = "calls" })
+    end
+  end)
+  return 1
+end
+
+local function code_read(nodes)
+  local db <close> = assert(sombra.open(path))
+  return db:read(function(tx)
+    local sum = 0
+    for i = 0, CODE_READS - 1 do
+      sum = sum + tx:node(17 * i % nodes + 1).props.startLine
+    end
+    return sum
+  end)
+end
+
+-- ---- rounds -------------------------------------------------------------------------------------------------------
+
+local function remove()
+  for _, ending in ipairs { "", "-log0", "-log1", "-lock" } do
+    os.remove(path .. ending)
+  end
+end
+
+local function run_graph()
+  measure("load", 1, load)
+  local db <close> = assert(sombra.open(path))
+  local hop1_cases, hop3_cases = cases("hop1", 2000), cases("hop3", 100)
+  local updates, inserts = cases("update", DURABLE), cases("insert", DURABLE)
+  measure_cases("lookup", db, "read", cases("lookup", 10000), lookup)
+  measure_cases("hop1", db, "read", hop1_cases, hop1)
+  measure_cases("hop1, property id", db, "read", hop1_cases, hop1_ids)
+  measure_cases("hop1, traversal", db, "read", hop1_cases, hop1_query)
+  measure_cases("hop2", db, "read", cases("hop2", 300), hops(2))
+  measure_cases("hop3", db, "read", hop3_cases, hops(3))
+  measure_cases("within3", db, "read", hop3_cases, within3)
+  measure_cases("sp", db, "read", cases("pairs", 100), shortest)
+  measure_cases("insert, durable", db, "write", inserts, insert)
+  measure_cases("update, durable", db, "write", updates, update)
+  measure_cases("edge, durable", db, "write", cases("edge", DURABLE), edge)
+  measure_cases("upsert, durable", db, "write", upsert_cases(updates, inserts), upsert)
+  measure("bulk insert", BULK, function()
+    return bulk(db, 100000000)
+  end)
+end
+
+local function median(list)
+  table.sort(list)
+  return list[#list // 2 + 1]
+end
+
+for _ = 1, rounds do
+  remove()
+  run_graph()
+  remove()
+  measure("code 50k/200k", 250000, function()
+    return code_load(50000, 200000)
+  end)
+  measure("code 50k/200k reads", CODE_READS, function()
+    return code_read(50000)
+  end)
+end
+remove()
+
+print "| line, from Lua      | operations/s | CPU ns an operation | sum      |"
+print "|---------------------|-------------:|--------------------:|---------:|"
+for _, line in ipairs(order) do
+  local result = results[line]
+  print(("| %-19s | %12.1f | %19.0f | %8d |"):format(line, median(result.rates), median(result.cpu), result.sum))
+end
