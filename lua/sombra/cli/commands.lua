@@ -1,0 +1,269 @@
+-- SPDX-License-Identifier: MIT
+
+---What the program `sombra` can be told to do: the one source of `--help`, `sombra help`, the manual page and the
+---completions of shells. Nothing here does anything.
+---@class sombra.cli.Option
+---@field name string without the dashes
+---@field short string? one letter
+---@field value string? what stands for its value in texts; an option without one is a switch
+---@field kind "count"|"integer"? what the value must be; text unless told
+---@field choices string[]? the only values
+---@field repeats boolean? may be given more than once: a list
+---@field help string
+
+---@class sombra.cli.Argument
+---@field name string
+---@field optional boolean?
+---@field choices string[]?
+---@field help string
+
+---@class sombra.cli.Command
+---@field name string one word, or two ("kv get")
+---@field summary string a line without a full stop
+---@field text string? paragraphs, for the page of the command
+---@field arguments sombra.cli.Argument[]
+---@field options sombra.cli.Option[]
+---@field module string where the function is that runs it
+---@field run string its name there
+
+local json = { name = "json", help = "print JSON" }
+local database = { name = "DB", help = "path of the database" }
+local bucket = { name = "BUCKET", help = "name of the bucket" }
+local key = { name = "KEY", help = "the key" }
+local hex = { name = "hex", help = "keys and values are hexadecimal, given and printed" }
+local integer = { name = "integer", help = "KEY is an integer, not text" }
+local force_note = "A file that is there already is never replaced."
+
+local maintenance = "sombra.cli.maintenance"
+local kv = "sombra.cli.kv"
+
+---@type sombra.cli.Command[]
+local list = {
+  {
+    name = "stats",
+    summary = "numbers of a database",
+    text = [[
+Prints what the database says of itself, and how many nodes each label, edges each type and entries each bucket has.
+It opens the database read-only. With --walk it also reads every record, in one snapshot, and adds the names and kinds
+of properties, the largest degree and the bytes of keys and text values in each bucket.]],
+    arguments = { database },
+    options = { { name = "walk", help = "read every record too" }, json },
+    module = maintenance, run = "stats",
+  },
+  {
+    name = "verify",
+    summary = "check every page, key, count and record",
+    text = [[
+Prints the problems that are found, one on a line, and ends with exit code 5 if there are any. Writers wait while it
+looks at the pages. With --readonly nobody waits, but it must not run beside a writer: see docs/operations.md.]],
+    arguments = { database },
+    options = {
+      { name = "limit", value = "N", kind = "count", help = "print at most N problems (1000)" },
+      { name = "readonly", help = "open without the right to write" },
+      json,
+    },
+    module = maintenance, run = "verify",
+  },
+  {
+    name = "repair",
+    summary = "save what is readable of a damaged database",
+    text = [[
+Reads the closed database DB page by page, changes nothing there, and writes every entry that can be read to the new
+database NEW. ]] .. force_note .. [[ Prints what was saved, what was lost and what is wrong in NEW; the exit code is 5
+if anything was lost or is wrong.]],
+    arguments = { database, { name = "NEW", help = "path of the new database" } },
+    options = { { name = "limit", value = "N", kind = "count", help = "print at most N problems (1000)" }, json },
+    module = maintenance, run = "repair",
+  },
+  {
+    name = "backup",
+    summary = "copy a database that is in use",
+    text = [[
+Copies what is committed now to the new file NEW, while readers and writers go on. The copy is compact, and has its name
+only when it is whole and durable. ]] .. force_note,
+    arguments = { database, { name = "NEW", help = "path of the copy" } },
+    options = { json },
+    module = maintenance, run = "backup",
+  },
+  {
+    name = "checkpoint",
+    summary = "bring what is in the log into the main file",
+    arguments = { database },
+    options = { json },
+    module = maintenance, run = "checkpoint",
+  },
+  {
+    name = "compact",
+    summary = "give free pages back to the system",
+    text = [[
+Makes the file smaller in its place, while it is in use.]],
+    arguments = { database },
+    options = { json },
+    module = maintenance, run = "compact",
+  },
+  {
+    name = "kv get",
+    summary = "print the value of a key",
+    text = [[
+Prints the bytes of a text value as they are, with a line end only on a terminal. Any other value is printed as JSON.
+The exit code is 1 if the key is not there.]],
+    arguments = { database, bucket, key },
+    options = { hex, integer, json },
+    module = kv, run = "get",
+  },
+  {
+    name = "kv put",
+    summary = "set the value of a key",
+    arguments = { database, bucket, key, { name = "VALUE", help = "the value's bytes; - reads the standard input" } },
+    options = {
+      hex, integer,
+      { name = "json", help = "VALUE is JSON: a number, a list, a map ..." },
+      { name = "create", help = "make the database and the bucket if they are missing" },
+    },
+    module = kv, run = "put",
+  },
+  {
+    name = "kv del",
+    summary = "delete keys",
+    text = [[
+Deletes KEY, or with --prefix every key that begins so, and prints how many there were.]],
+    arguments = { database, bucket, { name = "KEY", help = "the key", optional = true } },
+    options = { { name = "prefix", value = "TEXT", help = "delete all keys that begin so" }, hex, integer, json },
+    module = kv, run = "del",
+  },
+  {
+    name = "kv scan",
+    summary = "print keys and values in order",
+    text = [[
+Prints a key, a tab and its value on each line. Control characters and bytes that are not UTF-8 are printed as \xHH,
+backslashes as \\; --hex and --json keep every byte apart. With --json each line is an object with "key" and "value".]],
+    arguments = { database, bucket },
+    options = {
+      { name = "prefix", value = "TEXT", help = "only keys that begin so" },
+      { name = "reverse", help = "from the last to the first" },
+      { name = "limit", value = "N", kind = "count", help = "at most N" },
+      { name = "keys", help = "no values" },
+      hex, json,
+    },
+    module = kv, run = "scan",
+  },
+  {
+    name = "shell",
+    summary = "a prompt with the database open as `db`",
+    text = [[
+Starts the prompt with the globals db and sombra. LUA_INIT is run first.]],
+    arguments = { database },
+    options = {
+      { name = "create", help = "make the database if it is missing" },
+      { name = "readonly", help = "refuse write transactions" },
+    },
+    module = "sombra.cli.shell", run = "shell",
+  },
+  {
+    name = "completions",
+    summary = "print the completions of a shell",
+    text = [[
+Prints a file for the shell: for bash, `sombra completions bash >~/.local/share/bash-completion/completions/sombra`.]],
+    arguments = { { name = "SHELL", choices = { "bash", "zsh", "fish" }, help = "bash, zsh or fish" } },
+    options = {},
+    module = "sombra.cli.completions", run = "completions",
+  },
+  {
+    name = "help",
+    summary = "explain a command",
+    arguments = {
+      { name = "COMMAND", optional = true, help = "the command; without one, everything in short" },
+      { name = "SUBCOMMAND", optional = true, help = "the second word of a command such as kv" },
+    },
+    options = { { name = "man", help = "print the source of the manual page" } },
+    module = "sombra.cli.help", run = "help",
+  },
+}
+
+local commands = {
+  summary = "run Lua scripts with the sombra database built in",
+  list = list,
+  ---Of the interpreter, `sombra [options] [script [args]]`; lua/host/arguments.c reads them.
+  ---@type { words: string[], value: string?, help: string }[]
+  interpreter = {
+    { words = { "-e" }, value = "stat", help = "run the string 'stat'" },
+    { words = { "-i" }, help = "enter the prompt after running 'script'" },
+    { words = { "-l" }, value = "mod", help = "require 'mod' into the global 'mod'" },
+    { words = { "-l" }, value = "g=mod", help = "require 'mod' into the global 'g'" },
+    { words = { "-v" }, help = "print the version" },
+    { words = { "-E" }, help = "ignore the environment variables" },
+    { words = { "-W" }, help = "turn warnings on" },
+    { words = { "-h", "--help" }, help = "print this text and exit" },
+    { words = { "--version" }, help = "print the version and exit" },
+    { words = { "--" }, help = "stop handling options" },
+    { words = { "-" }, help = "stop handling options and run the standard input" },
+  },
+  exit_codes = {
+    { 0, "success" },
+    { 1, "an error: in Lua, or of a command that found no such thing" },
+    { 2, "wrong usage" },
+    { 3, "a database cannot be opened or is damaged" },
+    { 4, "a limit was reached" },
+    { 5, "verify or repair found problems" },
+    { 130, "interrupted by Ctrl-C" },
+  },
+  environment = {
+    { { "LUA_INIT_5_4", "LUA_INIT" }, "run before anything else, the first of the two that is set; @file names a file. "
+      .. "Of the commands only shell heeds it" },
+    { { "LUA_PATH_5_4", "LUA_PATH", "LUA_CPATH_5_4", "LUA_CPATH" }, "where require looks for other modules; sombra "
+      .. "itself is inside the program and is not looked for" },
+  },
+  rule = [[
+A command is the first word of the command line. A script of the same name is run by `sombra ./stats` or
+`sombra -- stats`.]],
+}
+
+---@return sombra.cli.Command?
+function commands.find(name)
+  for _, command in ipairs(list) do
+    if command.name == name then
+      return command
+    end
+  end
+end
+
+---The commands whose first word this is.
+---@return sombra.cli.Command[]
+function commands.group(word)
+  local found = {}
+  for _, command in ipairs(list) do
+    if command.name:match("^%S+") == word then
+      found[#found + 1] = command
+    end
+  end
+  return found
+end
+
+---The first words, in order, once each.
+---@return string[]
+function commands.first_words()
+  local words, seen = {}, {}
+  for _, command in ipairs(list) do
+    local word = command.name:match("^%S+")
+    if not seen[word] then
+      seen[word] = true
+      words[#words + 1] = word
+    end
+  end
+  return words
+end
+
+---"sombra kv del [options] DB BUCKET [KEY]"
+function commands.synopsis(command)
+  local words = { "sombra", command.name }
+  if #command.options > 0 then
+    words[#words + 1] = "[options]"
+  end
+  for _, argument in ipairs(command.arguments) do
+    local shown = argument.choices and table.concat(argument.choices, "|") or argument.name
+    words[#words + 1] = argument.optional and "[" .. shown .. "]" or shown
+  end
+  return table.concat(words, " ")
+end
+
+return commands
