@@ -14,6 +14,7 @@
 ---@class sombra.cli.Argument
 ---@field name string
 ---@field optional boolean?
+---@field repeats boolean? the last one may: a list
 ---@field choices string[]?
 ---@field help string
 
@@ -36,6 +37,8 @@ local force_note = "A file that is there already is never replaced."
 
 local maintenance = "sombra.cli.maintenance"
 local kv = "sombra.cli.kv"
+local transfer = "sombra.cli.transfer"
+local formats = { "csv", "jsonl", "graphml" }
 
 ---@type sombra.cli.Command[]
 local list = {
@@ -100,6 +103,53 @@ Makes the file smaller in its place, while it is in use.]],
     arguments = { database },
     options = { json },
     module = maintenance, run = "compact",
+  },
+  {
+    name = "import",
+    summary = "nodes and edges from CSV, JSON lines or GraphML",
+    text = [[
+Reads each FILE; - is the standard input. Files of CSV that have edges are read after the others. The first record of
+CSV names the columns: ~id and ~label for nodes, ~from, ~to and ~label for edges (or Neo4j's :ID, :LABEL, :START_ID,
+:END_ID, :TYPE); any other column is a property, and may have a type: born:int. Types are string, int, float, bool,
+json, and lists such as int[]. A column without a type gets the narrowest one that all its values have; on the standard
+input, which cannot be read twice, it is text. Empty fields are no properties.
+
+Edges name nodes by the ids in the files. To import edges in a later run, keep these ids: --id names the property.
+
+Every --batch records are one transaction, so an import that fails leaves whole batches; --batch 0 makes one of all. A
+bad record ends the import, unless --rejects names a file for such records: they are put there as they are, the reasons
+are printed, and the exit code is 0. With several files a number is put behind its name.]],
+    arguments = { database, { name = "FILE", help = "what to import", repeats = true } },
+    options = {
+      { name = "format", value = "FORMAT", choices = formats, help = "csv, jsonl or graphml; else by their names" },
+      { name = "create", help = "make the database if it is missing" },
+      { name = "label", value = "NAME", help = "label of nodes that have none" },
+      { name = "type", value = "NAME", help = "type of edges that have none" },
+      { name = "id", value = "NAME", help = "property that keeps a node's id; in CSV also the column of ids" },
+      { name = "from", value = "NAME", help = "CSV: column with the id an edge starts at" },
+      { name = "to", value = "NAME", help = "CSV: column with the id an edge ends at" },
+      { name = "types", value = "LIST", help = "CSV: types of columns: born:int,score:float" },
+      { name = "separator", value = "BYTE", help = "CSV: what separates fields (a comma); \\t is a tab" },
+      { name = "batch", value = "N", kind = "count", help = "records in each transaction (10000)" },
+      { name = "rejects", value = "FILE", help = "skip bad records and write them there" },
+      json,
+    },
+    module = transfer, run = "import",
+  },
+  {
+    name = "export",
+    summary = "everything as CSV, JSON lines or GraphML",
+    text = [[
+Writes one snapshot to FILE, or to the standard output. CSV makes two files: air.csv stands for air-nodes.csv and
+air-edges.csv. A file gets its name when it is whole, in the place of an older one. Only jsonl has buckets too. An
+import of what was exported gives the same records; their ids are new.]],
+    arguments = { database, { name = "FILE", help = "where to; else the standard output", optional = true } },
+    options = {
+      { name = "format", value = "FORMAT", choices = formats, help = "csv, jsonl or graphml; else by its name" },
+      { name = "only", value = "WHAT", choices = { "nodes", "edges", "buckets" }, help = "nodes, edges or buckets" },
+      json,
+    },
+    module = transfer, run = "export",
   },
   {
     name = "kv get",
@@ -261,6 +311,7 @@ function commands.synopsis(command)
   end
   for _, argument in ipairs(command.arguments) do
     local shown = argument.choices and table.concat(argument.choices, "|") or argument.name
+    shown = argument.repeats and shown .. "..." or shown
     words[#words + 1] = argument.optional and "[" .. shown .. "]" or shown
   end
   return table.concat(words, " ")

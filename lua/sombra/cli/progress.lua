@@ -29,12 +29,15 @@ function progress.duration(seconds)
   return ("%d:%02d"):format(whole // 60, whole % 60)
 end
 
----The text of one moment, at most `columns` long. `count` of `unit`s make the rate; `share` (0 to 1) the bar and the
----time left.
+---The text of one moment, at most `columns` long. `count` of `unit`s make the rate; `share` (0 to 1, or nil)
+---the bar and the time left.
 function progress.line(state, columns)
   local rate = state.seconds > 0 and state.count / state.seconds or 0
-  local tail = (" %3d%%  %s %s  %s/s"):format(math.floor(state.share * 100), progress.short(state.count), state.unit,
-    progress.short(rate))
+  local tail = ("  %s %s  %s/s"):format(progress.short(state.count), state.unit, progress.short(rate))
+  if not state.share then
+    return (state.title .. tail):sub(1, columns)
+  end
+  tail = (" %3d%%"):format(math.floor(state.share * 100)) .. tail
   if state.share > 0 and state.share < 1 then
     tail = tail .. "  ETA " .. progress.duration(state.seconds / state.share * (1 - state.share))
   elseif state.share >= 1 then
@@ -56,7 +59,7 @@ function meta:draw(count, share)
     title = self.title,
     unit = self.unit,
     count = count,
-    share = math.min(share, 1),
+    share = share and math.min(share, 1),
     seconds = terminal.clock() - self.begun,
   }, columns - 1)
   io.stderr:write("\r", text, (" "):rep(self.drawn - #text))
@@ -64,7 +67,7 @@ function meta:draw(count, share)
   self.drawn = #text
 end
 
----`count` units are done, which is this share of the work.
+---`count` units are done, which is this share of the work; nil if nobody knows how much there is.
 function meta:update(count, share)
   if not self.is_shown then
     return

@@ -68,9 +68,10 @@ local function name_arguments(command, given)
     if word and argument.choices and not one_of(argument.choices, word) then
       words.usage("%s is one of %s, not '%s'", argument.name, table.concat(argument.choices, ", "), word)
     end
-    arguments[argument.name:lower()] = word
+    arguments[argument.name:lower()] = argument.repeats and table.move(given, index, #given, 1, {}) or word
   end
-  if #given > #command.arguments then
+  local last = command.arguments[#command.arguments]
+  if #given > #command.arguments and not last.repeats then
     words.usage("'%s' is one word too many: %s", given[#command.arguments + 1],
       require("sombra.cli.commands").synopsis(command))
   end
