@@ -312,7 +312,7 @@ describe("the commands", function()
 
   it("shell opens the database as db", function()
     local out = ok({ "shell", path }, { input = "db:read(function(tx) return tx:count() end)\nsombra._VERSION\n" })
-    assert.matches("^> 2\n> sombra [%d.]+\n> \n$", out)
+    assert.matches("^> 2\n> \"sombra [%d.]+\"\n> \n$", out)
     fails(3, "^sombra shell: .*no such database", { "shell", directory .. "/none" })
     assert.matches("readonly", run.host({ "shell", path, "--readonly" }, { input = "db:begin('write')\n" }).err)
     local environment = { LUA_INIT = "x = 'from LUA_INIT'" }

@@ -262,6 +262,9 @@ local commands = {
       .. "Of the commands only shell heeds it" },
     { { "LUA_PATH_5_4", "LUA_PATH", "LUA_CPATH_5_4", "LUA_CPATH" }, "where require looks for other modules; sombra "
       .. "itself is inside the program and is not looked for" },
+    { { "SOMBRA_HISTORY" }, "file of the prompt's history; empty: none. Else it is sombra/history in XDG_STATE_HOME "
+      .. "(~/.local/state)" },
+    { { "PAGER" }, "shows results at the prompt that are longer than the screen (less -FRX); empty: none does" },
   },
   rule = [[
 A command is the first word of the command line. A script of the same name is run by `sombra ./stats` or
