@@ -265,7 +265,8 @@ static void set_up(struct editor *editor)
     el_set(editor->line, EL_PROMPT, push_prompt);
     el_set(editor->line, EL_HIST, history, editor->history);
     el_set(editor->line, EL_GETCFN, read_key);
-    el_set(editor->line, EL_ADDFN, "sombra-complete", "Complete the word", complete_word);
+    /* In wide characters, because libedit leaks its copies of narrow ones. */
+    el_wset(editor->line, EL_ADDFN, L"sombra-complete", L"Complete the word", complete_word);
     el_set(editor->line, EL_BIND, "^I", "sombra-complete", NULL);
     el_set(editor->line, EL_BIND, "^R", "em-inc-search-prev", NULL);
     (void)el_source(editor->line, NULL); /* ~/.editrc: vi keys, bindings */
