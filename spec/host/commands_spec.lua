@@ -251,6 +251,58 @@ describe("the commands", function()
     end)
   end)
 
+  describe("dump", function()
+    it("shows the meta records, the tree and its pages", function()
+      local newest
+      for line in ok({ "dump", path, "meta", "--json" }):gmatch("[^\n]+") do
+        local meta = assert(json.decode(line))
+        newest = meta.newest and meta or newest
+      end
+      assert.equal(8192, newest.page_bytes)
+      assert.equal(32, #newest.uuid)
+      local tree = ok({ "dump", path, "tree" })
+      assert.matches(("^tree root=%d "):format(newest.root), tree)
+      local page = ok({ "dump", path, "page", tostring(newest.root) })
+      assert.matches(("^page number=%d depth=0 kind=%%l+ level=0 "):format(newest.root), page)
+      assert.equal(newest.entries, select(2, page:gsub("\nentry index=", "")))
+      assert.matches("^log state=%l+", ok({ "dump", path, "log" }))
+    end)
+
+    it("shows the log of a database that is open", function()
+      local other = directory .. "/open.sombra"
+      local db <close> = assert(sombra.open(other, { create = true }))
+      db:write(function(tx)
+        tx:create("A")
+      end)
+      local record = ok({ "dump", other, "log", "--json" }):match("[^\n]*\"record\"[^\n]*")
+      assert.is_true(json.decode(record).puts > 0)
+    end)
+
+    it("refuses what is not there", function()
+      fails(2, "page needs a number", { "dump", path, "page" })
+      fails(2, "one word too many", { "dump", path, "tree", "1" })
+      fails(2, "WHAT is one of meta, page, log, tree", { "dump", path, "leaf" })
+      fails(1, "no page 99999", { "dump", path, "page", "99999" })
+      fails(1, "No such file", { "dump", directory .. "/none", "meta" })
+    end)
+
+    it("is ended, and cleaned up, by its function", function()
+      local lines = 0
+      local done, err = sombra.dump(path, "meta", function()
+        lines = lines + 1
+        return false
+      end)
+      assert.is_nil(done)
+      assert.equal("cancelled", err.code)
+      assert.equal(1, lines)
+      assert.has_error(function()
+        sombra.dump(path, "meta", function()
+          error("mine", 0)
+        end)
+      end, "mine")
+    end)
+  end)
+
   describe("kv", function()
     local function kv(word, ...)
       return { "kv", word, path, "things", ... }

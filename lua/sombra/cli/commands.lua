@@ -210,6 +210,22 @@ Starts the prompt with the globals db and sombra. LUA_INIT is run first.]],
     module = "sombra.cli.shell", run = "shell",
   },
   {
+    name = "dump",
+    summary = "how a database is stored, for people who look for a fault in the engine",
+    text = [[
+Prints the meta records, page N and what is on it, the records of the log behind the newest checkpoint, or each page of
+the tree of that checkpoint. A line is a word and fields; keys and values are hexadecimal, values up to 64 bytes of
+them. The files are read as they are: damage is a line with problem=, and beside a writer lines may contradict each
+other.]],
+    arguments = {
+      database,
+      { name = "WHAT", choices = { "meta", "page", "log", "tree" }, help = "meta, page, log or tree" },
+      { name = "N", optional = true, help = "number of the page" },
+    },
+    options = { { name = "json", help = "print an object for each line" } },
+    module = maintenance, run = "dump",
+  },
+  {
     name = "completions",
     summary = "print the completions of a shell",
     text = [[

@@ -1,11 +1,13 @@
 -- SPDX-License-Identifier: MIT
 
----stats, verify, repair, backup, checkpoint, compact
+---stats, verify, repair, backup, checkpoint, compact, dump
 local maintenance = {}
 
 local output = require "sombra.cli.output"
+local plain = require "sombra.plain"
 local progress = require "sombra.cli.progress"
 local sombra = require "sombra"
+local words = require "sombra.cli.words"
 
 local found_problems = 5
 
@@ -297,6 +299,43 @@ function maintenance.compact(arguments, options)
   else
     output.write(("%s: %d bytes, %d before\n"):format(arguments.db, after, before))
   end
+end
+
+---- dump -------------------------------------------------------------------------------------------------------------
+
+---Fields that are text, whatever they look like.
+local text_fields = { uuid = true, log_link = true, key = true, value = true, separator = true, kind = true }
+local words_of = { ["true"] = true, ["false"] = false }
+
+---"page number=12 kind=leaf" as a table.
+local function parse_line(line)
+  local object = { line = line:match("^%S+") }
+  local fields, problem = line:match("^(.-) problem=(.*)$")
+  object.problem = problem
+  for name, value in (fields or line):gmatch("([%w_]+)=(%S*)") do
+    if words_of[value] ~= nil then
+      object[name] = words_of[value]
+    else
+      object[name] = not text_fields[name] and math.tointeger(value) or value
+    end
+  end
+  return object
+end
+
+function maintenance.dump(arguments, options)
+  local page
+  if arguments.what == "page" then
+    page = math.tointeger(arguments.n) or words.usage("page needs a number: sombra dump DB page N")
+  elseif arguments.n then
+    words.usage("'%s' is one word too many: only page has a number", arguments.n)
+  end
+  output.check(sombra.dump(arguments.db, arguments.what, function(line)
+    if options.json then
+      output.write(plain.encode(parse_line(line)), "\n")
+    else
+      output.write(line, "\n")
+    end
+  end, page))
 end
 
 return maintenance
