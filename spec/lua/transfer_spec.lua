@@ -228,6 +228,35 @@ describe("import and export", function()
     }, contents(db)))
   end)
 
+  it("read XML the same in pieces of any size", function()
+    local xml = require("sombra.transfer.xml")
+    local text = "<?xml version='1.0'?><!-- a > b --><a x='1>2' y=\"'\">t&lt;<![CDATA[]]x]]>]]>\n<b/></a >\r\n"
+    local function tokens(piece_bytes)
+      local at = 1
+      local reader = xml.reader({ name = "x", read = function()
+        local piece = text:sub(at, at + piece_bytes - 1)
+        at = at + piece_bytes
+        return piece ~= "" and piece or nil
+      end })
+      local list, run = {}, ""
+      for token in reader.next, reader do
+        if token.kind == "text" then
+          run = run .. token.text
+        else
+          list[#list + 1] = { run, token }
+          run = ""
+        end
+      end
+      return list, run, reader.line
+    end
+    local whole = table.pack(tokens(1000))
+    assert.same({ x = "1>2", y = "'" }, whole[1][1][2].attributes)
+    assert.equal("t<]]x]]>\n", whole[1][2][1])
+    for piece_bytes = 1, 20 do
+      assert.same(whole, table.pack(tokens(piece_bytes)))
+    end
+  end)
+
   it("find nodes of an earlier run by the property that keeps their ids", function()
     local db <close> = helper.memory()
     import.run(db, { write("-nodes.csv", "~id,name\nx,Ada\n7,Bob\n") }, { id = "key" })

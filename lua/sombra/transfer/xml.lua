@@ -7,6 +7,7 @@ local xml = {}
 local values = require "sombra.transfer.values"
 
 local chunk_bytes = 64 * 1024
+local less, exclamation, question = ("<!?"):byte(1, 3)
 
 local meta = {}
 meta.__index = meta
@@ -83,6 +84,11 @@ end
 
 local function attributes_of(reader, text)
   local attributes = {}
+  local key = text:match('^ key="([^"&\t\r\n]*)"$') -- what most tags are
+  if key or text == "" then
+    attributes.key = key
+    return attributes
+  end
   local rest = text:gsub("%s*([^%s=\"'<>/]+)%s*=%s*([\"'])(.-)%2", function(name, _, value)
     if attributes[name] then
       reader:fail("the attribute '%s' stands twice", name)
@@ -100,8 +106,10 @@ end
 local function take(reader, count)
   local text = reader.buffer:sub(reader.at, reader.at + count - 1)
   reader.at = reader.at + count
-  for _ in text:gmatch("\n") do
+  local newline = text:find("\n", 1, true)
+  while newline do
     reader.line = reader.line + 1
+    newline = text:find("\n", newline + 1, true)
   end
   if reader.keeps then
     reader.kept[#reader.kept + 1] = text
@@ -164,19 +172,20 @@ function meta:next()
   while true do
     while #self.buffer - self.at + 1 < 9 and more(self) do
     end
-    local head = self.buffer:sub(self.at, self.at + 8)
-    if head == "" then
+    local first, second = self.buffer:byte(self.at, self.at + 1)
+    if not first then
       return nil
-    elseif head:sub(1, 1) ~= "<" then
+    elseif first ~= less then
       return read_text(self)
-    elseif head == "<![CDATA[" then
-      local text = take(self, find_plain(self, "]]>", 9) + 3)
-      return { kind = "text", text = text:sub(10, -4) }
-    elseif head:find("^<[!?]") then
-      skip(self, head)
-    else
+    elseif second ~= exclamation and second ~= question then
       return read_tag(self)
     end
+    local head = self.buffer:sub(self.at, self.at + 8)
+    if head == "<![CDATA[" then
+      local text = take(self, find_plain(self, "]]>", 9) + 3)
+      return { kind = "text", text = text:sub(10, -4) }
+    end
+    skip(self, head)
   end
 end
 
