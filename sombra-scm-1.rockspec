@@ -30,6 +30,7 @@ build = {
       ["sombra.cli.maintenance"] = "lua/sombra/cli/maintenance.lua",
       ["sombra.cli.manual"] = "lua/sombra/cli/manual.lua",
       ["sombra.cli.output"] = "lua/sombra/cli/output.lua",
+      ["sombra.cli.proc"] = "lua/sombra/cli/proc.lua",
       ["sombra.cli.progress"] = "lua/sombra/cli/progress.lua",
       ["sombra.cli.prompt"] = "lua/sombra/cli/prompt.lua",
       ["sombra.cli.shell"] = "lua/sombra/cli/shell.lua",

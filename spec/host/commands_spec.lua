@@ -362,6 +362,62 @@ describe("the commands", function()
     end)
   end)
 
+  describe("proc", function()
+    local file, base
+
+    setup(function()
+      file, base = directory .. "/add.lua", directory .. "/procedures.sombra"
+      run.write_file(file, [[return { name = "add", version = 2, mode = "write", doc = "makes nodes",
+        params = { { "label", "string" }, { "n", "integer", default = 1 } },
+        run = function(tx, p)
+          if p.n < 0 then return nil, "fewer than none" end
+          for i = 1, p.n do tx:create(p.label) end
+          return tx:count(p.label), { "\xff" }
+        end }]])
+      run.write_file(directory .. "/rows.lua", [[return { name = "rows", run = function()
+        for i = 1, 3 do emit { i = i } end end }]])
+      run.write_file(directory .. "/loop.lua", [[return { name = "loop", run = function() while true do end end }]])
+      run.write_file(directory .. "/bad.lua", "return 1")
+    end)
+
+    it("stores files, all or none", function()
+      fails(3, "no such database", { "proc", "define", base, file })
+      assert.equal(1, run.host({ "proc", "define", base, file, directory .. "/bad.lua", "--create" }).code)
+      assert.equal("", ok({ "proc", "list", base }))
+      assert.equal("add@2: defined\nrows@1: defined\nloop@1: defined\n",
+        ok({ "proc", "define", base, file, directory .. "/rows.lua", directory .. "/loop.lua" }))
+      assert.equal("add@2: was there\n", ok({ "proc", "define", base, file }))
+      fails(1, "cannot read .*none.lua", { "proc", "define", base, directory .. "/none.lua" })
+    end)
+
+    it("lists and shows them", function()
+      assert.matches("^add@2 +write +%x+  makes nodes\n", ok({ "proc", "list", base }))
+      local list = json.decode(ok({ "proc", "list", base, "--json" }))
+      assert.equal("add", list[1].name)
+      assert.is_nil(list[1].text)
+      assert.equal(run.read_file(file) .. "\n", ok({ "proc", "show", base, "add" }))
+      assert.equal(run.read_file(file) .. "\n", ok({ "proc", "show", base, "add@2" }))
+      fails(1, "there is no procedure 'add@1'", { "proc", "show", base, "add@1" })
+    end)
+
+    it("runs them", function()
+      assert.equal('3\n[{"$bytes":"ff"}]\n', ok({ "proc", "call", base, "add", '{"label": "A", "n": 3}' }))
+      assert.equal('4\n[{"$bytes":"ff"}]\n', ok({ "proc", "call", base, "add", "-" }, { input = '["A"]' }))
+      fails(1, "add says no: fewer than none", { "proc", "call", base, "add", '["A", -1]' })
+      fails(1, "^sombra proc call: .*label", { "proc", "call", base, "add" })
+      fails(2, "ARGUMENTS are not JSON", { "proc", "call", base, "add", "A" })
+      assert.equal('{"i":1}\n{"i":2}\n{"i":3}\n', ok({ "proc", "call", base, "rows", "--stream", "--readonly" }))
+      fails(4, "^sombra proc call: ", { "proc", "call", base, "loop", "--time", "0.1" })
+      fails(2, "%-%-time needs a number", { "proc", "call", base, "loop", "--time", "soon" })
+    end)
+
+    it("removes them", function()
+      assert.equal("0\n", run.host({ "proc", "drop", base, "rows", "--version", "7" }).out)
+      assert.equal("1\n", ok({ "proc", "drop", base, "rows" }))
+      assert.equal(1, run.host({ "proc", "drop", base, "rows" }).code)
+    end)
+  end)
+
   it("shell opens the database as db", function()
     local out = ok({ "shell", path }, { input = "db:read(function(tx) return tx:count() end)\nsombra._VERSION\n" })
     assert.matches("^> 2\n> \"sombra [%d.]+\"\n> \n$", out)

@@ -6,7 +6,7 @@
 ---@field name string without the dashes
 ---@field short string? one letter
 ---@field value string? what stands for its value in texts; an option without one is a switch
----@field kind "count"|"integer"? what the value must be; text unless told
+---@field kind "count"|"number"? what the value must be; text unless told
 ---@field choices string[]? the only values
 ---@field repeats boolean? may be given more than once: a list
 ---@field help string
@@ -37,6 +37,7 @@ local force_note = "A file that is there already is never replaced."
 
 local maintenance = "sombra.cli.maintenance"
 local kv = "sombra.cli.kv"
+local proc = "sombra.cli.proc"
 local transfer = "sombra.cli.transfer"
 local formats = { "csv", "jsonl", "graphml" }
 
@@ -196,6 +197,56 @@ backslashes as \\; --hex and --json keep every byte apart. With --json each line
       hex, json,
     },
     module = kv, run = "scan",
+  },
+  {
+    name = "proc define",
+    summary = "store procedures and libraries",
+    text = [[
+Stores the Lua of each FILE, all of them or none. See docs/procedures.md.]],
+    arguments = { database, { name = "FILE", repeats = true, help = "Lua that returns a table with name and run" } },
+    options = { { name = "create", help = "make the database if it is missing" }, json },
+    module = proc, run = "define",
+  },
+  {
+    name = "proc list",
+    summary = "the procedures of a database",
+    arguments = { database },
+    options = { json },
+    module = proc, run = "list",
+  },
+  {
+    name = "proc show",
+    summary = "print the text of a procedure",
+    arguments = { database, { name = "NAME", help = "its name, or name@version" } },
+    options = {},
+    module = proc, run = "show",
+  },
+  {
+    name = "proc drop",
+    summary = "remove a procedure",
+    arguments = { database, { name = "NAME", help = "its name" } },
+    options = { { name = "version", value = "N", kind = "count", help = "only this version" }, json },
+    module = proc, run = "drop",
+  },
+  {
+    name = "proc call",
+    summary = "run a procedure",
+    text = [[
+Prints each result as JSON on a line. A procedure that returns nil and a reason has changed nothing; the reason is
+printed and the exit code is 1. A limit that is hit ends it with exit code 4.]],
+    arguments = {
+      database,
+      { name = "NAME", help = "its name, or name@version" },
+      { name = "ARGUMENTS", optional = true, help = "a JSON map or list; - reads the standard input" },
+    },
+    options = {
+      { name = "stream", help = "print the rows that it emits, as they come" },
+      { name = "time", value = "SECONDS", kind = "number", help = "limit of its time" },
+      { name = "memory", value = "BYTES", kind = "count", help = "limit of its memory" },
+      { name = "instructions", value = "N", kind = "count", help = "limit of its instructions" },
+      { name = "readonly", help = "open without the right to write" },
+    },
+    module = proc, run = "call",
   },
   {
     name = "shell",

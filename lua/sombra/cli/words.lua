@@ -28,10 +28,11 @@ local function one_of(choices, word)
 end
 
 local function check_value(option, text)
-  if option.kind == "count" or option.kind == "integer" then
-    local number = text:match("^%-?%d+$") and math.tointeger(text)
-    if not number or (option.kind == "count" and number < 0) then
-      words.usage("--%s needs a %s, not '%s'", option.name, option.kind == "count" and "number" or "whole number", text)
+  if option.kind then
+    local number = option.kind == "count" and text:match("^%d+$") and math.tointeger(text)
+      or option.kind == "number" and text:match("^%d*%.?%d*$") and tonumber(text)
+    if not number then
+      words.usage("--%s needs a number, not '%s'", option.name, text)
     end
     return number
   end
