@@ -194,6 +194,9 @@ end
 
 local function run_file(state, path)
   local input <close> = source.open(path, state.options.rejects ~= nil)
+  if #state.paths == 1 then
+    state.bytes_total = input.size
+  end
   local format = import.format_of(path, state.options.format)
   local next_item, head, tail = format.read(input, state.options)
   local file = { head = head }
@@ -223,18 +226,22 @@ local function run_file(state, path)
   state.bytes_before = state.bytes_before + input.bytes
 end
 
----Files with edges go last; returns the sum of the sizes too, if all of them have one.
+---Files with edges go last; returns the sum of the sizes too, if all have one. A single file is not opened here, since a
+---pipe can be opened only once.
 local function ordered(paths, options)
   local nodes, edges, total = {}, {}, 0
   for _, path in ipairs(paths) do
     local format = import.format_of(path, options.format)
     local is_last = false
-    if path ~= "-" then
-      local input <close> = source.open(path)
-      total = total and input.size and total + input.size
-      is_last = #paths > 1 and format.has_edges_only(input, options)
-    else
+    if #paths == 1 or path == "-" then
       total = nil
+    else
+      local input <close> = source.open(path)
+      if not input.size then
+        values.fail("%s is no regular file: import it alone", path)
+      end
+      total = total and total + input.size
+      is_last = format.has_edges_only(input, options)
     end
     table.insert(is_last and edges or nodes, path)
   end

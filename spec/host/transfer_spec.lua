@@ -71,6 +71,25 @@ describe("the commands import and export", function()
     assert.matches("the 1 records before it that were committed stay", result.err)
   end)
 
+  it("count lines of the standard input, too, whose columns are text", function()
+    local result = run.host({ "import", path, "-", "--format=csv", "--create", "--rejects", directory .. "/rejects" },
+      { input = "~id,n,m:int\n1,7,7\n2,8\n" })
+    assert.equal("standard input:3: 2 fields where there are 3 columns\n", result.err)
+    assert.equal("~id,n,m:int\n2,8\n", run.read_file(directory .. "/rejects"))
+    assert.matches('"props":{"m":7,"n":"7"}', ok({ "export", path, "--format=jsonl" }))
+  end)
+
+  it("keep whole batches when Ctrl-C ends an import, and nothing of the last one", function()
+    local output, code = run.shell(([[
+      cd %s; mkfifo rows; %s import air.db rows --format=jsonl --create --batch 2 2>&1 & child=$!
+      exec 3>rows; for i in 1 2 3; do echo '{"node":'$i'}' >&3; done
+      for i in $(seq 200); do sleep 0.05; %s dump air.db log 2>/dev/null | grep -q puts && break; done
+      kill -INT $child; exec 3>&-; wait $child]]):format(directory, run.absolute_binary(), run.absolute_binary()))
+    assert.equal("sombra import: interrupted\n", output)
+    assert.equal(130, code)
+    assert.equal(2, json.decode(ok({ "stats", path, "--json" })).database.nodes)
+  end)
+
   it("put bad records aside and say why", function()
     run.write_file(directory .. "/bad.csv", "~id;n:int\n1;1\n2;two\n3\n")
     local result = run.host({ "import", path, directory .. "/bad.csv", "--create", "--separator=;",

@@ -158,21 +158,16 @@ end
 ---@return fun(): table?, string?, integer? # the next item; nil, the reason and the line of a bad one; or nothing
 ---@return string head of the file of rejects
 function format.read(input, options)
-  local headings, reason = rows_of(input, options)()
+  local next_row = rows_of(input, options)
+  local headings, reason = next_row()
   if not headings then
     values.fail("%s: %s", input.name, reason or "the first line, which names the columns, is missing")
   end
   local columns, by_role = plan(headings, options, input.name)
   infer(input, options, columns)
-  local next_row
   if input:rewind() then
     next_row = rows_of(input, options)
     next_row()
-  else
-    next_row = rows_of(input, options)
-    for _, column in ipairs(columns) do
-      column.read = column.read or values.reader("string")
-    end
   end
   local head = input:take()
   return function()

@@ -28,9 +28,10 @@ function meta:take()
   return text
 end
 
----Back to the beginning; false for what can be read only once.
+---Back to the beginning; false for what can be read only once. The standard input counts as such: a part of it may have
+---been read by others.
 function meta:rewind()
-  if not self.file:seek("set", 0) then
+  if self.file == io.stdin or not self.file:seek("set", 0) then
     return false
   end
   self.bytes, self.kept = 0, {}
