@@ -226,7 +226,7 @@ local function run_file(state, path)
   state.bytes_before = state.bytes_before + input.bytes
 end
 
----Files with edges go last; returns the sum of the sizes too, if all have one. A single file is not opened here, since a
+---Files with edges go last. Returns the sum of the sizes too, if all have one. A single file is not opened here: a
 ---pipe can be opened only once.
 local function ordered(paths, options)
   local nodes, edges, total = {}, {}, 0
