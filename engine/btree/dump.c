@@ -338,11 +338,9 @@ static sombra_err half_show(struct dump *dump, struct wal_position *from, uint64
     struct wal *wal = NULL;
     struct wal_replay_result result;
     uint64_t epoch = 0;
-    size_t bytes = strlen(dump->path) + sizeof "-log0";
-    char *path = mem_alloc(bytes);
+    char *path = path_with(dump->path, dump->half ? "-log1" : "-log0");
     if (!path)
-        return diag_nomem("the log's path", bytes);
-    snprintf(path, bytes, "%s-log%u", dump->path, dump->half);
+        return diag_nomem("the log's path", strlen(dump->path));
     sombra_err err = wal_open(dump->os, path, true, &wal);
     mem_free(path);
     if (!err)
