@@ -292,25 +292,24 @@ static const uint8_t *head_read(const uint8_t *at, const uint8_t *end, struct re
     return at;
 }
 
-/* Behind one operation; NULL when it cannot be read. */
+/* Behind one operation; NULL when it cannot be read, or is not known here. */
 static const uint8_t *operation_skip(const uint8_t *at, const uint8_t *end,
                                      struct record_facts *facts)
 {
     const uint8_t op = *at++;
     uint64_t first = 0, second = 0;
+    uint64_t *count = op == REDO_PUT            ? &facts->puts
+                      : op == REDO_DELETE       ? &facts->deletes
+                      : op == REDO_DELETE_RANGE ? &facts->range_deletes
+                                                : NULL;
+    if (!count)
+        return NULL;
     at = varint_get(at, end, &first);
     if (at && op != REDO_DELETE)
         at = varint_get(at, end, &second);
     if (!at || first > (uint64_t)(end - at) || second > (uint64_t)(end - at) - first)
         return NULL;
-    if (op == REDO_PUT)
-        facts->puts++;
-    else if (op == REDO_DELETE)
-        facts->deletes++;
-    else if (op == REDO_DELETE_RANGE)
-        facts->range_deletes++;
-    else
-        return NULL;
+    *count += 1;
     return at + first + second;
 }
 
@@ -329,7 +328,7 @@ static sombra_err record_show(void *context, const struct wal_record *record)
                 " puts=%" PRIu64 " deletes=%" PRIu64 " range_deletes=%" PRIu64 "%s",
                 dump->half, record->lsn, record->durable_lsn, record->payload.bytes, facts.txn,
                 facts.pages, facts.changes, facts.puts, facts.deletes, facts.range_deletes,
-                at ? "" : " problem=the payload cannot be read to its end");
+                at ? "" : " problem=an operation of it cannot be read");
 }
 
 /* Replays one half from `from` on, which is moved to where the other half goes on. */
