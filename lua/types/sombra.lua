@@ -140,6 +140,16 @@ function sombra.source(path) end
 ---@return sombra.Error? err
 function sombra.repair(path, to, options) end
 
+---Shows how a database is stored, line by line, for people who look for a fault in the engine. `fn` may return false
+---to end it.
+---@param path string
+---@param what "meta"|"page"|"log"|"tree"
+---@param fn fun(line: string): boolean?
+---@param page integer? the number of the page, with "page"
+---@return true?
+---@return sombra.Error?
+function sombra.dump(path, what, fn, page) end
+
 ---An open database. It is closed by `close`, at the end of a `<close>` scope, or when it is collected; its open
 ---transactions are then rolled back.
 ---@class sombra.DB

@@ -230,6 +230,26 @@ typedef struct sombra_repair_report {
 SOMBRA_API sombra_err sombra_repair(const char *path, const char *to, const sombra_job *job,
                                     sombra_repair_report *report) SOMBRA_MUST_CHECK;
 
+/* ---- dump -------------------------------------------------------------------------------- */
+
+typedef enum sombra_dump_what {
+    SOMBRA_DUMP_META = 0, /* the records that say where everything is */
+    SOMBRA_DUMP_PAGE = 1, /* one page and what is on it */
+    SOMBRA_DUMP_LOG = 2,  /* the records behind the newest checkpoint */
+    SOMBRA_DUMP_TREE = 3  /* each page of the tree of the newest checkpoint */
+} sombra_dump_what;
+
+/* One line of text; it lives until the function returns. False cancels: CANCELLED. */
+typedef bool (*sombra_dump_fn)(void *context, const char *line);
+
+/* Shows how the database at `path` is stored, for people who look for a fault in the engine. A line
+ * is a word and fields, "page number=12 kind=leaf"; keys and values are hexadecimal; `problem=` is
+ * the last field of its line. The form may change in any version. Reads the files alone, without a
+ * lock: beside a writer lines may contradict each other. `page` counts for SOMBRA_DUMP_PAGE.
+ * NOT_FOUND, CORRUPT if no meta record is sound, IO, NOMEM. */
+SOMBRA_API sombra_err sombra_dump(const char *path, sombra_dump_what what, uint64_t page,
+                                  sombra_dump_fn line, void *context) SOMBRA_MUST_CHECK;
+
 #ifdef __cplusplus
 }
 #endif
