@@ -408,8 +408,10 @@ static sombra_err plan_steps(struct plan *plan, struct step *first)
     sombra_err err = SOMBRA_OK;
     for (struct step *step = first; !err && step; step = step->next) {
         const struct step *begun = step;
-        if (plan->after && step == plan->tail)
-            err = diag_wrap(plan_after(plan), "step %u (after)", plan->after->number);
+        if (plan->after && step == plan->tail) {
+            const unsigned number = plan->after->number; /* plan_after is done with it */
+            err = diag_wrap(plan_after(plan), "step %u (after)", number);
+        }
         if (!err)
             err = diag_wrap(plan_step(plan, &step), "step %u (%s)", begun->number, begun->name);
         note_step(plan, step);
