@@ -2,6 +2,7 @@
 /* Edges. An edge stands three times in the store: in its source's and its target's adjacency, and
  * under its id; its properties stand in the source's entry. */
 #include "graph_internal.h"
+#include "index_internal.h"
 
 /* ---- read -------------------------------------------------------------------------------- */
 
@@ -203,7 +204,23 @@ static sombra_err write_new(struct graph_txn *txn, const struct graph_edge *edge
         err = kv_put(txn->kv, key_slice(&by_id), slice_of(value, (size_t)(at - value)));
     if (!err)
         err = txn_type_add(txn, edge->type, 1);
+    if (!err)
+        err = plan_apply(txn);
     return err ? txn_break(txn, err) : SOMBRA_OK;
+}
+
+/* What txn->record, which replaces `before` (NULL = it is new), does to indexes. */
+static sombra_err plan_record(struct graph_txn *txn, const struct graph_edge *edge,
+                              const sombra_record *before)
+{
+    sombra_record after;
+    if (LIKELY(txn->rules->count == 0))
+        return SOMBRA_OK;
+    sombra_err err = graph_record_open(buf_slice(&txn->record), false, &after);
+    const struct subject_change change = {
+        .is_edge = true, .id = edge->id, .type = edge->type, .before = before, .after = &after
+    };
+    return err ? err : plan_change(txn, &change);
 }
 
 sombra_err graph_edge_create(struct graph_txn *txn, const struct graph_edge *ends,
@@ -217,6 +234,9 @@ sombra_err graph_edge_create(struct graph_txn *txn, const struct graph_edge *end
         err = diag_wrap(graph_name_intern(txn, SOMBRA_NAME_TYPE, type, &edge.type), "type");
     if (!err)
         err = record_build(txn, NULL, false, properties, GRAPH_REPLACE);
+    edge.id = txn->next_edge;
+    if (!err)
+        err = plan_record(txn, &edge, NULL);
     if (!err)
         err = txn_take_id(&txn->next_edge, "edges", &edge.id);
     if (!err)
@@ -248,11 +268,23 @@ static sombra_err load_old(struct graph_txn *txn, sombra_edge_id id, struct grap
     return err ? err : graph_record_open(buf_slice(&txn->old), false, out_old);
 }
 
+/* txn->record in the place of the one whose bytes are txn->old. */
 static sombra_err store_record(struct graph_txn *txn, const struct graph_edge *edge)
 {
     struct graph_key key = key_out(edge);
+    sombra_err err = SOMBRA_OK;
+    if (UNLIKELY(txn->rules->count)) { /* the old one was walked while the new one was built */
+        sombra_record old;
+        err = graph_record_open(buf_slice(&txn->old), false, &old);
+        if (!err)
+            err = plan_record(txn, edge, &old);
+    }
+    if (err)
+        return err;
     txn->writes++;
-    sombra_err err = kv_put(txn->kv, key_slice(&key), buf_slice(&txn->record));
+    err = kv_put(txn->kv, key_slice(&key), buf_slice(&txn->record));
+    if (!err)
+        err = plan_apply(txn);
     return err ? txn_break(txn, err) : SOMBRA_OK;
 }
 
@@ -304,18 +336,43 @@ static sombra_err delete_key(struct graph_txn *txn, const struct graph_key *key,
     return err;
 }
 
+/* Nothing that is planned for a deletion is refused, and nothing of it reads the store. */
+static sombra_err plan_delete(struct graph_txn *txn, const struct graph_edge *edge)
+{
+    const struct graph_rule *rules;
+    size_t count;
+    sombra_slice value;
+    sombra_record record;
+    rules_of(txn, true, edge->type, &rules, &count);
+    plan_drop(txn);
+    if (count == 0)
+        return SOMBRA_OK;
+    sombra_err err = edge_stored_record(txn, edge, &value);
+    if (!err)
+        err = graph_record_open(value, false, &record);
+    const struct subject_change change = {
+        .is_edge = true, .id = edge->id, .type = edge->type, .before = &record
+    };
+    return err ? err : plan_change(txn, &change);
+}
+
 sombra_err edge_delete(struct graph_txn *txn, const struct graph_edge *edge)
 {
     struct graph_key by_id = key_1(TAG_EDGE, edge->id);
     struct graph_key out = key_out(edge), in = key_in(edge);
+    sombra_err err = txn->rules->count ? plan_delete(txn, edge) : SOMBRA_OK;
+    if (err)
+        return diag_wrap(err, "delete edge %" PRIu64, edge->id);
     txn->writes++;
-    sombra_err err = delete_key(txn, &by_id, "edges");
+    err = delete_key(txn, &by_id, "edges");
     if (!err)
         err = delete_key(txn, &out, "edges of its source");
     if (!err)
         err = delete_key(txn, &in, "edges of its target");
     if (!err)
         err = txn_type_add(txn, edge->type, -1);
+    if (!err)
+        err = plan_apply(txn);
     return err ? diag_wrap(txn_break(txn, err), "delete edge %" PRIu64, edge->id) : SOMBRA_OK;
 }
 

@@ -55,9 +55,12 @@ struct graph_names {
     _Atomic(struct graph_name_ids *) by_id[GRAPH_NAME_KINDS];
 };
 
+struct graph_rule_set; /* all rules of one version; counted references */
+
 struct graph {
-    pthread_mutex_t mutex; /* for adding */
+    pthread_mutex_t mutex; /* for adding, and for `rules` */
     struct graph_names names;
+    struct graph_rule_set *rules; /* of the newest version seen committed; NULL = none seen */
 };
 
 sombra_err graph_init(struct graph *graph) SOMBRA_MUST_CHECK;
@@ -67,6 +70,7 @@ void graph_release(struct graph *graph);
 
 struct graph_property; /* one property while a record is merged */
 struct graph_mark;     /* a savepoint */
+struct graph_plan;     /* what a write will do to indexes */
 
 enum { GRAPH_KNOWN_NODES = 64 };
 
@@ -82,12 +86,17 @@ struct graph_txn {
     struct buf old;                    /* the record it replaces */
     struct graph_property *properties; /* of the record under construction */
     size_t property_count, property_capacity;
+    struct graph_rule_set *rules; /* as this transaction sees them; NULL = not looked yet */
+    bool has_counters;            /* loaded from the store */
+    uint64_t rules_version;       /* among them */
     /* the rest is for writers */
+    bool rules_changed; /* here: `rules` is not for others */
+    struct graph_plan *plan;
+    sombra_violation violation;
     struct graph_names made;         /* names made here */
     struct graph_name *names_undone; /* rolled back, but perhaps still lent */
     struct graph_mark *marks;
     size_t mark_count, mark_capacity;
-    bool has_counters;   /* loaded from the store */
     bool counters_dirty; /* differ from it */
     bool types_dirty;    /* some delta is not 0 */
     uint64_t next_node, next_edge, next_bucket;
@@ -323,6 +332,32 @@ struct graph_rule {
 sombra_err graph_rules_of(struct graph_txn *txn, bool is_edge, uint32_t subject,
                           const struct graph_rule **out_rules, size_t *out_count) SOMBRA_MUST_CHECK;
 
+/* INVALID for a rule that makes no sense; else as the calls of sombra/index.h. Progress may be
+ * NULL.
+ */
+struct graph_job {
+    bool (*progress)(void *context, uint64_t done, uint64_t total);
+    void *context;
+};
+sombra_err graph_rule_create(struct graph_txn *txn, const sombra_rule *rule,
+                             const struct graph_job *job, uint32_t *out_id) SOMBRA_MUST_CHECK;
+sombra_err graph_rule_drop(struct graph_txn *txn, uint32_t id) SOMBRA_MUST_CHECK;
+sombra_err graph_rule_next(struct graph_txn *txn, uint32_t after, sombra_rule *out_rule,
+                           bool *out_found) SOMBRA_MUST_CHECK;
+sombra_err graph_rule_find(struct graph_txn *txn, const sombra_rule *rule,
+                           uint32_t *out_id) SOMBRA_MUST_CHECK;
+
+/* The parts of an online build: an unready rule, or the one that is there (EXISTS if that is
+ * ready); then steps, each in a transaction of its own, until *out_is_ready. */
+sombra_err graph_rule_begin(struct graph_txn *txn, const sombra_rule *rule,
+                            uint32_t *out_id) SOMBRA_MUST_CHECK;
+struct graph_fill {
+    uint64_t done,
+        total; /* nodes or edges looked at, since the fill began or went on; of how many */
+};
+sombra_err graph_rule_fill(struct graph_txn *txn, uint32_t id, struct graph_fill *fill,
+                           bool *out_is_ready) SOMBRA_MUST_CHECK;
+
 /* Part of an index: the first `equal_count` properties equal these encoded values, and the next one
  * lies between bounds. */
 struct graph_index_range {
@@ -349,6 +384,24 @@ void graph_index_close(struct graph_index_scan *scan); /* NULL is a no-op */
 sombra_err graph_index_count(struct graph_txn *txn, const struct graph_rule *index,
                              const struct graph_index_range *range,
                              uint64_t *out_count) SOMBRA_MUST_CHECK;
+
+/* ---- find, upsert, batches (upsert.c, batch.c; sombra/index.h) ---------------------------------
+ */
+
+sombra_err graph_node_find(struct graph_txn *txn, sombra_slice label, sombra_slice values,
+                           sombra_node_id *out_node) SOMBRA_MUST_CHECK;
+sombra_err graph_node_upsert(struct graph_txn *txn, sombra_slice label, sombra_slice key,
+                             sombra_slice properties, sombra_node_id *out_node,
+                             bool *out_created) SOMBRA_MUST_CHECK;
+sombra_err graph_edge_upsert(struct graph_txn *txn, const struct graph_edge *ends,
+                             sombra_slice type, sombra_slice properties, sombra_edge_id *out_edge,
+                             bool *out_created) SOMBRA_MUST_CHECK;
+sombra_err graph_node_create_many(struct graph_txn *txn, const sombra_slice *labels,
+                                  size_t label_count, const sombra_slice *properties, size_t count,
+                                  sombra_node_id *out_first) SOMBRA_MUST_CHECK;
+sombra_err graph_edge_create_many(struct graph_txn *txn, sombra_slice type,
+                                  const sombra_new_edge *edges, size_t count,
+                                  sombra_edge_id *out_first) SOMBRA_MUST_CHECK;
 
 /* ---- check (verify.c)
  * ---------------------------------------------------------------------------- */

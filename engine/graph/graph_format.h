@@ -5,7 +5,8 @@
  * they are and only as the last field. Values hold LEB128 varints unless said otherwise.
  *
  *   tag  key                      value
- *   10   -                        counters: format, next node, next edge, next bucket
+ *   10   -                        counters: format, next node, next edge, next bucket, and with
+ *                                 format 2 the version of the rules
  *   11   type                     number of edges of the type
  *   18   kind, text               id of the name
  *   19   kind, id                 text of the name
@@ -18,8 +19,33 @@
  *   32   dst, type, src, edge     empty
  *   40   bucket, entry key        encoded value (value_format.h)
  *
- * Tags 50 to 5f are for indexes. The counters stand next to the type counts, so that a commit
- * touches one page for both.
+ *   50   rule                     definition: kind, flags, subject, value kind, count, properties
+ *   51   rule, values, node or edge, trailer
+ *                                 empty: an entry of an index
+ *   52   rule                     key (bytes): the first one that filling has not looked at
+ *
+ * Tags 53 to 5f are for what indexes may need. The counters stand next to the type counts, so that
+ * a commit touches one page for both.
+ *
+ * A graph that never had a rule (an index or a constraint) has format 1, any other format 2: who
+ * does not know rules must not write to it. The version of the rules is raised by each change of
+ * them; the number of a new rule is the version that it makes.
+ *
+ * Definition: kind as in sombra/index.h; flags 1 = subject is an edge type, 2 = ready; subject and
+ * properties are ids of names.
+ *
+ * Values of an index entry: one after the other, for each property of the rule
+ *     10, 11      false, true
+ *     20 .. 32    number. m = 2 * |whole part| + (1 if there is a rest): head 29 + n, m in n bytes,
+ *                 big-endian, as few as hold it; if there is a rest, |rest| as binary64,
+ * big-endian. From 2^63 on: head 32, the number as binary64. Below zero: head 29 - n (20), and all
+ * bytes inverted. Equal numbers have equal bytes, integer or float; -0.0 is 0. 33          NaN 40
+ * string: its bytes, 00 as 00 ff; then 00 01 50          list: its values; then 01 58          map:
+ * for each member 02, the key as a string without head, the value; then 01 60          null inside
+ * of a list or map 70          the property is missing (never the first one) so that the order of
+ * bytes is the order of values. What is longer than INDEX_CUT_BYTES is cut there, and followed by
+ * the FNV-1a hash (64 bits, big-endian) of all of it. Trailer: one byte, the length of the id
+ * before it in bytes; 80 more if the values are cut.
  *
  * Node record: label count, label ids ascending, properties. Edge record: properties.
  * Properties: nothing at all if there are none, else
@@ -48,7 +74,8 @@
 
 #include <assert.h>
 
-enum { GRAPH_FORMAT = 1 };
+/* Without and with rules. */
+enum { GRAPH_FORMAT = 1, GRAPH_FORMAT_RULES = 2 };
 
 enum graph_tag {
     TAG_COUNTERS = 0x10,
@@ -63,9 +90,37 @@ enum graph_tag {
     TAG_OUT = 0x31,
     TAG_IN = 0x32,
     TAG_ENTRY = 0x40,
+    TAG_RULE = 0x50,
+    TAG_INDEX = 0x51,
+    TAG_FILL = 0x52,
 };
 
 enum { ENTRY_ZERO = 0x80, ENTRY_STRING = 0x90 };
+
+enum { RULE_IS_EDGE = 1, RULE_IS_READY = 2 };
+
+enum index_head {
+    INDEX_END = 0x01,
+    INDEX_MEMBER = 0x02,
+    INDEX_FALSE = 0x10,
+    INDEX_TRUE = 0x11,
+    INDEX_NUMBER_LOW = 0x20, /* -2^63 and below */
+    INDEX_ZERO = 0x29,
+    INDEX_NUMBER_HIGH = 0x32,
+    INDEX_NAN = 0x33,
+    INDEX_STRING = 0x40,
+    INDEX_LIST = 0x50,
+    INDEX_MAP = 0x58,
+    INDEX_NULL = 0x60,
+    INDEX_MISSING = 0x70,
+};
+enum {
+    INDEX_CUT_BYTES = 384,
+    INDEX_HASH_BYTES = 8,
+    INDEX_TRAILER_CUT = 0x80,
+    INDEX_KEY_BYTES_MAX =
+        1 + ORDERED_BYTES_MAX + INDEX_CUT_BYTES + INDEX_HASH_BYTES + ORDERED_BYTES_MAX + 1,
+};
 
 /* The longest key of numbers only, and the longest of all. */
 enum {
@@ -74,6 +129,7 @@ enum {
     ENTRY_KEY_BYTES_MAX = 1 + ORDERED_BYTES_MAX + 1 + SOMBRA_KEY_BYTES_MAX,
 };
 static_assert((int)ENTRY_KEY_BYTES_MAX <= (int)KV_KEY_BYTES_MAX, "bucket keys fit the store");
+static_assert((int)INDEX_KEY_BYTES_MAX < (int)KV_KEY_BYTES_MAX, "index keys fit the store");
 static_assert(1 + 1 + (int)SOMBRA_NAME_BYTES_MAX <= (int)KV_KEY_BYTES_MAX, "names fit the store");
 
 #endif

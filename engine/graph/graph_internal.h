@@ -235,6 +235,13 @@ sombra_err txn_count(struct graph_txn *txn, const struct graph_key *prefix, uint
                      uint64_t *out_count) SOMBRA_MUST_CHECK;
 sombra_err corrupt_key(sombra_slice key, const char *what);
 
+/* The ids of the labels, ascending, each once; those that do not exist are made. */
+sombra_err node_labels(struct graph_txn *txn, const sombra_slice *labels, size_t count,
+                       uint32_t *ids, size_t *out_count) SOMBRA_MUST_CHECK;
+/* Creates the node whose record txn->record is. */
+sombra_err node_create_built(struct graph_txn *txn, const uint32_t *labels, size_t label_count,
+                             sombra_node_id *out_node) SOMBRA_MUST_CHECK;
+
 /* The distinct types of a node's edges in a direction, ascending, appended to *types. */
 sombra_err node_types(struct graph_txn *txn, sombra_node_id node, enum graph_tag tag,
                       uint32_t **types, size_t *count, size_t *capacity) SOMBRA_MUST_CHECK;

@@ -3,6 +3,7 @@
  * committed, the store itself. What the store answers beyond the transaction's own names is
  * committed (a rollback takes a name out of both), so it may be shared at once. */
 #include "graph_internal.h"
+#include "index_internal.h"
 #include "names.h"
 
 #include <stdlib.h>
@@ -18,6 +19,7 @@ void graph_release(struct graph *graph)
 {
     if (!graph)
         return;
+    rules_release(graph);
     graph_names_release(&graph->names);
     pthread_mutex_destroy(&graph->mutex);
 }

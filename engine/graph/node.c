@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "graph_internal.h"
+#include "index_internal.h"
 
 #include <stdlib.h>
 
@@ -110,9 +111,8 @@ static int id_order(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-/* The ids of the labels, ascending, each once. */
-static sombra_err intern_labels(struct graph_txn *txn, const sombra_slice *labels, size_t count,
-                                uint32_t *ids, size_t *out_count)
+sombra_err node_labels(struct graph_txn *txn, const sombra_slice *labels, size_t count,
+                       uint32_t *ids, size_t *out_count)
 {
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
@@ -145,10 +145,38 @@ static sombra_err write_new(struct graph_txn *txn, sombra_node_id node, const ui
     sombra_err err = kv_put(txn->kv, key_slice(&key), buf_slice(&txn->record));
     for (size_t i = 0; !err && i < label_count; i++)
         err = put_empty(txn, key_2(TAG_LABEL, labels[i], node));
+    if (!err)
+        err = plan_apply(txn);
     if (err)
         return txn_break(txn, err);
     txn_know_node(txn, node);
     return SOMBRA_OK;
+}
+
+/* What txn->record, which replaces `before` (NULL = it is new), does to indexes. */
+static sombra_err plan_record(struct graph_txn *txn, sombra_node_id node,
+                              const sombra_record *before)
+{
+    sombra_record after;
+    if (LIKELY(txn->rules->count == 0))
+        return SOMBRA_OK;
+    sombra_err err = graph_record_open(buf_slice(&txn->record), true, &after);
+    const struct subject_change change = { .id = node, .before = before, .after = &after };
+    return err ? err : plan_change(txn, &change);
+}
+
+sombra_err node_create_built(struct graph_txn *txn, const uint32_t *labels, size_t label_count,
+                             sombra_node_id *out_node)
+{
+    sombra_node_id node = 0;
+    sombra_err err = plan_record(txn, txn->next_node, NULL);
+    if (!err)
+        err = txn_take_id(&txn->next_node, "nodes", &node);
+    if (!err)
+        err = write_new(txn, node, labels, label_count);
+    if (!err)
+        *out_node = node;
+    return err;
 }
 
 enum { LABELS_ON_STACK = 16 };
@@ -167,15 +195,13 @@ sombra_err graph_node_create(struct graph_txn *txn, const sombra_slice *labels, 
         if (!ids)
             return diag_nomem("labels", label_count * sizeof *ids);
     }
-    err = intern_labels(txn, labels, label_count, ids, &label_count);
+    err = node_labels(txn, labels, label_count, ids, &label_count);
     if (!err)
         err = record_begin_labels(txn, ids, label_count);
     if (!err)
         err = record_build(txn, NULL, true, properties, GRAPH_REPLACE);
     if (!err)
-        err = txn_take_id(&txn->next_node, "nodes", &node);
-    if (!err)
-        err = write_new(txn, node, ids, label_count);
+        err = node_create_built(txn, ids, label_count, &node);
     if (ids != few)
         mem_free(ids);
     if (!err)
@@ -203,11 +229,23 @@ static sombra_err load_old(struct graph_txn *txn, sombra_node_id node, sombra_re
     return err ? err : graph_record_open(buf_slice(&txn->old), true, out_old);
 }
 
+/* txn->record in the place of `old`, whose bytes are txn->old. */
 static sombra_err store_record(struct graph_txn *txn, sombra_node_id node)
 {
     struct graph_key key = key_1(TAG_NODE, node);
+    sombra_err err = SOMBRA_OK;
+    if (UNLIKELY(txn->rules->count)) { /* the old one was walked while the new one was built */
+        sombra_record old;
+        err = graph_record_open(buf_slice(&txn->old), true, &old);
+        if (!err)
+            err = plan_record(txn, node, &old);
+    }
+    if (err)
+        return err;
     txn->writes++;
-    sombra_err err = kv_put(txn->kv, key_slice(&key), buf_slice(&txn->record));
+    err = kv_put(txn->kv, key_slice(&key), buf_slice(&txn->record));
+    if (!err)
+        err = plan_apply(txn);
     return err ? txn_break(txn, err) : SOMBRA_OK;
 }
 
@@ -383,11 +421,18 @@ sombra_err graph_node_delete(struct graph_txn *txn, sombra_node_id node, bool de
         err = load_old(txn, node, &old);
     if (!err)
         err = detach ? delete_edges(txn, node) : refuse_edges(txn, node);
+    const struct subject_change change = { .id = node, .before = &old };
+    if (!err)
+        err = plan_change(txn, &change);
+    if (err && detach && err != SOMBRA_NOT_FOUND && !txn->broken) /* some edges may be gone */
+        err = txn_break(txn, err);
     if (err)
         return diag_wrap(err, "delete node %" PRIu64, node);
     txn->writes++;
     txn_forget_node(txn, node);
     err = kv_delete(txn->kv, key_slice(&key));
+    if (!err)
+        err = plan_apply(txn);
     while (!err) {
         uint32_t label = 0;
         bool found = false;

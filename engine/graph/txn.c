@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The life of a graph transaction: counters, savepoints, and the guards of every call. */
 #include "graph_internal.h"
+#include "index_internal.h"
 #include "names.h"
 
 /* ---- counters ---------------------------------------------------------------------------- */
 
 struct counters {
-    uint64_t format, next_node, next_edge, next_bucket;
+    uint64_t format, next_node, next_edge, next_bucket, rules;
 };
 
 /* What a store without the record has: an empty graph. */
@@ -24,14 +25,16 @@ static sombra_err counters_read(struct kv_txn *kv, struct counters *out)
     if (!err) {
         const uint8_t *at = value.data, *end = at + value.bytes;
         at = at ? varint_get(at, end, &c.format) : NULL;
-        if (at && c.format > GRAPH_FORMAT)
+        if (at && c.format > GRAPH_FORMAT_RULES)
             return diag_fail(SOMBRA_UNSUPPORTED,
                              "the graph has format %" PRIu64 ", this library reads up to %d; use a "
                              "newer one",
-                             c.format, GRAPH_FORMAT);
+                             c.format, GRAPH_FORMAT_RULES);
         at = at ? varint_get(at, end, &c.next_node) : NULL;
         at = at ? varint_get(at, end, &c.next_edge) : NULL;
         at = at ? varint_get(at, end, &c.next_bucket) : NULL;
+        if (at && c.format == GRAPH_FORMAT_RULES)
+            at = varint_get(at, end, &c.rules);
         if (at != end || at == NULL || c.next_node == 0 || c.next_edge == 0 || c.next_bucket == 0)
             return diag_fail(SOMBRA_CORRUPT, "the record of the counters is damaged");
     } else if (err != SOMBRA_NOT_FOUND) {
@@ -59,6 +62,7 @@ sombra_err txn_load_counters(struct graph_txn *txn)
     txn->next_node = u64_max(txn->next_node, c.next_node);
     txn->next_edge = u64_max(txn->next_edge, c.next_edge);
     txn->next_bucket = u64_max(txn->next_bucket, c.next_bucket);
+    txn->rules_version = c.rules;
     txn->has_counters = true;
     return SOMBRA_OK;
 }
@@ -66,11 +70,13 @@ sombra_err txn_load_counters(struct graph_txn *txn)
 static sombra_err counters_save(struct graph_txn *txn)
 {
     struct graph_key key = key_begin(TAG_COUNTERS);
-    uint8_t value[4 * VARINT_BYTES_MAX], *at = value;
-    at = varint_put(at, GRAPH_FORMAT);
+    uint8_t value[5 * VARINT_BYTES_MAX], *at = value;
+    at = varint_put(at, txn->rules_version ? GRAPH_FORMAT_RULES : GRAPH_FORMAT);
     at = varint_put(at, txn->next_node);
     at = varint_put(at, txn->next_edge);
     at = varint_put(at, txn->next_bucket);
+    if (txn->rules_version)
+        at = varint_put(at, txn->rules_version);
     return kv_put(txn->kv, key_slice(&key), slice_of(value, (size_t)(at - value)));
 }
 
@@ -79,6 +85,19 @@ sombra_err txn_take_id(uint64_t *next, const char *what, uint64_t *out_id)
     if (*next > INT64_MAX)
         return diag_fail(SOMBRA_LIMIT, "all ids of %s are used up", what);
     *out_id = (*next)++;
+    return SOMBRA_OK;
+}
+
+sombra_err rules_rolled_back(struct graph_txn *txn)
+{
+    struct counters c;
+    if (!txn->rules_changed)
+        return SOMBRA_OK;
+    rules_unload(txn);
+    sombra_err err = counters_read(txn->kv, &c);
+    if (err)
+        return txn_break(txn, err);
+    txn->rules_version = c.rules;
     return SOMBRA_OK;
 }
 
@@ -179,7 +198,8 @@ sombra_err txn_check_write(struct graph_txn *txn)
         return diag_fail(SOMBRA_READONLY, "what runs now may only read");
     if (!txn->kv->is_write)
         return diag_fail(SOMBRA_READONLY, "the transaction only reads; begin it for writing");
-    return txn_load_counters(txn);
+    err = txn_load_counters(txn);
+    return err ? err : rules_load(txn);
 }
 
 sombra_err txn_break(struct graph_txn *txn, sombra_err err)
@@ -202,11 +222,14 @@ void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *
     txn->writes = 0;
     txn->known_bucket = 0;
     txn->has_counters = false;
+    txn->rules_version = 0;
     txn->next_node = txn->next_edge = txn->next_bucket = 0;
     if (!kv->is_write)
         return;
     assert(txn->made.count == 0 && txn->mark_count == 0 && !txn->types_dirty);
     txn->counters_dirty = false;
+    txn->rules_changed = false;
+    txn->violation = (sombra_violation){ 0 };
     memset(txn->known_nodes, 0, sizeof txn->known_nodes);
 }
 
@@ -234,6 +257,7 @@ void graph_txn_end(struct graph_txn *txn, bool is_committed)
         graph_names_release(&txn->made);
     graph_name_list_free(txn->names_undone);
     txn->names_undone = NULL;
+    rules_unload(txn);
     txn->mark_count = 0;
     forget_deltas(txn);
     trim(&txn->read);
@@ -252,6 +276,7 @@ void graph_txn_release(struct graph_txn *txn)
     mem_free(txn->properties);
     mem_free(txn->marks);
     mem_free(txn->type_deltas);
+    plan_free(txn->plan);
 }
 
 /* ---- savepoints -------------------------------------------------------------------------- */
@@ -326,8 +351,9 @@ sombra_err graph_txn_rollback_to(struct graph_txn *txn, uint64_t mark)
     txn->known_bucket = 0;
     txn->writes++;
     txn->broken = SOMBRA_OK;
+    err = rules_rolled_back(txn);
     txn->counters_dirty = txn->has_counters;
-    return SOMBRA_OK;
+    return err;
 }
 
 sombra_err graph_txn_forget(struct graph_txn *txn, uint64_t mark)

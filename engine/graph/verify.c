@@ -2,6 +2,7 @@
 /* The walk that proves a graph: every key of the store once, in order, each checked against the
  * others that must agree with it. Memory is one counter a type. */
 #include "graph_internal.h"
+#include "index_internal.h"
 
 struct walk {
     struct graph_txn *txn;
@@ -12,6 +13,16 @@ struct walk {
     uint64_t type_counts;    /* entries */
     uint64_t nodes, edges, outs, ins, labels, label_entries;
     uint64_t buckets, buckets_by_name;
+    struct rule_tally *rules; /* one for each of txn->rules */
+    struct buf values;        /* of one member under one index */
+    struct buf last;          /* the index entry before, as far as its key has the values */
+    uint32_t last_rule;
+    uint64_t last_id;
+};
+
+/* Index entries that records ask for, and those that are there. */
+struct rule_tally {
+    uint64_t wanted, seen;
 };
 
 /* Numbers of a key; as many as there are. */
@@ -122,6 +133,32 @@ static sombra_err check_properties(struct walk *walk, sombra_record *record)
     }
 }
 
+/* What the rules of a label or type ask of a record. Its properties were not walked yet. */
+static sombra_err check_rules(struct walk *walk, bool is_edge, uint32_t subject, uint64_t id,
+                              const sombra_record *record)
+{
+    const struct graph_rule *rules;
+    size_t count;
+    rules_of(walk->txn, is_edge, subject, &rules, &count);
+    for (size_t i = 0; i < count; i++) {
+        enum index_membership membership = INDEX_OUTSIDE;
+        sombra_err err = SOMBRA_OK;
+        if (!rules[i].is_ready)
+            continue;
+        if (rule_is_index(&rules[i]))
+            err = index_values(&rules[i], record, &walk->values, &membership);
+        else
+            err = constraint_check(walk->txn, &rules[i], id, NULL, record);
+        if (err == SOMBRA_CONSTRAINT)
+            err = diag_wrap(diag_fail(SOMBRA_CORRUPT, "%s", diag_text()), "constraint");
+        if (err)
+            return err;
+        if (membership != INDEX_OUTSIDE)
+            walk->rules[&rules[i] - walk->txn->rules->rules].wanted++;
+    }
+    return SOMBRA_OK;
+}
+
 static sombra_err check_node(struct walk *walk, sombra_slice key, sombra_slice value)
 {
     struct fields f;
@@ -143,6 +180,8 @@ static sombra_err check_node(struct walk *walk, sombra_slice key, sombra_slice v
         err = expect_name(walk, SOMBRA_NAME_LABEL, label);
         if (!err)
             err = expect(walk, key_2(TAG_LABEL, label, f.at[0]), "the entry of a label");
+        if (!err)
+            err = check_rules(walk, false, label, f.at[0], &record);
     }
     if (!err)
         err = check_properties(walk, &record);
@@ -212,6 +251,8 @@ static sombra_err check_adjacency(struct walk *walk, sombra_slice key, sombra_sl
     if (!err)
         err = graph_record_open(value, false, &record);
     if (!err)
+        err = check_rules(walk, true, edge.type, edge.id, &record);
+    if (!err)
         err = check_properties(walk, &record);
     return diag_wrap(err, "edge %" PRIu64, f.at[3]);
 }
@@ -259,6 +300,121 @@ static sombra_err check_entry(struct walk *walk, sombra_slice key, sombra_slice 
                : diag_wrap(sombra_value_validate(value), "an entry of bucket %" PRIu64, bucket);
 }
 
+/* ---- rules ------------------------------------------------------------------------------- */
+
+static sombra_err check_rule(struct walk *walk, sombra_slice key, sombra_slice value)
+{
+    struct graph_rule rule;
+    sombra_err err = rule_read(key, value, &rule);
+    if (!err)
+        err = expect_id(rule.id, walk->txn->rules_version + 1, "rule");
+    if (!err)
+        err = expect_name(walk, rule.is_edge ? SOMBRA_NAME_TYPE : SOMBRA_NAME_LABEL, rule.subject);
+    for (size_t i = 0; !err && i < rule.property_count; i++)
+        err = expect_name(walk, SOMBRA_NAME_PROPERTY, rule.properties[i]);
+    return err;
+}
+
+static sombra_err read_rule(struct walk *walk, sombra_slice key, const struct graph_rule **out_rule,
+                            size_t *out_prefix_bytes)
+{
+    uint64_t id = 0;
+    const uint8_t *from = key.data;
+    const uint8_t *at = ordered_get(from + 1, from + key.bytes, &id);
+    const struct graph_rule *rule = at ? rules_by_id(walk->txn, id) : NULL;
+    if (!rule)
+        return corrupt_key(key, "of a rule that exists");
+    *out_rule = rule;
+    *out_prefix_bytes = (size_t)(at - from);
+    return SOMBRA_OK;
+}
+
+/* Is the member one of the rule's? An edge has its type, a node its labels. */
+static sombra_err check_subject(struct walk *walk, const struct graph_rule *rule, uint64_t id,
+                                sombra_record *record)
+{
+    struct graph_edge edge;
+    sombra_err err;
+    if (rule->is_edge) {
+        err = graph_edge_ends(walk->txn, id, &edge);
+        if (!err && edge.type == rule->subject)
+            return SOMBRA_OK;
+    } else {
+        for (;;) {
+            uint32_t label = 0;
+            bool found = false;
+            err = graph_record_next_label(record, &label, &found);
+            if (!err && found && label == rule->subject)
+                return SOMBRA_OK;
+            if (err || !found)
+                break;
+        }
+    }
+    return err ? err : diag_fail(SOMBRA_CORRUPT, "%" PRIu64 " is not of the label or type", id);
+}
+
+/* Equal values stand next to each other, unless they are cut: then the store is asked. */
+static sombra_err check_unique(struct walk *walk, const struct graph_rule *rule,
+                               const struct index_entry *entry)
+{
+    uint64_t other = 0;
+    sombra_err err = SOMBRA_OK;
+    if (entry->is_cut)
+        err = unique_conflict(walk->txn, rule, buf_slice(&walk->values), entry->id, &other);
+    else if (walk->last_rule == rule->id && slice_equal(buf_slice(&walk->last), entry->values))
+        other = walk->last_id;
+    if (!err && other)
+        err = diag_fail(SOMBRA_CORRUPT, "%" PRIu64 " and %" PRIu64 " have the same unique values",
+                        entry->id, other);
+    return err;
+}
+
+/* That each entry is what its member's record asks for is known then, so that counting finds
+ * entries that are missing. */
+static sombra_err check_index_entry(struct walk *walk, sombra_slice key, sombra_slice value)
+{
+    const struct graph_rule *rule;
+    struct index_entry entry;
+    struct index_key wanted;
+    sombra_record record;
+    enum index_membership membership = INDEX_OUTSIDE;
+    size_t prefix_bytes;
+    sombra_err err = read_rule(walk, key, &rule, &prefix_bytes);
+    if (!err)
+        err = index_entry_read(key, prefix_bytes, &entry);
+    if (err)
+        return err;
+    if (rule->is_ready)
+        walk->rules[rule - walk->txn->rules->rules].seen++;
+    err = member_record(walk->txn, rule->is_edge, entry.id, &record);
+    if (!err)
+        err = index_values(rule, &record, &walk->values, &membership);
+    if (!err)
+        err = check_subject(walk, rule, entry.id, &record);
+    if (!err && membership != INDEX_OUTSIDE)
+        index_key_of(rule->id, buf_slice(&walk->values), entry.id, &wanted);
+    if (!err && (membership == INDEX_OUTSIDE || !slice_equal(key, index_key_slice(&wanted))))
+        err = corrupt_key(key, "what the record asks for");
+    if (!err && rule->kind == SOMBRA_RULE_UNIQUE && membership == INDEX_COMPLETE)
+        err = check_unique(walk, rule, &entry);
+    if (!err)
+        err = expect_empty(value);
+    walk->last_rule = rule->id;
+    walk->last_id = entry.id;
+    sombra_err kept = buf_set(&walk->last, entry.values);
+    return diag_wrap(err ? err : kept, "index %" PRIu32, rule->id);
+}
+
+static sombra_err check_fill(struct walk *walk, sombra_slice key)
+{
+    const struct graph_rule *rule;
+    size_t unused;
+    sombra_err err = read_rule(walk, key, &rule, &unused);
+    if (!err && rule->is_ready)
+        err = corrupt_key(key, "of a rule that is being filled");
+    return err;
+}
+
 /* ---- the walk ---------------------------------------------------------------------------- */
 
 /* Names come before everything that uses them, so the table of types can be made at the first use.
@@ -302,6 +458,12 @@ static sombra_err check_key(struct walk *walk, sombra_slice key, sombra_slice va
         return check_adjacency(walk, key, value);
     case TAG_ENTRY:
         return check_entry(walk, key, value);
+    case TAG_RULE:
+        return check_rule(walk, key, value);
+    case TAG_INDEX:
+        return check_index_entry(walk, key, value);
+    case TAG_FILL:
+        return check_fill(walk, key);
     default:
         return corrupt_key(key, "of a known tag");
     }
@@ -334,6 +496,8 @@ static sombra_err compare_counts(struct walk *walk)
     compare(walk, "names of buckets", walk->buckets_by_name, walk->buckets);
     for (unsigned kind = 1; kind < GRAPH_NAME_KINDS; kind++)
         compare(walk, "names by text", walk->names_by_text[kind], walk->names[kind]);
+    for (size_t i = 0; i < walk->txn->rules->count; i++)
+        compare(walk, "entries of an index", walk->rules[i].seen, walk->rules[i].wanted);
     for (uint32_t type = 1; !err && type <= walk->names[SOMBRA_NAME_TYPE]; type++) {
         uint64_t stored = 0;
         err = txn_type_stored(walk->txn, type, &stored);
@@ -382,10 +546,20 @@ sombra_err graph_verify(struct graph_txn *txn, struct graph_check *check)
     if (!err)
         err = kv_count(txn->kv, (struct kv_range){ 0 }, 0, &total);
     if (!err)
+        err = rules_load(txn);
+    if (!err) {
+        size_t bytes = (txn->rules->count + 1) * sizeof *walk.rules;
+        walk.rules = mem_zalloc(bytes);
+        err = walk.rules ? SOMBRA_OK : diag_nomem("rules", bytes);
+    }
+    if (!err)
         err = walk_keys(&walk, total);
     if (!err)
         err = compare_counts(&walk);
     mem_free(walk.edges_by_type);
+    mem_free(walk.rules);
+    buf_release(&walk.values);
+    buf_release(&walk.last);
     if (err == SOMBRA_CORRUPT) { /* the store cannot go on: what it found is the last finding */
         report(check, err);
         err = SOMBRA_OK;

@@ -35,7 +35,7 @@ local sombra = {}
 ---| "not_found" # no such record
 ---| "exists" # the record exists already
 ---| "invalid" # wrong argument or wrong state
----| "conflict" # a constraint is violated
+---| "conflict" # something else stands in the way: edges of a node that is deleted
 ---| "busy" # another transaction or process holds what is needed
 ---| "readonly" # the database or the transaction is read-only
 ---| "limit" # a configured or built-in limit was reached
@@ -45,6 +45,8 @@ local sombra = {}
 ---| "unsupported" # not supported by this build, format or file system
 ---| "procedure" # a stored procedure raised
 ---| "cancelled" # cancelled on request
+---| "unique" # a unique constraint has the values already
+---| "constraint" # a constraint refuses the value, or that it is missing
 
 ---@class sombra.OpenOptions
 ---@field create boolean? make the database if it is missing (default false)

@@ -93,6 +93,8 @@ static void test_diag__names_are_stable(void **state)
     assert_string_equal(sombra_err_name(SOMBRA_OK), "ok");
     assert_string_equal(sombra_err_name(SOMBRA_NOT_FOUND), "not_found");
     assert_string_equal(sombra_err_name(SOMBRA_CANCELLED), "cancelled");
+    assert_string_equal(sombra_err_name(SOMBRA_UNIQUE), "unique");
+    assert_string_equal(sombra_err_name(SOMBRA_CONSTRAINT), "constraint");
     assert_string_equal(sombra_err_name((sombra_err)999), "unknown");
 }
 

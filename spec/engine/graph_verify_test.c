@@ -141,7 +141,7 @@ static void test_graph__reads_of_damaged_records_are_corrupt(void **state)
     begin_write(f);
     assert_ok(kv_put(f->txn.kv, key_slice(&counters), slice_of("\x01", 1)));
     assert_err(graph_node_create(&f->txn, NULL, 0, NOTHING, &id), SOMBRA_CORRUPT);
-    assert_ok(kv_put(f->txn.kv, key_slice(&counters), slice_of("\x02\x01\x01\x01", 4)));
+    assert_ok(kv_put(f->txn.kv, key_slice(&counters), slice_of("\x03\x01\x01\x01", 4)));
     assert_err(graph_node_create(&f->txn, NULL, 0, NOTHING, &id), SOMBRA_UNSUPPORTED);
     assert_err(graph_check_format(f->txn.kv), SOMBRA_UNSUPPORTED);
 }

@@ -5,6 +5,7 @@
  *   value.h   encoded values: null, boolean, integer, float, string, list, map
  *   db.h      databases, transactions, savepoints, maintenance
  *   graph.h   nodes, edges, labels, properties, neighbours, counts
+ *   index.h   indexes, constraints, find, upsert, batches
  *   bucket.h  ordered key-value buckets
  *
  * Every function that can fail returns a sombra_err; sombra_err_message() has the text. Results
@@ -22,6 +23,7 @@
 #include "value.h"
 #include "db.h"
 #include "graph.h"
+#include "index.h"
 #include "bucket.h"
 
 #define SOMBRA_VERSION_MAJOR 0

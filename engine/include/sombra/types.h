@@ -39,7 +39,9 @@ extern "C" {
     X(IO, 9, "io", "the operating system failed the operation")                             \
     X(CORRUPT, 10, "corrupt", "stored bytes are damaged")                                   \
     X(UNSUPPORTED, 11, "unsupported", "not supported by this build, format or file system") \
-    X(CANCELLED, 12, "cancelled", "cancelled on request")
+    X(CANCELLED, 12, "cancelled", "cancelled on request")                                   \
+    X(UNIQUE, 13, "unique", "a unique constraint has the values already")                   \
+    X(CONSTRAINT, 14, "constraint", "a constraint refuses the value, or that it is missing")
 
 typedef enum sombra_err {
 #define SOMBRA_ERROR_ENUM(code, number, name, text) SOMBRA_##code = number,

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/* Many entries of one index, put in the order of their keys, so that the store writes page after
+ * page instead of looking each one up. */
+#include "index_internal.h"
+
+#include <stdlib.h>
+
+struct index_item {
+    uint64_t id;
+    uint64_t front; /* the first 8 bytes of the values, as a number: most comparisons end here */
+    const uint8_t *values;
+    size_t at; /* of the values, while they are collected: the bytes still move */
+    size_t bytes;
+    bool is_complete;
+};
+
+static uint64_t front_of(sombra_slice values)
+{
+    uint8_t front[8] = { 0 };
+    memcpy(front, values.data, size_min(values.bytes, sizeof front));
+    return get_be64(front);
+}
+
+sombra_err index_batch_add(struct index_batch *batch, uint64_t id, const sombra_record *record)
+{
+    enum index_membership membership;
+    sombra_err err = index_values(batch->rule, record, &batch->scratch, &membership);
+    if (err || membership == INDEX_OUTSIDE)
+        return err;
+    if (batch->count == batch->capacity) {
+        size_t capacity = size_max(256, batch->capacity * 2);
+        struct index_item *grown = mem_realloc(batch->items, capacity * sizeof *grown);
+        if (!grown)
+            return diag_nomem("entries of an index", capacity * sizeof *grown);
+        batch->items = grown;
+        batch->capacity = capacity;
+    }
+    sombra_slice values = buf_slice(&batch->scratch);
+    batch->items[batch->count] = (struct index_item){ .id = id,
+                                                      .front = front_of(values),
+                                                      .at = batch->values.bytes,
+                                                      .bytes = values.bytes,
+                                                      .is_complete = membership == INDEX_COMPLETE };
+    err = buf_append_slice(&batch->values, values);
+    if (!err)
+        batch->count++;
+    return err;
+}
+
+static sombra_slice item_values(const struct index_item *item)
+{
+    return slice_of(item->values, item->bytes);
+}
+
+static int item_order(const void *a, const void *b)
+{
+    const struct index_item *left = a, *right = b;
+    if (left->front != right->front)
+        return left->front < right->front ? -1 : 1;
+    int order = slice_compare(item_values(left), item_values(right));
+    return order ? order : (left->id > right->id) - (left->id < right->id);
+}
+
+/* Is another member with these values in the store? The cursor stands on the whole index. */
+static sombra_err conflict_stored(struct index_batch *batch, struct graph_txn *txn,
+                                  struct kv_cursor *cursor, const struct index_item *item,
+                                  uint64_t *out_other)
+{
+    struct index_key prefix;
+    struct index_entry entry;
+    bool found = false;
+    if (item->bytes > INDEX_CUT_BYTES)
+        return unique_conflict(txn, batch->rule, item_values(item), item->id, out_other);
+    index_key_values(batch->rule->id, item_values(item), &prefix);
+    sombra_err err = kv_cursor_move(cursor, KV_SEEK_GE, index_key_slice(&prefix), &found);
+    *out_other = 0;
+    if (err || !found || !slice_has_prefix(cursor->entry.key, index_key_slice(&prefix)))
+        return err;
+    err = index_entry_read(cursor->entry.key, key_of_index(batch->rule->id).length, &entry);
+    if (!err && entry.id != item->id)
+        *out_other = entry.id;
+    else if (!err) /* its own, from an earlier run of filling: there may be another */
+        err = unique_conflict(txn, batch->rule, item_values(item), item->id, out_other);
+    return err;
+}
+
+static sombra_err check_unique(struct index_batch *batch, struct graph_txn *txn,
+                               struct kv_cursor *cursor, size_t at)
+{
+    const struct index_item *item = &batch->items[at];
+    uint64_t other = 0;
+    sombra_err err = SOMBRA_OK;
+    if (!item->is_complete)
+        return SOMBRA_OK;
+    if (at > 0 && slice_equal(item_values(item), item_values(item - 1)))
+        other = item[-1].id;
+    if (!other && cursor)
+        err = conflict_stored(batch, txn, cursor, item, &other);
+    if (!err && other)
+        err = unique_refuse(txn, batch->rule, other);
+    return err;
+}
+
+sombra_err index_batch_write(struct index_batch *batch, struct graph_txn *txn)
+{
+    struct graph_key prefix = key_of_index(batch->rule->id);
+    struct key_span span;
+    struct kv_range range = span_of(&prefix, &span);
+    struct kv_cursor *cursor = NULL;
+    uint64_t stored = 0;
+    sombra_err err = SOMBRA_OK;
+    if (batch->count == 0)
+        return SOMBRA_OK;
+    for (size_t i = 0; i < batch->count; i++)
+        batch->items[i].values = batch->values.data + batch->items[i].at;
+    qsort(batch->items, batch->count, sizeof *batch->items, item_order);
+    bool is_unique = batch->rule->kind == SOMBRA_RULE_UNIQUE;
+    if (is_unique)
+        err = kv_count(txn->kv, range, 1, &stored);
+    if (!err && stored)
+        err = kv_cursor_open(txn->kv, range, &cursor);
+    txn->writes++;
+    for (size_t i = 0; !err && i < batch->count; i++) {
+        struct index_key key;
+        if (is_unique)
+            err = check_unique(batch, txn, cursor, i);
+        index_key_of(batch->rule->id, item_values(&batch->items[i]), batch->items[i].id, &key);
+        if (!err)
+            err = kv_put(txn->kv, index_key_slice(&key), slice_of(NULL, 0));
+    }
+    kv_cursor_close(cursor);
+    batch->count = 0;
+    buf_reset(&batch->values);
+    return err;
+}
+
+void index_batch_release(struct index_batch *batch)
+{
+    mem_free(batch->items);
+    buf_release(&batch->values);
+    buf_release(&batch->scratch);
+}

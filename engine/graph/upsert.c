@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/* Finding a node by the values of an index, and writing what is found or else made. */
+#include "index_internal.h"
+
+/* ---- find -------------------------------------------------------------------------------- */
+
+/* The values of a map in the order of an index's properties; *out_fits false: other properties. */
+static sombra_err values_match(const struct graph_rule *index, const struct graph_property *given,
+                               size_t count, sombra_slice *out_values, bool *out_fits)
+{
+    *out_fits = count == index->property_count;
+    for (size_t i = 0; *out_fits && i < count; i++) {
+        size_t at = 0;
+        while (at < count && given[at].name != index->properties[i])
+            at++;
+        *out_fits = at < count;
+        if (*out_fits)
+            out_values[i] = given[at].value;
+    }
+    return SOMBRA_OK;
+}
+
+/* What `values` asks for, by name ids. *out_exist false: a name does not exist. */
+static sombra_err read_values(struct graph_txn *txn, sombra_slice values,
+                              struct graph_property given[SOMBRA_INDEX_PROPERTIES],
+                              size_t *out_count, bool *out_exist)
+{
+    sombra_value_cursor cursor;
+    size_t count = 0;
+    bool exist = true;
+    sombra_err err = value_open_map(values, &cursor);
+    while (!err) {
+        sombra_slice key;
+        struct graph_property property = { 0 };
+        bool found = false;
+        err = value_next_encoded(&cursor, &key, &property.value, &found);
+        if (err || !found)
+            break;
+        if (count == SOMBRA_INDEX_PROPERTIES)
+            return diag_fail(SOMBRA_INVALID, "an index has at most %d properties",
+                             SOMBRA_INDEX_PROPERTIES);
+        if (*(const uint8_t *)property.value.data == 0)
+            return diag_fail(SOMBRA_INVALID, "a null is not found by an index");
+        err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, key, &property.name);
+        exist = exist && property.name;
+        given[count++] = property;
+    }
+    if (!err && count == 0)
+        err = diag_fail(SOMBRA_INVALID, "no property is given to find by");
+    *out_count = count;
+    *out_exist = exist;
+    return err;
+}
+
+static sombra_err refuse_uncovered(bool is_unique)
+{
+    return diag_fail(SOMBRA_INVALID, "there is no %s of just these properties that is ready; %s",
+                     is_unique ? "unique index" : "index",
+                     is_unique ? "make one" : "make one, or use a query");
+}
+
+/* The index of the label that has exactly the properties of `values`, a unique one if there is. */
+static sombra_err find_index(struct graph_txn *txn, sombra_slice label, sombra_slice values,
+                             bool must_be_unique, const struct graph_rule **out_index,
+                             sombra_slice equal[SOMBRA_INDEX_PROPERTIES])
+{
+    struct graph_property given[SOMBRA_INDEX_PROPERTIES];
+    const struct graph_rule *rules = NULL, *index = NULL;
+    size_t given_count = 0, count = 0;
+    bool exist = false;
+    uint32_t subject = 0;
+    sombra_err err = read_values(txn, values, given, &given_count, &exist);
+    if (!err)
+        err = graph_name_find(txn, SOMBRA_NAME_LABEL, label, &subject);
+    if (!err && exist && subject)
+        err = graph_rules_of(txn, false, subject, &rules, &count);
+    for (size_t i = 0; !err && i < count; i++) {
+        bool fits = false;
+        if (!rule_is_index(&rules[i]) || !rules[i].is_ready ||
+            (must_be_unique && rules[i].kind != SOMBRA_RULE_UNIQUE) ||
+            (index && rules[i].kind != SOMBRA_RULE_UNIQUE))
+            continue;
+        sombra_slice found[SOMBRA_INDEX_PROPERTIES];
+        err = values_match(&rules[i], given, given_count, found, &fits);
+        if (!err && fits) {
+            index = &rules[i];
+            memcpy(equal, found, sizeof found);
+        }
+    }
+    if (!err && !index)
+        err = refuse_uncovered(must_be_unique);
+    if (!err)
+        *out_index = index;
+    return err;
+}
+
+/* The first entry of a range of keys; *out_id 0 = there is none. Values that are cut in keys are
+ * for a scan. */
+static sombra_err first_entry(struct graph_txn *txn, const struct index_key *prefix,
+                              size_t prefix_bytes, uint64_t *out_id)
+{
+    uint8_t high[KV_KEY_BYTES_MAX];
+    struct kv_cursor *cursor;
+    struct index_entry entry = { 0 };
+    bool found = false;
+    struct kv_range range = { index_key_slice(prefix),
+                              kv_prefix_end(index_key_slice(prefix), high) };
+    sombra_err err = kv_cursor_open(txn->kv, range, &cursor);
+    if (err)
+        return err;
+    err = kv_cursor_move(cursor, KV_FIRST, slice_of(NULL, 0), &found);
+    if (!err && found)
+        err = index_entry_read(cursor->entry.key, prefix_bytes, &entry);
+    kv_cursor_close(cursor);
+    if (!err)
+        *out_id = entry.id;
+    return err;
+}
+
+static sombra_err first_scanned(struct graph_txn *txn, const struct graph_rule *index,
+                                const sombra_slice *equal, uint64_t *out_id)
+{
+    struct graph_index_scan *scan;
+    const uint64_t *ids;
+    size_t count = 0;
+    const struct graph_index_range range = { .equal = equal, .equal_count = index->property_count };
+    sombra_err err = graph_index_open(txn, index, &range, false, &scan);
+    if (err)
+        return err;
+    err = graph_index_next(scan, &ids, &count);
+    if (!err)
+        *out_id = count ? ids[0] : 0;
+    graph_index_close(scan);
+    return err;
+}
+
+/* *out_node 0 = there is none. */
+static sombra_err find_node(struct graph_txn *txn, sombra_slice label, sombra_slice values,
+                            bool must_be_unique, sombra_node_id *out_node)
+{
+    const struct graph_rule *index;
+    sombra_slice equal[SOMBRA_INDEX_PROPERTIES];
+    struct buf *bytes = &txn->record; /* nothing is under construction */
+    sombra_err err = find_index(txn, label, values, must_be_unique, &index, equal);
+    if (err)
+        return err;
+    buf_reset(bytes);
+    for (size_t i = 0; !err && i < index->property_count; i++)
+        err = index_append(bytes, equal[i]);
+    if (err)
+        return err;
+    if (bytes->bytes > INDEX_CUT_BYTES)
+        return first_scanned(txn, index, equal, out_node);
+    struct index_key prefix;
+    index_key_values(index->id, buf_slice(bytes), &prefix);
+    return first_entry(txn, &prefix, key_of_index(index->id).length, out_node);
+}
+
+sombra_err graph_node_find(struct graph_txn *txn, sombra_slice label, sombra_slice values,
+                           sombra_node_id *out_node)
+{
+    sombra_node_id node = 0;
+    sombra_err err = txn_check_read(txn);
+    if (!err)
+        err = find_node(txn, label, values, false, &node);
+    if (err)
+        return diag_wrap(err, "find a node");
+    if (node == 0)
+        return SOMBRA_NOT_FOUND;
+    *out_node = node;
+    return SOMBRA_OK;
+}
+
+/* ---- upsert ------------------------------------------------------------------------------ */
+
+static bool is_nothing(sombra_slice properties)
+{
+    sombra_value value;
+    return properties.bytes == 0 || (!sombra_value_decode(properties, &value) &&
+                                     value.kind == SOMBRA_MAP && value.count == 0);
+}
+
+/* A record of the key's properties, then the others merged into it: one write. */
+static sombra_err create_merged(struct graph_txn *txn, sombra_slice label, sombra_slice key,
+                                sombra_slice properties, sombra_node_id *out_node)
+{
+    uint32_t id;
+    size_t count;
+    sombra_record old;
+    sombra_err err = node_labels(txn, &label, 1, &id, &count);
+    if (!err)
+        err = record_begin_labels(txn, &id, 1);
+    if (!err)
+        err = record_build(txn, NULL, true, key, GRAPH_REPLACE);
+    if (!err)
+        err = buf_set(&txn->old, buf_slice(&txn->record));
+    if (!err)
+        err = graph_record_open(buf_slice(&txn->old), true, &old);
+    if (!err)
+        err = record_build(txn, &old, true, properties, GRAPH_MERGE);
+    return err ? err : node_create_built(txn, &id, 1, out_node);
+}
+
+sombra_err graph_node_upsert(struct graph_txn *txn, sombra_slice label, sombra_slice key,
+                             sombra_slice properties, sombra_node_id *out_node, bool *out_created)
+{
+    sombra_node_id node = 0;
+    sombra_err err = txn_check_write(txn);
+    if (!err)
+        err = find_node(txn, label, key, true, &node);
+    bool creates = !err && node == 0;
+    if (creates)
+        err = create_merged(txn, label, key, properties, &node);
+    else if (!err && !is_nothing(properties))
+        err = graph_node_change(txn, node, properties, GRAPH_MERGE);
+    if (err)
+        return diag_wrap(err, "upsert a node");
+    *out_node = node;
+    *out_created = creates;
+    return SOMBRA_OK;
+}
+
+sombra_err graph_edge_upsert(struct graph_txn *txn, const struct graph_edge *ends,
+                             sombra_slice type, sombra_slice properties, sombra_edge_id *out_edge,
+                             bool *out_created)
+{
+    sombra_edge_id edge = 0;
+    sombra_err err = txn_check_write(txn);
+    if (!err && type.bytes == 0)
+        err = diag_fail(SOMBRA_INVALID, "an edge needs a type");
+    if (!err)
+        err = graph_edge_find(txn, ends->src, type, ends->dst, &edge);
+    bool creates = err == SOMBRA_NOT_FOUND;
+    if (creates)
+        err = graph_edge_create(txn, ends, type, properties, &edge);
+    else if (!err && !is_nothing(properties))
+        err = graph_edge_change(txn, edge, properties, GRAPH_MERGE);
+    if (err)
+        return diag_wrap(err, "upsert an edge");
+    *out_edge = edge;
+    *out_created = creates;
+    return SOMBRA_OK;
+}
