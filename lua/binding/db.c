@@ -90,7 +90,7 @@ static int db_close(lua_State *L)
 {
     struct db_handle *db = self_check(L, DB_NAME);
     if (db->jobs > 0)
-        return luaL_error(L, "the database cannot be closed by the progress function of a backup");
+        return luaL_error(L, "the database cannot be closed by a progress function");
     sombra_err err = release(db);
     if (err)
         return error_results(L, err);
@@ -241,6 +241,7 @@ void db_register(lua_State *L)
         { "begin", db_begin },      { "snapshot", db_snapshot },
         { "stats", db_stats },      { "checkpoint", db_checkpoint },
         { "verify", db_verify },    { "backup", db_backup },
+        { "schema", db_schema },    { "create_index", db_create_index },
         { "close", db_close },      { NULL, NULL },
     };
     const luaL_Reg *const sets[] = { methods, db_procedure_methods, NULL };
