@@ -412,14 +412,15 @@ static int tx_find(lua_State *L)
 /* tx:upsert(label, key [, props]) -> id, whether it is new */
 static int tx_upsert(lua_State *L)
 {
+    struct tx_handle *tx = tx_self(L);
     sombra_slice label = check_name(L, 2);
     sombra_node_id node;
     bool is_created;
     luaL_checktype(L, 3, LUA_TTABLE);
     lua_settop(L, 4);
     struct rows *rows = push_rows(L);
-    struct tx_handle *tx = tx_self(L);
-    rows_add(L, rows, value_encode_props(L, tx->db, 3));
+    tx = tx_self(L); /* a finalizer may have ended it */
+    (void)rows_add(L, rows, value_encode_props(L, tx->db, 3));
     sombra_slice props = value_encode_props(L, tx->db, 4);
     sombra_slice key = { rows->data, rows->bytes };
     sombra_err err = sombra_node_upsert(tx->txn, label, key, props, &node, &is_created);
@@ -469,13 +470,14 @@ static int push_made(lua_State *L, uint64_t first, size_t count)
 /* tx:create_many(labels, list of props) -> first id, count */
 static int tx_create_many(lua_State *L)
 {
+    struct tx_handle *tx = tx_self(L);
     sombra_slice inlined[NAMES_INLINE];
     size_t label_count;
     lua_settop(L, 3);
     lua_Integer count = check_list(L, 3);
     const sombra_slice *labels = check_names(L, 2, inlined, &label_count);
     struct rows *rows = push_rows(L);
-    struct tx_handle *tx = tx_self(L);
+    tx = tx_self(L); /* a finalizer may have ended it */
     for (lua_Integer i = 1; i <= count; i++) {
         lua_rawgeti(L, 3, i);
         (void)rows_add(L, rows, encode_row(L, tx->db, 3, lua_gettop(L), i));
@@ -506,11 +508,12 @@ static uint64_t row_id(lua_State *L, int row, int field, lua_Integer number)
 /* tx:link_many(type, list of {src, dst [, props]}) -> first id, count */
 static int tx_link_many(lua_State *L)
 {
+    struct tx_handle *tx = tx_self(L);
     lua_settop(L, 3);
     sombra_slice type = check_name(L, 2);
     lua_Integer count = check_list(L, 3);
     struct rows *rows = push_rows(L);
-    struct tx_handle *tx = tx_self(L);
+    tx = tx_self(L); /* a finalizer may have ended it */
     for (lua_Integer i = 1; i <= count; i++) {
         if (lua_rawgeti(L, 3, i) != LUA_TTABLE)
             luaL_argerror(L, 3, lua_pushfstring(L, "[%I]: {src, dst, props} expected", i));
