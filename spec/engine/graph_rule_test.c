@@ -694,6 +694,74 @@ static void test_batch__makes_edges_in_any_order(void **state)
     rollback(f);
 }
 
+/* ---- memory runs out ---------------------------------------------------------------------- */
+
+static sombra_err try_everything(struct fixture *f, const sombra_slice *maps)
+{
+    sombra_rule index = rule_from(SOMBRA_RULE_INDEX, "Person(even,key)");
+    sombra_rule unique = rule_from(SOMBRA_RULE_UNIQUE, "Person(key)");
+    sombra_rule edges = rule_from(SOMBRA_RULE_INDEX, ">KNOWS(key)");
+    struct graph_index_scan *scan = NULL;
+    const sombra_new_edge new_edges[2] = { { 2, 1, maps[0] }, { 1, 2, maps[1] } };
+    const struct graph_rule *rules;
+    const uint64_t *ids;
+    uint64_t node;
+    size_t count;
+    bool created;
+    uint32_t id, label;
+    sombra_err err = graph_rule_create(&f->txn, &index, NULL, &id);
+    if (!err)
+        err = graph_rule_create(&f->txn, &unique, NULL, &id);
+    if (!err)
+        err = graph_rule_create(&f->txn, &edges, NULL, &id);
+    if (!err)
+        err = graph_node_create_many(&f->txn, &person, 1, maps, 3, &node);
+    if (!err)
+        err = graph_edge_create_many(&f->txn, text("KNOWS"), new_edges, 2, &node);
+    if (!err)
+        err = graph_node_upsert(&f->txn, person, maps[3], NOTHING, &node, &created);
+    if (!err)
+        err = graph_node_change(&f->txn, 1, maps[4], GRAPH_MERGE);
+    if (!err)
+        err = graph_name_find(&f->txn, SOMBRA_NAME_LABEL, person, &label);
+    if (!err)
+        err = graph_rules_of(&f->txn, false, label, &rules, &count);
+    if (!err)
+        err = graph_index_open(&f->txn, &rules[0], &(struct graph_index_range){ 0 }, false, &scan);
+    if (!err)
+        err = graph_index_next(scan, &ids, &count);
+    graph_index_close(scan);
+    return err;
+}
+
+static void test_rule__out_of_memory_at_any_point_undoes_cleanly(void **state)
+{
+    struct fixture *f = *state;
+    sombra_slice maps[5];
+    sombra_err err = SOMBRA_NOMEM;
+    for (int i = 0; i < 5; i++)
+        maps[i] = value_keep(i == 3 ? map_of(f, "i", "key", 103)
+                                    : map_of(f, "is", "key", 100 + i, "even", long_text('z')));
+    begin_write(f);
+    persons_new(f, 30);
+    commit(f);
+    for (uint64_t nth = 1; err; nth++) {
+        begin_write(f);
+        mem_test_fail_at(nth, nth % 2);
+        err = try_everything(f, maps);
+        mem_test_fail_at(0, false);
+        if (err)
+            assert_err(err, SOMBRA_NOMEM);
+        rollback(f);
+        begin_read(f);
+        assert_no_rules(f);
+        assert_int_equal(nodes_of(f, NULL), 30);
+        assert_sound(f);
+        rollback(f);
+        assert_true(nth < 2000);
+    }
+}
+
 /* ---- damage ------------------------------------------------------------------------------ */
 
 static void test_verify__finds_entries_missing_and_too_many(void **state)
@@ -768,6 +836,7 @@ int main(void)
         TEST(test_batch__makes_nodes_as_single_calls_do),
         TEST(test_batch__refused_leaves_nothing),
         TEST(test_batch__makes_edges_in_any_order),
+        TEST(test_rule__out_of_memory_at_any_point_undoes_cleanly),
         TEST(test_verify__finds_entries_missing_and_too_many),
         TEST(test_verify__finds_what_breaks_a_constraint),
     };
