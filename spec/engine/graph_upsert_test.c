@@ -177,6 +177,38 @@ static void test_batch__makes_edges_in_any_order(void **state)
     rollback(f);
 }
 
+/* So many that they are sorted another way. */
+static void test_batch__makes_thousands_of_edges_in_any_order(void **state)
+{
+    struct fixture *f = *state;
+    enum { NODES = 3000, EDGES = 20000 };
+    struct random random;
+    sombra_slice *nothing = calloc(NODES, sizeof *nothing);
+    sombra_new_edge *edges = calloc(EDGES, sizeof *edges);
+    uint64_t first, node, out[2] = { 0, 0 };
+    random_seed(&random, test_seed());
+    begin_write(f);
+    assert_ok(graph_node_create_many(&f->txn, NULL, 0, nothing, NODES, &node));
+    for (int i = 0; i < EDGES; i++) {
+        edges[i].src = 1 + random_below(&random, NODES);
+        edges[i].dst = 1 + random_below(&random, i % 2 ? NODES : 3);
+        out[0] += edges[i].src == NODES;
+        out[1] += edges[i].dst == 2;
+    }
+    assert_ok(graph_edge_create_many(&f->txn, text("KNOWS"), edges, EDGES, &first));
+    for (uint64_t i = 0; i < EDGES; i++) {
+        struct graph_edge ends;
+        assert_ok(graph_edge_ends(&f->txn, first + i, &ends));
+        assert_true(ends.src == edges[i].src && ends.dst == edges[i].dst);
+    }
+    assert_int_equal(degree_of(f, NODES, SOMBRA_OUT, NULL), out[0]);
+    assert_int_equal(degree_of(f, 2, SOMBRA_IN, NULL), out[1]);
+    assert_sound(f);
+    rollback(f);
+    free(edges);
+    free(nothing);
+}
+
 /* ---- random histories against a table ------------------------------------------------------ */
 
 enum { ROWS = 120, KEYS = 14, SECONDS = 3, MISSING = 99 };
@@ -460,6 +492,7 @@ int main(void)
         TEST(test_batch__makes_nodes_as_single_calls_do),
         TEST(test_batch__refused_leaves_nothing),
         TEST(test_batch__makes_edges_in_any_order),
+        TEST(test_batch__makes_thousands_of_edges_in_any_order),
         TEST(test_rule__random_histories_are_refused_as_the_table_says),
         TEST(test_rule__out_of_memory_at_any_point_undoes_cleanly),
     };
