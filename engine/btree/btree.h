@@ -26,7 +26,13 @@ struct btree_options {
     uint64_t checkpoint_log_bytes; /* log that starts a checkpoint; 64 MiB */
     uint64_t wal_bypass_bytes;     /* redo of one transaction above which it commits as a checkpoint
                                       instead of through the log; 16 MiB */
+    uint64_t txn_memory_max;       /* changed pages that a write transaction keeps in memory where
+                                      they are not stored through a mapping: more are spilled to
+                                      the file; 64 MiB. If given, it bounds the redo as well, as
+                                      wal_bypass_bytes does. The pages of one operation come on
+                                      top */
     uint64_t map_bytes_max;        /* address space reserved for the file; 1 TiB, less if refused */
+    bool allows_network;           /* open files of network file systems: only one machine may */
     bool no_mapped_stores;         /* write pages by system calls, not through a writable mapping */
     bool no_background;            /* no thread of its own: checkpoints run in the commit that
                                       triggers them, KV_NORMAL commits sync when the interval passed */

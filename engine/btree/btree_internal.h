@@ -27,14 +27,17 @@ struct dirty_page {
     page_id id; /* 0 = empty slot */
     uint8_t *image;
     bool is_written; /* handed out for writing; else only prepared */
+    bool is_recent;  /* handed out since the last spill */
 };
 
 /* Private images of the write transaction's pages, where stores cannot go through a mapping. */
 struct dirty_table {
     struct dirty_page *slots; /* open addressing; capacity is a power of two */
     size_t capacity, count;
+    size_t limit;    /* more than so many are spilled before the next operation */
     uint8_t **spare; /* images kept for reuse */
     size_t spare_count, spare_capacity;
+    _Atomic size_t images; /* allocated, spare ones too; for stats */
 };
 
 struct pager {
@@ -59,7 +62,7 @@ struct pager {
 };
 
 sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, size_t page_bytes,
-                      uint64_t map_bytes_max, bool wants_mapped_stores) SOMBRA_MUST_CHECK;
+                      const struct btree_options *options) SOMBRA_MUST_CHECK;
 void pager_release(struct pager *pager);
 /* Makes sure the file holds pages [0, page_count): allocated or written, not yet synced. */
 sombra_err pager_grow(struct pager *pager, uint64_t old_count,
@@ -74,6 +77,15 @@ uint8_t *pager_dirty_find(const struct pager *pager, page_id id);
 void pager_dirty_drop(struct pager *pager, page_id id);
 /* Writes every private image that was written out (unsynced, sealed) and forgets it. */
 sombra_err pager_dirty_flush(struct pager *pager) SOMBRA_MUST_CHECK;
+static inline bool pager_must_spill(const struct pager *pager)
+{
+    return pager->dirty.count > pager->dirty.limit;
+}
+/* Between operations, when no pointer into an image is held: writes some of them to their pages,
+ * which nothing durable or published refers to, and forgets them. After a failure all are there. */
+sombra_err pager_spill(struct pager *pager, page_id root) SOMBRA_MUST_CHECK;
+/* The page was written in this transaction and will be again: brings a spilled image back. */
+sombra_err pager_recall_slow(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
 void pager_dirty_clear(struct pager *pager);
 /* First touch of a tree page / of an overflow run: reads, proves, remembers. Tree pages of
  * transactions after `sealed_txn` may have no checksum yet. */
@@ -94,6 +106,11 @@ uint64_t pager_run_pages(const struct pager *pager, uint64_t value_bytes);
 static inline const uint8_t *pager_page(const struct pager *pager, page_id id)
 {
     return pager->map + (id << pager->page_shift);
+}
+
+static inline sombra_err pager_recall(struct pager *pager, page_id id)
+{
+    return LIKELY(!pager->is_buffered) ? SOMBRA_OK : pager_recall_slow(pager, id);
 }
 
 static inline bool pager_bit(const _Atomic uint64_t *bits, uint64_t index)
@@ -175,6 +192,10 @@ struct space {
     uint64_t pinned[HEAD_SLOTS + 2]; /* scratch of the scan */
 };
 
+static inline bool space_bit(const uint64_t *bits, page_id id)
+{
+    return (bits[id / 64] >> (id % 64)) & 1;
+}
 void space_init(struct space *space, struct btree *btree);
 void space_release(struct space *space);
 /* Room for page_count pages; all that are new are used until somebody frees them. */
@@ -285,7 +306,9 @@ struct head_entry {
     _Atomic uint64_t generation;
     _Atomic uint32_t sync_inflight; /* syncs begun and not yet known to have succeeded */
     _Atomic uint32_t process_id;    /* for people */
-    uint64_t padding[6];
+    _Atomic uint64_t normal_lsn; /* its newest KV_NORMAL commit since its last background sync; 0 =
+                                    none. If it dies, another process syncs that */
+    uint64_t padding[5];
 };
 
 /* The shared memory of a store: the mapped lock file, or private memory without a file. No
@@ -361,6 +384,45 @@ static inline void snapshot_set_position(struct snapshot *snapshot, struct wal_p
     snapshot->log_link_and_half = (uint64_t)position.link << 1 | half;
 }
 
+/* ---- create.c: a new file ----------------------------------------------------------------- */
+
+/* `path` with `suffix` behind it: mem_* memory; NULL = out of memory. */
+char *path_with(const char *path, const char *suffix);
+/* Makes the file at btree->path. EXISTS when somebody else was faster; INVALID when another file
+ * has the name that it is built under. */
+sombra_err file_create(struct btree *btree) SOMBRA_MUST_CHECK;
+
+/* UNSUPPORTED on a network file system, unless that is allowed. */
+sombra_err network_refuse(const struct btree *btree, struct os_file *file) SOMBRA_MUST_CHECK;
+
+/* ---- registry.c: the stores of this process ----------------------------------------------- */
+
+/* Of who opens or closes a store; on its stack. */
+struct registry_claim {
+    struct os *os;
+    const char *path; /* NULL: without a file */
+    struct os_identity file;
+    bool has_file; /* the claim is to that file as well */
+    struct registry_claim *next;
+};
+
+/* Waits until nobody else has a claim to the path. `path` must outlive the claim. */
+void registry_claim_path(struct registry_claim *claim, struct os *os, const char *path);
+/* The path is that file's. *out_store is its store, with one reference more, if this process has it
+ * open, else NULL. *out_waited: another claim to the file has ended meanwhile, look at the path
+ * again; the claim is not to the file then. BUSY: it is open read-only, and that is not enough. */
+sombra_err registry_claim_file(struct registry_claim *claim, const struct os_identity *file,
+                               bool wants_write, struct btree **out_store,
+                               bool *out_waited) SOMBRA_MUST_CHECK;
+/* `opened`, if any, is open now for others too; the claim, if any, is over. */
+void registry_end(struct registry_claim *claim, struct btree *opened);
+/* One reference less; the last one: no longer open for others, and claimed. BUSY when it has open
+ * transactions. */
+sombra_err registry_begin_close(struct btree *btree, struct registry_claim *claim,
+                                bool *out_is_last) SOMBRA_MUST_CHECK;
+/* fork() waits for claims, and the child's handles are marked. NOMEM. */
+sombra_err registry_watch_fork(void) SOMBRA_MUST_CHECK;
+
 /* ---- shared.c: the lock file and its processes --------------------------------------------- */
 
 /* Bytes of the lock file that are locked; they lie behind its content. */
@@ -372,12 +434,17 @@ static inline void snapshot_set_position(struct snapshot *snapshot, struct wal_p
 #define LOCK_SLOTLESS (LOCK_WRITERS + 1)
 /* And of a file that is being made, under whatever name. */
 #define LOCK_CREATION (UINT64_C(1) << 62)
+/* Of the database file again, one of so many: each process holds the one that its lock file's
+ * identity leads to. Another one held is another lock file, so another name of the database. */
+#define LOCK_NAMES     (LOCK_CREATION + 1)
+#define LOCK_NAME_BITS 32
 
 struct attachment {
     struct os_file *file; /* the lock file; NULL without a database file, or without a slot */
     unsigned entry;
     owner_word self;
-    bool is_first; /* nobody else was attached: recovery may run */
+    uint64_t name_byte; /* held in LOCK_NAMES; 0 = none */
+    bool is_first;      /* nobody else was attached: recovery may run */
     struct os_mutex blocks_mutex;
     _Atomic uint32_t block_count; /* blocks of reader slots that this process owns */
     uint16_t blocks[HEAD_BLOCKS];
@@ -396,6 +463,8 @@ void shared_detach(struct btree *btree, bool removes_file);
 sombra_err shared_private(struct btree *btree) SOMBRA_MUST_CHECK;
 /* Does the owner of the word still live? One's own word always does. */
 bool shared_is_alive(struct btree *btree, owner_word owner);
+/* The id of the owner's process, for people. */
+uint32_t shared_process_id(const struct btree *btree, owner_word owner);
 /* BUSY after the timeout. *out_dead is the word of a dead owner it was taken from, or 0. */
 sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint64_t timeout_ms,
                              owner_word *out_dead) SOMBRA_MUST_CHECK;
@@ -403,6 +472,12 @@ void shared_lock_leave(struct shared_lock *lock);
 /* A sync that a dead process began and nobody saw the end of may have lost data: asks the system,
  * and poisons if it has. */
 void shared_check_inflight(struct btree *btree, owner_word dead);
+/* The newest KV_NORMAL commit of this process that nobody has synced yet; 0 = none. */
+static inline _Atomic uint64_t *shared_normal_lsn(const struct btree *btree);
+/* It was committed as KV_NORMAL. Returns what was noted before. */
+uint64_t shared_note_normal(struct btree *btree, uint64_t lsn);
+/* The newest such commit of a dead process. */
+uint64_t shared_dead_normal_lsn(struct btree *btree);
 /* Clears the slots of dead processes; at most every few milliseconds. */
 void shared_sweep(struct btree *btree);
 /* A block of slots for this process, or LIMIT. */
@@ -436,6 +511,9 @@ sombra_err logs_open(struct logs *logs) SOMBRA_MUST_CHECK;
 /* Another process may have written: takes the published end for the end, and makes what lies behind
  * it harmless. */
 sombra_err logs_take_turn(struct logs *logs, const struct snapshot *newest) SOMBRA_MUST_CHECK;
+/* Opens the files if the log exists and this process has not opened them yet. */
+sombra_err logs_open_if_any(struct logs *logs) SOMBRA_MUST_CHECK;
+bool logs_are_open(struct logs *logs);
 /* New log files, empty under a fresh epoch. */
 sombra_err logs_create(struct logs *logs, uint64_t epoch) SOMBRA_MUST_CHECK;
 sombra_err logs_unlink(struct logs *logs) SOMBRA_MUST_CHECK;
@@ -512,8 +590,8 @@ struct btree {
     struct attachment attachment;
     struct os_identity identity;
     struct btree_options options;
-    struct btree *next_open; /* registry of this process (open.c), under its mutex */
-    unsigned references;
+    struct btree *next_open; /* registry of this process (registry.c), under its mutex */
+    unsigned references;     /* the same */
     struct pager pager;
     struct space space; /* the writer's */
     struct head *head;
@@ -535,8 +613,6 @@ struct btree {
     bool background_stops;
     struct os_thread background;
     _Atomic uint32_t has_background; /* the thread above runs */
-    _Atomic uint64_t
-        normal_lsn; /* newest KV_NORMAL commit since the last background sync; 0 = none */
     _Atomic uint64_t commits, checkpoints;
     _Atomic uint64_t
         transactions_open;        /* from the first step of begin to the last of commit or abort */
@@ -579,6 +655,11 @@ struct btree_txn {
     uint64_t next_mark;
     size_t open_cursors;
 };
+
+static inline _Atomic uint64_t *shared_normal_lsn(const struct btree *btree)
+{
+    return &btree->head->entries[btree->attachment.entry].normal_lsn;
+}
 
 static inline struct btree *btree_of(struct kv *kv)
 {

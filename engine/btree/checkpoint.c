@@ -394,10 +394,7 @@ void checkpoint_consider(struct btree *btree, uint64_t active_bytes)
 void background_want_sync(struct btree *btree, uint64_t lsn)
 {
     /* Only the first commit of an interval wakes the thread. */
-    uint64_t seen = atomic_load(&btree->normal_lsn);
-    while (seen < lsn && !atomic_compare_exchange_weak(&btree->normal_lsn, &seen, lsn))
-        ;
-    if (seen != 0)
+    if (shared_note_normal(btree, lsn) != 0)
         return;
     os_mutex_lock(&btree->checkpoint_mutex);
     os_condition_broadcast(&btree->checkpoint_changed);
@@ -439,33 +436,49 @@ static sombra_err mark_append(struct btree *btree)
     return err;
 }
 
-enum { MARK_IDLE_MS = 1000 };
+enum { MARK_IDLE_MS = 1000, DEAD_IDLE_MS = 1000 };
 
 static bool background_has_work(const struct btree *btree)
 {
-    return btree->background_stops || btree->checkpoint_wanted || atomic_load(&btree->normal_lsn);
+    return btree->background_stops || btree->checkpoint_wanted ||
+           atomic_load(shared_normal_lsn(btree));
 }
 
-/* Under checkpoint_mutex: sleeps until there is work, or until nothing was committed for a while.
- */
+/* Under checkpoint_mutex: sleeps until there is work, or until nothing was committed for a while,
+ * or until it is time to look after the dead. */
 static void background_wait(struct btree *btree)
 {
     while (!background_has_work(btree) && !atomic_load(&btree->mark_wanted))
-        (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex, UINT64_MAX);
+        if (!os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex, DEAD_IDLE_MS))
+            return;
     if (btree->background_stops || btree->checkpoint_wanted)
         return;
     uint64_t wait_ms =
-        atomic_load(&btree->normal_lsn) ? btree->options.sync_interval_ms : MARK_IDLE_MS;
+        atomic_load(shared_normal_lsn(btree)) ? btree->options.sync_interval_ms : MARK_IDLE_MS;
     (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex, wait_ms);
+}
+
+/* A process that was killed no longer syncs its KV_NORMAL commits. The logs are opened before that
+ * happens, so that a failed write-back until then is told to this process as well. */
+static sombra_err dead_sync(struct btree *btree)
+{
+    sombra_err err = logs_open_if_any(&btree->logs);
+    uint64_t lsn = err ? 0 : shared_dead_normal_lsn(btree);
+    return lsn ? logs_sync(&btree->logs, lsn) : err;
 }
 
 /* What the background thread does when it wakes. A failure poisons the store, and the next write
  * reports it. */
 static void background_work(struct btree *btree, bool wants_checkpoint, uint64_t *commits_seen)
 {
-    uint64_t lsn = atomic_exchange(&btree->normal_lsn, 0);
+    _Atomic uint64_t *normal_lsn = shared_normal_lsn(btree);
+    uint64_t lsn = atomic_load(normal_lsn);
     uint64_t commits = atomic_load(&btree->commits);
-    sombra_err err = lsn ? logs_sync(&btree->logs, lsn) : SOMBRA_OK;
+    sombra_err err = lsn ? logs_sync(&btree->logs, lsn) : dead_sync(btree);
+    /* Taken back after the sync: until then another process may have to do it. A newer commit has
+     * not woken the thread, and is seen at once. */
+    uint64_t synced = lsn;
+    (void)atomic_compare_exchange_strong(normal_lsn, &synced, 0);
     if (!err && wants_checkpoint)
         err = checkpoint_run(btree, false);
     if (!err && !lsn && !wants_checkpoint && commits == *commits_seen &&

@@ -36,11 +36,6 @@ void space_release(struct space *space)
 
 /* ---- bits -------------------------------------------------------------------------------- */
 
-static bool bit_get(const uint64_t *bits, page_id id)
-{
-    return (bits[id / 64] >> (id % 64)) & 1;
-}
-
 static void chunk_touch(struct space *space, page_id id)
 {
     space->chunks[id / space_chunk_pages(space)].is_dirty = true;
@@ -49,13 +44,13 @@ static void chunk_touch(struct space *space, page_id id)
 static void bits_change(struct space *space, uint64_t *bits, page_id id, uint64_t pages, bool value)
 {
     if (LIKELY(pages == 1)) {
-        assert(bit_get(bits, id) != value);
+        assert(space_bit(bits, id) != value);
         bits[id / 64] ^= UINT64_C(1) << (id % 64);
         chunk_touch(space, id);
         return;
     }
     for (page_id at = id; at < id + pages; at++) {
-        assert(bit_get(bits, at) != value);
+        assert(space_bit(bits, at) != value);
         bits[at / 64] ^= UINT64_C(1) << (at % 64);
         if (at == id || at % 4096 == 0)
             chunk_touch(space, at);
@@ -83,8 +78,8 @@ static void free_clear(struct space *space, page_id id, uint64_t pages)
 
 bool space_is_unused(const struct space *space, page_id id)
 {
-    if (id >= space->page_count || bit_get(space->free_bits, id) ||
-        bit_get(space->pending_bits, id))
+    if (id >= space->page_count || space_bit(space->free_bits, id) ||
+        space_bit(space->pending_bits, id))
         return true;
     for (size_t i = 0; i < space->reserve_count; i++)
         if (space->reserve[i] == id)
@@ -250,7 +245,7 @@ static page_id ready_pop(struct space *space)
 {
     while (space->ready_count) {
         page_id id = space->ready[--space->ready_count];
-        if (id < space->page_count && bit_get(space->free_bits, id))
+        if (id < space->page_count && space_bit(space->free_bits, id))
             return id;
     }
     return 0;
@@ -320,7 +315,7 @@ static page_id run_search(const struct space *space, uint64_t pages)
             id += 63;
             continue;
         }
-        length = bit_get(space->free_bits, id) ? length + 1 : 0;
+        length = space_bit(space->free_bits, id) ? length + 1 : 0;
         if (length == pages)
             return id + 1 - pages;
     }
@@ -418,9 +413,9 @@ sombra_err space_apply_taken(struct space *space, page_id id, uint64_t pages)
     sombra_err err = apply_check(space, id, pages);
     for (page_id at = id; at < id + pages && !err; at++) {
         pager_note_unsealed(&space->btree->pager, at);
-        if (bit_get(space->free_bits, at)) {
+        if (space_bit(space->free_bits, at)) {
             free_clear(space, at, 1);
-        } else if (bit_get(space->pending_bits, at)) {
+        } else if (space_bit(space->pending_bits, at)) {
             err = array_reserve(&space->pending, &space->pending_capacity, space->pending_runs + 1,
                                 sizeof *space->pending);
             if (!err)
@@ -437,7 +432,7 @@ sombra_err space_apply_returned(struct space *space, page_id id, uint64_t pages)
 {
     sombra_err err = apply_check(space, id, pages);
     for (page_id at = id; at < id + pages && !err; at++) {
-        if (bit_get(space->free_bits, at) || bit_get(space->pending_bits, at))
+        if (space_bit(space->free_bits, at) || space_bit(space->pending_bits, at))
             err =
                 diag_fail(SOMBRA_CORRUPT,
                           "the log says that page %" PRIu64 " was given back, which was free", at);
@@ -455,7 +450,7 @@ sombra_err space_apply_freed(struct space *space, page_id id, uint64_t pages, ui
         err = array_reserve(&space->pending, &space->pending_capacity, space->pending_runs + 1,
                             sizeof *space->pending);
     for (page_id at = id; at < id + pages && !err; at++)
-        if (bit_get(space->free_bits, at) || bit_get(space->pending_bits, at))
+        if (space_bit(space->free_bits, at) || space_bit(space->pending_bits, at))
             err = diag_fail(SOMBRA_CORRUPT,
                             "the log says that page %" PRIu64 " was freed, which was free", at);
     if (err)
@@ -513,7 +508,7 @@ void space_shrink_to(struct space *space, uint64_t page_count)
 static void undo_return(struct space *space, const struct space_change *change)
 {
     for (page_id id = change->id; id < change->id + change->pages; id++) {
-        if (bit_get(space->free_bits, id)) {
+        if (space_bit(space->free_bits, id)) {
             free_clear(space, id, 1);
             continue;
         }

@@ -100,8 +100,8 @@ static void path_touch_from(struct btree_txn *txn, struct tree_path *path, unsig
     }
 }
 
-/* Before the first change: a page that the tree uses and the account calls unused, or a run that
- * reaches beyond the file, is damage; changing on would make it worse. */
+/* Before the first change, what can fail. A page that the tree uses and the account calls unused,
+ * or a run that reaches beyond the file, is damage; changing on would make it worse. */
 static sombra_err used_check(const struct btree_txn *txn, page_id id, uint64_t pages)
 {
     const struct space *space = &txn->btree->space;
@@ -116,9 +116,9 @@ static sombra_err used_check(const struct btree_txn *txn, page_id id, uint64_t p
 static sombra_err path_check(const struct btree_txn *txn, const struct tree_path *path)
 {
     for (unsigned level = 0; level < path->depth; level++) {
-        if (page_txn(path->at[level].page) == txn->stamp)
-            continue;
-        sombra_err err = used_check(txn, path->at[level].id, 1);
+        bool is_own = page_txn(path->at[level].page) == txn->stamp;
+        page_id id = path->at[level].id;
+        sombra_err err = is_own ? pager_recall(&txn->btree->pager, id) : used_check(txn, id, 1);
         if (err)
             return err;
     }
@@ -353,25 +353,43 @@ static sombra_err arguments_keep(struct btree_txn *txn, sombra_slice *key, sombr
     sombra_slice *arguments[] = { key, value };
     buf_reset(&txn->lent);
     sombra_err err = SOMBRA_OK;
-    size_t inline_max = leaf_inline_max(pager->page_bytes);
+    size_t keep_max = size_max(leaf_inline_max(pager->page_bytes), KV_KEY_BYTES_MAX);
     for (size_t i = 0; i < COUNT_OF(arguments) && !err; i++) {
         const uint8_t *data = arguments[i]->data;
         bool is_in_map = data >= pager->map && data < pager->map + pager->map_bytes;
         /* Private images move about in memory; a value for a run of its own is written before
          * anything changes. */
         if (LIKELY(!is_in_map && !(pager->is_buffered && pager->dirty.count)) ||
-            arguments[i]->bytes > inline_max)
+            arguments[i]->bytes > keep_max)
             continue;
         size_t at = txn->lent.bytes;
         /* At once for both, so that the buffer does not move under the key. */
         if (at == 0)
-            err = buf_reserve(&txn->lent, KV_KEY_BYTES_MAX + inline_max);
+            err = buf_reserve(&txn->lent, KV_KEY_BYTES_MAX + keep_max);
         if (!err)
             err = buf_append_slice(&txn->lent, *arguments[i]);
         if (!err)
             *arguments[i] = slice_of(txn->lent.data + at, arguments[i]->bytes);
     }
     return err;
+}
+
+/* Before an operation, whose arguments were kept: cursors must not use their paths any more. */
+static sombra_err images_spill(struct btree_txn *txn)
+{
+    struct pager *pager = &txn->btree->pager;
+    if (LIKELY(!pager_must_spill(pager)))
+        return SOMBRA_OK;
+    txn->generation++;
+    return pager_spill(pager, txn->snapshot.root);
+}
+
+static sombra_err arguments_keep_and_spill(struct btree_txn *txn, sombra_slice *a, sombra_slice *b)
+{
+    if (LIKELY(!pager_must_spill(&txn->btree->pager)))
+        return SOMBRA_OK;
+    sombra_err err = arguments_keep(txn, a, b);
+    return err ? err : images_spill(txn);
 }
 
 sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value)
@@ -388,6 +406,8 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
     size_t redo_bytes = txn->redo.bytes;
     struct leaf_value stored;
     err = arguments_keep(txn, &key, &value);
+    if (!err)
+        err = images_spill(txn);
     if (!err)
         err = redo_put(txn, key, value);
     if (!err)
@@ -544,6 +564,8 @@ sombra_err btree_delete(struct kv_txn *kv_txn, sombra_slice key)
     sombra_err err = writable_check(txn);
     if (!err)
         err = kv_check_key(key);
+    if (!err)
+        err = arguments_keep_and_spill(txn, &key, &(sombra_slice){ 0 });
     if (err)
         return err;
     if (txn->snapshot.depth == 0)
@@ -609,6 +631,8 @@ sombra_err btree_delete_range(struct kv_txn *kv_txn, struct kv_range range, uint
     sombra_err err = writable_check(txn);
     if (!err && (range.low.bytes > KV_KEY_BYTES_MAX || range.high.bytes > KV_KEY_BYTES_MAX))
         err = range_invalid(range);
+    if (!err)
+        err = arguments_keep_and_spill(txn, &range.low, &range.high);
     if (err)
         return err;
     uint64_t total = 0;

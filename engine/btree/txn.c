@@ -311,6 +311,7 @@ static sombra_err commit_sync(struct btree *btree, uint64_t lsn, enum kv_durabil
             background_want_sync(btree, lsn);
             return SOMBRA_OK;
         }
+        (void)shared_note_normal(btree, lsn);
         uint64_t since_ns = os_monotonic_ns(btree->os) - btree->logs.last_sync_ns;
         return since_ns / 1000000 >= btree->options.sync_interval_ms ? logs_sync(&btree->logs, lsn)
                                                                      : SOMBRA_OK;

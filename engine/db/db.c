@@ -156,6 +156,7 @@ sombra_err sombra_db_stats(sombra_db *db, sombra_stats *stats)
     out.readers = kv->readers;
     out.oldest_reader_txn = kv->oldest_reader_txn;
     out.oldest_reader_age_ms = kv->oldest_reader_age_ms;
+    out.oldest_reader_process = kv->oldest_reader_process;
     out.checkpoints = kv->checkpoints;
     out.commits = kv->commits;
     out.struct_bytes = stats->struct_bytes;

@@ -38,6 +38,7 @@ sombra_err index_batch_add(struct index_batch *batch, uint64_t id, const sombra_
     sombra_slice values = buf_slice(&batch->scratch);
     batch->items[batch->count] = (struct index_item){ .id = id,
                                                       .front = front_of(values),
+                                                      .values = NULL,
                                                       .at = batch->values.bytes,
                                                       .bytes = values.bytes,
                                                       .is_complete = membership == INDEX_COMPLETE };
@@ -101,34 +102,39 @@ static sombra_err check_unique(struct index_batch *batch, struct graph_txn *txn,
     return err;
 }
 
-sombra_err index_batch_write(struct index_batch *batch, struct graph_txn *txn)
+sombra_err index_batch_check(struct index_batch *batch, struct graph_txn *txn)
 {
     struct graph_key prefix = key_of_index(batch->rule->id);
     struct key_span span;
     struct kv_range range = span_of(&prefix, &span);
     struct kv_cursor *cursor = NULL;
     uint64_t stored = 0;
-    sombra_err err = SOMBRA_OK;
     if (batch->count == 0)
         return SOMBRA_OK;
     for (size_t i = 0; i < batch->count; i++)
         batch->items[i].values = batch->values.data + batch->items[i].at;
     qsort(batch->items, batch->count, sizeof *batch->items, item_order);
-    bool is_unique = batch->rule->kind == SOMBRA_RULE_UNIQUE;
-    if (is_unique)
-        err = kv_count(txn->kv, range, 1, &stored);
+    if (batch->rule->kind != SOMBRA_RULE_UNIQUE)
+        return SOMBRA_OK;
+    sombra_err err = kv_count(txn->kv, range, 1, &stored);
     if (!err && stored)
         err = kv_cursor_open(txn->kv, range, &cursor);
+    for (size_t i = 0; !err && i < batch->count; i++)
+        err = check_unique(batch, txn, cursor, i);
+    kv_cursor_close(cursor);
+    return err;
+}
+
+sombra_err index_batch_put(struct index_batch *batch, struct graph_txn *txn)
+{
+    sombra_err err = SOMBRA_OK;
     txn->writes++;
     for (size_t i = 0; !err && i < batch->count; i++) {
         struct index_key key;
-        if (is_unique)
-            err = check_unique(batch, txn, cursor, i);
+        assert(batch->items[i].values);
         index_key_of(batch->rule->id, item_values(&batch->items[i]), batch->items[i].id, &key);
-        if (!err)
-            err = kv_put(txn->kv, index_key_slice(&key), slice_of(NULL, 0));
+        err = kv_put(txn->kv, index_key_slice(&key), slice_of(NULL, 0));
     }
-    kv_cursor_close(cursor);
     batch->count = 0;
     buf_reset(&batch->values);
     return err;

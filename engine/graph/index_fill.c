@@ -113,7 +113,9 @@ static sombra_err fill_run(struct fill *fill, uint64_t count)
                                      : add_node(fill, entry->key);
     }
     if (!err && rule_is_index(&fill->rule))
-        err = index_batch_write(&fill->batch, fill->txn);
+        err = index_batch_check(&fill->batch, fill->txn);
+    if (!err)
+        err = index_batch_put(&fill->batch, fill->txn);
     return err;
 }
 
@@ -142,7 +144,8 @@ static sombra_err fill_all(struct graph_txn *txn, uint32_t id, const struct grap
     return err;
 }
 
-sombra_err txn_end_mark(struct graph_txn *txn, uint64_t mark, sombra_err err)
+/* Undoes to the mark and forgets it, if `err`; else just forgets it. Returns err, with its text. */
+static sombra_err end_mark(struct graph_txn *txn, uint64_t mark, sombra_err err)
 {
     char text[DIAG_TEXT_BYTES];
     sombra_err undone = SOMBRA_OK;
@@ -173,7 +176,7 @@ sombra_err graph_rule_create(struct graph_txn *txn, const sombra_rule *rule,
     bool exists = err == SOMBRA_EXISTS;
     if (!err)
         err = fill_all(txn, id, job);
-    err = txn_end_mark(txn, mark, err);
+    err = end_mark(txn, mark, err);
     if (!err || exists)
         *out_id = id;
     return diag_wrap(err, "make a rule");

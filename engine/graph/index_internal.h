@@ -108,6 +108,7 @@ sombra_err plan_change(struct graph_txn *txn,
 sombra_err plan_apply(struct graph_txn *txn) SOMBRA_MUST_CHECK;
 void plan_drop(struct graph_txn *txn);         /* nothing will change */
 size_t plan_size(const struct graph_txn *txn); /* indexes that will change */
+void plan_trim(struct graph_plan *plan);       /* what one huge value made grow is not kept */
 void plan_free(struct graph_plan *plan);
 
 /* Checks what is not an index: REQUIRED and KIND of `after`, as far as it differs from `before`. */
@@ -134,11 +135,10 @@ struct index_batch {
 };
 sombra_err index_batch_add(struct index_batch *batch, uint64_t id,
                            const sombra_record *record) SOMBRA_MUST_CHECK;
-/* Puts them and forgets them. UNIQUE. */
-sombra_err index_batch_write(struct index_batch *batch, struct graph_txn *txn) SOMBRA_MUST_CHECK;
+/* Sorts them. UNIQUE, if two of them, or one of them and one that is stored, exclude each other. */
+sombra_err index_batch_check(struct index_batch *batch, struct graph_txn *txn) SOMBRA_MUST_CHECK;
+/* Puts what was checked, and forgets it. */
+sombra_err index_batch_put(struct index_batch *batch, struct graph_txn *txn) SOMBRA_MUST_CHECK;
 void index_batch_release(struct index_batch *batch);
-
-/* Undoes to the mark and forgets it, if `err`; else just forgets it. Returns err, with its text. */
-sombra_err txn_end_mark(struct graph_txn *txn, uint64_t mark, sombra_err err);
 
 #endif

@@ -373,12 +373,12 @@ static sombra_err check_unique(struct walk *walk, const struct graph_rule *rule,
  * entries that are missing. */
 static sombra_err check_index_entry(struct walk *walk, sombra_slice key, sombra_slice value)
 {
-    const struct graph_rule *rule;
+    const struct graph_rule *rule = NULL;
     struct index_entry entry;
     struct index_key wanted;
     sombra_record record;
     enum index_membership membership = INDEX_OUTSIDE;
-    size_t prefix_bytes;
+    size_t prefix_bytes = 0;
     sombra_err err = read_rule(walk, key, &rule, &prefix_bytes);
     if (!err)
         err = index_entry_read(key, prefix_bytes, &entry);
@@ -407,7 +407,7 @@ static sombra_err check_index_entry(struct walk *walk, sombra_slice key, sombra_
 
 static sombra_err check_fill(struct walk *walk, sombra_slice key)
 {
-    const struct graph_rule *rule;
+    const struct graph_rule *rule = NULL;
     size_t unused;
     sombra_err err = read_rule(walk, key, &rule, &unused);
     if (!err && rule->is_ready)

@@ -112,7 +112,8 @@ struct kv_stats {
     uint64_t readers;           /* open snapshots, of all processes */
     uint64_t oldest_reader_txn; /* 0 if none */
     uint64_t oldest_reader_age_ms;
-    uint64_t checkpoints, commits; /* since this process opened the store */
+    uint64_t oldest_reader_process; /* its id, as that process sees it; 0 if none */
+    uint64_t checkpoints, commits;  /* since this process opened the store */
 };
 
 /* One finding of verify. The strings live until the callback returns. */

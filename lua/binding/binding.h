@@ -95,6 +95,7 @@ int db_method_write(lua_State *L);
 int db_verify(lua_State *L);
 int db_backup(lua_State *L);
 int db_repair(lua_State *L); /* sombra.repair */
+int db_create_index(lua_State *L);
 
 void tx_register(lua_State *L);
 /* Pushes an empty handle whose database stands at `db_index`. */
@@ -128,10 +129,21 @@ static inline struct tx_handle *tx_self(lua_State *L)
 /* The classes that a transaction needs, in a state that has no databases. (module.c) */
 void binding_open_transactions(lua_State *L);
 
+/* Raises an engine's failure; a refusal by a rule says by which. */
+int tx_raise(lua_State *L, struct tx_handle *tx, sombra_err code);
+
 extern const luaL_Reg tx_node_methods[];
 extern const luaL_Reg tx_edge_methods[];
 extern const luaL_Reg tx_iterator_methods[];
 extern const luaL_Reg tx_bucket_methods[];
+extern const luaL_Reg tx_index_methods[];
+
+/* index.c: rules. */
+int db_schema(lua_State *L);
+/* The index of the arguments label, names, options; the slices live as long as they do. `options`
+ * has been checked if `has_options`. */
+void check_index(lua_State *L, int label, int names, int options, bool has_options,
+                 sombra_rule *out_rule);
 
 void bucket_register(lua_State *L);
 /* Argument 1 as a bucket of an open transaction. */
@@ -193,6 +205,9 @@ bool value_is_null(lua_State *L, int index);
 
 /* Encodes argument `arg`; `root` names it in messages. The bytes live until the next encoding. */
 sombra_slice value_encode(lua_State *L, struct db_handle *db, int arg, const char *root);
+/* The same of the value at `index`, which is a part of argument `arg`. */
+sombra_slice value_encode_part(lua_State *L, struct db_handle *db, int arg, int index,
+                               const char *root);
 /* Encodes a table of properties; nil and none are no properties. */
 sombra_slice value_encode_props(lua_State *L, struct db_handle *db, int arg);
 

@@ -7,8 +7,19 @@
 static void read_open_options(lua_State *L, int arg, sombra_options *options)
 {
     static const char *const names[] = {
-        "engine",        "create",     "readonly",         "sync",      "busy_timeout", "page_size",
-        "sync_interval", "group_wait", "wal_bypass_bytes", "file_mode", NULL,
+        "engine",
+        "create",
+        "readonly",
+        "sync",
+        "busy_timeout",
+        "page_size",
+        "sync_interval",
+        "group_wait",
+        "wal_bypass_bytes",
+        "file_mode",
+        "txn_memory_max",
+        "network_files",
+        NULL,
     };
     if (!options_given(L, arg, names))
         return;
@@ -26,6 +37,8 @@ static void read_open_options(lua_State *L, int arg, sombra_options *options)
     options->sync_interval_ms = option_seconds(L, arg, "sync_interval", 1e3);
     options->group_wait_us = option_seconds(L, arg, "group_wait", 1e6);
     options->wal_bypass_bytes = option_count(L, arg, "wal_bypass_bytes", 1, 0);
+    options->txn_memory_max = option_count(L, arg, "txn_memory_max", 1, 0);
+    options->network_files = option_boolean(L, arg, "network_files", false);
     uint64_t file_mode = option_count(L, arg, "file_mode", 1, 0);
     if (file_mode > 0777)
         option_error(L, arg, "file_mode", "permission bits, up to 0x1ff, expected");
@@ -77,7 +90,7 @@ static int db_close(lua_State *L)
 {
     struct db_handle *db = self_check(L, DB_NAME);
     if (db->jobs > 0)
-        return luaL_error(L, "the database cannot be closed by the progress function of a backup");
+        return luaL_error(L, "the database cannot be closed by a progress function");
     sombra_err err = release(db);
     if (err)
         return error_results(L, err);
@@ -170,8 +183,9 @@ static int db_stats(lua_State *L)
     lua_setfield(L, -2, "path");
     set_numbers(L, &stats);
     if (stats.readers > 0) {
-        lua_createtable(L, 0, 2);
+        lua_createtable(L, 0, 3);
         set_integer(L, "txn", stats.oldest_reader_txn);
+        set_integer(L, "process", stats.oldest_reader_process);
         lua_pushnumber(L, (lua_Number)stats.oldest_reader_age_ms / 1000);
         lua_setfield(L, -2, "age");
         lua_setfield(L, -2, "oldest_reader");
@@ -227,6 +241,7 @@ void db_register(lua_State *L)
         { "begin", db_begin },      { "snapshot", db_snapshot },
         { "stats", db_stats },      { "checkpoint", db_checkpoint },
         { "verify", db_verify },    { "backup", db_backup },
+        { "schema", db_schema },    { "create_index", db_create_index },
         { "close", db_close },      { NULL, NULL },
     };
     const luaL_Reg *const sets[] = { methods, db_procedure_methods, NULL };

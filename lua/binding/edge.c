@@ -13,7 +13,7 @@ static int tx_link(lua_State *L)
     sombra_edge_id edge;
     sombra_err err = sombra_edge_create(tx->txn, src, type, dst, props, &edge);
     if (err)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     lua_pushinteger(L, (lua_Integer)edge);
     return 1;
 }
@@ -40,7 +40,7 @@ static int tx_edge(lua_State *L)
         return 1;
     }
     if (err)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     /* The type's text may die with the transaction, which a finalizer can end: copied first. */
     lua_pushlstring(L, edge.type.text.data, edge.type.text.bytes);
     lua_createtable(L, 0, 5);
@@ -65,7 +65,7 @@ static int tx_find_edge(lua_State *L)
     if (err == SOMBRA_NOT_FOUND)
         lua_pushnil(L);
     else if (err)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     else
         lua_pushinteger(L, (lua_Integer)edge);
     return 1;
@@ -87,7 +87,7 @@ static int tx_unlink(lua_State *L)
         if (!err)
             err = sombra_edge_delete(tx->txn, edge);
         if (err)
-            return error_raise(L, err);
+            return tx_raise(L, tx, err);
         deleted++;
     }
     lua_pushinteger(L, deleted);
@@ -100,7 +100,7 @@ static int tx_delete_edge(lua_State *L)
     struct tx_handle *tx = tx_self(L);
     sombra_err err = sombra_edge_delete(tx->txn, check_id(L, 2));
     if (err && err != SOMBRA_NOT_FOUND)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     lua_pushboolean(L, !err);
     return 1;
 }
@@ -112,7 +112,7 @@ static int tx_edge_exists(lua_State *L)
     bool is_there;
     sombra_err err = sombra_edge_exists(tx->txn, check_id(L, 2), &is_there);
     if (err)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     lua_pushboolean(L, is_there);
     return 1;
 }
@@ -127,7 +127,7 @@ static int tx_edge_get(lua_State *L)
     if (err == SOMBRA_NOT_FOUND)
         lua_pushnil(L);
     else if (err)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     else
         value_push(L, value);
     return 1;
@@ -140,7 +140,7 @@ static int tx_edge_set(lua_State *L)
     uint64_t edge = check_id(L, 2);
     luaL_checktype(L, 3, LUA_TTABLE);
     sombra_err err = sombra_edge_set(tx->txn, edge, value_encode_props(L, tx->db, 3));
-    return err ? error_raise(L, err) : 0;
+    return err ? tx_raise(L, tx, err) : 0;
 }
 
 /* tx:edge_replace(id, props): overwrites all */
@@ -150,7 +150,7 @@ static int tx_edge_replace(lua_State *L)
     uint64_t edge = check_id(L, 2);
     luaL_checktype(L, 3, LUA_TTABLE);
     sombra_err err = sombra_edge_replace(tx->txn, edge, value_encode_props(L, tx->db, 3));
-    return err ? error_raise(L, err) : 0;
+    return err ? tx_raise(L, tx, err) : 0;
 }
 
 /* tx:edge_remove(id, name, ...): removes properties */
@@ -164,7 +164,7 @@ static int tx_edge_remove(lua_State *L)
     for (int arg = 3; arg <= last; arg++) {
         sombra_err err = sombra_edge_remove_property(tx->txn, edge, check_name(L, arg));
         if (err)
-            return error_raise(L, err);
+            return tx_raise(L, tx, err);
     }
     return 0;
 }
@@ -176,7 +176,7 @@ static int tx_count_edges(lua_State *L)
     uint64_t count;
     sombra_err err = sombra_edge_count(tx->txn, optional_name(L, 2), &count);
     if (err)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     lua_pushinteger(L, (lua_Integer)count);
     return 1;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* db:verify, db:backup and sombra.repair: long work of the engine, which calls back.
+/* db:verify, db:backup, db:create_index and sombra.repair: long work of the engine, which calls
+ * back.
  *
  * A callback must return to the engine. So findings are kept in C memory, and a progress function
  * is called protected: what it raises cancels the job and is raised when the engine is done.
@@ -254,5 +255,45 @@ int db_repair(lua_State *L)
     push_report(L, &report);
     push_problems(L, job.findings);
     lua_setfield(L, -2, "problems");
+    return 1;
+}
+
+static sombra_err create_at_once(sombra_db *db, const sombra_rule *rule, const sombra_job *job,
+                                 uint32_t *out_id)
+{
+    sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
+    sombra_txn *txn;
+    options.is_write = true;
+    sombra_err err = sombra_txn_begin(db, &options, &txn);
+    if (err)
+        return err;
+    err = sombra_rule_create(txn, rule, job, out_id);
+    if (!err)
+        err = sombra_txn_commit(txn, SOMBRA_DURABILITY_DEFAULT);
+    sombra_txn_close(txn); /* sets no text */
+    return err;
+}
+
+/* db:create_index(label, names [, {unique, edge, online, progress}]) -> id, or nil and an error */
+int db_create_index(lua_State *L)
+{
+    static const char *const names[] = { "unique", "edge", "online", "progress", NULL };
+    struct db_handle *db = db_self(L);
+    sombra_rule rule;
+    uint32_t id = 0;
+    lua_settop(L, 4);
+    bool has_options = options_given(L, 4, names);
+    bool is_online = !has_options || option_boolean(L, 4, "online", true);
+    check_index(L, 2, 3, 4, has_options, &rule);
+    struct job job = { .function = push_progress(L, 4, has_options) };
+    sombra_job to = job_begin(L, &job);
+    db = db_self(L); /* a finalizer may have closed it */
+    db->jobs++;
+    sombra_err err = is_online ? sombra_rule_create_online(db->db, &rule, &to, &id)
+                               : create_at_once(db->db, &rule, &to, &id);
+    db->jobs--;
+    if (err)
+        return job_fail(L, &job, err);
+    lua_pushinteger(L, (lua_Integer)id);
     return 1;
 }

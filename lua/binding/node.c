@@ -14,7 +14,7 @@ static int tx_create(lua_State *L)
     sombra_node_id node;
     sombra_err err = sombra_node_create(tx->txn, labels, label_count, props, &node);
     if (err)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     lua_pushinteger(L, (lua_Integer)node);
     return 1;
 }
@@ -44,7 +44,7 @@ static int tx_get(lua_State *L)
         return 1;
     }
     if (err != SOMBRA_NOT_FOUND)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     lua_pushnil(L);
     return 1;
 }
@@ -56,7 +56,7 @@ static int tx_exists(lua_State *L)
     bool is_there;
     sombra_err err = sombra_node_exists(tx->txn, check_id(L, 2), &is_there);
     if (err)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     lua_pushboolean(L, is_there);
     return 1;
 }
@@ -68,7 +68,7 @@ static int tx_set(lua_State *L)
     uint64_t node = check_id(L, 2);
     luaL_checktype(L, 3, LUA_TTABLE);
     sombra_err err = sombra_node_set(tx->txn, node, value_encode_props(L, tx->db, 3));
-    return err ? error_raise(L, err) : 0;
+    return err ? tx_raise(L, tx, err) : 0;
 }
 
 /* tx:replace(id, props): overwrites all */
@@ -78,7 +78,7 @@ static int tx_replace(lua_State *L)
     uint64_t node = check_id(L, 2);
     luaL_checktype(L, 3, LUA_TTABLE);
     sombra_err err = sombra_node_replace(tx->txn, node, value_encode_props(L, tx->db, 3));
-    return err ? error_raise(L, err) : 0;
+    return err ? tx_raise(L, tx, err) : 0;
 }
 
 /* tx:remove(id, name, ...): removes properties */
@@ -92,7 +92,7 @@ static int tx_remove(lua_State *L)
     for (int arg = 3; arg <= last; arg++) {
         sombra_err err = sombra_node_remove_property(tx->txn, node, check_name(L, arg));
         if (err)
-            return error_raise(L, err);
+            return tx_raise(L, tx, err);
     }
     return 0;
 }
@@ -106,7 +106,7 @@ static int tx_delete(lua_State *L)
     bool detach = options_given(L, 3, names) && option_boolean(L, 3, "detach", false);
     sombra_err err = sombra_node_delete(tx->txn, node, detach);
     if (err && err != SOMBRA_NOT_FOUND)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     lua_pushboolean(L, !err);
     return 1;
 }
@@ -119,7 +119,7 @@ static int tx_add_label(lua_State *L)
     bool is_changed;
     sombra_err err = sombra_node_add_label(tx->txn, node, check_name(L, 3), &is_changed);
     if (err)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     lua_pushboolean(L, is_changed);
     return 1;
 }
@@ -132,7 +132,7 @@ static int tx_remove_label(lua_State *L)
     bool is_changed;
     sombra_err err = sombra_node_remove_label(tx->txn, node, check_name(L, 3), &is_changed);
     if (err)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     lua_pushboolean(L, is_changed);
     return 1;
 }
@@ -145,7 +145,7 @@ static int tx_has_label(lua_State *L)
     bool has = false;
     sombra_err err = sombra_node_has_label(tx->txn, node, check_name(L, 3), &has);
     if (err && err != SOMBRA_NOT_FOUND)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     lua_pushboolean(L, !err && has);
     return 1;
 }
@@ -157,7 +157,7 @@ static int tx_count(lua_State *L)
     uint64_t count;
     sombra_err err = sombra_node_count(tx->txn, optional_name(L, 2), &count);
     if (err)
-        return error_raise(L, err);
+        return tx_raise(L, tx, err);
     lua_pushinteger(L, (lua_Integer)count);
     return 1;
 }

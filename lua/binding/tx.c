@@ -9,6 +9,7 @@
 #include "procedure.h"
 
 #include <assert.h>
+#include <string.h>
 
 struct tx_handle *tx_push(lua_State *L, int db_index)
 {
@@ -120,6 +121,30 @@ int tx_raise_over(lua_State *L, const struct tx_handle *tx)
     return luaL_argerror(L, 1, lua_pushfstring(L, "the transaction is over: %s", state_text(tx)));
 }
 
+/* The engine's names are copied before the first call that may run a finalizer: those may end the
+ * transaction, and the names with it. */
+int tx_raise(lua_State *L, struct tx_handle *tx, sombra_err code)
+{
+    char text[2][SOMBRA_NAME_BYTES_MAX];
+    sombra_violation violation = SOMBRA_VIOLATION_INIT;
+    bool is_refusal = code == SOMBRA_UNIQUE || code == SOMBRA_CONSTRAINT;
+    if (!is_refusal || !tx_is_open(tx) || sombra_txn_violation(tx->txn, &violation) ||
+        violation.rule == 0)
+        return error_raise(L, code);
+    memcpy(text[0], violation.subject.data, violation.subject.bytes);
+    memcpy(text[1], violation.property.data, violation.property.bytes);
+    error_push(L, code);
+    lua_pushlstring(L, text[0], violation.subject.bytes);
+    lua_setfield(L, -2, violation.is_edge ? "type" : "label");
+    lua_pushlstring(L, text[1], violation.property.bytes);
+    lua_setfield(L, -2, "property");
+    if (violation.id) {
+        lua_pushinteger(L, (lua_Integer)violation.id);
+        lua_setfield(L, -2, "id");
+    }
+    return lua_error(L);
+}
+
 static void refuse_managed(lua_State *L, const struct tx_handle *tx)
 {
     if (tx->is_managed)
@@ -227,12 +252,9 @@ void tx_register(lua_State *L)
         { "is_open", tx_method_is_open },
         { NULL, NULL },
     };
-    const luaL_Reg *const sets[] = { methods,
-                                     tx_node_methods,
-                                     tx_edge_methods,
-                                     tx_iterator_methods,
-                                     tx_bucket_methods,
-                                     tx_procedure_methods,
-                                     NULL };
+    const luaL_Reg *const sets[] = {
+        methods,           tx_node_methods,  tx_edge_methods,      tx_iterator_methods,
+        tx_bucket_methods, tx_index_methods, tx_procedure_methods, NULL
+    };
     class_register(L, TX_NAME, metamethods, sets);
 }

@@ -245,13 +245,19 @@ static void renew_builder(lua_State *L, struct db_handle *db)
 
 sombra_slice value_encode(lua_State *L, struct db_handle *db, int arg, const char *root)
 {
+    return value_encode_part(L, db, arg, arg, root);
+}
+
+sombra_slice value_encode_part(lua_State *L, struct db_handle *db, int arg, int index,
+                               const char *root)
+{
     if (UNLIKELY(!db->builder || db->encoded_bytes > BUILDER_KEEP_BYTES))
         renew_builder(L, db);
     else
         sombra_value_builder_reset(db->builder);
     struct encoder encoder = { .L = L, .builder = db->builder, .arg = arg };
     struct place place = { .root = root };
-    encode_any(&encoder, arg, &place, 0);
+    encode_any(&encoder, index, &place, 0);
     sombra_slice encoded;
     sombra_err err = sombra_value_finish(db->builder, &encoded);
     if (err)

@@ -26,6 +26,10 @@ local sombra = {}
 ---@field code sombra.ErrorCode
 ---@field message string what failed, where, and what to do
 ---@field where string "file:line: " of the caller, or ""
+---@field label string? of "unique" and "constraint": what the rule is about
+---@field type string? the same, of edges
+---@field property string? of "unique" and "constraint"
+---@field id integer? of "unique": the node or edge that is in the way; of "constraint": the one that is refused
 ---@field retryable boolean true if the same call may succeed later
 ---@field trace string the stack where it was raised
 ---@field cause any the error it stands for, if there is one
@@ -58,6 +62,8 @@ local sombra = {}
 ---@field sync_interval number? seconds between syncs with sync = "normal" (default 0.1)
 ---@field group_wait number? seconds a commit waits for company with sync = "group"
 ---@field wal_bypass_bytes integer? a transaction that logs more commits as a checkpoint instead
+---@field txn_memory_max integer? bytes of changes a writer keeps before it spills to the file (default 64 MiB)
+---@field network_files boolean? open it on a network file system, which is else refused (default false)
 ---@field file_mode integer? permission bits of new files (default 0x180, that is 0600)
 
 ---@class sombra.Info
@@ -229,6 +235,7 @@ function DB:stream(name, args, limits) end
 ---@class sombra.OldestReader
 ---@field txn integer number of the transaction it sees
 ---@field age number seconds
+---@field process integer id of its process
 
 ---@class sombra.Stats
 ---@field path string
@@ -290,6 +297,59 @@ function DB:verify(options) end
 ---@return boolean? ok
 ---@return sombra.Error? err
 function DB:backup(path, options) end
+
+---@class sombra.LabelCount
+---@field name string
+---@field nodes integer
+
+---@class sombra.TypeCount
+---@field name string
+---@field edges integer
+
+---@class sombra.Index
+---@field id integer
+---@field label string? nil for edges
+---@field type string? nil for nodes
+---@field properties string[]
+---@field unique boolean
+---@field ready boolean false while it is being made
+---@field entries integer
+
+---@class sombra.Constraint
+---@field id integer
+---@field label string? nil for edges
+---@field type string? nil for nodes
+---@field property string
+---@field required boolean? true, or nil
+---@field kind sombra.Kind? nil for `required`
+---@field ready boolean
+
+---@alias sombra.Kind "boolean"|"integer"|"float"|"number"|"string"|"list"|"map"
+
+---@class sombra.Schema
+---@field labels sombra.LabelCount[]
+---@field types sombra.TypeCount[]
+---@field properties string[]
+---@field indexes sombra.Index[]
+---@field constraints sombra.Constraint[]
+
+---@return sombra.Schema
+---@nodiscard
+function DB:schema() end
+
+---@class sombra.MakeIndexOptions
+---@field unique boolean? refuse a second node or edge with the same values
+---@field edge boolean? `label` is a type of edges
+---@field online boolean? default true: in many short transactions; false: in one
+---@field progress (fun(done: integer, total: integer): boolean?)? return false to stop; then the unready index stays
+
+---Makes an index while others write. The same call goes on with one that was stopped.
+---@param label string
+---@param names string|string[]
+---@param options sombra.MakeIndexOptions?
+---@return integer? id
+---@return sombra.Error? err
+function DB:create_index(label, names, options) end
 
 ---Rolls back open transactions and closes. A second call does nothing.
 ---@return boolean? ok
@@ -370,6 +430,80 @@ function Tx:create(labels, props) end
 ---@return sombra.Node?
 ---@nodiscard
 function Tx:node(id) end
+
+---@class sombra.IndexOptions
+---@field unique boolean? refuse a second node or edge with the same values
+---@field edge boolean? `label` is a type of edges
+
+---Makes an index over what is there, in this transaction.
+---@param label string
+---@param names string|string[] one property, or up to 8
+---@param options sombra.IndexOptions?
+---@return integer id
+function Tx:create_index(label, names, options) end
+
+---@param label string
+---@param names string|string[]
+---@param options sombra.IndexOptions?
+---@return boolean dropped false if it was not there
+function Tx:drop_index(label, names, options) end
+
+---@class sombra.ConstraintOptions
+---@field required boolean? every node or edge has the property
+---@field kind sombra.Kind? or: where the property is there, it is of this kind
+---@field edge boolean? `label` is a type of edges
+
+---@param label string
+---@param property string
+---@param options sombra.ConstraintOptions
+---@return integer id
+function Tx:create_constraint(label, property, options) end
+
+---@param label string
+---@param property string
+---@param options sombra.ConstraintOptions
+---@return boolean dropped false if it was not there
+function Tx:drop_constraint(label, property, options) end
+
+---The node with the label and these values, by an index of just these properties; of several the lowest id.
+---@param label string
+---@param property string
+---@param value sombra.Value
+---@return integer? id
+---@overload fun(self: sombra.Tx, label: string, values: sombra.Props): integer?
+---@nodiscard
+function Tx:find(label, property, value) end
+
+---Finds the node by a unique index, or makes it; then sets `props`.
+---@param label string
+---@param key sombra.Props
+---@param props sombra.Props?
+---@return integer id
+---@return boolean created
+function Tx:upsert(label, key, props) end
+
+---Finds the edge between the two, or makes it; then sets `props`.
+---@param src integer
+---@param type string
+---@param dst integer
+---@param props sombra.Props?
+---@return integer id
+---@return boolean created
+function Tx:link_upsert(src, type, dst, props) end
+
+---Makes a node for each table of properties, all or none. Ids follow one another.
+---@param labels string|string[]|nil
+---@param list sombra.Props[]
+---@return integer? first nil if the list is empty
+---@return integer count
+function Tx:create_many(labels, list) end
+
+---Makes an edge for each `{src, dst}` or `{src, dst, props}`, all or none. Ids follow one another.
+---@param type string
+---@param list table[]
+---@return integer? first nil if the list is empty
+---@return integer count
+function Tx:link_many(type, list) end
 
 ---One property, without reading the others; nil if the node or the property is missing.
 ---@param id integer

@@ -29,8 +29,8 @@ struct setup {
 
 static const struct setup setups[] = {
     { .name = "mapped stores", .options = { { SMALL_LOG }, { SMALL_LOG } } },
-    { .name = "stores by calls",
-      .options = { { SMALL_LOG, .no_mapped_stores = true },
+    { .name = "stores by calls, of which one spills",
+      .options = { { SMALL_LOG, .no_mapped_stores = true, .txn_memory_max = 64 * KiB },
                    { SMALL_LOG, .no_mapped_stores = true } } },
     { .name = "one of each",
       .options = { { SMALL_LOG, .no_mapped_stores = true }, { SMALL_LOG } } },

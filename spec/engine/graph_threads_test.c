@@ -81,10 +81,76 @@ static void test_names__are_shared_by_threads_as_committed(void **state)
     assert_int_equal(atomic_load(&shared.wrong), 0);
 }
 
+/* There is one rule of the label "Ruled" for each node that has the label. */
+static void *read_rules(void *argument)
+{
+    struct shared *shared = argument;
+    struct graph_txn txn = { 0 };
+    while (!atomic_load(&shared->is_over)) {
+        struct kv_txn *kv;
+        uint64_t nodes = 0;
+        uint32_t label = 0;
+        const struct graph_rule *rules;
+        size_t count = 0;
+        if (kv_begin(shared->f->kv, &(struct kv_begin_options){ 0 }, &kv)) {
+            atomic_fetch_add(&shared->wrong, 1);
+            break;
+        }
+        graph_txn_begin(&txn, &shared->f->graph, kv);
+        if (graph_node_count(&txn, text("Ruled"), &nodes) ||
+            graph_name_find(&txn, SOMBRA_NAME_LABEL, text("Ruled"), &label) ||
+            (label && graph_rules_of(&txn, false, label, &rules, &count)) || count != nodes)
+            atomic_fetch_add(&shared->wrong, 1);
+        atomic_fetch_add(&shared->reads, (unsigned)count);
+        kv_abort(kv);
+        graph_txn_end(&txn, false);
+    }
+    graph_txn_release(&txn);
+    return NULL;
+}
+
+static void rule_of(struct fixture *f, int number)
+{
+    char property[24];
+    uint32_t id;
+    sombra_rule rule = SOMBRA_RULE_INIT;
+    snprintf(property, sizeof property, "p%d", number);
+    rule.kind = SOMBRA_RULE_INDEX;
+    rule.subject = text("Ruled");
+    rule.property_count = 1;
+    rule.properties[0] = text(property);
+    assert_ok(graph_rule_create(&f->txn, &rule, NULL, &id));
+}
+
+static void test_rules__are_shared_by_threads_as_committed(void **state)
+{
+    struct shared shared = { .f = *state };
+    pthread_t threads[READERS];
+    for (int i = 0; i < READERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, read_rules, &shared), 0);
+    for (int round = 1; round <= ROUNDS; round++) {
+        begin_write(shared.f);
+        rule_of(shared.f, -round);
+        rollback(shared.f);
+        begin_write(shared.f);
+        rule_of(shared.f, round);
+        node_new(shared.f, "Ruled");
+        commit(shared.f);
+    }
+    while (atomic_load(&shared.reads) == 0 && atomic_load(&shared.wrong) == 0)
+        sched_yield();
+    atomic_store(&shared.is_over, true);
+    for (int i = 0; i < READERS; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(atomic_load(&shared.wrong), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_names__are_shared_by_threads_as_committed,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_rules__are_shared_by_threads_as_committed,
                                         fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

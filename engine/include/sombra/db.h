@@ -52,9 +52,12 @@ typedef struct sombra_options {
     size_t page_bytes;         /* new databases only: a power of two, 4,096 to 65,536 */
     uint64_t sync_interval_ms; /* durability normal; default 100 */
     uint64_t group_wait_us;    /* durability group */
-    size_t txn_memory_max;     /* bytes of changes a writer keeps before it spills to the file */
+    size_t txn_memory_max;     /* bytes of changes a writer keeps before it spills to the file, and
+                                  of its redo before it commits as a checkpoint; 64 MiB */
     size_t wal_bypass_bytes;   /* a transaction that logs more commits as a checkpoint instead */
     unsigned mode;             /* of new files, logs and lock file too; default 0600 */
+    bool network_files;        /* open it on a network file system, which is else refused: nobody on
+                                  another machine may have it open meanwhile */
 } sombra_options;
 
 #define SOMBRA_OPTIONS_INIT                    \
@@ -139,8 +142,9 @@ typedef struct sombra_stats {
     uint64_t readers; /* open snapshots, of all processes */
     uint64_t oldest_reader_txn;
     uint64_t oldest_reader_age_ms;
-    uint64_t checkpoints, commits; /* since this process opened it */
-    uint64_t txns_open;            /* of this handle */
+    uint64_t checkpoints, commits;  /* since this process opened it */
+    uint64_t txns_open;             /* of this handle */
+    uint64_t oldest_reader_process; /* its process id; 0 if there is none */
 } sombra_stats;
 
 #define SOMBRA_STATS_INIT                    \

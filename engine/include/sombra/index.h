@@ -86,6 +86,12 @@ typedef struct sombra_violation {
     sombra_slice property; /* the (first) property of the rule */
     uint64_t id;           /* the node or edge that is in the way; 0 if there is none */
 } sombra_violation;
+
+#define SOMBRA_VIOLATION_INIT                    \
+    {                                            \
+        .struct_bytes = sizeof(sombra_violation) \
+    }
+
 SOMBRA_API sombra_err sombra_txn_violation(sombra_txn *txn,
                                            sombra_violation *out_violation) SOMBRA_MUST_CHECK;
 
