@@ -11,8 +11,8 @@
  */
 #include "graph_internal.h"
 
-/* How far ahead (in nodes, and for how many of them) reading on is cheaper than a seek, and how many
- * entries are looked at one by one rather than halved. */
+/* How far ahead (in nodes, and for how many of them) reading on is cheaper than a seek, and how
+ * many entries are looked at one by one rather than halved. */
 enum { READ_ON_NODES = 2, READ_ON_SOURCES = 16, LOOK_AT = 8 };
 
 /* ---- words of keys ----------------------------------------------------------------------- */
@@ -54,7 +54,8 @@ static inline void word_prepend(struct key_word *word, uint64_t front, size_t by
 }
 
 /* One ordered number of up to 5 bytes; false for all else. */
-static inline __attribute__((always_inline)) bool word_number(struct key_word *word, uint64_t *out_number)
+static inline __attribute__((always_inline)) bool word_number(struct key_word *word,
+                                                              uint64_t *out_number)
 {
     size_t bytes = 8;
     if (UNLIKELY(!word_take(&word->high, &bytes, out_number)))
@@ -73,8 +74,7 @@ static inline __attribute__((always_inline)) bool word_number(struct key_word *w
 /* The bytes that all keys of the lane's range begin with. */
 static struct graph_key range_key(const struct graph_expand *expand)
 {
-    struct graph_key key =
-        key_1(expand->is_in ? TAG_IN : TAG_OUT, expand->sources[expand->source]);
+    struct graph_key key = key_1(expand->is_in ? TAG_IN : TAG_OUT, expand->sources[expand->source]);
     if (expand->has_types)
         key_add(&key, expand->types[expand->type]);
     return key;
@@ -237,8 +237,8 @@ static struct graph_key wanted_end(const struct graph_expand *expand)
                sources[last + 1] - sources[last] <= READ_ON_NODES)
             last++;
     }
-    struct graph_key key = key_1(expand->is_in ? TAG_IN : TAG_OUT,
-                                 sources[last] + (expand->has_types ? 0 : 1));
+    struct graph_key key =
+        key_1(expand->is_in ? TAG_IN : TAG_OUT, sources[last] + (expand->has_types ? 0 : 1));
     if (expand->has_types)
         key_add(&key, (uint64_t)expand->types[expand->type] + 1);
     return key;
@@ -303,9 +303,9 @@ static sombra_err lane_place(struct graph_expand *expand, struct graph_lane *lan
     const uint64_t node = expand->sources[expand->source];
     const uint32_t type = expand->has_types ? expand->types[expand->type] : 0;
     const struct graph_key range = range_key(expand);
-    bool is_ahead = lane->is_placed && lane->writes == expand->txn->writes &&
-                    (node > lane->floor_node ||
-                     (node == lane->floor_node && type > lane->floor_type));
+    bool is_ahead =
+        lane->is_placed && lane->writes == expand->txn->writes &&
+        (node > lane->floor_node || (node == lane->floor_node && type > lane->floor_type));
     sombra_err err = SOMBRA_OK;
     while (!err && is_ahead) {
         if (lane->at < lane->count) {

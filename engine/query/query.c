@@ -128,8 +128,8 @@ static sombra_err next_batch(struct query *query)
 sombra_err query_next(struct query *query, const sombra_row **out_rows, size_t *out_count)
 {
     const uint64_t max = query->run.options.rows_max;
-    sombra_err err = query->failed ? diag_fail(query->failed, "the query has failed before")
-                                   : next_batch(query);
+    sombra_err err =
+        query->failed ? diag_fail(query->failed, "the query has failed before") : next_batch(query);
     if (!err && max && query->delivered == max && query->batch->count)
         err = diag_fail(SOMBRA_LIMIT, "the query has more than %" PRIu64 " rows", max);
     if (err) {
@@ -148,7 +148,8 @@ sombra_err query_next(struct query *query, const sombra_row **out_rows, size_t *
     if (count) {
         query->last = query->batch->rows[count - 1];
         query->has_last = true;
-        err = kind == SOMBRA_ROW_RECORD ? buf_set(&query->last_value, query->last.value) : SOMBRA_OK;
+        err =
+            kind == SOMBRA_ROW_RECORD ? buf_set(&query->last_value, query->last.value) : SOMBRA_OK;
         query->last.value = buf_slice(&query->last_value);
         if (err)
             return err;
@@ -232,6 +233,8 @@ static void push_operator(sombra_value_builder *builder, const struct operator* 
 sombra_err query_explain(struct query *query, sombra_slice *out_plan)
 {
     sombra_err err = query->builder ? SOMBRA_OK : sombra_value_builder_new(&query->builder);
+    if (!err)
+        err = operator_explain(query->plan.last);
     if (err)
         return err;
     sombra_value_builder_reset(query->builder);

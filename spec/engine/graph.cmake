@@ -2,7 +2,6 @@
 set(graph_fixture graph_fixture.c graph_fixture_model.c kv_model.c)
 
 engine_test(graph_value_test graph)
-engine_test(graph_value_order_test graph SOURCES value_fixture.c)
 engine_test(graph_node_test graph SOURCES ${graph_fixture})
 engine_test(graph_edge_test graph SOURCES ${graph_fixture})
 engine_test(graph_bucket_test graph SOURCES ${graph_fixture})
