@@ -580,7 +580,7 @@ struct writer_gate {
     pthread_t owner;
 };
 
-enum { SCRATCH_PAGES = 5 };
+enum { SCRATCH_PAGES = 5, READERS_KEPT_MAX = 64 };
 
 struct btree {
     struct kv kv;
@@ -597,7 +597,11 @@ struct btree {
     struct head *head;
     struct logs logs;
     struct writer_gate gate;
-    struct btree_txn *writer;        /* the open write transaction; reused by the next */
+    struct btree_txn *writer; /* the open write transaction; reused by the next */
+    /* Read transactions, with their spare cursors, kept for the next in the same reader slot. Who
+     * holds slot i of the head owns entry i, from the claim to the release: no lock, no atomics. */
+    struct btree_txn *readers[HEAD_SLOTS];
+    _Atomic uint32_t reader_count;   /* of them; above READERS_KEPT_MAX an ending one is freed */
     uint64_t next_txn;               /* the writer's: greater than any number used */
     uint8_t *scratch[SCRATCH_PAGES]; /* the writer's page images for splits and merges */
     struct leaf_split *split;        /* the writer's */
@@ -635,8 +639,11 @@ struct savepoint {
 struct btree_txn {
     struct kv_txn kv;
     struct btree *btree;
-    struct snapshot snapshot; /* what a reader sees; the writer's working state */
-    unsigned slot;            /* a reader's */
+    struct snapshot snapshot;           /* what a reader sees; the writer's working state */
+    unsigned slot;                      /* a reader's */
+    struct btree_cursor *spare_cursors; /* closed ones, kept for the next cursors of the like */
+    unsigned spare_count;
+    unsigned open_cursors;
     uint64_t newest_page_txn; /* no page of this tree is newer */
     uint64_t sealed_txn;      /* pages of this tree that are no newer have their checksums */
     /* The writer's: */
@@ -653,7 +660,6 @@ struct btree_txn {
     struct savepoint *savepoints;
     size_t savepoint_count, savepoint_capacity;
     uint64_t next_mark;
-    size_t open_cursors;
 };
 
 static inline _Atomic uint64_t *shared_normal_lsn(const struct btree *btree)
@@ -697,6 +703,8 @@ void gate_leave(struct btree *btree);
 sombra_err txn_start_write(struct btree *btree, owner_word dead,
                            struct btree_txn **out_txn) SOMBRA_MUST_CHECK;
 void txn_end_write(struct btree_txn *txn);
+/* Frees a transaction that is over, with everything it kept. NULL is a no-op. */
+void btree_txn_free(struct btree_txn *txn);
 void txn_undo_all(struct btree_txn *txn);
 /* The page account of this process is that of the snapshot. */
 void account_note(struct btree *btree, const struct snapshot *snapshot);
@@ -764,7 +772,8 @@ sombra_err tree_descend(struct btree_txn *txn, sombra_slice key,
 /* To the first or last leaf; the leaf's index is that of its first or last entry. */
 sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last,
                              struct tree_path *out_path) SOMBRA_MUST_CHECK;
-/* To the neighbouring leaf; *out_found false when there is none (the path is then unchanged). */
+/* To the neighbouring leaf; *out_found false when there is none (the path is then unchanged). After
+ * a failure the path leads nowhere. */
 sombra_err tree_step_leaf(struct btree_txn *txn, struct tree_path *path, bool forward,
                           bool *out_found) SOMBRA_MUST_CHECK;
 /* Number of entries with keys < key. */
@@ -796,6 +805,8 @@ sombra_err btree_cursor_move(struct kv_cursor *cursor, enum kv_motion motion, so
 sombra_err btree_cursor_read(struct kv_cursor *cursor, enum kv_motion direction,
                              struct kv_batch *batch) SOMBRA_MUST_CHECK;
 void btree_cursor_close(struct kv_cursor *cursor);
+/* Frees the closed cursors that the transaction keeps. */
+void cursors_free_spare(struct btree_txn *txn);
 
 /* ---- checkpoint.c -------------------------------------------------------------------------- */
 

@@ -120,13 +120,29 @@ void leaf_iter_seek(struct leaf_iter *iter, const uint8_t *page, size_t page_byt
 bool leaf_iter_next(struct leaf_iter *iter);
 bool leaf_iter_previous(struct leaf_iter *iter);
 
-/* Batch: decodes entries [index, index + capacity) into `entries` (suffixes behind *out_prefix);
- * returns how many. General leaves are borrowed in place; dense suffixes are decoded into `room`
- * (room_bytes; it ends the batch early when full, never at zero entries if room_bytes >=
- * KV_KEY_BYTES_MAX). Overflow values are left as leaf_value in `values`. */
-unsigned leaf_read(const uint8_t *page, size_t page_bytes, unsigned index, unsigned capacity,
-                   sombra_slice *out_prefix, sombra_slice *suffixes, struct leaf_value *values,
-                   uint8_t *room, size_t room_bytes);
+/* A batch: suffixes of keys behind `prefix`, and their values. */
+struct leaf_batch {
+    struct kv_entry *entries; /* the caller's, `capacity` of them; filled backwards from the
+                                 capacity-th if `is_backward` */
+    unsigned capacity;
+    bool is_backward;
+    bool has_overflows;  /* out: values with data == NULL are in overflow runs (leaf_value_at) */
+    sombra_slice prefix; /* out: of all keys of the page; in the page */
+    uint8_t *room;       /* the caller's, for decoded suffixes of dense leaves (leaf_room_bytes) */
+    size_t room_bytes;
+};
+/* Enough of it for so many entries of the usual kind, and for one of any. */
+static inline size_t leaf_room_bytes(unsigned capacity)
+{
+    return KV_KEY_BYTES_MAX + 48 * (size_t)capacity;
+}
+/* Decodes entries from `index` on; returns how many. General leaves are borrowed in place; dense
+ * suffixes are decoded into the room, which ends the batch early when full, but not at zero
+ * entries if it has KV_KEY_BYTES_MAX bytes. */
+unsigned leaf_read(const uint8_t *page, size_t page_bytes, unsigned index,
+                   struct leaf_batch *batch);
+/* Does the leaf have suffixes to decode? Else the room is not used. */
+bool leaf_read_needs_room(const uint8_t *page);
 
 /* ---- branches ---------------------------------------------------------------------------- */
 
