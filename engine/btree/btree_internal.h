@@ -21,6 +21,7 @@ struct head;
 enum {
     PAGER_WINDOW_BYTES = 64 << 20,  /* of the writable alias, mapped one at a time */
     PAGER_CLUSTER_BYTES = 64 << 10, /* read at once on first touch */
+    PAGER_FRESH_BYTES = 256 << 10,  /* of new space, written at once before the first store */
 };
 
 struct dirty_page {
@@ -59,6 +60,8 @@ struct pager {
     _Atomic uint64_t
         *unsealed; /* one bit a page: written since a checkpoint sealed it, as far as known */
     const struct head *head; /* what is durable, what is newest */
+    /* Bytes of the file that this process's growth added and nobody has used; the writer's. */
+    uint64_t fresh_from, fresh_to;
 };
 
 sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, size_t page_bytes,
@@ -67,6 +70,14 @@ void pager_release(struct pager *pager);
 /* Makes sure the file holds pages [0, page_count): allocated or written, not yet synced. */
 sombra_err pager_grow(struct pager *pager, uint64_t old_count,
                       uint64_t page_count) SOMBRA_MUST_CHECK;
+/* The writer will use a page: new space is written as zeros, a stretch at a time, for a store to
+ * what was only allocated costs the system five times as much. */
+sombra_err pager_touch_fresh(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
+/* Another process may have used it. */
+static inline void pager_forget_fresh(struct pager *pager)
+{
+    pager->fresh_from = pager->fresh_to;
+}
 /* Makes pager_writable(id) possible: maps the window or finds a buffer. */
 sombra_err pager_prepare(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
 /* The image the writer may change; pager_prepare(id) went before in this transaction. */
@@ -580,6 +591,30 @@ struct writer_gate {
     pthread_t owner;
 };
 
+struct path_level {
+    page_id id;
+    const uint8_t *page; /* the writer's are writable once touched */
+    unsigned index;      /* of the child taken, or of the entry in the leaf */
+};
+
+/* Level 0 is the leaf, depth - 1 the root. */
+struct tree_path {
+    unsigned depth;
+    struct path_level at[PAGE_LEVEL_MAX + 1];
+};
+
+/* Where the last put went: the next one to the same leaf needs no descent. It holds while nothing
+ * else was written (the generation) and no savepoint was set (the stamp), and only where pages stay
+ * where they are in memory. */
+struct put_finger {
+    uint64_t stamp; /* 0 = leads nowhere; no transaction has it */
+    uint64_t generation;
+    struct tree_path path;        /* all of it the transaction's own */
+    bool has_bounds;              /* of the leaf; looked for when two puts in turn go there */
+    size_t low_bytes, high_bytes; /* 0 = the leaf is the first, the last */
+    uint8_t low[KV_KEY_BYTES_MAX], high[KV_KEY_BYTES_MAX];
+};
+
 enum { SCRATCH_PAGES = 5, READERS_KEPT_MAX = 64 };
 
 struct btree {
@@ -605,6 +640,7 @@ struct btree {
     uint64_t next_txn;               /* the writer's: greater than any number used */
     uint8_t *scratch[SCRATCH_PAGES]; /* the writer's page images for splits and merges */
     struct leaf_split *split;        /* the writer's */
+    struct put_finger finger;        /* the writer's */
     /* The durable meta; changed by checkpoints, one at a time. */
     struct meta meta;
     unsigned meta_slot;
@@ -732,18 +768,6 @@ sombra_err redo_apply(struct btree_txn *txn, sombra_slice payload,
 sombra_err redo_apply_space(struct space *space, sombra_slice payload) SOMBRA_MUST_CHECK;
 
 /* ---- tree.c, tree_write.c ------------------------------------------------------------------ */
-
-struct path_level {
-    page_id id;
-    const uint8_t *page; /* the writer's are writable once touched */
-    unsigned index;      /* of the child taken, or of the entry in the leaf */
-};
-
-/* Level 0 is the leaf, depth - 1 the root. */
-struct tree_path {
-    unsigned depth;
-    struct path_level at[PAGE_LEVEL_MAX + 1];
-};
 
 /* The page at `id`, proved, of the level it must have. */
 sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,

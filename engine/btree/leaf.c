@@ -45,6 +45,16 @@ bool leaf_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigne
     return general_find(page, page_bytes, key, out_index);
 }
 
+bool leaf_is_behind(const uint8_t *page, size_t page_bytes, sombra_slice key)
+{
+    unsigned count = cells_count(page);
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    if (is_dense(page) || count == 0 || !cells_key_has_prefix(key, prefix))
+        return false;
+    sombra_slice suffix = slice_from(key, prefix.bytes);
+    return head_of(suffix.data, suffix.bytes) > head_at(page + CELLS_HEADS, count - 1);
+}
+
 void leaf_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out)
 {
     assert(index < cells_count(page));

@@ -65,6 +65,9 @@ size_t leaf_inline_max(size_t page_bytes);
 
 /* True and the index of `key`, or false and the index where it would stand. */
 bool leaf_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index);
+/* True if `key` stands behind every key of the leaf; false if it does not, or if that takes more
+ * than a glance. */
+bool leaf_is_behind(const uint8_t *page, size_t page_bytes, sombra_slice key);
 void leaf_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out);
 /* Copies the whole key to `to` (KV_KEY_BYTES_MAX bytes) and returns its length. */
 size_t leaf_key_at(const uint8_t *page, size_t page_bytes, unsigned index, uint8_t *to);
@@ -157,6 +160,8 @@ uint64_t branch_entries(const uint8_t *page, size_t page_bytes, unsigned index);
 uint64_t branch_entries_before(const uint8_t *page, size_t page_bytes, unsigned index);
 void branch_set_child(uint8_t *page, size_t page_bytes, unsigned index, page_id child,
                       uint64_t entries);
+/* Adds `delta` to the entries below a child. */
+void branch_add_entries(uint8_t *page, unsigned index, int64_t delta);
 /* Separator left of child `index` (1 <= index < count), whole, to `to`; returns its length. */
 size_t branch_separator(const uint8_t *page, size_t page_bytes, unsigned index, uint8_t *to);
 /* Makes a root of two children out of an initialised empty branch page. */

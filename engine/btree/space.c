@@ -269,7 +269,9 @@ static sombra_err reserve_one(struct space *space)
         id = free_search(space);
     }
     assert(id >= space->first_page);
-    sombra_err err = pager_prepare(&space->btree->pager, id);
+    sombra_err err = pager_touch_fresh(&space->btree->pager, id);
+    if (!err)
+        err = pager_prepare(&space->btree->pager, id);
     if (err)
         return err;
     free_clear(space, id, 1);

@@ -152,13 +152,8 @@ static uint64_t entries_below(const struct btree_txn *txn, const uint8_t *page, 
 /* Adds `delta` to the counts of the path's children above `level`. */
 static void counts_add(struct btree_txn *txn, struct tree_path *path, unsigned level, int64_t delta)
 {
-    size_t page_bytes = txn->btree->pager.page_bytes;
-    for (unsigned above = level + 1; above < path->depth; above++) {
-        struct path_level *at = &path->at[above];
-        uint64_t entries = branch_entries(at->page, page_bytes, at->index);
-        branch_set_child(path_page(txn, path, above), page_bytes, at->index,
-                         branch_child(at->page, page_bytes, at->index), entries + (uint64_t)delta);
-    }
+    for (unsigned above = level + 1; above < path->depth; above++)
+        branch_add_entries(path_page(txn, path, above), path->at[above].index, delta);
 }
 
 /* Recomputes the count that the parent of `level` has for the path's page, from the page. */
@@ -268,6 +263,61 @@ static size_t pages_needed(const struct btree_txn *txn)
     return 3 * (size_t)txn->snapshot.depth + 6;
 }
 
+static bool finger_is_set(const struct btree_txn *txn)
+{
+    const struct put_finger *finger = &txn->btree->finger;
+    return finger->stamp == txn->stamp && finger->generation == txn->generation;
+}
+
+/* Would a descent for the key lead to the finger's leaf? */
+static bool finger_holds(const struct btree_txn *txn, sombra_slice key)
+{
+    const struct put_finger *finger = &txn->btree->finger;
+    return finger_is_set(txn) && finger->has_bounds &&
+           (!finger->low_bytes ||
+            slice_compare(key, slice_of(finger->low, finger->low_bytes)) >= 0) &&
+           (!finger->high_bytes ||
+            slice_compare(key, slice_of(finger->high, finger->high_bytes)) < 0);
+}
+
+/* The bounds of a leaf are the nearest separators on its path. */
+static void finger_bound(struct put_finger *finger, size_t page_bytes)
+{
+    finger->low_bytes = finger->high_bytes = 0;
+    for (unsigned level = 1; level < finger->path.depth; level++) {
+        const struct path_level *at = &finger->path.at[level];
+        if (!finger->low_bytes && at->index > 0)
+            finger->low_bytes = branch_separator(at->page, page_bytes, at->index, finger->low);
+        if (!finger->high_bytes && at->index + 1 < page_count(at->page))
+            finger->high_bytes =
+                branch_separator(at->page, page_bytes, at->index + 1, finger->high);
+    }
+    finger->has_bounds = true;
+}
+
+/* The finger's path leads to where the key is or belongs, all of it the transaction's own pages. It
+ * is not set again before the put has left the path as it is. */
+static sombra_err finger_move(struct btree_txn *txn, sombra_slice key)
+{
+    struct put_finger *finger = &txn->btree->finger;
+    page_id before = finger_is_set(txn) ? finger->path.at[0].id : 0;
+    finger->stamp = 0;
+    finger->has_bounds = false;
+    sombra_err err = tree_descend(txn, key, &finger->path);
+    if (!err && finger->path.at[0].id == before)
+        finger_bound(finger, txn->btree->pager.page_bytes);
+    return err;
+}
+
+static void finger_set(struct btree_txn *txn)
+{
+    struct put_finger *finger = &txn->btree->finger;
+    if (txn->btree->pager.is_buffered)
+        return;
+    finger->stamp = txn->stamp;
+    finger->generation = txn->generation + 1; /* as this put will leave it */
+}
+
 static void first_leaf(struct btree_txn *txn, sombra_slice key, const struct leaf_value *value)
 {
     page_id id;
@@ -279,6 +329,18 @@ static void first_leaf(struct btree_txn *txn, sombra_slice key, const struct lea
     root_set(txn, id, 1);
 }
 
+/* Before the first change: damage that only shows now. */
+static sombra_err put_check(const struct btree_txn *txn, const struct tree_path *path,
+                            const struct leaf_value *old)
+{
+    sombra_err err = path_check(txn, path);
+    if (!err)
+        err = value_check(txn, old);
+    if (!err && path->depth >= PAGE_LEVEL_MAX)
+        err = diag_fail(SOMBRA_CORRUPT, "the tree has %u levels: no tree has so many", path->depth);
+    return err;
+}
+
 static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct leaf_value *value)
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
@@ -287,34 +349,40 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
         txn->snapshot.entries = 1;
         return SOMBRA_OK;
     }
-    struct tree_path path;
-    sombra_err err = tree_descend(txn, key, &path);
+    struct tree_path *path = &txn->btree->finger.path;
+    bool is_held = finger_holds(txn, key);
+    sombra_err err = is_held ? SOMBRA_OK : finger_move(txn, key);
     if (err)
         return err;
-    struct path_level *leaf = &path.at[0];
-    bool replaces = leaf_find(leaf->page, page_bytes, key, &leaf->index);
+    struct path_level *leaf = &path->at[0];
+    bool replaces = false;
+    if (is_held && leaf_is_behind(leaf->page, page_bytes, key))
+        leaf->index = page_count(leaf->page);
+    else
+        replaces = leaf_find(leaf->page, page_bytes, key, &leaf->index);
     struct leaf_value old = { 0 };
     if (replaces)
         leaf_value_at(leaf->page, page_bytes, leaf->index, &old);
-    err = path_check(txn, &path);
-    if (!err)
-        err = value_check(txn, &old);
-    if (!err && path.depth >= PAGE_LEVEL_MAX)
-        err = diag_fail(SOMBRA_CORRUPT, "the tree has %u levels: no tree has so many", path.depth);
+    if (!is_held || old.overflow)
+        err = put_check(txn, path, &old);
     if (err)
         return err;
-    path_touch_from(txn, &path, 0);
+    if (!is_held)
+        path_touch_from(txn, path, 0);
     if (replaces)
         value_free(txn, &old);
     else
         txn->snapshot.entries++;
-    uint8_t *page = path_page(txn, &path, 0);
+    uint8_t *page = path_page(txn, path, 0);
     bool fits = replaces ? leaf_replace(page, page_bytes, leaf->index, value)
                          : leaf_insert(page, page_bytes, leaf->index, key, value);
-    if (!fits)
-        return leaf_spread(txn, &path, key, value, replaces);
+    if (!fits) {
+        txn->btree->finger.stamp = 0;
+        return leaf_spread(txn, path, key, value, replaces);
+    }
     if (!replaces)
-        counts_add(txn, &path, 0, 1);
+        counts_add(txn, path, 0, 1);
+    finger_set(txn);
     return SOMBRA_OK;
 }
 

@@ -15,6 +15,9 @@ enum {
 #define WINDOW_BYTES_MIN ((uint64_t)16 * MiB)
 #define GROW_BYTES_MIN   ((uint64_t)64 * KiB)
 #define GROW_BYTES_MAX   ((uint64_t)8 * MiB)
+/* A record so long is written, even where others are stored through the window: a first store to a
+ * page costs a fault, which is more than a share of a system call. */
+#define WINDOW_RECORD_BYTES_MAX ((uint64_t)16 * KiB)
 
 static const uint8_t zeros[WAL_HEADER_BYTES];
 
@@ -270,9 +273,25 @@ sombra_err wal_cut(struct wal *wal, struct wal_position at)
 
 /* ---- space -------------------------------------------------------------------------------- */
 
+/* Space that reads as zeros, promised and not written. Nobody waits for what is appended there, so
+ * nobody pays for it either: a sync of a written record saves the size along. */
+static sombra_err grow_unwritten(struct wal *wal, uint64_t bytes)
+{
+    assert(wal->is_backed);
+    sombra_err err = os_allocate(wal->file, wal->file_bytes, bytes - wal->file_bytes);
+    if (!err)
+        wal->file_bytes = bytes;
+    return err;
+}
+
 static sombra_err grow_to(struct wal *wal, uint64_t bytes)
 {
     assert(bytes > wal->file_bytes);
+    if (wal->uses_window) {
+        sombra_err unwritten_err = grow_unwritten(wal, bytes);
+        if (unwritten_err != SOMBRA_UNSUPPORTED)
+            return unwritten_err;
+    }
     sombra_err err = os_write_zeros(wal->file, wal->file_bytes, bytes - wal->file_bytes);
     if (err)
         return err; /* zeros that did reach the file are written again by the next try */
@@ -350,7 +369,7 @@ sombra_err wal_reserve(struct wal *wal, uint64_t payload_bytes, uint64_t file_by
     if (err)
         return err;
     wal->reserved_bytes_limit = file_bytes_max;
-    if (wal->uses_window)
+    if (wal->uses_window && record_bytes <= WINDOW_RECORD_BYTES_MAX)
         window_cover(wal, record_bytes);
     return SOMBRA_OK;
 }
@@ -446,7 +465,8 @@ static sombra_err append(struct wal *wal, struct wal_header *header, const struc
     put_le32(bytes + WAL_CRC, crc);
 
     size_t padding_bytes = (size_t)(record_bytes - WAL_HEADER_BYTES - payload_bytes);
-    if (wal->uses_window && window_covers(wal, record_bytes)) {
+    if (wal->uses_window && record_bytes <= WINDOW_RECORD_BYTES_MAX &&
+        window_covers(wal, record_bytes)) {
         store_mapped(wal, bytes, parts, part_count, padding_bytes);
     } else {
         sombra_err err = store_written(wal, bytes, parts, part_count, padding_bytes);
