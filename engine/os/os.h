@@ -179,6 +179,8 @@ void os_condition_broadcast(struct os_condition *condition);
 sombra_err os_thread_start(struct os_thread *thread, void *(*run)(void *),
                            void *argument) SOMBRA_MUST_CHECK;
 void os_thread_join(struct os_thread *thread);
+/* Lets other threads that are ready run first. */
+void os_thread_yield(void);
 
 /* Waits while *word == expected, at most timeout_ms (futex); shared between processes when the word
  * lies in a shared mapping. Returns on wake, timeout, signal or at once if the word differs. */
