@@ -15,6 +15,7 @@ enum cursor_state {
 
 enum {
     ROOM_ENTRIES_MAX = 512,   /* of a batch of decoded entries */
+    ROOM_ENTRIES = 128,       /* of the usual ones; one size of room, so that it seldom grows */
     SPARE_CURSORS_MAX = 4,    /* kept by a transaction */
     BOUND_UNKNOWN = UINT_MAX, /* more than the entries of any leaf */
 };
@@ -480,7 +481,8 @@ static sombra_err batch_fill(struct btree_cursor *cursor, unsigned first, unsign
                                .capacity = count,
                                .is_backward = is_backward };
     if (leaf_read_needs_room(page)) {
-        sombra_err err = room_reserve(cursor, leaf_room_bytes(count));
+        unsigned wanted = count <= ROOM_ENTRIES ? ROOM_ENTRIES : ROOM_ENTRIES_MAX;
+        sombra_err err = room_reserve(cursor, leaf_room_bytes(wanted));
         if (err)
             return err;
         from.room = cursor->room;

@@ -338,6 +338,29 @@ void general_build(const struct leaf_source *source, unsigned first, unsigned la
     }
 }
 
+void general_cut(const uint8_t *page, size_t page_bytes, unsigned first, unsigned last, uint8_t *to)
+{
+    unsigned of = cells_count(page);
+    unsigned count = last - first;
+    assert(to != page && first <= last && last <= of);
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    page_init(to, page_bytes, PAGE_LEAF, 0, 0, 0);
+    cells_set_count(to, count);
+    put_le16(to + CELLS_PREFIX_BYTES, (uint16_t)prefix.bytes);
+    if (prefix.bytes)
+        memcpy(to + page_bytes - prefix.bytes, prefix.data, prefix.bytes);
+    memcpy(to + CELLS_HEADS, page + CELLS_HEADS + 4 * (size_t)first, 4 * (size_t)count);
+    size_t low = page_bytes - prefix.bytes;
+    for (unsigned i = 0; i < count; i++) {
+        size_t offset = slot_at(page, of, first + i);
+        size_t bytes = cell_bytes_at(page, of, first + i);
+        low -= bytes;
+        memcpy(to + low, page + offset, bytes);
+        slot_set(to, count, i, low);
+    }
+    cells_set_low(to, low);
+}
+
 void general_build_one(const struct leaf_source *source, uint8_t *to)
 {
     assert(source->extra_at != SOURCE_NO_EXTRA);

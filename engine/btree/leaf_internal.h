@@ -92,6 +92,9 @@ void general_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned l
 /* Builds entries [first, last), whose common prefix is `prefix_bytes` long; they must fit. */
 void general_build(const struct leaf_source *source, unsigned first, unsigned last,
                    size_t prefix_bytes, uint8_t *to);
+/* Builds a leaf of entries [first, last) of a general one, with its prefix and no holes. */
+void general_cut(const uint8_t *page, size_t page_bytes, unsigned first, unsigned last,
+                 uint8_t *to);
 /* Builds a leaf of the source's extra entry alone. */
 void general_build_one(const struct leaf_source *source, uint8_t *to);
 void general_entry_at(const uint8_t *page, unsigned index, sombra_slice *out_suffix,

@@ -98,6 +98,8 @@ struct leaf_split {
 };
 void leaf_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
                 const struct leaf_value *value, bool replaces, struct leaf_split *split);
+/* Is an entry inserted at `index` the next of a sequential load, whose full pages stay full? */
+bool leaf_splits_at_edge(const uint8_t *page, unsigned index);
 /* Builds one leaf of both in `to`; false when they do not fit in one (nothing to use in `to`). */
 bool leaf_merge(const uint8_t *left, const uint8_t *right, size_t page_bytes, uint8_t *to);
 /* Spreads the entries of two neighbours over them evenly: fresh images and their separator. */

@@ -11,6 +11,9 @@
 
 /* A page this empty is merged with a neighbour if both fit into one. */
 enum { MERGE_BELOW_DIVISOR = 3 };
+/* A full leaf spreads its entries over a neighbour that is filled no more than this, and splits
+ * only if there is none. More would fill pages better, and spread more often. */
+enum { SHARE_USED_PERCENT = 70 };
 
 static sombra_err writable_check(struct btree_txn *txn)
 {
@@ -216,6 +219,83 @@ static void branch_add(struct btree_txn *txn, struct tree_path *path, unsigned l
                entries_below(txn, right_page, above));
 }
 
+/* The emptier neighbour of the path's leaf under the same branch, if it has room to share; NULL if
+ * none has. One that cannot be read is left alone. */
+static const uint8_t *neighbour_with_room(struct btree_txn *txn, const struct tree_path *path,
+                                          unsigned *out_index)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    const struct path_level *above = &path->at[1];
+    const uint8_t *best = NULL;
+    size_t least = page_bytes * SHARE_USED_PERCENT / 100;
+    for (unsigned side = 0; side < 2; side++) {
+        if (side ? above->index + 1 >= page_count(above->page) : above->index == 0)
+            continue;
+        unsigned index = side ? above->index + 1 : above->index - 1;
+        page_id id = branch_child(above->page, page_bytes, index);
+        const uint8_t *page;
+        if (tree_page(txn, id, 0, &page) ||
+            (page_txn(page) != txn->stamp && used_check(txn, id, 1)))
+            continue;
+        size_t used = page_used(page, page_bytes);
+        if (used > least)
+            continue;
+        least = used;
+        best = page;
+        *out_index = index;
+    }
+    return best;
+}
+
+/* The page that will hold what is built for the neighbour: its own, or a copy's. */
+static uint8_t *neighbour_page(struct btree_txn *txn, const uint8_t *neighbour, page_id *out_id)
+{
+    if (page_txn(neighbour) == txn->stamp) {
+        *out_id = page_number(neighbour);
+        return page_of(txn, *out_id);
+    }
+    page_free(txn, page_number(neighbour), page_txn(neighbour));
+    return page_new(txn, out_id);
+}
+
+/* Spreads the entries of the path's leaf, which is full, evenly over it and a neighbour. The path
+ * then leads to the one that `key` belongs to. False = nothing changed. */
+static bool leaf_share(struct btree_txn *txn, struct tree_path *path, sombra_slice key)
+{
+    struct btree *btree = txn->btree;
+    size_t page_bytes = btree->pager.page_bytes;
+    struct path_level *leaf = &path->at[0];
+    struct path_level *above = &path->at[1];
+    unsigned other_index = 0;
+    const uint8_t *other = path->depth > 1 && !leaf_splits_at_edge(leaf->page, leaf->index)
+                               ? neighbour_with_room(txn, path, &other_index)
+                               : NULL;
+    if (!other)
+        return false;
+    bool is_left = other_index < above->index;
+    unsigned right_index = is_left ? above->index : other_index;
+    struct leaf_split *split = btree->split;
+    *split = (struct leaf_split){ .left = btree->scratch[2], .right = btree->scratch[4] };
+    leaf_balance(is_left ? other : leaf->page, is_left ? leaf->page : other, page_bytes, split);
+    sombra_slice separator = slice_of(split->separator, split->separator_bytes);
+    uint8_t *branch = path_page(txn, path, 1);
+    if (!branch_replace_separator(branch, page_bytes, right_index, separator))
+        return false;
+    page_id other_id;
+    uint8_t *other_page = neighbour_page(txn, other, &other_id);
+    image_put(txn, other_page, other_id, is_left ? split->left : split->right);
+    image_put(txn, path_page(txn, path, 0), leaf->id, is_left ? split->right : split->left);
+    branch_set_child(branch, page_bytes, other_index, other_id, page_count(other_page));
+    count_refresh(txn, path, 0);
+    bool to_right = slice_compare(key, separator) >= 0;
+    if ((to_right ? right_index : right_index - 1) == other_index) {
+        above->index = other_index;
+        *leaf = (struct path_level){ .id = other_id, .page = other_page };
+    }
+    (void)leaf_find(leaf->page, page_bytes, key, &leaf->index);
+    return true;
+}
+
 /* The leaf has no room for the entry: spreads it over two or three. The path's pages are this
  * transaction's. */
 static sombra_err leaf_spread(struct btree_txn *txn, struct tree_path *path, sombra_slice key,
@@ -224,6 +304,12 @@ static sombra_err leaf_spread(struct btree_txn *txn, struct tree_path *path, som
     struct btree *btree = txn->btree;
     size_t page_bytes = btree->pager.page_bytes;
     struct path_level *leaf = &path->at[0];
+    if (!replaces && leaf_share(txn, path, key) &&
+        leaf_insert(path_page(txn, path, 0), page_bytes, leaf->index, key, value)) {
+        for (unsigned level = 0; level + 1 < path->depth; level++)
+            count_refresh(txn, path, level);
+        return SOMBRA_OK;
+    }
     struct leaf_split *split = btree->split;
     *split = (struct leaf_split){ .left = btree->scratch[2],
                                   .middle = btree->scratch[3],
