@@ -317,6 +317,32 @@ static void test_puts__a_key_beside_the_leaf_goes_to_its_neighbour(void **state)
     store_release(&store);
 }
 
+/* Splits alone leave them at 69 in a hundred. */
+static void test_puts__random_ones_fill_leaves_well(void **state)
+{
+    struct store store;
+    struct btree_options options = { .page_bytes = 4096,
+                                     .durability = KV_OFF,
+                                     .map_bytes_max = TEST_MAP_BYTES };
+    struct random random;
+    struct buf value = BUF_INIT;
+    random_seed(&random, *(uint64_t *)*state);
+    store_init(&store, &options);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    for (int i = 0; i < 20000; i++) {
+        uint8_t key[8];
+        uint64_t number = random_u64(&random);
+        expect_ok(kv_put(txn, kv_number_key(number, key), kv_pattern(&value, number, 100)));
+    }
+    kv_commit_ok(txn);
+    struct kv_stats stats = store_stats(store.kv, true);
+    uint64_t pages = stats.pages_leaf + stats.pages_leaf_dense;
+    assert_true(stats.bytes_used * 100 >= (pages + stats.pages_branch) * stats.page_bytes * 74);
+    store_expect_exact(store.kv);
+    buf_release(&value);
+    store_release(&store);
+}
+
 int main(void)
 {
     uint64_t seed = kv_test_seed("btree, finger");
@@ -326,6 +352,7 @@ int main(void)
         cmocka_unit_test(test_puts__a_rollback_takes_back_what_followed_in_the_same_leaf),
         cmocka_unit_test(test_puts__a_leaf_that_a_range_delete_took_is_not_written),
         cmocka_unit_test(test_puts__a_key_beside_the_leaf_goes_to_its_neighbour),
+        cmocka_unit_test_prestate(test_puts__random_ones_fill_leaves_well, &seed),
     };
     return cmocka_run_group_tests_name("btree, finger", tests, NULL, NULL);
 }
