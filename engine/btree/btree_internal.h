@@ -793,6 +793,19 @@ static inline sombra_err tree_page(struct btree_txn *txn, page_id id, unsigned l
     return tree_page_slow(txn, id, level, out_page);
 }
 
+/* The heads of a page about to be searched, together with its header: they would be asked for one
+ * after the other. Any number may be given, also one from a page that was not proved. */
+static inline void tree_prefetch(const struct btree_txn *txn, page_id id)
+{
+    enum { LINE_BYTES = 64, LINES = 5 };
+    const struct pager *pager = &txn->btree->pager;
+    if (UNLIKELY(id >= txn->snapshot.page_count))
+        return;
+    const uint8_t *page = pager_page(pager, id);
+    for (size_t i = 0; i < LINES; i++)
+        __builtin_prefetch(page + i * LINE_BYTES);
+}
+
 sombra_err tree_descend(struct btree_txn *txn, sombra_slice key,
                         struct tree_path *out_path) SOMBRA_MUST_CHECK;
 /* To the first or last leaf; the leaf's index is that of its first or last entry. */

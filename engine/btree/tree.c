@@ -50,8 +50,10 @@ sombra_err tree_descend(struct btree_txn *txn, sombra_slice key, struct tree_pat
             return err;
         unsigned index = level ? branch_find(page, page_bytes, key) : 0;
         out_path->at[level] = (struct path_level){ .id = id, .page = page, .index = index };
-        if (level)
+        if (level) {
             id = branch_child(page, page_bytes, index);
+            tree_prefetch(txn, id);
+        }
     }
     return SOMBRA_OK;
 }
@@ -192,6 +194,7 @@ sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_
         if (UNLIKELY(err))
             return err;
         id = branch_child(page, page_bytes, branch_find(page, page_bytes, key));
+        tree_prefetch(txn, id);
     }
     err = tree_page(txn, id, 0, &page);
     if (UNLIKELY(err))
