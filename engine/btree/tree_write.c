@@ -270,7 +270,8 @@ static bool leaf_share(struct btree_txn *txn, struct tree_path *path, sombra_sli
     const uint8_t *other = path->depth > 1 && !leaf_splits_at_edge(leaf->page, leaf->index)
                                ? neighbour_with_room(txn, path, &other_index)
                                : NULL;
-    if (!other)
+    if (!other || (page_txn(other) == txn->stamp &&
+                   pager_recall(&btree->pager, page_number(other)) != SOMBRA_OK))
         return false;
     bool is_left = other_index < above->index;
     unsigned right_index = is_left ? above->index : other_index;

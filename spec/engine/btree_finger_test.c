@@ -188,13 +188,15 @@ static void transaction_end(struct run *run)
     run->txn = kv_begin_write(run->store.kv);
 }
 
-static void run_store(uint64_t seed, bool no_mapped_stores, unsigned steps)
+/* `memory_max` 0: stores through mappings; else by calls, and what is more is spilled. */
+static void run_store(uint64_t seed, size_t memory_max, unsigned steps)
 {
     static struct run run;
     struct btree_options options = { .page_bytes = 4096,
                                      .durability = KV_OFF,
                                      .map_bytes_max = TEST_MAP_BYTES,
-                                     .no_mapped_stores = no_mapped_stores };
+                                     .no_mapped_stores = memory_max > 0,
+                                     .txn_memory_max = memory_max };
     run = (struct run){ 0 };
     store_init(&run.store, &options);
     random_seed(&run.random, seed);
@@ -231,12 +233,13 @@ static void test_puts__neighbours_land_where_they_belong(void **state)
 {
     uint64_t seed = *(uint64_t *)*state;
     for (uint64_t i = 0; i < (test_is_long() ? 40 : 4); i++)
-        run_store(seed + i, false, 1200);
+        run_store(seed + i, 0, 1200);
 }
 
 static void test_puts__they_do_so_where_pages_move_in_memory(void **state)
 {
-    run_store(*(uint64_t *)*state, true, 1200);
+    run_store(*(uint64_t *)*state, 64 * MiB, 600);
+    run_store(*(uint64_t *)*state, 256 * KiB, 600);
 }
 
 /* ---- one by one ---------------------------------------------------------------------------- */
