@@ -239,7 +239,7 @@ static void test_puts__neighbours_land_where_they_belong(void **state)
 static void test_puts__they_do_so_where_pages_move_in_memory(void **state)
 {
     run_store(*(uint64_t *)*state, 64 * MiB, 600);
-    run_store(*(uint64_t *)*state, 256 * KiB, 600);
+    run_store(*(uint64_t *)*state, 64 * KiB, 600);
 }
 
 /* ---- one by one ---------------------------------------------------------------------------- */
