@@ -336,8 +336,8 @@ sombra_err pager_dirty_flush(struct pager *pager)
 {
     if (pager->dirty.count == 0)
         return SOMBRA_OK;
-    struct dirty_page *pages;
-    size_t count;
+    struct dirty_page *pages = NULL;
+    size_t count = 0;
     sombra_err err = images_collect(pager, 0, &pages, &count);
     if (err)
         return err;
@@ -362,8 +362,8 @@ sombra_err pager_spill(struct pager *pager, page_id root)
 {
     struct dirty_table *table = &pager->dirty;
     assert(pager->is_buffered && pager_must_spill(pager));
-    struct dirty_page *victims;
-    size_t count;
+    struct dirty_page *victims = NULL;
+    size_t count = 0;
     sombra_err err = images_collect(pager, root, &victims, &count);
     if (err)
         return err;
