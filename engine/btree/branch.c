@@ -75,6 +75,16 @@ void branch_set_child(uint8_t *page, size_t page_bytes, unsigned index, page_id 
     put_le48(page + entries_offset(count) + BRANCH_CHILD_BYTES * (size_t)index, entries);
 }
 
+void branch_add_entries(uint8_t *page, unsigned index, int64_t delta)
+{
+    unsigned count = cells_count(page);
+    assert(index < count);
+    uint8_t *at = page + entries_offset(count) + BRANCH_CHILD_BYTES * (size_t)index;
+    uint64_t entries = get_le48(at) + (uint64_t)delta;
+    assert(entries >> 48 == 0);
+    put_le48(at, entries);
+}
+
 /* ---- search ------------------------------------------------------------------------------ */
 
 unsigned branch_find(const uint8_t *page, size_t page_bytes, sombra_slice key)

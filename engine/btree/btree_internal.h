@@ -21,6 +21,7 @@ struct head;
 enum {
     PAGER_WINDOW_BYTES = 64 << 20,  /* of the writable alias, mapped one at a time */
     PAGER_CLUSTER_BYTES = 64 << 10, /* read at once on first touch */
+    PAGER_FRESH_BYTES = 256 << 10,  /* of new space, written at once before the first store */
 };
 
 struct dirty_page {
@@ -59,6 +60,8 @@ struct pager {
     _Atomic uint64_t
         *unsealed; /* one bit a page: written since a checkpoint sealed it, as far as known */
     const struct head *head; /* what is durable, what is newest */
+    /* Bytes of the file that this process's growth added and nobody has used; the writer's. */
+    uint64_t fresh_from, fresh_to;
 };
 
 sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, size_t page_bytes,
@@ -67,6 +70,14 @@ void pager_release(struct pager *pager);
 /* Makes sure the file holds pages [0, page_count): allocated or written, not yet synced. */
 sombra_err pager_grow(struct pager *pager, uint64_t old_count,
                       uint64_t page_count) SOMBRA_MUST_CHECK;
+/* The writer will use a page: new space is written as zeros, a stretch at a time, for a store to
+ * what was only allocated costs the system five times as much. */
+sombra_err pager_touch_fresh(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
+/* Another process may have used it. */
+static inline void pager_forget_fresh(struct pager *pager)
+{
+    pager->fresh_from = pager->fresh_to;
+}
 /* Makes pager_writable(id) possible: maps the window or finds a buffer. */
 sombra_err pager_prepare(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
 /* The image the writer may change; pager_prepare(id) went before in this transaction. */
@@ -497,6 +508,8 @@ struct logs {
     struct os_mutex sync_mutex;     /* guards is_syncing and the opening of halves */
     struct os_condition synced;     /* a sync has ended: those who waited share its success */
     bool is_syncing;                /* one sync at a time */
+    uint32_t company;               /* threads that wanted a sync when the last one ended */
+    _Atomic uint32_t waiting;       /* threads that want one now; changed under sync_mutex */
     unsigned active;                /* the writer's view, right while it has the turn */
     uint64_t epoch;
     _Atomic uint64_t last_sync_ns;
@@ -580,7 +593,31 @@ struct writer_gate {
     pthread_t owner;
 };
 
-enum { SCRATCH_PAGES = 5 };
+struct path_level {
+    page_id id;
+    const uint8_t *page; /* the writer's are writable once touched */
+    unsigned index;      /* of the child taken, or of the entry in the leaf */
+};
+
+/* Level 0 is the leaf, depth - 1 the root. */
+struct tree_path {
+    unsigned depth;
+    struct path_level at[PAGE_LEVEL_MAX + 1];
+};
+
+/* Where the last put went: the next one to the same leaf needs no descent. It holds while nothing
+ * else was written (the generation) and no savepoint was set (the stamp), and only where pages stay
+ * where they are in memory. */
+struct put_finger {
+    uint64_t stamp; /* 0 = leads nowhere; no transaction has it */
+    uint64_t generation;
+    struct tree_path path;        /* all of it the transaction's own */
+    bool has_bounds;              /* of the leaf; looked for when two puts in turn go there */
+    size_t low_bytes, high_bytes; /* 0 = the leaf is the first, the last */
+    uint8_t low[KV_KEY_BYTES_MAX], high[KV_KEY_BYTES_MAX];
+};
+
+enum { SCRATCH_PAGES = 5, READERS_KEPT_MAX = 64 };
 
 struct btree {
     struct kv kv;
@@ -597,10 +634,15 @@ struct btree {
     struct head *head;
     struct logs logs;
     struct writer_gate gate;
-    struct btree_txn *writer;        /* the open write transaction; reused by the next */
+    struct btree_txn *writer; /* the open write transaction; reused by the next */
+    /* Read transactions, with their spare cursors, kept for the next in the same reader slot. Who
+     * holds slot i of the head owns entry i, from the claim to the release: no lock, no atomics. */
+    struct btree_txn *readers[HEAD_SLOTS];
+    _Atomic uint32_t reader_count;   /* of them; above READERS_KEPT_MAX an ending one is freed */
     uint64_t next_txn;               /* the writer's: greater than any number used */
     uint8_t *scratch[SCRATCH_PAGES]; /* the writer's page images for splits and merges */
     struct leaf_split *split;        /* the writer's */
+    struct put_finger finger;        /* the writer's */
     /* The durable meta; changed by checkpoints, one at a time. */
     struct meta meta;
     unsigned meta_slot;
@@ -635,8 +677,11 @@ struct savepoint {
 struct btree_txn {
     struct kv_txn kv;
     struct btree *btree;
-    struct snapshot snapshot; /* what a reader sees; the writer's working state */
-    unsigned slot;            /* a reader's */
+    struct snapshot snapshot;           /* what a reader sees; the writer's working state */
+    unsigned slot;                      /* a reader's */
+    struct btree_cursor *spare_cursors; /* closed ones, kept for the next cursors of the like */
+    unsigned spare_count;
+    unsigned open_cursors;
     uint64_t newest_page_txn; /* no page of this tree is newer */
     uint64_t sealed_txn;      /* pages of this tree that are no newer have their checksums */
     /* The writer's: */
@@ -653,7 +698,6 @@ struct btree_txn {
     struct savepoint *savepoints;
     size_t savepoint_count, savepoint_capacity;
     uint64_t next_mark;
-    size_t open_cursors;
 };
 
 static inline _Atomic uint64_t *shared_normal_lsn(const struct btree *btree)
@@ -697,6 +741,8 @@ void gate_leave(struct btree *btree);
 sombra_err txn_start_write(struct btree *btree, owner_word dead,
                            struct btree_txn **out_txn) SOMBRA_MUST_CHECK;
 void txn_end_write(struct btree_txn *txn);
+/* Frees a transaction that is over, with everything it kept. NULL is a no-op. */
+void btree_txn_free(struct btree_txn *txn);
 void txn_undo_all(struct btree_txn *txn);
 /* The page account of this process is that of the snapshot. */
 void account_note(struct btree *btree, const struct snapshot *snapshot);
@@ -725,18 +771,6 @@ sombra_err redo_apply_space(struct space *space, sombra_slice payload) SOMBRA_MU
 
 /* ---- tree.c, tree_write.c ------------------------------------------------------------------ */
 
-struct path_level {
-    page_id id;
-    const uint8_t *page; /* the writer's are writable once touched */
-    unsigned index;      /* of the child taken, or of the entry in the leaf */
-};
-
-/* Level 0 is the leaf, depth - 1 the root. */
-struct tree_path {
-    unsigned depth;
-    struct path_level at[PAGE_LEVEL_MAX + 1];
-};
-
 /* The page at `id`, proved, of the level it must have. */
 sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
                           const uint8_t **out_page) SOMBRA_MUST_CHECK;
@@ -760,12 +794,26 @@ static inline sombra_err tree_page(struct btree_txn *txn, page_id id, unsigned l
     return tree_page_slow(txn, id, level, out_page);
 }
 
+/* The heads of a page about to be searched, together with its header: they would be asked for one
+ * after the other. Any number may be given, also one from a page that was not proved. */
+static inline void tree_prefetch(const struct btree_txn *txn, page_id id)
+{
+    enum { LINE_BYTES = 64, LINES = 5 };
+    const struct pager *pager = &txn->btree->pager;
+    if (UNLIKELY(id >= txn->snapshot.page_count))
+        return;
+    const uint8_t *page = pager_page(pager, id);
+    for (size_t i = 0; i < LINES; i++)
+        __builtin_prefetch(page + i * LINE_BYTES);
+}
+
 sombra_err tree_descend(struct btree_txn *txn, sombra_slice key,
                         struct tree_path *out_path) SOMBRA_MUST_CHECK;
 /* To the first or last leaf; the leaf's index is that of its first or last entry. */
 sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last,
                              struct tree_path *out_path) SOMBRA_MUST_CHECK;
-/* To the neighbouring leaf; *out_found false when there is none (the path is then unchanged). */
+/* To the neighbouring leaf; *out_found false when there is none (the path is then unchanged). After
+ * a failure the path leads nowhere. */
 sombra_err tree_step_leaf(struct btree_txn *txn, struct tree_path *path, bool forward,
                           bool *out_found) SOMBRA_MUST_CHECK;
 /* Number of entries with keys < key. */
@@ -797,6 +845,8 @@ sombra_err btree_cursor_move(struct kv_cursor *cursor, enum kv_motion motion, so
 sombra_err btree_cursor_read(struct kv_cursor *cursor, enum kv_motion direction,
                              struct kv_batch *batch) SOMBRA_MUST_CHECK;
 void btree_cursor_close(struct kv_cursor *cursor);
+/* Frees the closed cursors that the transaction keeps. */
+void cursors_free_spare(struct btree_txn *txn);
 
 /* ---- checkpoint.c -------------------------------------------------------------------------- */
 

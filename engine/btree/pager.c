@@ -140,7 +140,26 @@ sombra_err pager_grow(struct pager *pager, uint64_t old_count, uint64_t page_cou
     sombra_err err = os_allocate(pager->file, from, bytes);
     if (err == SOMBRA_UNSUPPORTED)
         err = os_write_zeros(pager->file, from, bytes);
-    return diag_wrap(err, "grow the database by %" PRIu64 " KiB", bytes / KiB);
+    if (err)
+        return diag_wrap(err, "grow the database by %" PRIu64 " KiB", bytes / KiB);
+    if (pager->fresh_to != from)
+        pager->fresh_from = from;
+    pager->fresh_to = from + bytes;
+    return SOMBRA_OK;
+}
+
+sombra_err pager_touch_fresh(struct pager *pager, page_id id)
+{
+    uint64_t at = id << pager->page_shift;
+    if (LIKELY(at < pager->fresh_from || at >= pager->fresh_to || pager->is_buffered))
+        return SOMBRA_OK;
+    uint64_t from = u64_max(pager->fresh_from, at - at % PAGER_FRESH_BYTES);
+    uint64_t to = u64_align_up(at + pager->page_bytes, PAGER_FRESH_BYTES);
+    to = u64_min(to, pager->fresh_to);
+    sombra_err err = os_write_zeros(pager->file, from, to - from);
+    if (!err)
+        pager->fresh_from = to;
+    return err;
 }
 
 /* ---- private images ---------------------------------------------------------------------- */
@@ -486,6 +505,8 @@ sombra_err pager_write_run(struct pager *pager, page_id id, uint64_t txn, sombra
         sombra_err err = os_write_gather(pager->file, id << pager->page_shift, parts, 2);
         if (err)
             return err;
+        uint64_t end = (id + pager_run_pages(pager, value.bytes)) << pager->page_shift;
+        pager->fresh_from = u64_max(pager->fresh_from, u64_min(end, pager->fresh_to));
     } else {
         uint8_t *to = pager->map + (id << pager->page_shift);
         memcpy(to, head, sizeof head);

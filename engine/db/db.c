@@ -120,11 +120,7 @@ static sombra_err count_graph(sombra_db *db, sombra_stats *stats)
 
 static unsigned count_open(sombra_db *db)
 {
-    unsigned open = 0;
-    os_mutex_lock(&db->mutex);
-    open = db->txn_count;
-    os_mutex_unlock(&db->mutex);
-    return open;
+    return atomic_load_explicit(&db->txn_count, memory_order_relaxed);
 }
 
 sombra_err sombra_db_stats(sombra_db *db, sombra_stats *stats)

@@ -88,8 +88,11 @@ static inline uint64_t exercise_leaf_reads(const uint8_t *page, size_t page_byte
 {
     unsigned count = page_count(page);
     uint8_t key[KV_KEY_BYTES_MAX], room[KV_KEY_BYTES_MAX + 100];
-    sombra_slice prefix, suffixes[32];
-    struct leaf_value values[32];
+    struct leaf_value value;
+    struct kv_entry entries[32];
+    struct leaf_batch batch = {
+        .entries = entries, .capacity = 32, .room = room, .room_bytes = sizeof room
+    };
     struct leaf_iter iter;
     uint64_t sum = 0;
     for (unsigned i = 0; i < count; i++) {
@@ -98,15 +101,15 @@ static inline uint64_t exercise_leaf_reads(const uint8_t *page, size_t page_byte
         exercise_require(bytes >= 1 && bytes <= KV_KEY_BYTES_MAX, "a key's length");
         exercise_require(leaf_find(page, page_bytes, slice_of(key, bytes), &index) && index == i,
                          "a key of the page is not found");
-        leaf_value_at(page, page_bytes, i, &values[0]);
-        sum += exercise_sum(values[0].bytes);
+        leaf_value_at(page, page_bytes, i, &value);
+        sum += exercise_sum(value.bytes);
     }
     for (unsigned i = 0; i < count;) {
-        unsigned read =
-            leaf_read(page, page_bytes, i, 32, &prefix, suffixes, values, room, sizeof room);
+        unsigned read = leaf_read(page, page_bytes, i, &batch);
         exercise_require(read > 0, "a batch of none");
         for (unsigned k = 0; k < read; k++)
-            sum += exercise_sum(prefix) + exercise_sum(suffixes[k]) + exercise_sum(values[k].bytes);
+            sum += exercise_sum(batch.prefix) + exercise_sum(entries[k].key) +
+                   exercise_sum(entries[k].value);
         i += read;
     }
     if (count == 0)
