@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/* Recovery, verify and the first write after them when memory is out or calls fail, at each
+ * allocation and each call: the error says so, nothing leaks, and trying again finds everything.
+ */
+#include "btree_fixture.h"
+
+#include <inttypes.h>
+
+enum { COMMITS = 24, TRIES_MAX = 2000 };
+
+static const struct btree_options options = { .create = true,
+                                              .page_bytes = 4096,
+                                              .no_background = true,
+                                              .map_bytes_max = TEST_MAP_BYTES,
+                                              .checkpoint_log_bytes = 4 * KiB,
+                                              .wal_bypass_bytes = 12 * KiB };
+
+/* A machine whose store was killed with checkpoints and bypasses behind it, and both halves of the
+ * log in use; *out_digest is what recovery must find. */
+static struct os_sim *killed_machine(uint64_t *out_digest)
+{
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv;
+    expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
+    for (uint64_t n = 0; n < COMMITS; n++) {
+        struct kv_txn *txn = kv_begin_write(kv);
+        kv_put_numbers(txn, n * 10, n * 10 + (n == 5 ? 150 : 12), 90, n);
+        kv_commit_ok(txn);
+    }
+    assert_true(store_stats(kv, false).checkpoints > 1);
+    expect_ok(content_digest(kv, out_digest));
+    struct os_sim *killed = os_sim_clone(sim);
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+    return killed;
+}
+
+static void expect_all_there(struct os_sim *sim, uint64_t digest)
+{
+    struct kv *kv;
+    uint64_t found;
+    expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
+    expect_ok(content_digest(kv, &found));
+    assert_true(found == digest);
+    kv_expect_sound(kv);
+    struct kv_txn *txn = kv_begin_write(kv);
+    kv_put_text(txn, "again", "written");
+    expect_ok(kv_commit(txn, KV_FULL));
+    expect_ok(kv_close(kv));
+}
+
+static void test_recovery__survives_failing_allocations(void **state)
+{
+    (void)state;
+    uint64_t digest, tries = 0;
+    struct os_sim *killed = killed_machine(&digest);
+    for (int is_sticky = 0; is_sticky < 2; is_sticky++) {
+        sombra_err err = SOMBRA_NOMEM;
+        for (uint64_t nth = 1; err; nth++, tries++) {
+            assert_true(nth < TRIES_MAX);
+            struct os_sim *sim = os_sim_clone(killed);
+            struct kv *kv = NULL;
+            uint64_t live = mem_test_live();
+            mem_test_fail_at(nth, is_sticky);
+            err = btree_open(os_sim_start(sim), "store", &options, &kv);
+            mem_test_fail_at(0, false);
+            if (err)
+                assert_int_equal(err, SOMBRA_NOMEM);
+            else
+                expect_ok(kv_close(kv));
+            assert_int_equal(mem_test_live(), live);
+            expect_all_there(sim, digest);
+            os_sim_free(sim);
+        }
+    }
+    print_message("%" PRIu64 " runs, one for each allocation of a recovery\n", tries);
+    assert_true(tries > 20);
+    os_sim_free(killed);
+}
+
+static void fault_run(struct os_sim *killed, const struct os_sim_fault *fault, uint64_t digest)
+{
+    struct os_sim *sim = os_sim_clone(killed);
+    struct kv *kv = NULL;
+    os_sim_fail(sim, fault);
+    sombra_err err = btree_open(os_sim_start(sim), "store", &options, &kv);
+    bool is_invisible = fault->kind == OS_SIM_EINTR || fault->calls == 1u << OS_SIM_WRITE;
+    if (err && (is_invisible || (err != SOMBRA_IO && err != SOMBRA_LIMIT)))
+        fail_msg("fault %d at call %" PRIu64 ": %s", (int)fault->kind, fault->nth,
+                 sombra_err_message());
+    sombra_err close_err = kv ? kv_close(kv) : SOMBRA_OK;
+    assert_true(!close_err || !is_invisible);
+    os_sim_fail(sim, NULL);
+    struct os_sim *after =
+        os_sim_crash(sim, (enum os_sim_variant)(fault->nth % OS_SIM_VARIANTS), fault->nth);
+    expect_all_there(after, digest);
+    expect_all_there(sim, digest);
+    os_sim_free(after);
+    os_sim_free(sim);
+}
+
+/* What was durable before the crash is there, whatever recovery met, and after a power cut too. */
+static void test_recovery__survives_failing_calls(void **state)
+{
+    (void)state;
+    uint64_t digest, tries = 0;
+    struct os_sim *killed = killed_machine(&digest);
+    static const struct os_sim_fault faults[] = {
+        { .kind = OS_SIM_EIO },
+        { .kind = OS_SIM_ENOSPC },
+        { .kind = OS_SIM_ENOSPC, .is_sticky = true },
+        { .kind = OS_SIM_EINTR },
+        { .kind = OS_SIM_SHORT, .is_sticky = true, .calls = 1u << OS_SIM_WRITE },
+        { .kind = OS_SIM_SHORT, .calls = 1u << OS_SIM_SYNC },
+    };
+    struct os_sim *sim = os_sim_clone(killed);
+    expect_all_there(sim, digest);
+    uint64_t calls = os_sim_calls(sim);
+    os_sim_free(sim);
+    for (size_t i = 0; i < COUNT_OF(faults); i++) {
+        for (uint64_t nth = 1; nth <= calls; nth++, tries++) {
+            struct os_sim_fault fault = faults[i];
+            fault.nth = nth;
+            fault_run(killed, &fault, digest);
+        }
+    }
+    print_message("%" PRIu64 " faults at up to %" PRIu64 " calls of a recovery\n", tries, calls);
+    os_sim_free(killed);
+}
+
+static void test_recovery__verify_and_stats_survive_failing_allocations(void **state)
+{
+    (void)state;
+    static const enum kv_maintenance_kind kinds[] = { KV_VERIFY, KV_STATS, KV_CHECKPOINT };
+    uint64_t digest, found, tries = 0;
+    struct os_sim *sim = killed_machine(&digest);
+    struct kv *kv;
+    expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        sombra_err err = SOMBRA_NOMEM;
+        for (uint64_t nth = 1; err; nth++, tries++) {
+            assert_true(nth < TRIES_MAX);
+            struct kv_maintenance job = { .kind = kinds[i], .walk = true };
+            uint64_t live = mem_test_live();
+            mem_test_fail_at(nth, false);
+            err = kv_maintain(kv, &job);
+            mem_test_fail_at(0, false);
+            if (err)
+                assert_int_equal(err, SOMBRA_NOMEM);
+            assert_int_equal(job.problems, 0);
+            assert_int_equal(mem_test_live(), live);
+            expect_ok(content_digest(kv, &found));
+            assert_true(found == digest);
+        }
+    }
+    print_message("%" PRIu64 " runs, one for each allocation of a job\n", tries);
+    expect_ok(kv_close(kv));
+    expect_all_there(sim, digest);
+    os_sim_free(sim);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_recovery__survives_failing_allocations),
+        cmocka_unit_test(test_recovery__survives_failing_calls),
+        cmocka_unit_test(test_recovery__verify_and_stats_survive_failing_allocations),
+    };
+    return cmocka_run_group_tests_name("btree, recovery", tests, NULL, NULL);
+}
