@@ -130,6 +130,119 @@ static void test_recovery__survives_failing_calls(void **state)
     os_sim_free(killed);
 }
 
+/* ---- what a failed sync left in the page cache ------------------------------------------- */
+
+enum { IMAGES_MAX = 200 };
+
+/* A history whose every commit is durable when it returns, until the first error. */
+struct history {
+    uint64_t digests[COMMITS + 2]; /* of the content after commit n; 0 = empty */
+    uint64_t acknowledged;
+};
+
+static sombra_err history_run(struct history *history, struct kv *kv, bool is_clean)
+{
+    sombra_err err = SOMBRA_OK;
+    for (uint64_t n = 1; n <= COMMITS && !err; n++) {
+        struct kv_txn *txn;
+        struct kv_begin_options write = { .is_write = true };
+        err = kv_begin(kv, &write, &txn);
+        if (err)
+            return err;
+        kv_put_numbers(txn, n * 10, n * 10 + (n % 7 == 5 ? 150 : 12), 90, n);
+        err = kv_commit(txn, KV_FULL);
+        if (!err)
+            history->acknowledged = n;
+        if (!err && is_clean)
+            expect_ok(content_digest(kv, &history->digests[n]));
+    }
+    return err;
+}
+
+struct cuts {
+    struct os_sim *images[IMAGES_MAX];
+    size_t count;
+};
+
+static void cut_each_call(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct cuts *cuts = context;
+    uint64_t dice = hash_u64(event->number);
+    assert_true(cuts->count + 2 <= IMAGES_MAX);
+    cuts->images[cuts->count++] =
+        os_sim_crash(sim, (enum os_sim_variant)(dice % OS_SIM_VARIANTS), dice);
+    cuts->images[cuts->count++] = os_sim_crash(sim, OS_SIM_NEWER_HALF, dice);
+}
+
+static void image_check(const struct history *history, struct os_sim *image, const char *what)
+{
+    struct kv *kv = NULL;
+    uint64_t digest = 0;
+    sombra_err err = btree_open(os_sim_start(image), "store", &options, &kv);
+    if (!err)
+        err = content_digest(kv, &digest);
+    bool is_right = false;
+    for (uint64_t n = history->acknowledged; n <= history->acknowledged + 1 && !err; n++)
+        is_right = is_right || history->digests[n] == digest;
+    if (!is_right)
+        fail_msg("%s: %s", what, err ? sombra_err_message() : "not what was acknowledged");
+    kv_expect_sound(kv);
+    expect_ok(kv_close(kv));
+    os_sim_free(image);
+}
+
+/* A sync fails, all processes die, recovery is cut by power: at no call may it have overwritten
+ * what the disk's own newest state needs. */
+static void failed_sync_run(struct history *history, uint64_t nth)
+{
+    char what[100];
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv = NULL;
+    struct os *os = os_sim_start(sim);
+    struct os_sim_fault fault = { .kind = OS_SIM_EIO, .nth = nth, .calls = 1u << OS_SIM_SYNC };
+    history->acknowledged = 0;
+    os_sim_fail(sim, &fault);
+    sombra_err err = btree_open(os, "store", &options, &kv);
+    if (!err)
+        err = history_run(history, kv, false);
+    os_sim_fail(sim, NULL);
+    struct os_sim *killed = os_sim_clone(sim);
+    os_sim_kill(os);
+    sombra_err ignored = kv ? kv_close(kv) : SOMBRA_OK;
+    (void)ignored;
+    os_sim_free(sim);
+    static struct cuts cuts;
+    cuts.count = 0;
+    os_sim_set_hook(killed, cut_each_call, &cuts);
+    expect_ok(btree_open(os_sim_start(killed), "store", &options, &kv));
+    os_sim_set_hook(killed, NULL, NULL);
+    expect_ok(kv_close(kv));
+    for (size_t i = 0; i < cuts.count; i++) {
+        snprintf(what, sizeof what, "sync %" PRIu64 " failed, recovery cut before its call %zu",
+                 nth, i / 2 + 1);
+        image_check(history, cuts.images[i], what);
+    }
+    image_check(history, killed, "recovered after a failed sync");
+}
+
+static void test_recovery__builds_on_nothing_that_is_only_cached(void **state)
+{
+    (void)state;
+    struct history history = { { 0 }, 0 };
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv;
+    expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
+    expect_ok(content_digest(kv, &history.digests[0]));
+    expect_ok(history_run(&history, kv, true));
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+    uint64_t step = test_is_long() ? 1 : 3, tries = 0;
+    history.acknowledged = 0;
+    for (uint64_t nth = 1; history.acknowledged < COMMITS; nth += step, tries++)
+        failed_sync_run(&history, nth);
+    print_message("%" PRIu64 " runs with a failed sync each\n", tries);
+}
+
 static void test_recovery__verify_and_stats_survive_failing_allocations(void **state)
 {
     (void)state;
@@ -166,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recovery__survives_failing_allocations),
         cmocka_unit_test(test_recovery__survives_failing_calls),
+        cmocka_unit_test(test_recovery__builds_on_nothing_that_is_only_cached),
         cmocka_unit_test(test_recovery__verify_and_stats_survive_failing_allocations),
     };
     return cmocka_run_group_tests_name("btree, recovery", tests, NULL, NULL);
