@@ -101,6 +101,10 @@ static uint64_t written_bytes(void)
 static void amplification(struct bench_store *store, uint32_t records)
 {
     static const uint32_t batches[] = { 1, 100 };
+    uint32_t *order = data_order(records, 1);
+    overwrite(store, store->session, order, records, FILL_BATCH, 0);
+    store_reopen(store, false);
+    free(order);
     for (size_t i = 0; i < COUNT_OF(batches); i++) {
         uint32_t count = records / 2, *choice = data_choice(count, records, 3 + i);
         uint64_t before = written_bytes();
@@ -111,6 +115,19 @@ static void amplification(struct bench_store *store, uint32_t records)
                batches[i], (double)(written_bytes() - before) / user);
         fflush(stdout);
         free(choice);
+    }
+}
+
+/* Each in a new store. */
+static void run_each(const struct store_kind *const *kinds, size_t count, const char *folder,
+                     void (*run)(struct bench_store *store, uint32_t records), uint32_t records)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct bench_store store;
+        store_open(&store, kinds[i], folder, false);
+        run(&store, records);
+        store_close(&store);
+        store_delete(&store);
     }
 }
 
@@ -127,19 +144,11 @@ int main(int argc, char **argv)
     if (records < LOOKS)
         die("usage: space [--folder PATH] [records]");
     static const struct store_kind *const kinds[] = { &kind_sombra, &kind_lmdb };
-    struct bench_store stores[COUNT_OF(kinds)];
     data_init();
     printf("%" PRIu32 " records, overwritten in commits of %d\n\n", records, BATCH);
     printf("| store | when | file MB | x data | logs MB |\n|---|---|--:|--:|--:|\n");
-    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
-        store_open(&stores[i], kinds[i], folder, false);
-        pinned(&stores[i], records);
-    }
+    run_each(kinds, COUNT_OF(kinds), folder, pinned, records);
     printf("\n| store | overwrites | a commit | bytes written / bytes put |\n|---|--:|--:|--:|\n");
-    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
-        amplification(&stores[i], records);
-        store_close(&stores[i]);
-        store_delete(&stores[i]);
-    }
+    run_each(kinds, COUNT_OF(kinds), folder, amplification, records);
     return 0;
 }

@@ -165,6 +165,35 @@ static void test_rules__readers_of_a_dead_process_are_not_its_successors(void **
     os_sim_free(sim);
 }
 
+/* ---- numbers of transactions ------------------------------------------------------------- */
+
+/* Pages of transactions that a power cut took may be on the disk: no page of another one gets their
+ * numbers. */
+static void test_rules__numbers_of_lost_transactions_are_not_used_again(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv = process_open(sim, &options, NULL);
+    put_one(kv, "kept", "value", KV_FULL);
+    uint64_t kept = store_stats(kv, false).txn;
+    for (int i = 0; i < 50; i++)
+        put_one(kv, "lost", "value", KV_OFF);
+    uint64_t lost = store_stats(kv, false).txn;
+    assert_true(lost > kept);
+    struct os_sim *image = os_sim_crash(sim, OS_SIM_NOTHING, 0);
+    struct kv *after = process_open(image, &options, NULL);
+    struct kv_txn *txn = kv_begin_read(after);
+    kv_expect_missing(txn, "lost");
+    kv_abort(txn);
+    put_one(after, "new", "value", KV_FULL);
+    assert_true(store_stats(after, false).txn > lost);
+    expect_ok(kv_close(after));
+    os_sim_free(image);
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+}
+
 /* ---- the medium -------------------------------------------------------------------------- */
 
 /* A page that cannot be read is an error at its first touch, not a signal; the others are there. */
@@ -203,6 +232,7 @@ int main(void)
         cmocka_unit_test(test_rules__durable_commit_syncs_the_older_half_of_the_log_too),
         cmocka_unit_test(test_rules__rot_of_the_last_record_before_idle_is_found),
         cmocka_unit_test(test_rules__readers_of_a_dead_process_are_not_its_successors),
+        cmocka_unit_test(test_rules__numbers_of_lost_transactions_are_not_used_again),
         cmocka_unit_test(test_rules__unreadable_page_is_an_error_of_the_read),
     };
     return cmocka_run_group_tests_name("btree, rules", tests, NULL, NULL);
