@@ -4,6 +4,8 @@
  */
 #include "btree_fixture.h"
 
+#include "btree/btree_internal.h"
+
 #include <inttypes.h>
 
 static struct btree_options small_options(void)
@@ -165,6 +167,76 @@ static void test_rules__readers_of_a_dead_process_are_not_its_successors(void **
     os_sim_free(sim);
 }
 
+/* ---- snapshots that are taken while the head moves --------------------------------------- */
+
+/* A writer publishes transaction after transaction; the pages of one that is neither the newest nor
+ * in any slot count as used again. */
+struct moving_head {
+    struct btree btree;
+    uint64_t rounds;
+    _Atomic uint8_t *is_reused; /* by transaction */
+    _Atomic bool is_over;
+};
+
+static struct snapshot snapshot_of(uint64_t txn)
+{
+    return (struct snapshot){ .txn = txn, .root = txn * 3, .lsn = txn * 5, .entries = txn * 7 };
+}
+
+static void *head_move(void *argument)
+{
+    static uint64_t pinned[HEAD_SLOTS + 2];
+    struct moving_head *moving = argument;
+    uint64_t oldest = 1; /* that was not used again yet */
+    for (uint64_t txn = 2; txn < moving->rounds; txn++) {
+        struct snapshot snapshot = snapshot_of(txn);
+        head_publish(moving->btree.head, &snapshot);
+        size_t count = head_pinned(moving->btree.head, pinned);
+        uint64_t until = count ? pinned[0] : txn;
+        for (; oldest < until && oldest < txn; oldest++)
+            atomic_store(&moving->is_reused[oldest], 1);
+    }
+    atomic_store(&moving->is_over, true);
+    return NULL;
+}
+
+static void test_rules__no_page_is_used_again_under_a_snapshot_being_taken(void **state)
+{
+    (void)state;
+    static struct moving_head moving;
+    void *memory;
+    pthread_t writer;
+    expect_ok(os_reserve_anonymous(sizeof(struct head), &memory));
+    moving = (struct moving_head){ .rounds = test_is_long() ? 5000000 : 300000 };
+    moving.btree.head = memory;
+    moving.btree.os = os_posix();
+    moving.btree.attachment.self = 1 << 16 | 1;
+    moving.is_reused = calloc(moving.rounds, 1);
+    assert_non_null(moving.is_reused);
+    expect_ok(os_mutex_init(&moving.btree.attachment.blocks_mutex));
+    struct snapshot snapshot = snapshot_of(1);
+    head_publish(moving.btree.head, &snapshot);
+    assert_int_equal(pthread_create(&writer, NULL, head_move, &moving), 0);
+    uint64_t taken = 0, torn = 0, lost = 0;
+    while (!atomic_load(&moving.is_over)) {
+        unsigned slot;
+        expect_ok(head_pin(&moving.btree, 0, &slot, &snapshot));
+        struct snapshot whole = snapshot_of(snapshot.txn);
+        torn += snapshot.root != whole.root || snapshot.lsn != whole.lsn ||
+                snapshot.entries != whole.entries;
+        lost += atomic_load(&moving.is_reused[snapshot.txn]);
+        head_unpin(moving.btree.head, slot);
+        taken++;
+    }
+    pthread_join(writer, NULL);
+    print_message("%" PRIu64 " snapshots of a moving head\n", taken);
+    assert_int_equal(torn, 0);
+    assert_int_equal(lost, 0);
+    os_mutex_release(&moving.btree.attachment.blocks_mutex);
+    os_release_anonymous(memory, sizeof(struct head));
+    free((void *)moving.is_reused);
+}
+
 /* ---- numbers of transactions ------------------------------------------------------------- */
 
 /* Pages of transactions that a power cut took may be on the disk: no page of another one gets their
@@ -232,6 +304,7 @@ int main(void)
         cmocka_unit_test(test_rules__durable_commit_syncs_the_older_half_of_the_log_too),
         cmocka_unit_test(test_rules__rot_of_the_last_record_before_idle_is_found),
         cmocka_unit_test(test_rules__readers_of_a_dead_process_are_not_its_successors),
+        cmocka_unit_test(test_rules__no_page_is_used_again_under_a_snapshot_being_taken),
         cmocka_unit_test(test_rules__numbers_of_lost_transactions_are_not_used_again),
         cmocka_unit_test(test_rules__unreadable_page_is_an_error_of_the_read),
     };
