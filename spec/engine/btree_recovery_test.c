@@ -243,6 +243,79 @@ static void test_recovery__builds_on_nothing_that_is_only_cached(void **state)
     print_message("%" PRIu64 " runs with a failed sync each\n", tries);
 }
 
+/* Another process's commits while a checkpoint waits for the sync of its meta record, which fails.
+ * They are durable in the log; their recovery writes into pages that are free in that record, which
+ * only the page cache has, and in use in the one before. */
+struct beside {
+    struct kv *other; /* NULL = not now */
+    unsigned syncs;   /* of the database since the checkpoint began */
+};
+
+static void fail_the_second_sync(void *context, struct os_sim *sim,
+                                 const struct os_sim_event *event)
+{
+    struct beside *beside = context;
+    bool is_database = strcmp(event->path, "store") == 0 || strcmp(event->path, "/store") == 0;
+    if (!beside->other || event->call != OS_SIM_SYNC || !is_database || ++beside->syncs != 2)
+        return;
+    struct kv *other = beside->other;
+    beside->other = NULL; /* its own calls come here too */
+    for (uint64_t n = 0; n < 3; n++) {
+        struct kv_txn *txn = kv_begin_write(other);
+        kv_put_numbers(txn, 0, 1500, 90, 100 + n);
+        expect_ok(kv_commit(txn, KV_FULL));
+    }
+    os_sim_fail_at(sim, 1, OS_SIM_EIO, false);
+}
+
+static void test_recovery__of_commits_behind_a_checkpoint_whose_meta_is_only_cached(void **state)
+{
+    (void)state;
+    struct btree_options quiet = options;
+    quiet.checkpoint_log_bytes = MiB; /* only the one that the test asks for */
+    quiet.wal_bypass_bytes = MiB;
+    struct history history = { { 0 }, 0 };
+    struct os_sim *sim = os_sim_new(NULL);
+    struct os *processes[2] = { os_sim_start(sim), os_sim_start(sim) };
+    struct kv *kvs[2];
+    for (size_t i = 0; i < 2; i++) {
+        expect_ok(btree_open(processes[i], "store", &quiet, &kvs[i]));
+        struct kv_txn *txn = kv_begin_write(kvs[i]);
+        kv_put_numbers(txn, 0, 1500, 90, i);
+        expect_ok(kv_commit(txn, KV_FULL));
+        struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+        expect_ok(kv_maintain(kvs[i], &job));
+    }
+    struct kv_txn *txn = kv_begin_write(kvs[0]);
+    kv_put_numbers(txn, 0, 1500, 90, 7);
+    expect_ok(kv_commit(txn, KV_FULL));
+    struct beside beside = { .other = kvs[1] };
+    os_sim_set_hook(sim, fail_the_second_sync, &beside);
+    struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+    expect_err(SOMBRA_IO, kv_maintain(kvs[0], &job));
+    os_sim_set_hook(sim, NULL, NULL);
+    expect_ok(content_digest(kvs[1], &history.digests[0]));
+    history.digests[1] = history.digests[0]; /* it stops before anything else is begun */
+    struct os_sim *killed = os_sim_clone(sim);
+    for (size_t i = 0; i < 2; i++) {
+        os_sim_kill(processes[i]);
+        sombra_err ignored = kv_close(kvs[i]);
+        (void)ignored;
+    }
+    os_sim_free(sim);
+    static struct cuts cuts;
+    cuts.count = 0;
+    os_sim_set_hook(killed, cut_each_call, &cuts);
+    struct kv *kv;
+    expect_ok(btree_open(os_sim_start(killed), "store", &quiet, &kv));
+    os_sim_set_hook(killed, NULL, NULL);
+    expect_ok(kv_close(kv));
+    for (size_t i = 0; i < cuts.count; i++)
+        image_check(&history, cuts.images[i], "recovery of a cached meta record, cut");
+    image_check(&history, killed, "recovered from a cached meta record");
+    print_message("%zu cuts\n", cuts.count);
+}
+
 static void test_recovery__verify_and_stats_survive_failing_allocations(void **state)
 {
     (void)state;
@@ -280,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_recovery__survives_failing_allocations),
         cmocka_unit_test(test_recovery__survives_failing_calls),
         cmocka_unit_test(test_recovery__builds_on_nothing_that_is_only_cached),
+        cmocka_unit_test(test_recovery__of_commits_behind_a_checkpoint_whose_meta_is_only_cached),
         cmocka_unit_test(test_recovery__verify_and_stats_survive_failing_allocations),
     };
     return cmocka_run_group_tests_name("btree, recovery", tests, NULL, NULL);
