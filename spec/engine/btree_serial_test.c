@@ -148,7 +148,7 @@ static void test_serial__power_cuts_take_no_durable_write_or_read(void **state)
     assert_non_null(cuts);
     pthread_mutex_init(&cuts->mutex, NULL);
     random_seed(&cuts->random, seed_of_test);
-    cuts->one_in = 20;
+    cuts->one_in = test_is_long() ? 20 : 8;
     struct os_sim *sim = os_sim_new(NULL);
     struct serial_log *log = serial_log_new(THREADS, count, 40);
     struct kv *kvs[2];
