@@ -137,6 +137,99 @@ static void test_rules__rot_of_the_last_record_before_idle_is_found(void **state
     os_sim_free(sim);
 }
 
+/* ---- the end of the file ----------------------------------------------------------------- */
+
+enum { CLOSE_IMAGES_MAX = 120 };
+
+struct close_cuts {
+    struct os_sim *images[CLOSE_IMAGES_MAX];
+    size_t count;
+    bool has_truncated;
+};
+
+static void cut_close(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct close_cuts *cuts = context;
+    static const enum os_sim_variant variants[] = { OS_SIM_NOTHING, OS_SIM_SIZES_ONLY,
+                                                    OS_SIM_LAST_ONLY };
+    assert_true(cuts->count + COUNT_OF(variants) <= CLOSE_IMAGES_MAX);
+    for (size_t i = 0; i < COUNT_OF(variants); i++)
+        cuts->images[cuts->count++] = os_sim_crash(sim, variants[i], event->number);
+    cuts->has_truncated |= event->call == OS_SIM_TRUNCATE;
+}
+
+/* A close that gives the free end back, cut at each call with the sizes surviving alone: no durable
+ * meta record names a page that the file has not. */
+static void test_rules__file_is_cut_when_its_meta_is_durable(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv = process_open(sim, &options, NULL);
+    struct kv_txn *txn = kv_begin_write(kv);
+    kv_put_numbers(txn, 0, 3000, 100, 0);
+    expect_ok(kv_commit(txn, KV_FULL));
+    struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+    expect_ok(kv_maintain(kv, &job));
+    txn = kv_begin_write(kv);
+    uint8_t low[8];
+    struct kv_range range = { .low = kv_number_key(100, low) };
+    expect_ok(kv_delete_range(txn, range, NULL));
+    expect_ok(kv_commit(txn, KV_FULL));
+    uint64_t digest, found;
+    expect_ok(content_digest(kv, &digest));
+    static struct close_cuts cuts;
+    os_sim_set_hook(sim, cut_close, &cuts);
+    expect_ok(kv_close(kv));
+    os_sim_set_hook(sim, NULL, NULL);
+    assert_true(cuts.has_truncated);
+    for (size_t i = 0; i < cuts.count; i++) {
+        kv = process_open(cuts.images[i], &options, NULL);
+        expect_ok(content_digest(kv, &found));
+        assert_true(found == digest);
+        kv_expect_sound(kv);
+        expect_ok(kv_close(kv));
+        os_sim_free(cuts.images[i]);
+    }
+    os_sim_free(sim);
+}
+
+/* ---- names ------------------------------------------------------------------------------- */
+
+static void appear(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    bool *has_appeared = context;
+    if (*has_appeared || (event->call != OS_SIM_LINK && event->call != OS_SIM_RENAME))
+        return;
+    *has_appeared = true;
+    struct os_file *file;
+    expect_ok(
+        os_open(os_sim_start(sim), "store", OS_WRITE | OS_CREATE | OS_EXCLUSIVE, 0600, &file));
+    expect_ok(os_write(file, 0, "somebody else's", 15));
+    os_close(file);
+}
+
+/* What came under the name while a database was being made is not replaced by it. */
+static void test_rules__creation_replaces_nothing(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    struct os_sim *sim = os_sim_new(NULL);
+    bool has_appeared = false;
+    struct kv *kv;
+    os_sim_set_hook(sim, appear, &has_appeared);
+    expect_err(SOMBRA_INVALID, btree_open(os_sim_start(sim), "store", &options, &kv));
+    os_sim_set_hook(sim, NULL, NULL);
+    assert_true(has_appeared);
+    struct os_file *file;
+    char content[15];
+    expect_ok(os_open(os_sim_start(sim), "store", OS_READ, 0, &file));
+    expect_ok(os_read(file, 0, content, sizeof content));
+    assert_memory_equal(content, "somebody else's", sizeof content);
+    os_close(file);
+    os_sim_free(sim);
+}
+
 /* ---- entries of processes ---------------------------------------------------------------- */
 
 /* The successor of a killed process in its entry: what the dead one's readers pinned is free, and
@@ -303,6 +396,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rules__durable_commit_syncs_the_older_half_of_the_log_too),
         cmocka_unit_test(test_rules__rot_of_the_last_record_before_idle_is_found),
+        cmocka_unit_test(test_rules__file_is_cut_when_its_meta_is_durable),
+        cmocka_unit_test(test_rules__creation_replaces_nothing),
         cmocka_unit_test(test_rules__readers_of_a_dead_process_are_not_its_successors),
         cmocka_unit_test(test_rules__no_page_is_used_again_under_a_snapshot_being_taken),
         cmocka_unit_test(test_rules__numbers_of_lost_transactions_are_not_used_again),
