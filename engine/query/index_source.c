@@ -250,8 +250,7 @@ static sombra_err source_describe(struct operator* op)
         used += (size_t)added;
     }
     op->estimate = (double)choice->count;
-    operator_describe(op, "%" PRIu32 " (%s): %s%s", choice->index.id, names, choice->what,
-                      choice->sorts ? ", sorted by id" : "");
+    operator_describe(op, "%s: %s%s", names, choice->what, choice->sorts ? ", sorted by id" : "");
     return SOMBRA_OK;
 }
 
