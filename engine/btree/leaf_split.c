@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Split, merge and balance of leaves of either kind.
+/* Split, merge and filling of leaves of either kind.
  *
  * A split always succeeds. Where it cuts is chosen by weight; if a half does not fit after all, the
  * cut moves away from it; if neither side can take the new entry, it gets a page of its own: what
@@ -107,17 +107,6 @@ static unsigned index_at_weight(const uint8_t *page, size_t page_bytes, size_t w
                           : general_index_at_weight(page, weight);
 }
 
-/* Entries for the left side, such that both sides weigh the same. */
-static unsigned middle_of_pages(const struct leaf_source *source)
-{
-    size_t page_bytes = source->page_bytes;
-    size_t left = leaf_weight(source->pages[0], page_bytes);
-    size_t half = (left + leaf_weight(source->pages[1], page_bytes)) / 2;
-    if (half <= left)
-        return index_at_weight(source->pages[0], page_bytes, half);
-    return source->page_count[0] + index_at_weight(source->pages[1], page_bytes, half - left);
-}
-
 static unsigned middle_with_extra(const struct leaf_source *source)
 {
     const uint8_t *page = source->pages[0];
@@ -176,7 +165,7 @@ static unsigned choose_separator(const struct leaf_source *source, unsigned midd
 static unsigned choose_cut(const struct leaf_source *source)
 {
     assert(source->count >= 2);
-    unsigned middle = source->pages[1] ? middle_of_pages(source) : middle_with_extra(source);
+    unsigned middle = middle_with_extra(source);
     middle = middle < 1 ? 1 : middle;
     middle = middle < source->count ? middle : source->count - 1;
     return choose_separator(source, middle);
@@ -296,7 +285,7 @@ void leaf_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_s
     finish_split(split, pages, page_bytes);
 }
 
-/* ---- merge and balance ------------------------------------------------------------------- */
+/* ---- merge and fill ---------------------------------------------------------------------- */
 
 bool leaf_merge(const uint8_t *left, const uint8_t *right, size_t page_bytes, uint8_t *to)
 {
@@ -310,15 +299,30 @@ bool leaf_merge(const uint8_t *left, const uint8_t *right, size_t page_bytes, ui
     return build(&source, 0, source.count, to);
 }
 
-void leaf_balance(const uint8_t *left, const uint8_t *right, size_t page_bytes,
-                  struct leaf_split *split)
+bool leaf_fill(const uint8_t *left, const uint8_t *right, size_t page_bytes, size_t fill_bytes,
+               struct leaf_split *split)
 {
-    assert(cells_count(left) > 0 && cells_count(right) > 0);
+    assert(cells_count(left) > 0 && cells_count(right) > 0 && fill_bytes <= page_bytes);
+    size_t used = page_used(left, page_bytes);
+    if (used >= fill_bytes)
+        return false;
     struct leaf_source source;
     leaf_source_init(&source, left, right, page_bytes);
-    if (!split_in_two(&source, split)) {
-        page_copy(split->left, left, page_bytes);
-        page_copy(split->right, right, page_bytes);
+    unsigned more = index_at_weight(right, page_bytes, fill_bytes - used);
+    if (more >= source.page_count[1])
+        more = source.page_count[1] - 1;
+    /* A guess: entries weigh differently under another prefix. */
+    for (; more > 0; more -= 1 + more / 8) {
+        unsigned cut = source.page_count[0] + more;
+        struct leaf_measure measure;
+        leaf_measure(&source, 0, cut, &measure);
+        if (size_min(measure.general_bytes, measure.dense_bytes) > fill_bytes)
+            continue;
+        if (!build(&source, 0, cut, split->left) ||
+            !build(&source, cut, source.count, split->right))
+            return false;
+        finish_split(split, 2, page_bytes);
+        return true;
     }
-    finish_split(split, 2, page_bytes);
+    return false;
 }

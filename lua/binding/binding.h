@@ -94,6 +94,7 @@ int db_method_write(lua_State *L);
 /* job.c: long work with findings and progress. */
 int db_verify(lua_State *L);
 int db_backup(lua_State *L);
+int db_compact(lua_State *L);
 int db_repair(lua_State *L); /* sombra.repair */
 
 void tx_register(lua_State *L);
