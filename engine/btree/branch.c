@@ -567,19 +567,6 @@ bool branch_merge(const uint8_t *left, sombra_slice between, const uint8_t *righ
     return true;
 }
 
-void branch_balance(const uint8_t *left, sombra_slice between, const uint8_t *right,
-                    size_t page_bytes, uint8_t *left_out, uint8_t *right_out, uint8_t *up,
-                    size_t *out_up_bytes)
-{
-    assert(page_level(left) == page_level(right));
-    struct source source;
-    source_init(&source, left, between, right, page_bytes);
-    unsigned cut = source.count >= 4 ? fit_cut(&source, choose_cut(&source)) : 0;
-    if (cut == 0)
-        cut = source.page_count[0];
-    cut_in_two(&source, cut, left_out, right_out, up, out_up_bytes);
-}
-
 /* ---- validation -------------------------------------------------------------------------- */
 
 static sombra_err children_validate(const uint8_t *page, size_t page_bytes, unsigned count)

@@ -34,8 +34,10 @@ struct btree_options {
     uint64_t map_bytes_max;        /* address space reserved for the file; 1 TiB, less if refused */
     bool allows_network;           /* open files of network file systems: only one machine may */
     bool no_mapped_stores;         /* write pages by system calls, not through a writable mapping */
+    bool no_auto_compact;          /* compact on request only */
     bool no_background;            /* no thread of its own: checkpoints run in the commit that
-                                      triggers them, KV_NORMAL commits sync when the interval passed */
+                                      triggers them, KV_NORMAL commits sync when the interval passed,
+                                      nothing is compacted but on request */
 };
 
 /* The name of a database without a file. */

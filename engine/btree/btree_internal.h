@@ -107,6 +107,8 @@ sombra_err pager_prove_run(struct pager *pager, page_id id, uint64_t value_bytes
 sombra_err pager_seal(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
 /* The page was written since the last checkpoint, by whomever. */
 void pager_note_unsealed(struct pager *pager, page_id id);
+/* The file may end at page `page_count` now: what lay behind was not read. */
+void pager_forget_behind(struct pager *pager, uint64_t page_count, uint64_t file_bytes);
 /* This process wrote the page: it is sound. */
 void pager_trust(struct pager *pager, page_id id);
 /* Writes a run that holds `value`, sealed; its pages are taken already. */
@@ -181,6 +183,7 @@ struct space {
     page_id *reserve; /* taken from free_bits, prepared for writing, not used: count as free */
     size_t reserve_count, reserve_capacity;
     uint64_t search_word; /* where the next search of free_bits begins */
+    uint64_t low_word;    /* no bit of free_bits is set before it */
     struct pending_run *pending;
     size_t pending_runs, pending_capacity;
     size_t pending_scanned;  /* runs that were looked at under `scan_signature` */
@@ -234,6 +237,8 @@ sombra_err space_adopt_orphan(struct space *space, page_id id) SOMBRA_MUST_CHECK
 void space_forget_maps(struct space *space);
 /* Another process made the file longer. */
 sombra_err space_grow_to(struct space *space, uint64_t page_count) SOMBRA_MUST_CHECK;
+/* Another process cut the file's end off; it must not be in use. */
+sombra_err space_apply_cut(struct space *space, uint64_t page_count) SOMBRA_MUST_CHECK;
 /* Forgets the pages from page_count on, which must be free. */
 void space_shrink_to(struct space *space, uint64_t page_count);
 /* The reserve becomes free again: others may take those pages now. */
@@ -243,6 +248,11 @@ sombra_err space_reserve(struct space *space, size_t pages, size_t changes) SOMB
 page_id space_take(struct space *space);
 /* Neighbouring pages, not prepared for writing. */
 sombra_err space_take_run(struct space *space, uint64_t pages, page_id *out_id) SOMBRA_MUST_CHECK;
+/* The lowest such run that ends before `end`; 0 = there is none. space_reserve went before, for one
+ * change. */
+page_id space_take_run_before(struct space *space, uint64_t pages, page_id end);
+/* Frees every pending page that no snapshot needs any more. */
+void space_reclaim(struct space *space);
 /* No longer used by the write transaction, whose stamp is `stamp`: free at once if it was born
  * under the same stamp, else pending when the transaction commits. */
 void space_free(struct space *space, page_id id, uint64_t pages, uint64_t born, uint64_t stamp);
@@ -274,6 +284,15 @@ void space_each_own(const struct space *space, void (*each)(void *context, page_
                     void *context);
 /* The page count that is enough when free and pending pages are cut off the end. */
 uint64_t space_trimmed_count(const struct space *space);
+/* The same for free pages alone: what nobody needs. The reserve is empty. */
+uint64_t space_free_end(const struct space *space);
+/* Free and reserved pages below `end`. */
+uint64_t space_free_before(const struct space *space, page_id end);
+/* The lowest page from which on everything before `end` could be moved into gaps before it. The
+ * reserve is empty. */
+page_id space_clearable(const struct space *space, page_id end);
+/* The next plan takes new pages for the maps that lie at or behind `end`. */
+void space_move_maps(struct space *space, page_id end);
 /* Free, pending and reserved pages below `page_count`. */
 uint64_t space_unused_below(const struct space *space, uint64_t page_count);
 /* Pages of the file that one map page covers. */
@@ -468,6 +487,9 @@ sombra_err shared_attach(struct btree *btree, uint64_t timeout_ms) SOMBRA_MUST_C
 void shared_open_done(struct btree *btree);
 /* Under the open lock again: is any other process attached? */
 sombra_err shared_begin_close(struct btree *btree, bool *out_is_last) SOMBRA_MUST_CHECK;
+/* Is this the only process that is attached, and can none attach before shared_open_done? Does not
+ * wait. */
+sombra_err shared_hold_alone(struct btree *btree, bool *out_is_alone) SOMBRA_MUST_CHECK;
 /* Gives the entry and its slots back, unmaps, closes; removes the lock file if told. */
 void shared_detach(struct btree *btree, bool removes_file);
 /* Memory without a file: one process, one entry. */
@@ -563,8 +585,8 @@ struct meta {
     page_id space_directory;
     uint64_t pages_free, pages_pending;
     uint64_t created_ns;
-    uint64_t compact_txn, compact_moved;
-    uint32_t compact_watermark_ppm;
+    uint64_t compact_txn, compact_moved, compact_returned; /* of the last compaction */
+    uint32_t compact_watermark_ppm; /* free share that starts the next; 0 = the default */
 };
 
 void meta_encode(const struct meta *meta, uint8_t out_bytes[META_BYTES]);
@@ -661,6 +683,11 @@ struct btree {
     _Atomic uint32_t mark_wanted; /* commits since the log's last idle mark */
     _Atomic uint32_t is_forked;   /* this is a child of the process that opened it */
     _Atomic uint64_t pages_free, pages_pending; /* as of the newest commit, for stats */
+    /* Compactions: one at a time in a process; the automatic one gives way. Under
+     * checkpoint_mutex, but for reading `compacts`. */
+    _Atomic uint32_t compacts;
+    unsigned compact_waiters;
+    bool compact_wanted; /* a checkpoint found much of the file free */
 };
 
 /* ---- txn.c -------------------------------------------------------------------------------- */
@@ -746,6 +773,8 @@ void btree_txn_free(struct btree_txn *txn);
 void txn_undo_all(struct btree_txn *txn);
 /* The page account of this process is that of the snapshot. */
 void account_note(struct btree *btree, const struct snapshot *snapshot);
+/* Commits it through the log, without a sync. */
+sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon) SOMBRA_MUST_CHECK;
 /* Makes the transaction the newest state; the page account and numbers move on. */
 void txn_publish(struct btree_txn *txn, uint64_t lsn);
 
@@ -754,6 +783,8 @@ void txn_publish(struct btree_txn *txn, uint64_t lsn);
 sombra_err redo_put(struct btree_txn *txn, sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
 sombra_err redo_delete(struct btree_txn *txn, sombra_slice key) SOMBRA_MUST_CHECK;
 sombra_err redo_delete_range(struct btree_txn *txn, struct kv_range range) SOMBRA_MUST_CHECK;
+/* The transaction changes pages and no entry. */
+sombra_err redo_move(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 /* Forgets the operations behind the first `bytes`; of a bypass there are none to forget. */
 static inline void redo_rewind(struct btree_txn *txn, size_t bytes)
 {
@@ -822,6 +853,49 @@ sombra_err tree_rank(struct btree_txn *txn, sombra_slice key, uint64_t *out_rank
 sombra_err tree_value(struct btree_txn *txn, const struct leaf_value *value,
                       sombra_slice *out) SOMBRA_MUST_CHECK;
 
+/* For who changes pages and no entries (tree_pack.c). Makes levels [from, depth) of the path this
+ * transaction's own; pages were reserved. */
+void tree_touch(struct btree_txn *txn, struct tree_path *path, unsigned from);
+/* Puts an image built elsewhere into a page of this transaction. */
+void tree_put_image(struct btree_txn *txn, uint8_t *to, page_id id, const uint8_t *image);
+/* CORRUPT if the account has pages as unused that the tree uses. */
+sombra_err tree_check_used(const struct btree_txn *txn, page_id id,
+                           uint64_t pages) SOMBRA_MUST_CHECK;
+/* Frees the value's run, if it has one. */
+void tree_free_value(struct btree_txn *txn, const struct leaf_value *value);
+/* Entries below a page of that level. */
+uint64_t tree_entries(const struct btree_txn *txn, const uint8_t *page, unsigned level);
+/* A root of one child is no root. */
+sombra_err tree_shrink_root(struct btree_txn *txn) SOMBRA_MUST_CHECK;
+
+/* ---- tree_pack.c --------------------------------------------------------------------------- */
+
+/* Where a pass over one level of the tree stands: before the child that has `key`. */
+struct pack_place {
+    unsigned level; /* of the pages looked at */
+    bool is_done;
+    size_t key_bytes; /* 0 = at the beginning */
+    uint8_t key[KV_KEY_BYTES_MAX];
+};
+
+/* Packing the tree: fewer, fuller pages, and none of them far behind in the file. */
+struct pack {
+    page_id tree_end, run_end; /* tree pages and values that lie behind are moved before */
+    unsigned gain_share;       /* neighbours are packed when that saves one page of so many */
+    uint64_t page_count_max;   /* the file may grow to it for that */
+    bool is_starved;           /* what finds no room is passed by: waiting brings none */
+    /* Out: */
+    uint64_t pages_seen;  /* of the tree */
+    uint64_t pages_saved; /* by packing */
+    uint64_t pages_moved; /* copied, for whatever reason */
+    uint64_t runs_stuck;  /* values that found no lower place */
+    bool is_short;        /* stopped: there are not enough free pages */
+};
+
+/* Works on from `place`, for a bounded time. After an error the transaction is to be undone. */
+sombra_err tree_pack_step(struct btree_txn *txn, struct pack *pack,
+                          struct pack_place *place) SOMBRA_MUST_CHECK;
+
 /* INVALID: a bound is longer than any key. */
 sombra_err range_invalid(struct kv_range range) SOMBRA_MUST_CHECK;
 
@@ -853,6 +927,18 @@ void cursors_free_spare(struct btree_txn *txn);
 /* Brings the newest commit into the file and empties the log. Does nothing if there is nothing to
  * do. */
 sombra_err checkpoint_run(struct btree *btree, bool closes) SOMBRA_MUST_CHECK;
+/* What a compaction did, for the meta record. */
+struct compact_report {
+    page_id maps_end;         /* space maps that lie behind are written anew */
+    bool is_whole;            /* a round is done: the meta record says what follows */
+    uint64_t pages_before;    /* that the file had */
+    uint64_t pages_moved;     /* of them */
+    uint32_t free_before_ppm; /* share of the file that was free */
+};
+/* A checkpoint, whatever there is to do, and the pages at the end of the file that nobody needs are
+ * no longer part of the committed state. */
+sombra_err checkpoint_run_cutting(struct btree *btree,
+                                  const struct compact_report *report) SOMBRA_MUST_CHECK;
 /* Commits the write transaction by a checkpoint, without the log; the gate is held throughout. */
 sombra_err checkpoint_commit(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 /* Called after each commit, outside the gate: starts a checkpoint when the active log half is long.
@@ -867,6 +953,14 @@ sombra_err checkpoint_pause(struct btree *btree) SOMBRA_MUST_CHECK;
 void checkpoint_resume(struct btree *btree);
 sombra_err background_start(struct btree *btree) SOMBRA_MUST_CHECK;
 void background_stop(struct btree *btree);
+
+/* ---- compact.c ----------------------------------------------------------------------------- */
+
+enum { COMPACT_WATERMARK_PPM = 600000, COMPACT_UNUSED_BYTES_MIN = 16 << 20 };
+
+sombra_err btree_compact(struct btree *btree, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+/* The background thread's: if enough of the file is free; gives way when `job` says so. */
+sombra_err compact_automatic(struct btree *btree, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 
 /* ---- open.c, check.c ----------------------------------------------------------------------- */
 

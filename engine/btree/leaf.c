@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Leaves of either kind: the calls of page.h that choose the kind. Splits, merges and balances are
+/* Leaves of either kind: the calls of page.h that choose the kind. Splits and merges are
  * in leaf_split.c.
  */
 #include "leaf_internal.h"

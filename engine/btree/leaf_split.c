@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Split, merge and balance of leaves of either kind.
+/* Split, merge, balance and filling of leaves of either kind.
  *
  * A split always succeeds. Where it cuts is chosen by weight; if a half does not fit after all, the
  * cut moves away from it; if neither side can take the new entry, it gets a page of its own: what
@@ -337,7 +337,7 @@ void leaf_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_s
     finish_split(split, pages, page_bytes);
 }
 
-/* ---- merge and balance ------------------------------------------------------------------- */
+/* ---- merge and fill ---------------------------------------------------------------------- */
 
 bool leaf_merge(const uint8_t *left, const uint8_t *right, size_t page_bytes, uint8_t *to)
 {
@@ -408,4 +408,32 @@ void leaf_balance(const uint8_t *left, const uint8_t *right, size_t page_bytes,
         page_copy(split->right, right, page_bytes);
     }
     finish_split(split, 2, page_bytes);
+}
+
+bool leaf_fill(const uint8_t *left, const uint8_t *right, size_t page_bytes, size_t fill_bytes,
+               struct leaf_split *split)
+{
+    assert(cells_count(left) > 0 && cells_count(right) > 0 && fill_bytes <= page_bytes);
+    size_t used = page_used(left, page_bytes);
+    if (used >= fill_bytes)
+        return false;
+    struct leaf_source source;
+    leaf_source_init(&source, left, right, page_bytes);
+    unsigned more = index_at_weight(right, page_bytes, fill_bytes - used);
+    if (more >= source.page_count[1])
+        more = source.page_count[1] - 1;
+    /* A guess: entries weigh differently under another prefix. */
+    for (; more > 0; more -= 1 + more / 8) {
+        unsigned cut = source.page_count[0] + more;
+        struct leaf_measure measure;
+        leaf_measure(&source, 0, cut, &measure);
+        if (size_min(measure.general_bytes, measure.dense_bytes) > fill_bytes)
+            continue;
+        if (!build(&source, 0, cut, split->left) ||
+            !build(&source, cut, source.count, split->right))
+            return false;
+        finish_split(split, 2, page_bytes);
+        return true;
+    }
+    return false;
 }

@@ -105,6 +105,10 @@ bool leaf_merge(const uint8_t *left, const uint8_t *right, size_t page_bytes, ui
 /* Spreads the entries of two neighbours over them evenly: fresh images and their separator. */
 void leaf_balance(const uint8_t *left, const uint8_t *right, size_t page_bytes,
                   struct leaf_split *split);
+/* Moves entries of `right` to `left` until that has about `fill_bytes`: fresh images and their
+ * separator. False when there is no room for any, or `right` would be empty (nothing to use). */
+bool leaf_fill(const uint8_t *left, const uint8_t *right, size_t page_bytes, size_t fill_bytes,
+               struct leaf_split *split);
 
 /* Walks a leaf both ways, decoding as it goes. Filled by leaf_iter_seek; the page must not change
  * under it. Not to be copied: `suffix` may point into it. */
@@ -187,8 +191,5 @@ void branch_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra
  */
 bool branch_merge(const uint8_t *left, sombra_slice between, const uint8_t *right,
                   size_t page_bytes, uint8_t *to);
-void branch_balance(const uint8_t *left, sombra_slice between, const uint8_t *right,
-                    size_t page_bytes, uint8_t *left_out, uint8_t *right_out, uint8_t *up,
-                    size_t *out_up_bytes);
 
 #endif

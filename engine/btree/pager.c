@@ -516,7 +516,28 @@ sombra_err pager_write_run(struct pager *pager, page_id id, uint64_t txn, sombra
     return SOMBRA_OK;
 }
 
+void pager_forget_behind(struct pager *pager, uint64_t page_count, uint64_t file_bytes)
+{
+    uint64_t first = (page_count << pager->page_shift) / PAGER_CLUSTER_BYTES;
+    uint64_t last = u64_min(file_bytes, pager->map_bytes) / PAGER_CLUSTER_BYTES;
+    for (uint64_t cluster = first; cluster <= last; cluster++)
+        if (pager_bit(pager->read_clusters, cluster))
+            bit_clear(pager->read_clusters, cluster);
+}
+
 /* ---- first touch ------------------------------------------------------------------------- */
+
+/* The file may be cut behind what is needed while its end is read. */
+static sombra_err cluster_populate(struct pager *pager, uint64_t at, uint64_t length,
+                                   uint64_t file_bytes)
+{
+    sombra_err err = os_map_populate(pager->file, at, pager->map + at, (size_t)length);
+    uint64_t now_bytes = file_bytes;
+    if (!err || os_size(pager->file, &now_bytes) || now_bytes >= file_bytes || now_bytes <= at)
+        return err;
+    length = u64_min(length, now_bytes - at);
+    return os_map_populate(pager->file, at, pager->map + at, (size_t)length);
+}
 
 /* Brings the bytes in by a call that can fail, so that a bad medium is an error and not a signal.
  */
@@ -542,7 +563,7 @@ static sombra_err bytes_read(struct pager *pager, uint64_t offset, uint64_t byte
                              " are used, but the file ends at %" PRIu64 ": it was cut short",
                              os_file_path(pager->file), offset, offset + bytes, file_bytes);
         uint64_t length = u64_min(PAGER_CLUSTER_BYTES, file_bytes - at);
-        sombra_err err = os_map_populate(pager->file, at, pager->map + at, (size_t)length);
+        sombra_err err = cluster_populate(pager, at, length, file_bytes);
         if (err)
             return diag_wrap(err, "read page %" PRIu64, at >> pager->page_shift);
         /* A cluster at the end may grow: it is read again until it is whole. */

@@ -51,7 +51,7 @@ static void page_free(struct btree_txn *txn, page_id id, uint64_t born)
     space_free(&txn->btree->space, id, 1, born, txn->stamp);
 }
 
-static void value_free(struct btree_txn *txn, const struct leaf_value *value)
+void tree_free_value(struct btree_txn *txn, const struct leaf_value *value)
 {
     if (!value->overflow)
         return;
@@ -71,14 +71,14 @@ static void root_set(struct btree_txn *txn, page_id id, unsigned depth)
 }
 
 /* Puts an image built elsewhere into a page of this transaction. */
-static void image_put(struct btree_txn *txn, uint8_t *to, page_id id, const uint8_t *image)
+void tree_put_image(struct btree_txn *txn, uint8_t *to, page_id id, const uint8_t *image)
 {
     page_copy(to, image, txn->btree->pager.page_bytes);
     page_set_identity(to, id, txn->stamp);
 }
 
 /* Makes levels [from, depth) of the path this transaction's own. */
-static void path_touch_from(struct btree_txn *txn, struct tree_path *path, unsigned from)
+void tree_touch(struct btree_txn *txn, struct tree_path *path, unsigned from)
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
     for (unsigned level = path->depth; level-- > from;) {
@@ -105,7 +105,7 @@ static void path_touch_from(struct btree_txn *txn, struct tree_path *path, unsig
 
 /* Before the first change, what can fail. A page that the tree uses and the account calls unused,
  * or a run that reaches beyond the file, is damage; changing on would make it worse. */
-static sombra_err used_check(const struct btree_txn *txn, page_id id, uint64_t pages)
+sombra_err tree_check_used(const struct btree_txn *txn, page_id id, uint64_t pages)
 {
     const struct space *space = &txn->btree->space;
     if (id >= space->first_page && id < space->page_count && pages <= space->page_count - id &&
@@ -121,7 +121,8 @@ static sombra_err path_check(const struct btree_txn *txn, const struct tree_path
     for (unsigned level = 0; level < path->depth; level++) {
         bool is_own = page_txn(path->at[level].page) == txn->stamp;
         page_id id = path->at[level].id;
-        sombra_err err = is_own ? pager_recall(&txn->btree->pager, id) : used_check(txn, id, 1);
+        sombra_err err =
+            is_own ? pager_recall(&txn->btree->pager, id) : tree_check_used(txn, id, 1);
         if (err)
             return err;
     }
@@ -135,7 +136,7 @@ static sombra_err value_check(const struct btree_txn *txn, const struct leaf_val
     uint64_t pages = value->overflow_bytes <= KV_VALUE_BYTES_MAX
                          ? pager_run_pages(&txn->btree->pager, value->overflow_bytes)
                          : UINT64_MAX;
-    return used_check(txn, value->overflow, pages);
+    return tree_check_used(txn, value->overflow, pages);
 }
 
 static uint8_t *path_page(struct btree_txn *txn, struct tree_path *path, unsigned level)
@@ -146,7 +147,7 @@ static uint8_t *path_page(struct btree_txn *txn, struct tree_path *path, unsigne
 
 /* ---- counts ------------------------------------------------------------------------------ */
 
-static uint64_t entries_below(const struct btree_txn *txn, const uint8_t *page, unsigned level)
+uint64_t tree_entries(const struct btree_txn *txn, const uint8_t *page, unsigned level)
 {
     return level ? branch_entries_before(page, txn->btree->pager.page_bytes, page_count(page))
                  : page_count(page);
@@ -166,7 +167,7 @@ static void count_refresh(struct btree_txn *txn, struct tree_path *path, unsigne
         return;
     struct path_level *at = &path->at[level];
     branch_set_child(path_page(txn, path, level + 1), txn->btree->pager.page_bytes,
-                     path->at[level + 1].index, at->id, entries_below(txn, at->page, level));
+                     path->at[level + 1].index, at->id, tree_entries(txn, at->page, level));
 }
 
 /* ---- splits ------------------------------------------------------------------------------ */
@@ -181,7 +182,7 @@ static void root_grow(struct btree_txn *txn, struct tree_path *path, sombra_slic
     page_init(root, txn->btree->pager.page_bytes, PAGE_BRANCH, level, id, txn->stamp);
     const struct path_level *left = &path->at[level - 1];
     branch_build(root, txn->btree->pager.page_bytes, left->id,
-                 entries_below(txn, left->page, level - 1), separator, right, right_entries);
+                 tree_entries(txn, left->page, level - 1), separator, right, right_entries);
     root_set(txn, id, level + 1);
 }
 
@@ -213,10 +214,10 @@ static void branch_add(struct btree_txn *txn, struct tree_path *path, unsigned l
                  &up_bytes);
     page_id right_id;
     uint8_t *right_page = page_new(txn, &right_id);
-    image_put(txn, branch, at->id, left);
-    image_put(txn, right_page, right_id, right);
+    tree_put_image(txn, branch, at->id, left);
+    tree_put_image(txn, right_page, right_id, right);
     branch_add(txn, path, above, slice_of(up, up_bytes), right_id,
-               entries_below(txn, right_page, above));
+               tree_entries(txn, right_page, above));
 }
 
 /* The emptier neighbour of the path's leaf under the same branch, if it has room to share; NULL if
@@ -235,7 +236,7 @@ static const uint8_t *neighbour_with_room(struct btree_txn *txn, const struct tr
         page_id id = branch_child(above->page, page_bytes, index);
         const uint8_t *page;
         if (tree_page(txn, id, 0, &page) ||
-            (page_txn(page) != txn->stamp && used_check(txn, id, 1)))
+            (page_txn(page) != txn->stamp && tree_check_used(txn, id, 1)))
             continue;
         size_t used = page_used(page, page_bytes);
         if (used > least)
@@ -284,8 +285,8 @@ static bool leaf_share(struct btree_txn *txn, struct tree_path *path, sombra_sli
         return false;
     page_id other_id;
     uint8_t *other_page = neighbour_page(txn, other, &other_id);
-    image_put(txn, other_page, other_id, is_left ? split->left : split->right);
-    image_put(txn, path_page(txn, path, 0), leaf->id, is_left ? split->right : split->left);
+    tree_put_image(txn, other_page, other_id, is_left ? split->left : split->right);
+    tree_put_image(txn, path_page(txn, path, 0), leaf->id, is_left ? split->right : split->left);
     branch_set_child(branch, page_bytes, other_index, other_id, page_count(other_page));
     count_refresh(txn, path, 0);
     bool to_right = slice_compare(key, separator) >= 0;
@@ -316,7 +317,7 @@ static sombra_err leaf_spread(struct btree_txn *txn, struct tree_path *path, som
                                   .middle = btree->scratch[3],
                                   .right = btree->scratch[4] };
     leaf_split(leaf->page, page_bytes, leaf->index, key, value, replaces, split);
-    image_put(txn, path_page(txn, path, 0), leaf->id, split->left);
+    tree_put_image(txn, path_page(txn, path, 0), leaf->id, split->left);
     if (split->pages == 1) {
         for (unsigned level = 0; level + 1 < path->depth; level++)
             count_refresh(txn, path, level);
@@ -324,7 +325,7 @@ static sombra_err leaf_spread(struct btree_txn *txn, struct tree_path *path, som
     }
     page_id id;
     uint8_t *page = page_new(txn, &id);
-    image_put(txn, page, id, split->pages == 3 ? split->middle : split->right);
+    tree_put_image(txn, page, id, split->pages == 3 ? split->middle : split->right);
     sombra_slice separator = slice_of(split->separator, split->separator_bytes);
     branch_add(txn, path, 0, separator, id, page_count(page));
     if (split->pages == 2)
@@ -335,7 +336,7 @@ static sombra_err leaf_spread(struct btree_txn *txn, struct tree_path *path, som
         return broken(txn, err);
     assert(to_middle.at[0].id == id);
     page = page_new(txn, &id);
-    image_put(txn, page, id, split->right);
+    tree_put_image(txn, page, id, split->right);
     branch_add(txn, &to_middle, 0, slice_of(split->separator2, split->separator2_bytes), id,
                page_count(page));
     return SOMBRA_OK;
@@ -455,9 +456,9 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
     if (err)
         return err;
     if (!is_held)
-        path_touch_from(txn, path, 0);
+        tree_touch(txn, path, 0);
     if (replaces)
-        value_free(txn, &old);
+        tree_free_value(txn, &old);
     else
         txn->snapshot.entries++;
     uint8_t *page = path_page(txn, path, 0);
@@ -602,7 +603,7 @@ static unsigned leaf_drop(struct btree_txn *txn, struct tree_path *path)
 }
 
 /* A root of one child is no root. */
-static sombra_err root_shrink(struct btree_txn *txn)
+sombra_err tree_shrink_root(struct btree_txn *txn)
 {
     while (txn->snapshot.depth > 1) {
         const uint8_t *page;
@@ -651,7 +652,7 @@ static sombra_err page_merge(struct btree_txn *txn, struct tree_path *path, unsi
     if (err)
         return err;
     if (page_txn(sibling) != txn->stamp)
-        err = used_check(txn, sibling_id, 1);
+        err = tree_check_used(txn, sibling_id, 1);
     if (err)
         return err;
     uint8_t *joined = txn->btree->scratch[0];
@@ -660,11 +661,11 @@ static sombra_err page_merge(struct btree_txn *txn, struct tree_path *path, unsi
         !pages_join(txn, path, level, left_index + 1, is_left ? at->page : sibling,
                     is_left ? sibling : at->page, joined))
         return SOMBRA_OK;
-    image_put(txn, path_page(txn, path, level), at->id, joined);
+    tree_put_image(txn, path_page(txn, path, level), at->id, joined);
     page_free(txn, sibling_id, page_txn(sibling));
     uint8_t *branch = path_page(txn, path, level + 1);
     branch_remove(branch, page_bytes, left_index + 1, left_index + 2);
-    branch_set_child(branch, page_bytes, left_index, at->id, entries_below(txn, at->page, level));
+    branch_set_child(branch, page_bytes, left_index, at->id, tree_entries(txn, at->page, level));
     above->index = left_index;
     *out_merged = true;
     return SOMBRA_OK;
@@ -684,7 +685,7 @@ static sombra_err path_rebalance(struct btree_txn *txn, struct tree_path *path, 
         if (!merged)
             break;
     }
-    return root_shrink(txn);
+    return tree_shrink_root(txn);
 }
 
 /* Removes entries [first, last) of the path's leaf. */
@@ -699,12 +700,12 @@ static sombra_err leaf_cut(struct btree_txn *txn, struct tree_path *path, unsign
         leaf_value_at(page, page_bytes, index, &value);
         err = value_check(txn, &value);
         if (!err)
-            value_free(txn, &value);
+            tree_free_value(txn, &value);
     }
     if (err)
         return err;
     bool is_whole = first == 0 && last == page_count(page);
-    path_touch_from(txn, path, is_whole ? 1 : 0);
+    tree_touch(txn, path, is_whole ? 1 : 0);
     counts_add(txn, path, 0, -(int64_t)(last - first));
     txn->snapshot.entries -= last - first;
     if (is_whole)

@@ -308,7 +308,7 @@ void txn_publish(struct btree_txn *txn, uint64_t lsn)
 }
 
 /* Steps 1 to 5. */
-static sombra_err commit_logged(struct btree_txn *txn, enum kv_durability durability)
+sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon)
 {
     struct btree *btree = txn->btree;
     uint64_t lsn = txn->snapshot.lsn + 1;
@@ -316,8 +316,7 @@ static sombra_err commit_logged(struct btree_txn *txn, enum kv_durability durabi
     if (!err && btree->file)
         err = redo_head(txn);
     if (!err && btree->file)
-        err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes,
-                           durability == KV_FULL || durability == KV_GROUP);
+        err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes, syncs_soon);
     if (!err && btree->file)
         err = pager_dirty_flush(&btree->pager);
     if (!err && btree->file) {
@@ -376,7 +375,9 @@ static sombra_err commit_write(struct btree_txn *txn, enum kv_durability durabil
     }
     err = head_check_writable(btree->head);
     if (!err)
-        err = txn->is_bypass ? checkpoint_commit(txn) : commit_logged(txn, durability);
+        err = txn->is_bypass
+                  ? checkpoint_commit(txn)
+                  : txn_commit_logged(txn, durability == KV_FULL || durability == KV_GROUP);
     if (err)
         txn_undo_all(txn);
     else

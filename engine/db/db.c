@@ -155,6 +155,9 @@ sombra_err sombra_db_stats(sombra_db *db, sombra_stats *stats)
     out.oldest_reader_process = kv->oldest_reader_process;
     out.checkpoints = kv->checkpoints;
     out.commits = kv->commits;
+    out.compact_txn = kv->compact_txn;
+    out.compact_pages_moved = kv->compact_pages_moved;
+    out.compact_pages_returned = kv->compact_pages_returned;
     out.struct_bytes = stats->struct_bytes;
     memcpy(stats, &out, size_min(stats->struct_bytes, sizeof out));
     return SOMBRA_OK;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* db:verify, db:backup, db:create_index, sombra.repair and sombra.dump: long work of the engine,
- * which calls back.
+/* db:verify, db:backup, db:compact, db:create_index, sombra.repair and sombra.dump: long work of
+ * the engine, which calls back.
  *
  * A callback must return to the engine. So findings are kept in C memory, and a progress function
  * is called protected: what it raises cancels the job and is raised when the engine is done.
@@ -207,6 +207,23 @@ int db_backup(lua_State *L)
     db = db_self(L); /* a finalizer may have closed it */
     db->jobs++;
     sombra_err err = sombra_db_backup(db->db, path, &to);
+    db->jobs--;
+    if (err)
+        return job_fail(L, &job, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* db:compact([{progress = function(done, total)}]) -> true, or nil and an error */
+int db_compact(lua_State *L)
+{
+    static const char *const names[] = { "progress", NULL };
+    struct db_handle *db = db_self(L);
+    struct job job = { .function = push_progress(L, 2, options_given(L, 2, names)) };
+    sombra_job to = job_begin(L, &job);
+    db = db_self(L); /* a finalizer may have closed it */
+    db->jobs++;
+    sombra_err err = sombra_db_compact(db->db, &to);
     db->jobs--;
     if (err)
         return job_fail(L, &job, err);

@@ -65,6 +65,7 @@ local sombra = {}
 ---@field txn_memory_max integer? bytes of changes a writer keeps before it spills to the file (default 64 MiB)
 ---@field network_files boolean? open it on a network file system, which is else refused (default false)
 ---@field file_mode integer? permission bits of new files (default 0x180, that is 0600)
+---@field auto_compact boolean? make the file shorter when much of it is free (default true)
 
 ---@class sombra.Info
 ---@field version string of the library
@@ -297,6 +298,9 @@ function DB:migrations(directory) end
 ---@field checkpoints integer since this process opened it
 ---@field commits integer since this process opened it
 ---@field transactions integer open ones, of this handle
+---@field compact_txn integer newest transaction when the last compaction ended; 0 if there was none
+---@field compact_pages_moved integer by the last compaction
+---@field compact_pages_returned integer by which it made the file shorter
 
 ---@return sombra.Stats
 ---@nodiscard
@@ -334,6 +338,16 @@ function DB:verify(options) end
 ---@return boolean? ok
 ---@return sombra.Error? err
 function DB:backup(path, options) end
+
+---@class sombra.CompactOptions
+---@field progress sombra.Progress? counts pages looked at; `total` is a guess
+
+---Makes the file about as long as a backup would be, in short write transactions: readers and writers go on. What
+---`progress` raises is raised; otherwise nil and an error ("cancelled", "busy", "readonly", ...). What was done stays.
+---@param options sombra.CompactOptions?
+---@return boolean? ok
+---@return sombra.Error? err
+function DB:compact(options) end
 
 ---@class sombra.LabelCount
 ---@field name string

@@ -125,7 +125,7 @@ static inline uint64_t exercise_leaf_reads(const uint8_t *page, size_t page_byte
     return sum;
 }
 
-/* Splits, then balances and merges what came out. The page goes on as the left part. */
+/* Splits, then fills and merges what came out. The page goes on as the left part. */
 static inline void exercise_leaf_split(struct exercise *exercise, uint8_t *page, unsigned index,
                                        sombra_slice key, const struct leaf_value *value,
                                        bool replaces)
@@ -135,9 +135,9 @@ static inline void exercise_leaf_split(struct exercise *exercise, uint8_t *page,
     struct leaf_split split = { .left = exercise->images[1],
                                 .middle = exercise->images[2],
                                 .right = exercise->images[3] };
-    struct leaf_split balance = { .left = exercise->images[4],
-                                  .middle = exercise->images[2],
-                                  .right = exercise->images[5] };
+    struct leaf_split filled = { .left = exercise->images[4],
+                                 .middle = exercise->images[2],
+                                 .right = exercise->images[5] };
     leaf_split(page, page_bytes, index, key, value, replaces, &split);
     unsigned total = page_count(split.left);
     exercise_require_valid(split.left, page_bytes, "a split, left");
@@ -151,9 +151,10 @@ static inline void exercise_leaf_split(struct exercise *exercise, uint8_t *page,
     }
     exercise_require(total == count, "a split loses entries");
     if (split.pages == 2) {
-        leaf_balance(split.left, split.right, page_bytes, &balance);
-        exercise_require_valid(balance.left, page_bytes, "a balance, left");
-        exercise_require_valid(balance.right, page_bytes, "a balance, right");
+        if (leaf_fill(split.left, split.right, page_bytes, page_bytes, &filled)) {
+            exercise_require_valid(filled.left, page_bytes, "a filled leaf");
+            exercise_require_valid(filled.right, page_bytes, "what is left of its neighbour");
+        }
         if (leaf_merge(split.left, split.right, page_bytes, exercise->images[2]))
             exercise_require_valid(exercise->images[2], page_bytes, "a merge");
     }
@@ -206,17 +207,13 @@ static inline void exercise_branch_split(struct exercise *exercise, uint8_t *pag
 {
     size_t page_bytes = exercise->page_bytes;
     uint8_t **images = exercise->images;
-    uint8_t up[KV_KEY_BYTES_MAX], up_again[KV_KEY_BYTES_MAX];
-    size_t up_bytes, up_again_bytes;
+    uint8_t up[KV_KEY_BYTES_MAX];
+    size_t up_bytes;
     branch_split(page, page_bytes, index, key, 5, 6, images[1], images[2], up, &up_bytes);
     exercise_require_valid(images[1], page_bytes, "a branch split, left");
     exercise_require_valid(images[2], page_bytes, "a branch split, right");
     exercise_require(page_count(images[1]) + page_count(images[2]) == page_count(page) + 1,
                      "a branch split loses children");
-    branch_balance(images[1], slice_of(up, up_bytes), images[2], page_bytes, images[3], images[4],
-                   up_again, &up_again_bytes);
-    exercise_require_valid(images[3], page_bytes, "a branch balance, left");
-    exercise_require_valid(images[4], page_bytes, "a branch balance, right");
     if (branch_merge(images[1], slice_of(up, up_bytes), images[2], page_bytes, images[5]))
         exercise_require_valid(images[5], page_bytes, "a branch merge");
     page_copy(page, images[1], page_bytes);
