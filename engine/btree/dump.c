@@ -298,6 +298,8 @@ static const uint8_t *operation_skip(const uint8_t *at, const uint8_t *end,
 {
     const uint8_t op = *at++;
     uint64_t first = 0, second = 0;
+    if (op == REDO_MOVE) /* says that pages moved, and no more */
+        return at;
     uint64_t *count = op == REDO_PUT            ? &facts->puts
                       : op == REDO_DELETE       ? &facts->deletes
                       : op == REDO_DELETE_RANGE ? &facts->range_deletes
