@@ -56,6 +56,12 @@ sombra_err sombra_query_explain(sombra_query *query, sombra_slice *out_plan)
     return err ? err : query_explain(query->query, out_plan);
 }
 
+sombra_err sombra_query_position(sombra_query *query, sombra_slice *out_position)
+{
+    sombra_err err = txn_live(query->child.txn);
+    return err ? err : query_position(query->query, out_position);
+}
+
 /* The flag is the handle's own: it is there until the handle is closed, whatever becomes of the
  * transaction meanwhile. */
 void sombra_query_cancel(sombra_query *query)

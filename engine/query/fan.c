@@ -65,8 +65,8 @@ sombra_err fan_new(struct query_run *run, const struct walk *walk, bool is_turne
         .types = walk->types,
         .type_count = walk->type_count,
     };
-    err = fan->with_properties ? name_types(fan) :
-                                 graph_expand_open(&fan->expand, run->txn, &options);
+    err = fan->with_properties ? name_types(fan)
+                               : graph_expand_open(&fan->expand, run->txn, &options);
     if (err) {
         fan_free(fan);
         return err;

@@ -152,6 +152,31 @@ static sombra_err parse_subject(struct parser *parser, struct step *step,
     return err;
 }
 
+/* Sources that read their options themselves. */
+static sombra_err parse_search(struct parser *parser, struct step *step,
+                               const struct arguments *given)
+{
+    static const struct {
+        const char *name;
+        source_new_fn make;
+    } sources[] = {
+        { "paths", paths_new },
+        { "cycles", cycles_new },
+        { "topological", topological_new },
+        { "subgraph", subgraph_new },
+        { "statistics", statistics_new },
+    };
+    (void)parser;
+    for (size_t i = 0; i < COUNT_OF(sources); i++) {
+        if (strcmp(step->name, sources[i].name) == 0)
+            step->as.source.make = sources[i].make;
+    }
+    assert(step->as.source.make);
+    step->as.source.options =
+        given->count ? given->values[0] : (sombra_value){ .kind = SOMBRA_MAP };
+    return SOMBRA_OK;
+}
+
 /* ---- edges walked ------------------------------------------------------------------------ */
 
 static sombra_err check_expand(const struct step *step)
@@ -590,6 +615,11 @@ static const struct step_rule rules[] = {
     { "all", STEP_ALL, 0, SOMBRA_ROW_NODE, 0, 0, parse_nothing },
     { "label", STEP_LABEL, 0, SOMBRA_ROW_NODE, 1, 1, parse_subject },
     { "edges", STEP_EDGES, 0, SOMBRA_ROW_EDGE, 0, 1, parse_subject },
+    { "paths", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_PATH, 1, 1, parse_search },
+    { "cycles", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_PATH, 0, 1, parse_search },
+    { "topological", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_NODE, 0, 1, parse_search },
+    { "subgraph", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_RECORD, 1, 1, parse_search },
+    { "statistics", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_RECORD, 1, 1, parse_search },
     { "out", STEP_EXPAND, NODES, SOMBRA_ROW_NODE, 0, 1, parse_out },
     { "into", STEP_EXPAND, NODES, SOMBRA_ROW_NODE, 0, 1, parse_into },
     { "both", STEP_EXPAND, NODES, SOMBRA_ROW_NODE, 0, 1, parse_both },

@@ -76,11 +76,26 @@ sombra_err costs_of_hop(const struct costs *costs, struct query_run *run, const 
 sombra_err costs_estimate(const struct costs *costs, struct query_run *run, uint64_t node,
                           double *out_cost) SOMBRA_MUST_CHECK;
 
+/* A heap of what is to be looked at, least cost first, of equal cost least edges (paths_heap.c). */
+struct waiting {
+    double rank; /* cost, or cost and estimate */
+    uint32_t hops;
+    uint32_t index; /* the search's own */
+};
+struct cost_heap {
+    struct waiting *items;
+    size_t count, capacity;
+};
+sombra_err cost_heap_push(struct query_run *run, struct cost_heap *heap,
+                          struct waiting item) SOMBRA_MUST_CHECK;
+struct waiting cost_heap_pop(struct cost_heap *heap); /* there is one */
+void cost_heap_release(struct query_run *run, struct cost_heap *heap);
+
 struct cheapest;
 sombra_err cheapest_new(struct query_run *run, const struct walk *walk, struct costs *costs,
                         uint32_t max, struct cheapest **out_cheapest) SOMBRA_MUST_CHECK;
 void cheapest_free(struct cheapest *cheapest);
-/* What the next searches must not use. Edges only where they leave the first node. */
+/* What a search must not use. */
 struct bans {
     struct id_map nodes, edges;
 };
@@ -88,6 +103,14 @@ struct bans {
  * of equal cost one of least edges. `max` counts all edges of the path. `bans` may be NULL. */
 sombra_err cheapest_find(struct cheapest *cheapest, uint64_t to, const struct bans *bans,
                          struct path *path, bool *out_found) SOMBRA_MUST_CHECK;
+
+/* From both ends at once (paths_meet.c): what cheapest_find does where it can. */
+struct meet;
+sombra_err meet_new(struct query_run *run, const struct walk *walk, const struct costs *costs,
+                    struct meet **out_meet) SOMBRA_MUST_CHECK;
+void meet_free(struct meet *meet);
+sombra_err meet_find(struct meet *meet, uint64_t to, const struct bans *bans, struct path *path,
+                     bool *out_found) SOMBRA_MUST_CHECK;
 
 /* ---- the k of least cost (paths_yen.c) ---------------------------------------------------------
  */

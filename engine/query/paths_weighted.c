@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Paths of least cost: Dijkstra's algorithm, or A* with a heuristic.
+/* Paths of least cost with a bound on their edges, or a heuristic: Dijkstra's algorithm and A*.
+ * (With neither: paths_meet.c.)
  *
  * A label is one way to a node: its cost, its edges, the label it came from. A node keeps those of
  * its labels that no other is better than: one, unless the number of edges is bounded; then a
@@ -10,7 +11,7 @@
  */
 #include "paths_internal.h"
 
-enum { NONE = 0, HEAP_WAYS = 4 };
+enum { NONE = 0 };
 
 struct label {
     double cost;
@@ -29,12 +30,6 @@ struct labelled {
     bool is_refused; /* by walk->nodes */
 };
 
-struct waiting {
-    double rank; /* cost and estimate */
-    uint32_t hops;
-    uint32_t label;
-};
-
 struct cheapest {
     struct query_run *run;
     const struct walk *walk;
@@ -47,8 +42,8 @@ struct cheapest {
     size_t node_count, node_capacity;
     struct label *labels; /* index 0 is unused */
     size_t label_count, label_capacity;
-    struct waiting *heap;
-    size_t heap_count, heap_capacity;
+    struct cost_heap heap; /* of labels */
+    struct meet *meet;     /* where nothing speaks against it: from both ends */
 };
 
 /* ---- lifecycle --------------------------------------------------------------------------- */
@@ -64,7 +59,9 @@ sombra_err cheapest_new(struct query_run *run, const struct walk *walk, struct c
     c->costs = costs;
     c->max = max;
     bool needs_records = costs->has_property && costs->property;
-    sombra_err err = fan_new(run, walk, false, needs_records, &c->fan);
+    bool is_plain = max == UINT32_MAX && costs->heuristic == HEURISTIC_NONE;
+    sombra_err err = is_plain ? meet_new(run, walk, costs, &c->meet)
+                              : fan_new(run, walk, false, needs_records, &c->fan);
     if (err) {
         cheapest_free(c);
         return err;
@@ -81,54 +78,9 @@ void cheapest_free(struct cheapest *c)
     id_map_release(c->run, &c->seen);
     run_free(c->run, &c->nodes, &c->node_capacity, sizeof *c->nodes);
     run_free(c->run, &c->labels, &c->label_capacity, sizeof *c->labels);
-    run_free(c->run, &c->heap, &c->heap_capacity, sizeof *c->heap);
+    cost_heap_release(c->run, &c->heap);
+    meet_free(c->meet);
     mem_free(c);
-}
-
-/* ---- heap -------------------------------------------------------------------------------- */
-
-static bool comes_before(const struct waiting *a, const struct waiting *b)
-{
-    if (a->rank != b->rank)
-        return a->rank < b->rank;
-    return a->hops != b->hops ? a->hops < b->hops : a->label < b->label;
-}
-
-static sombra_err heap_push(struct cheapest *c, struct waiting item)
-{
-    sombra_err err = run_room(c->run, &c->heap, c->heap_count, &c->heap_capacity, sizeof *c->heap,
-                              "a search by cost");
-    if (err)
-        return err;
-    size_t at = c->heap_count++;
-    while (at > 0 && comes_before(&item, &c->heap[(at - 1) / HEAP_WAYS])) {
-        c->heap[at] = c->heap[(at - 1) / HEAP_WAYS];
-        at = (at - 1) / HEAP_WAYS;
-    }
-    c->heap[at] = item;
-    return SOMBRA_OK;
-}
-
-static struct waiting heap_pop(struct cheapest *c)
-{
-    assert(c->heap_count > 0);
-    struct waiting top = c->heap[0], item = c->heap[--c->heap_count];
-    size_t at = 0, count = c->heap_count;
-    for (;;) {
-        size_t best = at * HEAP_WAYS + 1, end = size_min(best + HEAP_WAYS, count);
-        if (best >= count)
-            break;
-        for (size_t i = best + 1; i < end; i++) {
-            if (comes_before(&c->heap[i], &c->heap[best]))
-                best = i;
-        }
-        if (!comes_before(&c->heap[best], &item))
-            break;
-        c->heap[at] = c->heap[best];
-        at = best;
-    }
-    c->heap[at] = item;
-    return top;
 }
 
 /* ---- labels ------------------------------------------------------------------------------ */
@@ -186,9 +138,10 @@ static sombra_err add_label(struct cheapest *c, struct label label)
     uint32_t index = (uint32_t)c->label_count++;
     c->labels[index] = label;
     node->label = index;
-    return heap_push(c, (struct waiting){ .rank = label.cost + node->estimate,
-                                          .hops = label.hops,
-                                          .label = index });
+    return cost_heap_push(c->run, &c->heap,
+                          (struct waiting){ .rank = label.cost + node->estimate,
+                                            .hops = label.hops,
+                                            .index = index });
 }
 
 static sombra_err walk_hop(struct cheapest *c, uint32_t from, const struct graph_hop *hop,
@@ -199,7 +152,7 @@ static sombra_err walk_hop(struct cheapest *c, uint32_t from, const struct graph
     uint32_t unused;
     double cost = 0;
     if (bans && (id_map_find(&bans->nodes, hop->node, &unused) ||
-                 (at.parent == NONE && id_map_find(&bans->edges, hop->edge, &unused))))
+                 id_map_find(&bans->edges, hop->edge, &unused)))
         return SOMBRA_OK;
     sombra_err err = costs_of_hop(c->costs, c->run, c->fan, hop, index, &cost);
     if (!err)
@@ -254,13 +207,12 @@ static sombra_err read_way(struct cheapest *c, uint32_t label, struct path *path
     return SOMBRA_OK;
 }
 
-sombra_err cheapest_find(struct cheapest *c, uint64_t to, const struct bans *bans,
-                         struct path *path, bool *out_found)
+static sombra_err find_ahead(struct cheapest *c, uint64_t to, const struct bans *bans,
+                             struct path *path, bool *out_found)
 {
     struct label first = { .cost = path_cost(path), .hops = (uint32_t)path_edges(path) };
-    assert(path->count > 0 && path->ids[path->count - 1] != to);
     id_map_clear(&c->seen);
-    c->node_count = c->heap_count = 0;
+    c->node_count = c->heap.count = 0;
     c->label_count = 1;
     c->to = to;
     *out_found = false;
@@ -270,8 +222,8 @@ sombra_err cheapest_find(struct cheapest *c, uint64_t to, const struct bans *ban
         err = find_node(c, path->ids[path->count - 1], &first.node);
     if (!err)
         err = add_label(c, first);
-    while (!err && c->heap_count) {
-        uint32_t label = heap_pop(c).label;
+    while (!err && c->heap.count) {
+        uint32_t label = cost_heap_pop(&c->heap).index;
         if (c->labels[label].is_beaten)
             continue;
         if (c->nodes[c->labels[label].node].id == to) {
@@ -284,4 +236,12 @@ sombra_err cheapest_find(struct cheapest *c, uint64_t to, const struct bans *ban
             err = walk_node(c, label, bans);
     }
     return err;
+}
+
+sombra_err cheapest_find(struct cheapest *c, uint64_t to, const struct bans *bans,
+                         struct path *path, bool *out_found)
+{
+    assert(path->count > 0 && path->ids[path->count - 1] != to);
+    return c->meet ? meet_find(c->meet, to, bans, path, out_found)
+                   : find_ahead(c, to, bans, path, out_found);
 }

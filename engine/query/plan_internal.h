@@ -148,9 +148,16 @@ struct plan {
     struct operator* last;   /* so far */
     struct operator* newest; /* of all made: the list that frees them */
     bool is_distinct;        /* no row of `last` comes twice */
+    bool is_by_id;           /* rows of `last` come by ascending id, each once */
+    const struct step *order; /* the step whose order they come in; NULL = none */
+    const struct step *after; /* the position step, until it was applied; NULL = none */
+    const struct step *tail;  /* the first of the skips and limits before it, or itself */
 };
 sombra_err plan_make(struct plan *plan, struct step *all,
                      struct step *first) SOMBRA_MUST_CHECK;
+/* The steps of a body behind a feed. */
+sombra_err plan_body(struct plan *plan, struct step *first, struct operator* feed,
+                     struct operator** out_last) SOMBRA_MUST_CHECK;
 
 /* ---- operators ------------------------------------------------------------------------------ */
 
@@ -164,6 +171,68 @@ sombra_err operator_reset(struct operator* op) SOMBRA_MUST_CHECK; /* it and its 
 /* Rows left, by its own count or by walking. */
 sombra_err operator_count(struct operator* op, uint64_t *out_count) SOMBRA_MUST_CHECK;
 
+/* ---- columns (columns.c) ------------------------------------------------------------------- */
+
+/* Reads values of rows of one kind. Zeroed, initialised, released. */
+struct columns {
+    struct query_run *run;
+    sombra_row_kind kind;
+    const struct column *items;
+    size_t count;
+    bool needs_record, needs_builder;
+    sombra_value_builder *builder;
+    struct buf own; /* encoded, of what is not a property */
+    size_t *ends;   /* in it */
+};
+sombra_err columns_init(struct columns *columns, struct query_run *run, sombra_row_kind kind,
+                        const struct column *items, size_t count) SOMBRA_MUST_CHECK;
+/* Encoded values, empty = missing; they live until the next read of the transaction. */
+sombra_err columns_read(struct columns *columns, const struct row *row,
+                        sombra_slice *out_values) SOMBRA_MUST_CHECK;
+void columns_release(struct columns *columns);
+
+/* ---- positions (position.c) ---------------------------------------------------------------- */
+
+/* Where rows delivered so far end: the row's keys and id, and how many stood there before it. */
+struct position {
+    uint64_t id;
+    uint32_t ordinal;
+    size_t key_count;
+    sombra_value *keys;    /* null = missing */
+    sombra_slice *encoded; /* the same */
+};
+/* `order` NULL = by id. INVALID for what is no position of such rows. */
+sombra_err position_read(struct query_run *run, sombra_slice encoded, const struct step *order,
+                         struct position *out_position) SOMBRA_MUST_CHECK;
+sombra_err position_write(struct query_run *run, sombra_value_builder *builder,
+                          const struct row *row, const struct step *order,
+                          sombra_slice *out_encoded) SOMBRA_MUST_CHECK;
+
+/* ---- choice of indexes (choose.c) ----------------------------------------------------------- */
+
+enum { CONDITIONS_MAX = 32 };
+
+struct index_choice {
+    struct graph_rule index;
+    struct graph_index_range *ranges;
+    size_t range_count;
+    uint64_t count;           /* of ids in the ranges */
+    const struct step *order; /* the ids come in the order of this step; NULL = not so */
+    bool reverse;             /* by the index backwards */
+    bool sorts;               /* ids are read first and sorted */
+    bool id_reverse;          /* from the highest */
+    uint64_t from_id;         /* with `sorts`: the first wanted; 0 = all */
+    const char *what;         /* for explain */
+};
+struct index_search {
+    struct index_choice *choice; /* NULL = a scan by id is better */
+    bool is_empty;               /* no row can fit */
+};
+/* For a source and the where, order, skip, limit steps behind it. `subject`: id of the label or
+ * type, `subject_count` of its nodes or edges. */
+sombra_err index_choose(struct query_run *run, const struct step *source, uint32_t subject,
+                        uint64_t subject_count, struct index_search *out) SOMBRA_MUST_CHECK;
+
 /* Each takes what its step holds. (source.c) */
 sombra_err ids_source_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;
 struct scan_range {
@@ -172,6 +241,8 @@ struct scan_range {
 };
 sombra_err scan_source_new(struct plan *plan, const struct step *step,
                            const struct scan_range *range) SOMBRA_MUST_CHECK;
+sombra_err index_source_new(struct plan *plan, const struct step *step,
+                            const struct index_choice *choice) SOMBRA_MUST_CHECK;
 /* A row of one node or edge, its first; NOT_FOUND for an edge. */
 sombra_err row_of_node(struct query_run *run, uint64_t node, struct row *out_row) SOMBRA_MUST_CHECK;
 /* Where paths are kept, nodes that have none yet begin one. */
@@ -198,5 +269,17 @@ sombra_err filter_new(struct plan *plan, uint32_t number) SOMBRA_MUST_CHECK;
 sombra_err distinct_new(struct plan *plan) SOMBRA_MUST_CHECK;
 sombra_err except_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;
 sombra_err bound_new(struct plan *plan, uint64_t skip, uint64_t limit) SOMBRA_MUST_CHECK;
+/* (sort.c) The first `keep_max` rows in order, behind a position if there is one. */
+sombra_err sort_new(struct plan *plan, const struct step *step, uint64_t keep_max,
+                    const struct position *after) SOMBRA_MUST_CHECK;
+/* Rows that come in that order already (NULL: by id): those behind the position. */
+sombra_err behind_new(struct plan *plan, const struct step *step,
+                      const struct position *after) SOMBRA_MUST_CHECK;
+/* (record.c, group.c, branch.c) */
+sombra_err select_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;
+sombra_err group_step_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;
+sombra_err union_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;
+sombra_err optional_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;
+sombra_err repeat_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;
 
 #endif

@@ -11,7 +11,10 @@ struct query {
     struct row_batch *batch;
     sombra_row *rows; /* of the batch, as they are shown */
     uint64_t delivered;
-    size_t last; /* index of the row delivered last; SIZE_MAX = none */
+    struct row last; /* delivered; its value in last_value, for positions */
+    struct buf last_value;
+    bool has_last;
+    sombra_slice began; /* the position it goes on behind; empty = none */
     sombra_err failed;
     sombra_value_builder *builder; /* of plans */
 };
@@ -26,6 +29,10 @@ static sombra_err open_steps(struct query *query, sombra_slice steps)
     if (!copy.data)
         return diag_nomem("the steps of a query", steps.bytes);
     err = steps_parse(&query->run, copy, &query->steps, &first);
+    for (const struct step *step = err ? NULL : first; step; step = step->next) {
+        if (step->kind == STEP_AFTER)
+            query->began = step->as.position;
+    }
     if (!err)
         err = plan_make(&query->plan, query->steps, first);
     return err;
@@ -49,7 +56,6 @@ sombra_err query_open(struct query *query, struct graph_txn *txn, sombra_slice s
     query->run.options = *options;
     query->run.environment = *environment;
     query->plan.run = &query->run;
-    query->last = SIZE_MAX;
     if (options->time_max_ms)
         query->run.deadline_ns =
             environment->now_ns() + u64_min(options->time_max_ms, UINT32_MAX) * 1000000;
@@ -84,7 +90,9 @@ void query_close(struct query *query)
     mem_free(query->run.tracks);
     struct arena arena = query->run.arena;
     arena_keep(&arena);
-    *query = (struct query){ .run.arena = arena, .builder = query->builder };
+    *query = (struct query){ .run.arena = arena,
+                             .builder = query->builder,
+                             .last_value = query->last_value };
 }
 
 void query_release(struct query *query)
@@ -93,6 +101,7 @@ void query_release(struct query *query)
         return;
     assert(!query->run.txn);
     sombra_value_builder_free(query->builder);
+    buf_release(&query->last_value);
     arena_release(&query->run.arena);
     mem_free(query);
 }
@@ -136,8 +145,14 @@ sombra_err query_next(struct query *query, const sombra_row **out_rows, size_t *
     for (size_t i = 0; i < count; i++)
         query->rows[i] = row_public(kind, &query->batch->rows[i]);
     query->delivered += count;
-    if (count)
-        query->last = count - 1;
+    if (count) {
+        query->last = query->batch->rows[count - 1];
+        query->has_last = true;
+        err = kind == SOMBRA_ROW_RECORD ? buf_set(&query->last_value, query->last.value) : SOMBRA_OK;
+        query->last.value = buf_slice(&query->last_value);
+        if (err)
+            return err;
+    }
     *out_rows = query->rows;
     *out_count = count;
     return SOMBRA_OK;
@@ -151,6 +166,22 @@ sombra_err query_count(struct query *query, uint64_t *out_count)
         err = operator_count(query->plan.last, out_count);
     if (err)
         query->failed = err;
+    return err;
+}
+
+sombra_err query_position(struct query *query, sombra_slice *out_position)
+{
+    const struct plan *plan = &query->plan;
+    if (!plan->order && !plan->is_by_id)
+        return diag_fail(SOMBRA_INVALID, "the query's rows are in no order that a position names; "
+                                         "end it with an order step");
+    if (!query->has_last) { /* none was delivered: where it begins */
+        *out_position = query->began;
+        return SOMBRA_OK;
+    }
+    sombra_err err = query->builder ? SOMBRA_OK : sombra_value_builder_new(&query->builder);
+    if (!err)
+        err = position_write(&query->run, query->builder, &query->last, plan->order, out_position);
     return err;
 }
 
@@ -186,6 +217,13 @@ static void push_operator(sombra_value_builder *builder, const struct operator* 
         (void)sombra_value_begin_list(builder);
         for (size_t i = 0; i < op->input_count; i++)
             push_operator(builder, op->inputs[i]);
+        (void)sombra_value_end_list(builder);
+    }
+    if (op->body_count) {
+        (void)sombra_value_push_key(builder, "steps", strlen("steps"));
+        (void)sombra_value_begin_list(builder);
+        for (size_t i = 0; i < op->body_count; i++)
+            push_operator(builder, op->bodies[i]);
         (void)sombra_value_end_list(builder);
     }
     (void)sombra_value_end_map(builder);

@@ -29,6 +29,7 @@ struct row {
     uint32_t type;      /* edges */
     uint32_t depth;
     uint32_t track; /* how it was reached: index into the run's tracks; TRACK_NONE = not kept */
+    uint32_t ordinal; /* of an order: rows before it that stand at the same place */
     double cost;
     sombra_slice value; /* paths and records: encoded */
 };
@@ -167,6 +168,8 @@ struct operator
     sombra_row_kind kind; /* of the rows it gives */
     struct operator* inputs[OPERATOR_INPUTS_MAX];
     size_t input_count;
+    struct operator** bodies; /* chains of its own, for explain */
+    size_t body_count;
     struct operator* made_before; /* all operators of the query, for freeing */
     double estimate;  /* rows, by the planner */
     char detail[160]; /* for explain: what it does here */
@@ -183,9 +186,9 @@ sombra_err operator_next(struct operator* op, struct row_batch *out) SOMBRA_MUST
 sombra_err paths_new(struct query_run *run, const sombra_value *options,
                      struct operator** out) SOMBRA_MUST_CHECK; /* paths.c */
 sombra_err cycles_new(struct query_run *run, const sombra_value *options,
-                      struct operator** out) SOMBRA_MUST_CHECK; /* order.c */
+                      struct operator** out) SOMBRA_MUST_CHECK; /* order_cycles.c */
 sombra_err topological_new(struct query_run *run, const sombra_value *options,
-                           struct operator** out) SOMBRA_MUST_CHECK; /* order.c */
+                           struct operator** out) SOMBRA_MUST_CHECK; /* order_topological.c */
 sombra_err subgraph_new(struct query_run *run, const sombra_value *options,
                         struct operator** out) SOMBRA_MUST_CHECK; /* subgraph.c */
 sombra_err statistics_new(struct query_run *run, const sombra_value *options,

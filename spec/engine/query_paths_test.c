@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "query_search_fixture.h"
 
+#include "query/query.h"
+
 #include <math.h>
 
 /* ---- cases by hand ----------------------------------------------------------------------- */
@@ -55,6 +57,15 @@ static const struct path_case cases[] = {
       "C-2-B-1-A" },
     { "A>B 1, B>C 1, A>C 5", "{from = $A, to = $C, where = {['#target'] = $C}}", "A-3-C" },
     { DIAMOND, "{from = $A, to = $D, kind = 'all_shortest', direction = 'out', max = 1}", "" },
+    /* A node that is not taken, met from both sides; reached again, and cheaper. */
+    { "S>A, S>B, A>V, B>V, V>T", "{from = $S, to = $T, nodes = {name = {ne = 'V'}}}", "" },
+    { "S>A, S>B, A>V, B>V, V>T",
+      "{from = $S, to = $T, kind = 'all_shortest', nodes = {name = {ne = 'V'}}}", "" },
+    { "A>V 5, A>B 1, B>V 1, V>T 1, A>T 9",
+      "{from = $A, to = $T, kind = 'weighted', weight = 'w', nodes = {name = {ne = 'V'}}}",
+      "A-5-T" },
+    { "A>B, B>C, A>C, C>D, B>D", "{from = $A, to = $D, kind = 'all_shortest'}",
+      "A-1-B-5-D; A-3-C-4-D" },
     /* Several ends: each from with each to, in their order. */
     { "A>B, B>C", "{from = {$A, $B}, to = {$C, $B}}", "A-1-B-2-C; A-1-B; B-2-C; B" },
     { "A>B, B>C", "{from = {$C, $A, $A}, to = {$B}}", "A-1-B; A-1-B" },
@@ -230,7 +241,7 @@ static void test_paths__functions_give_weights_and_estimates(void **state)
 
 /* ---- random graphs against brute force --------------------------------------------------- */
 
-enum { NODES_MAX = 7, EDGES_MAX = 14, PATHS_MAX = 20000 };
+enum { NODES_MAX = 7, EDGES_MAX = 22, PATHS_MAX = 20000 };
 
 struct small {
     size_t node_count, edge_count;
@@ -450,7 +461,7 @@ static void test_paths__are_those_of_brute_force(void **state)
     static struct small g;
     struct random random;
     random_seed(&random, test_seed());
-    for (int i = 0; i < 120; i++) {
+    for (int i = 0; i < 300; i++) {
         make_small(*state, &random, &g);
         for (int pair = 0; pair < 6; pair++)
             check_pair(&g, &random);
@@ -485,9 +496,53 @@ static void test_paths__haversine_is_in_kilometres(void **state)
     assert_true(rows[0].cost == 878.5);
 }
 
+/* ---- as steps of a query ----------------------------------------------------------------- */
+
+static const char *query_text(struct fixture *f, const char *steps)
+{
+    static char text[1000];
+    size_t used = 0, count;
+    struct query *query;
+    const sombra_row *rows;
+    const sombra_query_options options = SOMBRA_QUERY_OPTIONS_INIT;
+    assert_ok(query_new(&query));
+    assert_ok(
+        query_open(query, &f->txn, value_text("%s", steps), &options, &search_run.environment));
+    text[0] = 0;
+    do {
+        assert_ok(query_next(query, &rows, &count));
+        for (size_t i = 0; i < count; i++)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? "; " : "",
+                                     rows[i].value.bytes ? text_of_value(rows[i].value) : "row");
+    } while (count);
+    query_close(query);
+    query_release(query);
+    return text;
+}
+
+static void test_searches__are_sources_of_queries(void **state)
+{
+    static const struct {
+        const char *steps, *rows;
+    } queries[] = {
+        { "{{'paths', {from = $A, to = $C}}}", "{1 1 2 2 3}" },
+        { "{{'paths', {from = $A, to = {$C, $B}}}, {'skip', 1}, {'limit', 1}}", "{1 1 2}" },
+        { "{{'cycles', {max = 2}}}", "{3 3 4 4 3}" },
+        { "{{'cycles'}, {'limit', 1}}", "{3 3 4 4 3}" },
+        { "{{'topological', {where = {w = 1}}}, {'out'}, {'distinct'}}", "row; row; row" },
+        { "{{'subgraph', {roots = $B, depth = 1}}}", "{edges={2} nodes={2 3}}" },
+        { "{{'statistics', {of = 'hubs', k = 1}}}", "{degree=3 id=3}" },
+    };
+    graph_of(*state, "A>B 1, B>C 1, C>D 1, D>C 2");
+    for (size_t i = 0; i < COUNT_OF(queries); i++)
+        assert_string_equal(query_text(*state, filled(queries[i].steps)), queries[i].rows);
+}
+
 /* ---- bounds ------------------------------------------------------------------------------ */
 
 static const char *const all_kinds[] = {
+    "{from = $A, to = $F, kind = 'weighted', weight = 'w', nodes = {name = {ne = 'X'}}}",
+    "{from = $A, to = $F, kind = 'k_shortest', k = 5, weight = 'w', where = {w = {ge = 0}}}",
     "{from = {$A, $B}, to = {$F, $D}}",
     "{from = {$A, $B}, to = {$F, $D}, kind = 'all_shortest', nodes = {name = {ne = 'X'}}}",
     "{from = $A, to = $F, kind = 'weighted', weight = 'w', where = {w = {ge = 0}}, max = 5}",
@@ -547,6 +602,7 @@ int main(void)
         TEST(test_paths__functions_give_weights_and_estimates),
         TEST(test_paths__are_those_of_brute_force),
         TEST(test_paths__haversine_is_in_kilometres),
+        TEST(test_searches__are_sources_of_queries),
         TEST(test_paths__survive_every_failed_allocation),
         TEST(test_paths__obey_their_bounds),
         TEST(test_paths__are_made_one_by_one),

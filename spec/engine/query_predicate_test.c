@@ -547,6 +547,25 @@ static void test_id_set__has_what_was_added(void **state)
     assert_int_equal(run.memory_used, memory);
 }
 
+/* Free slots look like those of the lowest ids. */
+static void test_id_set__begins_with_low_ids(void **state)
+{
+    (void)state;
+    struct id_set *set;
+    bool added;
+    assert_ok(id_set_new(&run, &set));
+    assert_false(id_set_has(set, 5));
+    assert_ok(id_set_add(set, 5, &added));
+    assert_true(added);
+    for (uint64_t id = 1000; id < 5000; id += 100)
+        assert_ok(id_set_add(set, id, &added));
+    assert_true(id_set_has(set, 5));
+    assert_false(id_set_has(set, 6));
+    assert_ok(id_set_add(set, 5, &added));
+    assert_false(added);
+    id_set_free(set);
+}
+
 static void test_id_set__is_bounded_by_the_run(void **state)
 {
     (void)state;
@@ -581,6 +600,7 @@ int main(void)
         TEST(test_walk__options_are_read),
         TEST(test_walk__wrong_options_are_refused),
         TEST(test_id_set__has_what_was_added),
+        TEST(test_id_set__begins_with_low_ids),
         TEST(test_id_set__is_bounded_by_the_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
