@@ -11,6 +11,12 @@ file(RELATIVE_PATH prefix_from_pkgconfig /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconf
 configure_file(cmake/sombra.pc.in ${CMAKE_CURRENT_BINARY_DIR}/sombra.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/sombra.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
+if(TARGET sombra_lua_shared)
+  install(TARGETS sombra_lua_static sombra_lua_shared)
+  install(DIRECTORY lua/embed/sombra DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+  configure_file(cmake/sombra-lua.pc.in ${CMAKE_CURRENT_BINARY_DIR}/sombra-lua.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/sombra-lua.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endif()
 if(TARGET sombra)
   install(TARGETS sombra RUNTIME)
 endif()

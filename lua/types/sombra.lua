@@ -33,6 +33,7 @@ local sombra = {}
 ---@field retryable boolean true if the same call may succeed later
 ---@field trace string the stack where it was raised
 ---@field cause any the error it stands for, if there is one
+---@field trigger sombra.Change? set when a trigger refused or failed
 ---@field path string? of the database, from `sombra.open`
 
 ---@alias sombra.ErrorCode
@@ -64,6 +65,7 @@ local sombra = {}
 ---@field wal_bypass_bytes integer? a transaction that logs more commits as a checkpoint instead
 ---@field txn_memory_max integer? bytes of changes a writer keeps before it spills to the file (default 64 MiB)
 ---@field network_files boolean? open it on a network file system, which is else refused (default false)
+---@field triggers boolean? false: triggers do not run (default true)
 ---@field file_mode integer? permission bits of new files (default 0x180, that is 0600)
 ---@field auto_compact boolean? make the file shorter when much of it is free (default true)
 
@@ -377,12 +379,32 @@ function DB:compact(options) end
 
 ---@alias sombra.Kind "boolean"|"integer"|"float"|"number"|"string"|"list"|"map"
 
+---@alias sombra.Event "create"|"update"|"delete"
+
+---@class sombra.Trigger
+---@field id integer
+---@field label string? nil for edges
+---@field type string? nil for nodes
+---@field procedure string
+---@field on sombra.Event[]
+---@field ready boolean
+
+---The argument of a trigger's procedure.
+---@class sombra.Change
+---@field event sombra.Event
+---@field id integer
+---@field label string? nil for edges
+---@field type string? nil for nodes
+---@field old sombra.Props? the properties before; nil for a creation
+---@field procedure string? in the field `trigger` of an error
+
 ---@class sombra.Schema
 ---@field labels sombra.LabelCount[]
 ---@field types sombra.TypeCount[]
 ---@field properties string[]
 ---@field indexes sombra.Index[]
 ---@field constraints sombra.Constraint[]
+---@field triggers sombra.Trigger[]
 
 ---@return sombra.Schema
 ---@nodiscard
@@ -431,6 +453,23 @@ function Tx:procedures() end
 ---@param limits? sombra.Limits
 ---@return any ...
 function Tx:call(name, args, limits) end
+
+---@class sombra.TriggerOptions
+---@field on sombra.Event|sombra.Event[]|nil default all
+---@field edge boolean? `label` is a type of edges
+
+---Runs a procedure before each commit that changed nodes with the label, or edges of the type: docs/procedures.md.
+---@param label string
+---@param procedure string "name" or "name@version"
+---@param options sombra.TriggerOptions?
+---@return integer id
+function Tx:create_trigger(label, procedure, options) end
+
+---@param label string
+---@param procedure string
+---@param options sombra.TriggerOptions?
+---@return boolean dropped false if it was not there
+function Tx:drop_trigger(label, procedure, options) end
 
 ---@class sombra.Node
 ---@field id integer
