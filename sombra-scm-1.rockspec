@@ -14,7 +14,7 @@ serializable writes, crash safety, several processes.
   labels = { "database", "graph", "key-value", "embedded" },
 }
 dependencies = { "lua >= 5.4, < 5.6" }
-external_dependencies = { DEFLATE = { header = "libdeflate.h" }, JANSSON = { header = "jansson.h" } }
+external_dependencies = { DEFLATE = { header = "libdeflate.h" }, JANSSON = { header = "jansson.h" }, MD = { header = "sha2.h" } }
 build = {
   type = "command",
   build_command = "cmake -S . -B build/rock -DCMAKE_BUILD_TYPE=Release -DSOMBRA_TESTS=OFF"
@@ -40,6 +40,7 @@ build = {
       ["sombra.export"] = "lua/sombra/export.lua",
       ["sombra.import"] = "lua/sombra/import.lua",
       ["sombra.literal"] = "lua/sombra/literal.lua",
+      ["sombra.migrate"] = "lua/sombra/migrate.lua",
       ["sombra.plain"] = "lua/sombra/plain.lua",
       ["sombra.transfer.csv"] = "lua/sombra/transfer/csv.lua",
       ["sombra.transfer.graphml"] = "lua/sombra/transfer/graphml.lua",
