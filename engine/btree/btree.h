@@ -34,8 +34,10 @@ struct btree_options {
     uint64_t map_bytes_max;        /* address space reserved for the file; 1 TiB, less if refused */
     bool allows_network;           /* open files of network file systems: only one machine may */
     bool no_mapped_stores;         /* write pages by system calls, not through a writable mapping */
+    bool no_auto_compact;          /* compact on request only */
     bool no_background;            /* no thread of its own: checkpoints run in the commit that
-                                      triggers them, KV_NORMAL commits sync when the interval passed */
+                                      triggers them, KV_NORMAL commits sync when the interval passed,
+                                      nothing is compacted but on request */
 };
 
 /* The name of a database without a file. */
@@ -85,5 +87,20 @@ struct btree_salvage_report {
 sombra_err btree_salvage(struct os *os, const char *path, const char *to,
                          const struct btree_salvage_options *options,
                          struct btree_salvage_report *out_report) SOMBRA_MUST_CHECK;
+
+/* ---- dump -------------------------------------------------------------------------------- */
+
+enum btree_dump_what { BTREE_DUMP_META, BTREE_DUMP_PAGE, BTREE_DUMP_LOG, BTREE_DUMP_TREE };
+
+/* One line; the text lives until it returns. False cancels. */
+typedef bool (*btree_dump_fn)(void *context, const char *line);
+
+/* Shows what stands in the files of the database at `path`, line by line, for people who look for a
+ * fault (dump.c has the form). Opens no store and takes no lock: beside a writer the lines may
+ * contradict each other. Damage is a line with `problem=`. `page` counts for BTREE_DUMP_PAGE.
+ * NOT_FOUND, also for a page that is not there; CORRUPT without a sound meta record, but for
+ * BTREE_DUMP_META; IO, NOMEM, CANCELLED. */
+sombra_err btree_dump(struct os *os, const char *path, enum btree_dump_what what, uint64_t page,
+                      btree_dump_fn line, void *context) SOMBRA_MUST_CHECK;
 
 #endif

@@ -341,7 +341,16 @@ static sombra_err stats_get(struct btree *btree, struct kv_maintenance *job)
     stats_readers(btree, stats);
     sombra_err err = SOMBRA_OK;
     if (btree->file) {
-        err = os_size(btree->file, &stats->file_bytes);
+        struct meta meta;
+        unsigned slot;
+        err = meta_read_durable(btree, &meta, &slot);
+        if (!err)
+            err = os_size(btree->file, &stats->file_bytes);
+        if (err)
+            return err;
+        stats->compact_txn = meta.compact_txn;
+        stats->compact_pages_moved = meta.compact_moved;
+        stats->compact_pages_returned = meta.compact_returned;
         stats->log_bytes = logs_bytes(&btree->logs);
         size_t images = atomic_load_explicit(&btree->pager.dirty.images, memory_order_relaxed);
         stats->memory_bytes = (uint64_t)images << btree->pager.page_shift;
@@ -370,8 +379,7 @@ sombra_err btree_maintain(struct kv *kv, struct kv_maintenance *job)
     case KV_BACKUP:
         return btree_backup(btree, job);
     case KV_COMPACT:
-        return diag_fail(SOMBRA_UNSUPPORTED, "the btree engine has no online compaction; a backup "
-                                             "is a compact copy");
+        return btree_compact(btree, job);
     }
     return diag_fail(SOMBRA_INVALID, "maintenance job %d", (int)job->kind);
 }

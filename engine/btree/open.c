@@ -59,13 +59,9 @@ static void btree_free(struct btree *btree)
     pager_release(&btree->pager);
     shared_detach(btree, false);
     os_mutex_release(&btree->attachment.blocks_mutex);
-    if (btree->writer) {
-        buf_release(&btree->writer->redo);
-        buf_release(&btree->writer->record);
-        buf_release(&btree->writer->lent);
-        mem_free(btree->writer->savepoints);
-        mem_free(btree->writer);
-    }
+    btree_txn_free(btree->writer);
+    for (size_t i = 0; i < HEAD_SLOTS && atomic_load(&btree->reader_count); i++)
+        btree_txn_free(btree->readers[i]);
     for (size_t i = 0; i < SCRATCH_PAGES; i++)
         mem_free(btree->scratch[i]);
     mem_free(btree->split);

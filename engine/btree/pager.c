@@ -140,7 +140,26 @@ sombra_err pager_grow(struct pager *pager, uint64_t old_count, uint64_t page_cou
     sombra_err err = os_allocate(pager->file, from, bytes);
     if (err == SOMBRA_UNSUPPORTED)
         err = os_write_zeros(pager->file, from, bytes);
-    return diag_wrap(err, "grow the database by %" PRIu64 " KiB", bytes / KiB);
+    if (err)
+        return diag_wrap(err, "grow the database by %" PRIu64 " KiB", bytes / KiB);
+    if (pager->fresh_to != from)
+        pager->fresh_from = from;
+    pager->fresh_to = from + bytes;
+    return SOMBRA_OK;
+}
+
+sombra_err pager_touch_fresh(struct pager *pager, page_id id)
+{
+    uint64_t at = id << pager->page_shift;
+    if (LIKELY(at < pager->fresh_from || at >= pager->fresh_to || pager->is_buffered))
+        return SOMBRA_OK;
+    uint64_t from = u64_max(pager->fresh_from, at - at % PAGER_FRESH_BYTES);
+    uint64_t to = u64_align_up(at + pager->page_bytes, PAGER_FRESH_BYTES);
+    to = u64_min(to, pager->fresh_to);
+    sombra_err err = os_write_zeros(pager->file, from, to - from);
+    if (!err)
+        pager->fresh_from = to;
+    return err;
 }
 
 /* ---- private images ---------------------------------------------------------------------- */
@@ -317,8 +336,8 @@ sombra_err pager_dirty_flush(struct pager *pager)
 {
     if (pager->dirty.count == 0)
         return SOMBRA_OK;
-    struct dirty_page *pages;
-    size_t count;
+    struct dirty_page *pages = NULL;
+    size_t count = 0;
     sombra_err err = images_collect(pager, 0, &pages, &count);
     if (err)
         return err;
@@ -343,8 +362,8 @@ sombra_err pager_spill(struct pager *pager, page_id root)
 {
     struct dirty_table *table = &pager->dirty;
     assert(pager->is_buffered && pager_must_spill(pager));
-    struct dirty_page *victims;
-    size_t count;
+    struct dirty_page *victims = NULL;
+    size_t count = 0;
     sombra_err err = images_collect(pager, root, &victims, &count);
     if (err)
         return err;
@@ -486,6 +505,8 @@ sombra_err pager_write_run(struct pager *pager, page_id id, uint64_t txn, sombra
         sombra_err err = os_write_gather(pager->file, id << pager->page_shift, parts, 2);
         if (err)
             return err;
+        uint64_t end = (id + pager_run_pages(pager, value.bytes)) << pager->page_shift;
+        pager->fresh_from = u64_max(pager->fresh_from, u64_min(end, pager->fresh_to));
     } else {
         uint8_t *to = pager->map + (id << pager->page_shift);
         memcpy(to, head, sizeof head);
@@ -495,7 +516,28 @@ sombra_err pager_write_run(struct pager *pager, page_id id, uint64_t txn, sombra
     return SOMBRA_OK;
 }
 
+void pager_forget_behind(struct pager *pager, uint64_t page_count, uint64_t file_bytes)
+{
+    uint64_t first = (page_count << pager->page_shift) / PAGER_CLUSTER_BYTES;
+    uint64_t last = u64_min(file_bytes, pager->map_bytes) / PAGER_CLUSTER_BYTES;
+    for (uint64_t cluster = first; cluster <= last; cluster++)
+        if (pager_bit(pager->read_clusters, cluster))
+            bit_clear(pager->read_clusters, cluster);
+}
+
 /* ---- first touch ------------------------------------------------------------------------- */
+
+/* The file may be cut behind what is needed while its end is read. */
+static sombra_err cluster_populate(struct pager *pager, uint64_t at, uint64_t length,
+                                   uint64_t file_bytes)
+{
+    sombra_err err = os_map_populate(pager->file, at, pager->map + at, (size_t)length);
+    uint64_t now_bytes = file_bytes;
+    if (!err || os_size(pager->file, &now_bytes) || now_bytes >= file_bytes || now_bytes <= at)
+        return err;
+    length = u64_min(length, now_bytes - at);
+    return os_map_populate(pager->file, at, pager->map + at, (size_t)length);
+}
 
 /* Brings the bytes in by a call that can fail, so that a bad medium is an error and not a signal.
  */
@@ -521,7 +563,7 @@ static sombra_err bytes_read(struct pager *pager, uint64_t offset, uint64_t byte
                              " are used, but the file ends at %" PRIu64 ": it was cut short",
                              os_file_path(pager->file), offset, offset + bytes, file_bytes);
         uint64_t length = u64_min(PAGER_CLUSTER_BYTES, file_bytes - at);
-        sombra_err err = os_map_populate(pager->file, at, pager->map + at, (size_t)length);
+        sombra_err err = cluster_populate(pager, at, length, file_bytes);
         if (err)
             return diag_wrap(err, "read page %" PRIu64, at >> pager->page_shift);
         /* A cluster at the end may grow: it is read again until it is whole. */

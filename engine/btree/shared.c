@@ -475,6 +475,25 @@ sombra_err shared_begin_close(struct btree *btree, bool *out_is_last)
     return err;
 }
 
+sombra_err shared_hold_alone(struct btree *btree, bool *out_is_alone)
+{
+    assert(btree->attachment.file);
+    bool is_held = true;
+    sombra_err err = os_lock(btree->attachment.file, LOCK_OPEN, 1, OS_LOCK_EXCLUSIVE);
+    if (err == SOMBRA_BUSY) {
+        *out_is_alone = false;
+        return SOMBRA_OK;
+    }
+    if (!err)
+        err = os_lock_is_held(btree->attachment.file, LOCK_ENTRIES, HEAD_ENTRIES, OS_LOCK_EXCLUSIVE,
+                              &is_held);
+    if (err || is_held)
+        shared_open_done(btree);
+    if (!err)
+        *out_is_alone = !is_held;
+    return err;
+}
+
 void shared_detach(struct btree *btree, bool removes_file)
 {
     struct attachment *attachment = &btree->attachment;

@@ -441,6 +441,53 @@ uint64_t space_trimmed_count(const struct space *space)
     return count;
 }
 
+uint64_t space_free_end(const struct space *space)
+{
+    assert(space->reserve_count == 0);
+    uint64_t count = space->page_count;
+    while (count > space->first_page && space_bit(space->free_bits, count - 1))
+        count--;
+    return count;
+}
+
+uint64_t space_free_before(const struct space *space, page_id end)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < end / 64; i++)
+        count += (uint64_t)__builtin_popcountll(space->free_bits[i]);
+    if (end % 64)
+        count += (uint64_t)__builtin_popcountll(space->free_bits[end / 64] &
+                                                ((UINT64_C(1) << (end % 64)) - 1));
+    for (size_t i = 0; i < space->reserve_count; i++)
+        count += space->reserve[i] < end;
+    return count;
+}
+
+page_id space_clearable(const struct space *space, page_id end)
+{
+    assert(space->reserve_count == 0 && end <= space->page_count);
+    uint64_t room = space_free_before(space, end);
+    uint64_t used = 0;
+    page_id at = end;
+    while (at > space->first_page) {
+        if (space_bit(space->free_bits, at - 1))
+            room--;
+        else
+            used++;
+        if (used + used / 4 >= room)
+            break;
+        at--;
+    }
+    return at;
+}
+
+void space_move_maps(struct space *space, page_id end)
+{
+    for (size_t i = 0; i < space->chunk_count; i++)
+        if (space->chunks[i].used_map >= end || space->chunks[i].pending_map >= end)
+            space->chunks[i].is_dirty = true;
+}
+
 uint64_t space_unused_below(const struct space *space, uint64_t page_count)
 {
     uint64_t unused = 0;

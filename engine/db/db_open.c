@@ -47,7 +47,8 @@ static sombra_err open_store(const char *path, const sombra_options *options, ui
                                          .group_wait_us = options->group_wait_us,
                                          .wal_bypass_bytes = options->wal_bypass_bytes,
                                          .txn_memory_max = options->txn_memory_max,
-                                         .allows_network = options->network_files };
+                                         .allows_network = options->network_files,
+                                         .no_auto_compact = options->no_auto_compact };
     return btree_open(os_posix(), path, &btree, out_kv);
 }
 

@@ -4,7 +4,10 @@
  */
 #include "index_internal.h"
 
-enum { GENERATIONS_MAX = 16 }; /* triggers that set each other off */
+enum {
+    GENERATIONS_MAX = 16,  /* triggers that set each other off */
+    SET_OFF_MAX = 1000000, /* changes of theirs: a few each, 16 deep, would never end */
+};
 
 struct noted_change {
     uint32_t rule;
@@ -19,6 +22,7 @@ struct graph_changes {
     struct noted_change *items;
     size_t count, capacity;
     size_t taken;        /* of the first */
+    size_t set_off;      /* of those taken, changes that procedures made */
     unsigned generation; /* of what is written now */
     struct buf bytes;
     sombra_value_builder *builder; /* of the change that was taken last */
@@ -43,6 +47,7 @@ void changes_cut(struct graph_txn *txn, size_t count)
     changes->taken = size_min(changes->taken, count);
     if (count == 0) {
         changes->generation = 0;
+        changes->set_off = 0;
         buf_reset(&changes->bytes);
     } else {
         const struct noted_change *last = &changes->items[count - 1];
@@ -79,6 +84,15 @@ static sombra_err changes_room(struct graph_txn *txn)
     return SOMBRA_OK;
 }
 
+/* Of two records that nobody has walked yet. A label that came or went beside the trigger's own, or
+ * a write of what was there, changes no property. */
+static bool properties_equal(const sombra_record *a, const sombra_record *b)
+{
+    size_t bytes = (size_t)(a->end - a->property_at);
+    return a->property_count == b->property_count && (size_t)(b->end - b->property_at) == bytes &&
+           (bytes == 0 || memcmp(a->property_at, b->property_at, bytes) == 0);
+}
+
 sombra_err change_note(struct graph_txn *txn, const struct graph_rule *trigger, uint64_t id,
                        const sombra_record *before, const sombra_record *after)
 {
@@ -86,7 +100,8 @@ sombra_err change_note(struct graph_txn *txn, const struct graph_rule *trigger, 
                          : !after ? SOMBRA_EVENT_DELETE
                                   : SOMBRA_EVENT_UPDATE;
     assert(before || after);
-    if (!(trigger->events & (uint32_t)event))
+    if (!(trigger->events & (uint32_t)event) ||
+        (before && after && properties_equal(before, after)))
         return SOMBRA_OK;
     sombra_err err = changes_room(txn);
     if (err)
@@ -98,11 +113,11 @@ sombra_err change_note(struct graph_txn *txn, const struct graph_rule *trigger, 
                                    .generation = changes->generation,
                                    .id = id,
                                    .before_at = changes->bytes.bytes };
-    if (before) { /* its properties, which nobody has walked yet */
-        change.before_bytes = (size_t)(before->end - before->property_at);
+    if (before && before->property_count) {
+        size_t bytes = (size_t)(before->end - before->property_at);
         err = buf_append_varint(&changes->bytes, before->property_count);
         if (!err)
-            err = buf_append(&changes->bytes, before->property_at, change.before_bytes);
+            err = buf_append(&changes->bytes, before->property_at, bytes);
         change.before_bytes = changes->bytes.bytes - change.before_at;
     }
     if (!err)
@@ -117,8 +132,10 @@ static sombra_err push_before(struct graph_txn *txn, const struct noted_change *
     struct graph_changes *changes = txn->changes;
     sombra_value_builder *builder = changes->builder;
     sombra_record record;
-    sombra_err err = graph_record_open(
-        slice_of(changes->bytes.data + change->before_at, change->before_bytes), false, &record);
+    sombra_slice bytes = { NULL, 0 };
+    if (change->before_bytes)
+        bytes = slice_of(changes->bytes.data + change->before_at, change->before_bytes);
+    sombra_err err = graph_record_open(bytes, false, &record);
     sombra_value_builder_reset(builder);
     (void)sombra_value_begin_map(builder);
     while (!err) {
@@ -150,7 +167,7 @@ static sombra_err change_fill(struct graph_txn *txn, const struct noted_change *
                                       trigger->subject, &subject);
     if (!err)
         err = graph_name_by_id(txn, SOMBRA_NAME_PROPERTY, trigger->properties[0], &procedure);
-    if (!err && noted->before_bytes)
+    if (!err && noted->event != SOMBRA_EVENT_CREATE)
         err = push_before(txn, noted, &change.before);
     if (err)
         return err;
@@ -176,10 +193,14 @@ sombra_err graph_change_next(struct graph_txn *txn, sombra_change *out_change, b
         if (noted.generation >= GENERATIONS_MAX)
             return diag_fail(SOMBRA_LIMIT, "triggers set each other off more than %d deep",
                              GENERATIONS_MAX);
+        if (changes->set_off >= SET_OFF_MAX)
+            return diag_fail(SOMBRA_LIMIT, "triggers set each other off more than %d times",
+                             SET_OFF_MAX);
         err = change_fill(txn, &noted, trigger, out_change);
         if (err)
             break;
         changes->taken++;
+        changes->set_off += noted.generation > 0;
         changes->generation = noted.generation + 1;
         *out_found = true;
         return SOMBRA_OK;

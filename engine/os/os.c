@@ -564,6 +564,11 @@ uint64_t os_monotonic_ns(struct os *os)
     return os->ops->monotonic_ns(os);
 }
 
+uint64_t os_coarse_ns(struct os *os)
+{
+    return os->ops->coarse_ns(os);
+}
+
 uint64_t os_wall_ns(struct os *os)
 {
     return os->ops->wall_ns(os);

@@ -67,6 +67,7 @@ struct os_ops {
 
     /* clocks, randomness */
     uint64_t (*monotonic_ns)(struct os *os);
+    uint64_t (*coarse_ns)(struct os *os);
     uint64_t (*wall_ns)(struct os *os);
     void (*sleep_us)(struct os *os, uint64_t us);
     int64_t (*random)(struct os *os, void *to, size_t bytes);

@@ -400,6 +400,12 @@ static uint64_t posix_monotonic_ns(struct os *os)
     return clock_ns(CLOCK_MONOTONIC);
 }
 
+static uint64_t posix_coarse_ns(struct os *os)
+{
+    (void)os;
+    return clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
 static uint64_t posix_wall_ns(struct os *os)
 {
     (void)os;
@@ -450,6 +456,7 @@ static const struct os_ops posix_ops = {
     .lock = posix_lock,
     .lock_is_held = posix_lock_is_held,
     .monotonic_ns = posix_monotonic_ns,
+    .coarse_ns = posix_coarse_ns,
     .wall_ns = posix_wall_ns,
     .sleep_us = posix_sleep_us,
     .random = posix_random,

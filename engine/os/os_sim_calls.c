@@ -393,6 +393,7 @@ const struct os_ops sim_ops = {
     .lock = sim_lock,
     .lock_is_held = sim_lock_is_held,
     .monotonic_ns = sim_monotonic_ns,
+    .coarse_ns = sim_monotonic_ns,
     .wall_ns = sim_wall_ns,
     .sleep_us = sim_sleep_us,
     .random = sim_random,

@@ -37,7 +37,9 @@ static int finish(lua_State *L, sombra_durability durability)
                          "nothing was committed: the database was closed inside db:write");
     } else {
         tx_run_triggers(L, SLOT_TX);
-        sombra_err err = tx_is_open(tx) ? tx_commit(tx, durability) : SOMBRA_OK;
+        if (!tx_is_open(tx))
+            tx_raise_over(L, tx);
+        sombra_err err = tx_commit(tx, durability);
         if (err)
             error_raise(L, err);
     }

@@ -127,62 +127,107 @@ const luaL_Reg tx_trigger_methods[] = {
     { NULL, NULL },
 };
 
-/* Pushes the one argument of a trigger's procedure. The change's bytes are copied before anything
- * else can run. */
+enum { SLOT_TX = 1, SLOT_CHANGE, SLOT_BEFORE, SLOT_PROCEDURE, SLOT_SUBJECT, SLOT_TABLE };
+
+/* Puts texts of the change into their slots. All are copied before anything else can run. */
+static void push_texts(lua_State *L, const sombra_change *change)
+{
+    char names[2][SOMBRA_NAME_BYTES_MAX];
+    size_t bytes[2] = { change->procedure.bytes, change->subject.bytes };
+    memcpy(names[0], change->procedure.data, bytes[0]);
+    memcpy(names[1], change->subject.data, bytes[1]);
+    lua_pushlstring(L, change->before.data, change->before.bytes);
+    lua_pushlstring(L, names[0], bytes[0]);
+    lua_pushlstring(L, names[1], bytes[1]);
+}
+
+/* Puts the one argument of a trigger's procedure into its slot. */
 static void push_change(lua_State *L, const sombra_change *change)
 {
-    lua_pushlstring(L, change->before.data, change->before.bytes);
-    int before = lua_gettop(L);
-    lua_createtable(L, 0, 4);
+    sombra_slice before;
+    lua_createtable(L, 0, 5);
     lua_pushstring(L, event_name(change->event));
     lua_setfield(L, -2, "event");
     lua_pushinteger(L, (lua_Integer)change->id);
     lua_setfield(L, -2, "id");
-    lua_pushvalue(L, before - 1); /* the subject, pushed by the caller */
+    lua_pushvalue(L, SLOT_SUBJECT);
     lua_setfield(L, -2, change->is_edge ? "type" : "label");
-    sombra_slice encoded;
-    encoded.data = lua_tolstring(L, before, &encoded.bytes);
-    if (encoded.bytes) {
-        value_push(L, encoded);
+    before.data = lua_tolstring(L, SLOT_BEFORE, &before.bytes);
+    if (before.bytes) {
+        value_push(L, before);
         lua_setfield(L, -2, "old");
     }
-    lua_remove(L, before);
 }
 
-static void run_trigger(lua_State *L, int index, const sombra_change *change)
+/* The error object on top says which change it is about. */
+static int explain(lua_State *L, const sombra_change *change)
 {
-    int top = lua_gettop(L);
-    lua_pushlstring(L, change->procedure.data, change->procedure.bytes);
-    lua_pushlstring(L, change->subject.data, change->subject.bytes);
-    push_change(L, change);
-    lua_getfield(L, index, "call");
-    lua_pushvalue(L, index);
-    lua_pushvalue(L, top + 1);
-    lua_pushvalue(L, top + 3);
-    lua_call(L, 3, 2);
+    int error = lua_gettop(L);
+    luaL_getmetatable(L, ERROR_NAME);
+    if (lua_type(L, error) == LUA_TTABLE && lua_getmetatable(L, error) && lua_rawequal(L, -1, -2)) {
+        lua_getfield(L, error, "message");
+        const char *message = lua_tostring(L, -1);
+        lua_pushfstring(L, "on %s of %s %I: %s", event_name(change->event),
+                        lua_tostring(L, SLOT_SUBJECT), (lua_Integer)change->id,
+                        message ? message : "");
+        lua_setfield(L, error, "message");
+        lua_pushvalue(L, SLOT_PROCEDURE);
+        lua_setfield(L, SLOT_TABLE, "procedure");
+        lua_pushvalue(L, SLOT_TABLE);
+        lua_setfield(L, error, "trigger");
+    }
+    lua_settop(L, error);
+    return lua_error(L);
+}
+
+/* Arguments: the transaction, the change. */
+static int run_trigger(lua_State *L)
+{
+    const sombra_change change = *(const sombra_change *)lua_touserdata(L, SLOT_CHANGE);
+    push_texts(L, &change);
+    push_change(L, &change);
+    lua_getfield(L, SLOT_TX, "call");
+    lua_pushvalue(L, SLOT_TX);
+    lua_pushvalue(L, SLOT_PROCEDURE);
+    lua_pushvalue(L, SLOT_TABLE);
+    if (lua_pcall(L, 3, 2, 0) != LUA_OK)
+        return explain(L, &change);
     if (lua_isnil(L, -2) && !lua_isnil(L, -1)) {
         const char *why = luaL_tolstring(L, -1, NULL);
-        error_raise_text(L, SOMBRA_CONSTRAINT,
-                         lua_pushfstring(L, "trigger '%s' refused the change: %s",
-                                         lua_tostring(L, top + 1), why));
+        error_push_text(L, SOMBRA_CONSTRAINT,
+                        lua_pushfstring(L, "trigger '%s' refused it: %s",
+                                        lua_tostring(L, SLOT_PROCEDURE), why));
+        return explain(L, &change);
     }
-    lua_settop(L, top);
+    return 0;
 }
 
+/* What a trigger refused is taken and would not be asked about again: the transaction must end
+ * with it, and in a coroutine nobody else would see to that. */
 void tx_run_triggers(lua_State *L, int index)
 {
     struct tx_handle *tx = lua_touserdata(L, index);
     index = lua_absindex(L, index);
-    luaL_checkstack(L, 12, "triggers");
+    luaL_checkstack(L, 4, "triggers");
     while (tx->is_write && tx_is_open(tx)) {
         sombra_change change = SOMBRA_CHANGE_INIT;
         bool is_found = false;
         sombra_err err = sombra_change_next(tx->txn, &change, &is_found);
-        if (err)
-            error_raise(L, err);
+        if (err) {
+            error_push(L, err);
+            tx_abort(tx);
+            lua_error(L);
+        }
         if (!is_found)
             return;
-        if (!tx->db->ignores_triggers)
-            run_trigger(L, index, &change);
+        if (tx->db->ignores_triggers)
+            continue;
+        lua_pushcfunction(L, run_trigger);
+        lua_pushvalue(L, index);
+        lua_pushlightuserdata(L, &change);
+        if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+            tx_abort(tx);
+            lua_error(L);
+        }
     }
 }

@@ -33,6 +33,7 @@ local sombra = {}
 ---@field retryable boolean true if the same call may succeed later
 ---@field trace string the stack where it was raised
 ---@field cause any the error it stands for, if there is one
+---@field trigger sombra.Change? set when a trigger refused or failed
 ---@field path string? of the database, from `sombra.open`
 
 ---@alias sombra.ErrorCode
@@ -64,7 +65,9 @@ local sombra = {}
 ---@field wal_bypass_bytes integer? a transaction that logs more commits as a checkpoint instead
 ---@field txn_memory_max integer? bytes of changes a writer keeps before it spills to the file (default 64 MiB)
 ---@field network_files boolean? open it on a network file system, which is else refused (default false)
+---@field triggers boolean? false: triggers do not run (default true)
 ---@field file_mode integer? permission bits of new files (default 0x180, that is 0600)
+---@field auto_compact boolean? make the file shorter when much of it is free (default true)
 
 ---@class sombra.Info
 ---@field version string of the library
@@ -139,6 +142,16 @@ function sombra.source(path) end
 ---@return sombra.RepairReport? report
 ---@return sombra.Error? err
 function sombra.repair(path, to, options) end
+
+---Shows how a database is stored, line by line, for people who look for a fault in the engine. `fn` may return false
+---to end it.
+---@param path string
+---@param what "meta"|"page"|"log"|"tree"
+---@param fn fun(line: string): boolean?
+---@param page integer? the number of the page, with "page"
+---@return true?
+---@return sombra.Error?
+function sombra.dump(path, what, fn, page) end
 
 ---An open database. It is closed by `close`, at the end of a `<close>` scope, or when it is collected; its open
 ---transactions are then rolled back.
@@ -287,6 +300,9 @@ function DB:migrations(directory) end
 ---@field checkpoints integer since this process opened it
 ---@field commits integer since this process opened it
 ---@field transactions integer open ones, of this handle
+---@field compact_txn integer newest transaction when the last compaction ended; 0 if there was none
+---@field compact_pages_moved integer by the last compaction
+---@field compact_pages_returned integer by which it made the file shorter
 
 ---@return sombra.Stats
 ---@nodiscard
@@ -325,6 +341,16 @@ function DB:verify(options) end
 ---@return sombra.Error? err
 function DB:backup(path, options) end
 
+---@class sombra.CompactOptions
+---@field progress sombra.Progress? counts pages looked at; `total` is a guess
+
+---Makes the file about as long as a backup would be, in short write transactions: readers and writers go on. What
+---`progress` raises is raised; otherwise nil and an error ("cancelled", "busy", "readonly", ...). What was done stays.
+---@param options sombra.CompactOptions?
+---@return boolean? ok
+---@return sombra.Error? err
+function DB:compact(options) end
+
 ---@class sombra.LabelCount
 ---@field name string
 ---@field nodes integer
@@ -353,12 +379,32 @@ function DB:backup(path, options) end
 
 ---@alias sombra.Kind "boolean"|"integer"|"float"|"number"|"string"|"list"|"map"
 
+---@alias sombra.Event "create"|"update"|"delete"
+
+---@class sombra.Trigger
+---@field id integer
+---@field label string? nil for edges
+---@field type string? nil for nodes
+---@field procedure string
+---@field on sombra.Event[]
+---@field ready boolean
+
+---The argument of a trigger's procedure.
+---@class sombra.Change
+---@field event sombra.Event
+---@field id integer
+---@field label string? nil for edges
+---@field type string? nil for nodes
+---@field old sombra.Props? the properties before; nil for a creation
+---@field procedure string? in the field `trigger` of an error
+
 ---@class sombra.Schema
 ---@field labels sombra.LabelCount[]
 ---@field types sombra.TypeCount[]
 ---@field properties string[]
 ---@field indexes sombra.Index[]
 ---@field constraints sombra.Constraint[]
+---@field triggers sombra.Trigger[]
 
 ---@return sombra.Schema
 ---@nodiscard
@@ -407,6 +453,23 @@ function Tx:procedures() end
 ---@param limits? sombra.Limits
 ---@return any ...
 function Tx:call(name, args, limits) end
+
+---@class sombra.TriggerOptions
+---@field on sombra.Event|sombra.Event[]|nil default all
+---@field edge boolean? `label` is a type of edges
+
+---Runs a procedure before each commit that changed nodes with the label, or edges of the type: docs/procedures.md.
+---@param label string
+---@param procedure string "name" or "name@version"
+---@param options sombra.TriggerOptions?
+---@return integer id
+function Tx:create_trigger(label, procedure, options) end
+
+---@param label string
+---@param procedure string
+---@param options sombra.TriggerOptions?
+---@return boolean dropped false if it was not there
+function Tx:drop_trigger(label, procedure, options) end
 
 ---@class sombra.Node
 ---@field id integer
@@ -744,6 +807,250 @@ function Tx:edges_of(id, direction, types, options) end
 ---@return integer
 ---@nodiscard
 function Tx:degree(id, direction, type) end
+
+---@class sombra.Path
+---@field nodes integer[]
+---@field edges integer[]
+---@field length integer edges
+---@field cost number
+
+---@alias sombra.Predicate table
+
+---@class sombra.WalkOptions
+---@field min? integer hops
+---@field max? integer hops
+---@field where? sombra.Predicate on edges
+---@field nodes? sombra.Predicate on nodes reached
+---@field unique? "none"|"edges"|"nodes"
+
+---@class sombra.PathOptions
+---@field kind? "shortest"|"all_shortest"|"k_shortest"|"weighted"
+---@field k? integer
+---@field types? string[]
+---@field direction? "out"|"into"|"both"
+---@field where? sombra.Predicate on edges
+---@field nodes? sombra.Predicate on inner nodes
+---@field max? integer edges
+---@field weight? string|fun(edge: integer): number
+---@field weight_default? number
+---@field heuristic? table|fun(node: integer): number
+---@field scale? number
+
+---@class sombra.PageOptions
+---@field size? integer
+---@field after? string
+
+---@class sombra.Bounds
+---@field rows? integer
+---@field memory? integer bytes
+---@field time? number seconds
+
+---All nodes; nodes by id; or nodes with a label.
+---@param what? integer|integer[]|string
+---@return sombra.Traversal
+function Tx:from(what) end
+
+---@param what? string|integer[]
+---@return sombra.Traversal
+function Tx:from_edges(what) end
+
+---@param pattern table lines, and where, ids, distinct
+---@return sombra.Traversal
+function Tx:match(pattern) end
+
+---@param from integer|integer[]
+---@param to integer|integer[]
+---@param options? sombra.PathOptions
+---@return sombra.Traversal
+function Tx:paths(from, to, options) end
+
+---@param options? table
+---@return sombra.Traversal
+function Tx:cycles(options) end
+
+---@param options? table
+---@return sombra.Traversal
+function Tx:topological(options) end
+
+---@param roots integer|integer[]
+---@param options? table
+---@return sombra.Traversal
+function Tx:subgraph(roots, options) end
+
+---@param of "labels"|"types"|"degrees"|"hubs"|"isolated"
+---@param options? table
+---@return sombra.Traversal
+function Tx:statistics(of, options) end
+
+---A question about the graph; every method gives a new one.
+---@class sombra.Traversal
+local Traversal = {}
+
+---@param types? sombra.Types
+---@param options? sombra.WalkOptions
+---@return sombra.Traversal
+function Traversal:out(types, options) end
+
+---@param types? sombra.Types
+---@param options? sombra.WalkOptions
+---@return sombra.Traversal
+function Traversal:into(types, options) end
+
+---@param types? sombra.Types
+---@param options? sombra.WalkOptions
+---@return sombra.Traversal
+function Traversal:both(types, options) end
+
+---@param types? sombra.Types
+---@param options? sombra.WalkOptions
+---@return sombra.Traversal
+function Traversal:out_edges(types, options) end
+
+---@param types? sombra.Types
+---@param options? sombra.WalkOptions
+---@return sombra.Traversal
+function Traversal:into_edges(types, options) end
+
+---@param types? sombra.Types
+---@param options? sombra.WalkOptions
+---@return sombra.Traversal
+function Traversal:both_edges(types, options) end
+
+---@param types? sombra.Types
+---@param options? sombra.WalkOptions
+---@return sombra.Traversal
+function Traversal:repeat_out(types, options) end
+
+---@param types? sombra.Types
+---@param options? sombra.WalkOptions
+---@return sombra.Traversal
+function Traversal:repeat_into(types, options) end
+
+---@param types? sombra.Types
+---@param options? sombra.WalkOptions
+---@return sombra.Traversal
+function Traversal:repeat_both(types, options) end
+
+---@return sombra.Traversal
+function Traversal:source() end
+
+---@return sombra.Traversal
+function Traversal:target() end
+
+---@return sombra.Traversal
+function Traversal:other() end
+
+---@return sombra.Traversal
+function Traversal:distinct() end
+
+---@return sombra.Traversal
+function Traversal:path() end
+
+---@param predicate sombra.Predicate
+---@return sombra.Traversal
+function Traversal:where(predicate) end
+
+---@param fn fun(row: any, depth: integer): boolean?
+---@return sombra.Traversal
+function Traversal:filter(fn) end
+
+---@param ids integer|integer[]
+---@return sombra.Traversal
+function Traversal:except(ids) end
+
+---@param key string
+---@param ... string
+---@return sombra.Traversal
+function Traversal:order(key, ...) end
+
+---@param n integer
+---@return sombra.Traversal
+function Traversal:skip(n) end
+
+---@param n integer
+---@return sombra.Traversal
+function Traversal:limit(n) end
+
+---@param column string|string[]
+---@param ... string|string[]
+---@return sombra.Traversal
+function Traversal:select(column, ...) end
+
+---@param columns? string|table
+---@param aggregates? table<string, string|string[]>
+---@return sombra.Traversal
+function Traversal:group(columns, aggregates) end
+
+---@param fn fun(t: sombra.Traversal): sombra.Traversal
+---@return sombra.Traversal
+function Traversal:optional(fn) end
+
+---@param fn fun(t: sombra.Traversal): sombra.Traversal
+---@param ... fun(t: sombra.Traversal): sombra.Traversal
+---@return sombra.Traversal
+function Traversal:union(fn, ...) end
+
+---@param fn fun(t: sombra.Traversal): sombra.Traversal
+---@param options? table
+---@return sombra.Traversal
+function Traversal:repeating(fn, options) end
+
+---@param bounds sombra.Bounds
+---@return sombra.Traversal
+function Traversal:bounded(bounds) end
+
+---@param id integer|integer[]
+---@return sombra.Traversal
+function Traversal:to(id) end
+
+---@param options? sombra.PathOptions
+---@return sombra.Path?
+function Traversal:shortest(options) end
+
+---@param options? sombra.PathOptions
+---@return sombra.Path?
+function Traversal:cheapest(options) end
+
+---@param options? sombra.PathOptions
+---@return sombra.Traversal
+function Traversal:all_shortest(options) end
+
+---@param k integer
+---@param options? sombra.PathOptions
+---@return sombra.Traversal
+function Traversal:k_shortest(k, options) end
+
+---@return fun(): any, integer?
+function Traversal:each() end
+
+---@return any[]
+function Traversal:list() end
+
+---@return integer[]
+function Traversal:ids() end
+
+---@return any
+---@return integer? depth
+function Traversal:first() end
+
+---@return boolean
+function Traversal:exists() end
+
+---@return integer
+function Traversal:count() end
+
+---@param options sombra.PageOptions
+---@return any[] rows
+---@return string? position
+function Traversal:page(options) end
+
+---@return string text
+---@return table plan
+function Traversal:explain() end
+
+---@return string text
+---@return table plan
+function Traversal:profile() end
 
 ---@class sombra.BucketOptions
 ---@field create boolean? make it if it is missing

@@ -366,6 +366,46 @@ static void test_rules__ask_for_structs_with_their_size(void **state)
     OK(sombra_close(db));
 }
 
+/* Who commits runs the triggers; one who cannot is told, and nothing is committed. */
+static void test_trigger__a_commit_needs_its_changes_taken(void **state)
+{
+    sombra_change change = SOMBRA_CHANGE_INIT;
+    uint32_t id;
+    bool found;
+    (void)state;
+    sombra_db *db = open_file();
+    sombra_txn *txn = begin(db, true);
+    sombra_rule rule = key_rule(SOMBRA_RULE_TRIGGER);
+    rule.events = SOMBRA_EVENT_CREATE;
+    OK(sombra_rule_create(txn, &rule, NULL, &id));
+    commit(txn);
+    txn = begin(db, true);
+    sombra_node_id node;
+    OK(sombra_node_create(txn, &person, 1, key_map(1), &node));
+    ERR(sombra_txn_commit(txn, SOMBRA_DURABILITY_DEFAULT), SOMBRA_INVALID);
+    assert_false(sombra_txn_is_open(txn));
+    ERR(sombra_change_next(txn, &change, &found), SOMBRA_INVALID);
+    sombra_txn_close(txn);
+    txn = begin(db, true);
+    uint64_t nodes = 1;
+    OK(sombra_node_count(txn, person, &nodes));
+    assert_int_equal(nodes, 0);
+    OK(sombra_node_create(txn, &person, 1, key_map(1), &node));
+    OK(sombra_change_next(txn, &change, &found));
+    assert_true(found && change.id == node && change.event == SOMBRA_EVENT_CREATE);
+    OK(sombra_change_next(txn, &change, &found));
+    assert_false(found);
+    change.struct_bytes = 0;
+    ERR(sombra_change_next(txn, &change, &found), SOMBRA_INVALID);
+    commit(txn);
+    txn = begin(db, false);
+    change = (sombra_change)SOMBRA_CHANGE_INIT;
+    ERR(sombra_change_next(txn, &change, &found), SOMBRA_READONLY);
+    sombra_txn_close(txn);
+    assert_sound(db);
+    OK(sombra_close(db));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -375,6 +415,7 @@ int main(void)
         TEST(test_online__refused_leaves_nothing_and_cancelled_an_unready_rule),
         TEST(test_rules__of_another_process_bind_the_next_transaction),
         TEST(test_rules__ask_for_structs_with_their_size),
+        TEST(test_trigger__a_commit_needs_its_changes_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

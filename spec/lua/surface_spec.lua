@@ -30,6 +30,7 @@ local classes = {
   db = { type = "DB", variable = "db" },
   tx = { type = "Tx", variable = "tx" },
   bucket = { type = "Bucket", variable = "b" },
+  traversal = { type = "Traversal", variable = "t" },
 }
 
 describe("the surface", function()
