@@ -634,6 +634,8 @@ struct put_finger {
     uint64_t stamp; /* 0 = leads nowhere; no transaction has it */
     uint64_t generation;
     struct tree_path path;        /* all of it the transaction's own */
+    unsigned run;                 /* entries put there last, each right behind the one before */
+    unsigned run_index;           /* of the last of them */
     bool has_bounds;              /* of the leaf; looked for when two puts in turn go there */
     size_t low_bytes, high_bytes; /* 0 = the leaf is the first, the last */
     uint8_t low[KV_KEY_BYTES_MAX], high[KV_KEY_BYTES_MAX];

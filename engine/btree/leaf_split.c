@@ -271,6 +271,21 @@ static bool split_at_edge(const struct leaf_source *source, struct leaf_split *s
     return did_fit;
 }
 
+/* A sequential load in the middle of the tree: what is above it moves out of its way, and it goes
+ * on at the end of the left page, whose splits then are at the edge. */
+static bool split_behind_run(const struct leaf_source *source, struct leaf_split *split)
+{
+    unsigned at = source->extra_at;
+    if (!split->ends_run || source->replaces || at == 0 || at + 1 >= source->count)
+        return false;
+    if (build(source, 0, at + 1, split->left) &&
+        build(source, at + 1, source->count, split->right)) {
+        leaf_set_ends(split->left, LEAF_SEQUENTIAL_MIN, 0);
+        return true;
+    }
+    return build(source, 0, at, split->left) && build(source, at, source->count, split->right);
+}
+
 /* Cuts near the middle; false when no cut gives two pages that fit. */
 static bool split_in_two(const struct leaf_source *source, struct leaf_split *split)
 {
@@ -329,7 +344,8 @@ void leaf_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_s
     if (split_rebuilds(&source, split)) {
         leaf_set_ends(split->left, leaf_appends(page), leaf_prepends(page));
         pages = 1;
-    } else if (!split_at_edge(&source, split) && !split_in_two(&source, split)) {
+    } else if (!split_at_edge(&source, split) && !split_behind_run(&source, split) &&
+               !split_in_two(&source, split)) {
         pages = split_around(&source, split);
     }
     if (pages == 2)

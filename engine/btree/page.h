@@ -84,16 +84,19 @@ void leaf_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last
 /* Writes the entries of `page`, with `entry` inserted at `index` (or replacing the one there if
  * `replaces`), to two fresh images `left` and `right` (headers initialised by the caller's ids
  * later; level 0). Picks the split point: at the edge when `index` is at either end of the leaf
- * (sequential load leaves full pages), else the one that balances bytes, preferring a shorter
- * separator near it. Writes the truncated separator (> every left key, <= every right key) to
- * `separator` (KV_KEY_BYTES_MAX bytes). Three pages may be needed when one big entry stands in the
- * middle: then *out_pages is 3 and `middle` is used, with separator2 between middle and right. */
+ * (sequential load leaves full pages), behind the entry if it ends a run, else the one that
+ * balances bytes, preferring a shorter separator near it. Writes the truncated separator (> every
+ * left key, <= every right key) to `separator` (KV_KEY_BYTES_MAX bytes). Three pages may be needed
+ * when one big entry stands in the middle: then *out_pages is 3 and `middle` is used, with
+ * separator2 between middle and right. */
 struct leaf_split {
     uint8_t *left, *middle, *right; /* caller's scratch images, page_bytes each; none is `page` */
     uint8_t separator[KV_KEY_BYTES_MAX]; /* between left and the next */
     size_t separator_bytes;
     uint8_t separator2[KV_KEY_BYTES_MAX]; /* between middle and right, for 3 pages */
     size_t separator2_bytes;
+    bool ends_run;  /* in: the entry follows others put one behind the other, inside the leaf: a
+                       sequential load below what is there already */
     unsigned pages; /* out: 2 or 3; or 1: rebuilt in `left` alone, it fits in the other format */
 };
 void leaf_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,

@@ -14,6 +14,8 @@ enum { MERGE_BELOW_DIVISOR = 3 };
 /* A full leaf spreads its entries over a neighbour that is filled no more than this, and splits
  * only if there is none. More would fill pages better, and spread more often. */
 enum { SHARE_USED_PERCENT = 70 };
+/* So many entries put one right behind the other are a sequential load. */
+enum { RUN_ENTRIES_MIN = 16 };
 
 static sombra_err writable_check(struct btree_txn *txn)
 {
@@ -306,7 +308,8 @@ static sombra_err leaf_spread(struct btree_txn *txn, struct tree_path *path, som
     struct btree *btree = txn->btree;
     size_t page_bytes = btree->pager.page_bytes;
     struct path_level *leaf = &path->at[0];
-    if (!replaces && leaf_share(txn, path, key) &&
+    bool ends_run = !replaces && btree->finger.run >= RUN_ENTRIES_MIN;
+    if (!replaces && !ends_run && leaf_share(txn, path, key) &&
         leaf_insert(path_page(txn, path, 0), page_bytes, leaf->index, key, value)) {
         for (unsigned level = 0; level + 1 < path->depth; level++)
             count_refresh(txn, path, level);
@@ -315,7 +318,8 @@ static sombra_err leaf_spread(struct btree_txn *txn, struct tree_path *path, som
     struct leaf_split *split = btree->split;
     *split = (struct leaf_split){ .left = btree->scratch[2],
                                   .middle = btree->scratch[3],
-                                  .right = btree->scratch[4] };
+                                  .right = btree->scratch[4],
+                                  .ends_run = ends_run };
     leaf_split(leaf->page, page_bytes, leaf->index, key, value, replaces, split);
     tree_put_image(txn, path_page(txn, path, 0), leaf->id, split->left);
     if (split->pages == 1) {
@@ -406,6 +410,15 @@ static void finger_set(struct btree_txn *txn)
     finger->generation = txn->generation + 1; /* as this put will leave it */
 }
 
+/* The path leads to where an entry is put; `before` is the leaf of the put before, or 0. */
+static void finger_note(struct put_finger *finger, page_id before, bool replaces)
+{
+    const struct path_level *leaf = &finger->path.at[0];
+    bool follows = !replaces && leaf->id == before && leaf->index == finger->run_index + 1;
+    finger->run = replaces ? 0 : follows ? finger->run + 1 : 1;
+    finger->run_index = leaf->index;
+}
+
 static void first_leaf(struct btree_txn *txn, sombra_slice key, const struct leaf_value *value)
 {
     page_id id;
@@ -438,6 +451,7 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
         return SOMBRA_OK;
     }
     struct tree_path *path = &txn->btree->finger.path;
+    page_id before = finger_is_set(txn) ? path->at[0].id : 0;
     bool is_held = finger_holds(txn, key);
     sombra_err err = is_held ? SOMBRA_OK : finger_move(txn, key);
     if (err)
@@ -457,6 +471,7 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
         return err;
     if (!is_held)
         tree_touch(txn, path, 0);
+    finger_note(&txn->btree->finger, before, replaces);
     if (replaces)
         tree_free_value(txn, &old);
     else

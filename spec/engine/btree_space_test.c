@@ -598,6 +598,41 @@ static void test_btree__checkpoint_stays_pinned_while_it_becomes_durable(void **
     os_release_anonymous(memory, sizeof(struct head));
 }
 
+/* ---- sequential loads -------------------------------------------------------------------- */
+
+/* Pages that so many ascending keys take, above or below the ten that are there. */
+static uint64_t pages_of_load(const char *first)
+{
+    enum { ENTRIES = 20000 };
+    struct store store;
+    struct btree_options options = small_options();
+    store_init(&store, &options);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    for (unsigned i = 0; i < 10; i++) {
+        char key[40];
+        snprintf(key, sizeof key, "m%04u", i);
+        put_sized(txn, key, i, 20);
+    }
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        char key[40];
+        snprintf(key, sizeof key, "%s%08u", first, i);
+        put_sized(txn, key, i, 20);
+    }
+    kv_commit_ok(txn);
+    store_expect_exact(store.kv);
+    struct kv_stats stats = store_stats(store.kv, false);
+    uint64_t pages = stats.pages_total - stats.pages_free - stats.pages_pending;
+    store_release(&store);
+    return pages;
+}
+
+static void test_btree__sequential_load_fills_pages_wherever_it_goes(void **state)
+{
+    uint64_t above = pages_of_load("z"), below = pages_of_load("a");
+    (void)state;
+    assert_true(below <= above + above / 20);
+}
+
 int main(void)
 {
     /* Blocks are counted from the first on. */
@@ -612,6 +647,7 @@ int main(void)
         cmocka_unit_test_prestate(test_btree__steady_work_needs_no_more_file, &seed),
         cmocka_unit_test_prestate(test_btree__long_reader_pins_its_tree_and_no_more, &seed),
         cmocka_unit_test(test_btree__pages_of_an_ended_reader_are_used_again),
+        cmocka_unit_test(test_btree__sequential_load_fills_pages_wherever_it_goes),
         cmocka_unit_test(test_btree__close_cuts_the_free_end_off),
         cmocka_unit_test(test_btree__file_may_shrink_over_the_border_of_a_map),
         cmocka_unit_test(test_btree__checkpoint_stays_pinned_while_it_becomes_durable),
