@@ -175,7 +175,8 @@ static void run_line(struct bench *bench, enum line line, const struct items *it
         if (!kinds[kind]->run[line])
             continue;
         /* What a line needs is in memory, in whatever order the lines come. */
-        for (size_t i = 0; !info->is_durable && i < count; i++)
+        for (size_t i = 0;
+             !info->is_durable && line != LINE_HOP3 && line != LINE_WITHIN3 && i < count; i++)
             (void)kinds[kind]->run[line](bench->stores[kind], &items->items[i]);
         double wall = wall_s(), cpu = cpu_s(), last = wall;
         for (size_t i = 0; i < count; i++) {
