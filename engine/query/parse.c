@@ -161,12 +161,9 @@ static sombra_err parse_search(struct parser *parser, struct step *step,
         const char *name;
         source_new_fn make;
     } sources[] = {
-        { "match", match_new },
-        { "paths", paths_new },
-        { "cycles", cycles_new },
-        { "topological", topological_new },
-        { "subgraph", subgraph_new },
-        { "statistics", statistics_new },
+        { "match", match_new },       { "paths", paths_new },
+        { "cycles", cycles_new },     { "topological", topological_new },
+        { "subgraph", subgraph_new }, { "statistics", statistics_new },
     };
     (void)parser;
     for (size_t i = 0; i < COUNT_OF(sources); i++) {

@@ -7,10 +7,11 @@
 static void read_open_options(lua_State *L, int arg, sombra_options *options)
 {
     static const char *const names[] = {
-        "engine",           "create",    "readonly",       "sync",
-        "busy_timeout",     "page_size", "sync_interval",  "group_wait",
-        "wal_bypass_bytes", "file_mode", "txn_memory_max", "network_files",
-        "auto_compact",     "triggers",  NULL,
+        "engine",        "create",         "readonly",
+        "sync",          "busy_timeout",   "page_size",
+        "sync_interval", "group_wait",     "wal_bypass_bytes",
+        "file_mode",     "txn_memory_max", "network_files",
+        "auto_compact",  "triggers",       NULL,
     };
     if (!options_given(L, arg, names))
         return;
