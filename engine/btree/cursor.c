@@ -393,19 +393,23 @@ sombra_err btree_cursor_read(struct kv_cursor *kv_cursor, enum kv_motion directi
     sombra_err err = btree_cursor_move(kv_cursor, direction, slice_of(NULL, 0), &found);
     batch->count = 0;
     batch->prefix = slice_of(NULL, 0);
+    batch->is_before_next = false;
     if (err || !found)
         return err;
+    bool is_reached = false;
     unsigned index = cursor->iter.index;
     size_t left = backward ? index - cursor->first + 1 : cursor->end - index;
     unsigned count = (unsigned)size_min(left, size_min(batch->capacity, READ_ENTRIES_MAX));
     if (batch->before.bytes && count > 1 && !backward) {
         unsigned before;
         (void)leaf_find(cursor->iter.page, page_bytes_of(cursor), batch->before, &before);
+        is_reached = before > index && before - index <= count && before < cursor->end;
         count = before > index ? (unsigned)size_min(count, before - index) : 1;
     }
     err = batch_fill(cursor, backward ? index + 1 - count : index, count, backward, batch);
     if (err)
         return err;
+    batch->is_before_next = is_reached && batch->count == count;
     unsigned last =
         backward ? index + 1 - (unsigned)batch->count : index + (unsigned)batch->count - 1;
     return land(cursor, last, &found);
