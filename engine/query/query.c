@@ -14,9 +14,9 @@ struct query {
     struct row last; /* delivered; its value in last_value, for positions */
     struct buf last_value;
     bool has_last;
-    sombra_slice began; /* the position it goes on behind; empty = none */
-    bool is_over;      /* rows_max rows were delivered, and there are more */
-    sombra_err failed; /* with what an earlier call ended */
+    sombra_slice began;            /* the position it goes on behind; empty = none */
+    bool is_over;                  /* rows_max rows were delivered, and there are more */
+    sombra_err failed;             /* with what an earlier call ended */
     sombra_value_builder *builder; /* of plans */
 };
 
