@@ -508,15 +508,18 @@ static sombra_err batch_read(struct btree_cursor *cursor, bool is_backward, stru
     unsigned index = cursor->path.at[0].index;
     size_t left = is_backward ? index - leaf_first(cursor) + 1 : (size_t)(leaf_end(cursor) - index);
     unsigned count = (unsigned)size_min(left, size_min(batch->capacity, ROOM_ENTRIES_MAX));
+    bool is_reached = false;
     if (batch->before.bytes && count > 1 && !is_backward) {
         unsigned before;
         (void)leaf_find(cursor->path.at[0].page, page_bytes_of(cursor), batch->before, &before);
+        is_reached = before > index && before - index <= count && before < leaf_end(cursor);
         count = before > index ? (unsigned)size_min(count, before - index) : 1;
     }
     sombra_err err =
         batch_fill(cursor, is_backward ? index + 1 - count : index, count, is_backward, batch);
     if (err)
         return err;
+    batch->is_before_next = is_reached && batch->count == count;
     unsigned steps = (unsigned)batch->count - 1;
     cursor->path.at[0].index = is_backward ? index - steps : index + steps;
     const struct kv_entry *last = &batch->entries[steps];
@@ -535,6 +538,7 @@ sombra_err btree_cursor_read(struct kv_cursor *kv_cursor, enum kv_motion directi
     assert(batch->capacity > 0);
     batch->count = 0;
     batch->prefix = slice_of(NULL, 0);
+    batch->is_before_next = false;
     bool found = false;
     sombra_err err = move(cursor, direction, slice_of(NULL, 0), &found);
     if (!err && found)

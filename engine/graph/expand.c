@@ -266,6 +266,11 @@ static sombra_err lane_read(struct graph_expand *expand, struct graph_lane *lane
     if (err)
         return err;
     lane->is_at_end = batch.count == 0;
+    lane->done_bytes = 0;
+    if (batch.is_before_next && end.length <= sizeof lane->done) {
+        memcpy(lane->done, end.bytes, end.length);
+        lane->done_bytes = end.length;
+    }
     lane->prefix = batch.prefix;
     lane->count = batch.count;
     return SOMBRA_OK;
@@ -282,6 +287,7 @@ static sombra_err lane_seek(struct graph_expand *expand, struct graph_lane *lane
     if (err)
         return err;
     lane->is_at_end = !found;
+    lane->done_bytes = 0;
     lane->prefix = slice_of(NULL, 0);
     lane->count = found;
     if (found)
@@ -307,6 +313,14 @@ static uint64_t last_node(const struct graph_lane *lane)
     return front + back && ordered_get(bytes + 1, end, &node) ? node : 0;
 }
 
+/* Was all of the range read that there is? */
+static bool lane_is_done(const struct graph_lane *lane, const struct graph_key *range)
+{
+    return lane->is_at_end ||
+           (lane->done_bytes &&
+            slice_compare(key_slice(range), slice_of(lane->done, lane->done_bytes)) < 0);
+}
+
 /* To where the range begins: past what lies before it in the batch, or by reading on, or by a
  * seek. */
 static sombra_err lane_place(struct graph_expand *expand, struct graph_lane *lane)
@@ -326,7 +340,7 @@ static sombra_err lane_place(struct graph_expand *expand, struct graph_lane *lan
             else if (order < 0)
                 lane->at = lane->count;
         }
-        if (lane->at < lane->count || lane->is_at_end)
+        if (lane->at < lane->count || lane_is_done(lane, &range))
             break;
         uint64_t last = last_node(lane);
         is_ahead = last < node ? last + READ_ON_NODES >= node : last == node && type == 0;
@@ -372,7 +386,7 @@ static sombra_err lane_take(struct graph_expand *expand, struct graph_lane *lane
         }
         if (err || *out_ended || *count == GRAPH_BATCH)
             return err;
-        if (lane->is_at_end) {
+        if (lane_is_done(lane, &range)) {
             *out_ended = true;
             return SOMBRA_OK;
         }

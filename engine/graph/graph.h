@@ -274,6 +274,8 @@ struct graph_lane {
     bool is_at_end;                   /* nothing is left behind what was read */
     uint64_t writes;                  /* of the transaction when it read */
     size_t at, count;                 /* of the entries read */
+    size_t done_bytes;                /* of `done`; 0 = not known */
+    uint8_t done[32];                 /* the key before which nothing is left to be read */
     sombra_slice prefix;              /* of their keys */
     size_t match_bytes, rest_bytes;   /* of the range behind the prefix; of the prefix behind it */
     uint64_t match_word, rest_word;   /* if they are 1 to 8; the latter left-aligned */

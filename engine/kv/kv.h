@@ -81,6 +81,7 @@ struct kv_batch {
     sombra_slice prefix; /* common to all keys of this batch */
     sombra_slice before; /* a hint, forward: of entries from this key on at most the first is read;
                             empty = none */
+    bool is_before_next; /* out: no key is left before `before`. False says nothing */
 };
 
 enum kv_savepoint_action {

@@ -82,7 +82,7 @@ static sombra_err level_at(struct expand *expand, size_t depth, struct level **o
             err = diag_nomem("walks", sizeof *level);
         if (err)
             return err;
-        memset(&level->sweep, 0, sizeof level->sweep);
+        memset(&level->sweep, 0, offsetof(struct graph_expand, batch));
         level->is_open = false;
         expand->levels[expand->level_count++] = level;
     }

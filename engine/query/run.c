@@ -25,6 +25,11 @@ sombra_err run_tick_slow(struct query_run *run)
 {
     if (UNLIKELY(atomic_load_explicit(run->environment.is_cancelled, memory_order_relaxed)))
         return diag_fail(SOMBRA_CANCELLED, "the query was cancelled");
+    if (run->options.poll) {
+        sombra_err err = run->options.poll(run->options.context);
+        if (err)
+            return err;
+    }
     if (run->deadline_ns && run->environment.now_ns() >= run->deadline_ns)
         return diag_fail(SOMBRA_LIMIT, "the query ran longer than %" PRIu64 " ms",
                          run->options.time_max_ms);

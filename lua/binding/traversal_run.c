@@ -5,6 +5,7 @@
  * heuristic function runs while the engine's query is running: protected, with its error kept until
  * the engine has returned, and with the transaction neither written nor ended meanwhile.
  */
+#include "procedure.h"
 #include "traversal.h"
 
 #include <assert.h>
@@ -13,7 +14,14 @@
 
 #define CURSOR_NAME "sombra.cursor"
 
-enum { CURSOR_TRAVERSAL = 1, CURSOR_FUNCTIONS = 2, PLAN_DEPTH_MAX = 64 };
+enum {
+    CURSOR_TRAVERSAL = 1,
+    CURSOR_FUNCTIONS = 2,
+    PLAN_DEPTH_MAX = 64,
+    POLL_WORK = 2000 /* of a query between two polls, in ticks of a sandbox */
+};
+
+static const char poll_key = 'p'; /* its address is the registry key of the polled function */
 
 struct cursor {
     struct tx_handle *tx; /* kept alive by user value 1 */
@@ -71,6 +79,39 @@ static sombra_err run_function(struct function_call *call)
     lua_pushvalue(L, cursor->functions);
     lua_pushlightuserdata(L, call);
     if (lua_pcall(L, 2, 0, 0) == LUA_OK)
+        return SOMBRA_OK;
+    cursor->error = lua_gettop(L);
+    return SOMBRA_CANCELLED;
+}
+
+/* Protected, with nothing on the stack: gives what interrupts Lua code its chance, which is a hook,
+ * or the limits of a sandbox. */
+static int run_poll(lua_State *L)
+{
+    if (call_of(L)) {
+        sandbox_tick(L, POLL_WORK);
+        return 0;
+    }
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &poll_key) == LUA_TNIL) {
+        lua_pop(L, 1);
+        if (luaL_loadbuffer(L, "return", 6, "=traversal") != LUA_OK)
+            return lua_error(L);
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &poll_key);
+    }
+    lua_call(L, 0, 0);
+    return 0;
+}
+
+static sombra_err poll(void *context)
+{
+    struct cursor *cursor = context;
+    lua_State *L = cursor->L;
+    assert(L && cursor->error == 0);
+    if (!lua_checkstack(L, 4))
+        return SOMBRA_NOMEM;
+    lua_pushcfunction(L, run_poll);
+    if (lua_pcall(L, 0, 0, 0) == LUA_OK)
         return SOMBRA_OK;
     cursor->error = lua_gettop(L);
     return SOMBRA_CANCELLED;
@@ -175,6 +216,7 @@ static struct cursor *open_cursor(lua_State *L, int index, sombra_query_options 
     lua_getiuservalue(L, index, TRAVERSAL_STEPS);
     options->filter = filter;
     options->cost = cost;
+    options->poll = poll;
     options->context = cursor;
     sombra_slice steps = value_encode(L, tx->db, at + 1, "steps");
     if (!tx_is_open(tx))

@@ -46,6 +46,10 @@ typedef sombra_err (*sombra_filter_fn)(void *context, uint32_t number, const som
  * is an edge, for a heuristic a node. */
 typedef sombra_err (*sombra_cost_fn)(void *context, uint32_t number, uint64_t id, double *out_cost);
 
+/* Called every few hundred steps of work: an error ends the query with it. For what interrupts the
+ * program around it. */
+typedef sombra_err (*sombra_poll_fn)(void *context);
+
 typedef struct sombra_query_options {
     size_t struct_bytes;
     uint64_t rows_max;       /* delivered; 0 = none */
@@ -54,7 +58,8 @@ typedef struct sombra_query_options {
     bool profiles;           /* counts rows, pages and time of each operator */
     sombra_filter_fn filter; /* for steps that need them */
     sombra_cost_fn cost;
-    void *context; /* given to both; they must not use this query */
+    sombra_poll_fn poll; /* may be NULL */
+    void *context;       /* given to all three; they must not use this query */
 } sombra_query_options;
 
 #define SOMBRA_QUERY_OPTIONS_INIT                    \
