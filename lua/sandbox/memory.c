@@ -125,19 +125,33 @@ void *sandbox_allocate(void *context, void *block, size_t old_bytes, size_t byte
     struct sandbox_arena *arena = &sandbox->arena;
     size_t old = block ? old_bytes : 0; /* for new blocks it is a type */
     if (bytes == 0) {
-        if (block)
+        if (block) {
+            (void)flood_note(&sandbox->flood, &(struct flood_block){ block, old },
+                             &(struct flood_block){ NULL, 0 });
             block_free(arena, block, old);
+        }
         sandbox->memory -= old;
         return NULL;
     }
     /* Lua takes for granted that shrinking cannot fail. */
     if (bytes > old && is_refused(sandbox, bytes - old, bytes))
         return refuse(sandbox, bytes);
+    if (!block && sandbox->is_started && !sandbox->limits.is_unlimited &&
+        flood_is_coming(&sandbox->flood, bytes)) {
+        sandbox->end = SANDBOX_COLLISIONS;
+        return NULL;
+    }
     void *moved = block_resize(arena, block, old, bytes);
     if (!moved && bytes > old)
         return refuse(sandbox, bytes);
     if (!moved)
         moved = block;
+    if (!flood_note(&sandbox->flood, &(struct flood_block){ block, old },
+                    &(struct flood_block){ moved, bytes }) &&
+        !block) {
+        block_free(arena, moved, bytes);
+        return refuse(sandbox, bytes);
+    }
     arena->userdata += !block && old_bytes == LUA_TUSERDATA;
     if (bytes > old)
         sandbox->refused = 0;
@@ -155,6 +169,7 @@ void arena_open(struct sandbox *sandbox)
 
 void arena_close(struct sandbox *sandbox)
 {
+    flood_release(&sandbox->flood);
     free(sandbox->image.bytes);
     free(sandbox->arena.base);
 }
@@ -184,6 +199,7 @@ void image_make(struct sandbox *sandbox, lua_CFunction prepare)
 static void image_begin(struct sandbox *sandbox)
 {
     struct sandbox_image image = sandbox->image;
+    flood_release(&sandbox->flood);
     memcpy(image.arena.base, image.bytes, image.arena.used);
     *sandbox = (struct sandbox){ .L = image.L,
                                  .memory = image.memory,

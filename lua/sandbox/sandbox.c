@@ -135,6 +135,9 @@ void sandbox_explain(const struct sandbox *sandbox, const char *subject, char *t
     case SANDBOX_CANCELLED:
         snprintf(text, bytes, "%s was cancelled", subject);
         return;
+    case SANDBOX_COLLISIONS:
+        snprintf(text, bytes, "%s filled a table with keys that collide", subject);
+        return;
     case SANDBOX_LIVES:
         break;
     }

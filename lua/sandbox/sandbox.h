@@ -31,6 +31,7 @@ enum sandbox_end {
     SANDBOX_INSTRUCTIONS, /* VM instructions and the work of library functions */
     SANDBOX_MEMORY,       /* in all, or of one block */
     SANDBOX_CANCELLED,    /* by sandbox_cancel */
+    SANDBOX_COLLISIONS,   /* keys of a table that were chosen to collide */
 };
 
 /* 0 = the default. */

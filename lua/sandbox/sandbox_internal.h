@@ -42,6 +42,26 @@ struct sandbox_image {
     struct sandbox *next; /* of those that wait */
 };
 
+/* ---- flood.c: tables whose keys collide ------------------------------------------------------ */
+
+/* Blocks that may be the hash part of a big table; begins as zeros. */
+struct flood_block {
+    const uint8_t *block;
+    size_t bytes;
+};
+struct flood_list {
+    struct flood_block *items;
+    size_t count, capacity;
+};
+
+/* Whether Lua asks for a block of so many bytes to grow a table into, and keys of some big table
+ * would collide in it. */
+bool flood_is_coming(const struct flood_list *list, size_t bytes);
+/* After a block came, moved or went. False if there is no memory. */
+bool flood_note(struct flood_list *list, const struct flood_block *old,
+                const struct flood_block *now);
+void flood_release(struct flood_list *list);
+
 struct sandbox {
     lua_State *L;
     struct sandbox_limits limits;
@@ -53,6 +73,7 @@ struct sandbox {
     size_t memory, memory_peak;
     struct sandbox_arena arena;
     struct sandbox_image image;
+    struct flood_list flood;
     size_t refused; /* bytes of the request refused last; 0 = the last one was served */
     bool is_started;
     enum sandbox_end end;
