@@ -45,8 +45,8 @@ typedef enum sombra_event {
     SOMBRA_EVENT_DELETE = 4,
 } sombra_event;
 
-/* An index, a constraint or a trigger. Names are text; the slices of one that was read live until the next
- * call of sombra_rule_next on the transaction, or its end. */
+/* An index, a constraint or a trigger. Names are text; the slices of one that was read live until
+ * the next call of sombra_rule_next on the transaction, or its end. */
 typedef struct sombra_rule {
     size_t struct_bytes;
     uint32_t id; /* out; from 1, never used twice */
@@ -128,8 +128,8 @@ typedef struct sombra_change {
 
 /* The oldest change not taken yet, in the order of the writes, and for one write of the triggers'
  * ids. What is written until the next call is set off by it. *out_found false = no more. The slices
- * live until the next call on the transaction. LIMIT: triggers set each other off more than 16 deep,
- * or more than a million times. */
+ * live until the next call on the transaction. LIMIT: triggers set each other off more than 16
+ * deep, or more than a million times. */
 SOMBRA_API sombra_err sombra_change_next(sombra_txn *txn, sombra_change *out_change,
                                          bool *out_found) SOMBRA_MUST_CHECK;
 
