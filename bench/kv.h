@@ -16,6 +16,7 @@
 
 enum { KEY_BYTES = 16, VALUE_BYTES = 100, ROUNDS_MAX = 15, THREADS_MAX = 16 };
 
+/* kv_store.c. */
 _Noreturn void die(const char *format, ...) SOMBRA_PRINTF(1, 2);
 
 /* ---- kv_data.c: the records ------------------------------------------------------------- */
@@ -120,6 +121,8 @@ void store_close(struct bench_store *store);
 void store_reopen(struct bench_store *store, bool is_durable);
 void store_delete(struct bench_store *store);               /* closed */
 uint64_t store_file_bytes(const struct bench_store *store); /* allocated by its folder's files */
+/* Of these, by the largest: the database without its logs. */
+uint64_t store_largest_file_bytes(const struct bench_store *store);
 
 /* ---- kv_workload.c ----------------------------------------------------------------------- */
 

@@ -26,6 +26,7 @@ static MDB_env *env_open(const char *folder, bool is_durable, unsigned flags)
     flags |= MDB_NOTLS | MDB_NORDAHEAD | (is_durable ? 0 : MDB_NOSYNC);
     check(mdb_env_create(&env), "create");
     check(mdb_env_set_mapsize(env, 64 * GiB), "set map size");
+    check(mdb_env_set_maxreaders(env, 512), "set readers");
     check(mdb_env_open(env, folder, flags, 0600), "open");
     return env;
 }

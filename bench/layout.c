@@ -438,15 +438,16 @@ static uint64_t leaf_scan(const struct tree *tree, const uint8_t *page)
         return sum;
     }
     uint8_t room[BATCH * KEY_BYTES_MAX + KV_KEY_BYTES_MAX];
-    sombra_slice prefix, suffixes[BATCH];
-    struct leaf_value values[BATCH];
+    struct kv_entry entries[BATCH];
+    struct leaf_batch batch = {
+        .entries = entries, .capacity = BATCH, .room = room, .room_bytes = sizeof room
+    };
     for (unsigned index = 0;;) {
-        unsigned read = leaf_read(page, tree->page_bytes, index, BATCH, &prefix, suffixes, values,
-                                  room, sizeof room);
+        unsigned read = leaf_read(page, tree->page_bytes, index, &batch);
         if (read == 0)
             return sum;
         for (unsigned i = 0; i < read; i++)
-            sum += prefix.bytes + suffixes[i].bytes + values[i].bytes.bytes;
+            sum += batch.prefix.bytes + entries[i].key.bytes + entries[i].value.bytes;
         index += read;
     }
 }

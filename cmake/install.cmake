@@ -25,4 +25,11 @@ if(TARGET sombra_module)
 endif()
 install(DIRECTORY lua/sombra DESTINATION ${lua_source_dir} FILES_MATCHING PATTERN "*.lua")
 install(DIRECTORY lua/types/ DESTINATION ${CMAKE_INSTALL_DATADIR}/sombra/types FILES_MATCHING PATTERN "*.lua")
-install(FILES docs/sombra.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 OPTIONAL)
+if(TARGET sombra_documents)
+  install(FILES ${CMAKE_BINARY_DIR}/sombra.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${CMAKE_BINARY_DIR}/sombra.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
+    RENAME sombra)
+  install(FILES ${CMAKE_BINARY_DIR}/sombra.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions
+    RENAME _sombra)
+  install(FILES ${CMAKE_BINARY_DIR}/sombra.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+endif()

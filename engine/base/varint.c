@@ -3,7 +3,7 @@
 
 #include <assert.h>
 
-uint8_t *varint_put(uint8_t *at, uint64_t value)
+uint8_t *varint_put_slow(uint8_t *at, uint64_t value)
 {
     assert(at);
     while (value >= 0x80) {

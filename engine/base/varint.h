@@ -16,7 +16,19 @@
 enum { VARINT_BYTES_MAX = 10, ORDERED_BYTES_MAX = 9 };
 
 /* Both return the address behind the last byte written. */
-uint8_t *varint_put(uint8_t *at, uint64_t value);
+uint8_t *varint_put_slow(uint8_t *at, uint64_t value);
+static inline uint8_t *varint_put(uint8_t *at, uint64_t value)
+{
+    if (value < 0x80) {
+        *at = (uint8_t)value;
+        return at + 1;
+    }
+    if (value >= 0x4000)
+        return varint_put_slow(at, value);
+    at[0] = (uint8_t)(value | 0x80);
+    at[1] = (uint8_t)(value >> 7);
+    return at + 2;
+}
 uint8_t *ordered_put(uint8_t *at, uint64_t value);
 
 const uint8_t *varint_get_slow(const uint8_t *at, const uint8_t *end, uint64_t *out_value);

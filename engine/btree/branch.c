@@ -75,6 +75,16 @@ void branch_set_child(uint8_t *page, size_t page_bytes, unsigned index, page_id 
     put_le48(page + entries_offset(count) + BRANCH_CHILD_BYTES * (size_t)index, entries);
 }
 
+void branch_add_entries(uint8_t *page, unsigned index, int64_t delta)
+{
+    unsigned count = cells_count(page);
+    assert(index < count);
+    uint8_t *at = page + entries_offset(count) + BRANCH_CHILD_BYTES * (size_t)index;
+    uint64_t entries = get_le48(at) + (uint64_t)delta;
+    assert(entries >> 48 == 0);
+    put_le48(at, entries);
+}
+
 /* ---- search ------------------------------------------------------------------------------ */
 
 unsigned branch_find(const uint8_t *page, size_t page_bytes, sombra_slice key)
@@ -555,19 +565,6 @@ bool branch_merge(const uint8_t *left, sombra_slice between, const uint8_t *righ
     page_init(to, page_bytes, PAGE_BRANCH, page_level(left), 0, 0);
     source_build(&source, 0, source.count, to);
     return true;
-}
-
-void branch_balance(const uint8_t *left, sombra_slice between, const uint8_t *right,
-                    size_t page_bytes, uint8_t *left_out, uint8_t *right_out, uint8_t *up,
-                    size_t *out_up_bytes)
-{
-    assert(page_level(left) == page_level(right));
-    struct source source;
-    source_init(&source, left, between, right, page_bytes);
-    unsigned cut = source.count >= 4 ? fit_cut(&source, choose_cut(&source)) : 0;
-    if (cut == 0)
-        cut = source.page_count[0];
-    cut_in_two(&source, cut, left_out, right_out, up, out_up_bytes);
 }
 
 /* ---- validation -------------------------------------------------------------------------- */

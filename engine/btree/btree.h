@@ -26,10 +26,18 @@ struct btree_options {
     uint64_t checkpoint_log_bytes; /* log that starts a checkpoint; 64 MiB */
     uint64_t wal_bypass_bytes;     /* redo of one transaction above which it commits as a checkpoint
                                       instead of through the log; 16 MiB */
+    uint64_t txn_memory_max;       /* changed pages that a write transaction keeps in memory where
+                                      they are not stored through a mapping: more are spilled to
+                                      the file; 64 MiB. If given, it bounds the redo as well, as
+                                      wal_bypass_bytes does. The pages of one operation come on
+                                      top */
     uint64_t map_bytes_max;        /* address space reserved for the file; 1 TiB, less if refused */
+    bool allows_network;           /* open files of network file systems: only one machine may */
     bool no_mapped_stores;         /* write pages by system calls, not through a writable mapping */
+    bool no_auto_compact;          /* compact on request only */
     bool no_background;            /* no thread of its own: checkpoints run in the commit that
-                                      triggers them, KV_NORMAL commits sync when the interval passed */
+                                      triggers them, KV_NORMAL commits sync when the interval passed,
+                                      nothing is compacted but on request */
 };
 
 /* The name of a database without a file. */
@@ -79,5 +87,20 @@ struct btree_salvage_report {
 sombra_err btree_salvage(struct os *os, const char *path, const char *to,
                          const struct btree_salvage_options *options,
                          struct btree_salvage_report *out_report) SOMBRA_MUST_CHECK;
+
+/* ---- dump -------------------------------------------------------------------------------- */
+
+enum btree_dump_what { BTREE_DUMP_META, BTREE_DUMP_PAGE, BTREE_DUMP_LOG, BTREE_DUMP_TREE };
+
+/* One line; the text lives until it returns. False cancels. */
+typedef bool (*btree_dump_fn)(void *context, const char *line);
+
+/* Shows what stands in the files of the database at `path`, line by line, for people who look for a
+ * fault (dump.c has the form). Opens no store and takes no lock: beside a writer the lines may
+ * contradict each other. Damage is a line with `problem=`. `page` counts for BTREE_DUMP_PAGE.
+ * NOT_FOUND, also for a page that is not there; CORRUPT without a sound meta record, but for
+ * BTREE_DUMP_META; IO, NOMEM, CANCELLED. */
+sombra_err btree_dump(struct os *os, const char *path, enum btree_dump_what what, uint64_t page,
+                      btree_dump_fn line, void *context) SOMBRA_MUST_CHECK;
 
 #endif

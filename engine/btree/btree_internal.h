@@ -21,20 +21,24 @@ struct head;
 enum {
     PAGER_WINDOW_BYTES = 64 << 20,  /* of the writable alias, mapped one at a time */
     PAGER_CLUSTER_BYTES = 64 << 10, /* read at once on first touch */
+    PAGER_FRESH_BYTES = 256 << 10,  /* of new space, written at once before the first store */
 };
 
 struct dirty_page {
     page_id id; /* 0 = empty slot */
     uint8_t *image;
     bool is_written; /* handed out for writing; else only prepared */
+    bool is_recent;  /* handed out since the last spill */
 };
 
 /* Private images of the write transaction's pages, where stores cannot go through a mapping. */
 struct dirty_table {
     struct dirty_page *slots; /* open addressing; capacity is a power of two */
     size_t capacity, count;
+    size_t limit;    /* more than so many are spilled before the next operation */
     uint8_t **spare; /* images kept for reuse */
     size_t spare_count, spare_capacity;
+    _Atomic size_t images; /* allocated, spare ones too; for stats */
 };
 
 struct pager {
@@ -56,14 +60,24 @@ struct pager {
     _Atomic uint64_t
         *unsealed; /* one bit a page: written since a checkpoint sealed it, as far as known */
     const struct head *head; /* what is durable, what is newest */
+    /* Bytes of the file that this process's growth added and nobody has used; the writer's. */
+    uint64_t fresh_from, fresh_to;
 };
 
 sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, size_t page_bytes,
-                      uint64_t map_bytes_max, bool wants_mapped_stores) SOMBRA_MUST_CHECK;
+                      const struct btree_options *options) SOMBRA_MUST_CHECK;
 void pager_release(struct pager *pager);
 /* Makes sure the file holds pages [0, page_count): allocated or written, not yet synced. */
 sombra_err pager_grow(struct pager *pager, uint64_t old_count,
                       uint64_t page_count) SOMBRA_MUST_CHECK;
+/* The writer will use a page: new space is written as zeros, a stretch at a time, for a store to
+ * what was only allocated costs the system five times as much. */
+sombra_err pager_touch_fresh(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
+/* Another process may have used it. */
+static inline void pager_forget_fresh(struct pager *pager)
+{
+    pager->fresh_from = pager->fresh_to;
+}
 /* Makes pager_writable(id) possible: maps the window or finds a buffer. */
 sombra_err pager_prepare(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
 /* The image the writer may change; pager_prepare(id) went before in this transaction. */
@@ -74,6 +88,15 @@ uint8_t *pager_dirty_find(const struct pager *pager, page_id id);
 void pager_dirty_drop(struct pager *pager, page_id id);
 /* Writes every private image that was written out (unsynced, sealed) and forgets it. */
 sombra_err pager_dirty_flush(struct pager *pager) SOMBRA_MUST_CHECK;
+static inline bool pager_must_spill(const struct pager *pager)
+{
+    return pager->dirty.count > pager->dirty.limit;
+}
+/* Between operations, when no pointer into an image is held: writes some of them to their pages,
+ * which nothing durable or published refers to, and forgets them. After a failure all are there. */
+sombra_err pager_spill(struct pager *pager, page_id root) SOMBRA_MUST_CHECK;
+/* The page was written in this transaction and will be again: brings a spilled image back. */
+sombra_err pager_recall_slow(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
 void pager_dirty_clear(struct pager *pager);
 /* First touch of a tree page / of an overflow run: reads, proves, remembers. Tree pages of
  * transactions after `sealed_txn` may have no checksum yet. */
@@ -84,6 +107,8 @@ sombra_err pager_prove_run(struct pager *pager, page_id id, uint64_t value_bytes
 sombra_err pager_seal(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
 /* The page was written since the last checkpoint, by whomever. */
 void pager_note_unsealed(struct pager *pager, page_id id);
+/* The file may end at page `page_count` now: what lay behind was not read. */
+void pager_forget_behind(struct pager *pager, uint64_t page_count, uint64_t file_bytes);
 /* This process wrote the page: it is sound. */
 void pager_trust(struct pager *pager, page_id id);
 /* Writes a run that holds `value`, sealed; its pages are taken already. */
@@ -94,6 +119,11 @@ uint64_t pager_run_pages(const struct pager *pager, uint64_t value_bytes);
 static inline const uint8_t *pager_page(const struct pager *pager, page_id id)
 {
     return pager->map + (id << pager->page_shift);
+}
+
+static inline sombra_err pager_recall(struct pager *pager, page_id id)
+{
+    return LIKELY(!pager->is_buffered) ? SOMBRA_OK : pager_recall_slow(pager, id);
 }
 
 static inline bool pager_bit(const _Atomic uint64_t *bits, uint64_t index)
@@ -153,6 +183,7 @@ struct space {
     page_id *reserve; /* taken from free_bits, prepared for writing, not used: count as free */
     size_t reserve_count, reserve_capacity;
     uint64_t search_word; /* where the next search of free_bits begins */
+    uint64_t low_word;    /* no bit of free_bits is set before it */
     struct pending_run *pending;
     size_t pending_runs, pending_capacity;
     size_t pending_scanned;  /* runs that were looked at under `scan_signature` */
@@ -175,6 +206,10 @@ struct space {
     uint64_t pinned[HEAD_SLOTS + 2]; /* scratch of the scan */
 };
 
+static inline bool space_bit(const uint64_t *bits, page_id id)
+{
+    return (bits[id / 64] >> (id % 64)) & 1;
+}
 void space_init(struct space *space, struct btree *btree);
 void space_release(struct space *space);
 /* Room for page_count pages; all that are new are used until somebody frees them. */
@@ -202,6 +237,8 @@ sombra_err space_adopt_orphan(struct space *space, page_id id) SOMBRA_MUST_CHECK
 void space_forget_maps(struct space *space);
 /* Another process made the file longer. */
 sombra_err space_grow_to(struct space *space, uint64_t page_count) SOMBRA_MUST_CHECK;
+/* Another process cut the file's end off; it must not be in use. */
+sombra_err space_apply_cut(struct space *space, uint64_t page_count) SOMBRA_MUST_CHECK;
 /* Forgets the pages from page_count on, which must be free. */
 void space_shrink_to(struct space *space, uint64_t page_count);
 /* The reserve becomes free again: others may take those pages now. */
@@ -211,6 +248,11 @@ sombra_err space_reserve(struct space *space, size_t pages, size_t changes) SOMB
 page_id space_take(struct space *space);
 /* Neighbouring pages, not prepared for writing. */
 sombra_err space_take_run(struct space *space, uint64_t pages, page_id *out_id) SOMBRA_MUST_CHECK;
+/* The lowest such run that ends before `end`; 0 = there is none. space_reserve went before, for one
+ * change. */
+page_id space_take_run_before(struct space *space, uint64_t pages, page_id end);
+/* Frees every pending page that no snapshot needs any more. */
+void space_reclaim(struct space *space);
 /* No longer used by the write transaction, whose stamp is `stamp`: free at once if it was born
  * under the same stamp, else pending when the transaction commits. */
 void space_free(struct space *space, page_id id, uint64_t pages, uint64_t born, uint64_t stamp);
@@ -242,6 +284,15 @@ void space_each_own(const struct space *space, void (*each)(void *context, page_
                     void *context);
 /* The page count that is enough when free and pending pages are cut off the end. */
 uint64_t space_trimmed_count(const struct space *space);
+/* The same for free pages alone: what nobody needs. The reserve is empty. */
+uint64_t space_free_end(const struct space *space);
+/* Free and reserved pages below `end`. */
+uint64_t space_free_before(const struct space *space, page_id end);
+/* The lowest page from which on everything before `end` could be moved into gaps before it. The
+ * reserve is empty. */
+page_id space_clearable(const struct space *space, page_id end);
+/* The next plan takes new pages for the maps that lie at or behind `end`. */
+void space_move_maps(struct space *space, page_id end);
 /* Free, pending and reserved pages below `page_count`. */
 uint64_t space_unused_below(const struct space *space, uint64_t page_count);
 /* Pages of the file that one map page covers. */
@@ -285,7 +336,9 @@ struct head_entry {
     _Atomic uint64_t generation;
     _Atomic uint32_t sync_inflight; /* syncs begun and not yet known to have succeeded */
     _Atomic uint32_t process_id;    /* for people */
-    uint64_t padding[6];
+    _Atomic uint64_t normal_lsn; /* its newest KV_NORMAL commit since its last background sync; 0 =
+                                    none. If it dies, another process syncs that */
+    uint64_t padding[5];
 };
 
 /* The shared memory of a store: the mapped lock file, or private memory without a file. No
@@ -361,6 +414,45 @@ static inline void snapshot_set_position(struct snapshot *snapshot, struct wal_p
     snapshot->log_link_and_half = (uint64_t)position.link << 1 | half;
 }
 
+/* ---- create.c: a new file ----------------------------------------------------------------- */
+
+/* `path` with `suffix` behind it: mem_* memory; NULL = out of memory. */
+char *path_with(const char *path, const char *suffix);
+/* Makes the file at btree->path. EXISTS when somebody else was faster; INVALID when another file
+ * has the name that it is built under. */
+sombra_err file_create(struct btree *btree) SOMBRA_MUST_CHECK;
+
+/* UNSUPPORTED on a network file system, unless that is allowed. */
+sombra_err network_refuse(const struct btree *btree, struct os_file *file) SOMBRA_MUST_CHECK;
+
+/* ---- registry.c: the stores of this process ----------------------------------------------- */
+
+/* Of who opens or closes a store; on its stack. */
+struct registry_claim {
+    struct os *os;
+    const char *path; /* NULL: without a file */
+    struct os_identity file;
+    bool has_file; /* the claim is to that file as well */
+    struct registry_claim *next;
+};
+
+/* Waits until nobody else has a claim to the path. `path` must outlive the claim. */
+void registry_claim_path(struct registry_claim *claim, struct os *os, const char *path);
+/* The path is that file's. *out_store is its store, with one reference more, if this process has it
+ * open, else NULL. *out_waited: another claim to the file has ended meanwhile, look at the path
+ * again; the claim is not to the file then. BUSY: it is open read-only, and that is not enough. */
+sombra_err registry_claim_file(struct registry_claim *claim, const struct os_identity *file,
+                               bool wants_write, struct btree **out_store,
+                               bool *out_waited) SOMBRA_MUST_CHECK;
+/* `opened`, if any, is open now for others too; the claim, if any, is over. */
+void registry_end(struct registry_claim *claim, struct btree *opened);
+/* One reference less; the last one: no longer open for others, and claimed. BUSY when it has open
+ * transactions. */
+sombra_err registry_begin_close(struct btree *btree, struct registry_claim *claim,
+                                bool *out_is_last) SOMBRA_MUST_CHECK;
+/* fork() waits for claims, and the child's handles are marked. NOMEM. */
+sombra_err registry_watch_fork(void) SOMBRA_MUST_CHECK;
+
 /* ---- shared.c: the lock file and its processes --------------------------------------------- */
 
 /* Bytes of the lock file that are locked; they lie behind its content. */
@@ -372,12 +464,17 @@ static inline void snapshot_set_position(struct snapshot *snapshot, struct wal_p
 #define LOCK_SLOTLESS (LOCK_WRITERS + 1)
 /* And of a file that is being made, under whatever name. */
 #define LOCK_CREATION (UINT64_C(1) << 62)
+/* Of the database file again, one of so many: each process holds the one that its lock file's
+ * identity leads to. Another one held is another lock file, so another name of the database. */
+#define LOCK_NAMES     (LOCK_CREATION + 1)
+#define LOCK_NAME_BITS 32
 
 struct attachment {
     struct os_file *file; /* the lock file; NULL without a database file, or without a slot */
     unsigned entry;
     owner_word self;
-    bool is_first; /* nobody else was attached: recovery may run */
+    uint64_t name_byte; /* held in LOCK_NAMES; 0 = none */
+    bool is_first;      /* nobody else was attached: recovery may run */
     struct os_mutex blocks_mutex;
     _Atomic uint32_t block_count; /* blocks of reader slots that this process owns */
     uint16_t blocks[HEAD_BLOCKS];
@@ -390,12 +487,17 @@ sombra_err shared_attach(struct btree *btree, uint64_t timeout_ms) SOMBRA_MUST_C
 void shared_open_done(struct btree *btree);
 /* Under the open lock again: is any other process attached? */
 sombra_err shared_begin_close(struct btree *btree, bool *out_is_last) SOMBRA_MUST_CHECK;
+/* Is this the only process that is attached, and can none attach before shared_open_done? Does not
+ * wait. */
+sombra_err shared_hold_alone(struct btree *btree, bool *out_is_alone) SOMBRA_MUST_CHECK;
 /* Gives the entry and its slots back, unmaps, closes; removes the lock file if told. */
 void shared_detach(struct btree *btree, bool removes_file);
 /* Memory without a file: one process, one entry. */
 sombra_err shared_private(struct btree *btree) SOMBRA_MUST_CHECK;
 /* Does the owner of the word still live? One's own word always does. */
 bool shared_is_alive(struct btree *btree, owner_word owner);
+/* The id of the owner's process, for people. */
+uint32_t shared_process_id(const struct btree *btree, owner_word owner);
 /* BUSY after the timeout. *out_dead is the word of a dead owner it was taken from, or 0. */
 sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint64_t timeout_ms,
                              owner_word *out_dead) SOMBRA_MUST_CHECK;
@@ -403,6 +505,12 @@ void shared_lock_leave(struct shared_lock *lock);
 /* A sync that a dead process began and nobody saw the end of may have lost data: asks the system,
  * and poisons if it has. */
 void shared_check_inflight(struct btree *btree, owner_word dead);
+/* The newest KV_NORMAL commit of this process that nobody has synced yet; 0 = none. */
+static inline _Atomic uint64_t *shared_normal_lsn(const struct btree *btree);
+/* It was committed as KV_NORMAL. Returns what was noted before. */
+uint64_t shared_note_normal(struct btree *btree, uint64_t lsn);
+/* The newest such commit of a dead process. */
+uint64_t shared_dead_normal_lsn(struct btree *btree);
 /* Clears the slots of dead processes; at most every few milliseconds. */
 void shared_sweep(struct btree *btree);
 /* A block of slots for this process, or LIMIT. */
@@ -422,6 +530,8 @@ struct logs {
     struct os_mutex sync_mutex;     /* guards is_syncing and the opening of halves */
     struct os_condition synced;     /* a sync has ended: those who waited share its success */
     bool is_syncing;                /* one sync at a time */
+    uint32_t company;               /* threads that wanted a sync when the last one ended */
+    _Atomic uint32_t waiting;       /* threads that want one now; changed under sync_mutex */
     unsigned active;                /* the writer's view, right while it has the turn */
     uint64_t epoch;
     _Atomic uint64_t last_sync_ns;
@@ -436,6 +546,9 @@ sombra_err logs_open(struct logs *logs) SOMBRA_MUST_CHECK;
 /* Another process may have written: takes the published end for the end, and makes what lies behind
  * it harmless. */
 sombra_err logs_take_turn(struct logs *logs, const struct snapshot *newest) SOMBRA_MUST_CHECK;
+/* Opens the files if the log exists and this process has not opened them yet. */
+sombra_err logs_open_if_any(struct logs *logs) SOMBRA_MUST_CHECK;
+bool logs_are_open(struct logs *logs);
 /* New log files, empty under a fresh epoch. */
 sombra_err logs_create(struct logs *logs, uint64_t epoch) SOMBRA_MUST_CHECK;
 sombra_err logs_unlink(struct logs *logs) SOMBRA_MUST_CHECK;
@@ -472,8 +585,8 @@ struct meta {
     page_id space_directory;
     uint64_t pages_free, pages_pending;
     uint64_t created_ns;
-    uint64_t compact_txn, compact_moved;
-    uint32_t compact_watermark_ppm;
+    uint64_t compact_txn, compact_moved, compact_returned; /* of the last compaction */
+    uint32_t compact_watermark_ppm; /* free share that starts the next; 0 = the default */
 };
 
 void meta_encode(const struct meta *meta, uint8_t out_bytes[META_BYTES]);
@@ -502,7 +615,31 @@ struct writer_gate {
     pthread_t owner;
 };
 
-enum { SCRATCH_PAGES = 5 };
+struct path_level {
+    page_id id;
+    const uint8_t *page; /* the writer's are writable once touched */
+    unsigned index;      /* of the child taken, or of the entry in the leaf */
+};
+
+/* Level 0 is the leaf, depth - 1 the root. */
+struct tree_path {
+    unsigned depth;
+    struct path_level at[PAGE_LEVEL_MAX + 1];
+};
+
+/* Where the last put went: the next one to the same leaf needs no descent. It holds while nothing
+ * else was written (the generation) and no savepoint was set (the stamp), and only where pages stay
+ * where they are in memory. */
+struct put_finger {
+    uint64_t stamp; /* 0 = leads nowhere; no transaction has it */
+    uint64_t generation;
+    struct tree_path path;        /* all of it the transaction's own */
+    bool has_bounds;              /* of the leaf; looked for when two puts in turn go there */
+    size_t low_bytes, high_bytes; /* 0 = the leaf is the first, the last */
+    uint8_t low[KV_KEY_BYTES_MAX], high[KV_KEY_BYTES_MAX];
+};
+
+enum { SCRATCH_PAGES = 5, READERS_KEPT_MAX = 64 };
 
 struct btree {
     struct kv kv;
@@ -512,17 +649,22 @@ struct btree {
     struct attachment attachment;
     struct os_identity identity;
     struct btree_options options;
-    struct btree *next_open; /* registry of this process (open.c), under its mutex */
-    unsigned references;
+    struct btree *next_open; /* registry of this process (registry.c), under its mutex */
+    unsigned references;     /* the same */
     struct pager pager;
     struct space space; /* the writer's */
     struct head *head;
     struct logs logs;
     struct writer_gate gate;
-    struct btree_txn *writer;        /* the open write transaction; reused by the next */
+    struct btree_txn *writer; /* the open write transaction; reused by the next */
+    /* Read transactions, with their spare cursors, kept for the next in the same reader slot. Who
+     * holds slot i of the head owns entry i, from the claim to the release: no lock, no atomics. */
+    struct btree_txn *readers[HEAD_SLOTS];
+    _Atomic uint32_t reader_count;   /* of them; above READERS_KEPT_MAX an ending one is freed */
     uint64_t next_txn;               /* the writer's: greater than any number used */
     uint8_t *scratch[SCRATCH_PAGES]; /* the writer's page images for splits and merges */
     struct leaf_split *split;        /* the writer's */
+    struct put_finger finger;        /* the writer's */
     /* The durable meta; changed by checkpoints, one at a time. */
     struct meta meta;
     unsigned meta_slot;
@@ -535,14 +677,17 @@ struct btree {
     bool background_stops;
     struct os_thread background;
     _Atomic uint32_t has_background; /* the thread above runs */
-    _Atomic uint64_t
-        normal_lsn; /* newest KV_NORMAL commit since the last background sync; 0 = none */
     _Atomic uint64_t commits, checkpoints;
     _Atomic uint64_t
         transactions_open;        /* from the first step of begin to the last of commit or abort */
     _Atomic uint32_t mark_wanted; /* commits since the log's last idle mark */
     _Atomic uint32_t is_forked;   /* this is a child of the process that opened it */
     _Atomic uint64_t pages_free, pages_pending; /* as of the newest commit, for stats */
+    /* Compactions: one at a time in a process; the automatic one gives way. Under
+     * checkpoint_mutex, but for reading `compacts`. */
+    _Atomic uint32_t compacts;
+    unsigned compact_waiters;
+    bool compact_wanted; /* a checkpoint found much of the file free */
 };
 
 /* ---- txn.c -------------------------------------------------------------------------------- */
@@ -559,8 +704,11 @@ struct savepoint {
 struct btree_txn {
     struct kv_txn kv;
     struct btree *btree;
-    struct snapshot snapshot; /* what a reader sees; the writer's working state */
-    unsigned slot;            /* a reader's */
+    struct snapshot snapshot;           /* what a reader sees; the writer's working state */
+    unsigned slot;                      /* a reader's */
+    struct btree_cursor *spare_cursors; /* closed ones, kept for the next cursors of the like */
+    unsigned spare_count;
+    unsigned open_cursors;
     uint64_t newest_page_txn; /* no page of this tree is newer */
     uint64_t sealed_txn;      /* pages of this tree that are no newer have their checksums */
     /* The writer's: */
@@ -577,8 +725,12 @@ struct btree_txn {
     struct savepoint *savepoints;
     size_t savepoint_count, savepoint_capacity;
     uint64_t next_mark;
-    size_t open_cursors;
 };
+
+static inline _Atomic uint64_t *shared_normal_lsn(const struct btree *btree)
+{
+    return &btree->head->entries[btree->attachment.entry].normal_lsn;
+}
 
 static inline struct btree *btree_of(struct kv *kv)
 {
@@ -616,9 +768,13 @@ void gate_leave(struct btree *btree);
 sombra_err txn_start_write(struct btree *btree, owner_word dead,
                            struct btree_txn **out_txn) SOMBRA_MUST_CHECK;
 void txn_end_write(struct btree_txn *txn);
+/* Frees a transaction that is over, with everything it kept. NULL is a no-op. */
+void btree_txn_free(struct btree_txn *txn);
 void txn_undo_all(struct btree_txn *txn);
 /* The page account of this process is that of the snapshot. */
 void account_note(struct btree *btree, const struct snapshot *snapshot);
+/* Commits it through the log, without a sync. */
+sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon) SOMBRA_MUST_CHECK;
 /* Makes the transaction the newest state; the page account and numbers move on. */
 void txn_publish(struct btree_txn *txn, uint64_t lsn);
 
@@ -627,6 +783,8 @@ void txn_publish(struct btree_txn *txn, uint64_t lsn);
 sombra_err redo_put(struct btree_txn *txn, sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
 sombra_err redo_delete(struct btree_txn *txn, sombra_slice key) SOMBRA_MUST_CHECK;
 sombra_err redo_delete_range(struct btree_txn *txn, struct kv_range range) SOMBRA_MUST_CHECK;
+/* The transaction changes pages and no entry. */
+sombra_err redo_move(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 /* Forgets the operations behind the first `bytes`; of a bypass there are none to forget. */
 static inline void redo_rewind(struct btree_txn *txn, size_t bytes)
 {
@@ -643,18 +801,6 @@ sombra_err redo_apply(struct btree_txn *txn, sombra_slice payload,
 sombra_err redo_apply_space(struct space *space, sombra_slice payload) SOMBRA_MUST_CHECK;
 
 /* ---- tree.c, tree_write.c ------------------------------------------------------------------ */
-
-struct path_level {
-    page_id id;
-    const uint8_t *page; /* the writer's are writable once touched */
-    unsigned index;      /* of the child taken, or of the entry in the leaf */
-};
-
-/* Level 0 is the leaf, depth - 1 the root. */
-struct tree_path {
-    unsigned depth;
-    struct path_level at[PAGE_LEVEL_MAX + 1];
-};
 
 /* The page at `id`, proved, of the level it must have. */
 sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
@@ -679,12 +825,26 @@ static inline sombra_err tree_page(struct btree_txn *txn, page_id id, unsigned l
     return tree_page_slow(txn, id, level, out_page);
 }
 
+/* The heads of a page about to be searched, together with its header: they would be asked for one
+ * after the other. Any number may be given, also one from a page that was not proved. */
+static inline void tree_prefetch(const struct btree_txn *txn, page_id id)
+{
+    enum { LINE_BYTES = 64, LINES = 5 };
+    const struct pager *pager = &txn->btree->pager;
+    if (UNLIKELY(id >= txn->snapshot.page_count))
+        return;
+    const uint8_t *page = pager_page(pager, id);
+    for (size_t i = 0; i < LINES; i++)
+        __builtin_prefetch(page + i * LINE_BYTES);
+}
+
 sombra_err tree_descend(struct btree_txn *txn, sombra_slice key,
                         struct tree_path *out_path) SOMBRA_MUST_CHECK;
 /* To the first or last leaf; the leaf's index is that of its first or last entry. */
 sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last,
                              struct tree_path *out_path) SOMBRA_MUST_CHECK;
-/* To the neighbouring leaf; *out_found false when there is none (the path is then unchanged). */
+/* To the neighbouring leaf; *out_found false when there is none (the path is then unchanged). After
+ * a failure the path leads nowhere. */
 sombra_err tree_step_leaf(struct btree_txn *txn, struct tree_path *path, bool forward,
                           bool *out_found) SOMBRA_MUST_CHECK;
 /* Number of entries with keys < key. */
@@ -692,6 +852,49 @@ sombra_err tree_rank(struct btree_txn *txn, sombra_slice key, uint64_t *out_rank
 /* The value's bytes, wherever they are. */
 sombra_err tree_value(struct btree_txn *txn, const struct leaf_value *value,
                       sombra_slice *out) SOMBRA_MUST_CHECK;
+
+/* For who changes pages and no entries (tree_pack.c). Makes levels [from, depth) of the path this
+ * transaction's own; pages were reserved. */
+void tree_touch(struct btree_txn *txn, struct tree_path *path, unsigned from);
+/* Puts an image built elsewhere into a page of this transaction. */
+void tree_put_image(struct btree_txn *txn, uint8_t *to, page_id id, const uint8_t *image);
+/* CORRUPT if the account has pages as unused that the tree uses. */
+sombra_err tree_check_used(const struct btree_txn *txn, page_id id,
+                           uint64_t pages) SOMBRA_MUST_CHECK;
+/* Frees the value's run, if it has one. */
+void tree_free_value(struct btree_txn *txn, const struct leaf_value *value);
+/* Entries below a page of that level. */
+uint64_t tree_entries(const struct btree_txn *txn, const uint8_t *page, unsigned level);
+/* A root of one child is no root. */
+sombra_err tree_shrink_root(struct btree_txn *txn) SOMBRA_MUST_CHECK;
+
+/* ---- tree_pack.c --------------------------------------------------------------------------- */
+
+/* Where a pass over one level of the tree stands: before the child that has `key`. */
+struct pack_place {
+    unsigned level; /* of the pages looked at */
+    bool is_done;
+    size_t key_bytes; /* 0 = at the beginning */
+    uint8_t key[KV_KEY_BYTES_MAX];
+};
+
+/* Packing the tree: fewer, fuller pages, and none of them far behind in the file. */
+struct pack {
+    page_id tree_end, run_end; /* tree pages and values that lie behind are moved before */
+    unsigned gain_share;       /* neighbours are packed when that saves one page of so many */
+    uint64_t page_count_max;   /* the file may grow to it for that */
+    bool is_starved;           /* what finds no room is passed by: waiting brings none */
+    /* Out: */
+    uint64_t pages_seen;  /* of the tree */
+    uint64_t pages_saved; /* by packing */
+    uint64_t pages_moved; /* copied, for whatever reason */
+    uint64_t runs_stuck;  /* values that found no lower place */
+    bool is_short;        /* stopped: there are not enough free pages */
+};
+
+/* Works on from `place`, for a bounded time. After an error the transaction is to be undone. */
+sombra_err tree_pack_step(struct btree_txn *txn, struct pack *pack,
+                          struct pack_place *place) SOMBRA_MUST_CHECK;
 
 /* INVALID: a bound is longer than any key. */
 sombra_err range_invalid(struct kv_range range) SOMBRA_MUST_CHECK;
@@ -716,12 +919,26 @@ sombra_err btree_cursor_move(struct kv_cursor *cursor, enum kv_motion motion, so
 sombra_err btree_cursor_read(struct kv_cursor *cursor, enum kv_motion direction,
                              struct kv_batch *batch) SOMBRA_MUST_CHECK;
 void btree_cursor_close(struct kv_cursor *cursor);
+/* Frees the closed cursors that the transaction keeps. */
+void cursors_free_spare(struct btree_txn *txn);
 
 /* ---- checkpoint.c -------------------------------------------------------------------------- */
 
 /* Brings the newest commit into the file and empties the log. Does nothing if there is nothing to
  * do. */
 sombra_err checkpoint_run(struct btree *btree, bool closes) SOMBRA_MUST_CHECK;
+/* What a compaction did, for the meta record. */
+struct compact_report {
+    page_id maps_end;         /* space maps that lie behind are written anew */
+    bool is_whole;            /* a round is done: the meta record says what follows */
+    uint64_t pages_before;    /* that the file had */
+    uint64_t pages_moved;     /* of them */
+    uint32_t free_before_ppm; /* share of the file that was free */
+};
+/* A checkpoint, whatever there is to do, and the pages at the end of the file that nobody needs are
+ * no longer part of the committed state. */
+sombra_err checkpoint_run_cutting(struct btree *btree,
+                                  const struct compact_report *report) SOMBRA_MUST_CHECK;
 /* Commits the write transaction by a checkpoint, without the log; the gate is held throughout. */
 sombra_err checkpoint_commit(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 /* Called after each commit, outside the gate: starts a checkpoint when the active log half is long.
@@ -736,6 +953,14 @@ sombra_err checkpoint_pause(struct btree *btree) SOMBRA_MUST_CHECK;
 void checkpoint_resume(struct btree *btree);
 sombra_err background_start(struct btree *btree) SOMBRA_MUST_CHECK;
 void background_stop(struct btree *btree);
+
+/* ---- compact.c ----------------------------------------------------------------------------- */
+
+enum { COMPACT_WATERMARK_PPM = 600000, COMPACT_UNUSED_BYTES_MIN = 16 << 20 };
+
+sombra_err btree_compact(struct btree *btree, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+/* The background thread's: if enough of the file is free; gives way when `job` says so. */
+sombra_err compact_automatic(struct btree *btree, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 
 /* ---- open.c, check.c ----------------------------------------------------------------------- */
 

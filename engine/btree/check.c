@@ -306,11 +306,13 @@ static void stats_readers(struct btree *btree, struct kv_stats *stats)
     for (uint32_t i = 0; i < used; i++) {
         const struct head_slot *slot = &btree->head->slots[i];
         uint64_t txn = atomic_load(&slot->txn);
-        if (!txn)
+        owner_word owner = atomic_load(&btree->head->blocks[i / HEAD_BLOCK_SLOTS]);
+        if (!txn || !owner || !shared_is_alive(btree, owner))
             continue;
         stats->readers++;
         if (stats->oldest_reader_txn == 0 || txn < stats->oldest_reader_txn) {
             stats->oldest_reader_txn = txn;
+            stats->oldest_reader_process = shared_process_id(btree, owner);
             oldest_ns = atomic_load_explicit(&slot->since_ns, memory_order_relaxed);
         }
     }
@@ -339,8 +341,19 @@ static sombra_err stats_get(struct btree *btree, struct kv_maintenance *job)
     stats_readers(btree, stats);
     sombra_err err = SOMBRA_OK;
     if (btree->file) {
-        err = os_size(btree->file, &stats->file_bytes);
+        struct meta meta;
+        unsigned slot;
+        err = meta_read_durable(btree, &meta, &slot);
+        if (!err)
+            err = os_size(btree->file, &stats->file_bytes);
+        if (err)
+            return err;
+        stats->compact_txn = meta.compact_txn;
+        stats->compact_pages_moved = meta.compact_moved;
+        stats->compact_pages_returned = meta.compact_returned;
         stats->log_bytes = logs_bytes(&btree->logs);
+        size_t images = atomic_load_explicit(&btree->pager.dirty.images, memory_order_relaxed);
+        stats->memory_bytes = (uint64_t)images << btree->pager.page_shift;
     } else {
         stats->memory_bytes = newest.page_count << btree->pager.page_shift;
     }
@@ -352,6 +365,10 @@ static sombra_err stats_get(struct btree *btree, struct kv_maintenance *job)
 sombra_err btree_maintain(struct kv *kv, struct kv_maintenance *job)
 {
     struct btree *btree = btree_of(kv);
+    if (atomic_load(&btree->is_forked))
+        return diag_fail(SOMBRA_INVALID,
+                         "%s was opened before fork(): the child must open it again",
+                         btree->path ? btree->path : BTREE_MEMORY);
     switch (job->kind) {
     case KV_STATS:
         return stats_get(btree, job);
@@ -362,8 +379,7 @@ sombra_err btree_maintain(struct kv *kv, struct kv_maintenance *job)
     case KV_BACKUP:
         return btree_backup(btree, job);
     case KV_COMPACT:
-        return diag_fail(SOMBRA_UNSUPPORTED, "the btree engine has no online compaction; a backup "
-                                             "is a compact copy");
+        return btree_compact(btree, job);
     }
     return diag_fail(SOMBRA_INVALID, "maintenance job %d", (int)job->kind);
 }

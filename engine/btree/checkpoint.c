@@ -27,6 +27,7 @@ struct checkpoint {
     unsigned log_half;
     bool is_clean; /* no log belongs to it */
     bool closes;   /* nothing follows it: the free end of the file is cut off */
+    const struct compact_report *report; /* of the compaction it belongs to; or NULL */
 };
 
 /* ---- sealing ----------------------------------------------------------------------------- */
@@ -61,6 +62,30 @@ static void maps_unprepare(struct checkpoint *checkpoint)
 
 /* ---- steps ------------------------------------------------------------------------------- */
 
+/* What a compaction leaves in the meta record. One that gained little, or whose gain was eaten up
+ * by the next commits, asks for more free pages before the next begins of itself; time heals. */
+static void compact_fill(struct meta *meta, const struct compact_report *report)
+{
+    enum { RAISE_PPM = 100000, DECAY_PPM = 10000, MAX_PPM = 950000, GAIN_SHARE = 16 };
+    uint64_t count = meta->snapshot.page_count;
+    uint32_t watermark = meta->compact_watermark_ppm;
+    if (watermark < COMPACT_WATERMARK_PPM)
+        watermark = COMPACT_WATERMARK_PPM;
+    if (report && report->is_whole) {
+        uint64_t before = report->pages_before;
+        meta->compact_txn = meta->snapshot.txn;
+        meta->compact_moved = report->pages_moved;
+        meta->compact_returned = before > count ? before - count : 0;
+        if (meta->compact_returned < before / GAIN_SHARE && watermark < report->free_before_ppm)
+            watermark = report->free_before_ppm;
+        watermark = watermark + RAISE_PPM < MAX_PPM ? watermark + RAISE_PPM : MAX_PPM;
+    } else if (!report && meta->pages_free * 1000000 / count < COMPACT_WATERMARK_PPM / 2 &&
+               watermark > COMPACT_WATERMARK_PPM + DECAY_PPM) {
+        watermark -= DECAY_PPM;
+    }
+    meta->compact_watermark_ppm = watermark;
+}
+
 static void meta_fill(struct checkpoint *checkpoint, const struct snapshot *snapshot)
 {
     struct btree *btree = checkpoint->btree;
@@ -79,6 +104,7 @@ static void meta_fill(struct checkpoint *checkpoint, const struct snapshot *snap
         meta->pages_free = space_unused_below(&btree->space, meta->snapshot.page_count);
         meta->pages_pending = 0;
     }
+    compact_fill(meta, checkpoint->report);
     meta->log_state = checkpoint->is_clean ? META_LOG_CLEAN : META_LOG_IN_USE;
     meta->log = checkpoint->log;
     meta->log_half = checkpoint->log_half;
@@ -145,13 +171,47 @@ static sombra_err log_begin(struct checkpoint *checkpoint)
     return err;
 }
 
+/* Step 1. A compaction's checkpoint forgets the free end of the file. */
+static sombra_err space_settle(struct checkpoint *checkpoint, uint64_t stamp)
+{
+    struct space *space = &checkpoint->btree->space;
+    const struct compact_report *report = checkpoint->report;
+    if (report) {
+        space_reclaim(space);
+        space_drop_reserve(space);
+        space_move_maps(space, report->maps_end);
+    }
+    sombra_err err = space_plan(space, stamp, &checkpoint->maps);
+    if (!err)
+        err = space_commit_reserve(space);
+    if (!err && report) {
+        space_drop_reserve(space);
+        space_shrink_to(space, space_free_end(space));
+    }
+    return err;
+}
+
+/* Has the slot: is it worth a look whether the file can be made smaller? */
+static void compact_consider(struct btree *btree)
+{
+    const struct meta *meta = &btree->meta;
+    uint64_t unused = meta->pages_free + meta->pages_pending;
+    if (!btree->options.no_auto_compact && atomic_load(&btree->has_background) &&
+        unused << btree->pager.page_shift >= COMPACT_UNUSED_BYTES_MIN &&
+        unused * 1000000 / meta->snapshot.page_count >= meta->compact_watermark_ppm) {
+        os_mutex_lock(&btree->checkpoint_mutex);
+        btree->compact_wanted = true;
+        os_condition_broadcast(&btree->checkpoint_changed);
+        os_mutex_unlock(&btree->checkpoint_mutex);
+    }
+}
+
 /* Steps 1 to 4, as a write transaction that changes nothing but the page account. */
 static sombra_err pin_newest(struct btree_txn *txn, struct checkpoint *checkpoint)
 {
     struct btree *btree = checkpoint->btree;
-    sombra_err err = space_plan(&btree->space, txn->stamp, &checkpoint->maps);
-    if (!err)
-        err = space_commit_reserve(&btree->space);
+    uint64_t page_count = btree->space.page_count;
+    sombra_err err = space_settle(checkpoint, txn->stamp);
     if (!err)
         err = redo_head(txn);
     if (!err)
@@ -162,6 +222,10 @@ static sombra_err pin_newest(struct btree_txn *txn, struct checkpoint *checkpoin
         err = logs_append(&btree->logs, lsn, &part, 1);
     }
     if (err) {
+        /* Its arrays have the room that they had. */
+        sombra_err grow_err = space_grow_to(&btree->space, page_count);
+        assert(!grow_err);
+        (void)grow_err;
         txn_undo_all(txn);
         return err;
     }
@@ -281,7 +345,7 @@ void checkpoint_resume(struct btree *btree)
     checkpoint_slot_leave(btree);
 }
 
-sombra_err checkpoint_run(struct btree *btree, bool closes)
+static sombra_err run(struct btree *btree, bool closes, const struct compact_report *report)
 {
     if (!btree->file || btree->options.is_readonly)
         return SOMBRA_OK;
@@ -289,12 +353,14 @@ sombra_err checkpoint_run(struct btree *btree, bool closes)
     sombra_err err = both_enter(btree, true, &dead);
     if (err)
         return diag_wrap(err, "checkpoint");
-    struct checkpoint checkpoint = { .btree = btree, .is_clean = closes, .closes = closes };
+    struct checkpoint checkpoint = {
+        .btree = btree, .is_clean = closes, .closes = closes, .report = report
+    };
     struct btree_txn *txn = NULL;
     struct snapshot newest;
     head_newest(btree->head, &newest);
     /* Nothing to do, unless a log is to be closed. */
-    bool is_idle = newest.lsn == btree->meta.snapshot.lsn && !dead &&
+    bool is_idle = newest.lsn == btree->meta.snapshot.lsn && !dead && !report &&
                    !(closes && atomic_load(&btree->head->has_logs));
     if (!is_idle)
         err = txn_start_write(btree, dead, &txn);
@@ -309,8 +375,21 @@ sombra_err checkpoint_run(struct btree *btree, bool closes)
     if (!is_idle && !err)
         atomic_store(&btree->head->pinned_intent, 0);
     space_image_release(&checkpoint.maps);
+    if (!is_idle && !err && !closes && !report)
+        compact_consider(btree);
     checkpoint_slot_leave(btree);
     return err;
+}
+
+sombra_err checkpoint_run(struct btree *btree, bool closes)
+{
+    return run(btree, closes, NULL);
+}
+
+sombra_err checkpoint_run_cutting(struct btree *btree, const struct compact_report *report)
+{
+    assert(report);
+    return run(btree, false, report);
 }
 
 /* Steps 3 to 8 of a transaction without a record. */
@@ -361,6 +440,8 @@ sombra_err checkpoint_commit(struct btree_txn *txn)
     }
     if (!err)
         err = commit_unlogged(txn, &checkpoint);
+    if (!err && !txn->is_replay)
+        compact_consider(btree);
     space_image_release(&checkpoint.maps);
     checkpoint_slot_leave(btree);
     return err;
@@ -394,10 +475,7 @@ void checkpoint_consider(struct btree *btree, uint64_t active_bytes)
 void background_want_sync(struct btree *btree, uint64_t lsn)
 {
     /* Only the first commit of an interval wakes the thread. */
-    uint64_t seen = atomic_load(&btree->normal_lsn);
-    while (seen < lsn && !atomic_compare_exchange_weak(&btree->normal_lsn, &seen, lsn))
-        ;
-    if (seen != 0)
+    if (shared_note_normal(btree, lsn) != 0)
         return;
     os_mutex_lock(&btree->checkpoint_mutex);
     os_condition_broadcast(&btree->checkpoint_changed);
@@ -439,36 +517,91 @@ static sombra_err mark_append(struct btree *btree)
     return err;
 }
 
-enum { MARK_IDLE_MS = 1000 };
+enum { MARK_IDLE_MS = 1000, DEAD_IDLE_MS = 1000 };
 
 static bool background_has_work(const struct btree *btree)
 {
-    return btree->background_stops || btree->checkpoint_wanted || atomic_load(&btree->normal_lsn);
+    return btree->background_stops || btree->checkpoint_wanted || btree->compact_wanted ||
+           atomic_load(shared_normal_lsn(btree));
 }
 
-/* Under checkpoint_mutex: sleeps until there is work, or until nothing was committed for a while.
- */
+/* Under checkpoint_mutex: sleeps until there is work, or until nothing was committed for a while,
+ * or until it is time to look after the dead. */
 static void background_wait(struct btree *btree)
 {
     while (!background_has_work(btree) && !atomic_load(&btree->mark_wanted))
-        (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex, UINT64_MAX);
-    if (btree->background_stops || btree->checkpoint_wanted)
+        if (!os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex, DEAD_IDLE_MS))
+            return;
+    if (btree->background_stops || btree->checkpoint_wanted || btree->compact_wanted)
         return;
     uint64_t wait_ms =
-        atomic_load(&btree->normal_lsn) ? btree->options.sync_interval_ms : MARK_IDLE_MS;
+        atomic_load(shared_normal_lsn(btree)) ? btree->options.sync_interval_ms : MARK_IDLE_MS;
     (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex, wait_ms);
+}
+
+/* A process that was killed no longer syncs its KV_NORMAL commits. The logs are opened before that
+ * happens, so that a failed write-back until then is told to this process as well. */
+static sombra_err dead_sync(struct btree *btree)
+{
+    sombra_err err = logs_open_if_any(&btree->logs);
+    uint64_t lsn = err ? 0 : shared_dead_normal_lsn(btree);
+    return lsn ? logs_sync(&btree->logs, lsn) : err;
+}
+
+/* Syncs this process's KV_NORMAL commits, if there are any; *out_lsn says up to which. */
+static sombra_err normal_sync(struct btree *btree, uint64_t *out_lsn)
+{
+    _Atomic uint64_t *normal_lsn = shared_normal_lsn(btree);
+    uint64_t lsn = atomic_load(normal_lsn);
+    *out_lsn = lsn;
+    sombra_err err = lsn ? logs_sync(&btree->logs, lsn) : SOMBRA_OK;
+    /* Taken back after the sync: until then another process may have to do it. A newer commit has
+     * not woken the thread, and is seen at once. */
+    uint64_t synced = lsn;
+    (void)atomic_compare_exchange_strong(normal_lsn, &synced, 0);
+    return err;
+}
+
+/* Between the steps of a compaction: the thread's other work, and whether to go on. */
+static bool background_between(void *context, uint64_t done, uint64_t total)
+{
+    struct btree *btree = context;
+    (void)done;
+    (void)total;
+    os_mutex_lock(&btree->checkpoint_mutex);
+    bool goes_on = !btree->background_stops && btree->compact_waiters == 0;
+    bool wants_checkpoint = btree->checkpoint_wanted;
+    btree->checkpoint_wanted = false;
+    os_mutex_unlock(&btree->checkpoint_mutex);
+    sombra_err err = SOMBRA_OK;
+    uint64_t lsn;
+    uint64_t since_ns = os_monotonic_ns(btree->os) - btree->logs.last_sync_ns;
+    if (since_ns / 1000000 >= btree->options.sync_interval_ms)
+        err = normal_sync(btree, &lsn);
+    if (!err && wants_checkpoint)
+        err = checkpoint_run(btree, false);
+    return goes_on && !err;
 }
 
 /* What the background thread does when it wakes. A failure poisons the store, and the next write
  * reports it. */
-static void background_work(struct btree *btree, bool wants_checkpoint, uint64_t *commits_seen)
+static void background_work(struct btree *btree, bool wants_checkpoint, bool wants_compact,
+                            uint64_t *commits_seen)
 {
-    uint64_t lsn = atomic_exchange(&btree->normal_lsn, 0);
+    uint64_t lsn;
     uint64_t commits = atomic_load(&btree->commits);
-    sombra_err err = lsn ? logs_sync(&btree->logs, lsn) : SOMBRA_OK;
+    sombra_err err = normal_sync(btree, &lsn);
+    if (!err && !lsn)
+        err = dead_sync(btree);
     if (!err && wants_checkpoint)
         err = checkpoint_run(btree, false);
-    if (!err && !lsn && !wants_checkpoint && commits == *commits_seen &&
+    if (!err && wants_compact) {
+        struct kv_maintenance job = { .kind = KV_COMPACT,
+                                      .progress = background_between,
+                                      .context = btree };
+        err = compact_automatic(btree, &job);
+    }
+    if (!err && !lsn && !wants_checkpoint && !wants_compact && commits == *commits_seen &&
         atomic_exchange(&btree->mark_wanted, 0))
         err = mark_append(btree);
     *commits_seen = commits;
@@ -487,9 +620,10 @@ static void *background_main(void *argument)
         if (btree->background_stops)
             break;
         bool wants_checkpoint = btree->checkpoint_wanted;
-        btree->checkpoint_wanted = false;
+        bool wants_compact = btree->compact_wanted;
+        btree->checkpoint_wanted = btree->compact_wanted = false;
         os_mutex_unlock(&btree->checkpoint_mutex);
-        background_work(btree, wants_checkpoint, &commits_seen);
+        background_work(btree, wants_checkpoint, wants_compact, &commits_seen);
         os_mutex_lock(&btree->checkpoint_mutex);
     }
     os_mutex_unlock(&btree->checkpoint_mutex);

@@ -4,6 +4,8 @@
  */
 #include "btree_internal.h"
 
+#include <limits.h>
+
 enum cursor_state {
     CURSOR_FRESH,  /* never positioned */
     CURSOR_ON,     /* on an entry, or where it was before it was deleted */
@@ -11,28 +13,29 @@ enum cursor_state {
     CURSOR_BEHIND, /* ran off the high end */
 };
 
-enum { READ_ENTRIES_MAX = 512, READ_ROOM_BYTES = 32 << 10 };
-
-/* Of batch reads, allocated by the first. */
-struct read_room {
-    sombra_slice suffixes[READ_ENTRIES_MAX];
-    struct leaf_value values[READ_ENTRIES_MAX];
-    uint8_t bytes[READ_ROOM_BYTES];
+enum {
+    ROOM_ENTRIES_MAX = 512,   /* of a batch of decoded entries */
+    ROOM_ENTRIES = 128,       /* of the usual ones; one size of room, so that it seldom grows */
+    SPARE_CURSORS_MAX = 4,    /* kept by a transaction */
+    BOUND_UNKNOWN = UINT_MAX, /* more than the entries of any leaf */
 };
 
 struct btree_cursor {
     struct kv_cursor kv;
     struct btree_txn *txn;
+    struct btree_cursor *next_spare;
     enum cursor_state state;
-    uint64_t generation; /* of the transaction when path and iter were made */
-    struct tree_path path;
-    struct leaf_iter iter;
-    unsigned first, end; /* entries [first, end) of the leaf are in the range */
+    bool has_iter;         /* iter is in the path's leaf, and `key` begins with its prefix */
+    uint64_t generation;   /* of the transaction when the path was made */
+    struct tree_path path; /* the leaf's index is that of the entry it is on */
+    struct leaf_iter iter; /* follows it when an entry is shown */
+    unsigned first, end;   /* entries [first, end) of the leaf are in the range, or BOUND_UNKNOWN */
     size_t key_bytes;
-    uint8_t key[KV_KEY_BYTES_MAX];
     size_t low_bytes, high_bytes; /* 0 = no bound */
+    uint8_t *room;                /* of batch reads: decoded suffixes */
+    size_t room_bytes;
+    uint8_t key[KV_KEY_BYTES_MAX];
     uint8_t low[KV_KEY_BYTES_MAX], high[KV_KEY_BYTES_MAX];
-    struct read_room *room;
 };
 
 static struct btree_cursor *cursor_of(struct kv_cursor *cursor)
@@ -59,25 +62,70 @@ static sombra_err bound_copy(sombra_slice bound, uint8_t *to, size_t *out_bytes)
     return SOMBRA_OK;
 }
 
+static struct btree_cursor *cursor_take(struct btree_txn *txn)
+{
+    struct btree_cursor *cursor = txn->spare_cursors;
+    if (LIKELY(cursor)) {
+        txn->spare_cursors = cursor->next_spare;
+        txn->spare_count--;
+        return cursor;
+    }
+    cursor = mem_alloc(sizeof *cursor);
+    if (cursor) {
+        cursor->room = NULL;
+        cursor->room_bytes = 0;
+    }
+    return cursor;
+}
+
+static void cursor_free(struct btree_cursor *cursor)
+{
+    mem_free(cursor->room);
+    mem_free(cursor);
+}
+
+void cursors_free_spare(struct btree_txn *txn)
+{
+    while (txn->spare_cursors) {
+        struct btree_cursor *cursor = txn->spare_cursors;
+        txn->spare_cursors = cursor->next_spare;
+        cursor_free(cursor);
+    }
+    txn->spare_count = 0;
+}
+
+/* Kept for the transaction's next one, and for the next transaction in its place. */
+static void cursor_keep(struct btree_txn *txn, struct btree_cursor *cursor)
+{
+    if (txn->spare_count == SPARE_CURSORS_MAX) {
+        cursor_free(cursor);
+        return;
+    }
+    cursor->next_spare = txn->spare_cursors;
+    txn->spare_cursors = cursor;
+    txn->spare_count++;
+}
+
 sombra_err btree_cursor_open(struct kv_txn *kv_txn, struct kv_range range,
                              struct kv_cursor **out_cursor)
 {
     struct btree_txn *txn = txn_of(kv_txn);
-    struct btree_cursor *cursor = mem_alloc(sizeof *cursor);
+    struct btree_cursor *cursor = cursor_take(txn);
     if (!cursor)
         return diag_nomem("a cursor", sizeof *cursor);
     cursor->kv = (struct kv_cursor){ .ops = &btree_ops, .txn = kv_txn };
     cursor->txn = txn;
     cursor->state = CURSOR_FRESH;
+    cursor->has_iter = false;
     cursor->generation = txn->generation;
-    cursor->room = NULL;
     sombra_err err = bound_copy(range.low, cursor->low, &cursor->low_bytes);
     if (!err)
         err = bound_copy(range.high, cursor->high, &cursor->high_bytes);
     if (err) {
-        mem_free(cursor);
+        cursor_keep(txn, cursor);
         return err;
     }
+    txn->open_cursors++;
     *out_cursor = &cursor->kv;
     return SOMBRA_OK;
 }
@@ -85,25 +133,37 @@ sombra_err btree_cursor_open(struct kv_txn *kv_txn, struct kv_range range,
 void btree_cursor_close(struct kv_cursor *kv_cursor)
 {
     struct btree_cursor *cursor = cursor_of(kv_cursor);
-    mem_free(cursor->room);
-    mem_free(cursor);
+    assert(cursor->txn->open_cursors > 0);
+    cursor->txn->open_cursors--;
+    cursor_keep(cursor->txn, cursor);
 }
 
 /* ---- positions --------------------------------------------------------------------------- */
 
-/* The path leads to another leaf: which of its entries are in the range? */
+/* The path leads to another leaf. Which of its entries are in the range is found out when a motion
+ * comes near that end: a short scan never asks. */
 static void leaf_enter(struct btree_cursor *cursor)
 {
-    const uint8_t *page = cursor->path.at[0].page;
-    cursor->first = 0;
-    cursor->end = page_count(page);
-    if (cursor->low_bytes)
-        (void)leaf_find(page, page_bytes_of(cursor), slice_of(cursor->low, cursor->low_bytes),
-                        &cursor->first);
-    if (cursor->high_bytes)
-        (void)leaf_find(page, page_bytes_of(cursor), slice_of(cursor->high, cursor->high_bytes),
-                        &cursor->end);
+    cursor->first = cursor->low_bytes ? BOUND_UNKNOWN : 0;
+    cursor->end = cursor->high_bytes ? BOUND_UNKNOWN : page_count(cursor->path.at[0].page);
+    cursor->has_iter = false;
     cursor->generation = cursor->txn->generation;
+}
+
+static unsigned leaf_first(struct btree_cursor *cursor)
+{
+    if (cursor->first == BOUND_UNKNOWN)
+        (void)leaf_find(cursor->path.at[0].page, page_bytes_of(cursor),
+                        slice_of(cursor->low, cursor->low_bytes), &cursor->first);
+    return cursor->first;
+}
+
+static unsigned leaf_end(struct btree_cursor *cursor)
+{
+    if (cursor->end == BOUND_UNKNOWN)
+        (void)leaf_find(cursor->path.at[0].page, page_bytes_of(cursor),
+                        slice_of(cursor->high, cursor->high_bytes), &cursor->end);
+    return cursor->end;
 }
 
 static sombra_err off_end(struct btree_cursor *cursor, enum cursor_state state, bool *out_found)
@@ -114,32 +174,58 @@ static sombra_err off_end(struct btree_cursor *cursor, enum cursor_state state, 
     return SOMBRA_OK;
 }
 
-/* The iterator stands on the new entry: publishes it. */
-static sombra_err entry_show(struct btree_cursor *cursor, bool is_new_leaf, bool *out_found)
+/* Brings the iterator to the path's entry; most often that is the one beside it. */
+static void iter_follow(struct btree_cursor *cursor)
 {
-    const struct leaf_iter *iter = &cursor->iter;
-    sombra_slice value;
-    sombra_err err = tree_value(cursor->txn, &iter->value, &value);
-    if (err)
-        return err;
-    if (is_new_leaf && iter->prefix.bytes)
+    struct leaf_iter *iter = &cursor->iter;
+    unsigned index = cursor->path.at[0].index;
+    if (LIKELY(cursor->has_iter && iter->index + 1 == index)) {
+        (void)leaf_iter_next(iter);
+        return;
+    }
+    leaf_iter_seek(iter, cursor->path.at[0].page, page_bytes_of(cursor), index);
+    if (!cursor->has_iter && iter->prefix.bytes)
         memcpy(cursor->key, iter->prefix.data, iter->prefix.bytes);
-    if (iter->suffix.bytes)
-        memcpy(cursor->key + iter->prefix.bytes, iter->suffix.data, iter->suffix.bytes);
-    cursor->key_bytes = iter->prefix.bytes + iter->suffix.bytes;
+    cursor->has_iter = true;
+}
+
+static void key_set_suffix(struct btree_cursor *cursor, size_t prefix_bytes, sombra_slice suffix)
+{
+    assert(prefix_bytes + suffix.bytes <= KV_KEY_BYTES_MAX);
+    if (suffix.bytes)
+        memcpy(cursor->key + prefix_bytes, suffix.data, suffix.bytes);
+    cursor->key_bytes = prefix_bytes + suffix.bytes;
+}
+
+static void entry_publish(struct btree_cursor *cursor, sombra_slice value)
+{
     cursor->kv.entry =
         (struct kv_entry){ .key = slice_of(cursor->key, cursor->key_bytes), .value = value };
     cursor->kv.is_positioned = true;
     cursor->state = CURSOR_ON;
-    *out_found = true;
+}
+
+/* Publishes the path's entry. */
+static sombra_err entry_show(struct btree_cursor *cursor)
+{
+    sombra_slice value;
+    iter_follow(cursor);
+    const struct leaf_iter *iter = &cursor->iter;
+    sombra_err err = tree_value(cursor->txn, &iter->value, &value);
+    if (err)
+        return err;
+    key_set_suffix(cursor, iter->prefix.bytes, iter->suffix);
+    entry_publish(cursor, value);
     return SOMBRA_OK;
 }
 
+/* The path's entry is the one; `state` and key change when it is published. */
 static sombra_err land(struct btree_cursor *cursor, unsigned index, bool *out_found)
 {
+    assert(index < page_count(cursor->path.at[0].page));
     cursor->path.at[0].index = index;
-    leaf_iter_seek(&cursor->iter, cursor->path.at[0].page, page_bytes_of(cursor), index);
-    return entry_show(cursor, true, out_found);
+    *out_found = true;
+    return SOMBRA_OK;
 }
 
 /* The next leaf lies beyond the last key, or the tree leads in circles. */
@@ -177,7 +263,7 @@ static sombra_err land_forward(struct btree_cursor *cursor, unsigned index, bool
             return err;
     }
     leaf_enter(cursor);
-    if (index >= cursor->end)
+    if (index >= leaf_end(cursor))
         return off_end(cursor, CURSOR_BEHIND, out_found);
     return land(cursor, index, out_found);
 }
@@ -199,7 +285,7 @@ static sombra_err land_backward(struct btree_cursor *cursor, unsigned index, boo
             return err;
     }
     leaf_enter(cursor);
-    if (index <= cursor->first)
+    if (index <= leaf_first(cursor))
         return off_end(cursor, CURSOR_BEFORE, out_found);
     return land(cursor, index - 1, out_found);
 }
@@ -269,11 +355,9 @@ static sombra_err step_next(struct btree_cursor *cursor, bool *out_found)
         sombra_err err = seek(cursor, slice_of(cursor->key, cursor->key_bytes), &index, &exact);
         return err ? err : land_forward(cursor, exact ? index + 1 : index, false, out_found);
     }
-    if (cursor->iter.index + 1 < cursor->end) {
-        (void)leaf_iter_next(&cursor->iter);
-        return entry_show(cursor, false, out_found);
-    }
-    return land_forward(cursor, cursor->iter.index + 1, true, out_found);
+    unsigned index = cursor->path.at[0].index + 1;
+    return index < leaf_end(cursor) ? land(cursor, index, out_found)
+                                    : land_forward(cursor, index, true, out_found);
 }
 
 static sombra_err step_previous(struct btree_cursor *cursor, bool *out_found)
@@ -284,11 +368,9 @@ static sombra_err step_previous(struct btree_cursor *cursor, bool *out_found)
         sombra_err err = seek(cursor, slice_of(cursor->key, cursor->key_bytes), &index, &exact);
         return err ? err : land_backward(cursor, index, false, out_found);
     }
-    if (cursor->iter.index > cursor->first) {
-        (void)leaf_iter_previous(&cursor->iter);
-        return entry_show(cursor, false, out_found);
-    }
-    return land_backward(cursor, cursor->iter.index, true, out_found);
+    unsigned index = cursor->path.at[0].index;
+    return index > leaf_first(cursor) ? land(cursor, index - 1, out_found)
+                                      : land_backward(cursor, index, true, out_found);
 }
 
 static sombra_err move_next(struct btree_cursor *cursor, bool *out_found)
@@ -335,45 +417,113 @@ static sombra_err move(struct btree_cursor *cursor, enum kv_motion motion, sombr
     return diag_fail(SOMBRA_INVALID, "cursor motion %d", (int)motion);
 }
 
+/* The path may be half way to somewhere: the next motion seeks the last key again. */
+static sombra_err lost(struct btree_cursor *cursor, sombra_err err)
+{
+    cursor->generation = cursor->txn->generation - 1;
+    cursor->kv.is_positioned = false;
+    return err;
+}
+
 sombra_err btree_cursor_move(struct kv_cursor *kv_cursor, enum kv_motion motion, sombra_slice key,
                              bool *out_found)
 {
     struct btree_cursor *cursor = cursor_of(kv_cursor);
-    sombra_err err = move(cursor, motion, key, out_found);
-    if (UNLIKELY(err)) {
-        /* The path is half way to somewhere: the next motion seeks the last key again. */
-        cursor->generation = cursor->txn->generation - 1;
-        cursor->kv.is_positioned = false;
-    }
-    return err;
+    bool found = false;
+    sombra_err err = move(cursor, motion, key, &found);
+    if (!err && found)
+        err = entry_show(cursor);
+    if (UNLIKELY(err))
+        return lost(cursor, err);
+    *out_found = found;
+    return SOMBRA_OK;
 }
 
 /* ---- batches ----------------------------------------------------------------------------- */
 
-/* Decodes `count` entries from `first` of the leaf into the batch, the other way round if
- * `backward`; *out_count may be less when the room for decoded keys is full. */
-static sombra_err batch_fill(struct btree_cursor *cursor, unsigned first, unsigned count,
-                             bool backward, struct kv_batch *batch)
+static sombra_err room_reserve(struct btree_cursor *cursor, size_t bytes)
 {
-    struct read_room *room = cursor->room;
-    unsigned got = leaf_read(cursor->iter.page, page_bytes_of(cursor), first, count, &batch->prefix,
-                             room->suffixes, room->values, room->bytes, sizeof room->bytes);
-    if (backward && got < count) {
-        /* The missing ones are those nearest to the position: fewer fit. */
-        unsigned half = got ? got : 1;
-        return batch_fill(cursor, first + (count - half), half, backward, batch);
-    }
-    for (unsigned i = 0; i < got; i++) {
-        struct kv_entry *to = &batch->entries[backward ? got - 1 - i : i];
-        to->key = room->suffixes[i];
-        to->value = room->values[i].bytes;
-        if (LIKELY(!room->values[i].overflow))
+    if (LIKELY(cursor->room_bytes >= bytes))
+        return SOMBRA_OK;
+    uint8_t *room = mem_alloc(bytes);
+    if (!room)
+        return diag_nomem("a batch of entries", bytes);
+    mem_free(cursor->room);
+    cursor->room = room;
+    cursor->room_bytes = bytes;
+    return SOMBRA_OK;
+}
+
+/* Values that are not in the leaf. */
+static sombra_err overflows_read(struct btree_cursor *cursor, struct kv_entry *entries,
+                                 unsigned count, unsigned first, bool is_backward)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct kv_entry *entry = &entries[is_backward ? count - 1 - i : i];
+        if (entry->value.data)
             continue;
-        sombra_err err = tree_value(cursor->txn, &room->values[i], &to->value);
+        struct leaf_value value;
+        leaf_value_at(cursor->path.at[0].page, page_bytes_of(cursor), first + i, &value);
+        sombra_err err = tree_value(cursor->txn, &value, &entry->value);
         if (err)
             return err;
     }
+    return SOMBRA_OK;
+}
+
+/* Reads `count` entries from `first` of the leaf, the other way round if `is_backward`; fewer when
+ * the room for decoded keys is full. */
+static sombra_err batch_fill(struct btree_cursor *cursor, unsigned first, unsigned count,
+                             bool is_backward, struct kv_batch *batch)
+{
+    const uint8_t *page = cursor->path.at[0].page;
+    struct leaf_batch from = { .entries = batch->entries,
+                               .capacity = count,
+                               .is_backward = is_backward };
+    if (leaf_read_needs_room(page)) {
+        unsigned wanted = count <= ROOM_ENTRIES ? ROOM_ENTRIES : ROOM_ENTRIES_MAX;
+        sombra_err err = room_reserve(cursor, leaf_room_bytes(wanted));
+        if (err)
+            return err;
+        from.room = cursor->room;
+        from.room_bytes = cursor->room_bytes;
+    }
+    unsigned got = leaf_read(page, page_bytes_of(cursor), first, &from);
+    if (is_backward && UNLIKELY(got < count)) {
+        /* The missing ones are those nearest to the position: fewer fit. */
+        unsigned half = got ? got : 1;
+        return batch_fill(cursor, first + (count - half), half, true, batch);
+    }
+    assert(got > 0);
+    batch->prefix = from.prefix;
     batch->count = got;
+    if (UNLIKELY(from.has_overflows))
+        return overflows_read(cursor, batch->entries, got, first, is_backward);
+    return SOMBRA_OK;
+}
+
+/* The cursor stands on the first entry of the batch: reads it and what follows in its leaf. */
+static sombra_err batch_read(struct btree_cursor *cursor, bool is_backward, struct kv_batch *batch)
+{
+    unsigned index = cursor->path.at[0].index;
+    size_t left = is_backward ? index - leaf_first(cursor) + 1 : (size_t)(leaf_end(cursor) - index);
+    unsigned count = (unsigned)size_min(left, size_min(batch->capacity, ROOM_ENTRIES_MAX));
+    if (batch->before.bytes && count > 1 && !is_backward) {
+        unsigned before;
+        (void)leaf_find(cursor->path.at[0].page, page_bytes_of(cursor), batch->before, &before);
+        count = before > index ? (unsigned)size_min(count, before - index) : 1;
+    }
+    sombra_err err =
+        batch_fill(cursor, is_backward ? index + 1 - count : index, count, is_backward, batch);
+    if (err)
+        return err;
+    unsigned steps = (unsigned)batch->count - 1;
+    cursor->path.at[0].index = is_backward ? index - steps : index + steps;
+    const struct kv_entry *last = &batch->entries[steps];
+    if (batch->prefix.bytes)
+        memcpy(cursor->key, batch->prefix.data, batch->prefix.bytes);
+    key_set_suffix(cursor, batch->prefix.bytes, last->key);
+    entry_publish(cursor, last->value);
     return SOMBRA_OK;
 }
 
@@ -383,30 +533,15 @@ sombra_err btree_cursor_read(struct kv_cursor *kv_cursor, enum kv_motion directi
     struct btree_cursor *cursor = cursor_of(kv_cursor);
     assert(direction == KV_NEXT || direction == KV_PREVIOUS);
     assert(batch->capacity > 0);
-    if (!cursor->room) {
-        cursor->room = mem_alloc(sizeof *cursor->room);
-        if (!cursor->room)
-            return diag_nomem("a batch of entries", sizeof *cursor->room);
-    }
-    bool found;
-    bool backward = direction == KV_PREVIOUS;
-    sombra_err err = btree_cursor_move(kv_cursor, direction, slice_of(NULL, 0), &found);
     batch->count = 0;
     batch->prefix = slice_of(NULL, 0);
-    if (err || !found)
-        return err;
-    unsigned index = cursor->iter.index;
-    size_t left = backward ? index - cursor->first + 1 : cursor->end - index;
-    unsigned count = (unsigned)size_min(left, size_min(batch->capacity, READ_ENTRIES_MAX));
-    if (batch->before.bytes && count > 1 && !backward) {
-        unsigned before;
-        (void)leaf_find(cursor->iter.page, page_bytes_of(cursor), batch->before, &before);
-        count = before > index ? (unsigned)size_min(count, before - index) : 1;
+    bool found = false;
+    sombra_err err = move(cursor, direction, slice_of(NULL, 0), &found);
+    if (!err && found)
+        err = batch_read(cursor, direction == KV_PREVIOUS, batch);
+    if (UNLIKELY(err)) {
+        batch->count = 0;
+        return lost(cursor, err);
     }
-    err = batch_fill(cursor, backward ? index + 1 - count : index, count, backward, batch);
-    if (err)
-        return err;
-    unsigned last =
-        backward ? index + 1 - (unsigned)batch->count : index + (unsigned)batch->count - 1;
-    return land(cursor, last, &found);
+    return SOMBRA_OK;
 }

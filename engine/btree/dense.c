@@ -220,8 +220,7 @@ struct reader {
 };
 
 /* Decodes one entry into the room; false = it does not fit there. */
-static inline bool reader_step(struct reader *reader, sombra_slice *out_suffix,
-                               struct leaf_value *out_value)
+static inline bool reader_step(struct reader *reader, struct kv_entry *out_entry)
 {
     struct dense_entry entry;
     const uint8_t *next = dense_parse(reader->at, reader->has_values, &entry);
@@ -238,8 +237,8 @@ static inline bool reader_step(struct reader *reader, sombra_slice *out_suffix,
         memcpy(to, reader->before, entry.shared);
         memcpy(to + entry.shared, entry.suffix, entry.suffix_bytes);
     }
-    *out_suffix = slice_of(to, bytes);
-    *out_value = (struct leaf_value){ .bytes = slice_of(entry.value, entry.value_bytes) };
+    out_entry->key = slice_of(to, bytes);
+    out_entry->value = slice_of(entry.value, entry.value_bytes);
     /* The key stays readable as 16 bytes: what follows it is room, or it ends the batch. */
     reader->before = to;
     reader->room = to + bytes;
@@ -247,11 +246,11 @@ static inline bool reader_step(struct reader *reader, sombra_slice *out_suffix,
     return true;
 }
 
-unsigned dense_read(const uint8_t *page, size_t page_bytes, unsigned index, unsigned capacity,
-                    sombra_slice *suffixes, struct leaf_value *values, uint8_t *room,
-                    size_t room_bytes)
+unsigned dense_read(const uint8_t *page, size_t page_bytes, unsigned index,
+                    struct leaf_batch *batch)
 {
     unsigned count = cells_count(page);
+    unsigned capacity = batch->capacity;
     if (index >= count || capacity == 0)
         return 0;
     unsigned runs = dense_runs(page);
@@ -261,8 +260,8 @@ unsigned dense_read(const uint8_t *page, size_t page_bytes, unsigned index, unsi
         .at = page + slot_at(page, runs, run),
         .before = key.data,
         .page_end = page + page_bytes,
-        .room = room,
-        .room_end = room + room_bytes,
+        .room = batch->room,
+        .room_end = batch->room + batch->room_bytes,
         .has_values = dense_has_values(page),
     };
     for (unsigned i = dense_ordinal(page, runs, run); i < index; i++) {
@@ -271,11 +270,13 @@ unsigned dense_read(const uint8_t *page, size_t page_bytes, unsigned index, unsi
         dense_key_apply(&key, &entry);
     }
     unsigned read = 0;
+    struct kv_entry *to = batch->entries + (batch->is_backward ? capacity - 1 : 0);
+    ptrdiff_t step = batch->is_backward ? -1 : 1;
     for (;;) {
         unsigned last = dense_run_last(page, runs, run);
         unsigned end = last - index < capacity - read ? last : index + (capacity - read);
-        for (; index < end; index++, read++)
-            if (!reader_step(&reader, &suffixes[read], &values[read]))
+        for (; index < end; index++, read++, to += step)
+            if (!reader_step(&reader, to))
                 return read;
         if (read == capacity || ++run == runs)
             return read;

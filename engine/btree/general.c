@@ -149,16 +149,29 @@ unsigned general_index_at_weight(const uint8_t *page, size_t weight)
     return index;
 }
 
-unsigned general_read(const uint8_t *page, unsigned index, unsigned capacity,
-                      sombra_slice *suffixes, struct leaf_value *values)
+void general_entry_at(const uint8_t *page, unsigned index, sombra_slice *out_suffix,
+                      struct leaf_value *out_value)
+{
+    struct cell cell = cell_at(page, cells_count(page), index);
+    *out_suffix = slice_of(cell.suffix, cell.suffix_bytes);
+    cell_value(&cell, out_value);
+}
+
+unsigned general_read(const uint8_t *page, unsigned index, struct leaf_batch *batch)
 {
     unsigned count = cells_count(page);
-    unsigned read = capacity < count - index ? capacity : count - index;
+    unsigned read = batch->capacity < count - index ? batch->capacity : count - index;
     const uint8_t *slots = page + CELLS_HEADS + 4 * (size_t)count + 2 * (size_t)index;
-    for (unsigned i = 0; i < read; i++) {
+    struct kv_entry *to = batch->entries + (batch->is_backward ? batch->capacity - 1 : 0);
+    ptrdiff_t step = batch->is_backward ? -1 : 1;
+    for (unsigned i = 0; i < read; i++, to += step) {
         struct cell cell = cell_parse(page + get_le16(slots + 2 * (size_t)i));
-        suffixes[i] = slice_of(cell.suffix, cell.suffix_bytes);
-        cell_value(&cell, &values[i]);
+        to->key = slice_of(cell.suffix, cell.suffix_bytes);
+        to->value = slice_of(cell.value, cell.value_bytes);
+        if (UNLIKELY(cell.is_overflow)) {
+            to->value = slice_of(NULL, 0);
+            batch->has_overflows = true;
+        }
     }
     return read;
 }
@@ -323,6 +336,29 @@ void general_build(const struct leaf_source *source, unsigned first, unsigned la
         if (i + 1 < count)
             leaf_cursor_next(&cursor);
     }
+}
+
+void general_cut(const uint8_t *page, size_t page_bytes, unsigned first, unsigned last, uint8_t *to)
+{
+    unsigned of = cells_count(page);
+    unsigned count = last - first;
+    assert(to != page && first <= last && last <= of);
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    page_init(to, page_bytes, PAGE_LEAF, 0, 0, 0);
+    cells_set_count(to, count);
+    put_le16(to + CELLS_PREFIX_BYTES, (uint16_t)prefix.bytes);
+    if (prefix.bytes)
+        memcpy(to + page_bytes - prefix.bytes, prefix.data, prefix.bytes);
+    memcpy(to + CELLS_HEADS, page + CELLS_HEADS + 4 * (size_t)first, 4 * (size_t)count);
+    size_t low = page_bytes - prefix.bytes;
+    for (unsigned i = 0; i < count; i++) {
+        size_t offset = slot_at(page, of, first + i);
+        size_t bytes = cell_bytes_at(page, of, first + i);
+        low -= bytes;
+        memcpy(to + low, page + offset, bytes);
+        slot_set(to, count, i, low);
+    }
+    cells_set_low(to, low);
 }
 
 void general_build_one(const struct leaf_source *source, uint8_t *to)

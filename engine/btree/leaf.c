@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Leaves of either kind: the calls of page.h that choose the kind. Splits, merges and balances are
+/* Leaves of either kind: the calls of page.h that choose the kind. Splits and merges are
  * in leaf_split.c.
  */
 #include "leaf_internal.h"
@@ -43,6 +43,16 @@ bool leaf_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigne
     if (is_dense(page))
         return dense_find(page, page_bytes, key, out_index);
     return general_find(page, page_bytes, key, out_index);
+}
+
+bool leaf_is_behind(const uint8_t *page, size_t page_bytes, sombra_slice key)
+{
+    unsigned count = cells_count(page);
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    if (is_dense(page) || count == 0 || !cells_key_has_prefix(key, prefix))
+        return false;
+    sombra_slice suffix = slice_from(key, prefix.bytes);
+    return head_of(suffix.data, suffix.bytes) > head_at(page + CELLS_HEADS, count - 1);
 }
 
 void leaf_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out)
@@ -106,7 +116,7 @@ void leaf_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last
 static void general_iter_load(struct leaf_iter *iter, unsigned index)
 {
     iter->index = index;
-    general_read(iter->page, index, 1, &iter->suffix, &iter->value);
+    general_entry_at(iter->page, index, &iter->suffix, &iter->value);
 }
 
 void leaf_iter_seek(struct leaf_iter *iter, const uint8_t *page, size_t page_bytes, unsigned index)
@@ -144,13 +154,17 @@ bool leaf_iter_previous(struct leaf_iter *iter)
     return true;
 }
 
-unsigned leaf_read(const uint8_t *page, size_t page_bytes, unsigned index, unsigned capacity,
-                   sombra_slice *out_prefix, sombra_slice *suffixes, struct leaf_value *values,
-                   uint8_t *room, size_t room_bytes)
+bool leaf_read_needs_room(const uint8_t *page)
+{
+    return is_dense(page);
+}
+
+unsigned leaf_read(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_batch *batch)
 {
     assert(index <= cells_count(page));
-    *out_prefix = cells_prefix(page, page_bytes);
+    batch->prefix = cells_prefix(page, page_bytes);
+    batch->has_overflows = false;
     if (is_dense(page))
-        return dense_read(page, page_bytes, index, capacity, suffixes, values, room, room_bytes);
-    return general_read(page, index, capacity, suffixes, values);
+        return dense_read(page, page_bytes, index, batch);
+    return general_read(page, index, batch);
 }

@@ -92,10 +92,14 @@ void general_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned l
 /* Builds entries [first, last), whose common prefix is `prefix_bytes` long; they must fit. */
 void general_build(const struct leaf_source *source, unsigned first, unsigned last,
                    size_t prefix_bytes, uint8_t *to);
+/* Builds a leaf of entries [first, last) of a general one, with its prefix and no holes. */
+void general_cut(const uint8_t *page, size_t page_bytes, unsigned first, unsigned last,
+                 uint8_t *to);
 /* Builds a leaf of the source's extra entry alone. */
 void general_build_one(const struct leaf_source *source, uint8_t *to);
-unsigned general_read(const uint8_t *page, unsigned index, unsigned capacity,
-                      sombra_slice *suffixes, struct leaf_value *values);
+void general_entry_at(const uint8_t *page, unsigned index, sombra_slice *out_suffix,
+                      struct leaf_value *out_value);
+unsigned general_read(const uint8_t *page, unsigned index, struct leaf_batch *batch);
 
 /* ---- dense leaves (dense.c) --------------------------------------------------------------- */
 
@@ -119,9 +123,8 @@ void dense_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned las
 /* Builds entries [first, last), which must fit (`measure` is theirs). */
 void dense_build(const struct leaf_source *source, unsigned first, unsigned last,
                  const struct leaf_measure *measure, uint8_t *to);
-unsigned dense_read(const uint8_t *page, size_t page_bytes, unsigned index, unsigned capacity,
-                    sombra_slice *suffixes, struct leaf_value *values, uint8_t *room,
-                    size_t room_bytes);
+unsigned dense_read(const uint8_t *page, size_t page_bytes, unsigned index,
+                    struct leaf_batch *batch);
 /* As in general leaves, but to the run: within, entries count as equal. */
 size_t dense_weight_before(const uint8_t *page, size_t page_bytes, unsigned index);
 unsigned dense_index_at_weight(const uint8_t *page, size_t page_bytes, size_t weight);

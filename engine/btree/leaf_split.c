@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Split, merge and balance of leaves of either kind.
+/* Split, merge, balance and filling of leaves of either kind.
  *
  * A split always succeeds. Where it cuts is chosen by weight; if a half does not fit after all, the
  * cut moves away from it; if neither side can take the new entry, it gets a page of its own: what
@@ -37,9 +37,50 @@ static bool prefers_dense(const struct leaf_source *source, unsigned count,
     return measure->dense_bytes - CELLS_HEADS <= (measure->general_bytes - CELLS_HEADS) / 4 * 3;
 }
 
+/* Bytes of a leaf's entries, slots included. */
+static size_t leaf_weight(const uint8_t *page, size_t page_bytes)
+{
+    return page_used(page, page_bytes) - CELLS_HEADS - cells_prefix_bytes(page);
+}
+
+/* No dense leaf could save enough on entries like these. */
+static bool is_heavy(const uint8_t *page, size_t page_bytes)
+{
+    return !is_dense(page) &&
+           leaf_weight(page, page_bytes) / DENSE_ENTRY_WEIGHT_MAX > cells_count(page);
+}
+
+static bool has_extra(const struct leaf_source *source, unsigned first, unsigned last)
+{
+    return source->extra_at != SOURCE_NO_EXTRA && source->extra_at >= first &&
+           source->extra_at < last;
+}
+
+/* Are entries [first, last) a stretch of a general leaf, perhaps with the new one, that keeps its
+ * kind and its prefix? Then cells are copied as they are. */
+static bool can_cut(const struct leaf_source *source, unsigned first, unsigned last)
+{
+    const uint8_t *page = source->pages[0];
+    return !source->pages[1] && !source->replaces && last - first > 2 &&
+           is_heavy(page, source->page_bytes) &&
+           leaf_common_prefix(source, first, last) == cells_prefix_bytes(page);
+}
+
+static bool build_cut(const struct leaf_source *source, unsigned first, unsigned last, uint8_t *to)
+{
+    bool with_extra = has_extra(source, first, last);
+    unsigned skipped = source->extra_at < first ? 1 : 0;
+    general_cut(source->pages[0], source->page_bytes, first - skipped,
+                last - skipped - (with_extra ? 1 : 0), to);
+    return !with_extra || general_insert(to, source->page_bytes, source->extra_at - first,
+                                         source->extra_key, source->extra_value);
+}
+
 /* Builds entries [first, last) in the better kind; false = they fit in none. */
 static bool build(const struct leaf_source *source, unsigned first, unsigned last, uint8_t *to)
 {
+    if (can_cut(source, first, last))
+        return build_cut(source, first, last, to);
     struct leaf_measure measure;
     leaf_measure(source, first, last, &measure);
     if (prefers_dense(source, last - first, &measure)) {
@@ -87,12 +128,6 @@ static void finish_split(struct leaf_split *split, unsigned pages, size_t page_b
 }
 
 /* ---- where to cut ------------------------------------------------------------------------ */
-
-/* Bytes of a leaf's entries, slots included. */
-static size_t leaf_weight(const uint8_t *page, size_t page_bytes)
-{
-    return page_used(page, page_bytes) - CELLS_HEADS - cells_prefix_bytes(page);
-}
 
 static size_t weight_before(const uint8_t *page, size_t page_bytes, unsigned index)
 {
@@ -211,6 +246,12 @@ static bool split_rebuilds(const struct leaf_source *source, struct leaf_split *
     return build(source, 0, source->count, split->left);
 }
 
+bool leaf_splits_at_edge(const uint8_t *page, unsigned index)
+{
+    return (index == cells_count(page) && leaf_appends(page) >= LEAF_SEQUENTIAL_MIN) ||
+           (index == 0 && leaf_prepends(page) >= LEAF_SEQUENTIAL_MIN);
+}
+
 /* A sequential load: the full page stays as it is, the new entry begins a page of the same kind. */
 static bool split_at_edge(const struct leaf_source *source, struct leaf_split *split)
 {
@@ -296,7 +337,7 @@ void leaf_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_s
     finish_split(split, pages, page_bytes);
 }
 
-/* ---- merge and balance ------------------------------------------------------------------- */
+/* ---- merge and fill ---------------------------------------------------------------------- */
 
 bool leaf_merge(const uint8_t *left, const uint8_t *right, size_t page_bytes, uint8_t *to)
 {
@@ -310,15 +351,89 @@ bool leaf_merge(const uint8_t *left, const uint8_t *right, size_t page_bytes, ui
     return build(&source, 0, source.count, to);
 }
 
+/* Moves entries [first, last) of `from` to the end, or to the front, of the general leaf `to`.
+ * False if one does not have its prefix or does not fit: `to` is then of no use. */
+static bool entries_move(const uint8_t *from, size_t page_bytes, unsigned first, unsigned last,
+                         bool to_end, uint8_t *to)
+{
+    sombra_slice prefix = cells_prefix(to, page_bytes);
+    for (unsigned i = 0; i < last - first; i++) {
+        unsigned index = to_end ? first + i : last - 1 - i;
+        uint8_t key[KV_KEY_BYTES_MAX];
+        struct leaf_value value;
+        sombra_slice whole = slice_of(key, leaf_key_at(from, page_bytes, index, key));
+        leaf_value_at(from, page_bytes, index, &value);
+        if (!cells_key_has_prefix(whole, prefix) ||
+            !general_insert(to, page_bytes, to_end ? cells_count(to) : 0, whole, &value))
+            return false;
+    }
+    return true;
+}
+
+/* Between general leaves that stay so only what has to move is moved, a few of the entries; false
+ * if that does not do. */
+static bool balance_moving(const struct leaf_source *source, struct leaf_split *split)
+{
+    const uint8_t *left = source->pages[0];
+    const uint8_t *right = source->pages[1];
+    size_t page_bytes = source->page_bytes;
+    if (!is_heavy(left, page_bytes) || !is_heavy(right, page_bytes))
+        return false;
+    unsigned cut = choose_cut(source);
+    unsigned count = source->page_count[0];
+    if (cut <= count) {
+        general_cut(left, page_bytes, 0, cut, split->left);
+        page_copy(split->right, right, page_bytes);
+        if (!entries_move(left, page_bytes, cut, count, false, split->right))
+            return false;
+    } else {
+        general_cut(right, page_bytes, cut - count, cells_count(right), split->right);
+        page_copy(split->left, left, page_bytes);
+        if (!entries_move(right, page_bytes, 0, cut - count, true, split->left))
+            return false;
+    }
+    leaf_set_ends(split->left, 0, 0);
+    leaf_set_ends(split->right, 0, 0);
+    return true;
+}
+
 void leaf_balance(const uint8_t *left, const uint8_t *right, size_t page_bytes,
                   struct leaf_split *split)
 {
     assert(cells_count(left) > 0 && cells_count(right) > 0);
     struct leaf_source source;
     leaf_source_init(&source, left, right, page_bytes);
-    if (!split_in_two(&source, split)) {
+    if (!balance_moving(&source, split) && !split_in_two(&source, split)) {
         page_copy(split->left, left, page_bytes);
         page_copy(split->right, right, page_bytes);
     }
     finish_split(split, 2, page_bytes);
+}
+
+bool leaf_fill(const uint8_t *left, const uint8_t *right, size_t page_bytes, size_t fill_bytes,
+               struct leaf_split *split)
+{
+    assert(cells_count(left) > 0 && cells_count(right) > 0 && fill_bytes <= page_bytes);
+    size_t used = page_used(left, page_bytes);
+    if (used >= fill_bytes)
+        return false;
+    struct leaf_source source;
+    leaf_source_init(&source, left, right, page_bytes);
+    unsigned more = index_at_weight(right, page_bytes, fill_bytes - used);
+    if (more >= source.page_count[1])
+        more = source.page_count[1] - 1;
+    /* A guess: entries weigh differently under another prefix. */
+    for (; more > 0; more -= 1 + more / 8) {
+        unsigned cut = source.page_count[0] + more;
+        struct leaf_measure measure;
+        leaf_measure(&source, 0, cut, &measure);
+        if (size_min(measure.general_bytes, measure.dense_bytes) > fill_bytes)
+            continue;
+        if (!build(&source, 0, cut, split->left) ||
+            !build(&source, cut, source.count, split->right))
+            return false;
+        finish_split(split, 2, page_bytes);
+        return true;
+    }
+    return false;
 }

@@ -12,8 +12,6 @@
  */
 #include "btree_internal.h"
 
-#include <stdio.h>
-
 sombra_err logs_init(struct logs *logs, struct btree *btree)
 {
     *logs = (struct logs){ .btree = btree };
@@ -40,11 +38,7 @@ void logs_release(struct logs *logs)
 
 char *logs_path(const struct btree *btree, unsigned half)
 {
-    size_t bytes = strlen(btree->path) + sizeof "-log0";
-    char *path = mem_alloc(bytes);
-    if (path)
-        snprintf(path, bytes, "%s-log%u", btree->path, half);
-    return path;
+    return path_with(btree->path, half ? "-log1" : "-log0");
 }
 
 /* By the writer, or under sync_mutex where another thread may open the logs. */
@@ -122,6 +116,24 @@ sombra_err logs_open(struct logs *logs)
     return err;
 }
 
+bool logs_are_open(struct logs *logs)
+{
+    os_mutex_lock(&logs->sync_mutex);
+    bool are_open = logs->halves[0] && logs->halves[1];
+    os_mutex_unlock(&logs->sync_mutex);
+    return are_open;
+}
+
+sombra_err logs_open_if_any(struct logs *logs)
+{
+    if (!atomic_load(&logs->btree->head->has_logs))
+        return SOMBRA_OK;
+    os_mutex_lock(&logs->sync_mutex);
+    sombra_err err = logs_open(logs);
+    os_mutex_unlock(&logs->sync_mutex);
+    return err;
+}
+
 sombra_err logs_unlink(struct logs *logs)
 {
     sombra_err err = SOMBRA_OK;
@@ -157,17 +169,35 @@ static uint64_t half_bytes_max(const struct logs *logs)
     return 4 * (options->checkpoint_log_bytes + options->wal_bypass_bytes) + LOG_FIRST_BYTES;
 }
 
+/* A log that must grow for the record is synced, and that sync as well must be known to have been
+ * on the way if its process dies in it. */
+static bool growth_begin(struct logs *logs, const struct wal *wal, uint64_t payload_bytes)
+{
+    bool grows = wal_position(wal).offset + wal_record_bytes(payload_bytes) > wal_file_bytes(wal);
+    if (UNLIKELY(grows))
+        shared_sync_begin(logs->btree);
+    return grows;
+}
+
+static void growth_end(struct logs *logs, const struct wal *wal, bool grows, sombra_err err)
+{
+    bool has_failed = err && wal_has_failed(wal);
+    if (UNLIKELY(grows)) {
+        shared_sync_end(logs->btree, has_failed ? err : SOMBRA_OK);
+        bytes_refresh(logs);
+    } else if (has_failed) {
+        head_poison(logs->btree->head);
+    }
+}
+
 sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes, bool syncs_soon)
 {
     struct wal *wal = logs->halves[logs->active];
-    uint64_t bytes = wal_file_bytes(wal);
     sombra_err err = wal_use_window(wal, !syncs_soon && !logs->btree->pager.is_buffered);
+    bool grows = growth_begin(logs, wal, payload_bytes);
     if (!err)
         err = wal_reserve(wal, payload_bytes, half_bytes_max(logs));
-    if (UNLIKELY(wal_file_bytes(wal) != bytes))
-        bytes_refresh(logs);
-    if (err && wal_has_failed(wal))
-        head_poison(logs->btree->head);
+    growth_end(logs, wal, grows, err);
     return err;
 }
 
@@ -187,9 +217,9 @@ sombra_err logs_append(struct logs *logs, uint64_t lsn, const struct os_iovec *p
 sombra_err logs_append_mark(struct logs *logs, uint64_t last_lsn, uint64_t durable_lsn)
 {
     struct wal *wal = logs->halves[logs->active];
+    bool grows = growth_begin(logs, wal, 0);
     sombra_err err = wal_append_mark(wal, last_lsn, durable_lsn);
-    if (err && wal_has_failed(wal))
-        head_poison(logs->btree->head);
+    growth_end(logs, wal, grows, err);
     return err;
 }
 
@@ -230,12 +260,27 @@ static sombra_err halves_sync(struct logs *logs)
     return err;
 }
 
+/* Who shared the last sync is likely to be back at once with the next commit: waiting for all of
+ * them, a little, makes one sync of what would be two. */
+static void company_wait(const struct logs *logs)
+{
+    enum { COMPANY_WAIT_US = 40 };
+    uint32_t company = logs->company;
+    if (company < 2)
+        return;
+    uint64_t begin_ns = os_monotonic_ns(os_posix()); /* no machine is simulated in its threads */
+    while (atomic_load(&logs->waiting) < company &&
+           os_monotonic_ns(os_posix()) - begin_ns < COMPANY_WAIT_US * UINT64_C(1000))
+        os_thread_yield();
+}
+
 sombra_err logs_sync(struct logs *logs, uint64_t lsn)
 {
     struct head *head = logs->btree->head;
     if (atomic_load(&head->durable_lsn) >= lsn)
         return SOMBRA_OK;
     os_mutex_lock(&logs->sync_mutex);
+    atomic_fetch_add(&logs->waiting, 1);
     /* Whom the running sync covers leaves with it, whoever syncs next: in a queue at a mutex they
      * would stay until it is theirs. */
     while (logs->is_syncing && atomic_load(&head->durable_lsn) < lsn)
@@ -248,14 +293,17 @@ sombra_err logs_sync(struct logs *logs, uint64_t lsn)
     if (!err && atomic_load(&head->durable_lsn) < lsn) {
         logs->is_syncing = true;
         os_mutex_unlock(&logs->sync_mutex);
+        company_wait(logs);
         shared_sync_begin(logs->btree);
         err = halves_sync(logs);
         shared_sync_end(logs->btree, err);
         atomic_store(&logs->last_sync_ns, os_monotonic_ns(logs->btree->os));
         os_mutex_lock(&logs->sync_mutex);
         logs->is_syncing = false;
+        logs->company = atomic_load(&logs->waiting);
         os_condition_broadcast(&logs->synced);
     }
+    atomic_fetch_sub(&logs->waiting, 1);
     os_mutex_unlock(&logs->sync_mutex);
     return diag_wrap(err, "sync the log: outcome of the commit unknown");
 }

@@ -29,6 +29,7 @@ void meta_encode(const struct meta *meta, uint8_t out_bytes[META_BYTES])
     put_le64(out_bytes + META_COMPACT_TXN, meta->compact_txn);
     put_le64(out_bytes + META_COMPACT_MOVED, meta->compact_moved);
     put_le32(out_bytes + META_COMPACT_WATERMARK, meta->compact_watermark_ppm);
+    put_le64(out_bytes + META_COMPACT_RETURNED, meta->compact_returned);
     put_le32(out_bytes + META_CRC, crc32_update(0, out_bytes, META_CRC));
 }
 
@@ -85,6 +86,7 @@ static void fields_get(const uint8_t *bytes, struct meta *out)
     out->compact_txn = get_le64(bytes + META_COMPACT_TXN);
     out->compact_moved = get_le64(bytes + META_COMPACT_MOVED);
     out->compact_watermark_ppm = get_le32(bytes + META_COMPACT_WATERMARK);
+    out->compact_returned = get_le64(bytes + META_COMPACT_RETURNED);
 }
 
 sombra_err meta_decode(const uint8_t bytes[META_BYTES], struct meta *out)

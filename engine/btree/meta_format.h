@@ -10,8 +10,10 @@
  *   88  u64 log epoch   96 u64 log offset   104 u32 log link   108 u32 log half
  *   112 u64 space directory page  120 u64 free pages          128 u64 pending pages
  *   136 u64 created (wall clock ns)
- *   144 u64 txn of the last compaction  152 u64 pages it moved  160 u32 watermark, parts per
- * million 164 zeros ...                 252 u32 crc-32 of bytes 0 to 251
+ *   144 u64 txn of the last compaction          152 u64 pages it moved
+ *   160 u32 free share of the file that starts the next, parts per million (0 = the default)
+ *   164 u32 zero                                168 u64 pages by which it made the file shorter
+ *   176 zeros ...                               252 u32 crc-32 of bytes 0 to 251
  *
  * magic, version, page bytes, uuid and created never change and are equal in both slots. A newer
  * format keeps magic, version, page bytes and crc where they are.
@@ -45,7 +47,8 @@ enum {
     META_COMPACT_TXN = 144,
     META_COMPACT_MOVED = 152,
     META_COMPACT_WATERMARK = 160,
-    META_ZEROS = 164,
+    META_COMPACT_RETURNED = 168,
+    META_ZEROS = 176,
     META_CRC = 252,
     META_BYTES = 256,
 

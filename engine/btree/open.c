@@ -3,8 +3,6 @@
  */
 #include "btree_internal.h"
 
-#include <stdio.h>
-
 enum {
     PAGE_BYTES_DEFAULT = 8192,
     SYNC_INTERVAL_MS_DEFAULT = 100,
@@ -14,10 +12,7 @@ enum {
 };
 #define CHECKPOINT_LOG_BYTES_DEFAULT (64 * MiB)
 #define WAL_BYPASS_BYTES_DEFAULT     (16 * MiB)
-
-/* Every store that this process has open. */
-static struct btree *open_stores;
-static pthread_mutex_t open_mutex = PTHREAD_MUTEX_INITIALIZER;
+#define TXN_MEMORY_MAX_DEFAULT       (64 * MiB)
 
 /* ---- options ----------------------------------------------------------------------------- */
 
@@ -42,6 +37,10 @@ static sombra_err options_complete(const struct btree_options *given, struct btr
         out->checkpoint_log_bytes = CHECKPOINT_LOG_BYTES_DEFAULT;
     if (!out->wal_bypass_bytes)
         out->wal_bypass_bytes = WAL_BYPASS_BYTES_DEFAULT;
+    if (out->txn_memory_max)
+        out->wal_bypass_bytes = u64_min(out->wal_bypass_bytes, out->txn_memory_max);
+    else
+        out->txn_memory_max = TXN_MEMORY_MAX_DEFAULT;
     if (out->wal_bypass_bytes > GiB || out->checkpoint_log_bytes > 64 * GiB)
         return diag_fail(
             SOMBRA_INVALID,
@@ -60,13 +59,9 @@ static void btree_free(struct btree *btree)
     pager_release(&btree->pager);
     shared_detach(btree, false);
     os_mutex_release(&btree->attachment.blocks_mutex);
-    if (btree->writer) {
-        buf_release(&btree->writer->redo);
-        buf_release(&btree->writer->record);
-        buf_release(&btree->writer->lent);
-        mem_free(btree->writer->savepoints);
-        mem_free(btree->writer);
-    }
+    btree_txn_free(btree->writer);
+    for (size_t i = 0; i < HEAD_SLOTS && atomic_load(&btree->reader_count); i++)
+        btree_txn_free(btree->readers[i]);
     for (size_t i = 0; i < SCRATCH_PAGES; i++)
         mem_free(btree->scratch[i]);
     mem_free(btree->split);
@@ -149,91 +144,6 @@ static void head_begin(struct btree *btree, struct snapshot snapshot)
     head_publish(head, &snapshot);
 }
 
-/* ---- creation ---------------------------------------------------------------------------- */
-
-static sombra_err file_build(struct btree *btree, struct os_file *file)
-{
-    struct meta meta = { .page_bytes = (uint32_t)btree->options.page_bytes, .sequence = 1 };
-    meta.snapshot.txn = 1;
-    meta.snapshot.page_count = u64_max(1, META_AREA_BYTES / btree->options.page_bytes);
-    meta.created_ns = os_wall_ns(btree->os);
-    uint8_t seed[4];
-    sombra_err err = os_random(btree->os, meta.uuid, sizeof meta.uuid);
-    if (!err)
-        err = os_random(btree->os, seed, sizeof seed);
-    if (err)
-        return err;
-    /* Ordered, and unlike any other database's. */
-    meta.log.epoch = ((uint64_t)get_le32(seed) << 31) + 1;
-    err = os_truncate(file, 0);
-    if (!err)
-        err = os_write_zeros(file, 0, meta.snapshot.page_count * btree->options.page_bytes);
-    for (unsigned slot = 0; slot < META_SLOTS && !err; slot++, meta.sequence++)
-        err = meta_write(file, slot, &meta);
-    return err ? err : os_sync(file);
-}
-
-static char *path_with(const char *path, const char *suffix)
-{
-    size_t bytes = strlen(path) + strlen(suffix) + 1;
-    char *to = mem_alloc(bytes);
-    if (to)
-        snprintf(to, bytes, "%s%s", path, suffix);
-    return to;
-}
-
-/* A name whose sync failed is taken away again: nothing that is built on it would survive, and a
- * second sync proves nothing. */
-static sombra_err name_publish(struct btree *btree, const char *temporary)
-{
-    sombra_err err = os_link(btree->os, temporary, btree->path);
-    sombra_err unlink_err = os_unlink(btree->os, temporary);
-    if (err)
-        return err;
-    err = unlink_err ? unlink_err : os_sync_directory_of(btree->os, btree->path);
-    if (!err)
-        return SOMBRA_OK;
-    char text[DIAG_TEXT_BYTES];
-    diag_save(text);
-    sombra_err ignored = os_unlink(btree->os, btree->path);
-    (void)ignored; /* the first failure is the one to tell */
-    diag_restore(text);
-    return err;
-}
-
-/* Built under another name, synced, given its name, which must not replace another's file; EXISTS
- * when somebody else was faster. The other name is locked meanwhile, and one left by a crash is
- * taken over. */
-static sombra_err file_create(struct btree *btree)
-{
-    char *temporary = path_with(btree->path, "-new");
-    if (!temporary)
-        return diag_nomem("a path", strlen(btree->path));
-    struct os_file *file = NULL;
-    sombra_err err =
-        os_open(btree->os, temporary, OS_WRITE | OS_CREATE, btree->options.mode, &file);
-    if (!err)
-        err =
-            os_lock_wait(file, LOCK_CREATION, 1, OS_LOCK_EXCLUSIVE, btree->options.busy_timeout_ms);
-    /* While it waited, another process may have given this very file its name. */
-    struct os_identity identity = { .links = 0 };
-    struct os_identity named = { .links = 0 };
-    if (!err)
-        err = os_identify(file, &identity);
-    if (!err)
-        err = os_identify_path(btree->os, temporary, &named);
-    if (err == SOMBRA_NOT_FOUND || (!err && (identity.links != 1 || identity.inode != named.inode)))
-        err = diag_fail(SOMBRA_EXISTS, "%s was made by another process just now", btree->path);
-    if (!err) {
-        err = file_build(btree, file);
-        if (!err)
-            err = name_publish(btree, temporary);
-    }
-    os_close(file);
-    mem_free(temporary);
-    return err;
-}
-
 /* ---- opening the file -------------------------------------------------------------------- */
 
 /* A crash between giving a new file its name and taking the other one away leaves two names: takes
@@ -261,17 +171,10 @@ static sombra_err names_check(struct btree *btree)
     return err;
 }
 
-static struct btree *registry_find(struct os *os, const struct os_identity *identity)
-{
-    for (struct btree *at = open_stores; at; at = at->next_open)
-        if (at->os == os && at->file && at->identity.device == identity->device &&
-            at->identity.inode == identity->inode)
-            return at;
-    return NULL;
-}
-
-/* Opens and locks the file, making it if asked. The lock is on the file that has the name now. */
-static sombra_err file_open(struct btree *btree)
+/* Opens and locks the file, making it if asked. The lock is on the file that has the name now.
+ * *out_shared is the store of the same file, if this process has it open; there is no lock then. */
+static sombra_err file_open(struct btree *btree, struct registry_claim *claim,
+                            struct btree **out_shared)
 {
     const struct btree_options *options = &btree->options;
     enum { TRIES = 16 };
@@ -290,7 +193,15 @@ static sombra_err file_open(struct btree *btree)
         if (err)
             return err;
         err = os_identify(btree->file, &btree->identity);
-        if (err || registry_find(btree->os, &btree->identity))
+        bool waited = false;
+        if (!err)
+            err = registry_claim_file(claim, &btree->identity, !options->is_readonly, out_shared,
+                                      &waited);
+        if (!err && waited)
+            continue; /* another of its names was opened or closed */
+        if (!err && !*out_shared)
+            err = network_refuse(btree, btree->file);
+        if (err || *out_shared)
             return err;
         err = shared_attach(btree, options->busy_timeout_ms);
         if (err)
@@ -338,8 +249,7 @@ static sombra_err store_start(struct btree *btree)
     if (err)
         return err;
     size_t page_bytes = btree->file ? btree->meta.page_bytes : btree->options.page_bytes;
-    err = pager_open(&btree->pager, btree->os, btree->file, page_bytes,
-                     btree->options.map_bytes_max, !btree->options.no_mapped_stores);
+    err = pager_open(&btree->pager, btree->os, btree->file, page_bytes, &btree->options);
     if (!err && btree->file &&
         btree->meta.snapshot.page_count > btree->pager.map_bytes >> btree->pager.page_shift)
         err = diag_fail(
@@ -371,79 +281,37 @@ static sombra_err store_start(struct btree *btree)
     return diag_wrap(btree_recover(btree), "recover %s", btree->path);
 }
 
-static sombra_err open_locked(struct os *os, const char *path, const struct btree_options *options,
-                              struct btree **out_btree)
+/* Somebody must sync what a process leaves behind that dies (rule 23): the thread runs from the
+ * first moment, in whoever may write. */
+static void background_begin(struct btree *btree)
 {
-    struct btree *btree = NULL;
-    sombra_err err = btree_new(os, options, &btree);
+    sombra_err err = btree->options.is_readonly ? SOMBRA_OK : background_start(btree);
+    (void)err; /* without the thread, commits run the checkpoints */
+}
+
+static void open_undo(struct btree *btree)
+{
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
+    background_stop(btree);
+    shared_detach(btree, btree->attachment.is_first); /* under the open lock: nobody else has it */
+    btree_free(btree);
+    diag_restore(text);
+}
+
+/* With the claim to its path. */
+static sombra_err open_claimed(struct btree *btree, struct registry_claim *claim,
+                               struct btree **out_shared)
+{
+    sombra_err err = btree->path ? file_open(btree, claim, out_shared) : shared_private(btree);
+    if (err || *out_shared)
+        return err;
+    err = store_start(btree);
     if (err)
         return err;
-    bool in_memory = strcmp(path, BTREE_MEMORY) == 0;
-    if (!in_memory)
-        err = os_resolve(os, path, &btree->path);
-    if (!err)
-        err = in_memory ? shared_private(btree) : file_open(btree);
-    struct btree *shared = !err && !in_memory ? registry_find(os, &btree->identity) : NULL;
-    if (shared) {
-        btree_free(btree);
-        if (shared->options.is_readonly && !options->is_readonly)
-            return diag_fail(SOMBRA_BUSY, "%s is open read-only in this process: close that first",
-                             path);
-        shared->references++;
-        *out_btree = shared;
-        return SOMBRA_OK;
-    }
-    if (!err)
-        err = store_start(btree);
-    if (err) {
-        background_stop(btree);
-        char text[DIAG_TEXT_BYTES];
-        diag_save(text);
-        shared_detach(btree,
-                      btree->attachment.is_first); /* the open lock is held: nobody else has it */
-        btree_free(btree);
-        diag_restore(text);
-        return err;
-    }
     shared_open_done(btree);
-    btree->next_open = open_stores;
-    open_stores = btree;
-    *out_btree = btree;
+    background_begin(btree);
     return SOMBRA_OK;
-}
-
-/* ---- fork -------------------------------------------------------------------------------- */
-
-static void fork_prepare(void)
-{
-    pthread_mutex_lock(&open_mutex);
-}
-
-static void fork_parent(void)
-{
-    pthread_mutex_unlock(&open_mutex);
-}
-
-/* The child has the parent's handles and none of its rights: they answer with an error from now on,
- * and the files that carry the parent's locks are closed, so that the locks end with the parent. */
-static void fork_child(void)
-{
-    for (struct btree *at = open_stores; at; at = at->next_open) {
-        atomic_store(&at->is_forked, 1);
-        if (at->file && at->os == os_posix()) {
-            os_close(at->attachment.file);
-            at->attachment.file = NULL;
-        }
-    }
-    open_stores = NULL;
-    pthread_mutex_unlock(&open_mutex);
-}
-
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-
-static void fork_watch(void)
-{
-    (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
 sombra_err btree_open(struct os *os, const char *path, const struct btree_options *options,
@@ -451,18 +319,38 @@ sombra_err btree_open(struct os *os, const char *path, const struct btree_option
 {
     assert(os && path && out_kv);
     struct btree_options complete;
-    sombra_err err = options_complete(options, &complete);
-    if (err)
-        return err;
     struct btree *btree = NULL;
-    if (pthread_once(&fork_once, fork_watch) != 0)
-        return diag_fail(SOMBRA_NOMEM, "out of memory: watching for fork()");
-    pthread_mutex_lock(&open_mutex);
-    err = open_locked(os, path, &complete, &btree);
-    pthread_mutex_unlock(&open_mutex);
+    sombra_err err = options_complete(options, &complete);
+    if (!err)
+        err = registry_watch_fork();
+    if (!err)
+        err = btree_new(os, &complete, &btree);
     if (err)
         return diag_wrap(err, "open %s", path);
-    *out_kv = &btree->kv;
+    bool in_memory = strcmp(path, BTREE_MEMORY) == 0;
+    if (!in_memory)
+        err = os_resolve(os, path, &btree->path);
+    struct registry_claim claim;
+    bool has_claim = !err && !in_memory;
+    if (has_claim)
+        registry_claim_path(&claim, os, btree->path);
+    struct btree *shared = NULL;
+    if (!err)
+        err = open_claimed(btree, &claim, &shared);
+    char *claimed_path = NULL;
+    if (err || shared) { /* the claim needs it for a moment longer */
+        claimed_path = btree->path;
+        btree->path = NULL;
+    }
+    if (err)
+        open_undo(btree);
+    else if (shared)
+        btree_free(btree);
+    registry_end(has_claim ? &claim : NULL, err || shared ? NULL : btree);
+    mem_free(claimed_path);
+    if (err)
+        return diag_wrap(err, "open %s", path);
+    *out_kv = shared ? &shared->kv : &btree->kv;
     return SOMBRA_OK;
 }
 
@@ -492,8 +380,10 @@ static sombra_err store_leave(struct btree *btree)
 {
     bool is_last;
     /* Nobody else would sync what was committed as KV_NORMAL here. */
-    uint64_t lsn = atomic_exchange(&btree->normal_lsn, 0);
+    uint64_t lsn = atomic_load(shared_normal_lsn(btree));
     sombra_err sync_err = lsn ? logs_sync(&btree->logs, lsn) : SOMBRA_OK;
+    if (!sync_err)
+        atomic_store(shared_normal_lsn(btree), 0);
     sombra_err err = shared_begin_close(btree, &is_last);
     if (!err)
         err = sync_err;
@@ -513,30 +403,22 @@ sombra_err btree_close(struct kv *kv)
     /* In a child of the process that opened it everything is the parent's: nothing is touched. */
     if (atomic_load(&btree->is_forked))
         return SOMBRA_OK;
-    pthread_mutex_lock(&open_mutex);
-    if (btree->references > 1) {
-        btree->references--;
-        pthread_mutex_unlock(&open_mutex);
-        return SOMBRA_OK;
-    }
-    if (atomic_load(&btree->transactions_open) > 0) {
-        pthread_mutex_unlock(&open_mutex);
-        return diag_fail(SOMBRA_BUSY, "%s has open transactions: end them first",
-                         btree->path ? btree->path : BTREE_MEMORY);
-    }
+    struct registry_claim claim;
+    bool is_last;
+    sombra_err err = registry_begin_close(btree, &claim, &is_last);
+    if (err || !is_last)
+        return err;
     /* No transaction is open, and none may begin: the thread cannot wait for the turn of one. */
     background_stop(btree);
     btree->options.no_background = true; /* nor does the last checkpoint's turn start it again */
-    struct btree **at = &open_stores;
-    while (*at != btree)
-        at = &(*at)->next_open;
-    *at = btree->next_open;
-    sombra_err err =
-        diag_wrap(store_leave(btree), "close %s", btree->path ? btree->path : BTREE_MEMORY);
+    err = diag_wrap(store_leave(btree), "close %s", btree->path ? btree->path : BTREE_MEMORY);
     char text[DIAG_TEXT_BYTES];
     diag_save(text);
+    char *claimed_path = btree->path;
+    btree->path = NULL;
     btree_free(btree);
+    registry_end(&claim, NULL);
+    mem_free(claimed_path);
     diag_restore(text);
-    pthread_mutex_unlock(&open_mutex);
     return err;
 }

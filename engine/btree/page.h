@@ -65,6 +65,9 @@ size_t leaf_inline_max(size_t page_bytes);
 
 /* True and the index of `key`, or false and the index where it would stand. */
 bool leaf_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index);
+/* True if `key` stands behind every key of the leaf; false if it does not, or if that takes more
+ * than a glance. */
+bool leaf_is_behind(const uint8_t *page, size_t page_bytes, sombra_slice key);
 void leaf_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out);
 /* Copies the whole key to `to` (KV_KEY_BYTES_MAX bytes) and returns its length. */
 size_t leaf_key_at(const uint8_t *page, size_t page_bytes, unsigned index, uint8_t *to);
@@ -95,11 +98,17 @@ struct leaf_split {
 };
 void leaf_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
                 const struct leaf_value *value, bool replaces, struct leaf_split *split);
+/* Is an entry inserted at `index` the next of a sequential load, whose full pages stay full? */
+bool leaf_splits_at_edge(const uint8_t *page, unsigned index);
 /* Builds one leaf of both in `to`; false when they do not fit in one (nothing to use in `to`). */
 bool leaf_merge(const uint8_t *left, const uint8_t *right, size_t page_bytes, uint8_t *to);
 /* Spreads the entries of two neighbours over them evenly: fresh images and their separator. */
 void leaf_balance(const uint8_t *left, const uint8_t *right, size_t page_bytes,
                   struct leaf_split *split);
+/* Moves entries of `right` to `left` until that has about `fill_bytes`: fresh images and their
+ * separator. False when there is no room for any, or `right` would be empty (nothing to use). */
+bool leaf_fill(const uint8_t *left, const uint8_t *right, size_t page_bytes, size_t fill_bytes,
+               struct leaf_split *split);
 
 /* Walks a leaf both ways, decoding as it goes. Filled by leaf_iter_seek; the page must not change
  * under it. Not to be copied: `suffix` may point into it. */
@@ -120,13 +129,29 @@ void leaf_iter_seek(struct leaf_iter *iter, const uint8_t *page, size_t page_byt
 bool leaf_iter_next(struct leaf_iter *iter);
 bool leaf_iter_previous(struct leaf_iter *iter);
 
-/* Batch: decodes entries [index, index + capacity) into `entries` (suffixes behind *out_prefix);
- * returns how many. General leaves are borrowed in place; dense suffixes are decoded into `room`
- * (room_bytes; it ends the batch early when full, never at zero entries if room_bytes >=
- * KV_KEY_BYTES_MAX). Overflow values are left as leaf_value in `values`. */
-unsigned leaf_read(const uint8_t *page, size_t page_bytes, unsigned index, unsigned capacity,
-                   sombra_slice *out_prefix, sombra_slice *suffixes, struct leaf_value *values,
-                   uint8_t *room, size_t room_bytes);
+/* A batch: suffixes of keys behind `prefix`, and their values. */
+struct leaf_batch {
+    struct kv_entry *entries; /* the caller's, `capacity` of them; filled backwards from the
+                                 capacity-th if `is_backward` */
+    unsigned capacity;
+    bool is_backward;
+    bool has_overflows;  /* out: values with data == NULL are in overflow runs (leaf_value_at) */
+    sombra_slice prefix; /* out: of all keys of the page; in the page */
+    uint8_t *room;       /* the caller's, for decoded suffixes of dense leaves (leaf_room_bytes) */
+    size_t room_bytes;
+};
+/* Enough of it for so many entries of the usual kind, and for one of any. */
+static inline size_t leaf_room_bytes(unsigned capacity)
+{
+    return KV_KEY_BYTES_MAX + 48 * (size_t)capacity;
+}
+/* Decodes entries from `index` on; returns how many. General leaves are borrowed in place; dense
+ * suffixes are decoded into the room, which ends the batch early when full, but not at zero
+ * entries if it has KV_KEY_BYTES_MAX bytes. */
+unsigned leaf_read(const uint8_t *page, size_t page_bytes, unsigned index,
+                   struct leaf_batch *batch);
+/* Does the leaf have suffixes to decode? Else the room is not used. */
+bool leaf_read_needs_room(const uint8_t *page);
 
 /* ---- branches ---------------------------------------------------------------------------- */
 
@@ -141,6 +166,8 @@ uint64_t branch_entries(const uint8_t *page, size_t page_bytes, unsigned index);
 uint64_t branch_entries_before(const uint8_t *page, size_t page_bytes, unsigned index);
 void branch_set_child(uint8_t *page, size_t page_bytes, unsigned index, page_id child,
                       uint64_t entries);
+/* Adds `delta` to the entries below a child. */
+void branch_add_entries(uint8_t *page, unsigned index, int64_t delta);
 /* Separator left of child `index` (1 <= index < count), whole, to `to`; returns its length. */
 size_t branch_separator(const uint8_t *page, size_t page_bytes, unsigned index, uint8_t *to);
 /* Makes a root of two children out of an initialised empty branch page. */
@@ -164,8 +191,5 @@ void branch_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra
  */
 bool branch_merge(const uint8_t *left, sombra_slice between, const uint8_t *right,
                   size_t page_bytes, uint8_t *to);
-void branch_balance(const uint8_t *left, sombra_slice between, const uint8_t *right,
-                    size_t page_bytes, uint8_t *left_out, uint8_t *right_out, uint8_t *up,
-                    size_t *out_up_bytes);
 
 #endif

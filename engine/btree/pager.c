@@ -77,13 +77,14 @@ static sombra_err bitmaps_reserve(struct pager *pager)
 }
 
 sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, size_t page_bytes,
-                      uint64_t map_bytes_max, bool wants_mapped_stores)
+                      const struct btree_options *options)
 {
     assert(page_bytes >= PAGE_BYTES_MIN && page_bytes <= PAGE_BYTES_MAX);
     *pager = (struct pager){ .os = os, .file = file, .page_bytes = page_bytes };
     pager->page_shift = (unsigned)__builtin_ctzll(page_bytes);
-    pager->is_buffered = file && !(wants_mapped_stores && os_can_store_mapped(file));
-    sombra_err err = map_reserve(pager, map_bytes_max);
+    pager->is_buffered = file && (options->no_mapped_stores || !os_can_store_mapped(file));
+    pager->dirty.limit = (size_t)(options->txn_memory_max >> pager->page_shift);
+    sombra_err err = map_reserve(pager, options->map_bytes_max);
     if (!err)
         err = bitmaps_reserve(pager);
     if (!err && file) {
@@ -139,7 +140,26 @@ sombra_err pager_grow(struct pager *pager, uint64_t old_count, uint64_t page_cou
     sombra_err err = os_allocate(pager->file, from, bytes);
     if (err == SOMBRA_UNSUPPORTED)
         err = os_write_zeros(pager->file, from, bytes);
-    return diag_wrap(err, "grow the database by %" PRIu64 " KiB", bytes / KiB);
+    if (err)
+        return diag_wrap(err, "grow the database by %" PRIu64 " KiB", bytes / KiB);
+    if (pager->fresh_to != from)
+        pager->fresh_from = from;
+    pager->fresh_to = from + bytes;
+    return SOMBRA_OK;
+}
+
+sombra_err pager_touch_fresh(struct pager *pager, page_id id)
+{
+    uint64_t at = id << pager->page_shift;
+    if (LIKELY(at < pager->fresh_from || at >= pager->fresh_to || pager->is_buffered))
+        return SOMBRA_OK;
+    uint64_t from = u64_max(pager->fresh_from, at - at % PAGER_FRESH_BYTES);
+    uint64_t to = u64_align_up(at + pager->page_bytes, PAGER_FRESH_BYTES);
+    to = u64_min(to, pager->fresh_to);
+    sombra_err err = os_write_zeros(pager->file, from, to - from);
+    if (!err)
+        pager->fresh_from = to;
+    return err;
 }
 
 /* ---- private images ---------------------------------------------------------------------- */
@@ -175,6 +195,21 @@ uint8_t *pager_dirty_find(const struct pager *pager, page_id id)
     return dirty_slot(&pager->dirty, id)->image;
 }
 
+/* An image of zeros or of an earlier page's bytes: gaps are never filled, and no bytes of the heap
+ * reach the file. */
+static uint8_t *image_new(struct pager *pager)
+{
+    struct dirty_table *table = &pager->dirty;
+    if (table->spare_count > 0)
+        return table->spare[--table->spare_count];
+    uint8_t *image = mem_alloc_aligned(64, pager->page_bytes);
+    if (!image)
+        return NULL;
+    memset(image, 0, pager->page_bytes);
+    atomic_fetch_add_explicit(&table->images, 1, memory_order_relaxed);
+    return image;
+}
+
 static sombra_err dirty_add(struct pager *pager, page_id id)
 {
     struct dirty_table *table = &pager->dirty;
@@ -185,17 +220,18 @@ static sombra_err dirty_add(struct pager *pager, page_id id)
         if (err)
             return err;
     }
-    bool is_spare = table->spare_count > 0;
-    uint8_t *image =
-        is_spare ? table->spare[--table->spare_count] : mem_alloc_aligned(64, pager->page_bytes);
+    uint8_t *image = image_new(pager);
     if (!image)
         return diag_nomem("a changed page", pager->page_bytes);
-    if (!is_spare)
-        memset(image, 0,
-               pager->page_bytes); /* gaps are never filled: no bytes of the heap reach the file */
     *dirty_slot(table, id) = (struct dirty_page){ .id = id, .image = image };
     table->count++;
     return SOMBRA_OK;
+}
+
+static void image_free(struct dirty_table *table, uint8_t *image)
+{
+    mem_free(image);
+    atomic_fetch_sub_explicit(&table->images, 1, memory_order_relaxed);
 }
 
 static void dirty_keep_spare(struct dirty_table *table, uint8_t *image)
@@ -211,7 +247,7 @@ static void dirty_keep_spare(struct dirty_table *table, uint8_t *image)
     if (table->spare_count < table->spare_capacity)
         table->spare[table->spare_count++] = image;
     else
-        mem_free(image);
+        image_free(table, image);
 }
 
 void pager_dirty_drop(struct pager *pager, page_id id)
@@ -249,43 +285,119 @@ void pager_dirty_clear(struct pager *pager)
     }
 }
 
-static int dirty_compare(const void *a, const void *b)
+static int id_compare(const void *a, const void *b)
 {
     page_id left = ((const struct dirty_page *)a)->id;
     page_id right = ((const struct dirty_page *)b)->id;
     return (left > right) - (left < right);
 }
 
-sombra_err pager_dirty_flush(struct pager *pager)
+/* Seals and writes the images, neighbours in one call, and forgets them. */
+static sombra_err images_write(struct pager *pager, struct dirty_page *pages, size_t count)
 {
     enum { GATHER = 64 };
-    struct dirty_table *table = &pager->dirty;
-    if (table->count == 0)
-        return SOMBRA_OK;
-    struct dirty_page *sorted = mem_alloc(table->count * sizeof *sorted);
-    if (!sorted)
-        return diag_nomem("sorting changed pages", table->count * sizeof *sorted);
-    size_t count = 0;
-    for (size_t i = 0; i < table->capacity; i++)
-        if (table->slots[i].is_written)
-            sorted[count++] = table->slots[i];
-    qsort(sorted, count, sizeof *sorted, dirty_compare);
-    sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; i < count && !err;) {
+    qsort(pages, count, sizeof *pages, id_compare);
+    for (size_t i = 0; i < count;) {
         struct os_iovec parts[GATHER];
         size_t n = 0;
         do {
-            page_seal(sorted[i + n].image, pager->page_bytes);
-            parts[n] = (struct os_iovec){ sorted[i + n].image, pager->page_bytes };
+            page_seal(pages[i + n].image, pager->page_bytes);
+            parts[n] = (struct os_iovec){ pages[i + n].image, pager->page_bytes };
             n++;
-        } while (n < GATHER && i + n < count && sorted[i + n].id == sorted[i].id + n);
-        err = os_write_gather(pager->file, sorted[i].id << pager->page_shift, parts, n);
+        } while (n < GATHER && i + n < count && pages[i + n].id == pages[i].id + n);
+        sombra_err err = os_write_gather(pager->file, pages[i].id << pager->page_shift, parts, n);
+        if (err)
+            return err;
         i += n;
     }
-    for (size_t i = 0; i < count && !err; i++)
-        pager_dirty_drop(pager, sorted[i].id);
-    mem_free(sorted);
+    for (size_t i = 0; i < count; i++)
+        pager_dirty_drop(pager, pages[i].id);
+    return SOMBRA_OK;
+}
+
+/* The images that were written to, but for `except`. */
+static sombra_err images_collect(const struct pager *pager, page_id except,
+                                 struct dirty_page **out_pages, size_t *out_count)
+{
+    const struct dirty_table *table = &pager->dirty;
+    struct dirty_page *pages = mem_alloc(table->count * sizeof *pages);
+    if (!pages)
+        return diag_nomem("sorting changed pages", table->count * sizeof *pages);
+    size_t count = 0;
+    for (size_t i = 0; i < table->capacity; i++)
+        if (table->slots[i].is_written && table->slots[i].id != except)
+            pages[count++] = table->slots[i];
+    *out_pages = pages;
+    *out_count = count;
+    return SOMBRA_OK;
+}
+
+sombra_err pager_dirty_flush(struct pager *pager)
+{
+    if (pager->dirty.count == 0)
+        return SOMBRA_OK;
+    struct dirty_page *pages = NULL;
+    size_t count = 0;
+    sombra_err err = images_collect(pager, 0, &pages, &count);
+    if (err)
+        return err;
+    err = images_write(pager, pages, count);
+    mem_free(pages);
     return err;
+}
+
+/* ---- spill ------------------------------------------------------------------------------- */
+
+static int victim_rank(const struct dirty_page *page)
+{
+    return page->is_recent * 2 + (page_level(page->image) > 0);
+}
+
+static int victim_compare(const void *a, const void *b)
+{
+    return victim_rank(a) - victim_rank(b);
+}
+
+sombra_err pager_spill(struct pager *pager, page_id root)
+{
+    struct dirty_table *table = &pager->dirty;
+    assert(pager->is_buffered && pager_must_spill(pager));
+    struct dirty_page *victims = NULL;
+    size_t count = 0;
+    sombra_err err = images_collect(pager, root, &victims, &count);
+    if (err)
+        return err;
+    /* Half of them, so that it is not needed again at once: what was not touched for a while
+     * first, and leaves before branches. */
+    size_t wanted = table->count - table->limit / 2;
+    if (wanted < count) {
+        qsort(victims, count, sizeof *victims, victim_compare);
+        count = wanted;
+    }
+    err = images_write(pager, victims, count);
+    mem_free(victims);
+    while (table->spare_count) /* it is memory that is short */
+        image_free(table, table->spare[--table->spare_count]);
+    for (size_t i = 0; i < table->capacity; i++)
+        table->slots[i].is_recent = false;
+    return diag_wrap(err, "spill a transaction's pages to the file");
+}
+
+sombra_err pager_recall_slow(struct pager *pager, page_id id)
+{
+    struct dirty_page *slot = pager->dirty.count ? dirty_slot(&pager->dirty, id) : NULL;
+    if (LIKELY(slot && slot->image))
+        return SOMBRA_OK;
+    sombra_err err = dirty_add(pager, id);
+    if (err)
+        return err;
+    slot = dirty_slot(&pager->dirty, id);
+    memcpy(slot->image, pager_page(pager, id), pager->page_bytes);
+    assert(page_number(slot->image) == id);
+    /* Its checksum is that of what was spilled. */
+    page_set_identity(slot->image, id, page_txn(slot->image));
+    slot->is_written = true;
+    return SOMBRA_OK;
 }
 
 /* ---- writing ----------------------------------------------------------------------------- */
@@ -324,7 +436,7 @@ uint8_t *pager_writable(struct pager *pager, page_id id)
     if (pager->is_buffered) {
         struct dirty_page *slot = dirty_slot(&pager->dirty, id);
         assert(slot->image && "pager_prepare went before");
-        slot->is_written = true;
+        slot->is_written = slot->is_recent = true;
         return slot->image;
     }
     uint8_t *window = atomic_load_explicit(window_of(pager, id), memory_order_relaxed);
@@ -393,6 +505,8 @@ sombra_err pager_write_run(struct pager *pager, page_id id, uint64_t txn, sombra
         sombra_err err = os_write_gather(pager->file, id << pager->page_shift, parts, 2);
         if (err)
             return err;
+        uint64_t end = (id + pager_run_pages(pager, value.bytes)) << pager->page_shift;
+        pager->fresh_from = u64_max(pager->fresh_from, u64_min(end, pager->fresh_to));
     } else {
         uint8_t *to = pager->map + (id << pager->page_shift);
         memcpy(to, head, sizeof head);
@@ -402,7 +516,28 @@ sombra_err pager_write_run(struct pager *pager, page_id id, uint64_t txn, sombra
     return SOMBRA_OK;
 }
 
+void pager_forget_behind(struct pager *pager, uint64_t page_count, uint64_t file_bytes)
+{
+    uint64_t first = (page_count << pager->page_shift) / PAGER_CLUSTER_BYTES;
+    uint64_t last = u64_min(file_bytes, pager->map_bytes) / PAGER_CLUSTER_BYTES;
+    for (uint64_t cluster = first; cluster <= last; cluster++)
+        if (pager_bit(pager->read_clusters, cluster))
+            bit_clear(pager->read_clusters, cluster);
+}
+
 /* ---- first touch ------------------------------------------------------------------------- */
+
+/* The file may be cut behind what is needed while its end is read. */
+static sombra_err cluster_populate(struct pager *pager, uint64_t at, uint64_t length,
+                                   uint64_t file_bytes)
+{
+    sombra_err err = os_map_populate(pager->file, at, pager->map + at, (size_t)length);
+    uint64_t now_bytes = file_bytes;
+    if (!err || os_size(pager->file, &now_bytes) || now_bytes >= file_bytes || now_bytes <= at)
+        return err;
+    length = u64_min(length, now_bytes - at);
+    return os_map_populate(pager->file, at, pager->map + at, (size_t)length);
+}
 
 /* Brings the bytes in by a call that can fail, so that a bad medium is an error and not a signal.
  */
@@ -428,7 +563,7 @@ static sombra_err bytes_read(struct pager *pager, uint64_t offset, uint64_t byte
                              " are used, but the file ends at %" PRIu64 ": it was cut short",
                              os_file_path(pager->file), offset, offset + bytes, file_bytes);
         uint64_t length = u64_min(PAGER_CLUSTER_BYTES, file_bytes - at);
-        sombra_err err = os_map_populate(pager->file, at, pager->map + at, (size_t)length);
+        sombra_err err = cluster_populate(pager, at, length, file_bytes);
         if (err)
             return diag_wrap(err, "read page %" PRIu64, at >> pager->page_shift);
         /* A cluster at the end may grow: it is read again until it is whole. */

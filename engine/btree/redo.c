@@ -56,6 +56,15 @@ sombra_err redo_delete_range(struct btree_txn *txn, struct kv_range range)
     return redo_append(txn, REDO_DELETE_RANGE, range.low, true, range.high);
 }
 
+sombra_err redo_move(struct btree_txn *txn)
+{
+    assert(txn->redo.bytes == 0 && !txn->is_bypass);
+    sombra_err err = buf_reserve(&txn->redo, 1);
+    if (!err)
+        txn->redo.data[txn->redo.bytes++] = REDO_MOVE;
+    return err;
+}
+
 /* ---- the record's head ------------------------------------------------------------------- */
 
 static sombra_err changes_append(struct btree_txn *txn)
@@ -141,6 +150,8 @@ static void skip_changes(struct reader *reader)
 static sombra_err op_apply(struct btree_txn *txn, struct reader *reader)
 {
     enum redo_op op = (enum redo_op) * reader->at++;
+    if (op == REDO_MOVE)
+        return SOMBRA_OK;
     uint64_t a_bytes = read_varint(reader);
     uint64_t b_bytes = op == REDO_DELETE ? 0 : read_varint(reader);
     sombra_slice a = read_bytes(reader, a_bytes);
@@ -203,7 +214,7 @@ sombra_err redo_apply_space(struct space *space, sombra_slice payload)
     reader.at += 8;
     uint64_t page_count = read_varint(&reader);
     uint64_t unused = read_varint(&reader);
-    if (reader.is_bad || page_count < space->page_count || page_count >> 48)
+    if (reader.is_bad || page_count >> 48)
         return diag_fail(SOMBRA_CORRUPT,
                          "log record of txn %" PRIu64 ": %" PRIu64 " pages after %" PRIu64, txn,
                          page_count, space->page_count);
@@ -216,6 +227,8 @@ sombra_err redo_apply_space(struct space *space, sombra_slice payload)
             space_forget_maps(space);
         err = changes_apply(space, &reader, txn, are_maps);
     }
+    if (!err)
+        err = space_apply_cut(space, page_count);
     if (!err && space_unused(space) != unused)
         err = diag_fail(SOMBRA_CORRUPT,
                         "log record of txn %" PRIu64 ": %" PRIu64 " pages unused, %" PRIu64

@@ -12,6 +12,10 @@
  *   PUT           varint key bytes, varint value bytes, key, value
  *   DELETE        varint key bytes, key
  *   DELETE_RANGE  varint low bytes, varint high bytes, low, high (0 bytes = no bound)
+ *   MOVE          nothing: a compaction moved pages, and no entry changed
+ *
+ * A record without operations is a checkpoint's: it takes pages for the space maps, frees those of
+ * the maps before, and may cut free pages off the file's end.
  *
  * Recovery applies the operations and allocates anew; the page lists are for a process that takes
  * the writer's place while others live. Values are on disk: append only.
@@ -23,6 +27,7 @@ enum redo_op {
     REDO_PUT = 1,
     REDO_DELETE = 2,
     REDO_DELETE_RANGE = 3,
+    REDO_MOVE = 4,
 };
 
 #endif

@@ -9,9 +9,7 @@
  */
 #include "btree_internal.h"
 
-#include <stdio.h>
-
-enum { HEAD_MAGIC_LAYOUT = 1, WAIT_SLICE_MS = 10, SWEEP_INTERVAL_MS = 20 };
+enum { HEAD_MAGIC_LAYOUT = 2, WAIT_SLICE_MS = 10, SWEEP_INTERVAL_MS = 20 };
 #define HEAD_MAGIC (UINT64_C(0x736f6d6272610000) + HEAD_MAGIC_LAYOUT)
 
 static owner_word word_of(unsigned entry, uint64_t generation)
@@ -95,6 +93,12 @@ bool shared_is_alive(struct btree *btree, owner_word owner)
     return err || is_held; /* in doubt it lives */
 }
 
+uint32_t shared_process_id(const struct btree *btree, owner_word owner)
+{
+    unsigned entry = entry_of(owner);
+    return entry < HEAD_ENTRIES ? atomic_load(&btree->head->entries[entry].process_id) : 0;
+}
+
 /* A failed write-back is told once to every open description of the file. So the living ask again,
  * through their own: that a neighbour died while it waited for the disk is no reason to stop. */
 static void inflight_settle(struct btree *btree, struct head_entry *entry)
@@ -103,7 +107,7 @@ static void inflight_settle(struct btree *btree, struct head_entry *entry)
     if (!inflight || btree->options.is_readonly)
         return;
     bool has_logs = atomic_load(&btree->head->has_logs);
-    if (has_logs && !(btree->logs.halves[0] && btree->logs.halves[1]))
+    if (has_logs && !logs_are_open(&btree->logs))
         return; /* the next writer does it */
     shared_sync_begin(btree);
     sombra_err err = os_sync(btree->file);
@@ -157,6 +161,29 @@ void shared_sweep(struct btree *btree)
     entries_settle(btree);
 }
 
+uint64_t shared_note_normal(struct btree *btree, uint64_t lsn)
+{
+    _Atomic uint64_t *normal_lsn = shared_normal_lsn(btree);
+    uint64_t seen = atomic_load(normal_lsn);
+    while (seen < lsn && !atomic_compare_exchange_weak(normal_lsn, &seen, lsn))
+        ;
+    return seen;
+}
+
+uint64_t shared_dead_normal_lsn(struct btree *btree)
+{
+    uint64_t durable_lsn = atomic_load(&btree->head->durable_lsn);
+    uint64_t newest = 0;
+    for (unsigned i = 0; i < HEAD_ENTRIES; i++) {
+        struct head_entry *entry = &btree->head->entries[i];
+        uint64_t lsn = atomic_load_explicit(&entry->normal_lsn, memory_order_relaxed);
+        if (lsn > durable_lsn && lsn > newest &&
+            !shared_is_alive(btree, word_of(i, atomic_load(&entry->generation))))
+            newest = lsn;
+    }
+    return newest;
+}
+
 /* ---- locks in shared memory -------------------------------------------------------------- */
 
 sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint64_t timeout_ms,
@@ -187,10 +214,10 @@ sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint
         uint64_t waited_ms = (os_monotonic_ns(os_posix()) - begin_ns) / 1000000;
         bool is_brief = lock == &btree->head->writer && atomic_load(&btree->head->writer_is_brief);
         if (waited_ms >= timeout_ms && !is_brief)
-            return diag_fail(
-                SOMBRA_BUSY,
-                "another process (%" PRIu32 ") was writing for %" PRIu64 " ms (busy timeout)",
-                atomic_load(&btree->head->entries[entry_of(owner)].process_id), timeout_ms);
+            return diag_fail(SOMBRA_BUSY,
+                             "another process (%" PRIu32 ") was writing for %" PRIu64
+                             " ms (busy timeout)",
+                             shared_process_id(btree, owner), timeout_ms);
         atomic_fetch_add(&lock->waiters, 1);
         os_word_wait(&lock->sequence, sequence,
                      is_brief ? 1 : u64_min(WAIT_SLICE_MS, timeout_ms - waited_ms));
@@ -295,12 +322,15 @@ static sombra_err entry_claim(struct btree *btree)
         if (err)
             return err;
         struct head_entry *at = &btree->head->entries[entry];
-        if (atomic_load(&at->sync_inflight)) { /* those who knew it alive settle that */
+        /* Those who knew it alive settle that. */
+        bool is_unsynced = atomic_load(&at->normal_lsn) > atomic_load(&btree->head->durable_lsn);
+        if (atomic_load(&at->sync_inflight) || is_unsynced) {
             os_unlock(attachment->file, LOCK_ENTRIES + entry, 1);
             continue;
         }
         uint64_t generation = atomic_fetch_add(&at->generation, 1) + 1;
         atomic_store(&at->process_id, (uint32_t)os_process_id());
+        atomic_store(&at->normal_lsn, 0);
         attachment->entry = entry;
         attachment->self = word_of(entry, generation);
         blocks_bury_of_entry(btree);
@@ -308,15 +338,6 @@ static sombra_err entry_claim(struct btree *btree)
     }
     return diag_fail(SOMBRA_LIMIT, "%s: %d processes have it open already", btree->path,
                      HEAD_ENTRIES);
-}
-
-static char *lock_path(const struct btree *btree)
-{
-    size_t bytes = strlen(btree->path) + sizeof "-lock";
-    char *path = mem_alloc(bytes);
-    if (path)
-        snprintf(path, bytes, "%s-lock", btree->path);
-    return path;
 }
 
 /* Opens the lock file and takes the open byte, of the file that has the name then. */
@@ -358,6 +379,41 @@ static sombra_err sides_exclude(struct btree *btree, uint64_t mine, uint64_t the
     return diag_fail(SOMBRA_BUSY, "%s is open %s", btree->path, who);
 }
 
+/* Both set their byte and then look for others, as above. */
+static sombra_err names_exclude(struct btree *btree)
+{
+    struct attachment *attachment = &btree->attachment;
+    const uint64_t count = UINT64_C(1) << LOCK_NAME_BITS;
+    struct os_identity lock;
+    sombra_err err = os_identify(attachment->file, &lock);
+    if (err)
+        return err;
+    uint64_t at = hash_u64(hash_u64(lock.device) ^ lock.inode) % count;
+    bool is_held = false;
+    err = os_lock(btree->file, LOCK_NAMES + at, 1, OS_LOCK_SHARED);
+    if (err)
+        return err;
+    attachment->name_byte = LOCK_NAMES + at;
+    if (at > 0)
+        err = os_lock_is_held(btree->file, LOCK_NAMES, at, OS_LOCK_EXCLUSIVE, &is_held);
+    if (!err && !is_held && at + 1 < count)
+        err = os_lock_is_held(btree->file, LOCK_NAMES + at + 1, count - at - 1, OS_LOCK_EXCLUSIVE,
+                              &is_held);
+    if (!err && is_held)
+        err = diag_fail(SOMBRA_CONFLICT,
+                        "%s is open under another name (renamed, or mounted twice), or its lock "
+                        "file was removed: close it there first",
+                        btree->path);
+    return err;
+}
+
+static void name_leave(struct btree *btree)
+{
+    if (btree->attachment.name_byte)
+        os_unlock(btree->file, btree->attachment.name_byte, 1);
+    btree->attachment.name_byte = 0;
+}
+
 /* A reader that may not write the lock file cannot say what it reads: it keeps writers out instead.
  */
 static sombra_err attach_slotless(struct btree *btree)
@@ -371,7 +427,7 @@ static sombra_err attach_slotless(struct btree *btree)
 sombra_err shared_attach(struct btree *btree, uint64_t timeout_ms)
 {
     struct attachment *attachment = &btree->attachment;
-    char *path = lock_path(btree);
+    char *path = path_with(btree->path, "-lock");
     if (!path)
         return diag_nomem("the lock file's path", strlen(btree->path));
     sombra_err err = lock_open(btree, path, timeout_ms);
@@ -382,6 +438,8 @@ sombra_err shared_attach(struct btree *btree, uint64_t timeout_ms)
         err = sides_exclude(
             btree, LOCK_WRITERS, LOCK_SLOTLESS,
             "read-only by a process that may not write the lock file: it must close first");
+    if (!err)
+        err = names_exclude(btree);
     if (err)
         return diag_wrap(err, "lock %s", btree->path);
     bool is_held = true;
@@ -417,6 +475,25 @@ sombra_err shared_begin_close(struct btree *btree, bool *out_is_last)
     return err;
 }
 
+sombra_err shared_hold_alone(struct btree *btree, bool *out_is_alone)
+{
+    assert(btree->attachment.file);
+    bool is_held = true;
+    sombra_err err = os_lock(btree->attachment.file, LOCK_OPEN, 1, OS_LOCK_EXCLUSIVE);
+    if (err == SOMBRA_BUSY) {
+        *out_is_alone = false;
+        return SOMBRA_OK;
+    }
+    if (!err)
+        err = os_lock_is_held(btree->attachment.file, LOCK_ENTRIES, HEAD_ENTRIES, OS_LOCK_EXCLUSIVE,
+                              &is_held);
+    if (err || is_held)
+        shared_open_done(btree);
+    if (!err)
+        *out_is_alone = !is_held;
+    return err;
+}
+
 void shared_detach(struct btree *btree, bool removes_file)
 {
     struct attachment *attachment = &btree->attachment;
@@ -432,6 +509,8 @@ void shared_detach(struct btree *btree, bool removes_file)
         os_unmap(attachment->file, btree->head, sizeof *btree->head);
         btree->head = NULL;
     }
+    /* Before the lock file goes: the next one is another file. */
+    name_leave(btree);
     if (removes_file) {
         sombra_err ignored = os_unlink(btree->os, os_file_path(attachment->file));
         (void)ignored; /* the next process to attach makes it anew */
@@ -450,5 +529,6 @@ sombra_err shared_private(struct btree *btree)
     btree->attachment.is_first = true;
     btree->attachment.self = word_of(0, 1);
     atomic_store(&btree->head->entries[0].generation, 1);
+    atomic_store(&btree->head->entries[0].process_id, (uint32_t)os_process_id());
     return SOMBRA_OK;
 }

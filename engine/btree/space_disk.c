@@ -9,11 +9,6 @@ uint64_t space_chunk_pages(const struct space *space)
     return (uint64_t)(space->btree->pager.page_bytes - SPACE_MAP_AT) * 8;
 }
 
-static bool bit_get(const uint64_t *bits, page_id id)
-{
-    return (bits[id / 64] >> (id % 64)) & 1;
-}
-
 static size_t directory_entries(const struct space *space)
 {
     return (space->btree->pager.page_bytes - SPACE_DIRECTORY_AT) / SPACE_ENTRY_BYTES;
@@ -113,7 +108,7 @@ static sombra_err directory_load(struct space *space, page_id directory, uint64_
 
 static bool is_used(const struct space *space, const uint64_t *used, page_id id)
 {
-    return id == 0 || (id < space->page_count && bit_get(used, id));
+    return id == 0 || (id < space->page_count && space_bit(used, id));
 }
 
 /* The maps must at least call themselves used; the rest is verify's. */
@@ -127,7 +122,7 @@ static sombra_err own_pages_check(const struct space *space, const uint64_t *use
         sound = sound && is_used(space, used, space->chunks[i].used_map) &&
                 is_used(space, used, space->chunks[i].pending_map);
     for (page_id id = 0; id < space->first_page; id++)
-        sound = sound && bit_get(used, id);
+        sound = sound && space_bit(used, id);
     sound = sound && is_used(space, used, meta->snapshot.root);
     if (!sound)
         return diag_fail(SOMBRA_CORRUPT, "%s: the space maps call pages free that are in use",
@@ -140,7 +135,7 @@ static sombra_err own_pages_check(const struct space *space, const uint64_t *use
 static sombra_err pending_load(struct space *space, const uint64_t *pending, uint64_t txn)
 {
     for (page_id id = space->first_page; id < space->page_count; id++) {
-        if (!bit_get(pending, id))
+        if (!space_bit(pending, id))
             continue;
         sombra_err err = space_apply_freed(space, id, 1, 0, txn);
         if (err)
@@ -168,7 +163,7 @@ sombra_err space_load(struct space *space, const struct meta *meta, bool keeps_p
         err = own_pages_check(space, used, meta);
     for (page_id id = space->first_page; !err && meta->space_directory && id < space->page_count;
          id++) {
-        if (!bit_get(used, id) && !(keeps_pending && bit_get(pending, id))) {
+        if (!space_bit(used, id) && !(keeps_pending && space_bit(pending, id))) {
             space->free_bits[id / 64] |= UINT64_C(1) << (id % 64);
             space->free_count++;
         }
@@ -446,11 +441,58 @@ uint64_t space_trimmed_count(const struct space *space)
     return count;
 }
 
+uint64_t space_free_end(const struct space *space)
+{
+    assert(space->reserve_count == 0);
+    uint64_t count = space->page_count;
+    while (count > space->first_page && space_bit(space->free_bits, count - 1))
+        count--;
+    return count;
+}
+
+uint64_t space_free_before(const struct space *space, page_id end)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < end / 64; i++)
+        count += (uint64_t)__builtin_popcountll(space->free_bits[i]);
+    if (end % 64)
+        count += (uint64_t)__builtin_popcountll(space->free_bits[end / 64] &
+                                                ((UINT64_C(1) << (end % 64)) - 1));
+    for (size_t i = 0; i < space->reserve_count; i++)
+        count += space->reserve[i] < end;
+    return count;
+}
+
+page_id space_clearable(const struct space *space, page_id end)
+{
+    assert(space->reserve_count == 0 && end <= space->page_count);
+    uint64_t room = space_free_before(space, end);
+    uint64_t used = 0;
+    page_id at = end;
+    while (at > space->first_page) {
+        if (space_bit(space->free_bits, at - 1))
+            room--;
+        else
+            used++;
+        if (used + used / 4 >= room)
+            break;
+        at--;
+    }
+    return at;
+}
+
+void space_move_maps(struct space *space, page_id end)
+{
+    for (size_t i = 0; i < space->chunk_count; i++)
+        if (space->chunks[i].used_map >= end || space->chunks[i].pending_map >= end)
+            space->chunks[i].is_dirty = true;
+}
+
 uint64_t space_unused_below(const struct space *space, uint64_t page_count)
 {
     uint64_t unused = 0;
     for (page_id id = space->first_page; id < page_count; id++)
-        unused += bit_get(space->free_bits, id) || bit_get(space->pending_bits, id);
+        unused += space_bit(space->free_bits, id) || space_bit(space->pending_bits, id);
     for (size_t i = 0; i < space->reserve_count; i++)
         unused += space->reserve[i] < page_count;
     return unused;

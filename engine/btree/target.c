@@ -22,15 +22,6 @@ enum {
     ENTRY_BYTES = 16,           /* counted for an entry beside its key and value */
 };
 
-static char *name_with(const char *path, const char *suffix)
-{
-    size_t bytes = strlen(path) + strlen(suffix) + 1;
-    char *name = mem_alloc(bytes);
-    if (name)
-        snprintf(name, bytes, "%s%s", path, suffix);
-    return name;
-}
-
 static sombra_err names_make(struct target *target, const char *path)
 {
     uint64_t number = 0;
@@ -41,7 +32,7 @@ static sombra_err names_make(struct target *target, const char *path)
     if (err)
         return err;
     snprintf(suffix, sizeof suffix, "-part-%016" PRIx64, number);
-    target->temporary = name_with(target->path, suffix);
+    target->temporary = path_with(target->path, suffix);
     return target->temporary ? SOMBRA_OK : diag_nomem("a path", strlen(target->path));
 }
 
@@ -60,7 +51,7 @@ static sombra_err expect_no_logs_of(struct os *os, const char *path)
     static const char *const suffixes[] = { "-log0", "-log1" };
     sombra_err err = SOMBRA_OK;
     for (size_t i = 0; i < COUNT_OF(suffixes) && !err; i++) {
-        char *name = name_with(path, suffixes[i]);
+        char *name = path_with(path, suffixes[i]);
         if (!name)
             return diag_nomem("a path", strlen(path));
         err = expect_nothing_at(os, name);
@@ -140,7 +131,7 @@ static sombra_err lock_file(struct target *target, const char *name, unsigned fl
 {
     struct os_file *file = NULL;
     struct os_identity identity = { .links = 0 };
-    sombra_err err = os_open(target->os, name, OS_WRITE | flags, 0600, &file);
+    sombra_err err = os_open(target->os, name, OS_WRITE | OS_NO_FOLLOW | flags, 0600, &file);
     if (!err)
         err = os_lock(file, LOCK_CREATION, 1, OS_LOCK_EXCLUSIVE);
     if (!err)
@@ -217,7 +208,7 @@ sombra_err target_publish(struct target *target)
     err = kv_close(kv);
     if (err)
         return err;
-    char *staging = name_with(target->path, "-new");
+    char *staging = path_with(target->path, "-new");
     if (!staging)
         return diag_nomem("a path", strlen(target->path));
     err = name_give(target, staging);

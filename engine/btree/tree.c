@@ -50,8 +50,10 @@ sombra_err tree_descend(struct btree_txn *txn, sombra_slice key, struct tree_pat
             return err;
         unsigned index = level ? branch_find(page, page_bytes, key) : 0;
         out_path->at[level] = (struct path_level){ .id = id, .page = page, .index = index };
-        if (level)
+        if (level) {
             id = branch_child(page, page_bytes, index);
+            tree_prefetch(txn, id);
+        }
     }
     return SOMBRA_OK;
 }
@@ -90,18 +92,38 @@ sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last, struct tree_pa
     return edge_below(txn, out_path, depth - 1, to_last);
 }
 
+/* Who walks from leaf to leaf comes to the next one soon: its arrays and its first cells, which
+ * lie at the page's end. */
+static void leaf_prefetch(const struct btree_txn *txn, const struct tree_path *path, bool forward)
+{
+    enum { LINE_BYTES = 64, FRONT_LINES = 6, BACK_LINES = 3 };
+    const struct pager *pager = &txn->btree->pager;
+    const struct path_level *above = &path->at[1];
+    unsigned index = forward ? above->index + 1 : above->index - 1;
+    if (index >= page_count(above->page))
+        return;
+    page_id id = branch_child(above->page, pager->page_bytes, index);
+    /* A number read from a page: only of those that were proved before. */
+    if (id >= txn->snapshot.page_count || !pager_bit(pager->sound_trees, id))
+        return;
+    const uint8_t *page = pager_page(pager, id);
+    for (size_t i = 0; i < FRONT_LINES; i++)
+        __builtin_prefetch(page + i * LINE_BYTES);
+    for (size_t i = 1; i <= BACK_LINES; i++)
+        __builtin_prefetch(page + pager->page_bytes - i * LINE_BYTES);
+}
+
 sombra_err tree_step_leaf(struct btree_txn *txn, struct tree_path *path, bool forward,
                           bool *out_found)
 {
     for (unsigned level = 1; level < path->depth; level++) {
         struct path_level *at = &path->at[level];
         if (forward ? at->index + 1 < page_count(at->page) : at->index > 0) {
-            struct tree_path stepped = *path;
-            stepped.at[level].index = forward ? at->index + 1 : at->index - 1;
-            sombra_err err = edge_below(txn, &stepped, level, !forward);
+            at->index = forward ? at->index + 1 : at->index - 1;
+            sombra_err err = edge_below(txn, path, level, !forward);
             if (err)
                 return err;
-            *path = stepped;
+            leaf_prefetch(txn, path, forward);
             *out_found = true;
             return SOMBRA_OK;
         }
@@ -172,6 +194,7 @@ sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_
         if (UNLIKELY(err))
             return err;
         id = branch_child(page, page_bytes, branch_find(page, page_bytes, key));
+        tree_prefetch(txn, id);
     }
     err = tree_page(txn, id, 0, &page);
     if (UNLIKELY(err))

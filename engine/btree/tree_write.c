@@ -11,6 +11,9 @@
 
 /* A page this empty is merged with a neighbour if both fit into one. */
 enum { MERGE_BELOW_DIVISOR = 3 };
+/* A full leaf spreads its entries over a neighbour that is filled no more than this, and splits
+ * only if there is none. More would fill pages better, and spread more often. */
+enum { SHARE_USED_PERCENT = 70 };
 
 static sombra_err writable_check(struct btree_txn *txn)
 {
@@ -48,7 +51,7 @@ static void page_free(struct btree_txn *txn, page_id id, uint64_t born)
     space_free(&txn->btree->space, id, 1, born, txn->stamp);
 }
 
-static void value_free(struct btree_txn *txn, const struct leaf_value *value)
+void tree_free_value(struct btree_txn *txn, const struct leaf_value *value)
 {
     if (!value->overflow)
         return;
@@ -68,14 +71,14 @@ static void root_set(struct btree_txn *txn, page_id id, unsigned depth)
 }
 
 /* Puts an image built elsewhere into a page of this transaction. */
-static void image_put(struct btree_txn *txn, uint8_t *to, page_id id, const uint8_t *image)
+void tree_put_image(struct btree_txn *txn, uint8_t *to, page_id id, const uint8_t *image)
 {
     page_copy(to, image, txn->btree->pager.page_bytes);
     page_set_identity(to, id, txn->stamp);
 }
 
 /* Makes levels [from, depth) of the path this transaction's own. */
-static void path_touch_from(struct btree_txn *txn, struct tree_path *path, unsigned from)
+void tree_touch(struct btree_txn *txn, struct tree_path *path, unsigned from)
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
     for (unsigned level = path->depth; level-- > from;) {
@@ -100,9 +103,9 @@ static void path_touch_from(struct btree_txn *txn, struct tree_path *path, unsig
     }
 }
 
-/* Before the first change: a page that the tree uses and the account calls unused, or a run that
- * reaches beyond the file, is damage; changing on would make it worse. */
-static sombra_err used_check(const struct btree_txn *txn, page_id id, uint64_t pages)
+/* Before the first change, what can fail. A page that the tree uses and the account calls unused,
+ * or a run that reaches beyond the file, is damage; changing on would make it worse. */
+sombra_err tree_check_used(const struct btree_txn *txn, page_id id, uint64_t pages)
 {
     const struct space *space = &txn->btree->space;
     if (id >= space->first_page && id < space->page_count && pages <= space->page_count - id &&
@@ -116,9 +119,10 @@ static sombra_err used_check(const struct btree_txn *txn, page_id id, uint64_t p
 static sombra_err path_check(const struct btree_txn *txn, const struct tree_path *path)
 {
     for (unsigned level = 0; level < path->depth; level++) {
-        if (page_txn(path->at[level].page) == txn->stamp)
-            continue;
-        sombra_err err = used_check(txn, path->at[level].id, 1);
+        bool is_own = page_txn(path->at[level].page) == txn->stamp;
+        page_id id = path->at[level].id;
+        sombra_err err =
+            is_own ? pager_recall(&txn->btree->pager, id) : tree_check_used(txn, id, 1);
         if (err)
             return err;
     }
@@ -132,7 +136,7 @@ static sombra_err value_check(const struct btree_txn *txn, const struct leaf_val
     uint64_t pages = value->overflow_bytes <= KV_VALUE_BYTES_MAX
                          ? pager_run_pages(&txn->btree->pager, value->overflow_bytes)
                          : UINT64_MAX;
-    return used_check(txn, value->overflow, pages);
+    return tree_check_used(txn, value->overflow, pages);
 }
 
 static uint8_t *path_page(struct btree_txn *txn, struct tree_path *path, unsigned level)
@@ -143,7 +147,7 @@ static uint8_t *path_page(struct btree_txn *txn, struct tree_path *path, unsigne
 
 /* ---- counts ------------------------------------------------------------------------------ */
 
-static uint64_t entries_below(const struct btree_txn *txn, const uint8_t *page, unsigned level)
+uint64_t tree_entries(const struct btree_txn *txn, const uint8_t *page, unsigned level)
 {
     return level ? branch_entries_before(page, txn->btree->pager.page_bytes, page_count(page))
                  : page_count(page);
@@ -152,13 +156,8 @@ static uint64_t entries_below(const struct btree_txn *txn, const uint8_t *page, 
 /* Adds `delta` to the counts of the path's children above `level`. */
 static void counts_add(struct btree_txn *txn, struct tree_path *path, unsigned level, int64_t delta)
 {
-    size_t page_bytes = txn->btree->pager.page_bytes;
-    for (unsigned above = level + 1; above < path->depth; above++) {
-        struct path_level *at = &path->at[above];
-        uint64_t entries = branch_entries(at->page, page_bytes, at->index);
-        branch_set_child(path_page(txn, path, above), page_bytes, at->index,
-                         branch_child(at->page, page_bytes, at->index), entries + (uint64_t)delta);
-    }
+    for (unsigned above = level + 1; above < path->depth; above++)
+        branch_add_entries(path_page(txn, path, above), path->at[above].index, delta);
 }
 
 /* Recomputes the count that the parent of `level` has for the path's page, from the page. */
@@ -168,7 +167,7 @@ static void count_refresh(struct btree_txn *txn, struct tree_path *path, unsigne
         return;
     struct path_level *at = &path->at[level];
     branch_set_child(path_page(txn, path, level + 1), txn->btree->pager.page_bytes,
-                     path->at[level + 1].index, at->id, entries_below(txn, at->page, level));
+                     path->at[level + 1].index, at->id, tree_entries(txn, at->page, level));
 }
 
 /* ---- splits ------------------------------------------------------------------------------ */
@@ -183,7 +182,7 @@ static void root_grow(struct btree_txn *txn, struct tree_path *path, sombra_slic
     page_init(root, txn->btree->pager.page_bytes, PAGE_BRANCH, level, id, txn->stamp);
     const struct path_level *left = &path->at[level - 1];
     branch_build(root, txn->btree->pager.page_bytes, left->id,
-                 entries_below(txn, left->page, level - 1), separator, right, right_entries);
+                 tree_entries(txn, left->page, level - 1), separator, right, right_entries);
     root_set(txn, id, level + 1);
 }
 
@@ -215,10 +214,88 @@ static void branch_add(struct btree_txn *txn, struct tree_path *path, unsigned l
                  &up_bytes);
     page_id right_id;
     uint8_t *right_page = page_new(txn, &right_id);
-    image_put(txn, branch, at->id, left);
-    image_put(txn, right_page, right_id, right);
+    tree_put_image(txn, branch, at->id, left);
+    tree_put_image(txn, right_page, right_id, right);
     branch_add(txn, path, above, slice_of(up, up_bytes), right_id,
-               entries_below(txn, right_page, above));
+               tree_entries(txn, right_page, above));
+}
+
+/* The emptier neighbour of the path's leaf under the same branch, if it has room to share; NULL if
+ * none has. One that cannot be read is left alone. */
+static const uint8_t *neighbour_with_room(struct btree_txn *txn, const struct tree_path *path,
+                                          unsigned *out_index)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    const struct path_level *above = &path->at[1];
+    const uint8_t *best = NULL;
+    size_t least = page_bytes * SHARE_USED_PERCENT / 100;
+    for (unsigned side = 0; side < 2; side++) {
+        if (side ? above->index + 1 >= page_count(above->page) : above->index == 0)
+            continue;
+        unsigned index = side ? above->index + 1 : above->index - 1;
+        page_id id = branch_child(above->page, page_bytes, index);
+        const uint8_t *page;
+        if (tree_page(txn, id, 0, &page) ||
+            (page_txn(page) != txn->stamp && tree_check_used(txn, id, 1)))
+            continue;
+        size_t used = page_used(page, page_bytes);
+        if (used > least)
+            continue;
+        least = used;
+        best = page;
+        *out_index = index;
+    }
+    return best;
+}
+
+/* The page that will hold what is built for the neighbour: its own, or a copy's. */
+static uint8_t *neighbour_page(struct btree_txn *txn, const uint8_t *neighbour, page_id *out_id)
+{
+    if (page_txn(neighbour) == txn->stamp) {
+        *out_id = page_number(neighbour);
+        return page_of(txn, *out_id);
+    }
+    page_free(txn, page_number(neighbour), page_txn(neighbour));
+    return page_new(txn, out_id);
+}
+
+/* Spreads the entries of the path's leaf, which is full, evenly over it and a neighbour. The path
+ * then leads to the one that `key` belongs to. False = nothing changed. */
+static bool leaf_share(struct btree_txn *txn, struct tree_path *path, sombra_slice key)
+{
+    struct btree *btree = txn->btree;
+    size_t page_bytes = btree->pager.page_bytes;
+    struct path_level *leaf = &path->at[0];
+    struct path_level *above = &path->at[1];
+    unsigned other_index = 0;
+    const uint8_t *other = path->depth > 1 && !leaf_splits_at_edge(leaf->page, leaf->index)
+                               ? neighbour_with_room(txn, path, &other_index)
+                               : NULL;
+    if (!other || (page_txn(other) == txn->stamp &&
+                   pager_recall(&btree->pager, page_number(other)) != SOMBRA_OK))
+        return false;
+    bool is_left = other_index < above->index;
+    unsigned right_index = is_left ? above->index : other_index;
+    struct leaf_split *split = btree->split;
+    *split = (struct leaf_split){ .left = btree->scratch[2], .right = btree->scratch[4] };
+    leaf_balance(is_left ? other : leaf->page, is_left ? leaf->page : other, page_bytes, split);
+    sombra_slice separator = slice_of(split->separator, split->separator_bytes);
+    uint8_t *branch = path_page(txn, path, 1);
+    if (!branch_replace_separator(branch, page_bytes, right_index, separator))
+        return false;
+    page_id other_id;
+    uint8_t *other_page = neighbour_page(txn, other, &other_id);
+    tree_put_image(txn, other_page, other_id, is_left ? split->left : split->right);
+    tree_put_image(txn, path_page(txn, path, 0), leaf->id, is_left ? split->right : split->left);
+    branch_set_child(branch, page_bytes, other_index, other_id, page_count(other_page));
+    count_refresh(txn, path, 0);
+    bool to_right = slice_compare(key, separator) >= 0;
+    if ((to_right ? right_index : right_index - 1) == other_index) {
+        above->index = other_index;
+        *leaf = (struct path_level){ .id = other_id, .page = other_page };
+    }
+    (void)leaf_find(leaf->page, page_bytes, key, &leaf->index);
+    return true;
 }
 
 /* The leaf has no room for the entry: spreads it over two or three. The path's pages are this
@@ -229,12 +306,18 @@ static sombra_err leaf_spread(struct btree_txn *txn, struct tree_path *path, som
     struct btree *btree = txn->btree;
     size_t page_bytes = btree->pager.page_bytes;
     struct path_level *leaf = &path->at[0];
+    if (!replaces && leaf_share(txn, path, key) &&
+        leaf_insert(path_page(txn, path, 0), page_bytes, leaf->index, key, value)) {
+        for (unsigned level = 0; level + 1 < path->depth; level++)
+            count_refresh(txn, path, level);
+        return SOMBRA_OK;
+    }
     struct leaf_split *split = btree->split;
     *split = (struct leaf_split){ .left = btree->scratch[2],
                                   .middle = btree->scratch[3],
                                   .right = btree->scratch[4] };
     leaf_split(leaf->page, page_bytes, leaf->index, key, value, replaces, split);
-    image_put(txn, path_page(txn, path, 0), leaf->id, split->left);
+    tree_put_image(txn, path_page(txn, path, 0), leaf->id, split->left);
     if (split->pages == 1) {
         for (unsigned level = 0; level + 1 < path->depth; level++)
             count_refresh(txn, path, level);
@@ -242,7 +325,7 @@ static sombra_err leaf_spread(struct btree_txn *txn, struct tree_path *path, som
     }
     page_id id;
     uint8_t *page = page_new(txn, &id);
-    image_put(txn, page, id, split->pages == 3 ? split->middle : split->right);
+    tree_put_image(txn, page, id, split->pages == 3 ? split->middle : split->right);
     sombra_slice separator = slice_of(split->separator, split->separator_bytes);
     branch_add(txn, path, 0, separator, id, page_count(page));
     if (split->pages == 2)
@@ -253,7 +336,7 @@ static sombra_err leaf_spread(struct btree_txn *txn, struct tree_path *path, som
         return broken(txn, err);
     assert(to_middle.at[0].id == id);
     page = page_new(txn, &id);
-    image_put(txn, page, id, split->right);
+    tree_put_image(txn, page, id, split->right);
     branch_add(txn, &to_middle, 0, slice_of(split->separator2, split->separator2_bytes), id,
                page_count(page));
     return SOMBRA_OK;
@@ -268,6 +351,61 @@ static size_t pages_needed(const struct btree_txn *txn)
     return 3 * (size_t)txn->snapshot.depth + 6;
 }
 
+static bool finger_is_set(const struct btree_txn *txn)
+{
+    const struct put_finger *finger = &txn->btree->finger;
+    return finger->stamp == txn->stamp && finger->generation == txn->generation;
+}
+
+/* Would a descent for the key lead to the finger's leaf? */
+static bool finger_holds(const struct btree_txn *txn, sombra_slice key)
+{
+    const struct put_finger *finger = &txn->btree->finger;
+    return finger_is_set(txn) && finger->has_bounds &&
+           (!finger->low_bytes ||
+            slice_compare(key, slice_of(finger->low, finger->low_bytes)) >= 0) &&
+           (!finger->high_bytes ||
+            slice_compare(key, slice_of(finger->high, finger->high_bytes)) < 0);
+}
+
+/* The bounds of a leaf are the nearest separators on its path. */
+static void finger_bound(struct put_finger *finger, size_t page_bytes)
+{
+    finger->low_bytes = finger->high_bytes = 0;
+    for (unsigned level = 1; level < finger->path.depth; level++) {
+        const struct path_level *at = &finger->path.at[level];
+        if (!finger->low_bytes && at->index > 0)
+            finger->low_bytes = branch_separator(at->page, page_bytes, at->index, finger->low);
+        if (!finger->high_bytes && at->index + 1 < page_count(at->page))
+            finger->high_bytes =
+                branch_separator(at->page, page_bytes, at->index + 1, finger->high);
+    }
+    finger->has_bounds = true;
+}
+
+/* The finger's path leads to where the key is or belongs, all of it the transaction's own pages. It
+ * is not set again before the put has left the path as it is. */
+static sombra_err finger_move(struct btree_txn *txn, sombra_slice key)
+{
+    struct put_finger *finger = &txn->btree->finger;
+    page_id before = finger_is_set(txn) ? finger->path.at[0].id : 0;
+    finger->stamp = 0;
+    finger->has_bounds = false;
+    sombra_err err = tree_descend(txn, key, &finger->path);
+    if (!err && finger->path.at[0].id == before)
+        finger_bound(finger, txn->btree->pager.page_bytes);
+    return err;
+}
+
+static void finger_set(struct btree_txn *txn)
+{
+    struct put_finger *finger = &txn->btree->finger;
+    if (txn->btree->pager.is_buffered)
+        return;
+    finger->stamp = txn->stamp;
+    finger->generation = txn->generation + 1; /* as this put will leave it */
+}
+
 static void first_leaf(struct btree_txn *txn, sombra_slice key, const struct leaf_value *value)
 {
     page_id id;
@@ -279,6 +417,18 @@ static void first_leaf(struct btree_txn *txn, sombra_slice key, const struct lea
     root_set(txn, id, 1);
 }
 
+/* Before the first change: damage that only shows now. */
+static sombra_err put_check(const struct btree_txn *txn, const struct tree_path *path,
+                            const struct leaf_value *old)
+{
+    sombra_err err = path_check(txn, path);
+    if (!err)
+        err = value_check(txn, old);
+    if (!err && path->depth >= PAGE_LEVEL_MAX)
+        err = diag_fail(SOMBRA_CORRUPT, "the tree has %u levels: no tree has so many", path->depth);
+    return err;
+}
+
 static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct leaf_value *value)
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
@@ -287,34 +437,40 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
         txn->snapshot.entries = 1;
         return SOMBRA_OK;
     }
-    struct tree_path path;
-    sombra_err err = tree_descend(txn, key, &path);
+    struct tree_path *path = &txn->btree->finger.path;
+    bool is_held = finger_holds(txn, key);
+    sombra_err err = is_held ? SOMBRA_OK : finger_move(txn, key);
     if (err)
         return err;
-    struct path_level *leaf = &path.at[0];
-    bool replaces = leaf_find(leaf->page, page_bytes, key, &leaf->index);
+    struct path_level *leaf = &path->at[0];
+    bool replaces = false;
+    if (is_held && leaf_is_behind(leaf->page, page_bytes, key))
+        leaf->index = page_count(leaf->page);
+    else
+        replaces = leaf_find(leaf->page, page_bytes, key, &leaf->index);
     struct leaf_value old = { 0 };
     if (replaces)
         leaf_value_at(leaf->page, page_bytes, leaf->index, &old);
-    err = path_check(txn, &path);
-    if (!err)
-        err = value_check(txn, &old);
-    if (!err && path.depth >= PAGE_LEVEL_MAX)
-        err = diag_fail(SOMBRA_CORRUPT, "the tree has %u levels: no tree has so many", path.depth);
+    if (!is_held || old.overflow)
+        err = put_check(txn, path, &old);
     if (err)
         return err;
-    path_touch_from(txn, &path, 0);
+    if (!is_held)
+        tree_touch(txn, path, 0);
     if (replaces)
-        value_free(txn, &old);
+        tree_free_value(txn, &old);
     else
         txn->snapshot.entries++;
-    uint8_t *page = path_page(txn, &path, 0);
+    uint8_t *page = path_page(txn, path, 0);
     bool fits = replaces ? leaf_replace(page, page_bytes, leaf->index, value)
                          : leaf_insert(page, page_bytes, leaf->index, key, value);
-    if (!fits)
-        return leaf_spread(txn, &path, key, value, replaces);
+    if (!fits) {
+        txn->btree->finger.stamp = 0;
+        return leaf_spread(txn, path, key, value, replaces);
+    }
     if (!replaces)
-        counts_add(txn, &path, 0, 1);
+        counts_add(txn, path, 0, 1);
+    finger_set(txn);
     return SOMBRA_OK;
 }
 
@@ -353,25 +509,43 @@ static sombra_err arguments_keep(struct btree_txn *txn, sombra_slice *key, sombr
     sombra_slice *arguments[] = { key, value };
     buf_reset(&txn->lent);
     sombra_err err = SOMBRA_OK;
-    size_t inline_max = leaf_inline_max(pager->page_bytes);
+    size_t keep_max = size_max(leaf_inline_max(pager->page_bytes), KV_KEY_BYTES_MAX);
     for (size_t i = 0; i < COUNT_OF(arguments) && !err; i++) {
         const uint8_t *data = arguments[i]->data;
         bool is_in_map = data >= pager->map && data < pager->map + pager->map_bytes;
         /* Private images move about in memory; a value for a run of its own is written before
          * anything changes. */
         if (LIKELY(!is_in_map && !(pager->is_buffered && pager->dirty.count)) ||
-            arguments[i]->bytes > inline_max)
+            arguments[i]->bytes > keep_max)
             continue;
         size_t at = txn->lent.bytes;
         /* At once for both, so that the buffer does not move under the key. */
         if (at == 0)
-            err = buf_reserve(&txn->lent, KV_KEY_BYTES_MAX + inline_max);
+            err = buf_reserve(&txn->lent, KV_KEY_BYTES_MAX + keep_max);
         if (!err)
             err = buf_append_slice(&txn->lent, *arguments[i]);
         if (!err)
             *arguments[i] = slice_of(txn->lent.data + at, arguments[i]->bytes);
     }
     return err;
+}
+
+/* Before an operation, whose arguments were kept: cursors must not use their paths any more. */
+static sombra_err images_spill(struct btree_txn *txn)
+{
+    struct pager *pager = &txn->btree->pager;
+    if (LIKELY(!pager_must_spill(pager)))
+        return SOMBRA_OK;
+    txn->generation++;
+    return pager_spill(pager, txn->snapshot.root);
+}
+
+static sombra_err arguments_keep_and_spill(struct btree_txn *txn, sombra_slice *a, sombra_slice *b)
+{
+    if (LIKELY(!pager_must_spill(&txn->btree->pager)))
+        return SOMBRA_OK;
+    sombra_err err = arguments_keep(txn, a, b);
+    return err ? err : images_spill(txn);
 }
 
 sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value)
@@ -388,6 +562,8 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
     size_t redo_bytes = txn->redo.bytes;
     struct leaf_value stored;
     err = arguments_keep(txn, &key, &value);
+    if (!err)
+        err = images_spill(txn);
     if (!err)
         err = redo_put(txn, key, value);
     if (!err)
@@ -427,7 +603,7 @@ static unsigned leaf_drop(struct btree_txn *txn, struct tree_path *path)
 }
 
 /* A root of one child is no root. */
-static sombra_err root_shrink(struct btree_txn *txn)
+sombra_err tree_shrink_root(struct btree_txn *txn)
 {
     while (txn->snapshot.depth > 1) {
         const uint8_t *page;
@@ -476,7 +652,7 @@ static sombra_err page_merge(struct btree_txn *txn, struct tree_path *path, unsi
     if (err)
         return err;
     if (page_txn(sibling) != txn->stamp)
-        err = used_check(txn, sibling_id, 1);
+        err = tree_check_used(txn, sibling_id, 1);
     if (err)
         return err;
     uint8_t *joined = txn->btree->scratch[0];
@@ -485,11 +661,11 @@ static sombra_err page_merge(struct btree_txn *txn, struct tree_path *path, unsi
         !pages_join(txn, path, level, left_index + 1, is_left ? at->page : sibling,
                     is_left ? sibling : at->page, joined))
         return SOMBRA_OK;
-    image_put(txn, path_page(txn, path, level), at->id, joined);
+    tree_put_image(txn, path_page(txn, path, level), at->id, joined);
     page_free(txn, sibling_id, page_txn(sibling));
     uint8_t *branch = path_page(txn, path, level + 1);
     branch_remove(branch, page_bytes, left_index + 1, left_index + 2);
-    branch_set_child(branch, page_bytes, left_index, at->id, entries_below(txn, at->page, level));
+    branch_set_child(branch, page_bytes, left_index, at->id, tree_entries(txn, at->page, level));
     above->index = left_index;
     *out_merged = true;
     return SOMBRA_OK;
@@ -509,7 +685,7 @@ static sombra_err path_rebalance(struct btree_txn *txn, struct tree_path *path, 
         if (!merged)
             break;
     }
-    return root_shrink(txn);
+    return tree_shrink_root(txn);
 }
 
 /* Removes entries [first, last) of the path's leaf. */
@@ -524,12 +700,12 @@ static sombra_err leaf_cut(struct btree_txn *txn, struct tree_path *path, unsign
         leaf_value_at(page, page_bytes, index, &value);
         err = value_check(txn, &value);
         if (!err)
-            value_free(txn, &value);
+            tree_free_value(txn, &value);
     }
     if (err)
         return err;
     bool is_whole = first == 0 && last == page_count(page);
-    path_touch_from(txn, path, is_whole ? 1 : 0);
+    tree_touch(txn, path, is_whole ? 1 : 0);
     counts_add(txn, path, 0, -(int64_t)(last - first));
     txn->snapshot.entries -= last - first;
     if (is_whole)
@@ -544,6 +720,8 @@ sombra_err btree_delete(struct kv_txn *kv_txn, sombra_slice key)
     sombra_err err = writable_check(txn);
     if (!err)
         err = kv_check_key(key);
+    if (!err)
+        err = arguments_keep_and_spill(txn, &key, &(sombra_slice){ 0 });
     if (err)
         return err;
     if (txn->snapshot.depth == 0)
@@ -609,6 +787,8 @@ sombra_err btree_delete_range(struct kv_txn *kv_txn, struct kv_range range, uint
     sombra_err err = writable_check(txn);
     if (!err && (range.low.bytes > KV_KEY_BYTES_MAX || range.high.bytes > KV_KEY_BYTES_MAX))
         err = range_invalid(range);
+    if (!err)
+        err = arguments_keep_and_spill(txn, &range.low, &range.high);
     if (err)
         return err;
     uint64_t total = 0;

@@ -287,6 +287,7 @@ static sombra_err account_catch_up(struct btree *btree, const struct snapshot *n
 {
     struct space *space = &btree->space;
     space_drop_reserve(space);
+    pager_forget_fresh(&btree->pager);
     /* A transaction that was aborted may have made the file longer, and nobody else heard of it. */
     if (space->is_loaded)
         space_shrink_to(space, space->noted_count);

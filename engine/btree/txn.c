@@ -107,27 +107,54 @@ sombra_err txn_unusable(const struct btree_txn *txn)
                                      "abort it or roll back to a savepoint");
 }
 
-static sombra_err begin_read(struct btree *btree, const struct kv_begin_options *options,
-                             struct kv_txn **out_txn)
+void btree_txn_free(struct btree_txn *txn)
+{
+    if (!txn)
+        return;
+    cursors_free_spare(txn);
+    buf_release(&txn->redo);
+    buf_release(&txn->record);
+    buf_release(&txn->lent);
+    mem_free(txn->savepoints);
+    mem_free(txn);
+}
+
+/* The slot is this thread's. */
+static sombra_err reader_new(struct btree *btree, unsigned slot, struct btree_txn **out_txn)
 {
     struct btree_txn *txn = mem_zalloc(sizeof *txn);
     if (!txn)
         return diag_nomem("a transaction", sizeof *txn);
     txn->kv = (struct kv_txn){ .ops = &btree_ops, .kv = &btree->kv };
     txn->btree = btree;
+    txn->slot = slot;
+    btree->readers[slot] = txn;
+    atomic_fetch_add_explicit(&btree->reader_count, 1, memory_order_relaxed);
+    *out_txn = txn;
+    return SOMBRA_OK;
+}
+
+static sombra_err begin_read(struct btree *btree, const struct kv_begin_options *options,
+                             struct kv_txn **out_txn)
+{
     /* A checkpoint seals its own tree: a page that this snapshot has and a later checkpoint has not
      * stays as it is. So the one that counts is that before the snapshot. */
     uint64_t sealed_txn = atomic_load(&btree->head->pinned_meta);
-    sombra_err err = head_pin(btree, os_monotonic_ns(btree->os), &txn->slot, &txn->snapshot);
-    if (!err && options->needs_durable && btree->file) {
-        err = logs_sync(&btree->logs, txn->snapshot.lsn);
-        if (err)
-            head_unpin(btree->head, txn->slot);
-    }
+    struct snapshot snapshot;
+    unsigned slot;
+    sombra_err err = head_pin(btree, os_coarse_ns(btree->os), &slot, &snapshot);
+    if (err)
+        return err;
+    struct btree_txn *txn = btree->readers[slot];
+    if (UNLIKELY(!txn))
+        err = reader_new(btree, slot, &txn);
+    if (!err && options->needs_durable && btree->file)
+        err = logs_sync(&btree->logs, snapshot.lsn);
     if (err) {
-        mem_free(txn);
+        head_unpin(btree->head, slot);
         return err;
     }
+    txn->snapshot = snapshot;
     txn->newest_page_txn = txn->snapshot.txn;
     /* A commit that is a checkpoint is durable a moment before it is published. */
     txn->sealed_txn = sealed_txn <= txn->snapshot.txn ? sealed_txn : 0;
@@ -224,9 +251,18 @@ void txn_end_write(struct btree_txn *txn)
 static sombra_err end_read(struct btree_txn *txn)
 {
     struct btree *btree = txn->btree;
-    if (!atomic_load_explicit(&btree->is_forked, memory_order_relaxed))
-        head_unpin(btree->head, txn->slot);
-    mem_free(txn);
+    unsigned slot = txn->slot;
+    assert(btree->readers[slot] == txn && txn->open_cursors == 0);
+    /* In a child of fork() the slot is the parent's. */
+    if (!atomic_load_explicit(&btree->is_forked, memory_order_relaxed)) {
+        if (UNLIKELY(atomic_load_explicit(&btree->reader_count, memory_order_relaxed) >
+                     READERS_KEPT_MAX)) {
+            btree->readers[slot] = NULL;
+            atomic_fetch_sub_explicit(&btree->reader_count, 1, memory_order_relaxed);
+            btree_txn_free(txn);
+        }
+        head_unpin(btree->head, slot);
+    }
     transaction_leave(btree);
     return SOMBRA_OK;
 }
@@ -272,7 +308,7 @@ void txn_publish(struct btree_txn *txn, uint64_t lsn)
 }
 
 /* Steps 1 to 5. */
-static sombra_err commit_logged(struct btree_txn *txn, enum kv_durability durability)
+sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon)
 {
     struct btree *btree = txn->btree;
     uint64_t lsn = txn->snapshot.lsn + 1;
@@ -280,8 +316,7 @@ static sombra_err commit_logged(struct btree_txn *txn, enum kv_durability durabi
     if (!err && btree->file)
         err = redo_head(txn);
     if (!err && btree->file)
-        err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes,
-                           durability == KV_FULL || durability == KV_GROUP);
+        err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes, syncs_soon);
     if (!err && btree->file)
         err = pager_dirty_flush(&btree->pager);
     if (!err && btree->file) {
@@ -311,6 +346,7 @@ static sombra_err commit_sync(struct btree *btree, uint64_t lsn, enum kv_durabil
             background_want_sync(btree, lsn);
             return SOMBRA_OK;
         }
+        (void)shared_note_normal(btree, lsn);
         uint64_t since_ns = os_monotonic_ns(btree->os) - btree->logs.last_sync_ns;
         return since_ns / 1000000 >= btree->options.sync_interval_ms ? logs_sync(&btree->logs, lsn)
                                                                      : SOMBRA_OK;
@@ -339,7 +375,9 @@ static sombra_err commit_write(struct btree_txn *txn, enum kv_durability durabil
     }
     err = head_check_writable(btree->head);
     if (!err)
-        err = txn->is_bypass ? checkpoint_commit(txn) : commit_logged(txn, durability);
+        err = txn->is_bypass
+                  ? checkpoint_commit(txn)
+                  : txn_commit_logged(txn, durability == KV_FULL || durability == KV_GROUP);
     if (err)
         txn_undo_all(txn);
     else

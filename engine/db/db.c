@@ -120,11 +120,7 @@ static sombra_err count_graph(sombra_db *db, sombra_stats *stats)
 
 static unsigned count_open(sombra_db *db)
 {
-    unsigned open = 0;
-    os_mutex_lock(&db->mutex);
-    open = db->txn_count;
-    os_mutex_unlock(&db->mutex);
-    return open;
+    return atomic_load_explicit(&db->txn_count, memory_order_relaxed);
 }
 
 sombra_err sombra_db_stats(sombra_db *db, sombra_stats *stats)
@@ -156,8 +152,12 @@ sombra_err sombra_db_stats(sombra_db *db, sombra_stats *stats)
     out.readers = kv->readers;
     out.oldest_reader_txn = kv->oldest_reader_txn;
     out.oldest_reader_age_ms = kv->oldest_reader_age_ms;
+    out.oldest_reader_process = kv->oldest_reader_process;
     out.checkpoints = kv->checkpoints;
     out.commits = kv->commits;
+    out.compact_txn = kv->compact_txn;
+    out.compact_pages_moved = kv->compact_pages_moved;
+    out.compact_pages_returned = kv->compact_pages_returned;
     out.struct_bytes = stats->struct_bytes;
     memcpy(stats, &out, size_min(stats->struct_bytes, sizeof out));
     return SOMBRA_OK;

@@ -68,7 +68,8 @@ struct sombra_db {
     struct os_mutex mutex;    /* guards the rest */
     sombra_txn *txns;         /* handles not closed yet, open or over */
     sombra_txn *spare_txns;
-    unsigned txn_count, spare_count;
+    unsigned spare_count;
+    _Atomic unsigned txn_count; /* open ones; for stats, not under the mutex */
 };
 
 /* INVALID "the transaction is over". */

@@ -27,8 +27,10 @@ static sombra_err check_options(const sombra_options *options)
                          (int)options->durability);
     if (options->create && options->readonly)
         return diag_fail(SOMBRA_INVALID, "create and readonly exclude each other");
-    if (options->txn_memory_max)
-        return diag_fail(SOMBRA_UNSUPPORTED, "the engine \"btree\" takes no txn_memory_max");
+    enum { TXN_MEMORY_MIN = 1 << 20 };
+    if (options->txn_memory_max && options->txn_memory_max < TXN_MEMORY_MIN)
+        return diag_fail(SOMBRA_INVALID, "txn_memory_max %zu: at least %d bytes are needed",
+                         options->txn_memory_max, TXN_MEMORY_MIN);
     return SOMBRA_OK;
 }
 
@@ -43,7 +45,10 @@ static sombra_err open_store(const char *path, const sombra_options *options, ui
                                          .busy_timeout_ms = busy_ms,
                                          .sync_interval_ms = options->sync_interval_ms,
                                          .group_wait_us = options->group_wait_us,
-                                         .wal_bypass_bytes = options->wal_bypass_bytes };
+                                         .wal_bypass_bytes = options->wal_bypass_bytes,
+                                         .txn_memory_max = options->txn_memory_max,
+                                         .allows_network = options->network_files,
+                                         .no_auto_compact = options->no_auto_compact };
     return btree_open(os_posix(), path, &btree, out_kv);
 }
 

@@ -138,27 +138,33 @@ void children_free_spare(sombra_txn *txn)
 
 /* ---- begin ------------------------------------------------------------------------------- */
 
+/* A handle in the database's list, new or used before; it has no transaction yet. */
 static sombra_err handle_new(sombra_db *db, sombra_txn **out_txn)
 {
     os_mutex_lock(&db->mutex);
     sombra_txn *txn = db->spare_txns;
-    if (txn) {
+    if (LIKELY(txn)) {
         txn_unlink(txn);
         db->spare_count--;
+    } else {
+        txn = mem_zalloc(sizeof *txn);
     }
+    if (txn)
+        txn_link(&db->txns, txn);
     os_mutex_unlock(&db->mutex);
     if (!txn)
-        txn = mem_zalloc(sizeof *txn);
-    if (!txn)
         return diag_nomem("a transaction handle", sizeof *txn);
+    txn->db = db;
     *out_txn = txn;
     return SOMBRA_OK;
 }
 
-/* Keeps a handle that is in no list for the next begin, or frees it. */
+/* Keeps a listed handle whose transaction is over for the next begin, or frees it. */
 static void handle_keep(sombra_db *db, sombra_txn *txn)
 {
+    txn->db = NULL;
     os_mutex_lock(&db->mutex);
+    txn_unlink(txn);
     bool is_kept = db->spare_count < SPARE_TXNS_MAX;
     if (is_kept) {
         txn_link(&db->spare_txns, txn);
@@ -196,12 +202,8 @@ sombra_err sombra_txn_begin(sombra_db *db, const sombra_txn_options *given, somb
         return diag_wrap(err, "begin");
     }
     graph_txn_begin(&txn->graph, &db->graph, kv);
-    txn->db = db;
     txn->is_write = options.is_write;
-    os_mutex_lock(&db->mutex);
-    txn_link(&db->txns, txn);
-    db->txn_count++;
-    os_mutex_unlock(&db->mutex);
+    atomic_fetch_add_explicit(&db->txn_count, 1, memory_order_relaxed);
     *out_txn = txn;
     return SOMBRA_OK;
 }
@@ -210,9 +212,7 @@ sombra_err sombra_txn_begin(sombra_db *db, const sombra_txn_options *given, somb
 
 static void count_down(sombra_db *db)
 {
-    os_mutex_lock(&db->mutex);
-    db->txn_count--;
-    os_mutex_unlock(&db->mutex);
+    atomic_fetch_sub_explicit(&db->txn_count, 1, memory_order_relaxed);
 }
 
 sombra_err sombra_txn_commit(sombra_txn *txn, sombra_durability durability)
@@ -284,10 +284,6 @@ void sombra_txn_close(sombra_txn *txn)
         txn_free(txn);
         return;
     }
-    os_mutex_lock(&db->mutex);
-    txn_unlink(txn);
-    os_mutex_unlock(&db->mutex);
-    txn->db = NULL;
     handle_keep(db, txn);
 }
 

@@ -236,13 +236,60 @@ static int place_order(const void *a, const void *b)
     return (left->index > right->index) - (left->index < right->index);
 }
 
-static void places_sort(struct place *places, size_t count)
+/* Sorting by digits of DIGIT_BITS, the lowest first: several times faster than comparing, from some
+ * thousands on. */
+enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, COMPARE_BELOW = 4096 };
+
+/* One digit; the order among equal ones stays. */
+static void sort_digit(const struct place *from, struct place *to, size_t count, bool by_node,
+                       unsigned shift)
+{
+    size_t begins[DIGITS] = { 0 }, next = 0;
+    for (size_t i = 0; i < count; i++)
+        begins[(by_node ? from[i].node : from[i].other) >> shift & (DIGITS - 1)]++;
+    for (size_t digit = 0; digit < DIGITS; digit++) {
+        size_t equal = begins[digit];
+        begins[digit] = next;
+        next += equal;
+    }
+    for (size_t i = 0; i < count; i++)
+        to[begins[(by_node ? from[i].node : from[i].other) >> shift & (DIGITS - 1)]++] = from[i];
+}
+
+/* Both arrays have room for all; returns the one that is sorted. They are given in batch order. */
+static struct place *sort_digits(struct place *places, struct place *spare, size_t count)
+{
+    uint64_t all[2] = { 0, 0 }; /* bits of any `other`, of any `node` */
+    for (size_t i = 0; i < count; i++) {
+        all[0] |= places[i].other;
+        all[1] |= places[i].node;
+    }
+    for (unsigned field = 0; field < 2; field++) {
+        for (unsigned shift = 0; shift < 64 && all[field] >> shift; shift += DIGIT_BITS) {
+            sort_digit(places, spare, count, field == 1, shift);
+            struct place *sorted = spare;
+            spare = places;
+            places = sorted;
+        }
+    }
+    return places;
+}
+
+static void places_sort(struct place **places, size_t count)
 {
     bool is_sorted = true;
     for (size_t i = 1; is_sorted && i < count; i++)
-        is_sorted = place_order(&places[i - 1], &places[i]) < 0;
-    if (!is_sorted)
-        qsort(places, count, sizeof *places, place_order);
+        is_sorted = place_order(&(*places)[i - 1], &(*places)[i]) < 0;
+    if (is_sorted)
+        return;
+    struct place *spare = count < COMPARE_BELOW ? NULL : mem_alloc(count * sizeof *spare);
+    if (!spare) {
+        qsort(*places, count, sizeof **places, place_order);
+        return;
+    }
+    struct place *unsorted = *places, *sorted = sort_digits(unsorted, spare, count);
+    mem_free(sorted == unsorted ? spare : unsorted);
+    *places = sorted;
 }
 
 static sombra_err nodes_exist(struct graph_txn *txn, const struct place *places, size_t count,
@@ -284,7 +331,7 @@ static sombra_err places_new(const struct edge_batch *batch, bool is_out, struct
                                     .other = is_out ? edge->dst : edge->src,
                                     .index = i };
     }
-    places_sort(places, batch->count);
+    places_sort(&places, batch->count);
     *out_places = places;
     return SOMBRA_OK;
 }

@@ -11,8 +11,8 @@
  */
 #include "graph_internal.h"
 
-/* How far ahead (in nodes, and for how many of them) reading on is cheaper than a seek, and how many
- * entries are looked at one by one rather than halved. */
+/* How far ahead (in nodes, and for how many of them) reading on is cheaper than a seek, and how
+ * many entries are looked at one by one rather than halved. */
 enum { READ_ON_NODES = 2, READ_ON_SOURCES = 16, LOOK_AT = 8 };
 
 /* ---- words of keys ----------------------------------------------------------------------- */
@@ -54,7 +54,8 @@ static inline void word_prepend(struct key_word *word, uint64_t front, size_t by
 }
 
 /* One ordered number of up to 5 bytes; false for all else. */
-static inline __attribute__((always_inline)) bool word_number(struct key_word *word, uint64_t *out_number)
+static inline __attribute__((always_inline)) bool word_number(struct key_word *word,
+                                                              uint64_t *out_number)
 {
     size_t bytes = 8;
     if (UNLIKELY(!word_take(&word->high, &bytes, out_number)))
@@ -73,8 +74,7 @@ static inline __attribute__((always_inline)) bool word_number(struct key_word *w
 /* The bytes that all keys of the lane's range begin with. */
 static struct graph_key range_key(const struct graph_expand *expand)
 {
-    struct graph_key key =
-        key_1(expand->is_in ? TAG_IN : TAG_OUT, expand->sources[expand->source]);
+    struct graph_key key = key_1(expand->is_in ? TAG_IN : TAG_OUT, expand->sources[expand->source]);
     if (expand->has_types)
         key_add(&key, expand->types[expand->type]);
     return key;
@@ -131,12 +131,16 @@ static void lane_skip(struct graph_lane *lane)
 
 /* ---- decoding ---------------------------------------------------------------------------- */
 
+/* What an entry says behind the range's bytes. */
+struct entry {
+    uint64_t type, other, edge;
+};
+
 /* Any entry of the range: type (if it is not given), other, edge. */
 static bool read_slow(const struct graph_lane *lane, sombra_slice suffix, bool has_type,
-                      struct graph_hop *hop)
+                      struct entry *entry)
 {
     uint8_t bytes[2 * GRAPH_KEY_BYTES_MAX];
-    uint64_t type = hop->type;
     if (lane->rest_bytes > GRAPH_KEY_BYTES_MAX || suffix.bytes > GRAPH_KEY_BYTES_MAX)
         return false;
     sombra_slice own = slice_from(suffix, lane->match_bytes);
@@ -146,23 +150,23 @@ static bool read_slow(const struct graph_lane *lane, sombra_slice suffix, bool h
         memcpy(bytes + lane->rest_bytes, own.data, own.bytes);
     const uint8_t *at = bytes, *end = bytes + lane->rest_bytes + own.bytes;
     if (!has_type)
-        at = ordered_get(at, end, &type);
+        at = ordered_get(at, end, &entry->type);
     if (at)
-        at = ordered_get(at, end, &hop->node);
+        at = ordered_get(at, end, &entry->other);
     if (at)
-        at = ordered_get(at, end, &hop->edge);
-    if (at != end || type - 1 >= UINT32_MAX || hop->node == 0)
-        return false;
-    hop->type = (uint32_t)type;
-    return true;
+        at = ordered_get(at, end, &entry->edge);
+    return at == end && entry->type - 1 < UINT32_MAX && entry->other != 0;
 }
 
-/* Is the entry of the range? Then its hop, if it is of the usual size; else *is_usual is false. */
-static inline bool read_usual(const struct graph_lane *lane, sombra_slice suffix,
-                              const bool has_type, struct graph_hop *hop, bool *is_usual)
+/* Is the entry of the range? Then its fields, if it is of the usual size; else *is_usual is false.
+ */
+static inline __attribute__((always_inline)) bool read_usual(const struct graph_lane *lane,
+                                                             sombra_slice suffix,
+                                                             const bool has_type,
+                                                             struct entry *entry, bool *is_usual)
 {
+    uint64_t type = entry->type, other = 0, edge = 0;
     struct key_word word = word_of(suffix.data, suffix.bytes);
-    uint64_t type = hop->type;
     if (lane->match_bytes) {
         if (word.high >> (64 - 8 * lane->match_bytes) != lane->match_word ||
             suffix.bytes < lane->match_bytes)
@@ -171,10 +175,9 @@ static inline bool read_usual(const struct graph_lane *lane, sombra_slice suffix
     } else if (lane->rest_bytes) {
         word_prepend(&word, lane->rest_word, lane->rest_bytes);
     }
-    *is_usual = (has_type || word_number(&word, &type)) && word_number(&word, &hop->node) &&
-                word_number(&word, &hop->edge) && word.left == 0 && type - 1 < UINT32_MAX &&
-                hop->node != 0;
-    hop->type = (uint32_t)type;
+    *is_usual = (has_type || word_number(&word, &type)) && word_number(&word, &other) &&
+                word_number(&word, &edge) && word.left == 0 && type - 1 < UINT32_MAX && other != 0;
+    *entry = (struct entry){ type, other, edge };
     return true;
 }
 
@@ -196,27 +199,35 @@ static inline sombra_err take_entries(struct graph_expand *expand, struct graph_
                                  ? 16 - lane->rest_bytes
                                  : 0; /* bytes of suffixes that make one word */
     size_t at = lane->at, made = *count;
+    struct entry entry = { .type = has_type ? expand->types[expand->type] : 0 };
     for (; at < lane->count && made < GRAPH_BATCH; at++) {
-        struct graph_hop *hop = &expand->batch[made];
         const sombra_slice suffix = lane->entries[at].key;
         bool is_usual = false;
-        if (has_type)
-            hop->type = expand->types[expand->type];
         bool is_in_range = LIKELY(suffix.bytes <= usual_max)
-                               ? read_usual(lane, suffix, has_type, hop, &is_usual)
+                               ? read_usual(lane, suffix, has_type, &entry, &is_usual)
                                : entry_order(lane, suffix) == 0;
         if (!is_in_range) {
             *out_ended = true;
             break;
         }
-        if (UNLIKELY(!is_usual) && !read_slow(lane, suffix, has_type, hop))
-            return entry_corrupt(suffix);
+        if (UNLIKELY(!is_usual)) { /* on a copy: the entry itself stays in registers */
+            struct entry slow = entry;
+            if (!read_slow(lane, suffix, has_type, &slow))
+                return entry_corrupt(suffix);
+            entry = slow;
+        }
+        struct graph_hop *hop = &expand->batch[made];
+        hop->node = entry.other;
+        hop->edge = entry.edge;
         hop->source = source;
+        hop->type = (uint32_t)entry.type;
         hop->is_out = is_out;
-        lane->taken_type = hop->type;
-        lane->taken_other = hop->node;
-        lane->taken_edge = hop->edge;
-        made += hop->node != loop;
+        made += entry.other != loop;
+    }
+    if (at > lane->at) {
+        lane->taken_type = (uint32_t)entry.type;
+        lane->taken_other = entry.other;
+        lane->taken_edge = entry.edge;
     }
     lane->at = at;
     *count = made;
@@ -237,8 +248,8 @@ static struct graph_key wanted_end(const struct graph_expand *expand)
                sources[last + 1] - sources[last] <= READ_ON_NODES)
             last++;
     }
-    struct graph_key key = key_1(expand->is_in ? TAG_IN : TAG_OUT,
-                                 sources[last] + (expand->has_types ? 0 : 1));
+    struct graph_key key =
+        key_1(expand->is_in ? TAG_IN : TAG_OUT, sources[last] + (expand->has_types ? 0 : 1));
     if (expand->has_types)
         key_add(&key, (uint64_t)expand->types[expand->type] + 1);
     return key;
@@ -303,9 +314,9 @@ static sombra_err lane_place(struct graph_expand *expand, struct graph_lane *lan
     const uint64_t node = expand->sources[expand->source];
     const uint32_t type = expand->has_types ? expand->types[expand->type] : 0;
     const struct graph_key range = range_key(expand);
-    bool is_ahead = lane->is_placed && lane->writes == expand->txn->writes &&
-                    (node > lane->floor_node ||
-                     (node == lane->floor_node && type > lane->floor_type));
+    bool is_ahead =
+        lane->is_placed && lane->writes == expand->txn->writes &&
+        (node > lane->floor_node || (node == lane->floor_node && type > lane->floor_type));
     sombra_err err = SOMBRA_OK;
     while (!err && is_ahead) {
         if (lane->at < lane->count) {

@@ -431,7 +431,9 @@ sombra_err graph_rule_fill(struct graph_txn *txn, uint32_t id, struct graph_fill
 struct graph_index_range {
     const sombra_slice *equal;
     size_t equal_count;
-    sombra_slice low, high; /* encoded values of one kind; empty = open */
+    /* Encoded values of one kind; empty = open. With one of them the other end is that of its kind:
+     * number, string ... (and of numbers NaN is left out, which compares with none). */
+    sombra_slice low, high;
     bool excludes_low, excludes_high;
     sombra_slice prefix; /* raw bytes that a string begins with; instead of the bounds */
     bool has_prefix;

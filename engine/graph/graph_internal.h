@@ -14,6 +14,7 @@
 struct graph_property {
     uint32_t name;
     bool is_null;
+    sombra_slice key;   /* of those that are given: the name's text */
     sombra_slice value; /* encoded */
 };
 

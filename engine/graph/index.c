@@ -34,6 +34,16 @@ void plan_drop(struct graph_txn *txn)
     txn->plan->is_open = false;
 }
 
+void plan_trim(struct graph_plan *plan)
+{
+    struct buf *bufs[] = { &plan->keys, &plan->before, &plan->after, &plan->other };
+    for (size_t i = 0; i < COUNT_OF(bufs); i++) {
+        if (bufs[i]->capacity > MiB)
+            buf_release(bufs[i]);
+        buf_reset(bufs[i]);
+    }
+}
+
 size_t plan_size(const struct graph_txn *txn)
 {
     return txn->plan ? txn->plan->count : 0;

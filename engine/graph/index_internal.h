@@ -119,6 +119,7 @@ sombra_err plan_change(struct graph_txn *txn,
 sombra_err plan_apply(struct graph_txn *txn) SOMBRA_MUST_CHECK;
 void plan_drop(struct graph_txn *txn);         /* nothing will change */
 size_t plan_size(const struct graph_txn *txn); /* indexes that will change */
+void plan_trim(struct graph_plan *plan);       /* what one huge value made grow is not kept */
 void plan_free(struct graph_plan *plan);
 
 /* Checks what is not an index: REQUIRED and KIND of `after`, as far as it differs from `before`. */

@@ -352,7 +352,7 @@ sombra_err graph_index_next(struct graph_index_scan *scan, const uint64_t **out_
     if (err)
         return err;
     size_t count = size_min(scan->id_count - scan->id_at, GRAPH_BATCH);
-    *out_ids = scan->ids + scan->id_at;
+    *out_ids = count ? scan->ids + scan->id_at : scan->ids;
     *out_count = count;
     scan->id_at += count;
     return SOMBRA_OK;

@@ -152,28 +152,41 @@ static void properties_sort(struct graph_property *properties, size_t count)
     }
 }
 
-/* Collects the given properties in txn->properties, in the order of their names' ids. A null's name
- * is looked up but not made: what does not exist cannot be removed. */
-static sombra_err collect(struct graph_txn *txn, sombra_slice given)
+/* Walks the given map and proves it; keys and values go to txn->properties. */
+static sombra_err walk_given(struct graph_txn *txn, sombra_slice given)
 {
     sombra_value_cursor cursor;
-    sombra_err err = value_open_map(given, &cursor);
+    sombra_err err = value_open_map_unproved(given, &cursor);
     txn->property_count = 0;
     while (!err) {
-        sombra_slice key;
         bool found = false;
         struct graph_property property = { 0 };
-        err = value_next_encoded(&cursor, &key, &property.value, &found);
+        err = value_next_proved(&cursor, &property.key, &property.value, &found);
         if (err || !found)
             break;
         property.is_null = *(const uint8_t *)property.value.data == 0;
-        if (property.is_null)
-            err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, key, &property.name);
-        else
-            err = graph_name_intern(txn, SOMBRA_NAME_PROPERTY, key, &property.name);
-        if (!err && property.name)
-            err = property_add(txn, &property);
+        err = property_add(txn, &property);
     }
+    return err;
+}
+
+/* Collects the given properties in txn->properties, in the order of their names' ids. A null's name
+ * is looked up but not made: what does not exist cannot be removed. Names are made when all of the
+ * map is known to be sound. */
+static sombra_err collect(struct graph_txn *txn, sombra_slice given)
+{
+    size_t kept = 0;
+    sombra_err err = walk_given(txn, given);
+    for (size_t i = 0; !err && i < txn->property_count; i++) {
+        struct graph_property property = txn->properties[i];
+        if (property.is_null)
+            err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, property.key, &property.name);
+        else
+            err = graph_name_intern(txn, SOMBRA_NAME_PROPERTY, property.key, &property.name);
+        if (!err && property.name)
+            txn->properties[kept++] = property;
+    }
+    txn->property_count = kept;
     if (!err)
         properties_sort(txn->properties, txn->property_count);
     return err;

@@ -265,6 +265,8 @@ void graph_txn_end(struct graph_txn *txn, bool is_committed)
     trim(&txn->read);
     trim(&txn->record);
     trim(&txn->old);
+    if (txn->plan)
+        plan_trim(txn->plan);
     txn->lent++;
     txn->kv = NULL;
 }

@@ -268,22 +268,43 @@ sombra_err sombra_value_validate(sombra_slice encoded)
     return SOMBRA_OK;
 }
 
-sombra_err value_open_map(sombra_slice encoded, sombra_value_cursor *out_cursor)
+/* What is wrong with bytes of the caller's is an argument's fault. */
+static sombra_err refuse_given(void)
 {
+    return diag_wrap(diag_fail(SOMBRA_INVALID, "%s", diag_text()), "properties");
+}
+
+sombra_err value_open_map_unproved(sombra_slice encoded, sombra_value_cursor *out_cursor)
+{
+    sombra_value value;
     assert(out_cursor);
     if (encoded.bytes == 0) {
         *out_cursor = (sombra_value_cursor){ .is_map = true };
         return SOMBRA_OK;
     }
-    sombra_err err = sombra_value_validate(encoded);
-    if (err)
-        return diag_wrap(diag_fail(SOMBRA_INVALID, "%s", diag_text()), "properties");
-    sombra_value value;
-    err = sombra_value_decode(encoded, &value);
-    assert(!err);
+    if (sombra_value_decode(encoded, &value))
+        return refuse_given();
     if (value.kind != SOMBRA_MAP)
         return diag_fail(SOMBRA_INVALID, "properties are a %s; give a map",
                          sombra_kind_name(value.kind));
     sombra_value_enter(&value, out_cursor);
     return SOMBRA_OK;
+}
+
+sombra_err value_next_proved(sombra_value_cursor *cursor, sombra_slice *out_key,
+                             sombra_slice *out_encoded, bool *out_found)
+{
+    sombra_value value;
+    sombra_err err = next_element(cursor, out_key, &value, out_encoded, out_found);
+    if (!err && *out_found && (value.kind == SOMBRA_LIST || value.kind == SOMBRA_MAP))
+        err = sombra_value_validate(*out_encoded);
+    return err ? refuse_given() : SOMBRA_OK;
+}
+
+sombra_err value_open_map(sombra_slice encoded, sombra_value_cursor *out_cursor)
+{
+    assert(out_cursor);
+    if (encoded.bytes && sombra_value_validate(encoded))
+        return refuse_given();
+    return value_open_map_unproved(encoded, out_cursor);
 }

@@ -21,6 +21,13 @@ sombra_err value_next_encoded(sombra_value_cursor *cursor, sombra_slice *out_key
  * from the caller. */
 sombra_err value_open_map(sombra_slice encoded, sombra_value_cursor *out_cursor) SOMBRA_MUST_CHECK;
 
+/* The same without proving what is in it: for a walk by value_next_proved, which proves each
+ * element as it comes, so that what was walked to its end is proved. Both give INVALID. */
+sombra_err value_open_map_unproved(sombra_slice encoded,
+                                   sombra_value_cursor *out_cursor) SOMBRA_MUST_CHECK;
+sombra_err value_next_proved(sombra_value_cursor *cursor, sombra_slice *out_key,
+                             sombra_slice *out_encoded, bool *out_found) SOMBRA_MUST_CHECK;
+
 /* The order of indexes over two decoded values, whole: -1, 0, 1. Booleans < numbers (by value
  * across integer and float, exactly; NaN last, equal to itself) < strings < lists < maps; null (and
  * what is missing) after all. Elements of lists and maps, likewise. CORRUPT. (value_order.c) */

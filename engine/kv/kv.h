@@ -92,7 +92,8 @@ enum kv_savepoint_action {
 enum kv_maintenance_kind {
     KV_STATS,
     KV_CHECKPOINT, /* bring everything durable into the main files and empty the log */
-    KV_COMPACT,    /* give unused space back */
+    KV_COMPACT,    /* make the files shorter, in short write transactions; cancelled, what was done
+                      stays */
     KV_VERIFY,     /* walk everything; report what is wrong. May keep writers waiting throughout */
     KV_BACKUP,     /* write a consistent copy to `path`, which must not exist */
 };
@@ -112,7 +113,10 @@ struct kv_stats {
     uint64_t readers;           /* open snapshots, of all processes */
     uint64_t oldest_reader_txn; /* 0 if none */
     uint64_t oldest_reader_age_ms;
-    uint64_t checkpoints, commits; /* since this process opened the store */
+    uint64_t oldest_reader_process; /* its id, as that process sees it; 0 if none */
+    uint64_t checkpoints, commits;  /* since this process opened the store */
+    uint64_t compact_txn;           /* newest when the last compaction ended; 0 = there was none */
+    uint64_t compact_pages_moved, compact_pages_returned; /* by it; what it made the file shorter */
 };
 
 /* One finding of verify. The strings live until the callback returns. */

@@ -320,9 +320,20 @@ sombra_err os_identify(struct os_file *file, struct os_identity *out)
     return SOMBRA_OK;
 }
 
+static bool file_system_has(struct os_file *file, enum os_file_system_bit bit)
+{
+    int bits = file->os->ops->file_system(file->os, file->fd);
+    return bits > 0 && (bits & (int)bit);
+}
+
 bool os_can_store_mapped(struct os_file *file)
 {
-    return file->os->ops->can_store_mapped(file->os, file->fd) == 1;
+    return file_system_has(file, OS_STORES_MAPPED);
+}
+
+bool os_is_network(struct os_file *file)
+{
+    return file_system_has(file, OS_NETWORK);
 }
 
 /* ---- names ------------------------------------------------------------------------------- */
@@ -551,6 +562,11 @@ sombra_err os_lock_is_held(struct os_file *file, uint64_t offset, uint64_t bytes
 uint64_t os_monotonic_ns(struct os *os)
 {
     return os->ops->monotonic_ns(os);
+}
+
+uint64_t os_coarse_ns(struct os *os)
+{
+    return os->ops->coarse_ns(os);
 }
 
 uint64_t os_wall_ns(struct os *os)

@@ -39,6 +39,7 @@ enum os_open_flag {
     OS_EXCLUSIVE =
         4,         /* with OS_CREATE: fail with EXISTS if it is there; symlinks are not followed */
     OS_RANDOM = 8, /* advise: no read-ahead by the system */
+    OS_NO_FOLLOW = 16, /* fail if the last name is a symbolic link */
 };
 
 /* `mode` counts only for a new file (0600 unless the user asked otherwise). Always close-on-exec.
@@ -83,9 +84,13 @@ struct os_identity {
     uint64_t links; /* hard links */
 };
 sombra_err os_identify(struct os_file *file, struct os_identity *out) SOMBRA_MUST_CHECK;
-/* True where allocated space is a promise that a mapped store relies on (ext4, tmpfs, plain xfs):
- * elsewhere a store may die of SIGBUS on a full disk and pages are written with os_write. */
+/* True where allocated space is a promise that a mapped store relies on (ext4, tmpfs, xfs without
+ * reflinks): elsewhere a store may die of SIGBUS on a full disk and pages are written with
+ * os_write. */
 bool os_can_store_mapped(struct os_file *file);
+/* True where other machines may have the file open as well (NFS, SMB, 9p, cluster file systems):
+ * they see neither this machine's shared memory nor, mostly, its locks. False in doubt. */
+bool os_is_network(struct os_file *file);
 
 /* ---- names ------------------------------------------------------------------------------- */
 
@@ -141,6 +146,8 @@ sombra_err os_lock_is_held(struct os_file *file, uint64_t offset, uint64_t bytes
 /* ---- clocks, randomness ------------------------------------------------------------------ */
 
 uint64_t os_monotonic_ns(struct os *os);
+/* The same clock, a few milliseconds behind at most, for a tenth of the cost. */
+uint64_t os_coarse_ns(struct os *os);
 uint64_t os_wall_ns(struct os *os); /* since 1970, UTC */
 void os_sleep_us(struct os *os, uint64_t us);
 /* Unpredictable bytes from the system. */
@@ -172,6 +179,8 @@ void os_condition_broadcast(struct os_condition *condition);
 sombra_err os_thread_start(struct os_thread *thread, void *(*run)(void *),
                            void *argument) SOMBRA_MUST_CHECK;
 void os_thread_join(struct os_thread *thread);
+/* Lets other threads that are ready run first. */
+void os_thread_yield(void);
 
 /* Waits while *word == expected, at most timeout_ms (futex); shared between processes when the word
  * lies in a shared mapping. Returns on wake, timeout, signal or at once if the word differs. */

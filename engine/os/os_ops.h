@@ -19,6 +19,12 @@ struct os_stat {
     uint64_t bytes;
 };
 
+/* What is known of a file's file system. */
+enum os_file_system_bit {
+    OS_STORES_MAPPED = 1, /* allocated space is a promise that a mapped store relies on */
+    OS_NETWORK = 2,       /* other machines may have the file too, without sharing its memory */
+};
+
 struct os_ops {
     const char *name;
 
@@ -32,7 +38,7 @@ struct os_ops {
     int (*allocate)(struct os *os, int fd, uint64_t offset, uint64_t bytes);
     int (*punch)(struct os *os, int fd, uint64_t offset, uint64_t bytes);
     int (*stat)(struct os *os, int fd, struct os_stat *out_stat);
-    int (*can_store_mapped)(struct os *os, int fd); /* 0 or 1 */
+    int (*file_system)(struct os *os, int fd); /* bits of os_file_system_bit */
 
     /* names */
     int (*stat_path)(struct os *os, const char *path, struct os_stat *out_stat);
@@ -61,6 +67,7 @@ struct os_ops {
 
     /* clocks, randomness */
     uint64_t (*monotonic_ns)(struct os *os);
+    uint64_t (*coarse_ns)(struct os *os);
     uint64_t (*wall_ns)(struct os *os);
     void (*sleep_us)(struct os *os, uint64_t us);
     int64_t (*random)(struct os *os, void *to, size_t bytes);

@@ -10,6 +10,7 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -42,6 +43,8 @@ static int posix_open(struct os *os, const char *path, unsigned flags, unsigned 
         bits |= O_CREAT;
     if (flags & OS_EXCLUSIVE)
         bits |= O_EXCL | O_NOFOLLOW;
+    if (flags & OS_NO_FOLLOW)
+        bits |= O_NOFOLLOW;
     int fd = open(path, bits, (mode_t)mode);
     if (fd < 0)
         return -errno;
@@ -119,20 +122,60 @@ static int posix_stat(struct os *os, int fd, struct os_stat *out_stat)
     return 0;
 }
 
-static int posix_can_store_mapped(struct os *os, int fd)
+/* What xfs answers to XFS_IOC_FSGEOMETRY_V1, as far as it is looked at. */
+struct xfs_geometry {
+    uint32_t before_flags[23];
+    uint32_t flags;
+    uint32_t behind_flags[4];
+};
+static_assert(sizeof(struct xfs_geometry) == 112, "the size is part of the call's number");
+#define XFS_GEOMETRY          _IOR('X', 100, struct xfs_geometry)
+#define XFS_GEOMETRY_REFLINKS (UINT32_C(1) << 20)
+
+/* A plain copy of a file may share its blocks where reflinks are possible, and a store to a shared
+ * block needs new space. */
+static bool xfs_has_reflinks(int fd)
+{
+    struct xfs_geometry geometry = { .flags = 0 };
+    return ioctl(fd, XFS_GEOMETRY, &geometry) != 0 || (geometry.flags & XFS_GEOMETRY_REFLINKS);
+}
+
+/* Numbers of file systems whose files other machines may have open. Overlays and FUSE are not
+ * among them: containers live on the one, and what is behind the other nobody tells. */
+static const uint32_t network_magics[] = {
+    0x6969,     /* nfs */
+    0x517b,     /* smb */
+    0xff534d42, /* cifs */
+    0xfe534d42, /* smb2 */
+    0x01021997, /* 9p */
+    0x5346414f, /* afs (OpenAFS) */
+    0x6b414653, /* afs */
+    0x73757245, /* coda */
+    0x564c,     /* ncp */
+    0x00c36400, /* ceph */
+    0x7461636f, /* ocfs2 */
+    0x01161970, /* gfs2 */
+    0x0bd00bd0, /* lustre */
+    0x19830326, /* beegfs */
+    0x47504653, /* gpfs */
+    0xaad7aaea, /* panfs */
+    0x013111a8, /* ibrix */
+};
+
+static int posix_file_system(struct os *os, int fd)
 {
     (void)os;
     struct statfs found;
     if (fstatfs(fd, &found) != 0)
         return -errno;
-    switch ((uint64_t)found.f_type) {
-    case EXT4_SUPER_MAGIC: /* ext2 and ext3 share the number */
-    case TMPFS_MAGIC:
-    case XFS_SUPER_MAGIC:
-        return 1;
-    default:
-        return 0;
-    }
+    uint32_t magic = (uint32_t)found.f_type;
+    if (magic == EXT4_SUPER_MAGIC /* ext2 and ext3 share the number */ || magic == TMPFS_MAGIC ||
+        (magic == XFS_SUPER_MAGIC && !xfs_has_reflinks(fd)))
+        return OS_STORES_MAPPED;
+    for (size_t i = 0; i < COUNT_OF(network_magics); i++)
+        if (magic == network_magics[i])
+            return OS_NETWORK;
+    return 0;
 }
 
 /* ---- names ------------------------------------------------------------------------------- */
@@ -357,6 +400,12 @@ static uint64_t posix_monotonic_ns(struct os *os)
     return clock_ns(CLOCK_MONOTONIC);
 }
 
+static uint64_t posix_coarse_ns(struct os *os)
+{
+    (void)os;
+    return clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
 static uint64_t posix_wall_ns(struct os *os)
 {
     (void)os;
@@ -392,7 +441,7 @@ static const struct os_ops posix_ops = {
     .allocate = posix_allocate,
     .punch = posix_punch,
     .stat = posix_stat,
-    .can_store_mapped = posix_can_store_mapped,
+    .file_system = posix_file_system,
     .stat_path = posix_stat_path,
     .rename = posix_rename,
     .link = posix_link,
@@ -407,6 +456,7 @@ static const struct os_ops posix_ops = {
     .lock = posix_lock,
     .lock_is_held = posix_lock_is_held,
     .monotonic_ns = posix_monotonic_ns,
+    .coarse_ns = posix_coarse_ns,
     .wall_ns = posix_wall_ns,
     .sleep_us = posix_sleep_us,
     .random = posix_random,

@@ -47,6 +47,7 @@ struct os_sim_options {
     uint64_t seed;            /* of os_random and of the order of nothing else */
     bool lacks_allocate;      /* os_allocate and os_punch are UNSUPPORTED */
     bool lacks_mapped_stores; /* os_can_store_mapped is false */
+    bool is_network;          /* os_is_network is true, and so the above */
     bool lacks_populate;      /* os_map_populate falls back to reading */
 };
 

@@ -241,10 +241,13 @@ static int sim_stat(struct os *os, int fd, struct os_stat *out_stat)
     return sim_leave(sim, 0);
 }
 
-static int sim_can_store_mapped(struct os *os, int fd)
+static int sim_file_system(struct os *os, int fd)
 {
     (void)fd;
-    return !sim_process_of(os)->sim->options.lacks_mapped_stores;
+    const struct os_sim_options *options = &sim_process_of(os)->sim->options;
+    if (options->is_network)
+        return OS_NETWORK;
+    return options->lacks_mapped_stores ? 0 : OS_STORES_MAPPED;
 }
 
 /* ---- mappings ---------------------------------------------------------------------------- */
@@ -375,7 +378,7 @@ const struct os_ops sim_ops = {
     .allocate = sim_allocate,
     .punch = sim_punch,
     .stat = sim_stat,
-    .can_store_mapped = sim_can_store_mapped,
+    .file_system = sim_file_system,
     .stat_path = sim_stat_path,
     .rename = sim_rename,
     .link = sim_link,
@@ -390,6 +393,7 @@ const struct os_ops sim_ops = {
     .lock = sim_lock,
     .lock_is_held = sim_lock_is_held,
     .monotonic_ns = sim_monotonic_ns,
+    .coarse_ns = sim_monotonic_ns,
     .wall_ns = sim_wall_ns,
     .sleep_us = sim_sleep_us,
     .random = sim_random,

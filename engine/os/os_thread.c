@@ -3,6 +3,7 @@
 #include "os.h"
 
 #include <assert.h>
+#include <sched.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -136,6 +137,11 @@ void os_thread_join(struct os_thread *thread)
 }
 
 /* ---- words ------------------------------------------------------------------------------- */
+
+void os_thread_yield(void)
+{
+    (void)sched_yield();
+}
 
 /* Not FUTEX_PRIVATE: a word in a shared mapping is known by its file, to all processes. */
 void os_word_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ms)

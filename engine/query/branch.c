@@ -155,17 +155,15 @@ static void unite_free(struct operator* op)
     arena_release(&unite->arena);
 }
 
-static const struct operator_ops unite_ops = { .name = "union",
-                                               .next = unite_next,
-                                               .reset = unite_reset,
-                                               .free = unite_free };
+static const struct operator_ops unite_ops = {
+    .name = "union", .next = unite_next, .reset = unite_reset, .free = unite_free
+};
 
 sombra_err union_new(struct plan *plan, const struct step *step)
 {
     struct unite *unite;
     const size_t count = step->as.lists.count;
-    sombra_err err =
-        operator_make(plan, &unite_ops, sizeof *unite, step->to, plan->last, &unite);
+    sombra_err err = operator_make(plan, &unite_ops, sizeof *unite, step->to, plan->last, &unite);
     if (err)
         return err;
     unite->bodies = arena_alloc(&plan->run->arena, count * sizeof *unite->bodies);
@@ -326,7 +324,7 @@ static sombra_err repeat_round(struct repeat *repeat)
 /* The next row of the input is round 0. */
 static sombra_err repeat_begin(struct repeat *repeat, bool *out_more)
 {
-    struct operator* op = &repeat->op;
+    struct operator* op = & repeat->op;
     bool unused;
     sombra_err err = SOMBRA_OK;
     if (repeat->input_at == repeat->input->count) {
@@ -415,16 +413,15 @@ static void repeat_free(struct operator* op)
     mem_free(repeat->feed.items);
 }
 
-static const struct operator_ops repeat_ops = { .name = "repeat",
-                                                .next = repeat_next,
-                                                .reset = repeat_reset,
-                                                .free = repeat_free };
+static const struct operator_ops repeat_ops = {
+    .name = "repeat", .next = repeat_next, .reset = repeat_reset, .free = repeat_free
+};
 
 sombra_err repeat_new(struct plan *plan, const struct step *step)
 {
     struct repeat *repeat;
-    sombra_err err = operator_make(plan, &repeat_ops, sizeof *repeat, SOMBRA_ROW_NODE, plan->last,
-                                   &repeat);
+    sombra_err err =
+        operator_make(plan, &repeat_ops, sizeof *repeat, SOMBRA_ROW_NODE, plan->last, &repeat);
     if (err)
         return err;
     repeat->step = step;

@@ -114,8 +114,7 @@ static sombra_err spread(struct search *search, const struct condition *any_of,
         if (first.equal_count)
             memcpy(equal, first.equal, first.equal_count * sizeof *equal);
         err = value_next_encoded(&cursor, NULL, &equal[first.equal_count], &found);
-        *range = (struct graph_index_range){ .equal = equal,
-                                             .equal_count = first.equal_count + 1 };
+        *range = (struct graph_index_range){ .equal = equal, .equal_count = first.equal_count + 1 };
     }
     choice->what = "any of a list";
     return err;
@@ -152,7 +151,8 @@ static sombra_err fit(struct search *search, const struct graph_rule *index,
     const struct condition *any_of = NULL;
     size_t at = 0;
     for (; at < index->property_count && !any_of; at++) {
-        const struct condition *found = condition_on(search, index->properties[at], CONDITION_EQUAL);
+        const struct condition *found =
+            condition_on(search, index->properties[at], CONDITION_EQUAL);
         if (found) {
             equal[range->equal_count++] = found->values[0];
             choice->what = "equal";

@@ -50,10 +50,19 @@ static sombra_err reset_nothing(struct operator* op)
     return SOMBRA_OK;
 }
 
+static sombra_err ends_describe(struct operator* op)
+{
+    static const char *const names[] = { "source", "target", "other" };
+    op->estimate = op->inputs[0]->estimate;
+    operator_describe(op, "%s", names[container_of(op, struct ends, op)->end]);
+    return SOMBRA_OK;
+}
+
 static const struct operator_ops ends_ops = { .name = "ends",
                                               .next = ends_next,
                                               .count = input_count,
-                                              .reset = reset_nothing };
+                                              .reset = reset_nothing,
+                                              .describe = ends_describe };
 
 sombra_err ends_new(struct plan *plan, const struct step *step)
 {
@@ -63,7 +72,6 @@ sombra_err ends_new(struct plan *plan, const struct step *step)
     if (err)
         return err;
     ends->end = step->as.end;
-    operator_describe(&ends->op, "%s", step->name);
     plan->last = &ends->op;
     return SOMBRA_OK;
 }

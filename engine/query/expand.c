@@ -26,7 +26,7 @@ struct expand {
     struct level **levels; /* [0] holds rows of the input */
     size_t level_count;    /* made */
     size_t level_capacity;
-    size_t depth;          /* of the level read now; SIZE_MAX = none */
+    size_t depth; /* of the level read now; SIZE_MAX = none */
     struct row_batch *input;
 };
 
@@ -270,17 +270,7 @@ static void expand_free(struct operator* op)
     mem_free(expand->levels);
 }
 
-static const struct operator_ops expand_ops = { .name = "expand",
-                                                .next = expand_next,
-                                                .reset = expand_reset,
-                                                .free = expand_free };
-static const struct operator_ops expand_counted_ops = { .name = "expand",
-                                                        .next = expand_next,
-                                                        .count = expand_count,
-                                                        .reset = expand_reset,
-                                                        .free = expand_free };
-
-void expand_describe(struct operator* op, const struct step *step)
+static void describe_step(struct operator* op, const struct step *step)
 {
     static const char *const uniques[] = { "", ", unique edges", ", unique nodes" };
     const struct walk *walk = &step->as.expand.walk;
@@ -296,7 +286,7 @@ void expand_describe(struct operator* op, const struct step *step)
 }
 
 /* Rows by the mean degree; a guess about what predicates leave. */
-sombra_err expand_estimate(struct query_run *run, const struct step *step, double rows,
+static sombra_err estimate(struct query_run *run, const struct step *step, double rows,
                            double *out_rows)
 {
     uint64_t nodes = 0, edges = 0;
@@ -311,6 +301,29 @@ sombra_err expand_estimate(struct query_run *run, const struct step *step, doubl
     *out_rows = rows;
     return err;
 }
+
+sombra_err walk_describe(struct operator* op, const struct step *step)
+{
+    describe_step(op, step);
+    return estimate(op->run, step, op->inputs[0]->estimate, &op->estimate);
+}
+
+static sombra_err expand_describe(struct operator* op)
+{
+    return walk_describe(op, container_of(op, struct expand, op)->step);
+}
+
+static const struct operator_ops expand_ops = { .name = "expand",
+                                                .next = expand_next,
+                                                .reset = expand_reset,
+                                                .free = expand_free,
+                                                .describe = expand_describe };
+static const struct operator_ops expand_counted_ops = { .name = "expand",
+                                                        .next = expand_next,
+                                                        .count = expand_count,
+                                                        .reset = expand_reset,
+                                                        .free = expand_free,
+                                                        .describe = expand_describe };
 
 sombra_err expand_new(struct plan *plan, struct step *step)
 {
@@ -327,7 +340,6 @@ sombra_err expand_new(struct plan *plan, struct step *step)
     expand->input = batch_new(plan->run);
     if (!expand->input)
         return SOMBRA_NOMEM;
-    expand_describe(&expand->op, step);
     plan->last = &expand->op;
-    return expand_estimate(plan->run, step, expand->op.estimate, &expand->op.estimate);
+    return SOMBRA_OK;
 }

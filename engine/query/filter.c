@@ -58,19 +58,25 @@ static sombra_err where_next(struct operator* op, struct row_batch *out)
     return keep_rows(op, out, where_keep);
 }
 
-static const struct operator_ops where_ops = { .name = "where",
-                                               .next = where_next,
-                                               .reset = reset_nothing };
+/* A guess. */
+static sombra_err where_describe(struct operator* op)
+{
+    op->estimate = op->inputs[0]->estimate / 3;
+    return SOMBRA_OK;
+}
+
+static const struct operator_ops where_ops = {
+    .name = "where", .next = where_next, .reset = reset_nothing, .describe = where_describe
+};
 
 sombra_err where_new(struct plan *plan, const struct predicate *predicate)
 {
     struct where *where;
-    sombra_err err = operator_make(plan, &where_ops, sizeof *where, plan->last->kind, plan->last,
-                                   &where);
+    sombra_err err =
+        operator_make(plan, &where_ops, sizeof *where, plan->last->kind, plan->last, &where);
     if (err)
         return err;
     where->predicate = predicate;
-    where->op.estimate /= 3;
     plan->last = &where->op;
     return SOMBRA_OK;
 }
@@ -102,20 +108,25 @@ static sombra_err filter_next(struct operator* op, struct row_batch *out)
     return keep_rows(op, out, filter_keep);
 }
 
-static const struct operator_ops filter_ops = { .name = "filter",
-                                                .next = filter_next,
-                                                .reset = reset_nothing };
+static sombra_err filter_describe(struct operator* op)
+{
+    op->estimate = op->inputs[0]->estimate / 3;
+    operator_describe(op, "function %" PRIu32, container_of(op, struct filter, op)->number);
+    return SOMBRA_OK;
+}
+
+static const struct operator_ops filter_ops = {
+    .name = "filter", .next = filter_next, .reset = reset_nothing, .describe = filter_describe
+};
 
 sombra_err filter_new(struct plan *plan, uint32_t number)
 {
     struct filter *filter;
-    sombra_err err = operator_make(plan, &filter_ops, sizeof *filter, plan->last->kind, plan->last,
-                                   &filter);
+    sombra_err err =
+        operator_make(plan, &filter_ops, sizeof *filter, plan->last->kind, plan->last, &filter);
     if (err)
         return err;
     filter->number = number;
-    filter->op.estimate /= 3;
-    operator_describe(&filter->op, "function %" PRIu32, number);
     plan->last = &filter->op;
     return SOMBRA_OK;
 }
@@ -227,10 +238,9 @@ static void distinct_free(struct operator* op)
     arena_release(&distinct->values.arena);
 }
 
-static const struct operator_ops distinct_ops = { .name = "distinct",
-                                                  .next = distinct_next,
-                                                  .reset = distinct_reset,
-                                                  .free = distinct_free };
+static const struct operator_ops distinct_ops = {
+    .name = "distinct", .next = distinct_next, .reset = distinct_reset, .free = distinct_free
+};
 
 sombra_err distinct_new(struct plan *plan)
 {
@@ -270,20 +280,26 @@ static sombra_err except_next(struct operator* op, struct row_batch *out)
     return keep_rows(op, out, except_keep);
 }
 
-static const struct operator_ops except_ops = { .name = "except",
-                                                .next = except_next,
-                                                .reset = reset_nothing };
+static sombra_err except_describe(struct operator* op)
+{
+    op->estimate = op->inputs[0]->estimate;
+    operator_describe(op, "%zu ids", container_of(op, struct except, op)->count);
+    return SOMBRA_OK;
+}
+
+static const struct operator_ops except_ops = {
+    .name = "except", .next = except_next, .reset = reset_nothing, .describe = except_describe
+};
 
 sombra_err except_new(struct plan *plan, const struct step *step)
 {
     struct except *except;
-    sombra_err err = operator_make(plan, &except_ops, sizeof *except, plan->last->kind, plan->last,
-                                   &except);
+    sombra_err err =
+        operator_make(plan, &except_ops, sizeof *except, plan->last->kind, plan->last, &except);
     if (err)
         return err;
     except->ids = step->as.ids.items;
     except->count = step->as.ids.count;
-    operator_describe(&except->op, "%zu ids", except->count);
     plan->last = &except->op;
     return SOMBRA_OK;
 }
@@ -354,26 +370,34 @@ static sombra_err bound_reset(struct operator* op)
     return SOMBRA_OK;
 }
 
+static sombra_err bound_describe(struct operator* op)
+{
+    const struct bound *bound = container_of(op, struct bound, op);
+    op->estimate = op->inputs[0]->estimate;
+    if (op->estimate > (double)bound->limit)
+        op->estimate = (double)bound->limit;
+    if (bound->limit == UINT64_MAX)
+        operator_describe(op, "skip %" PRIu64, bound->skip);
+    else
+        operator_describe(op, "skip %" PRIu64 ", limit %" PRIu64, bound->skip, bound->limit);
+    return SOMBRA_OK;
+}
+
 static const struct operator_ops bound_ops = { .name = "limit",
                                                .next = bound_next,
                                                .count = bound_count,
-                                               .reset = bound_reset };
+                                               .reset = bound_reset,
+                                               .describe = bound_describe };
 
 sombra_err bound_new(struct plan *plan, uint64_t skip, uint64_t limit)
 {
     struct bound *bound;
-    sombra_err err = operator_make(plan, &bound_ops, sizeof *bound, plan->last->kind, plan->last,
-                                   &bound);
+    sombra_err err =
+        operator_make(plan, &bound_ops, sizeof *bound, plan->last->kind, plan->last, &bound);
     if (err)
         return err;
     bound->skip = bound->skip_left = skip;
     bound->limit = bound->limit_left = limit;
-    if (bound->op.estimate > (double)limit)
-        bound->op.estimate = (double)limit;
-    if (limit == UINT64_MAX)
-        operator_describe(&bound->op, "skip %" PRIu64, skip);
-    else
-        operator_describe(&bound->op, "skip %" PRIu64 ", limit %" PRIu64, skip, limit);
     plan->last = &bound->op;
     return SOMBRA_OK;
 }

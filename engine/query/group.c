@@ -66,8 +66,7 @@ static sombra_err key_add(struct grouping *grouping, sombra_slice encoded)
 static size_t slot_of(const struct grouping *grouping, sombra_slice key)
 {
     size_t mask = grouping->slot_count - 1, at = (size_t)hash_bytes(key.data, key.bytes, 0) & mask;
-    while (grouping->slots[at] &&
-           !slice_equal(grouping->groups[grouping->slots[at] - 1]->key, key))
+    while (grouping->slots[at] && !slice_equal(grouping->groups[grouping->slots[at] - 1]->key, key))
         at = (at + 1) & mask;
     return at;
 }
@@ -109,8 +108,8 @@ static sombra_err group_new(struct grouping *grouping, sombra_slice key, struct 
     if (!err)
         err = arena_take(grouping, grouping->column_count * sizeof *group->values, &group->values);
     if (!err)
-        err = arena_take(grouping, grouping->aggregate_count * sizeof *group->totals,
-                         &group->totals);
+        err =
+            arena_take(grouping, grouping->aggregate_count * sizeof *group->totals, &group->totals);
     for (size_t i = 0; !err && i < grouping->column_count; i++) {
         group->values[i] = grouping->values[i];
         err = run_copy(run, &grouping->arena, &group->values[i]);
@@ -278,11 +277,10 @@ static void push_total(struct grouping *grouping, const struct aggregate *aggreg
                        const struct total *total)
 {
     sombra_value_builder *builder = grouping->builder;
-    const bool is_missing =
-        aggregate->kind == AGGREGATE_AVG ? total->count == 0
-        : aggregate->kind == AGGREGATE_MIN || aggregate->kind == AGGREGATE_MAX
-            ? total->value.bytes == 0
-            : false;
+    const bool is_missing = aggregate->kind == AGGREGATE_AVG ? total->count == 0
+                            : aggregate->kind == AGGREGATE_MIN || aggregate->kind == AGGREGATE_MAX
+                                ? total->value.bytes == 0
+                                : false;
     if (is_missing)
         return;
     (void)sombra_value_push_key(builder, aggregate->as.data, aggregate->as.bytes);
@@ -406,8 +404,8 @@ sombra_err group_step_new(struct plan *plan, const struct step *step)
     struct query_run *run = plan->run;
     const sombra_row_kind from = plan->last->kind;
     const size_t columns = step->as.columns.count, aggregates = step->as.columns.aggregate_count;
-    sombra_err err = operator_make(plan, &group_ops, sizeof *grouping, SOMBRA_ROW_RECORD,
-                                   plan->last, &grouping);
+    sombra_err err =
+        operator_make(plan, &group_ops, sizeof *grouping, SOMBRA_ROW_RECORD, plan->last, &grouping);
     if (err)
         return err;
     plan->last = &grouping->op;

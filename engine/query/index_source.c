@@ -231,12 +231,9 @@ static void source_free(struct operator* op)
     buf_release(&source->equal);
 }
 
-static const struct operator_ops index_ops = { .name = "index",
-                                               .next = source_next,
-                                               .free = source_free };
-
-static void describe(struct index_source *source)
+static sombra_err source_describe(struct operator* op)
 {
+    const struct index_source *source = container_of(op, struct index_source, op);
     const struct index_choice *choice = source->choice;
     struct graph_txn *txn = source->op.run->txn;
     char names[100] = "";
@@ -252,22 +249,24 @@ static void describe(struct index_source *source)
             break;
         used += (size_t)added;
     }
-    operator_describe(&source->op, "index %" PRIu32 " (%s): %s%s", choice->index.id, names,
-                      choice->what, choice->sorts ? ", sorted by id" : "");
+    op->estimate = (double)choice->count;
+    operator_describe(op, "%s: %s%s", names, choice->what, choice->sorts ? ", sorted by id" : "");
+    return SOMBRA_OK;
 }
+
+static const struct operator_ops index_ops = {
+    .name = "index", .next = source_next, .free = source_free, .describe = source_describe
+};
 
 sombra_err index_source_new(struct plan *plan, const struct step *step,
                             const struct index_choice *choice)
 {
     struct index_source *source;
-    sombra_err err =
-        operator_make(plan, &index_ops, sizeof *source, step->to, NULL, &source);
+    sombra_err err = operator_make(plan, &index_ops, sizeof *source, step->to, NULL, &source);
     if (err)
         return err;
     source->choice = choice;
-    source->op.estimate = (double)choice->count;
     plan->last = &source->op;
-    describe(source);
     if (!choice->order || !choice->reverse)
         return SOMBRA_OK;
     const size_t count = choice->order->as.columns.count;

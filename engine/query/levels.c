@@ -25,13 +25,13 @@ struct levels {
     const struct step *step;
     struct graph_expand sweep;
     bool is_open;
-    bool is_reading;  /* a level is being expanded */
-    bool is_done;     /* a set: the input was read to its end and searched from */
-    uint32_t hop;     /* edges from the source to what is found now */
+    bool is_reading; /* a level is being expanded */
+    bool is_done;    /* a set: the input was read to its end and searched from */
+    uint32_t hop;    /* edges from the source to what is found now */
     struct members from, found, spare;
     uint64_t *ids; /* of `from` */
     size_t ids_capacity;
-    struct id_set *seen;      /* of this level, or of all from `min` on */
+    struct id_set *seen; /* of this level, or of all from `min` on */
     struct row_batch *input;
     size_t input_at;
 };
@@ -315,14 +315,21 @@ static void levels_free(struct operator* op)
     mem_free(levels->ids);
 }
 
+static sombra_err levels_describe(struct operator* op)
+{
+    return walk_describe(op, container_of(op, struct levels, op)->step);
+}
+
 static const struct operator_ops search_ops = { .name = "search",
                                                 .next = levels_next,
                                                 .reset = levels_reset,
-                                                .free = levels_free };
+                                                .free = levels_free,
+                                                .describe = levels_describe };
 static const struct operator_ops set_ops = { .name = "expand_set",
                                              .next = levels_next,
                                              .reset = levels_reset,
-                                             .free = levels_free };
+                                             .free = levels_free,
+                                             .describe = levels_describe };
 
 sombra_err levels_new(struct plan *plan, struct step *step)
 {
@@ -337,7 +344,6 @@ sombra_err levels_new(struct plan *plan, struct step *step)
     levels->input = batch_new(plan->run);
     if (!levels->input)
         return SOMBRA_NOMEM;
-    expand_describe(&levels->op, step);
     plan->last = &levels->op;
-    return expand_estimate(plan->run, step, levels->op.estimate, &levels->op.estimate);
+    return SOMBRA_OK;
 }

@@ -17,10 +17,8 @@ sombra_err operator_make(struct plan *plan, const struct operator_ops *ops, size
     op->ops = ops;
     op->run = plan->run;
     op->kind = kind;
-    if (input) {
+    if (input)
         op->inputs[op->input_count++] = input;
-        op->estimate = input->estimate;
-    }
     op->made_before = plan->newest;
     plan->newest = op;
     memcpy(out_operator, &op, sizeof op);
@@ -43,6 +41,20 @@ void operator_describe(struct operator* op, const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(op->detail, sizeof op->detail, format, arguments);
     va_end(arguments);
+}
+
+sombra_err operator_explain(struct operator* op)
+{
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; !err && i < op->input_count; i++)
+        err = operator_explain(op->inputs[i]);
+    for (size_t i = 0; !err && i < op->body_count; i++)
+        err = operator_explain(op->bodies[i]);
+    if (!err && op->ops->describe)
+        err = op->ops->describe(op);
+    else if (!err && op->input_count && op->estimate == 0)
+        op->estimate = op->inputs[0]->estimate;
+    return err;
 }
 
 static sombra_err next_profiled(struct operator* op, struct row_batch *out)

@@ -4,7 +4,6 @@
 
 #include <stdio.h>
 
-
 static bool is_known(sombra_slice key, const char *const *names)
 {
     for (; *names; names++) {

@@ -21,7 +21,7 @@ struct arguments {
 struct step_rule {
     const char *name;
     enum step_kind kind;
-    unsigned from; /* row kinds it takes, a bit each; 0 = it is a source */
+    unsigned from;      /* row kinds it takes, a bit each; 0 = it is a source */
     sombra_row_kind to; /* 0 = what it takes */
     size_t arguments_min, arguments_max;
     sombra_err (*parse)(struct parser *parser, struct step *step, const struct arguments *given);
@@ -35,6 +35,9 @@ enum {
     ANY = NODES | EDGES | PATHS | RECORDS,
 };
 #define SAME ((sombra_row_kind)0)
+
+/* An empty map. */
+static const sombra_value no_options = { .kind = SOMBRA_MAP, .as.body = { "", 0 } };
 
 static const char *rows_name(sombra_row_kind kind)
 {
@@ -84,8 +87,7 @@ static sombra_err read_elements(struct parser *parser, const sombra_value *list,
     sombra_value_cursor cursor;
     struct arguments elements = { .count = list->count };
     bool found = false;
-    sombra_err err =
-        parser_alloc(parser, list->count, sizeof *elements.encoded, &elements.encoded);
+    sombra_err err = parser_alloc(parser, list->count, sizeof *elements.encoded, &elements.encoded);
     if (!err)
         err = parser_alloc(parser, list->count, sizeof *elements.values, &elements.values);
     sombra_value_enter(list, &cursor);
@@ -101,8 +103,7 @@ static sombra_err read_elements(struct parser *parser, const sombra_value *list,
 
 /* ---- sources ----------------------------------------------------------------------------- */
 
-static sombra_err parse_ids(struct parser *parser, struct step *step,
-                            const struct arguments *given)
+static sombra_err parse_ids(struct parser *parser, struct step *step, const struct arguments *given)
 {
     const sombra_value *list = &given->values[0];
     sombra_value_cursor cursor;
@@ -160,11 +161,9 @@ static sombra_err parse_search(struct parser *parser, struct step *step,
         const char *name;
         source_new_fn make;
     } sources[] = {
-        { "paths", paths_new },
-        { "cycles", cycles_new },
-        { "topological", topological_new },
-        { "subgraph", subgraph_new },
-        { "statistics", statistics_new },
+        { "match", match_new },       { "paths", paths_new },
+        { "cycles", cycles_new },     { "topological", topological_new },
+        { "subgraph", subgraph_new }, { "statistics", statistics_new },
     };
     (void)parser;
     for (size_t i = 0; i < COUNT_OF(sources); i++) {
@@ -172,8 +171,7 @@ static sombra_err parse_search(struct parser *parser, struct step *step,
             step->as.source.make = sources[i].make;
     }
     assert(step->as.source.make);
-    step->as.source.options =
-        given->count ? given->values[0] : (sombra_value){ .kind = SOMBRA_MAP };
+    step->as.source.options = given->count ? given->values[0] : no_options;
     return SOMBRA_OK;
 }
 
@@ -197,8 +195,7 @@ static sombra_err parse_expand(struct parser *parser, struct step *step,
     static const char *const names[] = { "types", "min",    "max",   "where",
                                          "nodes", "unique", "edges", NULL };
     static const char *const uniques[] = { "none", "edges", "nodes", NULL };
-    static const sombra_value none = { .kind = SOMBRA_MAP };
-    const sombra_value *options = given->count ? &given->values[0] : &none;
+    const sombra_value *options = given->count ? &given->values[0] : &no_options;
     unsigned unique = UNIQUE_NONE;
     step->as.expand.min = step->as.expand.max = 1;
     sombra_err err = options_check(options, names);
@@ -220,8 +217,7 @@ static sombra_err parse_expand(struct parser *parser, struct step *step,
     return err ? err : walk_parse(parser->run->txn, options, direction, &step->as.expand.walk);
 }
 
-static sombra_err parse_out(struct parser *parser, struct step *step,
-                            const struct arguments *given)
+static sombra_err parse_out(struct parser *parser, struct step *step, const struct arguments *given)
 {
     return parse_expand(parser, step, given, SOMBRA_OUT);
 }
@@ -236,12 +232,13 @@ static sombra_err parse_both(struct parser *parser, struct step *step,
     return parse_expand(parser, step, given, SOMBRA_BOTH);
 }
 
-static sombra_err parse_end(struct parser *parser, struct step *step,
-                            const struct arguments *given)
+static sombra_err parse_end(struct parser *parser, struct step *step, const struct arguments *given)
 {
     (void)parser;
     (void)given;
-    step->as.end = step->name[0] == 's' ? END_SOURCE : step->name[0] == 't' ? END_TARGET : END_OTHER;
+    step->as.end = step->name[0] == 's'   ? END_SOURCE
+                   : step->name[0] == 't' ? END_TARGET
+                                          : END_OTHER;
     return SOMBRA_OK;
 }
 
@@ -261,8 +258,7 @@ static sombra_err parse_number(struct parser *parser, struct step *step,
     if (number->kind != SOMBRA_INTEGER || number->as.integer < 0)
         return diag_fail(SOMBRA_INVALID, "it takes an integer from 0 on");
     step->as.number = (uint64_t)number->as.integer;
-    if (step->kind == STEP_FILTER &&
-        (step->as.number > UINT32_MAX || !parser->run->options.filter))
+    if (step->kind == STEP_FILTER && (step->as.number > UINT32_MAX || !parser->run->options.filter))
         return diag_fail(SOMBRA_INVALID, "the query was opened without a function %" PRIu64,
                          step->as.number);
     return SOMBRA_OK;
@@ -297,12 +293,9 @@ static sombra_err column_special(const struct step *step, struct column *column)
         unsigned from;
         bool orders; /* may stand in an order step */
     } columns[] = {
-        { "#id", COLUMN_ID, NODES | EDGES, true },
-        { "#depth", COLUMN_DEPTH, NODES | EDGES, true },
-        { "#labels", COLUMN_LABELS, NODES, false },
-        { "#type", COLUMN_TYPE, EDGES, true },
-        { "#source", COLUMN_SOURCE, EDGES, true },
-        { "#target", COLUMN_TARGET, EDGES, true },
+        { "#id", COLUMN_ID, NODES | EDGES, true },  { "#depth", COLUMN_DEPTH, NODES | EDGES, true },
+        { "#labels", COLUMN_LABELS, NODES, false }, { "#type", COLUMN_TYPE, EDGES, true },
+        { "#source", COLUMN_SOURCE, EDGES, true },  { "#target", COLUMN_TARGET, EDGES, true },
     };
     for (size_t i = 0; i < COUNT_OF(columns); i++) {
         if (!slice_equal(column->name, slice_str(columns[i].name)))
@@ -506,13 +499,12 @@ static sombra_err parse_body(struct parser *parser, const struct step *step,
 static sombra_err parse_union(struct parser *parser, struct step *step,
                               const struct arguments *given)
 {
-    sombra_err err = parser_alloc(parser, given->count, sizeof(struct step *),
-                                  &step->as.lists.items);
+    sombra_err err =
+        parser_alloc(parser, given->count, sizeof(struct step *), &step->as.lists.items);
     for (size_t i = 0; !err && i < given->count; i++) {
         sombra_row_kind to;
-        err = diag_wrap(
-            parse_body(parser, step, &given->values[i], &step->as.lists.items[i], &to), "list %zu",
-            i + 1);
+        err = diag_wrap(parse_body(parser, step, &given->values[i], &step->as.lists.items[i], &to),
+                        "list %zu", i + 1);
         if (!err && i > 0 && to != step->to)
             err = diag_fail(SOMBRA_INVALID, "list %zu gives %s, list 1 %s", i + 1, rows_name(to),
                             rows_name(step->to));
@@ -552,8 +544,7 @@ static sombra_err parse_emit(struct parser *parser, struct step *step, sombra_sl
     else if (slice_equal(value.as.string, slice_str("all")))
         step->as.repeat.emit = EMIT_ALL;
     else
-        return diag_fail(SOMBRA_INVALID,
-                         "option 'emit' must be \"last\", \"all\" or a predicate");
+        return diag_fail(SOMBRA_INVALID, "option 'emit' must be \"last\", \"all\" or a predicate");
     return SOMBRA_OK;
 }
 
@@ -576,8 +567,7 @@ static sombra_err parse_repeat(struct parser *parser, struct step *step,
 {
     static const char *const names[] = { "min", "max", "until", "emit", "unique", NULL };
     static const char *const uniques[] = { "none", "nodes", NULL };
-    static const sombra_value none = { .kind = SOMBRA_MAP };
-    const sombra_value *options = given->count > 1 ? &given->values[1] : &none;
+    const sombra_value *options = given->count > 1 ? &given->values[1] : &no_options;
     sombra_row_kind to;
     sombra_slice encoded;
     unsigned unique = 0;
@@ -615,6 +605,7 @@ static const struct step_rule rules[] = {
     { "all", STEP_ALL, 0, SOMBRA_ROW_NODE, 0, 0, parse_nothing },
     { "label", STEP_LABEL, 0, SOMBRA_ROW_NODE, 1, 1, parse_subject },
     { "edges", STEP_EDGES, 0, SOMBRA_ROW_EDGE, 0, 1, parse_subject },
+    { "match", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_RECORD, 1, 1, parse_search },
     { "paths", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_PATH, 1, 1, parse_search },
     { "cycles", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_PATH, 0, 1, parse_search },
     { "topological", STEP_OTHER_SOURCE, 0, SOMBRA_ROW_NODE, 0, 1, parse_search },
@@ -663,9 +654,9 @@ static sombra_err check_place(const struct step_rule *rule, sombra_row_kind from
     if (given < rule->arguments_min || given > rule->arguments_max)
         return diag_fail(SOMBRA_INVALID, "it has %zu arguments, and takes %zu%s", given,
                          given < rule->arguments_min ? rule->arguments_min : rule->arguments_max,
-                         rule->arguments_min == rule->arguments_max  ? ""
-                         : given < rule->arguments_min               ? " or more"
-                                                                     : " or fewer");
+                         rule->arguments_min == rule->arguments_max ? ""
+                         : given < rule->arguments_min              ? " or more"
+                                                                    : " or fewer");
     return SOMBRA_OK;
 }
 

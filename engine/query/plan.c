@@ -151,8 +151,8 @@ static sombra_err find_subject(struct plan *plan, const struct step *step, uint3
                                uint64_t *out_count)
 {
     const bool is_edge = step->to == SOMBRA_ROW_EDGE;
-    sombra_err err = graph_name_find(
-        plan->run->txn, is_edge ? SOMBRA_NAME_TYPE : SOMBRA_NAME_LABEL, step->as.subject, out_id);
+    sombra_err err = graph_name_find(plan->run->txn, is_edge ? SOMBRA_NAME_TYPE : SOMBRA_NAME_LABEL,
+                                     step->as.subject, out_id);
     *out_count = 0;
     if (err || *out_id == 0)
         return err;
@@ -281,8 +281,7 @@ static void mark_sets(struct step *first, bool same_depth)
             (step->as.expand.unique == UNIQUE_EDGES && step->as.expand.max > 1))
             continue;
         bool asks = step->as.expand.walk.where || step->as.expand.walk.nodes;
-        step->as.expand.is_set =
-            (same_depth || !asks) && leads_to_distinct(step->next, same_depth);
+        step->as.expand.is_set = (same_depth || !asks) && leads_to_distinct(step->next, same_depth);
     }
 }
 
@@ -322,8 +321,8 @@ static sombra_err plan_order(struct plan *plan, const struct step *step)
         plan->after = NULL;
     }
     const struct bounds bounds = read_bounds(&next);
-    uint64_t keep_max = bounds.limit > UINT64_MAX - bounds.skip ? UINT64_MAX
-                                                                : bounds.limit + bounds.skip;
+    uint64_t keep_max =
+        bounds.limit > UINT64_MAX - bounds.skip ? UINT64_MAX : bounds.limit + bounds.skip;
     if (!err)
         err = sort_new(plan, step, keep_max, after);
     plan->order = step;
@@ -409,8 +408,10 @@ static sombra_err plan_steps(struct plan *plan, struct step *first)
     sombra_err err = SOMBRA_OK;
     for (struct step *step = first; !err && step; step = step->next) {
         const struct step *begun = step;
-        if (plan->after && step == plan->tail)
-            err = diag_wrap(plan_after(plan), "step %u (after)", plan->after->number);
+        if (plan->after && step == plan->tail) {
+            const unsigned number = plan->after->number; /* plan_after is done with it */
+            err = diag_wrap(plan_after(plan), "step %u (after)", number);
+        }
         if (!err)
             err = diag_wrap(plan_step(plan, &step), "step %u (%s)", begun->number, begun->name);
         note_step(plan, step);

@@ -145,16 +145,15 @@ sombra_err option_encoded(const sombra_value *options, const char *name, sombra_
 
 struct plan {
     struct query_run *run;
-    struct operator* last;   /* so far */
-    struct operator* newest; /* of all made: the list that frees them */
-    bool is_distinct;        /* no row of `last` comes twice */
-    bool is_by_id;           /* rows of `last` come by ascending id, each once */
+    struct operator* last;    /* so far */
+    struct operator* newest;  /* of all made: the list that frees them */
+    bool is_distinct;         /* no row of `last` comes twice */
+    bool is_by_id;            /* rows of `last` come by ascending id, each once */
     const struct step *order; /* the step whose order they come in; NULL = none */
     const struct step *after; /* the position step, until it was applied; NULL = none */
     const struct step *tail;  /* the first of the skips and limits before it, or itself */
 };
-sombra_err plan_make(struct plan *plan, struct step *all,
-                     struct step *first) SOMBRA_MUST_CHECK;
+sombra_err plan_make(struct plan *plan, struct step *all, struct step *first) SOMBRA_MUST_CHECK;
 /* The steps of a body behind a feed. */
 sombra_err plan_body(struct plan *plan, struct step *first, struct operator* feed,
                      struct operator** out_last) SOMBRA_MUST_CHECK;
@@ -167,6 +166,8 @@ sombra_err operator_make(struct plan *plan, const struct operator_ops *ops, size
                          void *out_operator) SOMBRA_MUST_CHECK;
 struct row_batch *batch_new(struct query_run *run); /* of the arena; NULL = NOMEM, with a text */
 void operator_describe(struct operator* op, const char *format, ...) SOMBRA_PRINTF(2, 3);
+/* Describes it and all below. */
+sombra_err operator_explain(struct operator* op) SOMBRA_MUST_CHECK;
 sombra_err operator_reset(struct operator* op) SOMBRA_MUST_CHECK; /* it and its inputs */
 /* Rows left, by its own count or by walking. */
 sombra_err operator_count(struct operator* op, uint64_t *out_count) SOMBRA_MUST_CHECK;
@@ -250,9 +251,8 @@ sombra_err rows_track(struct query_run *run, struct row *rows, size_t count) SOM
 sombra_err row_of_edge(struct query_run *run, uint64_t id, struct row *out_row) SOMBRA_MUST_CHECK;
 /* (expand.c, levels.c, ends.c) */
 sombra_err expand_new(struct plan *plan, struct step *step) SOMBRA_MUST_CHECK;
-void expand_describe(struct operator* op, const struct step *step);
-sombra_err expand_estimate(struct query_run *run, const struct step *step, double rows,
-                           double *out_rows) SOMBRA_MUST_CHECK;
+/* For explain: what an operator that walks does. */
+sombra_err walk_describe(struct operator* op, const struct step *step) SOMBRA_MUST_CHECK;
 /* A sweep over what it lets through by direction and types. */
 sombra_err walk_open(const struct walk *walk, struct query_run *run,
                      struct graph_expand *sweep) SOMBRA_MUST_CHECK;

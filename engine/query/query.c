@@ -14,8 +14,9 @@ struct query {
     struct row last; /* delivered; its value in last_value, for positions */
     struct buf last_value;
     bool has_last;
-    sombra_slice began; /* the position it goes on behind; empty = none */
-    sombra_err failed;
+    sombra_slice began;            /* the position it goes on behind; empty = none */
+    bool is_over;                  /* rows_max rows were delivered, and there are more */
+    sombra_err failed;             /* with what an earlier call ended */
     sombra_value_builder *builder; /* of plans */
 };
 
@@ -125,34 +126,51 @@ static sombra_err next_batch(struct query *query)
     return err ? err : operator_next(query->plan.last, query->batch);
 }
 
-sombra_err query_next(struct query *query, const sombra_row **out_rows, size_t *out_count)
+static sombra_err failed_before(const struct query *query)
+{
+    return diag_fail(query->failed, "the query has failed before");
+}
+
+/* Of the batch, what rows_max lets through; if it has more, the next call says so. */
+static size_t rows_allowed(struct query *query)
 {
     const uint64_t max = query->run.options.rows_max;
-    sombra_err err = query->failed ? diag_fail(query->failed, "the query has failed before")
-                                   : next_batch(query);
-    if (!err && max && query->delivered == max && query->batch->count)
-        err = diag_fail(SOMBRA_LIMIT, "the query has more than %" PRIu64 " rows", max);
+    size_t count = query->batch->count;
+    if (max && count > max - query->delivered) {
+        count = (size_t)(max - query->delivered);
+        query->is_over = true;
+    }
+    return count;
+}
+
+static sombra_err keep_last(struct query *query, const struct row *row)
+{
+    sombra_err err = buf_set(&query->last_value, row->value);
+    query->last = *row;
+    query->last.value = buf_slice(&query->last_value);
+    query->has_last = true;
+    return err;
+}
+
+sombra_err query_next(struct query *query, const sombra_row **out_rows, size_t *out_count)
+{
+    const sombra_row_kind kind = query->plan.last->kind;
+    sombra_err err = query->failed ? failed_before(query) : SOMBRA_OK;
+    if (!err && !query->is_over)
+        err = next_batch(query);
+    const size_t count = err || query->is_over ? 0 : rows_allowed(query);
+    if (!err && query->is_over && count == 0)
+        return diag_fail(SOMBRA_LIMIT, "the query has more than %" PRIu64 " rows",
+                         query->run.options.rows_max);
+    for (size_t i = 0; !err && i < count; i++)
+        query->rows[i] = row_public(kind, &query->batch->rows[i]);
+    if (!err && count)
+        err = keep_last(query, &query->batch->rows[count - 1]);
     if (err) {
         query->failed = err;
         return err;
     }
-    size_t count = query->batch->count;
-    if (max) /* the others are asked for again: they are why the next call fails */
-        count = (size_t)u64_min(count, max - query->delivered);
-    if (count < query->batch->count)
-        query->failed = SOMBRA_LIMIT;
-    const sombra_row_kind kind = query->plan.last->kind;
-    for (size_t i = 0; i < count; i++)
-        query->rows[i] = row_public(kind, &query->batch->rows[i]);
     query->delivered += count;
-    if (count) {
-        query->last = query->batch->rows[count - 1];
-        query->has_last = true;
-        err = kind == SOMBRA_ROW_RECORD ? buf_set(&query->last_value, query->last.value) : SOMBRA_OK;
-        query->last.value = buf_slice(&query->last_value);
-        if (err)
-            return err;
-    }
     *out_rows = query->rows;
     *out_count = count;
     return SOMBRA_OK;
@@ -160,8 +178,7 @@ sombra_err query_next(struct query *query, const sombra_row **out_rows, size_t *
 
 sombra_err query_count(struct query *query, uint64_t *out_count)
 {
-    sombra_err err = query->failed ? diag_fail(query->failed, "the query has failed before")
-                                   : run_tick_slow(&query->run);
+    sombra_err err = query->failed ? failed_before(query) : run_tick_slow(&query->run);
     if (!err)
         err = operator_count(query->plan.last, out_count);
     if (err)
@@ -232,6 +249,8 @@ static void push_operator(sombra_value_builder *builder, const struct operator* 
 sombra_err query_explain(struct query *query, sombra_slice *out_plan)
 {
     sombra_err err = query->builder ? SOMBRA_OK : sombra_value_builder_new(&query->builder);
+    if (!err)
+        err = operator_explain(query->plan.last);
     if (err)
         return err;
     sombra_value_builder_reset(query->builder);

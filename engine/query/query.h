@@ -16,8 +16,9 @@ struct query;
 
 /* What a query has of the world outside; it outlives the query. */
 struct query_environment {
-    uint64_t (*now_ns)(void);        /* monotonic: this folder knows no system */
-    _Atomic uint32_t *is_cancelled; /* not 0: the next step of work gives CANCELLED. By any thread */
+    uint64_t (*now_ns)(void); /* monotonic: this folder knows no system */
+    _Atomic uint32_t
+        *is_cancelled; /* not 0: the next step of work gives CANCELLED. By any thread */
 };
 
 sombra_err query_new(struct query **out_query) SOMBRA_MUST_CHECK; /* closed */

@@ -28,7 +28,7 @@ struct row {
     uint64_t came_from; /* edges: the node they were walked from; 0 = none */
     uint32_t type;      /* edges */
     uint32_t depth;
-    uint32_t track; /* how it was reached: index into the run's tracks; TRACK_NONE = not kept */
+    uint32_t track;   /* how it was reached: index into the run's tracks; TRACK_NONE = not kept */
     uint32_t ordinal; /* of an order: rows before it that stand at the same place */
     double cost;
     sombra_slice value; /* paths and records: encoded */
@@ -51,11 +51,11 @@ struct track {
 struct query_run {
     struct graph_txn *txn;
     sombra_query_options options;
-    struct arena arena;   /* of the plan: lives as long as the query */
+    struct arena arena; /* of the plan: lives as long as the query */
     struct query_environment environment;
     size_t memory_used;   /* bytes charged by run_charge */
     uint64_t deadline_ns; /* 0 = none */
-    uint32_t ticks; /* since the clock was read */
+    uint32_t ticks;       /* since the clock was read */
     bool keeps_tracks;
     struct track *tracks; /* index 0 is unused */
     size_t track_count, track_capacity;
@@ -156,6 +156,9 @@ struct operator_ops {
      * sources, which are never in a body. */
     sombra_err (*reset)(struct operator* op);
     void (*free)(struct operator* op); /* itself, not its inputs */
+    /* Sets detail and estimate, for explain; those of its inputs are set. NULL where they are set
+     * when it is made, or there is nothing to say. */
+    sombra_err (*describe)(struct operator* op);
 };
 
 enum { OPERATOR_INPUTS_MAX = 2 };
@@ -171,8 +174,8 @@ struct operator
     struct operator** bodies; /* chains of its own, for explain */
     size_t body_count;
     struct operator* made_before; /* all operators of the query, for freeing */
-    double estimate;  /* rows, by the planner */
-    char detail[160]; /* for explain: what it does here */
+    double estimate;              /* rows, by the planner */
+    char detail[160];             /* for explain: what it does here */
     bool is_started;
     /* profile; of time and pages with its inputs' */
     uint64_t rows, time_ns, pages;

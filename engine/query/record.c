@@ -76,8 +76,8 @@ sombra_err select_new(struct plan *plan, const struct step *step)
 {
     struct select *select;
     const size_t count = step->as.columns.count;
-    sombra_err err = operator_make(plan, &select_ops, sizeof *select, SOMBRA_ROW_RECORD,
-                                   plan->last, &select);
+    sombra_err err =
+        operator_make(plan, &select_ops, sizeof *select, SOMBRA_ROW_RECORD, plan->last, &select);
     if (err)
         return err;
     const sombra_row_kind from = plan->last->kind;

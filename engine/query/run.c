@@ -83,8 +83,7 @@ sombra_err run_track(struct query_run *run, uint32_t parent, uint64_t node, uint
             return err;
         run->tracks = tracks;
     }
-    run->tracks[run->track_count] =
-        (struct track){ .parent = parent, .node = node, .edge = edge };
+    run->tracks[run->track_count] = (struct track){ .parent = parent, .node = node, .edge = edge };
     *out_track = (uint32_t)run->track_count++;
     return SOMBRA_OK;
 }

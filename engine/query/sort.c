@@ -24,7 +24,7 @@ struct sort {
     const struct sorted *after; /* rows up to this one are left out; NULL = none */
     struct sorted place;        /* that of the position */
     struct sorted probe;        /* the row looked at, not copied yet */
-    uint64_t after_left; /* rows at its place that are still to be left out */
+    uint64_t after_left;        /* rows at its place that are still to be left out */
     struct row_batch *input;
 };
 
@@ -116,8 +116,8 @@ static sombra_err sort_rows(struct sort *sort)
     for (size_t width = 1; !err && width < sort->count; width *= 2) {
         for (size_t from = 0; !err && from < sort->count; from += 2 * width) {
             size_t middle = size_min(from + width, sort->count);
-            err = merge_runs(sort, rows, from, middle, size_min(middle + width, sort->count),
-                             spare);
+            err =
+                merge_runs(sort, rows, from, middle, size_min(middle + width, sort->count), spare);
         }
         struct sorted **merged = spare;
         spare = rows;
@@ -377,14 +377,12 @@ static void sort_free(struct operator* op)
     mem_free(sort->rows);
 }
 
-static const struct operator_ops sort_ops = { .name = "sort",
-                                              .next = sort_next,
-                                              .reset = sort_reset,
-                                              .free = sort_free };
-static const struct operator_ops top_ops = { .name = "top",
-                                             .next = sort_next,
-                                             .reset = sort_reset,
-                                             .free = sort_free };
+static const struct operator_ops sort_ops = {
+    .name = "sort", .next = sort_next, .reset = sort_reset, .free = sort_free
+};
+static const struct operator_ops top_ops = {
+    .name = "top", .next = sort_next, .reset = sort_reset, .free = sort_free
+};
 
 sombra_err sort_new(struct plan *plan, const struct step *step, uint64_t keep_max,
                     const struct position *after)
@@ -392,8 +390,8 @@ sombra_err sort_new(struct plan *plan, const struct step *step, uint64_t keep_ma
     struct sort *sort;
     struct query_run *run = plan->run;
     const size_t count = step->as.columns.count;
-    sombra_err err = operator_make(plan, keep_max == UINT64_MAX ? &sort_ops : &top_ops, sizeof *sort,
-                                   plan->last->kind, plan->last, &sort);
+    sombra_err err = operator_make(plan, keep_max == UINT64_MAX ? &sort_ops : &top_ops,
+                                   sizeof *sort, plan->last->kind, plan->last, &sort);
     if (err)
         return err;
     plan->last = &sort->op;
@@ -476,8 +474,8 @@ sombra_err behind_new(struct plan *plan, const struct step *step, const struct p
     struct behind *behind;
     struct query_run *run = plan->run;
     const size_t count = step ? step->as.columns.count : 0;
-    sombra_err err = operator_make(plan, &behind_ops, sizeof *behind, plan->last->kind, plan->last,
-                                   &behind);
+    sombra_err err =
+        operator_make(plan, &behind_ops, sizeof *behind, plan->last->kind, plan->last, &behind);
     if (err)
         return err;
     plan->last = &behind->op;

@@ -63,7 +63,17 @@ static sombra_err ids_next(struct operator* op, struct row_batch *out)
     return err;
 }
 
-static const struct operator_ops ids_ops = { .name = "ids", .next = ids_next };
+static sombra_err ids_describe(struct operator* op)
+{
+    const struct ids_source *source = container_of(op, struct ids_source, op);
+    op->estimate = (double)source->count;
+    operator_describe(op, "%zu %s", source->count, op->kind == SOMBRA_ROW_EDGE ? "edges" : "nodes");
+    return SOMBRA_OK;
+}
+
+static const struct operator_ops ids_ops = { .name = "ids",
+                                             .next = ids_next,
+                                             .describe = ids_describe };
 
 sombra_err ids_source_new(struct plan *plan, const struct step *step)
 {
@@ -73,9 +83,6 @@ sombra_err ids_source_new(struct plan *plan, const struct step *step)
         return err;
     source->ids = step->as.ids.items;
     source->count = step->as.ids.count;
-    source->op.estimate = (double)source->count;
-    operator_describe(&source->op, "%zu %s", source->count,
-                      step->to == SOMBRA_ROW_EDGE ? "edges" : "nodes");
     plan->last = &source->op;
     return SOMBRA_OK;
 }
@@ -86,7 +93,7 @@ struct scan_source {
     struct operator op;
     struct graph_ids ids;
     sombra_ids_options options;
-    sombra_slice label;
+    sombra_slice label, subject;
     uint32_t type; /* of edges; 0 = all */
     bool is_open;
     const uint64_t *batch; /* of ids, those not given yet */
@@ -150,14 +157,30 @@ static void scan_free(struct operator* op)
         graph_ids_close(&scan->ids);
 }
 
+static sombra_err scan_describe(struct operator* op)
+{
+    const struct scan_source *scan = container_of(op, struct scan_source, op);
+    const bool is_part = scan->options.from || scan->options.to;
+    uint64_t count = 0;
+    sombra_err err = scan_count(op, &count);
+    op->estimate = (double)count;
+    operator_describe(op, "%s%s%.*s%s%s", op->kind == SOMBRA_ROW_EDGE ? "edges" : "nodes",
+                      scan->subject.bytes ? " " : "", (int)size_min(scan->subject.bytes, 80),
+                      (const char *)scan->subject.data,
+                      scan->options.reverse ? ", highest id first" : "",
+                      is_part ? ", from a position on" : "");
+    return err;
+}
+
 /* From somewhere on, its count is no longer that of all. */
 static const struct operator_ops scan_ops = { .name = "scan",
                                               .next = scan_next,
                                               .count = scan_count,
-                                              .free = scan_free };
-static const struct operator_ops scan_part_ops = { .name = "scan",
-                                                   .next = scan_next,
-                                                   .free = scan_free };
+                                              .free = scan_free,
+                                              .describe = scan_describe };
+static const struct operator_ops scan_part_ops = {
+    .name = "scan", .next = scan_next, .free = scan_free, .describe = scan_describe
+};
 
 /* A type that does not exist has no edges. */
 static sombra_err scan_empty(struct plan *plan, const struct step *step)
@@ -166,11 +189,11 @@ static sombra_err scan_empty(struct plan *plan, const struct step *step)
     return ids_source_new(plan, &none);
 }
 
-sombra_err scan_source_new(struct plan *plan, const struct step *step, const struct scan_range *range)
+sombra_err scan_source_new(struct plan *plan, const struct step *step,
+                           const struct scan_range *range)
 {
     struct scan_source *scan;
     uint32_t type = 0;
-    uint64_t count = 0;
     sombra_err err = SOMBRA_OK;
     if (step->kind == STEP_EDGES && step->as.subject.bytes) {
         err = graph_name_find(plan->run->txn, SOMBRA_NAME_TYPE, step->as.subject, &type);
@@ -191,14 +214,7 @@ sombra_err scan_source_new(struct plan *plan, const struct step *step, const str
     scan->type = type;
     if (step->kind == STEP_LABEL)
         scan->label = step->as.subject;
-    err = scan_count(&scan->op, &count);
-    scan->op.estimate = (double)count;
-    sombra_slice subject = step->kind == STEP_ALL ? slice_of(NULL, 0) : step->as.subject;
-    operator_describe(&scan->op, "%s%s%.*s%s%s",
-                      step->to == SOMBRA_ROW_EDGE ? "edges" : "nodes", subject.bytes ? " " : "",
-                      (int)size_min(subject.bytes, 80), (const char *)subject.data,
-                      range->reverse ? ", highest id first" : "",
-                      is_part ? ", from a position on" : "");
+    scan->subject = step->kind == STEP_ALL ? slice_of(NULL, 0) : step->as.subject;
     plan->last = &scan->op;
-    return err;
+    return SOMBRA_OK;
 }

@@ -15,6 +15,11 @@ enum {
 #define WINDOW_BYTES_MIN ((uint64_t)16 * MiB)
 #define GROW_BYTES_MIN   ((uint64_t)64 * KiB)
 #define GROW_BYTES_MAX   ((uint64_t)8 * MiB)
+/* A record so long is written, even where others are stored through the window: a first store to a
+ * page costs a fault, which is more than a share of a system call. */
+#define WINDOW_RECORD_BYTES_MAX ((uint64_t)16 * KiB)
+/* And a first store to what is only allocated costs five times one to what was written. */
+#define FRESH_BYTES ((uint64_t)256 * KiB)
 
 static const uint8_t zeros[WAL_HEADER_BYTES];
 
@@ -209,6 +214,7 @@ static void move_to(struct wal *wal, struct wal_position at)
 {
     wal->next = at;
     wal->last_lsn = 0;
+    wal->written_bytes = wal->file_bytes; /* as far as known */
     check(wal);
 }
 
@@ -270,9 +276,40 @@ sombra_err wal_cut(struct wal *wal, struct wal_position at)
 
 /* ---- space -------------------------------------------------------------------------------- */
 
+/* Space that reads as zeros, promised and not written. Nobody waits for what is appended there, so
+ * nobody pays for it either: a sync of a written record saves the size along. */
+static sombra_err grow_unwritten(struct wal *wal, uint64_t bytes)
+{
+    assert(wal->is_backed);
+    assert(wal->written_bytes <= wal->file_bytes);
+    sombra_err err = os_allocate(wal->file, wal->file_bytes, bytes - wal->file_bytes);
+    if (!err)
+        wal->file_bytes = bytes;
+    return err;
+}
+
+/* Writes the next stretch of allocated space before records are stored there. */
+static sombra_err fresh_write(struct wal *wal, uint64_t bytes)
+{
+    uint64_t end = wal->next.offset + bytes;
+    if (LIKELY(end <= wal->written_bytes))
+        return SOMBRA_OK;
+    uint64_t from = u64_max(wal->written_bytes, wal->next.offset);
+    uint64_t to = u64_min(u64_align_up(end, FRESH_BYTES), wal->file_bytes);
+    sombra_err err = os_write_zeros(wal->file, from, to - from);
+    if (!err)
+        wal->written_bytes = to;
+    return diag_wrap(err, "write the log ahead");
+}
+
 static sombra_err grow_to(struct wal *wal, uint64_t bytes)
 {
     assert(bytes > wal->file_bytes);
+    if (wal->uses_window) {
+        sombra_err unwritten_err = grow_unwritten(wal, bytes);
+        if (unwritten_err != SOMBRA_UNSUPPORTED)
+            return unwritten_err;
+    }
     sombra_err err = os_write_zeros(wal->file, wal->file_bytes, bytes - wal->file_bytes);
     if (err)
         return err; /* zeros that did reach the file are written again by the next try */
@@ -282,6 +319,7 @@ static sombra_err grow_to(struct wal *wal, uint64_t bytes)
     if (err)
         return poison(wal, err);
     wal->file_bytes = bytes;
+    wal->written_bytes = bytes;
     return SOMBRA_OK;
 }
 
@@ -350,9 +388,12 @@ sombra_err wal_reserve(struct wal *wal, uint64_t payload_bytes, uint64_t file_by
     if (err)
         return err;
     wal->reserved_bytes_limit = file_bytes_max;
-    if (wal->uses_window)
+    if (!wal->uses_window || record_bytes > WINDOW_RECORD_BYTES_MAX)
+        return SOMBRA_OK;
+    err = fresh_write(wal, record_bytes);
+    if (!err)
         window_cover(wal, record_bytes);
-    return SOMBRA_OK;
+    return err;
 }
 
 /* After a power cut a file may have its size and not its blocks; a store there could die of SIGBUS
@@ -446,7 +487,8 @@ static sombra_err append(struct wal *wal, struct wal_header *header, const struc
     put_le32(bytes + WAL_CRC, crc);
 
     size_t padding_bytes = (size_t)(record_bytes - WAL_HEADER_BYTES - payload_bytes);
-    if (wal->uses_window && window_covers(wal, record_bytes)) {
+    if (wal->uses_window && record_bytes <= WINDOW_RECORD_BYTES_MAX &&
+        window_covers(wal, record_bytes)) {
         store_mapped(wal, bytes, parts, part_count, padding_bytes);
     } else {
         sombra_err err = store_written(wal, bytes, parts, part_count, padding_bytes);
@@ -454,6 +496,7 @@ static sombra_err append(struct wal *wal, struct wal_header *header, const struc
             return diag_wrap(poison(wal, err), "append to log");
     }
     wal->next.offset += record_bytes;
+    wal->written_bytes = u64_max(wal->written_bytes, wal->next.offset);
     wal->next.link = crc;
     wal->last_lsn = header->lsn;
     check(wal);

@@ -22,8 +22,9 @@ struct wal {
     uint64_t reserved_bytes_limit; /* file_bytes_max of the last reserve */
 
     bool uses_window;
-    bool is_backed;  /* the file system promised space for every byte: stores are safe */
-    uint8_t *window; /* writable mapping of [window_offset, + window_bytes), or NULL */
+    uint64_t written_bytes; /* the file was written up to here; behind, it is only allocated */
+    bool is_backed;         /* the file system promised space for every byte: stores are safe */
+    uint8_t *window;        /* writable mapping of [window_offset, + window_bytes), or NULL */
     uint64_t window_offset;
     size_t window_bytes;
 };

@@ -96,8 +96,10 @@ int db_method_write(lua_State *L);
 /* job.c: long work with findings and progress. */
 int db_verify(lua_State *L);
 int db_backup(lua_State *L);
+int db_compact(lua_State *L);
 int db_repair(lua_State *L); /* sombra.repair */
 int db_create_index(lua_State *L);
+int db_dump(lua_State *L); /* sombra.dump */
 
 void tx_register(lua_State *L);
 /* Pushes an empty handle whose database stands at `db_index`. */

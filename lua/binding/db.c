@@ -7,8 +7,11 @@
 static void read_open_options(lua_State *L, int arg, sombra_options *options)
 {
     static const char *const names[] = {
-        "engine",        "create",     "readonly",         "sync",      "busy_timeout", "page_size",
-        "sync_interval", "group_wait", "wal_bypass_bytes", "file_mode", "triggers",     NULL,
+        "engine",        "create",         "readonly",
+        "sync",          "busy_timeout",   "page_size",
+        "sync_interval", "group_wait",     "wal_bypass_bytes",
+        "file_mode",     "txn_memory_max", "network_files",
+        "auto_compact",  "triggers",       NULL,
     };
     if (!options_given(L, arg, names))
         return;
@@ -25,7 +28,10 @@ static void read_open_options(lua_State *L, int arg, sombra_options *options)
     options->page_bytes = option_count(L, arg, "page_size", 1, 0);
     options->sync_interval_ms = option_seconds(L, arg, "sync_interval", 1e3);
     options->group_wait_us = option_seconds(L, arg, "group_wait", 1e6);
+    options->no_auto_compact = !option_boolean(L, arg, "auto_compact", true);
     options->wal_bypass_bytes = option_count(L, arg, "wal_bypass_bytes", 1, 0);
+    options->txn_memory_max = option_count(L, arg, "txn_memory_max", 1, 0);
+    options->network_files = option_boolean(L, arg, "network_files", false);
     uint64_t file_mode = option_count(L, arg, "file_mode", 1, 0);
     if (file_mode > 0777)
         option_error(L, arg, "file_mode", "permission bits, up to 0x1ff, expected");
@@ -154,6 +160,9 @@ static void set_numbers(lua_State *L, const sombra_stats *stats)
         { "checkpoints", stats->checkpoints },
         { "commits", stats->commits },
         { "transactions", stats->txns_open },
+        { "compact_txn", stats->compact_txn },
+        { "compact_pages_moved", stats->compact_pages_moved },
+        { "compact_pages_returned", stats->compact_pages_returned },
     };
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         set_integer(L, fields[i].name, fields[i].value);
@@ -168,13 +177,14 @@ static int db_stats(lua_State *L)
     if (err)
         return error_raise(L, err);
     lua_pushstring(L, sombra_db_path(db->db));
-    lua_createtable(L, 0, 24);
+    lua_createtable(L, 0, 28);
     lua_insert(L, -2);
     lua_setfield(L, -2, "path");
     set_numbers(L, &stats);
     if (stats.readers > 0) {
-        lua_createtable(L, 0, 2);
+        lua_createtable(L, 0, 3);
         set_integer(L, "txn", stats.oldest_reader_txn);
+        set_integer(L, "process", stats.oldest_reader_process);
         lua_pushnumber(L, (lua_Number)stats.oldest_reader_age_ms / 1000);
         lua_setfield(L, -2, "age");
         lua_setfield(L, -2, "oldest_reader");
@@ -226,12 +236,19 @@ void db_register(lua_State *L)
         { NULL, NULL },
     };
     static const luaL_Reg methods[] = {
-        { "read", db_method_read }, { "write", db_method_write },
-        { "begin", db_begin },      { "snapshot", db_snapshot },
-        { "stats", db_stats },      { "checkpoint", db_checkpoint },
-        { "verify", db_verify },    { "backup", db_backup },
-        { "schema", db_schema },    { "create_index", db_create_index },
-        { "close", db_close },      { NULL, NULL },
+        { "read", db_method_read },
+        { "write", db_method_write },
+        { "begin", db_begin },
+        { "snapshot", db_snapshot },
+        { "stats", db_stats },
+        { "checkpoint", db_checkpoint },
+        { "verify", db_verify },
+        { "backup", db_backup },
+        { "compact", db_compact },
+        { "schema", db_schema },
+        { "create_index", db_create_index },
+        { "close", db_close },
+        { NULL, NULL },
     };
     const luaL_Reg *const sets[] = { methods, db_procedure_methods, db_migration_methods, NULL };
     class_register(L, DB_NAME, metamethods, sets);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* db:verify, db:backup, db:create_index and sombra.repair: long work of the engine, which calls
- * back.
+/* db:verify, db:backup, db:compact, db:create_index, sombra.repair and sombra.dump: long work of
+ * the engine, which calls back.
  *
  * A callback must return to the engine. So findings are kept in C memory, and a progress function
  * is called protected: what it raises cancels the job and is raised when the engine is done.
@@ -214,6 +214,23 @@ int db_backup(lua_State *L)
     return 1;
 }
 
+/* db:compact([{progress = function(done, total)}]) -> true, or nil and an error */
+int db_compact(lua_State *L)
+{
+    static const char *const names[] = { "progress", NULL };
+    struct db_handle *db = db_self(L);
+    struct job job = { .function = push_progress(L, 2, options_given(L, 2, names)) };
+    sombra_job to = job_begin(L, &job);
+    db = db_self(L); /* a finalizer may have closed it */
+    db->jobs++;
+    sombra_err err = sombra_db_compact(db->db, &to);
+    db->jobs--;
+    if (err)
+        return job_fail(L, &job, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static void push_report(lua_State *L, const sombra_repair_report *report)
 {
     lua_createtable(L, 0, 16);
@@ -295,5 +312,52 @@ int db_create_index(lua_State *L)
     if (err)
         return job_fail(L, &job, err);
     lua_pushinteger(L, (lua_Integer)id);
+    return 1;
+}
+
+/* ---- dump -------------------------------------------------------------------------------- */
+
+/* Function, pointer to a line. */
+static int call_with_line(lua_State *L)
+{
+    lua_pushstring(L, lua_touserdata(L, 2));
+    lua_replace(L, 2);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+/* False ends the dump: the function raised, or returned false. */
+static bool report_line(void *context, const char *line)
+{
+    struct job *job = context;
+    lua_State *L = job->L;
+    lua_pushcfunction(L, call_with_line); /* what stands before the call allocates nothing */
+    lua_pushvalue(L, job->function);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)line);
+    if (lua_pcall(L, 2, 1, 0) != LUA_OK) {
+        lua_replace(L, job->function);
+        job->has_raised = true;
+        return false;
+    }
+    bool goes_on = !lua_isboolean(L, -1) || lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return goes_on;
+}
+
+/* sombra.dump(path, what, fn [, page]) -> true, or nil and an error */
+int db_dump(lua_State *L)
+{
+    static const char *const names[] = { "meta", "page", "log", "tree", NULL };
+    const char *path = check_path(L, 1);
+    int what = luaL_checkoption(L, 2, NULL, names);
+    luaL_checktype(L, 3, LUA_TFUNCTION);
+    uint64_t page = what == SOMBRA_DUMP_PAGE ? check_id(L, 4) : 0;
+    struct job job = { .L = L, .function = 3 };
+    lua_settop(L, 4);
+    luaL_checkstack(L, 4, "dump");
+    sombra_err err = sombra_dump(path, (sombra_dump_what)what, page, report_line, &job);
+    if (err)
+        return job_fail(L, &job, err);
+    lua_pushboolean(L, 1);
     return 1;
 }

@@ -39,7 +39,8 @@ void binding_open_transactions(lua_State *L)
 int luaopen_sombra(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "open", db_open }, { "repair", db_repair }, { "source", procedure_source },
+        { "open", db_open }, { "repair", db_repair },
+        { "dump", db_dump }, { "source", procedure_source },
         { "info", info },    { NULL, NULL },
     };
     luaL_checkversion(L);

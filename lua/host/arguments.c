@@ -2,45 +2,15 @@
 #include "arguments.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <lua.h>
-
-static const char help_text[] =
-    "usage: sombra [options] [script [args]]\n"
-    "\n"
-    "Runs a Lua 5.4 script, with require(\"sombra\") built in. Without a script: a prompt when "
-    "the\n"
-    "input is a terminal, otherwise the input is run.\n"
-    "\n"
-    "options:\n"
-    "  -e stat      run the string 'stat'\n"
-    "  -i           enter the prompt after running 'script'\n"
-    "  -l mod       require 'mod' into the global 'mod'\n"
-    "  -l g=mod     require 'mod' into the global 'g'\n"
-    "  -v           print the version\n"
-    "  -E           ignore the environment variables\n"
-    "  -W           turn warnings on\n"
-    "  -h, --help   print this text and exit\n"
-    "  --version    print the version and exit\n"
-    "  --           stop handling options\n"
-    "  -            stop handling options and run the standard input\n"
-    "\n"
-    "exit codes: 0 success, 1 error in Lua, 2 wrong usage, 3 database cannot be opened or is\n"
-    "damaged, 4 limit reached, 130 interrupted (Ctrl-C)\n"
-    "\n"
-    "environment: LUA_INIT_5_4 or LUA_INIT, LUA_PATH_5_4 or LUA_PATH, LUA_CPATH_5_4 or LUA_CPATH\n";
 
 void arguments_print_version(void)
 {
     printf("sombra %s  (%s)\n", SOMBRA_VERSION, LUA_COPYRIGHT);
     fflush(stdout);
-}
-
-void arguments_print_help(FILE *stream)
-{
-    fputs(help_text, stream);
-    fflush(stream);
 }
 
 static bool parse_long(const char *word, struct arguments *out)
@@ -92,6 +62,13 @@ static bool parse_short(const char *word, int *index, struct arguments *out)
     }
 }
 
+/* A name with one of these is a path; most scripts have one, and then no table of commands is read.
+ */
+static bool may_be_command(const char *word)
+{
+    return word[0] != '-' && word[0] != '\0' && strpbrk(word, "./") == NULL;
+}
+
 bool arguments_parse(int argc, char **argv, struct arguments *out, const char **out_bad)
 {
     struct arguments parsed = { .argc = argc, .argv = argv };
@@ -116,6 +93,7 @@ bool arguments_parse(int argc, char **argv, struct arguments *out, const char **
         }
     }
     parsed.options_end = parsed.script_index = index;
+    parsed.may_be_command = index == 1 && argc > 1 && may_be_command(argv[1]);
     *out = parsed;
     return true;
 }

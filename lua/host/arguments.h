@@ -2,13 +2,13 @@
 /* The command line of `sombra`: what was asked for, before any Lua state exists.
  *
  * The grammar is that of `lua` 5.4. Options stop at the first word that is not one; that word
- * is the script, and what follows belongs to it.
+ * is the script, and what follows belongs to it. One thing is added: if the very first word is the
+ * name of a command (lua/sombra/cli/commands.lua has them), all words belong to that command.
  */
 #ifndef HOST_ARGUMENTS_H
 #define HOST_ARGUMENTS_H
 
 #include <stdbool.h>
-#include <stdio.h>
 
 struct arguments {
     int argc;
@@ -21,6 +21,7 @@ struct arguments {
     bool has_statement;       /* -e was given: no REPL without -i */
     bool ignores_environment; /* -E */
     bool ends_after_version;  /* --version: print and leave */
+    bool may_be_command;      /* the first word could be a command's name */
 };
 
 /* False when a word is no option or lacks its value; *out_bad is then that word. */
@@ -31,6 +32,5 @@ bool arguments_parse(int argc, char **argv, struct arguments *out, const char **
 char arguments_next(const struct arguments *arguments, int *index, const char **out_value);
 
 void arguments_print_version(void);
-void arguments_print_help(FILE *stream);
 
 #endif

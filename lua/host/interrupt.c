@@ -94,3 +94,8 @@ bool interrupt_end(lua_State *L)
         lua_sethook(L, NULL, 0, 0);
     return press_count > 0;
 }
+
+bool interrupt_was_pressed(void)
+{
+    return press_count > 0;
+}

@@ -30,6 +30,9 @@ void interrupt_begin(lua_State *L);
  * begin this does nothing. */
 bool interrupt_end(lua_State *L);
 
+/* Whether one came since interrupt_begin. */
+bool interrupt_was_pressed(void);
+
 /* For the coroutine functions: `running` is what Lua is about to run. Returns what ran before. */
 lua_State *interrupt_enter(lua_State *running);
 

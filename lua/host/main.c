@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* sombra: the program. It reads the command line as `lua` 5.4 does, runs what it says, and turns
- * the outcome into an exit code. */
+/* sombra: the program. It reads the command line as `lua` 5.4 does, runs what it says, or one of
+ * the commands that are written in Lua (sombra.cli), and turns the outcome into an exit code. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +51,82 @@ static enum host_exit run_input(lua_State *L, const struct arguments *arguments)
     return code;
 }
 
+static enum host_exit run_script(lua_State *L, const struct arguments *arguments)
+{
+    enum host_exit code = HOST_EXIT_OK;
+
+    if (!arguments->ignores_environment)
+        code = script_run_environment(L);
+    if (code == HOST_EXIT_OK)
+        code = run_options(L, arguments);
+    if (code == HOST_EXIT_OK)
+        code = run_input(L, arguments);
+    return code;
+}
+
+/* Leaves the function `name` of sombra.cli on the stack, or the text of a failure. */
+static enum host_exit push_command_function(lua_State *L, const char *name)
+{
+    enum host_exit code;
+
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "sombra.cli");
+    code = script_call(L, 1, 1);
+    if (code != HOST_EXIT_OK)
+        return code;
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
+    return code;
+}
+
+/* Whether the first word is a command; a module that does not load is reported by run_command. */
+static bool is_command(lua_State *L, const char *word)
+{
+    bool is_found = true;
+
+    if (push_command_function(L, "is_command") == HOST_EXIT_OK) {
+        lua_pushstring(L, word);
+        is_found = script_call(L, 1, 1) != HOST_EXIT_OK || lua_toboolean(L, -1);
+    }
+    lua_settop(L, 0);
+    return is_found;
+}
+
+/* Runs the words from `first` on as a command. The prompt of `shell` is shown here, because Lua
+ * code that waits for Ctrl-C cannot run inside a call that does. */
+static enum host_exit run_command(lua_State *L, const struct arguments *arguments, int first)
+{
+    enum host_exit code = push_command_function(L, "main");
+
+    if (code != HOST_EXIT_OK)
+        return script_report(L, code);
+    lua_createtable(L, arguments->argc - first, 0);
+    for (int index = first; index < arguments->argc; index++) {
+        lua_pushstring(L, arguments->argv[index]);
+        lua_rawseti(L, -2, index - first + 1);
+    }
+    code = script_call(L, 1, 2);
+    if (code != HOST_EXIT_OK)
+        return script_report(L, code);
+    code = (enum host_exit)lua_tointeger(L, -2);
+    if (lua_toboolean(L, -1)) {
+        lua_settop(L, 0);
+        code = script_run_environment(L);
+        repl_run(L);
+    }
+    return code;
+}
+
+static enum host_exit print_help(lua_State *L)
+{
+    static char program[] = "sombra";
+    static char word[] = "help";
+    char *argv[] = { program, word, NULL };
+    const struct arguments arguments = { .argc = 2, .argv = argv };
+
+    return run_command(L, &arguments, 1);
+}
+
 /* Everything that needs the state, under one protected call. Returns the exit code. */
 static int run_protected(lua_State *L)
 {
@@ -61,12 +137,12 @@ static int run_protected(lua_State *L)
     lua_settop(L, 0);
     state_open_libraries(L, arguments->ignores_environment);
     script_set_arguments(L, arguments);
-    if (!arguments->ignores_environment)
-        code = script_run_environment(L);
-    if (code == HOST_EXIT_OK)
-        code = run_options(L, arguments);
-    if (code == HOST_EXIT_OK)
-        code = run_input(L, arguments);
+    if (arguments->prints_help)
+        code = print_help(L);
+    else if (arguments->may_be_command && is_command(L, arguments->argv[1]))
+        code = run_command(L, arguments, 1);
+    else
+        code = run_script(L, arguments);
     lua_settop(L, 0);
     lua_pushinteger(L, code);
     return 1;
@@ -105,11 +181,7 @@ int main(int argc, char **argv)
                 needs_value ? "a value is needed after" : "unrecognized option", bad_word);
         return HOST_EXIT_USAGE;
     }
-    if (arguments.prints_help) {
-        arguments_print_help(stdout);
-        return HOST_EXIT_OK;
-    }
-    if (arguments.prints_version)
+    if (arguments.prints_version && !arguments.prints_help)
         arguments_print_version();
-    return arguments.ends_after_version ? HOST_EXIT_OK : run(&arguments);
+    return arguments.ends_after_version && !arguments.prints_help ? HOST_EXIT_OK : run(&arguments);
 }

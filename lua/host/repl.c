@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* A line is tried as an expression, then as a statement; while the text is an unfinished
- * statement more lines are read. Ctrl-C at the prompt drops the text typed so far. */
+ * statement more lines are read. Ctrl-C at the prompt drops the text typed so far. What is shown,
+ * completed and done for ".help" is in lua/sombra/cli/prompt.lua. */
 #include "repl.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -11,31 +13,52 @@
 
 #include <lauxlib.h>
 
+#include "editor.h"
 #include "interrupt.h"
+#include "pager.h"
 #include "script.h"
 
-enum line_outcome { LINE_READ, LINE_INTERRUPTED, LINE_END };
+#define PROMPT_MODULE "sombra.cli.prompt"
 
-static void print_prompt(lua_State *L, bool is_first)
+/* Pushes the function `name` of sombra.cli.prompt, which knows what is shown and completed. */
+static void push_prompt_function(lua_State *L, const char *name)
 {
-    const int top = lua_gettop(L);
-    const char *text = NULL;
-
-    if (lua_getglobal(L, is_first ? "_PROMPT" : "_PROMPT2") != LUA_TNIL)
-        text = luaL_tolstring(L, -1, NULL);
-    fputs(text != NULL ? text : is_first ? "> " : ">> ", stdout);
-    fflush(stdout);
-    lua_settop(L, top);
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, PROMPT_MODULE);
+    lua_call(L, 1, 1);
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
 }
 
-/* Pushes the line without its end. LINE_READ only pushes. */
-static enum line_outcome push_line(lua_State *L)
+static int complete(lua_State *L)
+{
+    push_prompt_function(L, "complete");
+    lua_insert(L, 1);
+    lua_call(L, 1, 2);
+    return 2;
+}
+
+/* Pushes _PROMPT or _PROMPT2 as text. */
+static const char *push_prompt(lua_State *L, bool is_first)
+{
+    if (lua_getglobal(L, is_first ? "_PROMPT" : "_PROMPT2") == LUA_TNIL)
+        lua_pushstring(L, is_first ? "> " : ">> ");
+    else
+        (void)luaL_tolstring(L, -1, NULL);
+    lua_remove(L, -2);
+    return lua_tostring(L, -1);
+}
+
+/* Without a terminal. Pushes the line without its end; EDITOR_LINE only pushes. */
+static enum editor_outcome read_plain(lua_State *L, const char *prompt)
 {
     char *line = NULL;
     size_t capacity = 0;
     ssize_t length;
     bool was_interrupted;
 
+    fputs(prompt, stdout);
+    fflush(stdout);
     interrupt_begin(L);
     errno = 0;
     length = getline(&line, &capacity, stdin);
@@ -43,17 +66,28 @@ static enum line_outcome push_line(lua_State *L)
     if (was_interrupted || (length < 0 && errno == EINTR)) {
         clearerr(stdin);
         free(line);
-        return LINE_INTERRUPTED;
+        return EDITOR_INTERRUPTED;
     }
     if (length < 0) {
         free(line);
-        return LINE_END;
+        return EDITOR_END;
     }
     if (length > 0 && line[length - 1] == '\n')
         length--;
     lua_pushlstring(L, line, (size_t)length);
     free(line);
-    return LINE_READ;
+    return EDITOR_LINE;
+}
+
+/* Pushes one line. EDITOR_LINE only pushes. */
+static enum editor_outcome push_line(lua_State *L, struct editor *editor, bool is_first)
+{
+    const char *prompt = push_prompt(L, is_first);
+    const enum editor_outcome outcome =
+        editor != NULL ? editor_read(editor, prompt) : read_plain(L, prompt);
+
+    lua_remove(L, outcome == EDITOR_LINE ? -2 : -1);
+    return outcome;
 }
 
 static bool is_unfinished(lua_State *L, int load_status)
@@ -86,70 +120,98 @@ static int load_text(lua_State *L)
     return status;
 }
 
-/* Leaves the function, or an error message, alone on the stack. */
-static enum line_outcome push_chunk(lua_State *L, int *out_status)
+/* Leaves the text at index 1, and the function or an error message at index 2. */
+static enum editor_outcome push_chunk(lua_State *L, struct editor *editor, int *out_status)
 {
-    enum line_outcome outcome;
-    int status;
+    enum editor_outcome outcome;
 
     lua_settop(L, 0);
-    print_prompt(L, true);
-    outcome = push_line(L);
-    if (outcome != LINE_READ)
-        return outcome;
-    for (;;) {
-        status = load_text(L);
-        if (!is_unfinished(L, status))
+    outcome = push_line(L, editor, true);
+    while (outcome == EDITOR_LINE) {
+        *out_status = load_text(L);
+        if (!is_unfinished(L, *out_status))
             break;
         lua_settop(L, 1);
-        print_prompt(L, false);
-        outcome = push_line(L);
-        if (outcome != LINE_READ)
-            return outcome;
-        lua_pushliteral(L, "\n");
-        lua_insert(L, -2);
-        lua_concat(L, 3);
+        outcome = push_line(L, editor, false);
+        if (outcome == EDITOR_LINE) {
+            lua_pushliteral(L, "\n");
+            lua_insert(L, -2);
+            lua_concat(L, 3);
+        }
     }
-    lua_remove(L, 1);
-    *out_status = status;
-    return LINE_READ;
+    return outcome;
 }
 
-static void print_results(lua_State *L)
+/* Calls a function of sombra.cli.prompt with all that is on the stack; what it returns is printed.
+ */
+static void print_with(lua_State *L, const char *name)
 {
     const int count = lua_gettop(L);
+    enum host_exit code;
+    const char *text;
+    size_t bytes;
 
-    if (count == 0)
-        return;
     if (!lua_checkstack(L, LUA_MINSTACK)) {
         script_print_error("too many results to print");
         return;
     }
-    lua_getglobal(L, "print");
+    push_prompt_function(L, name);
     lua_insert(L, 1);
-    (void)script_report(L, script_call(L, count, 0));
+    code = script_call(L, count, 1);
+    if (code != HOST_EXIT_OK) {
+        (void)script_report(L, code);
+        return;
+    }
+    text = lua_tolstring(L, -1, &bytes);
+    if (text != NULL)
+        pager_print(text, bytes);
+}
+
+/* ".help" and the like; Lua has no line that begins so. */
+static bool is_command(const char *text)
+{
+    return text[0] == '.' && isalpha((unsigned char)text[1]);
+}
+
+static void run_chunk(lua_State *L, int status)
+{
+    enum host_exit code = HOST_EXIT_ERROR;
+
+    lua_remove(L, 1);
+    if (status == LUA_OK)
+        code = script_call(L, 0, LUA_MULTRET);
+    if (code != HOST_EXIT_OK)
+        (void)script_report(L, code);
+    else if (lua_gettop(L) > 0)
+        print_with(L, "show");
 }
 
 void repl_run(lua_State *L)
 {
+    struct editor *editor = editor_open(L, complete);
+
     for (;;) {
         int status = LUA_OK;
-        const enum line_outcome outcome = push_chunk(L, &status);
-        enum host_exit code = HOST_EXIT_ERROR;
+        const enum editor_outcome outcome = push_chunk(L, editor, &status);
 
-        if (outcome == LINE_END)
+        if (outcome == EDITOR_END)
             break;
-        if (outcome == LINE_INTERRUPTED) {
+        if (outcome == EDITOR_INTERRUPTED) {
             fputc('\n', stdout);
             continue;
         }
-        if (status == LUA_OK)
-            code = script_call(L, 0, LUA_MULTRET);
-        if (code == HOST_EXIT_OK)
-            print_results(L);
-        else
-            (void)script_report(L, code);
+        if (editor != NULL)
+            editor_remember(editor, lua_tostring(L, 1));
+        if (!is_command(lua_tostring(L, 1))) {
+            run_chunk(L, status);
+        } else if (strcmp(lua_tostring(L, 1), ".quit") == 0) {
+            break;
+        } else {
+            lua_settop(L, 1);
+            print_with(L, "command");
+        }
     }
+    editor_close(editor);
     lua_settop(L, 0);
     fputc('\n', stdout);
     fflush(stdout);

@@ -9,7 +9,8 @@
 
 #include "arguments.h"
 
-/* The process's exit codes: documented in --help, docs/sombra.1 and docs/host.md. */
+/* The process's exit codes: documented in lua/sombra/cli/commands.lua and docs/host.md.
+ * A command has one more, 5. */
 enum host_exit {
     HOST_EXIT_OK = 0,
     HOST_EXIT_ERROR = 1, /* an error in Lua */

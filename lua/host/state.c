@@ -11,6 +11,8 @@
 
 #ifdef SOMBRA_WITH_BINDING
 int luaopen_sombra(lua_State *L);
+int luaopen_sombra_json(lua_State *L);
+int luaopen_sombra_terminal(lua_State *L);
 #endif
 
 /* os.exit([code [, close]]) with `close` true by default: a transaction that is open when a script
@@ -42,10 +44,18 @@ static int load_embedded(lua_State *L)
 
 static void open_preload(lua_State *L)
 {
+#ifdef SOMBRA_WITH_BINDING
+    static const luaL_Reg modules[] = {
+        { "sombra", luaopen_sombra },
+        { "sombra.json", luaopen_sombra_json },
+        { "sombra.terminal", luaopen_sombra_terminal },
+        { NULL, NULL },
+    };
+#endif
+
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
 #ifdef SOMBRA_WITH_BINDING
-    lua_pushcfunction(L, luaopen_sombra);
-    lua_setfield(L, -2, "sombra");
+    luaL_setfuncs(L, modules, 0);
 #endif
     for (size_t index = 0; index < embedded_chunk_count; index++) {
         /* Light userdata cannot point to const; load_embedded only reads. */

@@ -63,8 +63,11 @@ local sombra = {}
 ---@field sync_interval number? seconds between syncs with sync = "normal" (default 0.1)
 ---@field group_wait number? seconds a commit waits for company with sync = "group"
 ---@field wal_bypass_bytes integer? a transaction that logs more commits as a checkpoint instead
+---@field txn_memory_max integer? bytes of changes a writer keeps before it spills to the file (default 64 MiB)
+---@field network_files boolean? open it on a network file system, which is else refused (default false)
 ---@field triggers boolean? false: triggers do not run (default true)
 ---@field file_mode integer? permission bits of new files (default 0x180, that is 0600)
+---@field auto_compact boolean? make the file shorter when much of it is free (default true)
 
 ---@class sombra.Info
 ---@field version string of the library
@@ -139,6 +142,16 @@ function sombra.source(path) end
 ---@return sombra.RepairReport? report
 ---@return sombra.Error? err
 function sombra.repair(path, to, options) end
+
+---Shows how a database is stored, line by line, for people who look for a fault in the engine. `fn` may return false
+---to end it.
+---@param path string
+---@param what "meta"|"page"|"log"|"tree"
+---@param fn fun(line: string): boolean?
+---@param page integer? the number of the page, with "page"
+---@return true?
+---@return sombra.Error?
+function sombra.dump(path, what, fn, page) end
 
 ---An open database. It is closed by `close`, at the end of a `<close>` scope, or when it is collected; its open
 ---transactions are then rolled back.
@@ -262,6 +275,7 @@ function DB:migrations(directory) end
 ---@class sombra.OldestReader
 ---@field txn integer number of the transaction it sees
 ---@field age number seconds
+---@field process integer id of its process
 
 ---@class sombra.Stats
 ---@field path string
@@ -286,6 +300,9 @@ function DB:migrations(directory) end
 ---@field checkpoints integer since this process opened it
 ---@field commits integer since this process opened it
 ---@field transactions integer open ones, of this handle
+---@field compact_txn integer newest transaction when the last compaction ended; 0 if there was none
+---@field compact_pages_moved integer by the last compaction
+---@field compact_pages_returned integer by which it made the file shorter
 
 ---@return sombra.Stats
 ---@nodiscard
@@ -323,6 +340,16 @@ function DB:verify(options) end
 ---@return boolean? ok
 ---@return sombra.Error? err
 function DB:backup(path, options) end
+
+---@class sombra.CompactOptions
+---@field progress sombra.Progress? counts pages looked at; `total` is a guess
+
+---Makes the file about as long as a backup would be, in short write transactions: readers and writers go on. What
+---`progress` raises is raised; otherwise nil and an error ("cancelled", "busy", "readonly", ...). What was done stays.
+---@param options sombra.CompactOptions?
+---@return boolean? ok
+---@return sombra.Error? err
+function DB:compact(options) end
 
 ---@class sombra.LabelCount
 ---@field name string

@@ -175,6 +175,72 @@ static void test_btree__unwritable_directory_can_be_read(void **state)
     store_release(&store);
 }
 
+static void open_beside_a_writer(struct store *store)
+{
+    struct kv *kv;
+    struct btree_options options = small_options();
+    options.is_readonly = true;
+    if (btree_open(os_posix(), store->path, &options, &kv) != SOMBRA_BUSY)
+        _exit(20);
+}
+
+static int held_open[2], may_close[2]; /* pipes */
+
+static void hold_open(struct store *store)
+{
+    struct kv *kv;
+    char byte = 0;
+    struct btree_options options = small_options();
+    options.is_readonly = true;
+    if (btree_open(os_posix(), store->path, &options, &kv) != SOMBRA_OK)
+        _exit(21);
+    if (write(held_open[1], &byte, 1) != 1 || read(may_close[0], &byte, 1) != 1)
+        _exit(22);
+    if (kv_close(kv) != SOMBRA_OK)
+        _exit(23);
+}
+
+/* Nobody sees what it reads: its pages must not be used again. */
+static void test_btree__reader_without_a_slot_and_writers_exclude_each_other(void **state)
+{
+    (void)state;
+    struct store store;
+    char byte = 0;
+    if (geteuid() != 0)
+        skip(); /* a user who may write cannot play both */
+    store_begin(&store);
+    assert_int_equal(chmod(store.path, 0444), 0);
+    assert_int_equal(chmod(store.directory, 0555), 0);
+    in_child_as_nobody(open_beside_a_writer, &store);
+    store_close(&store);
+    assert_int_equal(pipe(held_open), 0);
+    assert_int_equal(pipe(may_close), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        close(held_open[0]);
+        close(may_close[1]);
+        if (setuid(65534) != 0)
+            _exit(3);
+        hold_open(&store);
+        _exit(0);
+    }
+    close(held_open[1]);
+    assert_int_equal(read(held_open[0], &byte, 1), 1);
+    struct kv *kv;
+    expect_err(SOMBRA_BUSY, btree_open(store.os, store.path, &store.options, &kv));
+    assert_int_equal(write(may_close[1], &byte, 1), 1);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    store_open(&store);
+    close(held_open[0]);
+    close(may_close[0]);
+    close(may_close[1]);
+    assert_int_equal(chmod(store.directory, 0700), 0);
+    store_release(&store);
+}
+
 /* ---- one store, many names --------------------------------------------------------------- */
 
 static void test_btree__paths_to_one_file_share_the_store(void **state)
@@ -533,6 +599,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_btree__readonly_open_of_an_unclean_store_says_what_to_do),
         cmocka_unit_test(test_btree__readonly_open_makes_no_file),
         cmocka_unit_test(test_btree__unwritable_directory_can_be_read),
+        cmocka_unit_test(test_btree__reader_without_a_slot_and_writers_exclude_each_other),
         cmocka_unit_test(test_btree__paths_to_one_file_share_the_store),
         cmocka_unit_test(test_btree__hard_linked_file_is_refused),
         cmocka_unit_test(test_btree__first_handle_may_close_before_the_second),

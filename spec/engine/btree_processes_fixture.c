@@ -23,8 +23,8 @@ static uint64_t random_seeded(uint64_t seed, uint64_t step)
 
 const char *step_name(enum step_kind kind)
 {
-    static const char *const names[STEP_KINDS] = { "small",     "overflow",   "range", "bypass",
-                                                   "savepoint", "checkpoint", "abort" };
+    static const char *const names[STEP_KINDS] = { "small",     "overflow",   "range",   "bypass",
+                                                   "savepoint", "checkpoint", "compact", "abort" };
     return names[kind];
 }
 
@@ -32,8 +32,8 @@ enum step_kind step_kind_of(uint64_t seed, uint64_t step)
 {
     uint64_t state = random_seeded(seed, step);
     static const enum step_kind kinds[] = {
-        STEP_SMALL, STEP_SMALL,  STEP_SMALL,     STEP_SMALL,      STEP_SMALL,      STEP_OVERFLOW,
-        STEP_RANGE, STEP_BYPASS, STEP_SAVEPOINT, STEP_CHECKPOINT, STEP_CHECKPOINT, STEP_ABORT,
+        STEP_SMALL, STEP_SMALL,  STEP_SMALL,     STEP_SMALL,      STEP_SMALL,   STEP_OVERFLOW,
+        STEP_RANGE, STEP_BYPASS, STEP_SAVEPOINT, STEP_CHECKPOINT, STEP_COMPACT, STEP_ABORT,
     };
     return kinds[random_next(&state) % COUNT_OF(kinds)];
 }
@@ -119,6 +119,7 @@ sombra_err step_apply(struct kv_txn *txn, uint64_t seed, uint64_t step)
     case STEP_SAVEPOINT:
         return with_savepoint(txn, &random);
     case STEP_CHECKPOINT:
+    case STEP_COMPACT:
     case STEP_KINDS:
         break;
     }

@@ -17,6 +17,7 @@ enum step_kind {
     STEP_BYPASS,     /* too big for the log */
     STEP_SAVEPOINT,  /* a part is rolled back */
     STEP_CHECKPOINT, /* changes no entry */
+    STEP_COMPACT,    /* changes no entry */
     STEP_ABORT,      /* changes no entry */
     STEP_KINDS,
 };

@@ -134,7 +134,8 @@ static void work_as_writer(const struct task *task)
         if (random_next(&random) % 100 == 0)
             (void)snapshot_check(kv, seen);
         if (random_next(&random) % 300 == 0) {
-            struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+            struct kv_maintenance job = { .kind = random_next(&random) % 4 ? KV_CHECKPOINT
+                                                                           : KV_COMPACT };
             must(kv_maintain(kv, &job));
         }
     }

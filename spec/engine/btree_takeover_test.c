@@ -29,8 +29,8 @@ struct setup {
 
 static const struct setup setups[] = {
     { .name = "mapped stores", .options = { { SMALL_LOG }, { SMALL_LOG } } },
-    { .name = "stores by calls",
-      .options = { { SMALL_LOG, .no_mapped_stores = true },
+    { .name = "stores by calls, of which one spills",
+      .options = { { SMALL_LOG, .no_mapped_stores = true, .txn_memory_max = 64 * KiB },
                    { SMALL_LOG, .no_mapped_stores = true } } },
     { .name = "one of each",
       .options = { { SMALL_LOG, .no_mapped_stores = true }, { SMALL_LOG } } },
@@ -257,8 +257,8 @@ static struct outcome step_store(struct world *world, unsigned process, uint64_t
         return outcome;
     struct kv *kv = world->kv[process];
     enum step_kind kind = step_kind_of(world->seed, step);
-    if (kind == STEP_CHECKPOINT) {
-        struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+    if (kind == STEP_CHECKPOINT || kind == STEP_COMPACT) {
+        struct kv_maintenance job = { .kind = kind == STEP_COMPACT ? KV_COMPACT : KV_CHECKPOINT };
         outcome.err = kv_maintain(kv, &job);
         return outcome;
     }
@@ -440,7 +440,7 @@ static void kills_try(const struct setup *setup, uint64_t seed)
         uint64_t nth = kv_test_number("SOMBRA_CALL", 1);
         unsigned tried = 0;
         while (history_run(setup, seed, victim, nth)) {
-            nth += is_long ? 1 : 1 + random_next(&random) % 9;
+            nth += is_long ? 1 : 1 + random_next(&random) % 21;
             tried++;
         }
         print_message("%s, process %u: %u kills over %" PRIu64 " calls\n", setup->name, victim,

@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-enum { ACCOUNTS = 1500, BALANCE = 1000, READERS_MAX = 16 };
+enum { ACCOUNTS = 1500, BALANCE = 1000, READERS_MAX = 128 };
 
 struct bank {
     struct store store;
@@ -325,11 +325,11 @@ static void bank_check_end(struct bank *bank)
     store_release(&bank->store);
 }
 
-static void run_with(void **state, unsigned readers, struct btree_options options)
+static void run_with(void **state, unsigned readers, uint64_t commits, struct btree_options options)
 {
     struct bank bank = { .seed = *(uint64_t *)*state + readers,
                          .readers = readers,
-                         .commits = commits_wanted() };
+                         .commits = commits };
     options.map_bytes_max = GiB;
     store_init(&bank.store, &options);
     bank_run(&bank);
@@ -339,14 +339,14 @@ static void run_with(void **state, unsigned readers, struct btree_options option
 
 static void test_threads__snapshots_beside_a_mapped_writer_are_whole(void **state)
 {
-    run_with(state, 4,
+    run_with(state, 4, commits_wanted(),
              (struct btree_options){
                  .page_bytes = 4096, .durability = KV_OFF, .checkpoint_log_bytes = 200000 });
 }
 
 static void test_threads__snapshots_beside_a_writer_by_calls_are_whole(void **state)
 {
-    run_with(state, 6,
+    run_with(state, 6, commits_wanted(),
              (struct btree_options){ .page_bytes = 8192,
                                      .durability = KV_NORMAL,
                                      .sync_interval_ms = 2,
@@ -356,11 +356,20 @@ static void test_threads__snapshots_beside_a_writer_by_calls_are_whole(void **st
 
 static void test_threads__many_readers_beside_commits_past_the_log(void **state)
 {
-    run_with(state, 16,
+    run_with(state, 16, commits_wanted(),
              (struct btree_options){ .page_bytes = 4096,
                                      .durability = KV_OFF,
                                      .checkpoint_log_bytes = 100000,
                                      .wal_bypass_bytes = 8000 });
+}
+
+/* More readers than slots in two blocks, and than cores: most are off the processor while they hold
+ * a snapshot. */
+static void test_threads__128_readers_beside_a_writer(void **state)
+{
+    run_with(state, READERS_MAX, commits_wanted() / 10,
+             (struct btree_options){
+                 .page_bytes = 4096, .durability = KV_OFF, .checkpoint_log_bytes = 10000 });
 }
 
 /* ---- several writers --------------------------------------------------------------------- */
@@ -437,6 +446,7 @@ int main(void)
         cmocka_unit_test_prestate(test_threads__snapshots_beside_a_writer_by_calls_are_whole,
                                   &seed),
         cmocka_unit_test_prestate(test_threads__many_readers_beside_commits_past_the_log, &seed),
+        cmocka_unit_test_prestate(test_threads__128_readers_beside_a_writer, &seed),
         cmocka_unit_test(test_threads__writers_of_all_durabilities_take_turns),
     };
     return cmocka_run_group_tests_name("btree, threads", tests, NULL, NULL);

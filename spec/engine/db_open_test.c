@@ -151,6 +151,9 @@ static void test_open__what_cannot_be_opened_is_refused(void **state)
     options.durability = SOMBRA_DURABILITY_DEFAULT;
     options.page_bytes = 5000;
     ERR(sombra_open(path, &options, &db), SOMBRA_INVALID);
+    options.page_bytes = 0;
+    options.txn_memory_max = 1000;
+    ERR(sombra_open(path, &options, &db), SOMBRA_INVALID);
     assert_null(db);
     assert_int_not_equal(access(path, F_OK), 0);
 }

@@ -187,3 +187,61 @@ sombra_slice value_of(struct fixture *f, const char *kind, ...)
     assert_ok(sombra_value_finish(b, &encoded));
     return value_keep(encoded);
 }
+
+/* ---- persons ----------------------------------------------------------------------------- */
+
+const sombra_slice person = { "Person", 6 };
+
+uint64_t person_new(struct fixture *f, sombra_slice properties)
+{
+    uint64_t node;
+    assert_ok(graph_node_create(&f->txn, &person, 1, properties, &node));
+    return node;
+}
+
+sombra_err person_try(struct fixture *f, sombra_slice properties)
+{
+    uint64_t unused;
+    return graph_node_create(&f->txn, &person, 1, properties, &unused);
+}
+
+uint64_t find(struct fixture *f, sombra_slice values)
+{
+    uint64_t node = 0;
+    sombra_err err = graph_node_find(&f->txn, person, values, &node);
+    if (err != SOMBRA_NOT_FOUND)
+        assert_ok(err);
+    return node;
+}
+
+void assert_no_rules(struct fixture *f)
+{
+    sombra_rule rule = SOMBRA_RULE_INIT;
+    bool found;
+    assert_ok(graph_rule_next(&f->txn, 0, &rule, &found));
+    assert_false(found);
+}
+
+char *long_text(char last)
+{
+    static char texts[8][700];
+    static unsigned at;
+    char *to = texts[at++ % 8];
+    memset(to, 'q', 600);
+    to[600] = last;
+    to[601] = 0;
+    return to;
+}
+
+void persons_new(struct fixture *f, int count)
+{
+    for (int i = 0; i < count; i++)
+        (void)person_new(f, map_of(f, "ii", "key", i, "even", i % 2));
+}
+
+void assert_violation(struct fixture *f, uint32_t rule, const char *property, uint64_t id)
+{
+    assert_int_equal(f->txn.violation.rule, rule);
+    assert_true(slice_equal(f->txn.violation.property, text(property)));
+    assert_int_equal(f->txn.violation.id, id);
+}

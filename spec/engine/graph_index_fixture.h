@@ -24,4 +24,17 @@ size_t scan_ids(struct fixture *f, uint32_t rule, const struct graph_index_range
 sombra_slice value_of(struct fixture *f, const char *kind, ...);
 sombra_slice value_keep(sombra_slice encoded);
 
+/* Nodes with the label "Person". */
+extern const sombra_slice person;
+uint64_t person_new(struct fixture *f, sombra_slice properties);
+sombra_err person_try(struct fixture *f, sombra_slice properties);
+void persons_new(struct fixture *f, int count);        /* key = 0, 1 ...; even = 0 or 1 */
+uint64_t find(struct fixture *f, sombra_slice values); /* 0 = none */
+
+void assert_no_rules(struct fixture *f);
+void assert_violation(struct fixture *f, uint32_t rule, const char *property, uint64_t id);
+
+/* 600 letters and one more: longer than what a key holds. Lives for eight calls. */
+char *long_text(char last);
+
 #endif

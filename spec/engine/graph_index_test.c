@@ -636,6 +636,9 @@ static void test_index__a_million_entries_and_100_000_updates(void **state)
     assert_ok(graph_node_create_many(&f->txn, &(sombra_slice){ "Thing", 5 }, 1, properties, many,
                                      &first));
     commit(f);
+    begin_read(f);
+    assert_sound(f);
+    rollback(f);
     begin_write(f);
     for (size_t i = 0; i < updates; i++)
         assert_ok(graph_node_change(&f->txn, first + below(many),

@@ -8,49 +8,6 @@
 
 #include <math.h>
 
-static const sombra_slice person = { "Person", 6 };
-
-static uint64_t person_new(struct fixture *f, sombra_slice properties)
-{
-    uint64_t node;
-    assert_ok(graph_node_create(&f->txn, &person, 1, properties, &node));
-    return node;
-}
-
-static sombra_err person_try(struct fixture *f, sombra_slice properties)
-{
-    uint64_t unused;
-    return graph_node_create(&f->txn, &person, 1, properties, &unused);
-}
-
-static uint64_t find(struct fixture *f, sombra_slice values)
-{
-    uint64_t node = 0;
-    sombra_err err = graph_node_find(&f->txn, person, values, &node);
-    if (err != SOMBRA_NOT_FOUND)
-        assert_ok(err);
-    return node;
-}
-
-static void assert_no_rules(struct fixture *f)
-{
-    sombra_rule rule = SOMBRA_RULE_INIT;
-    bool found;
-    assert_ok(graph_rule_next(&f->txn, 0, &rule, &found));
-    assert_false(found);
-}
-
-static char *long_text(char last)
-{
-    static char texts[8][700];
-    static unsigned at;
-    char *to = texts[at++ % 8];
-    memset(to, 'q', 600);
-    to[600] = last;
-    to[601] = 0;
-    return to;
-}
-
 /* ---- make, list, find, drop -------------------------------------------------------------- */
 
 static void test_rule__is_listed_and_found_as_it_was_made(void **state)
@@ -228,13 +185,6 @@ static void test_rule__database_without_rules_keeps_the_old_format(void **state)
 }
 
 /* ---- refusals ---------------------------------------------------------------------------- */
-
-static void assert_violation(struct fixture *f, uint32_t rule, const char *property, uint64_t id)
-{
-    assert_int_equal(f->txn.violation.rule, rule);
-    assert_true(slice_equal(f->txn.violation.property, text(property)));
-    assert_int_equal(f->txn.violation.id, id);
-}
 
 static void test_rule__unique_refuses_every_way_to_a_second(void **state)
 {
@@ -424,12 +374,6 @@ static bool stop_at(void *context, uint64_t done, uint64_t total)
     return done < *limit;
 }
 
-static void persons_new(struct fixture *f, int count)
-{
-    for (int i = 0; i < count; i++)
-        (void)person_new(f, map_of(f, "ii", "key", i, "even", i % 2));
-}
-
 static void test_rule__cancelled_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -521,247 +465,6 @@ static void test_rule__unready_binds_writes_already(void **state)
     rollback(f);
 }
 
-/* ---- find and upsert --------------------------------------------------------------------- */
-
-static void test_find__takes_the_index_of_just_these_properties(void **state)
-{
-    struct fixture *f = *state;
-    uint64_t node;
-    begin_write(f);
-    (void)rule_new(f, SOMBRA_RULE_INDEX, "Person(name,born)");
-    (void)rule_new(f, SOMBRA_RULE_INDEX, "Person(born)");
-    uint64_t ada = person_new(f, map_of(f, "si", "name", "Ada", "born", 1815));
-    (void)person_new(f, map_of(f, "si", "name", "Ada", "born", 1815));
-    assert_int_equal(find(f, map_of(f, "is", "born", 1815, "name", "Ada")), ada);
-    assert_int_equal(find(f, map_of(f, "f", "born", 1815.0)), ada);
-    assert_int_equal(find(f, map_of(f, "i", "born", 1816)), 0);
-    assert_err(graph_node_find(&f->txn, person, map_of(f, "s", "name", "Ada"), &node),
-               SOMBRA_INVALID);
-    assert_err(graph_node_find(&f->txn, person, map_of(f, "n", "born"), &node), SOMBRA_INVALID);
-    assert_err(graph_node_find(&f->txn, person, NOTHING, &node), SOMBRA_INVALID);
-    assert_err(graph_node_find(&f->txn, text("Nobody"), map_of(f, "i", "born", 1), &node),
-               SOMBRA_INVALID);
-    rollback(f);
-}
-
-static void test_upsert__creates_once_and_merges_then(void **state)
-{
-    struct fixture *f = *state;
-    uint64_t first, second;
-    bool created;
-    begin_write(f);
-    (void)rule_new(f, SOMBRA_RULE_UNIQUE, "Person(name)");
-    sombra_slice key = value_keep(map_of(f, "s", "name", "Ada"));
-    assert_ok(graph_node_upsert(&f->txn, person, key, map_of(f, "ii", "born", 1815, "x", 1), &first,
-                                &created));
-    assert_true(created);
-    assert_string_equal(node_text(f, first), "name='Ada' born=1815 x=1");
-    assert_ok(graph_node_upsert(&f->txn, person, key, map_of(f, "in", "born", 1816, "x"), &second,
-                                &created));
-    assert_false(created);
-    assert_int_equal(first, second);
-    assert_string_equal(node_text(f, first), "name='Ada' born=1816");
-    assert_ok(graph_node_upsert(&f->txn, person, key, NOTHING, &second, &created));
-    assert_false(created);
-    assert_err(
-        graph_node_upsert(&f->txn, person, map_of(f, "i", "born", 1), NOTHING, &second, &created),
-        SOMBRA_INVALID);
-    assert_int_equal(nodes_of(f, "Person"), 1);
-    assert_sound(f);
-    rollback(f);
-}
-
-static void test_upsert__of_an_edge_is_by_its_ends(void **state)
-{
-    struct fixture *f = *state;
-    uint64_t first, second;
-    bool created;
-    begin_write(f);
-    const struct graph_edge ends = { .src = node_new(f, NULL), .dst = node_new(f, NULL) };
-    assert_ok(graph_edge_upsert(&f->txn, &ends, text("KNOWS"), map_of(f, "i", "since", 1), &first,
-                                &created));
-    assert_true(created);
-    assert_ok(graph_edge_upsert(&f->txn, &ends, text("KNOWS"), map_of(f, "i", "weight", 2), &second,
-                                &created));
-    assert_false(created);
-    assert_int_equal(first, second);
-    assert_string_equal(edge_text(f, first), "since=1 weight=2");
-    const struct graph_edge nowhere = { .src = ends.src, .dst = 99 };
-    assert_err(graph_edge_upsert(&f->txn, &nowhere, text("KNOWS"), NOTHING, &second, &created),
-               SOMBRA_NOT_FOUND);
-    assert_sound(f);
-    rollback(f);
-}
-
-/* ---- batches ----------------------------------------------------------------------------- */
-
-static void test_batch__makes_nodes_as_single_calls_do(void **state)
-{
-    struct fixture *f = *state;
-    sombra_slice properties[500];
-    sombra_slice labels[2] = { person, { "Author", 6 } };
-    uint64_t first;
-    begin_write(f);
-    (void)node_new(f, NULL);
-    uint32_t unique = rule_new(f, SOMBRA_RULE_UNIQUE, "Person(key)");
-    uint32_t index = rule_new(f, SOMBRA_RULE_INDEX, "Author(even,key)");
-    (void)rule_new(f, SOMBRA_RULE_REQUIRED, "Author(key)");
-    for (int i = 0; i < 500; i++)
-        properties[i] = value_keep(map_of(f, "iis", "key", 499 - i, "even", i % 2, "name", "x"));
-    assert_ok(graph_node_create_many(&f->txn, labels, 2, properties, 500, &first));
-    assert_int_equal(first, 2);
-    assert_string_equal(labels_text(f, first + 499), "Person,Author");
-    assert_string_equal(node_text(f, first + 1), "key=498 even=1 name='x'");
-    assert_int_equal(entries_of(f, unique), 500);
-    assert_int_equal(entries_of(f, index), 500);
-    assert_int_equal(node_new(f, NULL), first + 500);
-    assert_ok(graph_node_create_many(&f->txn, NULL, 0, NULL, 0, &first));
-    assert_sound(f);
-    commit(f);
-    begin_read(f);
-    assert_sound(f);
-    rollback(f);
-}
-
-static void test_batch__refused_leaves_nothing(void **state)
-{
-    struct fixture *f = *state;
-    sombra_slice properties[4];
-    uint64_t first = 0;
-    begin_write(f);
-    uint32_t unique = rule_new(f, SOMBRA_RULE_UNIQUE, "Person(key)");
-    uint64_t seven = person_new(f, map_of(f, "i", "key", 7));
-    static const int keys[][4] = { { 1, 2, 3, 2 }, { 1, 7, 2, 3 } };
-    for (int round = 0; round < 2; round++) {
-        for (int i = 0; i < 4; i++)
-            properties[i] = value_keep(map_of(f, "i", "key", keys[round][i]));
-        assert_err(graph_node_create_many(&f->txn, &person, 1, properties, 4, &first),
-                   SOMBRA_UNIQUE);
-        assert_violation(f, unique, "key", round ? seven : seven + 2);
-        assert_int_equal(nodes_of(f, NULL), 1);
-        assert_sound(f);
-    }
-    properties[3] = text("\xff");
-    assert_err(graph_node_create_many(&f->txn, &person, 1, properties, 4, &first), SOMBRA_INVALID);
-    assert_int_equal(first, 0);
-    assert_int_equal(nodes_of(f, NULL), 1);
-    assert_int_equal(person_new(f, NOTHING), seven + 1);
-    assert_sound(f);
-    rollback(f);
-}
-
-static void test_batch__makes_edges_in_any_order(void **state)
-{
-    struct fixture *f = *state;
-    struct random random;
-    sombra_new_edge edges[600];
-    uint64_t first, out = 0;
-    begin_write(f);
-    random_seed(&random, test_seed());
-    uint32_t index = rule_new(f, SOMBRA_RULE_INDEX, ">KNOWS(key)");
-    for (int i = 0; i < 50; i++)
-        (void)node_new(f, NULL);
-    (void)edge_new(f, 1, "KNOWS", 2);
-    for (int i = 0; i < 600; i++) {
-        edges[i] = (sombra_new_edge){ .src = 1 + random_below(&random, 50),
-                                      .dst = 1 + random_below(&random, 50),
-                                      .properties =
-                                          i % 3 ? NOTHING : value_keep(map_of(f, "i", "key", i)) };
-        out += edges[i].src == 1;
-    }
-    assert_ok(graph_edge_create_many(&f->txn, text("KNOWS"), edges, 600, &first));
-    assert_int_equal(first, 2);
-    for (uint64_t i = 0; i < 600; i += 37) {
-        struct graph_edge ends;
-        assert_ok(graph_edge_ends(&f->txn, first + i, &ends));
-        assert_int_equal(ends.src, edges[i].src);
-        assert_int_equal(ends.dst, edges[i].dst);
-    }
-    assert_string_equal(edge_text(f, first + 3), "key=3");
-    assert_int_equal(degree_of(f, 1, SOMBRA_OUT, "KNOWS"), out + 1);
-    assert_int_equal(edges_of(f, "KNOWS"), 601);
-    assert_int_equal(entries_of(f, index), 200);
-    assert_sound(f);
-    edges[300].dst = 77;
-    assert_err(graph_edge_create_many(&f->txn, text("KNOWS"), edges, 600, &first),
-               SOMBRA_NOT_FOUND);
-    assert_int_equal(edges_of(f, "KNOWS"), 601);
-    assert_int_equal(edge_new(f, 1, "KNOWS", 2), first + 600);
-    assert_sound(f);
-    commit(f);
-    begin_read(f);
-    assert_sound(f);
-    rollback(f);
-}
-
-/* ---- memory runs out ---------------------------------------------------------------------- */
-
-static sombra_err try_everything(struct fixture *f, const sombra_slice *maps)
-{
-    sombra_rule index = rule_from(SOMBRA_RULE_INDEX, "Person(even,key)");
-    sombra_rule unique = rule_from(SOMBRA_RULE_UNIQUE, "Person(key)");
-    sombra_rule edges = rule_from(SOMBRA_RULE_INDEX, ">KNOWS(key)");
-    struct graph_index_scan *scan = NULL;
-    const sombra_new_edge new_edges[2] = { { 2, 1, maps[0] }, { 1, 2, maps[1] } };
-    const struct graph_rule *rules;
-    const uint64_t *ids;
-    uint64_t node;
-    size_t count;
-    bool created;
-    uint32_t id, label;
-    sombra_err err = graph_rule_create(&f->txn, &index, NULL, &id);
-    if (!err)
-        err = graph_rule_create(&f->txn, &unique, NULL, &id);
-    if (!err)
-        err = graph_rule_create(&f->txn, &edges, NULL, &id);
-    if (!err)
-        err = graph_node_create_many(&f->txn, &person, 1, maps, 3, &node);
-    if (!err)
-        err = graph_edge_create_many(&f->txn, text("KNOWS"), new_edges, 2, &node);
-    if (!err)
-        err = graph_node_upsert(&f->txn, person, maps[3], NOTHING, &node, &created);
-    if (!err)
-        err = graph_node_change(&f->txn, 1, maps[4], GRAPH_MERGE);
-    if (!err)
-        err = graph_name_find(&f->txn, SOMBRA_NAME_LABEL, person, &label);
-    if (!err)
-        err = graph_rules_of(&f->txn, false, label, &rules, &count);
-    if (!err)
-        err = graph_index_open(&f->txn, &rules[0], &(struct graph_index_range){ 0 }, false, &scan);
-    if (!err)
-        err = graph_index_next(scan, &ids, &count);
-    graph_index_close(scan);
-    return err;
-}
-
-static void test_rule__out_of_memory_at_any_point_undoes_cleanly(void **state)
-{
-    struct fixture *f = *state;
-    sombra_slice maps[5];
-    sombra_err err = SOMBRA_NOMEM;
-    for (int i = 0; i < 5; i++)
-        maps[i] = value_keep(i == 3 ? map_of(f, "i", "key", 103)
-                                    : map_of(f, "is", "key", 100 + i, "even", long_text('z')));
-    begin_write(f);
-    persons_new(f, 30);
-    commit(f);
-    for (uint64_t nth = 1; err; nth++) {
-        begin_write(f);
-        mem_test_fail_at(nth, nth % 2);
-        err = try_everything(f, maps);
-        mem_test_fail_at(0, false);
-        if (err)
-            assert_err(err, SOMBRA_NOMEM);
-        rollback(f);
-        begin_read(f);
-        assert_no_rules(f);
-        assert_int_equal(nodes_of(f, NULL), 30);
-        assert_sound(f);
-        rollback(f);
-        assert_true(nth < 2000);
-    }
-}
-
 /* ---- damage ------------------------------------------------------------------------------ */
 
 static void test_verify__finds_entries_missing_and_too_many(void **state)
@@ -830,13 +533,6 @@ int main(void)
         TEST(test_rule__cancelled_leaves_nothing),
         TEST(test_rule__online_build_keeps_up_with_writes),
         TEST(test_rule__unready_binds_writes_already),
-        TEST(test_find__takes_the_index_of_just_these_properties),
-        TEST(test_upsert__creates_once_and_merges_then),
-        TEST(test_upsert__of_an_edge_is_by_its_ends),
-        TEST(test_batch__makes_nodes_as_single_calls_do),
-        TEST(test_batch__refused_leaves_nothing),
-        TEST(test_batch__makes_edges_in_any_order),
-        TEST(test_rule__out_of_memory_at_any_point_undoes_cleanly),
         TEST(test_verify__finds_entries_missing_and_too_many),
         TEST(test_verify__finds_what_breaks_a_constraint),
     };

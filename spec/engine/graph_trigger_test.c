@@ -4,7 +4,7 @@
  */
 #include "graph_index_fixture.h"
 
-static const sombra_slice person = { "Person", 6 };
+static const sombra_slice person_label = { "Person", 6 };
 enum { ALL = SOMBRA_EVENT_CREATE | SOMBRA_EVENT_UPDATE | SOMBRA_EVENT_DELETE };
 
 static sombra_err trigger_try(struct fixture *f, const char *words, uint32_t events)
@@ -15,10 +15,10 @@ static sombra_err trigger_try(struct fixture *f, const char *words, uint32_t eve
     return graph_rule_create(&f->txn, &rule, NULL, &unused);
 }
 
-static sombra_node_id person_new(struct fixture *f, int number)
+static sombra_node_id new_person(struct fixture *f, int number)
 {
     sombra_node_id node;
-    assert_ok(graph_node_create(&f->txn, &person, 1, map_of(f, "i", "n", number), &node));
+    assert_ok(graph_node_create(&f->txn, &person_label, 1, map_of(f, "i", "n", number), &node));
     return node;
 }
 
@@ -59,7 +59,7 @@ static void test_trigger__changes_come_in_the_order_of_the_writes(void **state)
     begin_write(f);
     assert_ok(trigger_try(f, "Person(run)", ALL));
     assert_ok(trigger_try(f, ">KNOWS(run)", SOMBRA_EVENT_CREATE));
-    sombra_node_id a = person_new(f, 1), b = person_new(f, 2);
+    sombra_node_id a = new_person(f, 1), b = new_person(f, 2);
     (void)edge_new(f, a, "KNOWS", b);
     (void)edge_new(f, a, "LIKES", b);
     assert_ok(node_set(f, b, map_of(f, "i", "n", 3)));
@@ -86,11 +86,11 @@ static void test_trigger__a_rollback_takes_its_changes_back(void **state)
     uint64_t outer, inner;
     begin_write(f);
     assert_ok(trigger_try(f, "Person(run)", ALL));
-    (void)person_new(f, 1);
+    (void)new_person(f, 1);
     assert_ok(graph_txn_savepoint(&f->txn, &outer));
     assert_ok(node_set(f, 1, map_of(f, "i", "n", 2)));
     assert_ok(graph_txn_savepoint(&f->txn, &inner));
-    (void)person_new(f, 3);
+    (void)new_person(f, 3);
     assert_ok(graph_txn_rollback_to(&f->txn, inner));
     assert_int_equal(graph_changes_left(&f->txn), 2);
     assert_ok(graph_txn_rollback_to(&f->txn, outer));
@@ -113,14 +113,14 @@ static void test_trigger__a_refused_write_is_not_noted(void **state)
     begin_write(f);
     assert_ok(trigger_try(f, "Person(run)", ALL));
     (void)rule_new(f, SOMBRA_RULE_UNIQUE, "Person(n)");
-    (void)person_new(f, 1);
-    assert_err(graph_node_create(&f->txn, &person, 1, map_of(f, "i", "n", 1), &unused),
+    (void)new_person(f, 1);
+    assert_err(graph_node_create(&f->txn, &person_label, 1, map_of(f, "i", "n", 1), &unused),
                SOMBRA_UNIQUE);
     sombra_slice maps[2] = { value_keep(map_of(f, "i", "n", 2)),
                              value_keep(map_of(f, "i", "n", 1)) };
-    assert_err(graph_node_create_many(&f->txn, &person, 1, maps, 2, &unused), SOMBRA_UNIQUE);
+    assert_err(graph_node_create_many(&f->txn, &person_label, 1, maps, 2, &unused), SOMBRA_UNIQUE);
     assert_int_equal(graph_changes_left(&f->txn), 1);
-    assert_ok(graph_node_create_many(&f->txn, &person, 1, maps, 1, &unused));
+    assert_ok(graph_node_create_many(&f->txn, &person_label, 1, maps, 1, &unused));
     assert_int_equal(graph_changes_left(&f->txn), 2);
     assert_string_equal(next_text(f), "c Person 1");
     assert_string_equal(next_text(f), "c Person 2");
@@ -135,11 +135,11 @@ static void test_trigger__that_sets_itself_off_is_stopped(void **state)
     bool found;
     begin_write(f);
     assert_ok(trigger_try(f, "Person(run)", SOMBRA_EVENT_CREATE));
-    (void)person_new(f, 0);
+    (void)new_person(f, 0);
     for (int i = 1; i <= 16; i++) {
         assert_ok(graph_change_next(&f->txn, &change, &found));
         assert_true(found);
-        (void)person_new(f, i);
+        (void)new_person(f, i);
     }
     assert_err(graph_change_next(&f->txn, &change, &found), SOMBRA_LIMIT);
     assert_err(graph_change_next(&f->txn, &change, &found), SOMBRA_LIMIT);
@@ -156,7 +156,7 @@ static void test_trigger__needs_events(void **state)
     assert_err(trigger_try(f, "Person(run,more)", ALL), SOMBRA_INVALID);
     assert_ok(trigger_try(f, "Person(run)", ALL));
     assert_err(trigger_try(f, "Person(run)", SOMBRA_EVENT_CREATE), SOMBRA_EXISTS);
-    (void)person_new(f, 1);
+    (void)new_person(f, 1);
     assert_ok(graph_rule_drop(&f->txn, 1));
     assert_string_equal(next_text(f), ""); /* of a trigger that is gone */
     rollback(f);
@@ -169,7 +169,7 @@ static sombra_err history(struct fixture *f, sombra_slice properties, sombra_sli
     sombra_change change = SOMBRA_CHANGE_INIT;
     sombra_err err = trigger_try(f, "Person(run)", ALL);
     for (int i = 0; !err && i < 3; i++) {
-        err = graph_node_create(&f->txn, &person, 1, properties, &node);
+        err = graph_node_create(&f->txn, &person_label, 1, properties, &node);
         if (!err)
             err = node_set(f, node, others);
         if (!err)

@@ -123,6 +123,9 @@ static int run_all(void)
                                       .no_mapped_stores = true };
     failed +=
         run_with_file("btree, file, 16 KiB pages, written by calls", false, options, SHORT_OPS);
+    options.durability = KV_OFF;
+    options.txn_memory_max = 1; /* every operation spills what the one before changed */
+    failed += run_with_file("btree, file, 16 KiB pages, spilling", false, options, SHORT_OPS);
     /* Small enough logs that checkpoints and transactions beside the log happen all the time. */
     options = (struct btree_options){ .page_bytes = 4096,
                                       .durability = KV_OFF,

@@ -251,6 +251,16 @@ static sombra_err checkpoint(struct crash_run *run)
     return diag_wrap(err, "checkpoint");
 }
 
+/* It moves pages and cuts the file, and brings everything into it first. */
+static sombra_err compact(struct crash_run *run)
+{
+    struct kv_maintenance job = { .kind = KV_COMPACT };
+    sombra_err err = kv_maintain(run->kv, &job);
+    if (!err)
+        raise_to(&run->durable, run->handle_commits);
+    return err == SOMBRA_UNSUPPORTED ? SOMBRA_OK : diag_wrap(err, "compact");
+}
+
 /* What a durable reader saw is promised to survive. */
 static sombra_err read_durable(struct crash_run *run)
 {
@@ -304,6 +314,8 @@ sombra_err crash_step(struct crash_run *run, uint64_t n)
         err = turn_reader(run);
     if (!err && n % 7 == 3)
         err = checkpoint(run);
+    if (!err && n % 8 == 6)
+        err = compact(run);
     if (!err && n % 9 == 8)
         err = read_durable(run);
     if (!err && n % 11 == 6) {

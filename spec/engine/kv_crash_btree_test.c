@@ -27,6 +27,14 @@ static struct btree_options by_calls = { .create = true,
                                          .no_mapped_stores = true,
                                          .busy_timeout_ms = 5000,
                                          .checkpoint_log_bytes = 256 * KiB };
+/* Pages spill in logged transactions and in those beside the log. */
+static struct btree_options with_spill = { .create = true,
+                                           .page_bytes = 4096,
+                                           .no_background = true,
+                                           .no_mapped_stores = true,
+                                           .busy_timeout_ms = 5000,
+                                           .checkpoint_log_bytes = 128 * KiB,
+                                           .txn_memory_max = 88 * KiB };
 static struct btree_options with_threads = { .create = true,
                                              .page_bytes = 4096,
                                              .busy_timeout_ms = 5000,
@@ -41,6 +49,7 @@ static const struct kv_crash_driver drivers[] = {
       .context = &with_small_log,
       .open = open_store,
       .machine = { .lacks_allocate = true, .lacks_mapped_stores = true, .lacks_populate = true } },
+    { .name = "btree, pages spill", .context = &with_spill, .open = open_store },
     { .name = "btree, background threads", .context = &with_threads, .open = open_store },
 };
 enum { DETERMINISTIC = COUNT_OF(drivers) - 1 }; /* those without threads */

@@ -220,5 +220,10 @@ bool kv_crash_power_cuts(const struct kv_crash_driver *driver, uint64_t seed)
     }
     print_message("%s: %" PRIu64 " of %" PRIu64 " images checked, %" PRIu64 " cuts in recovery\n",
                   driver->name, cutter.checked, cutter.total, cutter.recovery_cuts);
+    static uint64_t cut_points, wrong; /* of all stores */
+    cut_points += cutter.checked + cutter.recovery_cuts;
+    wrong += run.failures;
+    print_message("in all %" PRIu64 " cut points, %" PRIu64 " commits lost, in part or reordered\n",
+                  cut_points, wrong);
     return run.failures == 0;
 }

@@ -544,8 +544,10 @@ static bool op_reader(struct history *h)
 
 static bool op_maintain(struct history *h)
 {
-    static const enum kv_maintenance_kind kinds[] = { KV_CHECKPOINT, KV_COMPACT, KV_STATS };
+    static const enum kv_maintenance_kind kinds[] = { KV_CHECKPOINT, KV_STATS };
     struct kv_maintenance job = { .kind = kinds[below(h, COUNT_OF(kinds))] };
+    if (below(h, 8) == 0)
+        job.kind = KV_COMPACT; /* several checkpoints */
     log_line(h, "maintenance %d", (int)job.kind);
     sombra_err err = kv_maintain(h->store, &job);
     if (err == SOMBRA_UNSUPPORTED && job.kind == KV_COMPACT)

@@ -185,7 +185,21 @@ static void test_os__a_file_system_without_promises_takes_no_mapped_stores(void 
     if (os_open(os_posix(), "/proc/self/status", OS_READ, 0, &file))
         skip();
     assert_false(os_can_store_mapped(file));
+    assert_false(os_is_network(file));
     os_close(file);
+}
+
+static void test_os__a_link_is_not_followed_if_it_must_not_be(void **state)
+{
+    (void)state;
+    os_close(make_file("target"));
+    assert_int_equal(symlink("target", path_of("pointer")), 0);
+    struct os_file *file = open_file(os_posix(), path_of("pointer"), OS_WRITE);
+    os_close(file);
+    file = NULL;
+    assert_fails(SOMBRA_IO,
+                 os_open(os_posix(), path_of("pointer"), OS_WRITE | OS_NO_FOLLOW, 0, &file));
+    os_close(open_file(os_posix(), path_of("target"), OS_WRITE | OS_NO_FOLLOW));
 }
 
 /* ---- names ------------------------------------------------------------------------------- */
@@ -501,6 +515,7 @@ int main(void)
         cmocka_unit_test(test_os__zeros_replace_bytes_and_grow_the_file),
         cmocka_unit_test(test_os__allocate_grows_and_punch_leaves_zeros),
         cmocka_unit_test(test_os__a_file_opened_for_reading_refuses_writes),
+        cmocka_unit_test(test_os__a_link_is_not_followed_if_it_must_not_be),
         cmocka_unit_test(test_os__a_file_system_without_promises_takes_no_mapped_stores),
         cmocka_unit_test(test_os__link_publishes_without_replacing),
         cmocka_unit_test(test_os__rename_replaces),

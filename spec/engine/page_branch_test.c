@@ -97,24 +97,11 @@ struct images {
     uint8_t *page, *left, *right, *spare;
 };
 
-static void check_balance_and_merge(struct images *images, struct branch_model *model,
-                                    unsigned left_count)
+static void check_merge(struct images *images, struct branch_model *model, unsigned left_count)
 {
-    size_t page_bytes = model->keys.page_bytes;
     sombra_slice between = model->children[left_count].separator;
-    uint8_t up[KV_KEY_BYTES_MAX];
-    size_t up_bytes;
-    uint8_t *left = page_image(page_bytes), *right = page_image(page_bytes);
-    branch_balance(images->left, between, images->right, page_bytes, left, right, up, &up_bytes);
-    unsigned cut = page_count(left);
-    assert_in_range(cut, 1, model->count - 1);
-    assert_branch_equals(left, model, 0, cut);
-    assert_branch_equals(right, model, cut, model->count);
-    assert_true(slice_equal(slice_of(up, up_bytes), model->children[cut].separator));
-    if (branch_merge(images->left, between, images->right, page_bytes, images->spare))
+    if (branch_merge(images->left, between, images->right, model->keys.page_bytes, images->spare))
         assert_branch_equals(images->spare, model, 0, model->count);
-    mem_free(left);
-    mem_free(right);
 }
 
 static void insert_child(struct images *images, struct branch_model *model, unsigned index,
@@ -139,7 +126,7 @@ static void insert_child(struct images *images, struct branch_model *model, unsi
     assert_branch_equals(images->left, model, 0, cut);
     assert_branch_equals(images->right, model, cut, model->count);
     assert_true(slice_equal(slice_of(up, up_bytes), model->children[cut].separator));
-    check_balance_and_merge(images, model, cut);
+    check_merge(images, model, cut);
     if (random_below(&model->keys.random, 2)) {
         page_copy(images->page, images->left, page_bytes);
         children_remove(model, cut, model->count);

@@ -88,8 +88,11 @@ static inline uint64_t exercise_leaf_reads(const uint8_t *page, size_t page_byte
 {
     unsigned count = page_count(page);
     uint8_t key[KV_KEY_BYTES_MAX], room[KV_KEY_BYTES_MAX + 100];
-    sombra_slice prefix, suffixes[32];
-    struct leaf_value values[32];
+    struct leaf_value value;
+    struct kv_entry entries[32];
+    struct leaf_batch batch = {
+        .entries = entries, .capacity = 32, .room = room, .room_bytes = sizeof room
+    };
     struct leaf_iter iter;
     uint64_t sum = 0;
     for (unsigned i = 0; i < count; i++) {
@@ -98,15 +101,15 @@ static inline uint64_t exercise_leaf_reads(const uint8_t *page, size_t page_byte
         exercise_require(bytes >= 1 && bytes <= KV_KEY_BYTES_MAX, "a key's length");
         exercise_require(leaf_find(page, page_bytes, slice_of(key, bytes), &index) && index == i,
                          "a key of the page is not found");
-        leaf_value_at(page, page_bytes, i, &values[0]);
-        sum += exercise_sum(values[0].bytes);
+        leaf_value_at(page, page_bytes, i, &value);
+        sum += exercise_sum(value.bytes);
     }
     for (unsigned i = 0; i < count;) {
-        unsigned read =
-            leaf_read(page, page_bytes, i, 32, &prefix, suffixes, values, room, sizeof room);
+        unsigned read = leaf_read(page, page_bytes, i, &batch);
         exercise_require(read > 0, "a batch of none");
         for (unsigned k = 0; k < read; k++)
-            sum += exercise_sum(prefix) + exercise_sum(suffixes[k]) + exercise_sum(values[k].bytes);
+            sum += exercise_sum(batch.prefix) + exercise_sum(entries[k].key) +
+                   exercise_sum(entries[k].value);
         i += read;
     }
     if (count == 0)
@@ -122,7 +125,7 @@ static inline uint64_t exercise_leaf_reads(const uint8_t *page, size_t page_byte
     return sum;
 }
 
-/* Splits, then balances and merges what came out. The page goes on as the left part. */
+/* Splits, then fills and merges what came out. The page goes on as the left part. */
 static inline void exercise_leaf_split(struct exercise *exercise, uint8_t *page, unsigned index,
                                        sombra_slice key, const struct leaf_value *value,
                                        bool replaces)
@@ -132,9 +135,9 @@ static inline void exercise_leaf_split(struct exercise *exercise, uint8_t *page,
     struct leaf_split split = { .left = exercise->images[1],
                                 .middle = exercise->images[2],
                                 .right = exercise->images[3] };
-    struct leaf_split balance = { .left = exercise->images[4],
-                                  .middle = exercise->images[2],
-                                  .right = exercise->images[5] };
+    struct leaf_split filled = { .left = exercise->images[4],
+                                 .middle = exercise->images[2],
+                                 .right = exercise->images[5] };
     leaf_split(page, page_bytes, index, key, value, replaces, &split);
     unsigned total = page_count(split.left);
     exercise_require_valid(split.left, page_bytes, "a split, left");
@@ -148,9 +151,10 @@ static inline void exercise_leaf_split(struct exercise *exercise, uint8_t *page,
     }
     exercise_require(total == count, "a split loses entries");
     if (split.pages == 2) {
-        leaf_balance(split.left, split.right, page_bytes, &balance);
-        exercise_require_valid(balance.left, page_bytes, "a balance, left");
-        exercise_require_valid(balance.right, page_bytes, "a balance, right");
+        if (leaf_fill(split.left, split.right, page_bytes, page_bytes, &filled)) {
+            exercise_require_valid(filled.left, page_bytes, "a filled leaf");
+            exercise_require_valid(filled.right, page_bytes, "what is left of its neighbour");
+        }
         if (leaf_merge(split.left, split.right, page_bytes, exercise->images[2]))
             exercise_require_valid(exercise->images[2], page_bytes, "a merge");
     }
@@ -203,17 +207,13 @@ static inline void exercise_branch_split(struct exercise *exercise, uint8_t *pag
 {
     size_t page_bytes = exercise->page_bytes;
     uint8_t **images = exercise->images;
-    uint8_t up[KV_KEY_BYTES_MAX], up_again[KV_KEY_BYTES_MAX];
-    size_t up_bytes, up_again_bytes;
+    uint8_t up[KV_KEY_BYTES_MAX];
+    size_t up_bytes;
     branch_split(page, page_bytes, index, key, 5, 6, images[1], images[2], up, &up_bytes);
     exercise_require_valid(images[1], page_bytes, "a branch split, left");
     exercise_require_valid(images[2], page_bytes, "a branch split, right");
     exercise_require(page_count(images[1]) + page_count(images[2]) == page_count(page) + 1,
                      "a branch split loses children");
-    branch_balance(images[1], slice_of(up, up_bytes), images[2], page_bytes, images[3], images[4],
-                   up_again, &up_again_bytes);
-    exercise_require_valid(images[3], page_bytes, "a branch balance, left");
-    exercise_require_valid(images[4], page_bytes, "a branch balance, right");
     if (branch_merge(images[1], slice_of(up, up_bytes), images[2], page_bytes, images[5]))
         exercise_require_valid(images[5], page_bytes, "a branch merge");
     page_copy(page, images[1], page_bytes);

@@ -257,19 +257,29 @@ static void assert_batches_equal(const uint8_t *page, size_t page_bytes, const s
                                  unsigned first, unsigned last, unsigned capacity)
 {
     uint8_t room[2 * KV_KEY_BYTES_MAX];
-    sombra_slice prefix, suffixes[64];
-    struct leaf_value values[64];
+    struct kv_entry entries[64];
     assert_true(capacity <= 64);
     unsigned i = first;
     for (;;) {
-        unsigned read = leaf_read(page, page_bytes, i - first, capacity, &prefix, suffixes, values,
-                                  room, sizeof room);
+        /* Both ways round in turn. */
+        struct leaf_batch batch = { .entries = entries,
+                                    .capacity = capacity,
+                                    .is_backward = (i - first) % 2 != 0,
+                                    .room = room,
+                                    .room_bytes = sizeof room };
+        unsigned read = leaf_read(page, page_bytes, i - first, &batch);
         if (read == 0)
             break;
         for (unsigned k = 0; k < read; k++, i++) {
             assert_true(i < last);
-            assert_split_key(prefix, suffixes[k], model->entries[i].key);
-            assert_same_value(&values[k], &model->entries[i].value);
+            const struct kv_entry *entry = &entries[batch.is_backward ? capacity - 1 - k : k];
+            struct leaf_value value = { .bytes = entry->value };
+            if (!entry->value.data) {
+                assert_true(batch.has_overflows);
+                leaf_value_at(page, page_bytes, i - first, &value);
+            }
+            assert_split_key(batch.prefix, entry->key, model->entries[i].key);
+            assert_same_value(&value, &model->entries[i].value);
         }
     }
     assert_int_equal(i, last);

@@ -77,7 +77,8 @@ static void assert_split_equals(const struct model *model, const struct leaf_spl
     assert_leaf_equals(split->right, page_bytes, model, cut, model->count);
 }
 
-/* Goes on with one of the pages of a split, at random; sometimes merges or balances two before. */
+/* Goes on with one of the pages of a split, at random; sometimes merges two, or fills one from the
+ * other, before. */
 static void follow_split(struct images *images, struct model *model, struct leaf_split *split)
 {
     size_t page_bytes = model->page_bytes;
@@ -88,14 +89,18 @@ static void follow_split(struct images *images, struct model *model, struct leaf
     }
     unsigned right = page_count(split->right);
     if (split->pages == 2) {
-        /* `page` is free now: it takes a merge, and the middle image one half of a balance. */
+        /* `page` is free now: it takes a merge, and the middle image one half of a filling. */
         uint8_t *other = page_image(page_bytes);
-        struct leaf_split balance = { .left = images->page,
-                                      .middle = other,
-                                      .right = images->middle };
-        leaf_balance(split->left, split->right, page_bytes, &balance);
-        assert_int_equal(balance.pages, 2);
-        assert_split_equals(model, &balance);
+        struct leaf_split filled = { .left = images->page,
+                                     .middle = other,
+                                     .right = images->middle };
+        size_t fill_bytes = page_bytes - random_below(&model->random, page_bytes / 2);
+        if (leaf_fill(split->left, split->right, page_bytes, fill_bytes, &filled)) {
+            assert_int_equal(filled.pages, 2);
+            assert_true(page_count(filled.left) > left);
+            assert_true(page_used(filled.left, page_bytes) <= page_bytes);
+            assert_split_equals(model, &filled);
+        }
         if (leaf_merge(split->left, split->right, page_bytes, other)) {
             assert_page_valid(other, page_bytes);
             assert_leaf_equals(other, page_bytes, model, 0, model->count);

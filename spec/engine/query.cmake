@@ -5,6 +5,9 @@ set(query_search_fixture query_search_fixture.c ${query_fixture})
 set(query_steps_fixture query_fixture.c ${query_fixture})
 
 engine_test(query_steps_test query SOURCES ${query_steps_fixture})
+engine_test(query_bounds_test query SOURCES ${query_steps_fixture})
+engine_test(query_plan_test db
+  SOURCES query_fixture.c graph_fixture.c graph_fixture_btree.c value_fixture.c)
 engine_test(query_random_test query SOURCES ${query_steps_fixture})
 engine_test(query_predicate_test query SOURCES ${query_fixture})
 engine_test(query_paths_test query SOURCES ${query_search_fixture})

@@ -40,11 +40,11 @@ describe("the module", function()
     assert.not_matches("NEEDED[^\n]*liblua", needed)
   end)
 
-  it("exports its entry point and nothing else", function()
+  it("exports its entry points and nothing else", function()
     local symbols = run.shell("nm -D --defined-only " .. run.quote(path))
     assert.matches(" T luaopen_sombra\n", symbols)
     for name in symbols:gmatch(" %u ([%w_]+)\n") do
-      assert.is_true(name == "luaopen_sombra" or name:find("asan") ~= nil, name)
+      assert.is_true(name:find("^luaopen_sombra") ~= nil or name:find("asan") ~= nil, name)
     end
   end)
 end)

@@ -12,7 +12,7 @@ describe("the README", function()
   end)
 
   it("links only to files that are there", function()
-    for _, name in ipairs({ "README.md", "docs/host.md", "docs/csv.md" }) do
+    for _, name in ipairs({ "README.md", "docs/host.md", "docs/csv.md", "docs/json.md", "docs/import.md" }) do
       local base = name:match("^(.*/)") or ""
       for target in run.read_file(name):gmatch("%]%(([^)#]+)%)") do
         if not target:find("^https?:") then

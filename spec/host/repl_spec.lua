@@ -8,7 +8,7 @@ describe("the prompt", function()
   end
 
   it("prints the values of an expression", function()
-    assert.equal("> 3\tx\n> \n", (type_in("1 + 2, 'x'\n")))
+    assert.equal("> 3, \"x\"\n> \n", (type_in("1 + 2, 'x'\n")))
     assert.equal("> nil\n> \n", (type_in("nil\n")))
   end)
 
@@ -22,7 +22,7 @@ describe("the prompt", function()
 
   it("asks for more until the statement is whole", function()
     assert.equal("> >> >> 1\n2\n> \n", (type_in("for i = 1, 2 do\nprint(i)\nend\n")))
-    assert.equal("> >> a\nb\n> \n", (type_in("[[a\nb]]\n")))
+    assert.equal("> >> \"a\\nb\"\n> \n", (type_in("[[a\nb]]\n")))
   end)
 
   it("goes on after an error", function()
@@ -39,7 +39,31 @@ describe("the prompt", function()
 
   it("follows a script with -i", function()
     local out = type_in("x\n", { "-i", "-e", "x = 'kept'" })
-    assert.equal("> kept\n> \n", out)
+    assert.equal("> \"kept\"\n> \n", out)
+  end)
+
+  it("shows values as Lua that can be pasted", function()
+    local value = "{ 'a\\n\\0\\xff', 1.0, 1/0, { { {} } }, ['a b'] = true, n = { 1, 2 } }"
+    local expected = [[{ "a\n\x00\xff", 1.0, math.huge, { { {} } }, ["a b"] = true, n = { 1, 2 } }]]
+    assert.equal("> " .. expected .. "\n> \n", (type_in(value .. "\n")))
+    assert.equal("> " .. expected .. "\n> \n", (type_in(expected .. "\n")))
+    assert.equal("> {\n  x = \"" .. ("y"):rep(90) .. "\",\n}\n> \n", (type_in("{ x = ('y'):rep(90) }\n")))
+    local tangled = "t = {} t[1] = t t.list = require'sombra'.list {} t.none = require'sombra'.null\n"
+    assert.equal("> > { <cycle>, list = sombra.list {}, none = sombra.null }\n> \n", (type_in(tangled .. "t\n")))
+    assert.matches("^> <function: 0x%x+>\n", (type_in("print\n")))
+  end)
+
+  it("knows commands that begin with a dot", function()
+    local made = "sombra = require'sombra'; base = sombra.open(':memory:', { create = true })\n"
+      .. "base:write(function(tx) tx:link(tx:create('Poet', { name = 'x' }), 'KNOWS', tx:create()) end)\n"
+    local out = type_in(made .. ".schema\n")
+    assert.matches("%(:Poet%) name\n%-%[:KNOWS%]%->\n", out)
+    assert.matches("label   Poet +1\ntype    KNOWS +1\n", (type_in(made .. ".tables\n")))
+    assert.matches("\nedges +1\n", (type_in(made .. ".stats\n")))
+    assert.matches("%.schema +labels", (type_in(".help\n")))
+    assert.matches("there is no command .nothing; .help lists them", (type_in(".nothing\n")))
+    assert.matches("no database is open", (type_in(".tables\n")))
+    assert.equal("> \n", (type_in(".quit\n1\n")))
   end)
 
   it("drops the typed text on Ctrl-C, and interrupts what runs", function()

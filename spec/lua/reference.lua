@@ -147,6 +147,7 @@ local function expand(graph, rows, direction, options)
       end
       walk(row, 0)
     end
+    if #result > reference.rows_max then error(reference.too_many, 0) end
   end
   return result
 end
@@ -316,14 +317,14 @@ steps["repeat"] = function(graph, rows, given, kind)
   for _, row in ipairs(rows) do
     local seen = { [row.id] = true }
     local function round(at, number)
-      local stops = number > 0 and options["until"] and reference.holds(options["until"], graph.nodes[at.id])
+      local stops = number >= min and options["until"] and reference.holds(options["until"], graph.nodes[at.id])
       local more = {}
       if not stops and number < max then
         for _, reached in ipairs(reference.run(graph, body, { at }, kind)) do
           if options.unique ~= "nodes" or not seen[reached.id] then more[#more + 1] = reached end
         end
       end
-      local is_last = stops or number >= max or #more == 0
+      local is_last = stops or number >= max
       if number >= min and (emit == "all" or emit == "last" and is_last
           or type(emit) == "table" and reference.holds(emit, graph.nodes[at.id])) then
         result[#result + 1] = at
@@ -347,10 +348,15 @@ steps["repeat"] = function(graph, rows, given, kind)
   return result, "node"
 end
 
+--- Raised by run for what would take too long by brute force.
+reference.too_many = {}
+reference.rows_max = 300
+
 --- Rows of a list of steps {name, argument}; and their kind.
 function reference.run(graph, list, rows, kind)
   for _, step in ipairs(list) do
     rows, kind = steps[step[1]](graph, rows, step[2], kind)
+    if #rows > reference.rows_max then error(reference.too_many, 0) end
   end
   return rows, kind
 end

@@ -10,7 +10,7 @@ local function read(path)
   return text
 end
 
-local types = read("lua/types/sombra.lua")
+local types = read("lua/types/sombra.lua") .. read("lua/types/traversal.lua")
 local manual = read("docs/lua-api.md")
 
 local function names_in(text, pattern)
@@ -30,6 +30,7 @@ local classes = {
   db = { type = "DB", variable = "db" },
   tx = { type = "Tx", variable = "tx" },
   bucket = { type = "Bucket", variable = "b" },
+  traversal = { type = "Traversal", variable = "t" },
 }
 
 describe("the surface", function()

@@ -413,6 +413,7 @@ describe("a database", function()
     local oldest = db:stats().oldest_reader
     assert.truthy(oldest)
     assert.equal("float", math.type(oldest.age))
+    assert.equal("integer", math.type(oldest.process))
     assert.truthy(oldest.txn < db:stats().txn)
     snapshot:rollback()
     assert.is_nil(db:stats().oldest_reader)

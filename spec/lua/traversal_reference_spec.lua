@@ -232,7 +232,10 @@ function Case:edge_step()
     local predicate = random_predicate(2, false)
     return self:add("where", { "where", predicate }, predicate)
   end
-  if kind == 3 then return self:add("distinct", { "distinct" }) end
+  if kind == 3 then
+    if self.mixed then self.depth_unknown = true end
+    return self:add("distinct", { "distinct" })
+  end
   if kind == 4 then return self:order() end
   local method = one_of { "source", "target", self.walked and "other" or "source" }
   -- after a distinct the end that an edge was walked from is that of its first row, which is not defined
@@ -279,13 +282,25 @@ local function keys_of(rows, with_depth, ordered)
   return table.concat(keys, " ")
 end
 
+local function text_of(value)
+  if type(value) ~= "table" then return type(value) == "string" and ("%q"):format(value) or tostring(value) end
+  local parts = {}
+  for key, item in pairs(value) do
+    parts[#parts + 1] = (type(key) == "number" and "" or tostring(key) .. "=") .. text_of(item)
+  end
+  return "{" .. table.concat(parts, " ") .. "}"
+end
+
 local function describe_case(case, number)
-  return ("case %d (SOMBRA_SEED=%d): %s: %s"):format(number, helper.seed, tostring(case.traversal),
-    table.concat(case.text, " "))
+  return ("case %d (SOMBRA_SEED=%d): %s"):format(number, helper.seed, text_of(case.steps))
 end
 
 local function check_case(graph, case, number)
-  local expected = reference.run(graph, case.steps, nil, nil)
+  local ok, expected = pcall(reference.run, graph, case.steps, nil, nil)
+  if not ok then
+    if expected == reference.too_many then return false end
+    error(expected, 0)
+  end
   local with_depth = not case.depth_unknown
   local found = {}
   for id, depth in case.traversal:each() do found[#found + 1] = { id = id, depth = depth } end
@@ -297,6 +312,7 @@ local function check_case(graph, case, number)
   if case.traversal:exists() ~= (#expected > 0) then
     assert.equal(#expected > 0, case.traversal:exists(), "exists of " .. describe_case(case, number))
   end
+  return true
 end
 
 local function random_pattern()
@@ -371,9 +387,10 @@ describe("traversals, held against their definition", function()
       for _ = 1, GRAPHS / 2 do
         local graph = random_graph(db)
         db:read(function(tx)
-          for _ = 1, CASES / GRAPHS do
+          local left = CASES / GRAPHS
+          while left > 0 do
             number = number + 1
-            check_case(graph, random_case(tx, graph), number)
+            if check_case(graph, random_case(tx, graph), number) then left = left - 1 end
           end
         end)
       end

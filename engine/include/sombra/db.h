@@ -52,9 +52,13 @@ typedef struct sombra_options {
     size_t page_bytes;         /* new databases only: a power of two, 4,096 to 65,536 */
     uint64_t sync_interval_ms; /* durability normal; default 100 */
     uint64_t group_wait_us;    /* durability group */
-    size_t txn_memory_max;     /* bytes of changes a writer keeps before it spills to the file */
+    size_t txn_memory_max;     /* bytes of changes a writer keeps before it spills to the file, and
+                                  of its redo before it commits as a checkpoint; 64 MiB */
     size_t wal_bypass_bytes;   /* a transaction that logs more commits as a checkpoint instead */
     unsigned mode;             /* of new files, logs and lock file too; default 0600 */
+    bool network_files;        /* open it on a network file system, which is else refused: nobody on
+                                  another machine may have it open meanwhile */
+    bool no_auto_compact;      /* the file is made shorter on request only (sombra_db_compact) */
 } sombra_options;
 
 #define SOMBRA_OPTIONS_INIT                    \
@@ -139,8 +143,11 @@ typedef struct sombra_stats {
     uint64_t readers; /* open snapshots, of all processes */
     uint64_t oldest_reader_txn;
     uint64_t oldest_reader_age_ms;
-    uint64_t checkpoints, commits; /* since this process opened it */
-    uint64_t txns_open;            /* of this handle */
+    uint64_t checkpoints, commits;  /* since this process opened it */
+    uint64_t txns_open;             /* of this handle */
+    uint64_t oldest_reader_process; /* its process id; 0 if there is none */
+    uint64_t compact_txn;           /* newest txn when the last compaction ended; 0 = none yet */
+    uint64_t compact_pages_moved, compact_pages_returned; /* by it; what it made the file shorter */
 } sombra_stats;
 
 #define SOMBRA_STATS_INIT                    \
@@ -184,7 +191,11 @@ SOMBRA_API sombra_err sombra_db_checkpoint(sombra_db *db, const sombra_job *job)
  * readonly: then nobody may write meanwhile), and go on while the graph is. */
 SOMBRA_API sombra_err sombra_db_verify(sombra_db *db, const sombra_job *job,
                                        uint64_t *out_problems) SOMBRA_MUST_CHECK;
-/* Gives unused space back. UNSUPPORTED by "btree": its backups are compact. */
+/* Makes the file about as long as a backup of it would be: packs sparse pages, moves the last ones
+ * into gaps, cuts the end off (or punches a hole there while other processes have it open). In
+ * short write transactions, so that everybody goes on; a snapshot that is kept open keeps what it
+ * sees. Progress counts pages looked at, and `total` is a guess. CANCELLED: what was done stays.
+ * BUSY when this thread has the write transaction; READONLY. */
 SOMBRA_API sombra_err sombra_db_compact(sombra_db *db, const sombra_job *job) SOMBRA_MUST_CHECK;
 /* Writes a consistent copy to `path`, which must not exist (EXISTS); writers go on. */
 SOMBRA_API sombra_err sombra_db_backup(sombra_db *db, const char *path,
@@ -225,6 +236,26 @@ typedef struct sombra_repair_report {
  * in it; UNSUPPORTED, CANCELLED, IO, LIMIT, NOMEM: then nothing is at `to`. */
 SOMBRA_API sombra_err sombra_repair(const char *path, const char *to, const sombra_job *job,
                                     sombra_repair_report *report) SOMBRA_MUST_CHECK;
+
+/* ---- dump -------------------------------------------------------------------------------- */
+
+typedef enum sombra_dump_what {
+    SOMBRA_DUMP_META = 0, /* the records that say where everything is */
+    SOMBRA_DUMP_PAGE = 1, /* one page and what is on it */
+    SOMBRA_DUMP_LOG = 2,  /* the records behind the newest checkpoint */
+    SOMBRA_DUMP_TREE = 3  /* each page of the tree of the newest checkpoint */
+} sombra_dump_what;
+
+/* One line of text; it lives until the function returns. False cancels: CANCELLED. */
+typedef bool (*sombra_dump_fn)(void *context, const char *line);
+
+/* Shows how the database at `path` is stored, for people who look for a fault in the engine. A line
+ * is a word and fields, "page number=12 kind=leaf"; keys and values are hexadecimal; `problem=` is
+ * the last field of its line. The form may change in any version. Reads the files alone, without a
+ * lock: beside a writer lines may contradict each other. `page` counts for SOMBRA_DUMP_PAGE.
+ * NOT_FOUND, CORRUPT if no meta record is sound, IO, NOMEM. */
+SOMBRA_API sombra_err sombra_dump(const char *path, sombra_dump_what what, uint64_t page,
+                                  sombra_dump_fn line, void *context) SOMBRA_MUST_CHECK;
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/* Compaction: the file becomes about as long as what is in it needs, while everybody goes on.
+ *
+ * A round:
+ *   1 choose where the file could end: the pages in use, and a little more
+ *   2 level by level from the root, in short write transactions (steps): push the entries of
+ *     sparse neighbours together, copy what lies behind that end to the lowest free pages
+ *     (tree_pack.c). A step changes no entry: its log record is a page list and the operation MOVE
+ *   3 a checkpoint: what was left behind is needed by nobody any more (but old readers)
+ *   4 a second one forgets the free pages at the end, and says so in the log and the meta record
+ *   5 the file is cut there if this process is alone and no snapshot is older; else a hole is
+ *     punched, and the last close cuts
+ * until a round gains little. Where values found no gap that is long enough, the next round clears
+ * the pages before the end for them. When free pages run out in step 2, a checkpoint frees those of
+ * the steps before; if that does not help, an old reader has them, and the round ends early.
+ *
+ * Cancelled or failed anywhere, what was done stays.
+ */
+#include "btree_internal.h"
+
+enum {
+    ROUNDS_MAX = 16,
+    SLACK_PAGES = 8,  /* left free at least, */
+    SLACK_SHARE = 64, /* and this part of what is in use */
+    GAIN_SHARE = 64,  /* a round that gains less is the last */
+    GAIN_PAGES = 16,
+    SHARE_ASKED = 16,    /* pack when it saves one page of so many: on request, */
+    SHARE_AUTOMATIC = 3, /* and by itself, where inserts may need the room again */
+    SHORTAGES_MAX = 16,  /* checkpoints for free pages in a round */
+    GROWTH_PAGES = 256,  /* room to pack a file that has no free page */
+    GROWTH_SHARE = 16,
+    STEP_PAUSE_US = 100, /* for those who wait for the turn */
+    STEP_PAUSE_US_MAX = 20000,
+};
+
+struct compact {
+    struct btree *btree;
+    struct kv_maintenance *job;
+    bool is_automatic;
+    bool is_idle;        /* there is too little to gain to begin */
+    bool is_clearing;    /* the round makes room for values that found none in the last */
+    uint64_t runs_stuck; /* in the last round that moved values */
+    struct pack pack;
+    struct compact_report report;
+    uint64_t pages_used;  /* when it began */
+    uint64_t pages_least; /* the shortest that the file has been */
+    uint64_t tail_pages;  /* that are free at its end */
+    unsigned shortages;   /* of free pages, in this round */
+    uint64_t step_us;     /* how long the last step held the turn */
+};
+
+static sombra_err progress(const struct compact *compact)
+{
+    const struct kv_maintenance *job = compact->job;
+    uint64_t done = compact->pack.pages_seen;
+    /* Most need two rounds, and a third that finds nothing. */
+    uint64_t total = u64_max(3 * compact->pages_used, done);
+    if (!job->progress || job->progress(job->context, done, total))
+        return SOMBRA_OK;
+    return diag_fail(SOMBRA_CANCELLED,
+                     "cancelled after %" PRIu64 " pages were moved; what was done stays",
+                     compact->report.pages_moved);
+}
+
+/* ---- one step ---------------------------------------------------------------------------- */
+
+/* Has the turn. When values found no gap that is long enough, the pages before the end make room:
+ * what they leave is one, for the round after. */
+static void ends_choose(struct compact *compact)
+{
+    struct pack *pack = &compact->pack;
+    struct space *space = &compact->btree->space;
+    space_reclaim(space);
+    space_drop_reserve(space);
+    uint64_t used = space->page_count - space->free_count;
+    pack->run_end = u64_min(space->page_count, used + SLACK_PAGES + used / SLACK_SHARE);
+    if (compact->is_clearing)
+        pack->run_end = space_clearable(space, pack->run_end);
+    pack->tree_end = pack->run_end;
+    pack->runs_stuck = 0;
+    if (compact->pages_used)
+        return;
+    compact->pages_used = used;
+    compact->report.free_before_ppm = (uint32_t)(space->free_count * 1000000 / space->page_count);
+    compact->report.pages_before = compact->pages_least = space->page_count;
+    pack->page_count_max =
+        space->page_count + u64_max(GROWTH_PAGES, space->page_count / GROWTH_SHARE);
+    /* Much may be free and wait for a reader: then nothing can be done. */
+    compact->is_idle =
+        compact->is_automatic &&
+        (space->free_count << compact->btree->pager.page_shift < COMPACT_UNUSED_BYTES_MIN ||
+         compact->report.free_before_ppm < COMPACT_WATERMARK_PPM);
+}
+
+/* A write transaction that changes pages and no entry. `place` NULL: only chooses the ends. */
+static sombra_err step_with_turn(struct compact *compact, struct btree_txn *txn,
+                                 struct pack_place *place)
+{
+    struct btree *btree = compact->btree;
+    if (!place) {
+        ends_choose(compact);
+        compact->tail_pages = btree->space.page_count - space_free_end(&btree->space);
+        return SOMBRA_OK;
+    }
+    sombra_err err = tree_pack_step(txn, &compact->pack, place);
+    if (!err && btree->space.change_count) {
+        err = redo_move(txn);
+        if (!err)
+            err = txn_commit_logged(txn, false);
+    }
+    if (err)
+        txn_undo_all(txn);
+    return err;
+}
+
+static sombra_err step_run(struct compact *compact, struct pack_place *place)
+{
+    struct btree *btree = compact->btree;
+    owner_word dead;
+    sombra_err err = gate_enter_brief(btree, UINT64_MAX, &dead);
+    if (err)
+        return err;
+    uint64_t begun_ns = os_monotonic_ns(btree->os);
+    struct btree_txn *txn;
+    err = txn_start_write(btree, dead, &txn);
+    if (err) {
+        gate_leave(btree);
+        return err;
+    }
+    uint64_t moved = compact->pack.pages_moved;
+    err = step_with_turn(compact, txn, place);
+    txn_end_write(txn);
+    compact->step_us = (os_monotonic_ns(btree->os) - begun_ns) / 1000;
+    if (!err)
+        compact->report.pages_moved += compact->pack.pages_moved - moved;
+    return err;
+}
+
+/* The automatic one takes no more than every second moment. */
+static void step_pause(const struct compact *compact)
+{
+    uint64_t pause_us = STEP_PAUSE_US;
+    if (compact->is_automatic)
+        pause_us = u64_max(pause_us, u64_min(compact->step_us, STEP_PAUSE_US_MAX));
+    os_sleep_us(compact->btree->os, pause_us);
+}
+
+/* ---- rounds ------------------------------------------------------------------------------ */
+
+/* Free pages ran out before the place. A checkpoint frees those of the steps before, once a place;
+ * then old readers have them, and the round goes on as far as it can without. */
+static sombra_err shortage(struct compact *compact, bool is_again)
+{
+    compact->shortages++;
+    compact->pack.is_starved = is_again || compact->shortages >= SHORTAGES_MAX;
+    return compact->pack.is_starved ? SOMBRA_OK : checkpoint_run(compact->btree, false);
+}
+
+static sombra_err level_run(struct compact *compact, unsigned level)
+{
+    struct pack_place place = { .level = level };
+    struct pack_place short_at = { .is_done = true };
+    while (!place.is_done) {
+        sombra_err err = step_run(compact, &place);
+        if (!err)
+            err = progress(compact);
+        if (!err && compact->pack.is_short) {
+            bool is_again = !short_at.is_done && short_at.key_bytes == place.key_bytes &&
+                            memcmp(short_at.key, place.key, place.key_bytes) == 0;
+            short_at = place;
+            err = shortage(compact, is_again);
+        }
+        if (err)
+            return err;
+        step_pause(compact);
+    }
+    return SOMBRA_OK;
+}
+
+static sombra_err levels_run(struct compact *compact)
+{
+    struct snapshot newest;
+    head_newest(compact->btree->head, &newest);
+    compact->pack.is_starved = false;
+    compact->shortages = 0;
+    sombra_err err = SOMBRA_OK;
+    for (unsigned level = (unsigned)newest.depth; level-- > 0 && !err;)
+        err = level_run(compact, level);
+    return err;
+}
+
+/* ---- the end of the file ------------------------------------------------------------------ */
+
+/* Nobody but this process, and in it no snapshot that saw a longer file. */
+static sombra_err cut_or_punch(struct btree *btree, uint64_t page_count, uint64_t file_bytes)
+{
+    uint64_t *pinned = btree->space.pinned;
+    size_t count = head_pinned(btree->head, pinned);
+    uint64_t keep_bytes = page_count << btree->pager.page_shift;
+    bool is_alone = false;
+    sombra_err err = SOMBRA_OK;
+    if (count && pinned[0] >= btree->meta.snapshot.txn)
+        err = shared_hold_alone(btree, &is_alone);
+    if (err)
+        return err;
+    if (!is_alone) {
+        err = os_punch(btree->file, keep_bytes, file_bytes - keep_bytes);
+        return err == SOMBRA_UNSUPPORTED ? SOMBRA_OK : err;
+    }
+    err = os_truncate(btree->file, keep_bytes);
+    shared_open_done(btree);
+    if (!err)
+        pager_forget_behind(&btree->pager, page_count, file_bytes);
+    return err;
+}
+
+/* The space behind the last page goes back to the file system: the durable meta record and the
+ * newest commit, and with them everything that could still be recovered, end before. */
+static sombra_err tail_give_back(struct btree *btree)
+{
+    sombra_err err = checkpoint_pause(btree);
+    if (err)
+        return err;
+    uint64_t file_bytes = 0;
+    err = head_check_writable(btree->head);
+    if (!err)
+        err = os_size(btree->file, &file_bytes);
+    uint64_t page_count = u64_max(btree->space.page_count, btree->meta.snapshot.page_count);
+    if (!err && page_count << btree->pager.page_shift < file_bytes)
+        err = cut_or_punch(btree, page_count, file_bytes);
+    checkpoint_resume(btree);
+    return err;
+}
+
+/* Steps 3 to 5. */
+static sombra_err round_finish(struct compact *compact)
+{
+    struct btree *btree = compact->btree;
+    compact->report.maps_end = compact->pack.tree_end;
+    compact->report.is_whole = false;
+    sombra_err err = checkpoint_run_cutting(btree, &compact->report);
+    compact->report.is_whole = true;
+    if (!err)
+        err = checkpoint_run_cutting(btree, &compact->report);
+    return err ? err : tail_give_back(btree);
+}
+
+/* Another round may be worth it. */
+static bool round_gained(struct compact *compact, uint64_t saved)
+{
+    struct pack *pack = &compact->pack;
+    struct snapshot newest;
+    head_newest(compact->btree->head, &newest);
+    uint64_t least = u64_max(GAIN_PAGES, newest.page_count / GAIN_SHARE);
+    bool gained = newest.page_count + least <= compact->pages_least || saved >= least;
+    compact->pages_least = u64_min(compact->pages_least, newest.page_count);
+    if (compact->is_clearing) {
+        compact->is_clearing = false;
+        return true;
+    }
+    compact->is_clearing = pack->runs_stuck && pack->runs_stuck < compact->runs_stuck;
+    compact->runs_stuck = pack->runs_stuck;
+    return gained || compact->is_clearing;
+}
+
+static sombra_err round_run(struct compact *compact, bool *out_gains)
+{
+    struct pack *pack = &compact->pack;
+    uint64_t saved = pack->pages_saved;
+    uint64_t moved = pack->pages_moved;
+    sombra_err err = step_run(compact, NULL);
+    if (err || compact->is_idle)
+        return err;
+    err = levels_run(compact);
+    uint64_t least = u64_max(GAIN_PAGES, compact->pages_least / GAIN_SHARE);
+    if (err || (pack->pages_moved == moved && compact->tail_pages < least))
+        return err;
+    err = round_finish(compact);
+    if (!err)
+        *out_gains = round_gained(compact, pack->pages_saved - saved);
+    return err;
+}
+
+static sombra_err compact_run(struct compact *compact)
+{
+    sombra_err err = progress(compact);
+    /* What the commits so far have freed can then be used. */
+    if (!err)
+        err = checkpoint_run(compact->btree, false);
+    bool gains = true;
+    compact->runs_stuck = UINT64_MAX;
+    for (int i = 0; i < ROUNDS_MAX && gains && !err; i++) {
+        gains = false;
+        err = round_run(compact, &gains);
+    }
+    return err;
+}
+
+/* ---- one at a time ----------------------------------------------------------------------- */
+
+static bool slot_enter(struct btree *btree, bool waits)
+{
+    os_mutex_lock(&btree->checkpoint_mutex);
+    btree->compact_waiters += waits;
+    while (waits && atomic_load(&btree->compacts))
+        (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex, UINT64_MAX);
+    btree->compact_waiters -= waits;
+    bool is_mine = !atomic_load(&btree->compacts);
+    if (is_mine)
+        atomic_store(&btree->compacts, 1);
+    os_mutex_unlock(&btree->checkpoint_mutex);
+    return is_mine;
+}
+
+static void slot_leave(struct btree *btree)
+{
+    os_mutex_lock(&btree->checkpoint_mutex);
+    atomic_store(&btree->compacts, 0);
+    os_condition_broadcast(&btree->checkpoint_changed);
+    os_mutex_unlock(&btree->checkpoint_mutex);
+}
+
+sombra_err btree_compact(struct btree *btree, struct kv_maintenance *job)
+{
+    if (btree->options.is_readonly)
+        return diag_fail(SOMBRA_READONLY, "%s was opened read-only", btree->path);
+    if (!btree->file)
+        return SOMBRA_OK;
+    struct compact compact = { .btree = btree, .job = job, .pack = { .gain_share = SHARE_ASKED } };
+    (void)slot_enter(btree, true);
+    sombra_err err = compact_run(&compact);
+    slot_leave(btree);
+    return err;
+}
+
+sombra_err compact_automatic(struct btree *btree, struct kv_maintenance *job)
+{
+    struct compact compact = {
+        .btree = btree, .job = job, .is_automatic = true, .pack = { .gain_share = SHARE_AUTOMATIC }
+    };
+    if (!slot_enter(btree, false))
+        return SOMBRA_OK;
+    sombra_err err = compact_run(&compact);
+    slot_leave(btree);
+    return err == SOMBRA_CANCELLED ? SOMBRA_OK : err;
+}

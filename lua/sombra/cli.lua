@@ -1,0 +1,99 @@
+-- SPDX-License-Identifier: MIT
+
+---The commands of the program `sombra`, for any Lua 5.4: `require("sombra.cli").main{ "stats", "social.sombra" }`.
+---@class sombra.cli
+local cli = {}
+
+local commands = require "sombra.cli.commands"
+local words = require "sombra.cli.words"
+
+---Whether a word at the beginning of the command line is a command, and not the name of a script.
+---@param word string
+---@return boolean
+function cli.is_command(word)
+  return #commands.group(word) > 0
+end
+
+---The command that a command line begins with, and the index of the first word behind its name.
+local function find(list)
+  local first, second = list[1], list[2]
+  local command = commands.find(first)
+  if command then
+    return command, 2
+  end
+  command = second and commands.find(first .. " " .. second)
+  if command then
+    return command, 3
+  end
+  local names = {}
+  for _, member in ipairs(commands.group(first)) do
+    names[#names + 1] = member.name:match("%S+$")
+  end
+  if #names == 0 then
+    words.usage("there is no command '%s'; see sombra --help", first)
+  end
+  words.usage("the next word must be one of %s; see sombra help %s", table.concat(names, ", "), first)
+end
+
+---`sombra stats --help` is `sombra help stats`.
+local function asks_for_help(list)
+  for _, word in ipairs(list) do
+    if word == "--help" or word == "-h" then
+      return true
+    elseif word == "--" then
+      return false
+    end
+  end
+end
+
+local function run(list)
+  if asks_for_help(list) then
+    local first, second = list[1], list[2]
+    list = { "help", first, commands.find(first .. " " .. tostring(second)) and second or nil }
+  end
+  local command, first = find(list)
+  local arguments, options = words.parse(command, list, first)
+  return require(command.module)[command.run](arguments, options)
+end
+
+---The exit code that an error object stands for; docs/host.md lists them.
+local function exit_code_of(err)
+  if err.code == "limit" then
+    return 4
+  elseif err.code == "io" or err.code == "corrupt" or err.code == "unsupported" or err.path then
+    return 3
+  end
+  return 1
+end
+
+---Message handler. What is not a failure of the database, of the user's words or of files is one of this program,
+---and shows where.
+local function explain(err)
+  if type(err) == "table" and err.usage then
+    return { text = err.usage, code = 2 }
+  elseif type(err) == "table" and err.code then
+    return { text = err.message, code = exit_code_of(err) }
+  elseif type(err) == "table" and err.failure then
+    return { text = err.failure, code = 1 }
+  elseif type(err) == "string" and err:find("interrupted!$") then
+    return { text = "interrupted", code = 130 }
+  end
+  return { text = debug.traceback(tostring(err)), code = 1 }
+end
+
+---Runs a command line and prints why it failed, if it does.
+---@param list string[] the words behind the program's name
+---@return integer code for the process to exit with
+---@return boolean? wants_prompt the caller is to show a prompt
+function cli.main(list)
+  local done, code, wants_prompt = xpcall(run, explain, list)
+  io.stdout:flush()
+  if done then
+    return code or 0, wants_prompt
+  end
+  local name = commands.find(list[1] .. " " .. tostring(list[2])) and list[1] .. " " .. list[2] or list[1]
+  io.stderr:write("sombra ", name, ": ", code.text, "\n")
+  return code.code
+end
+
+return cli

@@ -1,0 +1,125 @@
+-- SPDX-License-Identifier: MIT
+
+---proc define, list, show, drop, call
+local proc = {}
+
+local json = require "sombra.json"
+local output = require "sombra.cli.output"
+local plain = require "sombra.plain"
+local sombra = require "sombra"
+local words = require "sombra.cli.words"
+
+---All files in one transaction: all of them, or none.
+function proc.define(arguments, options)
+  local sources = {}
+  for index, path in ipairs(arguments.file) do
+    local source, message = sombra.source(path)
+    sources[index] = source or output.fail("cannot read %s", message)
+  end
+  local db <close> = output.open(arguments.db, { create = options.create })
+  local rows = sombra.list {}
+  db:write(function(tx)
+    for index, source in ipairs(sources) do
+      local name, version, is_new = tx:define(source)
+      rows[index] = { name = name, version = version, new = is_new }
+    end
+  end)
+  output.close(db)
+  if options.json then
+    return output.json(rows)
+  end
+  for _, row in ipairs(rows) do
+    output.write(("%s@%d: %s\n"):format(row.name, row.version, row.new and "defined" or "was there"))
+  end
+end
+
+local function kinds_of(info)
+  return (info.has_run and info.mode or "") .. (info.has_run and info.has_exports and ", " or "")
+    .. (info.has_exports and "library" or "")
+end
+
+function proc.list(arguments, options)
+  local db <close> = output.open(arguments.db, { readonly = true })
+  local list, rows = sombra.list {}, {}
+  for name, info in db:procedures() do
+    info.text = nil
+    list[#list + 1] = info
+    rows[#rows + 1] = {
+      ("%s@%d"):format(name, info.version),
+      ("%-12s %s  %s"):format(kinds_of(info), info.hash:sub(1, 12), output.escape(info.doc or "")):gsub("%s+$", ""),
+    }
+  end
+  if options.json then
+    output.json(list)
+  else
+    output.pairs(rows)
+  end
+end
+
+---"name" is its newest version, "name@2" that one.
+local function find(db, wanted)
+  local base, version = wanted:match("^(.*)@(%d+)$")
+  local found
+  for name, info in db:procedures() do
+    if name == (base or wanted) and (not version or info.version == math.tointeger(version))
+      and (not found or info.version > found.version) then
+      found = info
+    end
+  end
+  return found or output.fail("there is no procedure '%s'", wanted)
+end
+
+function proc.show(arguments)
+  local db <close> = output.open(arguments.db, { readonly = true })
+  output.write((find(db, arguments.name).text:gsub("\n?$", "\n", 1)))
+end
+
+function proc.drop(arguments, options)
+  local db <close> = output.open(arguments.db)
+  local count = db:undefine(arguments.name, options.version and { version = options.version } or nil)
+  output.close(db)
+  if options.json then
+    output.json { dropped = count }
+  else
+    output.write(count, "\n")
+  end
+  return count == 0 and 1 or 0
+end
+
+local function read_arguments(text)
+  if text == nil then
+    return nil
+  end
+  local value, message = json.decode(text == "-" and io.read("a") or text)
+  if value == nil then
+    words.usage("ARGUMENTS are %s", message)
+  end
+  return plain.restore(value)
+end
+
+local function write_line(value)
+  output.write(plain.encode(value == nil and sombra.null or value), "\n")
+end
+
+function proc.call(arguments, options)
+  local args = read_arguments(arguments.arguments)
+  local limits = { time = options.time, memory = options.memory, instructions = options.instructions }
+  local db <close> = output.open(arguments.db, { readonly = options.readonly })
+  if options.stream then
+    for row in db:stream(arguments.name, args, limits) do
+      write_line(row)
+    end
+    return output.close(db)
+  end
+  local results = table.pack(db:call(arguments.name, args, limits))
+  if results.n >= 2 and results[1] == nil and results[2] ~= nil then
+    local why = results[2]
+    output.fail("%s says no: %s", arguments.name, type(why) == "string" and why or plain.encode(why))
+  end
+  output.close(db)
+  for index = 1, results.n do
+    write_line(results[index])
+  end
+end
+
+return proc

@@ -1,0 +1,138 @@
+-- SPDX-License-Identifier: MIT
+
+---import and export
+local transfer = {}
+
+local export = require "sombra.export"
+local import = require "sombra.import"
+local output = require "sombra.cli.output"
+local progress = require "sombra.cli.progress"
+local words = require "sombra.cli.words"
+
+---- import -----------------------------------------------------------------------------------------------------------
+
+---"name:int,born:int" as a table.
+local function parse_types(text)
+  local types = {}
+  for part in (text .. ","):gmatch("(.-),") do
+    local name, type_name = part:match("^(.+):([^:]+)$")
+    if not name then
+      words.usage("--types is a list such as born:int,score:float; '%s' is none of its parts", part)
+    end
+    types[name] = type_name
+  end
+  return types
+end
+
+local function print_reject(file, line, reason)
+  io.stderr:write(file, line and ":" .. line or "", ": ", reason, "\n")
+end
+
+function transfer.import(arguments, options)
+  local db <close> = output.open(arguments.db, { create = options.create })
+  local bar <close> = progress.new("import", "records")
+  local report = import.run(db, arguments.file, {
+    format = options.format,
+    label = options.label,
+    type = options.type,
+    id = options.id,
+    from = options.from,
+    to = options.to,
+    types = options.types and parse_types(options.types),
+    separator = options.separator == "\\t" and "\t" or options.separator,
+    batch = options.batch,
+    rejects = options.rejects,
+    on_reject = print_reject,
+    progress = function(records, bytes, total)
+      bar:update(records, total and total > 0 and bytes / total or nil)
+    end,
+  })
+  bar:finish(report.nodes + report.edges + report.entries, true)
+  output.close(db)
+  if options.json then
+    output.json(report)
+  else
+    output.write(("%d nodes, %d edges, %d entries imported"):format(report.nodes, report.edges, report.entries))
+    output.write(report.rejected > 0 and (", %d records rejected\n"):format(report.rejected) or "\n")
+  end
+end
+
+---- export -----------------------------------------------------------------------------------------------------------
+
+---Files that have their names when they are whole: a failure leaves none of them, and what was there before stays.
+local function open_files(paths)
+  local files = {}
+  local guard = setmetatable({ files = files }, {
+    __close = function()
+      for _, entry in ipairs(files) do
+        if entry.file then
+          entry.file:close()
+          os.remove(entry.part)
+        end
+      end
+    end,
+  })
+  for index, path in ipairs(paths) do
+    local part = path .. ".part"
+    local file, message = io.open(part, "wb")
+    if not file then
+      output.fail("cannot write %s", message)
+    end
+    files[index] = { file = file, part = part, path = path }
+  end
+  return guard
+end
+
+local function finish_files(files)
+  for _, entry in ipairs(files) do
+    local done, message = entry.file:close()
+    entry.file = nil
+    if done then
+      done, message = os.rename(entry.part, entry.path)
+    end
+    if not done then
+      os.remove(entry.part)
+      output.fail("cannot write %s: %s", entry.path, message)
+    end
+  end
+end
+
+---"air.csv" as "air-nodes.csv" and "air-edges.csv".
+local function pair_of(path)
+  local stem, ending = path:match("^(.*)(%.%w+)$")
+  stem, ending = stem or path, ending or ""
+  return { stem .. "-nodes" .. ending, stem .. "-edges" .. ending }
+end
+
+function transfer.export(arguments, options)
+  local path = arguments.file or "-"
+  local _, format = import.format_of(path, options.format)
+  local is_pair = format == "csv" and not options.only
+  if is_pair and path == "-" then
+    words.usage("CSV has nodes and edges in a file each: name FILE, or give --only nodes or --only edges")
+  end
+  local db <close> = output.open(arguments.db, { readonly = true })
+  local bar <close> = progress.new("export", "records")
+  local guard <close> = open_files(path == "-" and {} or is_pair and pair_of(path) or { path })
+  local files = guard.files
+  local report = export.run(db, is_pair and { nodes = files[1].file, edges = files[2].file }
+    or files[1] and files[1].file or io.stdout, {
+    format = format,
+    only = options.only,
+    progress = function(records, total)
+      bar:update(records, records / total)
+    end,
+  })
+  finish_files(files)
+  bar:finish(report.nodes + report.edges + report.entries, true)
+  if report.buckets_left > 0 then
+    io.stderr:write(("%d buckets are left out: of the formats only jsonl has them\n"):format(report.buckets_left))
+  end
+  if path ~= "-" and options.json then
+    output.json(report)
+  elseif path ~= "-" then
+    output.write(("%d nodes, %d edges, %d entries exported\n"):format(report.nodes, report.edges, report.entries))
+  end
+end
+
+return transfer

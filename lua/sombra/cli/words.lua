@@ -1,0 +1,118 @@
+-- SPDX-License-Identifier: MIT
+
+---Reads the words of a command by its row in sombra.cli.commands.
+local words = {}
+
+---Raises wrong usage: sombra.cli prints it and ends with exit code 2.
+function words.usage(message, ...)
+  error({ usage = message:format(...) }, 0)
+end
+
+local function find_option(command, word)
+  local name = word:match("^%-%-(.+)$")
+  for _, option in ipairs(command.options) do
+    if option.name == name or (option.short and "-" .. option.short == word) then
+      return option
+    end
+  end
+  words.usage("there is no option %s; see sombra help %s", word, command.name)
+end
+
+local function one_of(choices, word)
+  for _, choice in ipairs(choices) do
+    if choice == word then
+      return true
+    end
+  end
+  return false
+end
+
+local function check_value(option, text)
+  if option.kind then
+    local number = option.kind == "count" and text:match("^%d+$") and math.tointeger(text)
+      or option.kind == "number" and text:match("^%d*%.?%d*$") and tonumber(text)
+    if not number then
+      words.usage("--%s needs a number, not '%s'", option.name, text)
+    end
+    return number
+  end
+  if option.choices and not one_of(option.choices, text) then
+    words.usage("--%s is one of %s, not '%s'", option.name, table.concat(option.choices, ", "), text)
+  end
+  return text
+end
+
+local function keep(options, option, value)
+  local name = option.name:gsub("-", "_")
+  if option.repeats then
+    options[name] = options[name] or {}
+    table.insert(options[name], value)
+  elseif options[name] ~= nil then
+    words.usage("--%s is given twice", option.name)
+  else
+    options[name] = value
+  end
+end
+
+---A word that begins with a dash is an option, but for "-" and what can only be a negative number.
+local function is_option(word)
+  return word:find("^%-.") and not word:find("^%-%d")
+end
+
+local function name_arguments(command, given)
+  local arguments = {}
+  for index, argument in ipairs(command.arguments) do
+    local word = given[index]
+    if word == nil and not argument.optional then
+      words.usage("%s is missing: %s", argument.name, require("sombra.cli.commands").synopsis(command))
+    end
+    if word and argument.choices and not one_of(argument.choices, word) then
+      words.usage("%s is one of %s, not '%s'", argument.name, table.concat(argument.choices, ", "), word)
+    end
+    arguments[argument.name:lower()] = argument.repeats and table.move(given, index, #given, 1, {}) or word
+  end
+  local last = command.arguments[#command.arguments]
+  if #given > #command.arguments and not last.repeats then
+    words.usage("'%s' is one word too many: %s", given[#command.arguments + 1],
+      require("sombra.cli.commands").synopsis(command))
+  end
+  return arguments
+end
+
+---@param command sombra.cli.Command
+---@param list string[]
+---@param first integer the first word behind the command's name
+---@return table arguments by name in lower case
+---@return table options by name, "_" for "-"
+function words.parse(command, list, first)
+  local given, options = {}, {}
+  local index = first
+  while index <= #list do
+    local word = list[index]
+    if word == "--" then
+      table.move(list, index + 1, #list, #given + 1, given)
+      break
+    elseif is_option(word) then
+      local long, text = word:match("^(%-%-[^=]+)=(.*)$")
+      local option = find_option(command, long or word)
+      if not option.value then
+        if text then
+          words.usage("--%s takes no value", option.name)
+        end
+        keep(options, option, true)
+      else
+        if not text then
+          index = index + 1
+          text = list[index] or words.usage("--%s needs a value: --%s %s", option.name, option.name, option.value)
+        end
+        keep(options, option, check_value(option, text))
+      end
+    else
+      given[#given + 1] = word
+    end
+    index = index + 1
+  end
+  return name_arguments(command, given), options
+end
+
+return words

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/* Recovery, verify and the first write after them when memory is out or calls fail, at each
+ * allocation and each call: the error says so, nothing leaks, and trying again finds everything.
+ * Without SOMBRA_LONG=1 each fault tries every fourth call, and the faults together all.
+ */
+#include "btree_fixture.h"
+
+#include <inttypes.h>
+
+enum { COMMITS = 24, TRIES_MAX = 2000 };
+
+static const struct btree_options options = { .create = true,
+                                              .page_bytes = 4096,
+                                              .no_background = true,
+                                              .map_bytes_max = TEST_MAP_BYTES,
+                                              .checkpoint_log_bytes = 4 * KiB,
+                                              .wal_bypass_bytes = 12 * KiB };
+
+/* A machine whose store was killed with checkpoints and bypasses behind it, and both halves of the
+ * log in use; *out_digest is what recovery must find. */
+static struct os_sim *killed_machine(uint64_t *out_digest)
+{
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv;
+    expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
+    for (uint64_t n = 0; n < COMMITS; n++) {
+        struct kv_txn *txn = kv_begin_write(kv);
+        kv_put_numbers(txn, n * 10, n * 10 + (n == 5 ? 150 : 12), 90, n);
+        kv_commit_ok(txn);
+    }
+    assert_true(store_stats(kv, false).checkpoints > 1);
+    expect_ok(content_digest(kv, out_digest));
+    struct os_sim *killed = os_sim_clone(sim);
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+    return killed;
+}
+
+static void expect_all_there(struct os_sim *sim, uint64_t digest)
+{
+    struct kv *kv;
+    uint64_t found;
+    expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
+    expect_ok(content_digest(kv, &found));
+    assert_true(found == digest);
+    kv_expect_sound(kv);
+    struct kv_txn *txn = kv_begin_write(kv);
+    kv_put_text(txn, "again", "written");
+    expect_ok(kv_commit(txn, KV_FULL));
+    expect_ok(kv_close(kv));
+}
+
+static void test_recovery__survives_failing_allocations(void **state)
+{
+    (void)state;
+    uint64_t digest, tries = 0;
+    struct os_sim *killed = killed_machine(&digest);
+    for (int is_sticky = 0; is_sticky < 2; is_sticky++) {
+        sombra_err err = SOMBRA_NOMEM;
+        for (uint64_t nth = 1; err; nth++, tries++) {
+            assert_true(nth < TRIES_MAX);
+            struct os_sim *sim = os_sim_clone(killed);
+            struct kv *kv = NULL;
+            uint64_t live = mem_test_live();
+            mem_test_fail_at(nth, is_sticky);
+            err = btree_open(os_sim_start(sim), "store", &options, &kv);
+            mem_test_fail_at(0, false);
+            if (err)
+                assert_int_equal(err, SOMBRA_NOMEM);
+            else
+                expect_ok(kv_close(kv));
+            assert_int_equal(mem_test_live(), live);
+            expect_all_there(sim, digest);
+            os_sim_free(sim);
+        }
+    }
+    print_message("%" PRIu64 " runs, one for each allocation of a recovery\n", tries);
+    assert_true(tries > 20);
+    os_sim_free(killed);
+}
+
+static void fault_run(struct os_sim *killed, const struct os_sim_fault *fault, uint64_t digest)
+{
+    struct os_sim *sim = os_sim_clone(killed);
+    struct kv *kv = NULL;
+    os_sim_fail(sim, fault);
+    sombra_err err = btree_open(os_sim_start(sim), "store", &options, &kv);
+    bool is_invisible = fault->kind == OS_SIM_EINTR || fault->calls == 1u << OS_SIM_WRITE;
+    if (err && (is_invisible || (err != SOMBRA_IO && err != SOMBRA_LIMIT)))
+        fail_msg("fault %d at call %" PRIu64 ": %s", (int)fault->kind, fault->nth,
+                 sombra_err_message());
+    sombra_err close_err = kv ? kv_close(kv) : SOMBRA_OK;
+    assert_true(!close_err || !is_invisible);
+    os_sim_fail(sim, NULL);
+    struct os_sim *after =
+        os_sim_crash(sim, (enum os_sim_variant)(fault->nth % OS_SIM_VARIANTS), fault->nth);
+    expect_all_there(after, digest);
+    expect_all_there(sim, digest);
+    os_sim_free(after);
+    os_sim_free(sim);
+}
+
+/* What was durable before the crash is there, whatever recovery met, and after a power cut too. */
+static void test_recovery__survives_failing_calls(void **state)
+{
+    (void)state;
+    uint64_t digest, tries = 0;
+    struct os_sim *killed = killed_machine(&digest);
+    static const struct os_sim_fault faults[] = {
+        { .kind = OS_SIM_EIO },
+        { .kind = OS_SIM_ENOSPC },
+        { .kind = OS_SIM_ENOSPC, .is_sticky = true },
+        { .kind = OS_SIM_EINTR },
+        { .kind = OS_SIM_SHORT, .is_sticky = true, .calls = 1u << OS_SIM_WRITE },
+        { .kind = OS_SIM_SHORT, .calls = 1u << OS_SIM_SYNC },
+    };
+    struct os_sim *sim = os_sim_clone(killed);
+    expect_all_there(sim, digest);
+    uint64_t calls = os_sim_calls(sim);
+    os_sim_free(sim);
+    for (size_t i = 0; i < COUNT_OF(faults); i++) {
+        uint64_t step = test_is_long() ? 1 : 4;
+        for (uint64_t nth = 1 + i % step; nth <= calls; nth += step, tries++) {
+            struct os_sim_fault fault = faults[i];
+            fault.nth = nth;
+            fault_run(killed, &fault, digest);
+        }
+    }
+    print_message("%" PRIu64 " faults at up to %" PRIu64 " calls of a recovery\n", tries, calls);
+    os_sim_free(killed);
+}
+
+/* ---- what a failed sync left in the page cache ------------------------------------------- */
+
+enum { IMAGES_MAX = 200 };
+
+/* A history whose every commit is durable when it returns, until the first error. */
+struct history {
+    uint64_t digests[COMMITS + 2]; /* of the content after commit n; 0 = empty */
+    uint64_t acknowledged;
+};
+
+static sombra_err history_run(struct history *history, struct kv *kv, bool is_clean)
+{
+    sombra_err err = SOMBRA_OK;
+    for (uint64_t n = 1; n <= COMMITS && !err; n++) {
+        struct kv_txn *txn;
+        struct kv_begin_options write = { .is_write = true };
+        err = kv_begin(kv, &write, &txn);
+        if (err)
+            return err;
+        kv_put_numbers(txn, n * 10, n * 10 + (n % 7 == 5 ? 150 : 12), 90, n);
+        err = kv_commit(txn, KV_FULL);
+        if (!err)
+            history->acknowledged = n;
+        if (!err && is_clean)
+            expect_ok(content_digest(kv, &history->digests[n]));
+    }
+    return err;
+}
+
+struct cuts {
+    struct os_sim *images[IMAGES_MAX];
+    size_t count;
+};
+
+static void cut_each_call(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct cuts *cuts = context;
+    uint64_t dice = hash_u64(event->number);
+    assert_true(cuts->count + 2 <= IMAGES_MAX);
+    cuts->images[cuts->count++] =
+        os_sim_crash(sim, (enum os_sim_variant)(dice % OS_SIM_VARIANTS), dice);
+    cuts->images[cuts->count++] = os_sim_crash(sim, OS_SIM_NEWER_HALF, dice);
+}
+
+static void image_check(const struct history *history, struct os_sim *image, const char *what)
+{
+    struct kv *kv = NULL;
+    uint64_t digest = 0;
+    sombra_err err = btree_open(os_sim_start(image), "store", &options, &kv);
+    if (!err)
+        err = content_digest(kv, &digest);
+    bool is_right = false;
+    for (uint64_t n = history->acknowledged; n <= history->acknowledged + 1 && !err; n++)
+        is_right = is_right || history->digests[n] == digest;
+    if (!is_right)
+        fail_msg("%s: %s", what, err ? sombra_err_message() : "not what was acknowledged");
+    kv_expect_sound(kv);
+    expect_ok(kv_close(kv));
+    os_sim_free(image);
+}
+
+/* A sync fails, all processes die, recovery is cut by power: at no call may it have overwritten
+ * what the disk's own newest state needs. */
+static void failed_sync_run(struct history *history, uint64_t nth)
+{
+    char what[100];
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv = NULL;
+    struct os *os = os_sim_start(sim);
+    struct os_sim_fault fault = { .kind = OS_SIM_EIO, .nth = nth, .calls = 1u << OS_SIM_SYNC };
+    history->acknowledged = 0;
+    os_sim_fail(sim, &fault);
+    sombra_err err = btree_open(os, "store", &options, &kv);
+    if (!err)
+        err = history_run(history, kv, false);
+    os_sim_fail(sim, NULL);
+    struct os_sim *killed = os_sim_clone(sim);
+    os_sim_kill(os);
+    sombra_err ignored = kv ? kv_close(kv) : SOMBRA_OK;
+    (void)ignored;
+    os_sim_free(sim);
+    static struct cuts cuts;
+    cuts.count = 0;
+    os_sim_set_hook(killed, cut_each_call, &cuts);
+    expect_ok(btree_open(os_sim_start(killed), "store", &options, &kv));
+    os_sim_set_hook(killed, NULL, NULL);
+    expect_ok(kv_close(kv));
+    for (size_t i = 0; i < cuts.count; i++) {
+        snprintf(what, sizeof what, "sync %" PRIu64 " failed, recovery cut before its call %zu",
+                 nth, i / 2 + 1);
+        image_check(history, cuts.images[i], what);
+    }
+    image_check(history, killed, "recovered after a failed sync");
+}
+
+static void test_recovery__builds_on_nothing_that_is_only_cached(void **state)
+{
+    (void)state;
+    struct history history = { { 0 }, 0 };
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv;
+    expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
+    expect_ok(content_digest(kv, &history.digests[0]));
+    expect_ok(history_run(&history, kv, true));
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+    uint64_t step = test_is_long() ? 1 : 3, tries = 0;
+    history.acknowledged = 0;
+    for (uint64_t nth = 1; history.acknowledged < COMMITS; nth += step, tries++)
+        failed_sync_run(&history, nth);
+    print_message("%" PRIu64 " runs with a failed sync each\n", tries);
+}
+
+/* Another process's commits while a checkpoint waits for the sync of its meta record, which fails.
+ * They are durable in the log; their recovery writes into pages that are free in that record, which
+ * only the page cache has, and in use in the one before. */
+struct beside {
+    struct kv *other; /* NULL = not now */
+    unsigned syncs;   /* of the database since the checkpoint began */
+};
+
+static void fail_the_second_sync(void *context, struct os_sim *sim,
+                                 const struct os_sim_event *event)
+{
+    struct beside *beside = context;
+    bool is_database = strcmp(event->path, "store") == 0 || strcmp(event->path, "/store") == 0;
+    if (!beside->other || event->call != OS_SIM_SYNC || !is_database || ++beside->syncs != 2)
+        return;
+    struct kv *other = beside->other;
+    beside->other = NULL; /* its own calls come here too */
+    for (uint64_t n = 0; n < 3; n++) {
+        struct kv_txn *txn = kv_begin_write(other);
+        kv_put_numbers(txn, 0, 1500, 90, 100 + n);
+        expect_ok(kv_commit(txn, KV_FULL));
+    }
+    os_sim_fail_at(sim, 1, OS_SIM_EIO, false);
+}
+
+static void test_recovery__of_commits_behind_a_checkpoint_whose_meta_is_only_cached(void **state)
+{
+    (void)state;
+    struct btree_options quiet = options;
+    quiet.checkpoint_log_bytes = MiB; /* only the one that the test asks for */
+    quiet.wal_bypass_bytes = MiB;
+    struct history history = { { 0 }, 0 };
+    struct os_sim *sim = os_sim_new(NULL);
+    struct os *processes[2] = { os_sim_start(sim), os_sim_start(sim) };
+    struct kv *kvs[2];
+    for (size_t i = 0; i < 2; i++) {
+        expect_ok(btree_open(processes[i], "store", &quiet, &kvs[i]));
+        struct kv_txn *txn = kv_begin_write(kvs[i]);
+        kv_put_numbers(txn, 0, 1500, 90, i);
+        expect_ok(kv_commit(txn, KV_FULL));
+        struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+        expect_ok(kv_maintain(kvs[i], &job));
+    }
+    struct kv_txn *txn = kv_begin_write(kvs[0]);
+    kv_put_numbers(txn, 0, 1500, 90, 7);
+    expect_ok(kv_commit(txn, KV_FULL));
+    struct beside beside = { .other = kvs[1] };
+    os_sim_set_hook(sim, fail_the_second_sync, &beside);
+    struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+    expect_err(SOMBRA_IO, kv_maintain(kvs[0], &job));
+    os_sim_set_hook(sim, NULL, NULL);
+    expect_ok(content_digest(kvs[1], &history.digests[0]));
+    history.digests[1] = history.digests[0]; /* it stops before anything else is begun */
+    struct os_sim *killed = os_sim_clone(sim);
+    for (size_t i = 0; i < 2; i++) {
+        os_sim_kill(processes[i]);
+        sombra_err ignored = kv_close(kvs[i]);
+        (void)ignored;
+    }
+    os_sim_free(sim);
+    static struct cuts cuts;
+    cuts.count = 0;
+    os_sim_set_hook(killed, cut_each_call, &cuts);
+    struct kv *kv;
+    expect_ok(btree_open(os_sim_start(killed), "store", &quiet, &kv));
+    os_sim_set_hook(killed, NULL, NULL);
+    expect_ok(kv_close(kv));
+    for (size_t i = 0; i < cuts.count; i++)
+        image_check(&history, cuts.images[i], "recovery of a cached meta record, cut");
+    image_check(&history, killed, "recovered from a cached meta record");
+    print_message("%zu cuts\n", cuts.count);
+}
+
+static void test_recovery__verify_and_stats_survive_failing_allocations(void **state)
+{
+    (void)state;
+    static const enum kv_maintenance_kind kinds[] = { KV_VERIFY, KV_STATS, KV_CHECKPOINT };
+    uint64_t digest, found, tries = 0;
+    struct os_sim *sim = killed_machine(&digest);
+    struct kv *kv;
+    expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        sombra_err err = SOMBRA_NOMEM;
+        for (uint64_t nth = 1; err; nth++, tries++) {
+            assert_true(nth < TRIES_MAX);
+            struct kv_maintenance job = { .kind = kinds[i], .walk = true };
+            uint64_t live = mem_test_live();
+            mem_test_fail_at(nth, false);
+            err = kv_maintain(kv, &job);
+            mem_test_fail_at(0, false);
+            if (err)
+                assert_int_equal(err, SOMBRA_NOMEM);
+            assert_int_equal(job.problems, 0);
+            assert_int_equal(mem_test_live(), live);
+            expect_ok(content_digest(kv, &found));
+            assert_true(found == digest);
+        }
+    }
+    print_message("%" PRIu64 " runs, one for each allocation of a job\n", tries);
+    expect_ok(kv_close(kv));
+    expect_all_there(sim, digest);
+    os_sim_free(sim);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_recovery__survives_failing_allocations),
+        cmocka_unit_test(test_recovery__survives_failing_calls),
+        cmocka_unit_test(test_recovery__builds_on_nothing_that_is_only_cached),
+        cmocka_unit_test(test_recovery__of_commits_behind_a_checkpoint_whose_meta_is_only_cached),
+        cmocka_unit_test(test_recovery__verify_and_stats_survive_failing_allocations),
+    };
+    return cmocka_run_group_tests_name("btree, recovery", tests, NULL, NULL);
+}
