@@ -73,8 +73,8 @@ describe("the example", function()
       place[name] = i
     end
     assert.equal(6, i)
-    for _, pair in ipairs { { "base", "net" }, { "base", "fonts" }, { "fonts", "ui" }, { "ui", "app" }, { "net", "app" },
-      { "app", "tests" } } do
+    for _, pair in ipairs { { "base", "net" }, { "base", "fonts" }, { "fonts", "ui" }, { "ui", "app" },
+      { "net", "app" }, { "app", "tests" } } do
       assert.is_true(place[pair[1]] < place[pair[2]])
     end
     assert.truthy(out:find("fonts changed: app tests ui\n", 1, true))
