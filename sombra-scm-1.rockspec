@@ -29,6 +29,7 @@ build = {
       ["sombra.cli.kv"] = "lua/sombra/cli/kv.lua",
       ["sombra.cli.maintenance"] = "lua/sombra/cli/maintenance.lua",
       ["sombra.cli.manual"] = "lua/sombra/cli/manual.lua",
+      ["sombra.cli.migrate"] = "lua/sombra/cli/migrate.lua",
       ["sombra.cli.output"] = "lua/sombra/cli/output.lua",
       ["sombra.cli.proc"] = "lua/sombra/cli/proc.lua",
       ["sombra.cli.progress"] = "lua/sombra/cli/progress.lua",

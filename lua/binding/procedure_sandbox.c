@@ -5,6 +5,7 @@
 #include "procedure.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,10 +133,10 @@ static int unit_emit(lua_State *L)
 
 /* ---- the state ------------------------------------------------------------------------------- */
 
-static int open_state(lua_State *L)
+/* The same for every call; whose call it is comes later. */
+static int prepare_state(lua_State *L)
 {
-    struct call *call = lua_touserdata(L, 1);
-    lua_pushlightuserdata(L, call);
+    lua_pushboolean(L, 0);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &call_key);
     lua_newtable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &units_key);
@@ -150,19 +151,28 @@ static int open_state(lua_State *L)
     return 0;
 }
 
+/* The random numbers of a procedure are no secret, and differ from call to call. */
+static uint64_t new_seed(void)
+{
+    static _Atomic uint64_t calls;
+    uint64_t count = atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
+    if (count == 0) {
+        uint64_t first = 0;
+        if (getrandom(&first, sizeof first, GRND_NONBLOCK) < 0)
+            first = (uintptr_t)&first;
+        atomic_fetch_add_explicit(&calls, first, memory_order_relaxed);
+    }
+    return count * UINT64_C(0x9e3779b97f4a7c15) + 1;
+}
+
 void call_open_sandbox(lua_State *L, struct call *call, const struct sandbox_limits *limits)
 {
-    uint64_t seed = 0;
-    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) < 0)
-        seed = (uintptr_t)call; /* the random numbers of a procedure are no secret */
-    call->sandbox = sandbox_new(limits, seed, true);
+    call->sandbox = sandbox_new_prepared(limits, new_seed(), prepare_state);
     lua_State *inner = call->sandbox ? sandbox_state(call->sandbox) : NULL;
     if (!inner)
         error_raise_text(L, SOMBRA_NOMEM, "no memory for a procedure's state");
-    lua_pushcfunction(inner, open_state);
-    lua_pushlightuserdata(inner, call);
-    if (sandbox_call(call->sandbox, 1, 0) != LUA_OK)
-        error_raise_text(L, SOMBRA_NOMEM, "no memory for a procedure's state");
+    lua_pushlightuserdata(inner, call); /* the key is there: this allocates nothing */
+    lua_rawsetp(inner, LUA_REGISTRYINDEX, &call_key);
     sandbox_start(call->sandbox);
 }
 

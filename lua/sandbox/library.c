@@ -5,7 +5,7 @@
  * Replaced: what loops in C, makes blocks of any size, takes bytecode, shows addresses, marks
  * finalizers (hooks are off in them), or runs a script's handler while the hook is off.
  */
-#include "sandbox.h"
+#include "sandbox_internal.h"
 
 #include <string.h>
 
@@ -211,6 +211,8 @@ static void open_coroutine(lua_State *L)
     sandbox_tick_strings(L, "wrap");
 }
 
+const char sandbox_seed_key = 's';
+
 static void open_math(lua_State *L, uint64_t seed)
 {
     static const char *const names[] = { "abs",        "acos", "asin", "atan",       "ceil",
@@ -222,6 +224,8 @@ static void open_math(lua_State *L, uint64_t seed)
     take(L, luaopen_math, LUA_MATHLIBNAME, names);
     /* Without arguments it would take an address for a seed. */
     lua_getfield(L, -1, "randomseed");
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &sandbox_seed_key);
     lua_pushinteger(L, (lua_Integer)seed);
     lua_pushinteger(L, (lua_Integer)(seed >> 32));
     lua_call(L, 2, 0);

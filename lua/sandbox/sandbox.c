@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "sandbox.h"
+#include "sandbox_internal.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,21 +18,6 @@ enum {
 static const struct sandbox_limits defaults = { .time_us = 1000000,
                                                 .memory_bytes = (size_t)64 << 20,
                                                 .block_bytes = (size_t)20 << 20 };
-
-struct sandbox {
-    lua_State *L;
-    struct sandbox_limits limits;
-    uint64_t deadline_ns; /* 0 = none */
-    uint64_t paused_ns;   /* when the clock was stopped; 0 = it runs */
-    uint64_t work;        /* done, in ticks */
-    uint64_t work_max;    /* 0 = none */
-    uint64_t tick_at;     /* of `work`: the next look at the clock */
-    size_t memory, memory_peak;
-    size_t refused; /* bytes of the request refused last; 0 = the last one was served */
-    bool is_started;
-    enum sandbox_end end;
-    _Atomic bool is_cancelled;
-};
 
 static uint64_t now_ns(void)
 {
@@ -58,52 +42,6 @@ bool sandbox_is_killed(lua_State *L)
 }
 
 /* ---- memory ------------------------------------------------------------------------------ */
-
-static bool is_refused(struct sandbox *sandbox, size_t growth, size_t bytes)
-{
-    const struct sandbox_limits *limits = &sandbox->limits;
-    if (!sandbox->is_started || limits->is_unlimited)
-        return false;
-    if (sandbox->end != SANDBOX_LIVES)
-        return true;
-    return bytes > limits->block_bytes || growth > limits->memory_bytes ||
-           sandbox->memory > limits->memory_bytes - growth;
-}
-
-/* Lua asks again after an emergency collection. A second refusal in a row is the end: a script that
- * catches the error and goes on would only make the collector work. */
-static void *refuse(struct sandbox *sandbox, size_t bytes)
-{
-    if (sandbox->refused == bytes && sandbox->end == SANDBOX_LIVES)
-        sandbox->end = SANDBOX_MEMORY;
-    sandbox->refused = bytes;
-    return NULL;
-}
-
-static void *allocate(void *context, void *block, size_t old_bytes, size_t bytes)
-{
-    struct sandbox *sandbox = context;
-    size_t old = block ? old_bytes : 0; /* for new blocks it is a type */
-    if (bytes == 0) {
-        free(block);
-        sandbox->memory -= old;
-        return NULL;
-    }
-    /* Lua takes for granted that shrinking cannot fail. */
-    if (bytes > old && is_refused(sandbox, bytes - old, bytes))
-        return refuse(sandbox, bytes);
-    void *moved = realloc(block, bytes);
-    if (!moved && bytes > old)
-        return refuse(sandbox, bytes);
-    if (!moved)
-        moved = block;
-    if (bytes > old)
-        sandbox->refused = 0;
-    sandbox->memory += bytes - old;
-    if (sandbox->memory > sandbox->memory_peak)
-        sandbox->memory_peak = sandbox->memory;
-    return moved;
-}
 
 void sandbox_check_block(lua_State *L, uint64_t bytes, const char *what)
 {
@@ -197,6 +135,9 @@ void sandbox_explain(const struct sandbox *sandbox, const char *subject, char *t
     case SANDBOX_CANCELLED:
         snprintf(text, bytes, "%s was cancelled", subject);
         return;
+    case SANDBOX_COLLISIONS:
+        snprintf(text, bytes, "%s filled a table with keys that collide", subject);
+        return;
     case SANDBOX_LIVES:
         break;
     }
@@ -226,22 +167,72 @@ static int open_libraries(lua_State *L)
     return 0;
 }
 
+static int seed_random(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &sandbox_seed_key);
+    lua_insert(L, 1);
+    lua_call(L, 2, 0);
+    return 0;
+}
+
+static bool state_open(struct sandbox *sandbox, uint64_t seed, bool has_clock)
+{
+    sandbox->L = lua_newstate(sandbox_allocate, sandbox);
+    if (!sandbox->L)
+        return false;
+    /* New threads of the state get a copy. */
+    *(struct sandbox **)lua_getextraspace(sandbox->L) = sandbox;
+    lua_pushcfunction(sandbox->L, open_libraries);
+    lua_pushlightuserdata(sandbox->L, &seed);
+    lua_pushboolean(sandbox->L, has_clock);
+    return lua_pcall(sandbox->L, 2, 0, 0) == LUA_OK;
+}
+
 struct sandbox *sandbox_new(const struct sandbox_limits *limits, uint64_t seed, bool has_clock)
 {
     struct sandbox *sandbox = calloc(1, sizeof *sandbox);
     if (!sandbox)
         return NULL;
     limits_set(sandbox, limits);
-    sandbox->L = lua_newstate(allocate, sandbox);
-    if (!sandbox->L) {
-        free(sandbox);
+    if (!state_open(sandbox, seed, has_clock)) {
+        sandbox_free(sandbox);
         return NULL;
     }
-    /* New threads of the state get a copy. */
-    *(struct sandbox **)lua_getextraspace(sandbox->L) = sandbox;
-    lua_pushcfunction(sandbox->L, open_libraries);
-    lua_pushlightuserdata(sandbox->L, &seed);
-    lua_pushboolean(sandbox->L, has_clock);
+    return sandbox;
+}
+
+/* Makes the state that the image is taken of. */
+static bool prepare_state(struct sandbox *sandbox, lua_CFunction prepare)
+{
+    if (!state_open(sandbox, 0, true))
+        return false;
+    lua_pushcfunction(sandbox->L, prepare);
+    if (lua_pcall(sandbox->L, 0, 0, 0) != LUA_OK)
+        return false;
+    lua_gc(sandbox->L, LUA_GCCOLLECT);
+    return true;
+}
+
+struct sandbox *sandbox_new_prepared(const struct sandbox_limits *limits, uint64_t seed,
+                                     lua_CFunction prepare)
+{
+    struct sandbox *sandbox = image_take(prepare);
+    if (!sandbox) {
+        sandbox = calloc(1, sizeof *sandbox);
+        if (!sandbox)
+            return NULL;
+        limits_set(sandbox, NULL);
+        arena_open(sandbox);
+        if (!prepare_state(sandbox, prepare)) {
+            sandbox_free(sandbox);
+            return NULL;
+        }
+        image_make(sandbox, prepare);
+    }
+    limits_set(sandbox, limits);
+    lua_pushcfunction(sandbox->L, seed_random);
+    lua_pushinteger(sandbox->L, (lua_Integer)seed);
+    lua_pushinteger(sandbox->L, (lua_Integer)(seed >> 32));
     if (lua_pcall(sandbox->L, 2, 0, 0) != LUA_OK) {
         sandbox_free(sandbox);
         return NULL;
@@ -253,7 +244,11 @@ void sandbox_free(struct sandbox *sandbox)
 {
     if (!sandbox)
         return;
-    lua_close(sandbox->L);
+    if (sandbox->L && !image_may_drop(sandbox))
+        lua_close(sandbox->L);
+    if (image_put(sandbox))
+        return;
+    arena_close(sandbox);
     free(sandbox);
 }
 

@@ -31,6 +31,7 @@ enum sandbox_end {
     SANDBOX_INSTRUCTIONS, /* VM instructions and the work of library functions */
     SANDBOX_MEMORY,       /* in all, or of one block */
     SANDBOX_CANCELLED,    /* by sandbox_cancel */
+    SANDBOX_COLLISIONS,   /* keys of a table that were chosen to collide */
 };
 
 /* 0 = the default. */
@@ -47,6 +48,12 @@ enum { SANDBOX_SOURCE_BYTES_MAX = 1 << 20 };
 /* NULL if there is no memory. `seed` is that of math.random; `has_clock`: os.time and the like are
  * there. */
 struct sandbox *sandbox_new(const struct sandbox_limits *limits, uint64_t seed, bool has_clock);
+/* The same with what `prepare` does to a state that has a clock: it is called once, without
+ * arguments, and its state is copied for every sandbox after that; so what it makes must not depend
+ * on the moment. Of the userdata that are made later, the first one's finalizer need not run: its
+ * maker sees to what it stands for. */
+struct sandbox *sandbox_new_prepared(const struct sandbox_limits *limits, uint64_t seed,
+                                     lua_CFunction prepare);
 void sandbox_free(struct sandbox *sandbox); /* NULL is a no-op */
 
 lua_State *sandbox_state(struct sandbox *sandbox);

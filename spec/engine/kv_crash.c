@@ -26,7 +26,10 @@ bool crash_report(struct crash_run *run, const char *format, ...)
 
 bool crash_is_sampled(uint64_t seed, uint64_t number, uint64_t wanted, uint64_t total)
 {
-    if (wanted >= total || kv_test_number("SOMBRA_LONG", 0))
+    if (kv_test_number("SOMBRA_LONG", 0))
+        return true;
+    wanted = wanted * kv_test_number("SOMBRA_SHARE", 100) / 100;
+    if (wanted >= total)
         return true;
     return hash_u64(seed + hash_u64(number)) % total < wanted;
 }

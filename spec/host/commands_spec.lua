@@ -105,7 +105,7 @@ describe("the commands", function()
   it("have a row in docs/host.md each", function()
     local manual = run.read_file("docs/host.md")
     for _, command in ipairs(commands.list) do
-      assert.truthy(manual:find("`" .. command.name .. "[ `]"), command.name)
+      assert.truthy(manual:find("`" .. command.name:gsub("%-", "%%-") .. "[ `]"), command.name)
     end
   end)
 

@@ -249,6 +249,56 @@ printed and the exit code is 1. A limit that is hit ends it with exit code 4.]],
     module = proc, run = "call",
   },
   {
+    name = "call",
+    summary = "run a procedure; the same as proc call",
+    text = [[
+Prints each result as JSON on a line. See `sombra help proc call`.]],
+    arguments = {
+      database,
+      { name = "NAME", help = "its name, or name@version" },
+      { name = "ARGUMENTS", optional = true, help = "a JSON map or list; - reads the standard input" },
+    },
+    options = {
+      { name = "stream", help = "print the rows that it emits, as they come" },
+      { name = "time", value = "SECONDS", kind = "number", help = "limit of its time" },
+      { name = "memory", value = "BYTES", kind = "count", help = "limit of its memory" },
+      { name = "instructions", value = "N", kind = "count", help = "limit of its instructions" },
+      { name = "readonly", help = "open without the right to write" },
+    },
+    module = proc, run = "call",
+  },
+  {
+    name = "run-proc",
+    summary = "run the file of a procedure, to debug it",
+    text = [[
+Runs the procedure in FILE as plain Lua, in a transaction of its mode: nothing is stored, there are no limits, and all
+of Lua is there, `debug` and `print` too. `require` finds the units of the database, then modules. Results and rows of
+`emit` are printed as JSON, one on a line.]],
+    arguments = {
+      database,
+      { name = "FILE", help = "Lua that returns a table with name and run" },
+      { name = "ARGUMENTS", optional = true, help = "a JSON map or list; - reads the standard input" },
+    },
+    options = { { name = "dry-run", help = "roll back what it did" } },
+    module = proc, run = "run_file",
+  },
+  {
+    name = "migrate",
+    summary = "bring a database to the state of a directory of migrations",
+    text = [[
+Runs the migrations in DIRECTORY that are pending, each in a transaction of its own, and prints what was run. With
+--status it prints the state of each and runs nothing. See docs/migrations.md.]],
+    arguments = { database, { name = "DIRECTORY", help = "files named 0001_what_it_does.lua" } },
+    options = {
+      { name = "to", value = "N", kind = "count", help = "up or down to that number; 0 undoes all" },
+      { name = "dry-run", help = "run everything, then roll it back" },
+      { name = "status", help = "print the state of each migration" },
+      { name = "create", help = "make the database if it is missing" },
+      json,
+    },
+    module = "sombra.cli.migrate", run = "migrate",
+  },
+  {
     name = "shell",
     summary = "a prompt with the database open as `db`",
     text = [[

@@ -122,4 +122,72 @@ function proc.call(arguments, options)
   end
 end
 
+---What the units of the database are to plain Lua: its own `require` looks here first.
+local function searcher(db)
+  return function(name)
+    local ok, text, chunk = pcall(function()
+      return db:read(function(tx)
+        local newest
+        for found, info in tx:procedures() do
+          if found == name then newest = info end
+        end
+        return newest and newest.text, newest and (newest.chunk ~= "" and "@" .. newest.chunk or "=" .. name)
+      end)
+    end)
+    if not ok or not text then
+      return ("\n\tno unit '%s' in the database"):format(name)
+    end
+    return function()
+      local unit = assert(load(text, chunk, "t"))()
+      return unit.exports or unit
+    end
+  end
+end
+
+---As db:call binds them, without the checks of types: those are the definition's.
+local function bind(unit, args)
+  if not unit.params then
+    return args
+  end
+  local bound = {}
+  for position, parameter in ipairs(unit.params) do
+    local name = parameter[1]
+    local value = args and args[name]
+    if value == nil then value = args and args[position] end
+    if value == nil then value = parameter.default end
+    if value == nil and not parameter.optional then
+      output.fail("parameter '%s' is missing", name)
+    end
+    bound[name] = value
+  end
+  return bound
+end
+
+function proc.run_file(arguments, options)
+  local args = read_arguments(arguments.arguments)
+  local chunk, message = loadfile(arguments.file, "t")
+  if not chunk then
+    output.fail("%s", message)
+  end
+  local db <close> = output.open(arguments.db)
+  table.insert(package.searchers, 2, searcher(db))
+  rawset(_G, "emit", write_line)
+  local unit = chunk()
+  if type(unit) ~= "table" or type(unit.run) ~= "function" then
+    output.fail("%s does not return a table with a function 'run'", arguments.file)
+  end
+  local tx <close> = db:begin(unit.mode or "read")
+  local results = table.pack(unit.run(tx, bind(unit, args)))
+  if results.n >= 2 and results[1] == nil and results[2] ~= nil then
+    local why = results[2]
+    output.fail("%s says no: %s", unit.name or arguments.file, type(why) == "string" and why or plain.encode(why))
+  end
+  if unit.mode == "write" and not options.dry_run then
+    tx:commit()
+  end
+  for index = 1, results.n do
+    write_line(results[index])
+  end
+end
+
 return proc

@@ -1,0 +1,63 @@
+-- SPDX-License-Identifier: MIT
+local run = require("spec.host.run")
+
+describe("sombra call, run-proc and migrate", function()
+  local directory
+
+  local function sombra(arguments)
+    return run.shell(("cd %s && %s %s 2>&1"):format(directory, run.absolute_binary(), arguments))
+  end
+
+  before_each(function()
+    directory = run.temporary_directory()
+    run.shell("mkdir " .. directory .. "/migrations")
+    run.write_file(directory .. "/migrations/0001_people.lua", [[return {
+      up = function(tx) tx:create("Person", { name = "Ada" }) end,
+      down = function(tx) for id in tx:nodes("Person") do tx:delete(id) end end,
+    }]])
+    run.write_file(directory .. "/add.lua", [[
+      local twice = require("twice").twice
+      return { name = "add", mode = "write", params = { { "name", "string" }, { "n", "integer", default = 2 } },
+        run = function(tx, p)
+          if p.name == "" then return nil, "a name is needed" end
+          emit { before = tx:count("Person") }
+          tx:create("Person", { name = p.name })
+          return tx:count("Person"), twice(p.n)
+        end }]])
+    run.write_file(directory .. "/twice.lua", "return { name = 'twice', exports = { twice = function(n) return 2 * n end } }")
+    run.write_file(directory .. "/count.lua",
+      "return { name = 'count', run = function(tx) return tx:count('Person') end }")
+  end)
+  after_each(function() run.remove_directory(directory) end)
+
+  it("migrate a database, and back", function()
+    assert.same({ "0001_people: up (rolled back)\n", 0 }, { sombra("migrate --create --dry-run a.sombra migrations") })
+    assert.same({ "0001_people: up\n", 0 }, { sombra("migrate a.sombra migrations") })
+    assert.same({ "nothing to do\n", 0 }, { sombra("migrate a.sombra migrations") })
+    assert.truthy(sombra("migrate --status a.sombra migrations"):find("^0001_people: applied 20"))
+    assert.same({ '[{"direction":"down","name":"people","number":1}]\n', 0 },
+      { sombra("migrate --to 0 --json a.sombra migrations") })
+    assert.same({ "0001_people: pending\n", 0 }, { sombra("migrate --status a.sombra migrations") })
+    run.write_file(directory .. "/migrations/0002_bad.lua", "return { up = function() error('stop') end }")
+    local output, code = sombra("migrate a.sombra migrations")
+    assert.equal(1, code)
+    assert.truthy(output:find("migrations/0002_bad.lua:1: stop", 1, true), output)
+  end)
+
+  it("call what is stored, and run what is not", function()
+    sombra("migrate --create a.sombra migrations")
+    assert.equal(0, (select(2, sombra("proc define a.sombra twice.lua count.lua"))))
+    assert.same({ "1\n", 0 }, { sombra("call a.sombra count") })
+    assert.same({ '{"before":1}\n2\n14\n', 0 }, { sombra([[run-proc --dry-run a.sombra add.lua '{"name":"Bob","n":7}']]) })
+    assert.same({ "1\n", 0 }, { sombra("call a.sombra count") })
+    assert.same({ '{"before":1}\n2\n4\n', 0 }, { sombra([[run-proc a.sombra add.lua '["Bob"]']]) })
+    assert.same({ "2\n", 0 }, { sombra("call a.sombra count") })
+    local output, code = sombra([[run-proc a.sombra add.lua '[""]']])
+    assert.equal(1, code)
+    assert.truthy(output:find("add says no: a name is needed", 1, true), output)
+    output, code = sombra("run-proc a.sombra add.lua")
+    assert.equal(1, code)
+    assert.truthy(output:find("parameter 'name' is missing", 1, true), output)
+    assert.equal(1, (select(2, sombra("call a.sombra nothing"))))
+  end)
+end)
