@@ -384,15 +384,24 @@ static int tx_types(lua_State *L)
 /* The loop's own variable says where it is. */
 static int step_buckets(lua_State *L, struct iterator *it)
 {
+    static const char internal[] = "sombra.";
+    char own[SOMBRA_NAME_BYTES_MAX];
     sombra_slice after = optional_name(L, 2);
     sombra_slice name;
     sombra_bucket_id bucket;
     bool is_found;
-    sombra_err err = sombra_bucket_next(it->tx->txn, after, &name, &bucket, &is_found);
-    if (err)
-        return error_raise(L, err);
-    if (!is_found)
-        return at_end(L, it);
+    for (;;) {
+        sombra_err err = sombra_bucket_next(it->tx->txn, after, &name, &bucket, &is_found);
+        if (err)
+            return error_raise(L, err);
+        if (!is_found)
+            return at_end(L, it);
+        if (name.bytes < sizeof internal - 1 || name.bytes > sizeof own ||
+            memcmp(name.data, internal, sizeof internal - 1) != 0)
+            break;
+        memcpy(own, name.data, name.bytes); /* the library's own: scripts do not see them */
+        after = (sombra_slice){ own, name.bytes };
+    }
     lua_pushlstring(L, name.data, name.bytes);
     return 1;
 }
