@@ -31,8 +31,8 @@ struct line_info {
 };
 
 static const struct line_info line_infos[LINES] = {
-    [LINE_LOAD] = { "load", "loads/s" },
-    [LINE_FILE] = { "file", "bytes" },
+    [LINE_LOAD] = { "load", "loads/s", 0, false, 0, 0 },
+    [LINE_FILE] = { "file", "bytes", 0, false, 0, 0 },
     [LINE_LOOKUP] = { "lookup", "/s", 10000, false, 491168, 489038 },
     [LINE_HOP1] = { "hop1", "/s", 2000, false, 22903, 34577 },
     [LINE_HOP1_IDS] = { "hop1, property id", "/s", 2000, false, 22903, 34577 },
@@ -40,17 +40,17 @@ static const struct line_info line_infos[LINES] = {
     [LINE_HOP3] = { "hop3", "/s", 100, false, 1447363, 3407800 },
     [LINE_WITHIN3] = { "within3", "/s", 100, false, 1455204, 3410562 },
     [LINE_PATH] = { "sp", "pairs/s", 100, false, 411, 326 },
-    [LINE_INSERT] = { "insert, durable", "/s", DURABLE_MAX, true },
-    [LINE_UPDATE] = { "update, durable", "/s", DURABLE_MAX, true },
-    [LINE_EDGE] = { "edge, durable", "/s", DURABLE_MAX, true },
-    [LINE_UPSERT] = { "upsert, durable", "/s", DURABLE_MAX, true },
-    [LINE_BULK] = { "bulk insert", "nodes/s" },
-    [LINE_CODE_SMALL] = { "code 5k/20k", "records/s" },
-    [LINE_CODE_SMALL_READ] = { "code 5k/20k reads", "/s" },
-    [LINE_CODE_SMALL_FILE] = { "code 5k/20k file", "bytes" },
-    [LINE_CODE] = { "code 50k/200k", "records/s" },
-    [LINE_CODE_READ] = { "code 50k/200k reads", "/s" },
-    [LINE_CODE_FILE] = { "code 50k/200k file", "bytes" },
+    [LINE_INSERT] = { "insert, durable", "/s", DURABLE_MAX, true, 0, 0 },
+    [LINE_UPDATE] = { "update, durable", "/s", DURABLE_MAX, true, 0, 0 },
+    [LINE_EDGE] = { "edge, durable", "/s", DURABLE_MAX, true, 0, 0 },
+    [LINE_UPSERT] = { "upsert, durable", "/s", DURABLE_MAX, true, 0, 0 },
+    [LINE_BULK] = { "bulk insert", "nodes/s", 0, false, 0, 0 },
+    [LINE_CODE_SMALL] = { "code 5k/20k", "records/s", 0, false, 0, 0 },
+    [LINE_CODE_SMALL_READ] = { "code 5k/20k reads", "/s", 0, false, 0, 0 },
+    [LINE_CODE_SMALL_FILE] = { "code 5k/20k file", "bytes", 0, false, 0, 0 },
+    [LINE_CODE] = { "code 50k/200k", "records/s", 0, false, 0, 0 },
+    [LINE_CODE_READ] = { "code 50k/200k reads", "/s", 0, false, 0, 0 },
+    [LINE_CODE_FILE] = { "code 50k/200k file", "bytes", 0, false, 0, 0 },
 };
 
 struct result {

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Runs docs/tour.md: files are written as they stand there, commands run, and what they print is what stands below them.
+-- Runs docs/tour.md: files are written as they stand there, commands run, and what they print stands below them.
 local run = require("spec.host.run")
 
 -- Blocks in order: { language, text, name of the file if the line before says one }.
@@ -45,7 +45,8 @@ describe("the tour", function()
     for _, block in ipairs(blocks(run.read_file("docs/tour.md"))) do
       if block.language == "sh" then
         for _, step in ipairs(commands(block.text)) do
-          local output, code = run.shell(("cd %s && PATH=%s:$PATH; export PATH; %s"):format(directory, path, step.command))
+          local script = ("cd %s && PATH=%s:$PATH; export PATH; %s"):format(directory, path, step.command)
+          local output, code = run.shell(script)
           assert.same({ step.command, step.output, 0 }, { step.command, output, code })
           lines = lines + 1
         end
