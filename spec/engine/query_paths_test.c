@@ -546,8 +546,8 @@ static const char *const all_kinds[] = {
     "{from = {$A, $B}, to = {$F, $D}}",
     "{from = {$A, $B}, to = {$F, $D}, kind = 'all_shortest', nodes = {name = {ne = 'X'}}}",
     "{from = $A, to = $F, kind = 'weighted', weight = 'w', where = {w = {ge = 0}}, max = 5}",
-    "{from = $A, to = $F, kind = 'k_shortest', k = 5, weight = 'w', types = {'E'}, heuristic = "
-    "{'euclidean', 'x', 'y'}}",
+    ("{from = $A, to = $F, kind = 'k_shortest', k = 5, weight = 'w', types = {'E'}, heuristic = "
+     "{'euclidean', 'x', 'y'}}"),
 };
 
 static void test_paths__survive_every_failed_allocation(void **state)
