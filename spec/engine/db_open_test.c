@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -321,6 +322,107 @@ static void test_repair__fills_the_report_as_compiled(void **state)
     ERR(sombra_repair(path, copy, NULL, &report), SOMBRA_INVALID);
 }
 
+/* ---- what opening costs -------------------------------------------------------------------- */
+
+/* Bytes of the file that are mapped in, in all mappings of it: what was touched, in clusters of 64
+ * KiB; false where the system does not say. */
+static bool bytes_touched(const char *at, uint64_t *out_bytes)
+{
+    FILE *file = fopen("/proc/self/smaps", "r");
+    char line[512];
+    uint64_t bytes = 0;
+    bool is_ours = false;
+    if (!file)
+        return false;
+    while (fgets(line, sizeof line, file)) {
+        unsigned long from, to, resident_kib;
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            is_ours = strstr(line, at) && !strstr(line, "-lock") && !strstr(line, "-log");
+        else if (is_ours && sscanf(line, "Rss: %lu kB", &resident_kib) == 1)
+            bytes += (uint64_t)resident_kib * KiB;
+    }
+    fclose(file);
+    *out_bytes = bytes;
+    return true;
+}
+
+/* A closed database of so many nodes under a unique index. */
+static void make_indexed(const char *at, size_t count)
+{
+    sombra_db *db = open_at(at, true, false);
+    sombra_txn *txn = begin(db, true);
+    sombra_rule rule = SOMBRA_RULE_INIT;
+    sombra_slice label = slice_str("Person"), *properties = calloc(count, sizeof *properties);
+    sombra_value_builder **builders = calloc(count, sizeof(void *));
+    sombra_node_id first;
+    uint32_t id;
+    assert_true(properties && builders);
+    rule.kind = SOMBRA_RULE_UNIQUE;
+    rule.subject = label;
+    rule.properties[rule.property_count++] = slice_str("number");
+    OK(sombra_rule_create(txn, &rule, NULL, &id));
+    for (size_t i = 0; i < count; i++) {
+        OK(sombra_value_builder_new(&builders[i]));
+        (void)sombra_value_begin_map(builders[i]);
+        (void)sombra_value_push_key(builders[i], "number", 6);
+        (void)sombra_value_push_integer(builders[i], (int64_t)i);
+        (void)sombra_value_end_map(builders[i]);
+        OK(sombra_value_finish(builders[i], &properties[i]));
+    }
+    OK(sombra_node_create_many(txn, &label, 1, properties, count, &first));
+    OK(sombra_txn_commit(txn, SOMBRA_DURABILITY_DEFAULT));
+    sombra_txn_close(txn);
+    OK(sombra_close(db));
+    for (size_t i = 0; i < count; i++)
+        sombra_value_builder_free(builders[i]);
+    free(builders);
+    free(properties);
+}
+
+/* Opening, and one lookup by the index: how much of the file that touches. */
+static uint64_t bytes_to_find(const char *at, int64_t number)
+{
+    uint64_t bytes = 0;
+    sombra_value_builder *builder;
+    sombra_slice values;
+    sombra_node_id node;
+    OK(sombra_value_builder_new(&builder));
+    (void)sombra_value_begin_map(builder);
+    (void)sombra_value_push_key(builder, "number", 6);
+    (void)sombra_value_push_integer(builder, number);
+    (void)sombra_value_end_map(builder);
+    OK(sombra_value_finish(builder, &values));
+    sombra_db *db = open_at(at, false, true);
+    sombra_txn *txn = begin(db, false);
+    OK(sombra_node_find(txn, slice_str("Person"), values, &node));
+    bool is_known = bytes_touched(at, &bytes);
+    sombra_txn_close(txn);
+    OK(sombra_close(db));
+    sombra_value_builder_free(builder);
+    if (!is_known)
+        skip();
+    return bytes;
+}
+
+/* Nothing of an index is read or rebuilt at open: what a lookup right behind it touches is a path
+ * of the tree, a few clusters, however many entries there are. */
+static void test_open__reads_nothing_of_indexes(void **state)
+{
+    (void)state;
+    char large[128];
+    struct stat file;
+    snprintf(large, sizeof large, "%s/large.sombra", directory);
+    make_indexed(path, 50);
+    make_indexed(large, 100000);
+    uint64_t few = bytes_to_find(path, 25), many = bytes_to_find(large, 50000);
+    assert_int_equal(stat(large, &file), 0);
+    print_message("open and find touch %llu bytes with 50 nodes, %llu with 100,000 (of %llu)\n",
+                  (unsigned long long)few, (unsigned long long)many,
+                  (unsigned long long)file.st_size);
+    assert_true(few > 0 && many <= 6 * 64 * KiB);
+    assert_true((uint64_t)file.st_size > 4 * many);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +437,7 @@ int main(void)
         TEST(test_repair__saves_the_graph_of_a_damaged_file),
         TEST(test_repair__reports_what_the_loss_broke),
         TEST(test_repair__fills_the_report_as_compiled),
+        TEST(test_open__reads_nothing_of_indexes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
