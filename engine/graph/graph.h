@@ -483,8 +483,7 @@ sombra_err graph_change_next(struct graph_txn *txn, sombra_change *out_change,
 /* Changes that nobody took. */
 size_t graph_changes_left(const struct graph_txn *txn);
 
-/* ---- check (verify.c)
- * ---------------------------------------------------------------------------- */
+/* ---- check (verify.c) ------------------------------------------------------------------------ */
 
 struct graph_check {
     void (*problem)(void *context, sombra_err code, const char *message); /* may be NULL */

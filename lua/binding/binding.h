@@ -202,6 +202,31 @@ uint64_t option_wait_ms(lua_State *L, int arg, const char *name);
 sombra_durability option_sync(lua_State *L, int arg);
 int option_error(lua_State *L, int arg, const char *name, const char *what);
 
+/* ---- fields of the table on top of the stack --------------------------------------------------
+ */
+
+static inline void set_integer(lua_State *L, const char *name, uint64_t value)
+{
+    lua_pushinteger(L, (lua_Integer)value);
+    lua_setfield(L, -2, name);
+}
+static inline void set_boolean(lua_State *L, const char *name, bool value)
+{
+    lua_pushboolean(L, value);
+    lua_setfield(L, -2, name);
+}
+/* Pushes an empty list, marked as one. */
+static inline void list_push(lua_State *L)
+{
+    lua_newtable(L);
+    luaL_setmetatable(L, LIST_NAME);
+}
+/* Pops the value on top and puts it at the end of the list below it. */
+static inline void list_append(lua_State *L)
+{
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+}
+
 /* ---- errors ------------------------------------------------------------------------------ */
 
 void error_register(lua_State *L);

@@ -130,12 +130,6 @@ static int db_snapshot(lua_State *L)
 
 /* ---- statistics and maintenance ---------------------------------------------------------- */
 
-static void set_integer(lua_State *L, const char *name, uint64_t value)
-{
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, name);
-}
-
 static void set_numbers(lua_State *L, const sombra_stats *stats)
 {
     const struct {

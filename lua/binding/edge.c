@@ -23,12 +23,6 @@ static sombra_err read_record(sombra_txn *txn, uint64_t edge, sombra_record *out
     return sombra_edge_get(txn, edge, NULL, out_record);
 }
 
-static void set_integer(lua_State *L, const char *name, uint64_t value)
-{
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, name);
-}
-
 /* tx:edge(id) -> {id, src, dst, type, props} or nil */
 static int tx_edge(lua_State *L)
 {

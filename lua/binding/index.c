@@ -148,18 +148,6 @@ static int tx_drop_constraint(lua_State *L)
 
 /* ---- schema ------------------------------------------------------------------------------ */
 
-static void set_integer(lua_State *L, const char *name, uint64_t value)
-{
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_boolean(lua_State *L, const char *name, bool value)
-{
-    lua_pushboolean(L, value);
-    lua_setfield(L, -2, name);
-}
-
 /* Names live as long as the database, or, of this reader, as nobody's: it makes none. Making tables
  * may run a finalizer that closes the database; hence the transaction is looked at again each time.
  */

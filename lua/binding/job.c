@@ -82,18 +82,6 @@ static struct findings *push_findings(lua_State *L, size_t count_max)
     return findings;
 }
 
-static void set_integer(lua_State *L, const char *name, uint64_t value)
-{
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_boolean(lua_State *L, const char *name, bool value)
-{
-    lua_pushboolean(L, value);
-    lua_setfield(L, -2, name);
-}
-
 /* Pushes them as a list of {code, page, message}. */
 static void push_problems(lua_State *L, const struct findings *findings)
 {

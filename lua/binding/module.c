@@ -5,12 +5,6 @@
 
 LUAMOD_API __attribute__((visibility("default"))) int luaopen_sombra(lua_State *L);
 
-static void set_integer(lua_State *L, const char *name, lua_Integer value)
-{
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
 /* sombra.info() -> what runs here, and its limits */
 static int info(lua_State *L)
 {

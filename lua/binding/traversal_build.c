@@ -82,23 +82,11 @@ static void push_step(lua_State *L, const char *name)
     lua_rawseti(L, -2, 1);
 }
 
-/* Appends the value on top to the step (or list) below it. */
-static void append(lua_State *L)
-{
-    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-}
-
 /* Finishes a method: the step is on top, the traversal at 1. */
 static int extend(lua_State *L)
 {
     traversal_extend(L, 1);
     return 1;
-}
-
-static void push_list(lua_State *L)
-{
-    lua_newtable(L);
-    luaL_setmetatable(L, LIST_NAME);
 }
 
 /* Pushes a shallow copy of the options table at `arg`, or an empty map. */
@@ -124,9 +112,9 @@ static void set_types(lua_State *L, int arg)
     if (lua_isnoneornil(L, arg))
         return;
     if (lua_type(L, arg) == LUA_TSTRING) {
-        push_list(L);
+        list_push(L);
         lua_pushvalue(L, arg);
-        append(L);
+        list_append(L);
     } else {
         luaL_checktype(L, arg, LUA_TTABLE);
         lua_pushvalue(L, arg);
@@ -138,18 +126,18 @@ static void set_types(lua_State *L, int arg)
 static void push_ids(lua_State *L, int arg)
 {
     if (lua_type(L, arg) == LUA_TTABLE) {
-        push_list(L);
+        list_push(L);
         lua_Integer count = (lua_Integer)lua_rawlen(L, arg);
         for (lua_Integer i = 1; i <= count; i++) {
             lua_rawgeti(L, arg, i);
-            append(L);
+            list_append(L);
         }
         return;
     }
     uint64_t id = check_id(L, arg);
-    push_list(L);
+    list_push(L);
     lua_pushinteger(L, (lua_Integer)id);
-    append(L);
+    list_append(L);
 }
 
 /* ---- sources --------------------------------------------------------------------------------- */
@@ -173,11 +161,11 @@ static int tx_from(lua_State *L)
     } else if (lua_type(L, 2) == LUA_TSTRING) {
         push_step(L, "label");
         lua_pushvalue(L, 2);
-        append(L);
+        list_append(L);
     } else {
         push_step(L, "ids");
         push_ids(L, 2);
-        append(L);
+        list_append(L);
     }
     return source(L);
 }
@@ -192,11 +180,11 @@ static int tx_from_edges(lua_State *L)
     } else if (lua_type(L, 2) == LUA_TSTRING) {
         push_step(L, "edges");
         lua_pushvalue(L, 2);
-        append(L);
+        list_append(L);
     } else {
         push_step(L, "edge_ids");
         push_ids(L, 2);
-        append(L);
+        list_append(L);
     }
     return source(L);
 }
@@ -209,7 +197,7 @@ static int tx_match(lua_State *L)
     lua_settop(L, 2);
     push_step(L, "match");
     match_push_pattern(L, 2);
-    append(L);
+    list_append(L);
     return source(L);
 }
 
@@ -237,7 +225,7 @@ static int source_with_options(lua_State *L, const char *name, int arg)
     push_options(L, arg);
     number_functions(L, traversal + 2);
     lua_remove(L, traversal + 2);
-    append(L);
+    list_append(L);
     traversal_extend(L, traversal);
     return 1;
 }
@@ -315,7 +303,7 @@ static int expand(lua_State *L, const char *name, bool gives_edges)
         lua_pushboolean(L, 1);
         lua_setfield(L, -2, "edges");
     }
-    append(L);
+    list_append(L);
     return extend(L);
 }
 
@@ -362,7 +350,7 @@ static int repeat_hops(lua_State *L, const char *name)
         lua_setfield(L, -3, "max");
     }
     lua_pop(L, 1);
-    append(L);
+    list_append(L);
     return extend(L);
 }
 
@@ -416,7 +404,7 @@ static int step_where(lua_State *L)
     lua_settop(L, 2);
     push_step(L, "where");
     lua_pushvalue(L, 2);
-    append(L);
+    list_append(L);
     return extend(L);
 }
 
@@ -430,7 +418,7 @@ static int step_filter(lua_State *L)
     lua_Integer number = traversal_keep_function(L, 3, 2);
     push_step(L, "filter");
     lua_pushinteger(L, number);
-    append(L);
+    list_append(L);
     return extend(L);
 }
 
@@ -441,7 +429,7 @@ static int step_except(lua_State *L)
     lua_settop(L, 2);
     push_step(L, "except");
     push_ids(L, 2);
-    append(L);
+    list_append(L);
     return extend(L);
 }
 
@@ -452,14 +440,14 @@ static int step_list(lua_State *L, const char *name)
     int top = lua_gettop(L);
     luaL_argcheck(L, top >= 2, 2, "at least one name expected");
     push_step(L, name);
-    push_list(L);
+    list_push(L);
     for (int i = 2; i <= top; i++) {
         if (lua_type(L, i) != LUA_TSTRING && lua_type(L, i) != LUA_TTABLE)
             luaL_argerror(L, i, "a name expected");
         lua_pushvalue(L, i);
-        append(L);
+        list_append(L);
     }
-    append(L);
+    list_append(L);
     return extend(L);
 }
 
@@ -480,7 +468,7 @@ static int step_number(lua_State *L, const char *name)
     lua_settop(L, 1);
     push_step(L, name);
     lua_pushinteger(L, number);
-    append(L);
+    list_append(L);
     return extend(L);
 }
 
@@ -496,7 +484,7 @@ static int step_limit(lua_State *L)
 /* The keys of the table at `index`, which must be strings, sorted into a list that is pushed. */
 static void push_sorted_names(lua_State *L, int index)
 {
-    push_list(L);
+    list_push(L);
     lua_pushnil(L);
     while (lua_next(L, index)) {
         lua_pop(L, 1);
@@ -523,16 +511,16 @@ static void push_aggregates(lua_State *L, int index)
 {
     push_sorted_names(L, index);
     int names = lua_gettop(L);
-    push_list(L);
+    list_push(L);
     lua_Integer count = (lua_Integer)lua_rawlen(L, names);
     for (lua_Integer i = 1; i <= count; i++) {
-        push_list(L);
+        list_push(L);
         lua_rawgeti(L, names, i);
-        append(L);
+        list_append(L);
         lua_rawgeti(L, names, i);
         int type = lua_rawget(L, index);
         if (type == LUA_TSTRING) {
-            append(L);
+            list_append(L);
         } else if (type == LUA_TTABLE) {
             int given = lua_gettop(L);
             if (lua_rawgeti(L, given, 1) != LUA_TSTRING || lua_rawgeti(L, given, 2) != LUA_TSTRING)
@@ -543,7 +531,7 @@ static void push_aggregates(lua_State *L, int index)
         } else {
             luaL_argerror(L, index, "an aggregate is \"count\" or {function, property}");
         }
-        append(L);
+        list_append(L);
     }
     lua_remove(L, names);
 }
@@ -555,19 +543,19 @@ static int step_group(lua_State *L)
     lua_settop(L, 3);
     push_step(L, "group");
     if (lua_type(L, 2) == LUA_TSTRING) {
-        push_list(L);
+        list_push(L);
         lua_pushvalue(L, 2);
-        append(L);
+        list_append(L);
     } else if (lua_isnil(L, 2)) {
-        push_list(L);
+        list_push(L);
     } else {
         luaL_checktype(L, 2, LUA_TTABLE);
-        push_list(L);
+        list_push(L);
         for (lua_Integer i = 1; lua_rawgeti(L, 2, i) != LUA_TNIL; i++)
-            append(L);
+            list_append(L);
         lua_pop(L, 1);
     }
-    append(L);
+    list_append(L);
     if (lua_isnil(L, 3)) {
         lua_newtable(L);
         lua_pushliteral(L, "count");
@@ -576,7 +564,7 @@ static int step_group(lua_State *L)
     }
     luaL_checktype(L, 3, LUA_TTABLE);
     push_aggregates(L, 3);
-    append(L);
+    list_append(L);
     return extend(L);
 }
 
@@ -637,7 +625,7 @@ static int step_optional(lua_State *L)
     lua_settop(L, 2);
     push_step(L, "optional");
     push_body(L, 2);
-    append(L);
+    list_append(L);
     return extend(L);
 }
 
@@ -650,7 +638,7 @@ static int step_union(lua_State *L)
     push_step(L, "union");
     for (int i = 2; i <= top; i++) {
         push_body(L, i);
-        append(L);
+        list_append(L);
     }
     return extend(L);
 }
@@ -662,9 +650,9 @@ static int step_repeating(lua_State *L)
     lua_settop(L, 3);
     push_step(L, "repeat");
     push_body(L, 2);
-    append(L);
+    list_append(L);
     push_options(L, 3);
-    append(L);
+    list_append(L);
     return extend(L);
 }
 
@@ -715,7 +703,7 @@ static int step_to(lua_State *L)
     push_empty(L, 10, 11);
     push_step(L, "paths");
     lua_pushvalue(L, 9);
-    append(L);
+    list_append(L);
     traversal_extend(L, -2);
     return 1;
 }
@@ -758,7 +746,7 @@ static void push_paths_with(lua_State *L, const char *kind)
     push_empty(L, 7, 8);
     push_step(L, "paths");
     lua_pushvalue(L, 6);
-    append(L);
+    list_append(L);
     traversal_extend(L, -2);
 }
 

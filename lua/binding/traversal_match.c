@@ -64,17 +64,6 @@ static bool take_name(struct reader *reader)
     return true;
 }
 
-static void push_list(lua_State *L)
-{
-    lua_newtable(L);
-    luaL_setmetatable(L, LIST_NAME);
-}
-
-static void append(lua_State *L)
-{
-    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-}
-
 /* "(name:Label:Label)": pushes the name; the node is in reader->nodes. */
 static void take_node(struct reader *reader)
 {
@@ -95,13 +84,13 @@ static void take_node(struct reader *reader)
     while (take(reader, ":")) { /* stack: name, node */
         if (lua_getfield(L, -1, "label") == LUA_TNIL) {
             lua_pop(L, 1);
-            push_list(L);
+            list_push(L);
             lua_pushvalue(L, -1);
             lua_setfield(L, -3, "label");
         }
         if (!take_name(reader))
             fail(reader, "a label expected");
-        append(L);
+        list_append(L);
         lua_pop(L, 1);
     }
     if (!take(reader, ")"))
@@ -113,7 +102,7 @@ static void take_node(struct reader *reader)
 static void take_edge_inside(struct reader *reader)
 {
     lua_State *L = reader->L;
-    push_list(L);
+    list_push(L);
     lua_newtable(L);
     if (!take(reader, "["))
         return;
@@ -125,7 +114,7 @@ static void take_edge_inside(struct reader *reader)
                 fail(reader, "an edge type expected");
             lua_pushvalue(L, -3);
             lua_insert(L, -2);
-            append(L);
+            list_append(L);
             lua_pop(L, 1);
         } while (take(reader, "|"));
     }
@@ -154,18 +143,18 @@ static bool take_edge(struct reader *reader)
     lua_pushstring(L, is_out || is_in ? "out" : "both");
     lua_setfield(L, left + 2, "direction");
     take_node(reader); /* left + 3 */
-    push_list(L);
+    list_push(L);
     lua_pushvalue(L, is_in ? left + 3 : left);
-    append(L);
+    list_append(L);
     if (lua_rawlen(L, left + 1) == 0)
         lua_pushliteral(L, "");
     else
         lua_pushvalue(L, left + 1);
-    append(L);
+    list_append(L);
     lua_pushvalue(L, is_in ? left : left + 3);
-    append(L);
+    list_append(L);
     lua_pushvalue(L, left + 2);
-    append(L);
+    list_append(L);
     lua_rawseti(L, reader->edges, (lua_Integer)lua_rawlen(L, reader->edges) + 1);
     lua_replace(L, left);
     lua_settop(L, left);
@@ -238,7 +227,7 @@ void match_push_pattern(lua_State *L, int index)
     lua_newtable(L);
     int pattern = lua_gettop(L);
     lua_newtable(L);
-    push_list(L);
+    list_push(L);
     struct reader reader = { .L = L, .nodes = pattern + 1, .edges = pattern + 2 };
     for (lua_Integer i = 1; i <= count; i++) {
         size_t bytes;

@@ -254,8 +254,7 @@ static const sombra_row *next_row(lua_State *L, struct cursor *cursor, int index
     return &cursor->rows[cursor->next++];
 }
 
-/* ---- rows as Lua values
- * --------------------------------------------------------------------------- */
+/* ---- rows as Lua values ---------------------------------------------------------------------- */
 
 /* {nodes = list, edges = list, length = n, cost = c} of the list on top, which it replaces. */
 static void push_path(lua_State *L, const sombra_row *row)
@@ -308,8 +307,7 @@ static int push_row_values(lua_State *L, const sombra_row *row)
     return 2;
 }
 
-/* ---- methods
- * --------------------------------------------------------------------------------------- */
+/* ---- methods --------------------------------------------------------------------------------- */
 
 static int cursor_step(lua_State *L)
 {
@@ -354,15 +352,24 @@ static lua_Integer push_rows(lua_State *L, struct cursor *cursor, int index, uin
     return count;
 }
 
-/* t:list() -> list of ids, paths or records */
-static int run_list(lua_State *L)
+/* The cursor of a method that runs the traversal at 1, and no more: it stands at 2, and is closed
+ * when the method ends. */
+static struct cursor *run_begin(lua_State *L, bool profiles)
 {
     sombra_query_options options = SOMBRA_QUERY_OPTIONS_INIT;
     (void)traversal_to_run(L);
     lua_settop(L, 1);
     read_bounds(L, 1, &options);
+    options.profiles = profiles;
     struct cursor *cursor = open_cursor(L, 1, &options);
     lua_toclose(L, 2);
+    return cursor;
+}
+
+/* t:list() -> list of ids, paths or records */
+static int run_list(lua_State *L)
+{
+    struct cursor *cursor = run_begin(L, false);
     (void)push_rows(L, cursor, 2, 0);
     return 1;
 }
@@ -370,12 +377,7 @@ static int run_list(lua_State *L)
 /* t:ids() -> list of ids */
 static int run_ids(lua_State *L)
 {
-    sombra_query_options options = SOMBRA_QUERY_OPTIONS_INIT;
-    (void)traversal_to_run(L);
-    lua_settop(L, 1);
-    read_bounds(L, 1, &options);
-    struct cursor *cursor = open_cursor(L, 1, &options);
-    lua_toclose(L, 2);
+    struct cursor *cursor = run_begin(L, false);
     if (cursor->kind != SOMBRA_ROW_NODE && cursor->kind != SOMBRA_ROW_EDGE)
         return error_raise_text(L, SOMBRA_INVALID,
                                 "the rows of this traversal have no ids: list() gives them");
@@ -386,12 +388,7 @@ static int run_ids(lua_State *L)
 /* t:first() -> the first row's values, or nil */
 static int run_first(lua_State *L)
 {
-    sombra_query_options options = SOMBRA_QUERY_OPTIONS_INIT;
-    (void)traversal_to_run(L);
-    lua_settop(L, 1);
-    read_bounds(L, 1, &options);
-    struct cursor *cursor = open_cursor(L, 1, &options);
-    lua_toclose(L, 2);
+    struct cursor *cursor = run_begin(L, false);
     const sombra_row *row = next_row(L, cursor, 2);
     if (row)
         return push_row_values(L, row);
@@ -402,12 +399,7 @@ static int run_first(lua_State *L)
 /* t:exists() -> boolean */
 static int run_exists(lua_State *L)
 {
-    sombra_query_options options = SOMBRA_QUERY_OPTIONS_INIT;
-    (void)traversal_to_run(L);
-    lua_settop(L, 1);
-    read_bounds(L, 1, &options);
-    struct cursor *cursor = open_cursor(L, 1, &options);
-    lua_toclose(L, 2);
+    struct cursor *cursor = run_begin(L, false);
     lua_pushboolean(L, next_row(L, cursor, 2) != NULL);
     return 1;
 }
@@ -415,14 +407,9 @@ static int run_exists(lua_State *L)
 /* t:count() -> number of rows */
 static int run_count(lua_State *L)
 {
-    sombra_query_options options = SOMBRA_QUERY_OPTIONS_INIT;
     uint64_t count = 0;
     bool was_readonly;
-    (void)traversal_to_run(L);
-    lua_settop(L, 1);
-    read_bounds(L, 1, &options);
-    struct cursor *cursor = open_cursor(L, 1, &options);
-    lua_toclose(L, 2);
+    struct cursor *cursor = run_begin(L, false);
     enter(L, cursor, 2, &was_readonly);
     sombra_err err = sombra_query_count(cursor->query, &count);
     leave(L, cursor, err, was_readonly);
@@ -444,12 +431,11 @@ static int run_page(lua_State *L)
     if (type != LUA_TNIL && type != LUA_TSTRING)
         option_error(L, 2, "after", "the position that an earlier page gave expected");
     if (type == LUA_TSTRING) {
-        lua_createtable(L, 2, 0);
-        luaL_setmetatable(L, LIST_NAME);
+        list_push(L);
         lua_pushliteral(L, "after");
-        lua_rawseti(L, -2, 1);
+        list_append(L);
         lua_pushvalue(L, 3);
-        lua_rawseti(L, -2, 2);
+        list_append(L);
         traversal_extend(L, 1); /* 4 */
     } else {
         lua_pushvalue(L, 1);
@@ -470,8 +456,7 @@ static int run_page(lua_State *L)
     return 2;
 }
 
-/* ---- plans
- * -------------------------------------------------------------------------------------------- */
+/* ---- plans ----------------------------------------------------------------------------------- */
 
 static lua_Number number_field(lua_State *L, int index, const char *name, bool *out_has)
 {
@@ -563,14 +548,8 @@ static int run_explain(lua_State *L)
 /* t:profile() -> as explain, after running it: rows, pages and time of each operator */
 static int run_profile(lua_State *L)
 {
-    sombra_query_options options = SOMBRA_QUERY_OPTIONS_INIT;
     bool was_readonly;
-    (void)traversal_to_run(L);
-    lua_settop(L, 1);
-    read_bounds(L, 1, &options);
-    options.profiles = true;
-    struct cursor *cursor = open_cursor(L, 1, &options);
-    lua_toclose(L, 2);
+    struct cursor *cursor = run_begin(L, true);
     do {
         enter(L, cursor, 2, &was_readonly);
         sombra_err err = sombra_query_next(cursor->query, &cursor->rows, &cursor->count);
@@ -586,8 +565,7 @@ const luaL_Reg traversal_run_methods[] = {
     { NULL, NULL },
 };
 
-/* ---- classes
- * --------------------------------------------------------------------------------------------- */
+/* ---- classes --------------------------------------------------------------------------------- */
 
 static int cursor_gc(lua_State *L)
 {

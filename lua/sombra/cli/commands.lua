@@ -35,6 +35,17 @@ local hex = { name = "hex", help = "keys and values are hexadecimal, given and p
 local integer = { name = "integer", help = "KEY is an integer, not text" }
 local force_note = "A file that is there already is never replaced."
 
+local procedure_arguments =
+  { name = "ARGUMENTS", optional = true, help = "a JSON map or list; - reads the standard input" }
+local call_arguments = { database, { name = "NAME", help = "its name, or name@version" }, procedure_arguments }
+local call_options = {
+  { name = "stream", help = "print the rows that it emits, as they come" },
+  { name = "time", value = "SECONDS", kind = "number", help = "limit of its time" },
+  { name = "memory", value = "BYTES", kind = "count", help = "limit of its memory" },
+  { name = "instructions", value = "N", kind = "count", help = "limit of its instructions" },
+  { name = "readonly", help = "open without the right to write" },
+}
+
 local maintenance = "sombra.cli.maintenance"
 local kv = "sombra.cli.kv"
 local proc = "sombra.cli.proc"
@@ -234,18 +245,8 @@ Stores the Lua of each FILE, all of them or none. See docs/procedures.md.]],
     text = [[
 Prints each result as JSON on a line. A procedure that returns nil and a reason has changed nothing; the reason is
 printed and the exit code is 1. A limit that is hit ends it with exit code 4.]],
-    arguments = {
-      database,
-      { name = "NAME", help = "its name, or name@version" },
-      { name = "ARGUMENTS", optional = true, help = "a JSON map or list; - reads the standard input" },
-    },
-    options = {
-      { name = "stream", help = "print the rows that it emits, as they come" },
-      { name = "time", value = "SECONDS", kind = "number", help = "limit of its time" },
-      { name = "memory", value = "BYTES", kind = "count", help = "limit of its memory" },
-      { name = "instructions", value = "N", kind = "count", help = "limit of its instructions" },
-      { name = "readonly", help = "open without the right to write" },
-    },
+    arguments = call_arguments,
+    options = call_options,
     module = proc, run = "call",
   },
   {
@@ -253,18 +254,8 @@ printed and the exit code is 1. A limit that is hit ends it with exit code 4.]],
     summary = "run a procedure; the same as proc call",
     text = [[
 Prints each result as JSON on a line. See `sombra help proc call`.]],
-    arguments = {
-      database,
-      { name = "NAME", help = "its name, or name@version" },
-      { name = "ARGUMENTS", optional = true, help = "a JSON map or list; - reads the standard input" },
-    },
-    options = {
-      { name = "stream", help = "print the rows that it emits, as they come" },
-      { name = "time", value = "SECONDS", kind = "number", help = "limit of its time" },
-      { name = "memory", value = "BYTES", kind = "count", help = "limit of its memory" },
-      { name = "instructions", value = "N", kind = "count", help = "limit of its instructions" },
-      { name = "readonly", help = "open without the right to write" },
-    },
+    arguments = call_arguments,
+    options = call_options,
     module = proc, run = "call",
   },
   {
@@ -277,7 +268,7 @@ of Lua is there, `debug` and `print` too. `require` finds the units of the datab
     arguments = {
       database,
       { name = "FILE", help = "Lua that returns a table with name and run" },
-      { name = "ARGUMENTS", optional = true, help = "a JSON map or list; - reads the standard input" },
+      procedure_arguments,
     },
     options = { { name = "dry-run", help = "roll back what it did" } },
     module = proc, run = "run_file",

@@ -101,6 +101,14 @@ local function write_line(value)
   output.write(plain.encode(value == nil and sombra.null or value), "\n")
 end
 
+---nil and a reason is how a procedure says no: nothing of it was kept.
+local function refuse_no(name, results)
+  local why = results[2]
+  if results.n >= 2 and results[1] == nil and why ~= nil then
+    output.fail("%s says no: %s", name, type(why) == "string" and why or plain.encode(why))
+  end
+end
+
 function proc.call(arguments, options)
   local args = read_arguments(arguments.arguments)
   local limits = { time = options.time, memory = options.memory, instructions = options.instructions }
@@ -112,10 +120,7 @@ function proc.call(arguments, options)
     return output.close(db)
   end
   local results = table.pack(db:call(arguments.name, args, limits))
-  if results.n >= 2 and results[1] == nil and results[2] ~= nil then
-    local why = results[2]
-    output.fail("%s says no: %s", arguments.name, type(why) == "string" and why or plain.encode(why))
-  end
+  refuse_no(arguments.name, results)
   output.close(db)
   for index = 1, results.n do
     write_line(results[index])
@@ -178,10 +183,7 @@ function proc.run_file(arguments, options)
   end
   local tx <close> = db:begin(unit.mode or "read")
   local results = table.pack(unit.run(tx, bind(unit, args)))
-  if results.n >= 2 and results[1] == nil and results[2] ~= nil then
-    local why = results[2]
-    output.fail("%s says no: %s", unit.name or arguments.file, type(why) == "string" and why or plain.encode(why))
-  end
+  refuse_no(unit.name or arguments.file, results)
   if unit.mode == "write" and not options.dry_run then
     tx:commit()
   end
