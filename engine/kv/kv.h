@@ -30,6 +30,8 @@
 
 #include "base/base.h"
 
+#include "kv_metrics.h"
+
 enum {
     KV_KEY_BYTES_MAX = 1024,
     KV_VALUE_BYTES_MAX = 1 << 30,
@@ -99,6 +101,11 @@ enum kv_maintenance_kind {
     KV_BACKUP,     /* write a consistent copy to `path`, which must not exist */
 };
 
+enum { KV_LEVELS_MAX = 8 };
+struct kv_level_stats {
+    uint64_t runs, tables, bytes, entries, deletes;
+};
+
 struct kv_stats {
     uint64_t entries;
     uint64_t txn;              /* newest committed transaction */
@@ -118,6 +125,11 @@ struct kv_stats {
     uint64_t checkpoints, commits;  /* since this process opened the store */
     uint64_t compact_txn;           /* newest when the last compaction ended; 0 = there was none */
     uint64_t compact_pages_moved, compact_pages_returned; /* by it; what it made the file shorter */
+    bool is_entries_exact;                                /* else `entries` is an estimate */
+    unsigned levels; /* engines with levels: how many are listed */
+    struct kv_level_stats level[KV_LEVELS_MAX];
+    uint64_t memtable_bytes, cache_bytes; /* engines that have them */
+    uint64_t compaction_debt_bytes;       /* what compaction has yet to rewrite */
 };
 
 /* One finding of verify. The strings live until the callback returns. */
@@ -170,6 +182,7 @@ struct kv_ops {
 /* The heads of every engine's own structures. */
 struct kv {
     const struct kv_ops *ops;
+    struct kv_metrics *metrics; /* the engine's; never NULL in an open store */
 };
 struct kv_txn {
     const struct kv_ops *ops;

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* kv_metrics: what a store counts and measures, in one registry, and the events it reports.
+ *
+ * The registry is a fixed list (below), so that counting is one relaxed addition. Each store has
+ * one, kv->metrics. Names are Prometheus names without the "sombra_" before them; counters end in
+ * _total, histograms of time are in seconds on export and nanoseconds here.
+ *
+ * Threads: safe, without locks; sums are exact once the counting threads are quiet.
+ */
+#ifndef KV_METRICS_H
+#define KV_METRICS_H
+
+#include "base/base.h"
+
+#include <stdatomic.h>
+
+/* X(NAME, "name", "what it is") */
+#define KV_COUNTERS(X)                                                                            \
+    X(COMMITS, "commits_total", "write transactions committed")                                   \
+    X(COMMIT_BYTES, "commit_bytes_total", "keys and values given by writers")                     \
+    X(LOG_BYTES, "log_bytes_total", "bytes appended to the log")                                  \
+    X(LOG_SYNCS, "log_syncs_total", "syncs of the log")                                           \
+    X(CHECKPOINTS, "checkpoints_total", "checkpoints ended")                                      \
+    X(FLUSHES, "flushes_total", "memtables written as tables")                                    \
+    X(FLUSH_BYTES, "flush_bytes_total", "bytes of tables written by flushes")                     \
+    X(COMPACTIONS, "compactions_total", "compactions ended")                                      \
+    X(COMPACTION_READ_BYTES, "compaction_read_bytes_total", "bytes of tables that they read")     \
+    X(COMPACTION_WRITE_BYTES, "compaction_write_bytes_total", "bytes of tables that they wrote")  \
+    X(TABLES_MOVED, "tables_moved_total", "tables moved to the next level as they were")          \
+    X(STALLS, "stalls_total", "commits delayed or stopped by flushes or compactions")             \
+    X(STALL_NS, "stall_nanoseconds_total", "time they waited")                                    \
+    X(CACHE_HITS, "cache_hits_total", "blocks found in the cache")                                \
+    X(CACHE_MISSES, "cache_misses_total", "blocks read from files")                               \
+    X(CACHE_EVICTIONS, "cache_evictions_total", "blocks dropped from the cache")                  \
+    X(FILTER_CHECKS, "filter_checks_total", "point lookups that asked a filter")                  \
+    X(FILTER_SKIPS, "filter_skips_total", "of these, where the filter spared a block")            \
+    X(FILTER_FALSE, "filter_false_positives_total", "of these, where it did not and should have") \
+    X(PREFIX_CHECKS, "prefix_filter_checks_total", "range reads that asked a prefix filter")      \
+    X(PREFIX_SKIPS, "prefix_filter_skips_total", "of these, where it spared a table")             \
+    X(RECOVERIES, "recoveries_total", "opens that had to recover")                                \
+    X(RECOVERED_RECORDS, "recovered_records_total", "log records replayed")
+
+#define KV_GAUGES(X)                                                                              \
+    X(ENTRIES, "entries", "keys (an estimate for engines that do not count)")                     \
+    X(FILE_BYTES, "file_bytes", "bytes of the main file or of the tables")                        \
+    X(LOG_FILE_BYTES, "log_file_bytes", "bytes of the log files")                                 \
+    X(MEMORY_BYTES, "memory_bytes", "memory of the engine: memtables, cache, indexes, filters")   \
+    X(CACHE_BYTES, "cache_bytes", "memory of the block cache")                                    \
+    X(READERS, "readers", "open snapshots")                                                       \
+    X(OLDEST_READER_SECONDS, "oldest_reader_seconds", "age of the oldest open snapshot")          \
+    X(TABLES, "tables", "tables in use")                                                          \
+    X(LEVEL0_RUNS, "level0_runs", "runs in level 0")                                              \
+    X(COMPACTION_DEBT_BYTES, "compaction_debt_bytes", "bytes that compaction has yet to rewrite") \
+    X(PAGES_FREE, "pages_free", "pages of the file that can be reused")
+
+#define KV_HISTOGRAMS(X)                                           \
+    X(COMMIT_NS, "commit_seconds", "time of a commit")             \
+    X(SYNC_NS, "sync_seconds", "time of a sync of the log")        \
+    X(CHECKPOINT_NS, "checkpoint_seconds", "time of a checkpoint") \
+    X(FLUSH_NS, "flush_seconds", "time of a flush")                \
+    X(COMPACTION_NS, "compaction_seconds", "time of a compaction") \
+    X(STALL_WAIT_NS, "stall_seconds", "time that one commit was stalled")
+
+enum kv_counter {
+#define KV_METRIC_ENUM(name, text, help) KV_COUNTER_##name,
+    KV_COUNTERS(KV_METRIC_ENUM)
+#undef KV_METRIC_ENUM
+        KV_COUNTER_COUNT
+};
+enum kv_gauge {
+#define KV_METRIC_ENUM(name, text, help) KV_GAUGE_##name,
+    KV_GAUGES(KV_METRIC_ENUM)
+#undef KV_METRIC_ENUM
+        KV_GAUGE_COUNT
+};
+enum kv_histogram {
+#define KV_METRIC_ENUM(name, text, help) KV_HISTOGRAM_##name,
+    KV_HISTOGRAMS(KV_METRIC_ENUM)
+#undef KV_METRIC_ENUM
+        KV_HISTOGRAM_COUNT
+};
+
+/* Buckets by powers of two: bucket i counts times below 2^(i + 10) ns; the last, all others. */
+enum { KV_HISTOGRAM_BUCKETS = 28 };
+
+struct kv_histogram_cells {
+    _Atomic uint64_t buckets[KV_HISTOGRAM_BUCKETS];
+    _Atomic uint64_t sum_ns;
+};
+
+struct kv_event; /* below */
+typedef void (*kv_event_fn)(void *context, const struct kv_event *event);
+
+struct kv_metrics {
+    _Atomic uint64_t counters[KV_COUNTER_COUNT];
+    _Atomic uint64_t gauges[KV_GAUGE_COUNT]; /* set by KV_STATS, or whenever they change */
+    struct kv_histogram_cells histograms[KV_HISTOGRAM_COUNT];
+    _Atomic(kv_event_fn) event; /* NULL = nobody listens; see kv_metrics_listen */
+    void *_Atomic event_context;
+};
+
+static inline void kv_metrics_add(struct kv_metrics *metrics, enum kv_counter counter,
+                                  uint64_t count)
+{
+    if (metrics)
+        atomic_fetch_add_explicit(&metrics->counters[counter], count, memory_order_relaxed);
+}
+static inline void kv_metrics_set(struct kv_metrics *metrics, enum kv_gauge gauge, uint64_t value)
+{
+    if (metrics)
+        atomic_store_explicit(&metrics->gauges[gauge], value, memory_order_relaxed);
+}
+void kv_metrics_time(struct kv_metrics *metrics, enum kv_histogram histogram, uint64_t ns);
+
+const char *kv_counter_name(enum kv_counter counter);
+const char *kv_gauge_name(enum kv_gauge gauge);
+const char *kv_histogram_name(enum kv_histogram histogram);
+/* All of it in Prometheus' text format 0.0.4, appended. NOMEM. */
+sombra_err kv_metrics_text(const struct kv_metrics *metrics, struct buf *to) SOMBRA_MUST_CHECK;
+
+/* ---- events ------------------------------------------------------------------------------ */
+
+#define KV_EVENTS(X)                                        \
+    X(FLUSH, "flush") /* a memtable became a table */       \
+    X(COMPACTION, "compaction")                             \
+    X(CHECKPOINT, "checkpoint")                             \
+    X(STALL, "stall") /* a commit was delayed or stopped */ \
+    X(RECOVERY, "recovery")                                 \
+    X(FAILURE, "failure") /* the store refuses writes from now */
+
+enum kv_event_kind {
+#define KV_EVENT_ENUM(name, text) KV_EVENT_##name,
+    KV_EVENTS(KV_EVENT_ENUM)
+#undef KV_EVENT_ENUM
+};
+struct kv_event {
+    enum kv_event_kind kind;
+    uint64_t duration_ns;
+    uint64_t bytes_read, bytes_written; /* where the kind has them */
+    uint64_t count;                     /* tables written; records recovered */
+    unsigned level;                     /* COMPACTION: written to */
+    const char *text;                   /* one line for people; lives until the call returns */
+};
+const char *kv_event_name(enum kv_event_kind kind);
+/* The listener is called on the thread where it happens, while locks of the engine may be held: it
+ * must return soon and not use the store. NULL = nobody. Without a set before threads start, a call
+ * in flight may still reach the old listener. */
+void kv_metrics_listen(struct kv_metrics *metrics, kv_event_fn event, void *context);
+void kv_metrics_report(struct kv_metrics *metrics, const struct kv_event *event);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* codec: compression of blocks behind one interface.
+ *
+ * Threads: safe; each thread keeps the compressors it used (released with lsm_codec_thread_end).
+ */
+#ifndef LSM_CODEC_H
+#define LSM_CODEC_H
+
+#include "lsm.h"
+
+/* Values are on disk: append only. */
+enum codec_id { CODEC_NONE = 0, CODEC_ZLIB = 1, CODEC_LZ4 = 2, CODEC_ZSTD = 3, CODECS };
+
+const char *codec_name(enum codec_id codec);
+/* What an option means in this build; UNSUPPORTED where the library was not there. */
+sombra_err codec_of_option(enum lsm_codec option, enum codec_id *out_codec) SOMBRA_MUST_CHECK;
+/* True where the build can read and write it. */
+bool codec_is_there(enum codec_id codec);
+
+/* Appends the compressed bytes to `to`. *out_codec is CODEC_NONE, and the bytes are copied, where
+ * compression saves less than an eighth. */
+sombra_err codec_compress(enum codec_id codec, sombra_slice raw, struct buf *to,
+                          enum codec_id *out_codec) SOMBRA_MUST_CHECK;
+/* Fills `to`, exactly `raw_bytes`. CORRUPT where the bytes give anything else; UNSUPPORTED. */
+sombra_err codec_decompress(enum codec_id codec, sombra_slice packed, void *to,
+                            size_t raw_bytes) SOMBRA_MUST_CHECK;
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/* lsm: the write-optimised storage engine behind kv/kv.h: a log-structured merge tree in a
+ * directory (O'Neil et al. 1996; LevelDB's leveled form).
+ *
+ * Commits go to a log and to a memtable; full memtables are written as sorted tables, which
+ * background threads merge into ever larger levels. See README.md for the files in reading order.
+ *
+ * Processes: one may write. Others may open the directory read-only, beside it or without it; what
+ * they see stays as it was until they refresh (KV_REFRESH).
+ *
+ * Threads: as kv.h says; any number of readers beside one writer.
+ */
+#ifndef LSM_H
+#define LSM_H
+
+#include "kv/kv.h"
+#include "os/os.h"
+
+enum lsm_codec {
+    LSM_CODEC_DEFAULT = 0, /* lz4 where the build has it, else none */
+    LSM_CODEC_NONE,
+    LSM_CODEC_ZLIB,
+    LSM_CODEC_LZ4,
+    LSM_CODEC_ZSTD,
+};
+
+enum lsm_compaction_style {
+    LSM_LEVELED = 0, /* reads and space first; sizes of levels follow the last one */
+    LSM_TIERED,      /* writes first: runs of like size are merged */
+};
+
+enum { LSM_LEVELS = 7 };
+
+/* How many of a key's first bytes are the prefix that prefix filters know; 0 = this key has none. A
+ * pure function: equal first bytes, equal answer. It is part of the tables' format: the name of the
+ * extractor is kept in each, and the filter of another name is not asked. */
+struct lsm_prefix {
+    const char *name;
+    size_t (*bytes)(sombra_slice key);
+};
+
+/* Everything 0 means the default. */
+struct lsm_options {
+    bool create;                   /* make the directory if it is missing */
+    bool is_readonly;              /* nothing is written; commits of a writing process appear
+                                      after KV_REFRESH */
+    unsigned mode;                 /* of new files; 0600 (the directory gets x where r is) */
+    enum kv_durability durability; /* of commits that do not say; KV_FULL */
+    uint64_t busy_timeout_ms;      /* for opens; 0 = do not wait */
+    uint64_t sync_interval_ms;     /* KV_NORMAL: longest time unsynced; 100 */
+    uint64_t group_wait_us;        /* KV_GROUP: how long to wait for company; 100 */
+    uint64_t memtable_bytes;       /* when a memtable is full; 32 MiB; >= 64 KiB */
+    unsigned memtables_max;        /* full ones that wait for their flush; 2 */
+    size_t txn_memory_max;         /* memory of one write transaction: above it LIMIT; 0 = only
+                                      the machine's */
+    size_t block_bytes;            /* of a data block before compression; 16 KiB; 1 KiB..1 MiB */
+    unsigned filter_bits;          /* of the Bloom filters, for a key; 10; 1..32;
+                                      LSM_NO_FILTER = no filters */
+    enum lsm_codec codec;          /* of the levels before the last */
+    enum lsm_codec bottom_codec;   /* of the last level; as `codec` */
+    uint64_t table_bytes;          /* of a table, about; 16 MiB */
+    uint64_t level_bytes;          /* at which the first level behind level 0 is full, at least;
+                                      128 MiB */
+    unsigned level_ratio;          /* how much larger each next level is; 10 */
+    enum lsm_compaction_style style;
+    unsigned level0_compact;  /* runs in level 0 that start a compaction; 4 */
+    unsigned level0_slow;     /* from which writers are delayed; 12 */
+    unsigned level0_stop;     /* at which they wait; 24 */
+    unsigned threads;         /* that compact, beside the one that flushes; 1 */
+    uint64_t rate_bytes;      /* written by compactions, a second; 0 = no bound */
+    size_t cache_bytes;       /* of blocks, filters and indexes in memory; 64 MiB */
+    unsigned tables_open_max; /* files held open; 512 */
+    struct lsm_prefix prefix; /* .bytes NULL = no prefix filters */
+    bool no_background;       /* no thread of its own: the commit that fills a memtable
+                                 flushes it and compacts what is due */
+};
+#define LSM_NO_FILTER (~0U)
+
+/* Opens or creates the store in the directory `path`, recovering it first if it was not closed. The
+ * same directory opened twice in one process is one store: the options of the first opener hold.
+ * NOT_FOUND without `create`; EXISTS or INVALID where `path` is something else; INVALID for an
+ * option out of range; UNSUPPORTED for a newer format or a codec that this build lacks; CORRUPT;
+ * BUSY when another process writes it; READONLY, IO, LIMIT, NOMEM. */
+sombra_err lsm_open(struct os *os, const char *path, const struct lsm_options *options,
+                    struct kv **out_kv) SOMBRA_MUST_CHECK;
+
+/* True when a store of this engine is in the directory `path`. */
+bool lsm_is_at(struct os *os, const char *path);
+
+#endif

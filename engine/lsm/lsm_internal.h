@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of lsm/ share: the open store, views, logs, transactions.
+ *
+ * A VIEW is what one snapshot reads from: the memtable, the full ones that wait for their flush,
+ * and a version. Views are immutable lists, counted; the newest is lsm->view. A snapshot is a view
+ * and, read after it, a commit number S. That alone makes it stable: flushes and compactions
+ * publish new views and never change what an older one holds. So tables need one version of each
+ * key (decision 0011), and a kept snapshot keeps the tables and memtables of its view.
+ *
+ * Locks, in order: lsm->turn (the writing transaction) < lsm->manifest_mutex < lsm->mutex < those
+ * of cache and table cache. No file is read or written under lsm->mutex.
+ *
+ * Sequence numbers: lsm->seq is the newest commit. The writing transaction writes into the active
+ * memtable under lsm->seq + 1 and publishes by storing lsm->seq. A commit is one log record, whose
+ * lsn is its sequence number. A log is named after the number before its first record.
+ */
+#ifndef LSM_INTERNAL_H
+#define LSM_INTERNAL_H
+
+#include "lsm.h"
+#include "manifest.h"
+#include "memtable.h"
+#include "version.h"
+
+#include <assert.h>
+
+struct lsm;
+
+/* ---- views ------------------------------------------------------------------------------- */
+
+enum { VIEW_MEMTABLES_MAX = 64 };
+
+struct view {
+    _Atomic uint32_t refs;
+    uint64_t number; /* greater = newer */
+    struct version *version;
+    size_t count;                 /* memtables, newest first; [0] is the active one */
+    struct memtable *memtables[]; /* each referenced */
+};
+/* The newest, referenced. Wait-free but for a short mutex. */
+struct view *view_acquire(struct lsm *lsm);
+void view_ref(struct view *view);
+void view_release(struct view *view); /* NULL is a no-op */
+/* Builds the view of these parts (references taken) and publishes it. lsm->mutex is held. NOMEM:
+ * nothing changed. */
+sombra_err view_publish(struct lsm *lsm, struct memtable *const *memtables, size_t count,
+                        struct version *version) SOMBRA_MUST_CHECK;
+
+/* ---- logs -------------------------------------------------------------------------------- */
+
+/* The log of one memtable. */
+struct lsm_log {
+    struct wal *wal;
+    uint64_t base_seq;    /* its first record is base_seq + 1; names the file */
+    uint64_t last_seq;    /* of its newest record; = base_seq if there is none */
+    struct lsm_log *next; /* newer */
+};
+/* A full memtable and its place in the queue of flushes. Guarded by lsm->mutex. */
+struct lsm_full {
+    struct memtable *memtable;
+    uint64_t seq_max; /* newest commit in it; logs up to here are not needed once it is flushed */
+    struct lsm_full *next; /* newer */
+};
+
+/* ---- the store --------------------------------------------------------------------------- */
+
+struct lsm {
+    struct kv kv;
+    struct kv_metrics metrics;
+    struct os *os;
+    char *directory;            /* resolved */
+    struct lsm_options options; /* with every default filled in */
+    enum codec_id codec, bottom_codec;
+    struct os_identity identity; /* of the directory: one store for each, in a process */
+    unsigned handles;            /* opens of this store in this process; registry's mutex */
+    struct lsm *next_open;       /* registry */
+    struct os_file *lock;        /* "LOCK"; NULL on a read-only medium */
+    struct cache *cache;
+    struct table_cache *tables;
+
+    _Atomic uint64_t seq;         /* newest commit */
+    _Atomic uint64_t durable_seq; /* newest known durable */
+    _Atomic bool is_failed; /* refuses writes until it is opened again; failure has the text */
+    char failure[DIAG_TEXT_BYTES]; /* written once, before is_failed */
+
+    struct os_mutex mutex; /* guards what follows */
+    struct view *view;
+    struct lsm_full *full_oldest, *full_newest;
+    size_t full_count;
+    uint64_t next_number, next_run; /* of files, of runs */
+    uint64_t version_number;
+    struct lsm_log *logs;        /* oldest first; the last is the active one */
+    unsigned readers;            /* open read transactions */
+    struct os_condition changed; /* a flush or a compaction ended, or is_closing */
+
+    struct os_mutex manifest_mutex; /* one edit at a time: lsm_edit */
+    struct manifest *manifest;
+    struct manifest_state state; /* as of the manifest */
+
+    struct lsm_writer *writer;         /* txn.c: the turn, the active log, group commit */
+    struct lsm_background *background; /* background.c: threads, jobs, rate limit */
+    struct lsm_readers *pool;          /* txn.c: read transactions kept for reuse */
+};
+
+extern const struct kv_ops lsm_ops; /* lsm.c */
+static inline struct lsm *lsm_of(struct kv *kv)
+{
+    assert(kv->ops == &lsm_ops);
+    return container_of(kv, struct lsm, kv);
+}
+
+/* OK, or the failure that ended writing. */
+sombra_err lsm_check_writable(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* Makes the store refuse writes; keeps the thread's text. Returns `err`. */
+sombra_err lsm_fail(struct lsm *lsm, sombra_err err);
+
+/* ---- files (files.c) --------------------------------------------------------------------- */
+
+enum { LSM_PATH_BYTES_EXTRA = 32 };
+/* "<directory>/<number>.sst" and "<directory>/<base_seq>.log", mem_alloc'ed; NULL when memory is
+ * out. */
+char *lsm_table_path(const struct lsm *lsm, uint64_t number);
+char *lsm_log_path(const struct lsm *lsm, uint64_t base_seq);
+/* Next file number; never given twice, not even after a crash. */
+uint64_t lsm_take_number(struct lsm *lsm);
+/* The one way to change the tables. Under manifest_mutex: makes the version, commits it to the
+ * manifest, then publishes a view with it, without `flushed` (may be NULL) among its memtables;
+ * marks removed tables obsolete; drops logs that are no longer needed. The added tables are synced;
+ * this syncs their directory. On an error nothing changed; where the manifest's state is unknown
+ * the store has failed. */
+sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit,
+                    const struct lsm_full *flushed) SOMBRA_MUST_CHECK;
+
+/* ---- write path (txn.c, commit.c, logs.c) ------------------------------------------------ */
+
+struct lsm_txn {
+    struct kv_txn txn;
+    struct view *view;
+    uint64_t seq;           /* reader: its snapshot; writer: the number it writes under */
+    uint64_t changes;       /* grows with every write; cursors compare */
+    struct table_value got; /* holds the last slice of get */
+    struct buf large;       /* the last value out of line */
+    struct lsm_txn *next;   /* pool */
+    uint64_t begun_ns;
+    struct lsm_write *write; /* the writer's part: redo, savepoints; NULL for readers */
+};
+static inline struct lsm_txn *lsm_txn_of(struct kv_txn *txn)
+{
+    assert(txn->ops == &lsm_ops);
+    return container_of(txn, struct lsm_txn, txn);
+}
+sombra_err lsm_begin(struct kv *kv, const struct kv_begin_options *options,
+                     struct kv_txn **out_txn);
+sombra_err lsm_commit(struct kv_txn *txn, enum kv_durability durability);
+void lsm_abort(struct kv_txn *txn);
+sombra_err lsm_savepoint(struct kv_txn *txn, enum kv_savepoint_action action, uint64_t *mark);
+sombra_err lsm_put(struct kv_txn *txn, sombra_slice key, sombra_slice value);
+sombra_err lsm_remove(struct kv_txn *txn, sombra_slice key);
+sombra_err lsm_remove_range(struct kv_txn *txn, struct kv_range range, uint64_t *out_removed);
+
+sombra_err lsm_writer_new(struct lsm *lsm); /* fills lsm->writer and lsm->pool */
+void lsm_writer_free(struct lsm *lsm);
+/* Everything committed is durable when it returns. */
+sombra_err lsm_sync(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* Takes the writer's turn for work outside transactions (checkpoint, verify, backup). BUSY. */
+sombra_err lsm_turn_take(struct lsm *lsm, uint64_t timeout_ms) SOMBRA_MUST_CHECK;
+void lsm_turn_give(struct lsm *lsm);
+/* Begins a new memtable with a new log and puts the active one, unless it is empty, into the queue
+ * of flushes. The turn is held. */
+sombra_err lsm_switch_memtable(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* At open: replays the logs behind state.log_seq into a memtable and gives what was found; cuts the
+ * crash's tail by never reading it again (the caller flushes and starts a new log).
+ * CORRUPT where durable records are damaged. */
+sombra_err lsm_logs_replay(struct lsm *lsm, struct memtable *into, uint64_t *out_seq,
+                           uint64_t *out_records) SOMBRA_MUST_CHECK;
+/* Idle read transactions let their views go, so that they keep no table of an old one. */
+void lsm_pool_sweep(struct lsm *lsm);
+
+/* ---- read path (get.c, merge.c, cursor.c, count.c) --------------------------------------- */
+
+sombra_err lsm_get(struct kv_txn *txn, sombra_slice key, sombra_slice *out_value);
+sombra_err lsm_count(struct kv_txn *txn, struct kv_range range, uint64_t limit,
+                     uint64_t *out_count);
+sombra_err lsm_estimate(struct kv_txn *txn, struct kv_range range, uint64_t *out_count);
+sombra_err lsm_cursor_open(struct kv_txn *txn, struct kv_range range, struct kv_cursor **out);
+sombra_err lsm_cursor_move(struct kv_cursor *cursor, enum kv_motion motion, sombra_slice key,
+                           bool *out_found);
+sombra_err lsm_cursor_read(struct kv_cursor *cursor, enum kv_motion direction,
+                           struct kv_batch *batch);
+void lsm_cursor_close(struct kv_cursor *cursor);
+/* Is there a live entry with this key? As get, without the value. */
+sombra_err lsm_has(struct lsm_txn *txn, sombra_slice key, bool *out_has) SOMBRA_MUST_CHECK;
+
+/* A merge of sources, newest first, which it owns from now on, also when it fails. As a source it
+ * gives each key once, from the newest source that has it, deletes included unless
+ * `drops_deletes`; ranges hidden by newer sources are left out of older ones. `hides` of the merge
+ * answers for all its sources together. */
+sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
+                      struct source **out_source) SOMBRA_MUST_CHECK;
+
+/* ---- background (background.c, flush.c, compaction.c, policy.c, stall.c) ------------------ */
+
+sombra_err lsm_background_start(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* Stops the threads; a running compaction is given up (its outputs are removed). */
+void lsm_background_stop(struct lsm *lsm);
+/* Something may be due: a full memtable, a level. Never waits. */
+void lsm_background_wake(struct lsm *lsm);
+/* Before a write transaction begins: delays it, or waits, while flushes or compactions are behind;
+ * up to `timeout_ms`, then BUSY that says what it waited for. With no_background it does the work.
+ */
+sombra_err lsm_stall(struct lsm *lsm, uint64_t timeout_ms) SOMBRA_MUST_CHECK;
+/* Flushes all full memtables now, on the calling thread or by waiting for the flusher. */
+sombra_err lsm_flush_full(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* Everything into the last level: one run without deletes. With progress; CANCELLED. */
+sombra_err lsm_compact_all(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+uint64_t lsm_compaction_debt(struct lsm *lsm, const struct version *version);
+
+/* ---- maintenance (maintain.c, stats.c, verify.c, backup.c) -------------------------------- */
+
+sombra_err lsm_maintain(struct kv *kv, struct kv_maintenance *job);
+sombra_err lsm_stats(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+sombra_err lsm_verify(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+sombra_err lsm_backup(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+sombra_err lsm_refresh(struct lsm *lsm) SOMBRA_MUST_CHECK;
+
+#endif

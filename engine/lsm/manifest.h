@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* manifest: the append-only log of edits, in the file "MANIFEST" (a wal file). manifest_format.h
+ * draws its records.
+ *
+ * The first record is a whole version; each further record is an edit. Replaced by writing
+ * "MANIFEST-new", sync, rename, sync of the directory: at every open by a writer (what was read may
+ * be page cache that the disk never got) and when it has outgrown its version. A failed append or
+ * sync ends the file for ever.
+ *
+ * Order on every change, kept by manifest_commit's callers: tables written and synced, directory
+ * synced, then manifest_commit (append, sync), only then anything unlinked.
+ *
+ * Threads: one at a time.
+ */
+#ifndef LSM_MANIFEST_H
+#define LSM_MANIFEST_H
+
+#include "version.h"
+#include "wal/wal.h"
+
+struct manifest;
+
+/* What it says beside the tables. */
+struct manifest_state {
+    uint64_t version;     /* number of the version */
+    uint64_t next_number; /* for files: greater than any in it */
+    uint64_t next_run;
+    uint64_t seq;         /* newest commit in tables */
+    uint64_t log_seq;     /* logs that begin before it are not needed */
+    bool is_clean;        /* closed after everything was flushed, no log is needed */
+    uint8_t identity[16]; /* of the store, random */
+};
+
+/* Reads it; changes nothing. NOT_FOUND when there is none: no store is here. */
+sombra_err manifest_read(struct os *os, const char *directory, struct table_cache *cache,
+                         struct manifest_state *out_state,
+                         struct version **out_version) SOMBRA_MUST_CHECK;
+/* Writes a new one with this content and takes its place. */
+sombra_err manifest_create(struct os *os, const char *directory, unsigned mode,
+                           const struct manifest_state *state, const struct version *version,
+                           struct manifest **out_manifest) SOMBRA_MUST_CHECK;
+void manifest_close(struct manifest *manifest); /* NULL is a no-op; writes nothing */
+/* Appends and syncs one edit; `state` is what holds after it (its version = the new one's). */
+sombra_err manifest_commit(struct manifest *manifest, const struct edit *edit,
+                           const struct manifest_state *state) SOMBRA_MUST_CHECK;
+uint64_t manifest_bytes(const struct manifest *manifest);
+bool manifest_has_failed(const struct manifest *manifest);
+
+#endif
