@@ -49,7 +49,7 @@ struct lsm_options {
     uint64_t busy_timeout_ms;      /* for opens; 0 = do not wait */
     uint64_t sync_interval_ms;     /* KV_NORMAL: longest time unsynced; 100 */
     uint64_t group_wait_us;        /* KV_GROUP: how long to wait for company; 100 */
-    uint64_t memtable_bytes;       /* when a memtable is full; 32 MiB; >= 64 KiB */
+    uint64_t memtable_bytes;       /* when a memtable is full; 32 MiB; >= 4 KiB */
     unsigned memtables_max;        /* full ones that wait for their flush; 2 */
     size_t txn_memory_max;         /* memory of one write transaction: above it LIMIT; 0 = only
                                       the machine's */

@@ -148,8 +148,9 @@ local function level_rows(levels)
   local rows = {}
   for index, level in ipairs(levels) do
     if level.tables > 0 then
-      rows[#rows + 1] = { ("  %d"):format(index - 1), ("%d bytes in %d tables of %d runs, %d entries, %d of them deletes")
-        :format(level.bytes, level.tables, level.runs, level.entries, level.deletes) }
+      local text = ("%d bytes in %d tables of %d runs, %d entries, %d of them deletes"):format(
+        level.bytes, level.tables, level.runs, level.entries, level.deletes)
+      rows[#rows + 1] = { ("  %d"):format(index - 1), text }
     end
   end
   return rows
