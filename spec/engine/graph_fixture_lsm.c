@@ -15,7 +15,7 @@ static void root_remove(void)
 sombra_err fixture_open_store(struct kv **out_kv)
 {
     static unsigned count;
-    const struct lsm_options options = { LSM_STORE_SMALL, .durability = KV_OFF,
+    const struct lsm_options options = { LSM_STORE_SMALL(16 * KiB), .durability = KV_OFF,
                                          .no_background = true,
                                          .prefix = { "edges", graph_key_prefix } };
     char path[64];

@@ -27,7 +27,7 @@ static void close_both(void *context, struct kv *kvs[2])
 static void test_isolation__threads(void **state)
 {
     (void)state;
-    struct place place = { .options = { LSM_STORE_SMALL } };
+    struct place place = { .options = { LSM_STORE_SMALL(16 * KiB) } };
     kv_isolation_check(
         &(struct kv_isolation_driver){ "lsm, threads", &place, open_both, close_both });
 }
@@ -36,7 +36,7 @@ static void test_isolation__threads(void **state)
 static void test_isolation__everything_is_flushed_at_once(void **state)
 {
     (void)state;
-    struct place place = { .options = { LSM_STORE_SMALL, .no_background = true } };
+    struct place place = { .options = { LSM_STORE_SMALL(16 * KiB), .no_background = true } };
     kv_isolation_check(
         &(struct kv_isolation_driver){ "lsm, inline work", &place, open_both, close_both });
 }

@@ -16,13 +16,11 @@
 
 enum { SESSIONS_MAX = 16, LONG_TXNS = 20000 };
 
-static const struct lsm_options with_threads = { LSM_STORE_SMALL, .memtable_bytes = 4 * KiB,
-                                                 .busy_timeout_ms = 20000, .sync_interval_ms = 3,
-                                                 .threads = 2 };
-static const struct lsm_options tiered_inline = {
-    LSM_STORE_SMALL,       .memtable_bytes = 4 * KiB, .busy_timeout_ms = 20000,
-    .sync_interval_ms = 3, .style = LSM_TIERED,       .no_background = true
-};
+static const struct lsm_options with_threads = { LSM_STORE_SMALL(4 * KiB), .busy_timeout_ms = 20000,
+                                                 .sync_interval_ms = 3, .threads = 2 };
+static const struct lsm_options tiered_inline = { LSM_STORE_SMALL(4 * KiB),
+                                                  .busy_timeout_ms = 20000, .sync_interval_ms = 3,
+                                                  .style = LSM_TIERED, .no_background = true };
 
 static uint64_t seed_of_test;
 

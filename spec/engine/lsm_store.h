@@ -9,8 +9,8 @@
 #include "os/os_sim.h"
 
 /* So small that a few hundred entries are several tables on two levels. */
-#define LSM_STORE_SMALL                                                                          \
-    .create = true, .memtable_bytes = 16 * KiB, .block_bytes = 1 * KiB, .table_bytes = 32 * KiB, \
+#define LSM_STORE_SMALL(memtable)                                                                  \
+    .create = true, .memtable_bytes = (memtable), .block_bytes = 1 * KiB, .table_bytes = 32 * KiB, \
     .level_bytes = 128 * KiB, .level_ratio = 4, .level0_compact = 2, .cache_bytes = 256 * KiB
 
 struct lsm_store {
