@@ -105,7 +105,19 @@ struct store_kind {
     void (*scan)(void *session, struct scan *scan);
 };
 
-extern const struct store_kind kind_sombra, kind_lmdb, kind_lmdb_writemap, kind_sqlite;
+extern const struct store_kind kind_sombra, kind_lmdb, kind_lmdb_writemap, kind_sqlite,
+    kind_wiredtiger;
+extern const struct store_kind kind_lsm, kind_leveldb, kind_rocksdb;
+
+/* What all log-structured stores are given: the settings of the study that the peers' published
+ * numbers come from. */
+enum {
+    MEMTABLE_BYTES = 64 << 20,
+    CACHE_BYTES = 256 << 20,
+    FILTER_BITS = 10,
+    BLOCK_BYTES = 4 << 10,
+};
+#define LSM_SETTINGS "memtables of 64 MiB, cache of 256 MiB, filters of 10 bits, blocks of 4 KiB"
 
 /* A store of a kind in a folder of its own. */
 struct bench_store {
@@ -171,7 +183,7 @@ void raw_append(const char *folder, double seconds, struct result *out_result);
 
 /* ---- kv_report.c ------------------------------------------------------------------------- */
 
-enum { KINDS_MAX = 4 };
+enum { KINDS_MAX = 6 };
 
 struct line {
     const struct workload *workload;
