@@ -29,6 +29,8 @@ void data_key(uint64_t index, uint8_t to[KEY_BYTES]);
 uint32_t *data_order(uint32_t count, uint64_t seed);
 /* `count` numbers below `bound`, with repetition. malloc's memory. */
 uint32_t *data_choice(uint32_t count, uint32_t bound, uint64_t seed);
+/* The same with YCSB's distribution (Zipf, 0.99). */
+uint32_t *data_zipf(uint32_t count, uint32_t bound, uint64_t seed);
 
 static inline uint64_t word_at(const uint8_t *at)
 {
@@ -143,7 +145,7 @@ struct plan {
     uint32_t count;
     double sync_seconds; /* of each durable workload */
     uint32_t *order;     /* of the random fill */
-    uint32_t *overwrites, *deletes, *reads;
+    uint32_t *overwrites, *deletes, *reads, *zipf;
 };
 
 struct result {
@@ -180,6 +182,18 @@ void plan_release(struct plan *plan);
 uint64_t store_hash(struct bench_store *store, uint64_t *out_count);
 /* Appends of 200 bytes to a file of zeros, each with its fdatasync: what the disk allows. */
 void raw_append(const char *folder, double seconds, struct result *out_result);
+
+/* Shared with kv_ycsb.c. */
+void clock_start(struct result *result);
+void clock_stop(struct result *result);
+void sum_store(struct bench_store *store, struct result *result);
+
+/* ---- kv_ycsb.c --------------------------------------------------------------------------- */
+
+/* Cooper et al., "Benchmarking cloud serving systems with YCSB", 2010: on a store of plan->count
+ * records, one operation a transaction. */
+enum { YCSB_WORKLOADS = 7 };
+extern const struct workload ycsb_workloads[YCSB_WORKLOADS];
 
 /* ---- kv_report.c ------------------------------------------------------------------------- */
 

@@ -4,7 +4,6 @@
 #include "kv.h"
 
 #include <leveldb/c.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 struct store {
@@ -30,11 +29,10 @@ static void check(char *error, const char *what)
 
 static void *open_store(const char *folder, bool is_durable)
 {
-    char path[300], *error = NULL;
+    char *error = NULL;
     struct store *store = malloc(sizeof *store);
     if (!store)
         die("out of memory");
-    snprintf(path, sizeof path, "%s/bench.leveldb", folder);
     store->options = leveldb_options_create();
     leveldb_options_set_create_if_missing(store->options, 1);
     leveldb_options_set_compression(store->options, leveldb_no_compression);
@@ -46,7 +44,7 @@ static void *open_store(const char *folder, bool is_durable)
     leveldb_options_set_filter_policy(store->options, store->filter);
     store->write = leveldb_writeoptions_create();
     leveldb_writeoptions_set_sync(store->write, is_durable);
-    store->db = leveldb_open(store->options, path, &error);
+    store->db = leveldb_open(store->options, folder, &error);
     check(error, "open");
     return store;
 }

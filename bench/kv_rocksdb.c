@@ -4,7 +4,6 @@
 #include "kv.h"
 
 #include <rocksdb/c.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 struct store {
@@ -30,11 +29,10 @@ static void check(char *error, const char *what)
 
 static void *open_store(const char *folder, bool is_durable)
 {
-    char path[300], *error = NULL;
+    char *error = NULL;
     struct store *store = malloc(sizeof *store);
     if (!store)
         die("out of memory");
-    snprintf(path, sizeof path, "%s/bench.rocksdb", folder);
     store->options = rocksdb_options_create();
     rocksdb_options_set_create_if_missing(store->options, 1);
     rocksdb_options_set_compression(store->options, rocksdb_no_compression);
@@ -51,7 +49,7 @@ static void *open_store(const char *folder, bool is_durable)
     rocksdb_options_set_block_based_table_factory(store->options, store->table);
     store->write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(store->write, is_durable);
-    store->db = rocksdb_open(store->options, path, &error);
+    store->db = rocksdb_open(store->options, folder, &error);
     check(error, "open");
     return store;
 }

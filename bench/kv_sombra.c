@@ -34,8 +34,6 @@ static void *open_store(const char *folder, bool is_durable)
 
 static void *open_lsm(const char *folder, bool is_durable)
 {
-    char path[300];
-    snprintf(path, sizeof path, "%s/bench.lsm", folder);
     struct lsm_options options = {
         .create = true,
         .durability = is_durable ? KV_FULL : KV_OFF,
@@ -46,7 +44,7 @@ static void *open_lsm(const char *folder, bool is_durable)
         .block_bytes = BLOCK_BYTES,
     };
     struct kv *kv;
-    check(lsm_open(os_posix(), path, &options, &kv), "open");
+    check(lsm_open(os_posix(), folder, &options, &kv), "open");
     return kv;
 }
 
