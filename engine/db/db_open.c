@@ -158,7 +158,7 @@ static sombra_err open_lsm(const char *path, const sombra_options *options, uint
                                .threads = options->compaction_threads,
                                .rate_bytes = options->compaction_rate,
                                .cache_bytes = options->cache_bytes,
-                               .prefix = { "sombra-edges-1", graph_key_prefix } };
+                               .prefix = DB_LSM_PREFIX };
     sombra_err err = lsm_check(path, options);
     if (!err)
         err = codec_read("codec", options->codec, &lsm.codec);

@@ -279,10 +279,10 @@ SOMBRA_API sombra_err sombra_repair(const char *path, const char *to, const somb
 /* ---- dump -------------------------------------------------------------------------------- */
 
 typedef enum sombra_dump_what {
-    SOMBRA_DUMP_META = 0, /* the records that say where everything is */
-    SOMBRA_DUMP_PAGE = 1, /* one page and what is on it */
+    SOMBRA_DUMP_META = 0, /* the records that say where everything is; lsm: the manifest */
+    SOMBRA_DUMP_PAGE = 1, /* one page and what is on it; lsm: one table */
     SOMBRA_DUMP_LOG = 2,  /* the records behind the newest checkpoint */
-    SOMBRA_DUMP_TREE = 3  /* each page of the tree of the newest checkpoint */
+    SOMBRA_DUMP_TREE = 3  /* each page of the tree of the newest checkpoint; lsm: all tables */
 } sombra_dump_what;
 
 /* One line of text; it lives until the function returns. False cancels: CANCELLED. */
