@@ -60,7 +60,7 @@
  *         Values longer than table_inline_bytes() of the block size in the properties are large;
  *         one copied from another table may be shorter (>= 1).
  * ranges  low -> high, PUT: keys hidden in older sources. low < high; disjoint, and no two touch.
- *         Both up to TABLE_BOUND_BYTES_MAX.
+ *         Both up to TABLE_BOUND_BYTES_MAX; the first low may be empty.
  * index   one entry, PUT, for each data block: a separator s, last key of the block <= s < first
  *         key of the next block (in the last entry s is the last key), up to KV_KEY_BYTES_MAX
  *         -> {offset u64, bytes u64 (a handle), entries before the block in this table u64}
@@ -126,11 +126,12 @@ static inline uint32_t table_inline_bytes(uint32_t block_bytes)
 
 /* ---- sorted blocks ----------------------------------------------------------------------- */
 
-enum table_trailer_offset { /* from the trailer's beginning, i.e. the block's end - its bytes */
-                            TABLE_TRAILER_RESTARTS = 0,
-                            TABLE_TRAILER_ENTRIES = 4,
-                            TABLE_TRAILER_PREFIX_BYTES = 8,
-                            TABLE_TRAILER_BYTES = 12,
+/* From where the trailer begins: the block's end less TABLE_TRAILER_BYTES. */
+enum table_trailer_offset {
+    TABLE_TRAILER_RESTARTS = 0,
+    TABLE_TRAILER_ENTRIES = 4,
+    TABLE_TRAILER_PREFIX_BYTES = 8,
+    TABLE_TRAILER_BYTES = 12,
 };
 enum { TABLE_HEAD_BYTES = 8, TABLE_PLACE_BYTES = 4, TABLE_ENTRY_BYTES_MIN = 3 };
 
@@ -147,20 +148,22 @@ enum table_handle_offset {
     TABLE_HANDLE_BYTES = 16,
 };
 
-enum table_index_offset { /* of an index entry's value */
-                          TABLE_INDEX_HANDLE = 0,
-                          TABLE_INDEX_ENTRIES_BEFORE = 16,
-                          TABLE_INDEX_BYTES = 24,
+/* In the value of an index entry. */
+enum table_index_offset {
+    TABLE_INDEX_HANDLE = 0,
+    TABLE_INDEX_ENTRIES_BEFORE = 16,
+    TABLE_INDEX_BYTES = 24,
 };
 
 /* ---- filters ----------------------------------------------------------------------------- */
 
-enum table_filter_offset { /* from the beginning of the tail */
-                           TABLE_FILTER_KIND = 0,
-                           TABLE_FILTER_PROBES = 1,
-                           TABLE_FILTER_ZERO = 2,
-                           TABLE_FILTER_LINES = 4,
-                           TABLE_FILTER_TAIL_BYTES = 8,
+/* From where the tail begins. */
+enum table_filter_offset {
+    TABLE_FILTER_KIND = 0,
+    TABLE_FILTER_PROBES = 1,
+    TABLE_FILTER_ZERO = 2,
+    TABLE_FILTER_LINES = 4,
+    TABLE_FILTER_TAIL_BYTES = 8,
 };
 enum { TABLE_FILTER_LINE_BYTES = 64, TABLE_FILTER_BLOOM = 1 };
 
