@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+engine_test(lsm_version_test lsm SOURCES lsm_fake_table.c LABELS threads)
