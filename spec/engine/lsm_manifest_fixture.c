@@ -60,8 +60,8 @@ void chain_draft(struct chain *chain)
     for (uint64_t i = random_below(&chain->random, CHAIN_CHANGES_MAX + 1); i > 0; i--)
         draft_added(chain, run);
     if (version->count > 8 || (version->count > 0 && random_below(&chain->random, 2))) {
-        const struct version_run *old = &version->runs[random_below(
-            &chain->random, version->count)];
+        const struct version_run *old =
+            &version->runs[random_below(&chain->random, version->count)];
         for (size_t i = 0; i < old->count && i < CHAIN_CHANGES_MAX; i++)
             chain->removed[chain->edit.removed_count++] = old->tables[i]->meta.number;
     }
