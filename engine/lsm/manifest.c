@@ -151,8 +151,8 @@ static sombra_err decode_state(const uint8_t *at, struct manifest_state *out_sta
     memcpy(state.identity, at + MANIFEST_IDENTITY, sizeof state.identity);
     if ((flags & ~(uint32_t)MANIFEST_FLAGS_KNOWN) != 0 || get_le32(at + MANIFEST_ZERO) != 0)
         return diag_fail(SOMBRA_CORRUPT, "unknown flags %" PRIx32, flags);
-    if ((state.version | state.next_number | state.next_run | state.seq | state.log_seq) >=
-        MANIFEST_NUMBER_MAX)
+    if ((state.version | state.next_number | state.next_run) >= MANIFEST_NUMBER_MAX ||
+        state.seq >= MANIFEST_COMMIT_MAX || state.log_seq >= MANIFEST_COMMIT_MAX)
         return diag_fail(SOMBRA_CORRUPT, "a count is out of range");
     *out_state = state;
     return SOMBRA_OK;
@@ -359,6 +359,7 @@ static void check_next(const struct manifest_state *last, const struct manifest_
     assert(next->next_run >= last->next_run);
     assert(next->seq >= last->seq);
     assert(next->log_seq >= last->log_seq);
+    assert(next->seq < MANIFEST_COMMIT_MAX && next->log_seq < MANIFEST_COMMIT_MAX);
     assert(memcmp(next->identity, last->identity, sizeof last->identity) == 0);
     (void)last, (void)next;
 }

@@ -299,6 +299,21 @@ static void test_files__only_strays_of_our_own_are_removed(void **state)
     rig->lsm.state.log_seq = 0;
 }
 
+/* What was read at open may be page cache that a power cut takes back. */
+static void test_files__nothing_is_removed_before_the_manifest_is_written_anew(void **state)
+{
+    struct rig *rig = *state;
+    struct manifest *manifest = rig->lsm.manifest;
+    make_table(rig->os, 50);
+    rig->lsm.manifest = NULL;
+    ASSERT_OK(lsm_remove_strays(&rig->lsm));
+    rig->lsm.manifest = manifest;
+    assert_true(is_there(rig->os, 50));
+    assert_int_equal(rig->lsm.next_number, 51);
+    ASSERT_OK(lsm_remove_strays(&rig->lsm));
+    assert_false(is_there(rig->os, 50));
+}
+
 static void test_files__paths_are_as_the_format_says(void **state)
 {
     struct rig *rig = *state;
@@ -427,6 +442,7 @@ int main(void)
         TEST(files__reader_of_another_process_keeps_tables_of_its_version),
         TEST(files__failed_unlink_is_no_failed_edit),
         TEST(files__only_strays_of_our_own_are_removed),
+        TEST(files__nothing_is_removed_before_the_manifest_is_written_anew),
         TEST(files__paths_are_as_the_format_says),
         TEST(edit__random_ones_keep_the_files_of_the_version_and_no_others),
         TEST(edit__out_of_memory_changes_nothing),
