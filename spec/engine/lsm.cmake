@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+engine_test(lsm_merge_test lsm SOURCES kv_check.c)
