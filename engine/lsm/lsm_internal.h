@@ -193,7 +193,8 @@ void lsm_cursor_close(struct kv_cursor *cursor);
  * the next transaction in its place may have them. */
 void lsm_cursor_free_spare(struct lsm_txn *txn);
 /* The live entries that the transaction sees, as a source: those in `range`, and maybe others
- * outside of it. Not to be sought outside of the range, which is not empty. */
+ * outside of it. Not to be sought outside of the range, which is not empty. A range that the
+ * transaction removes later is seen by sources made after that. */
 sombra_err lsm_range_source(struct lsm_txn *txn, struct kv_range range,
                             struct source **out_source) SOMBRA_MUST_CHECK;
 /* Tables [*out_first, *out_end) of the run may have keys or hidden ranges in the range. */
@@ -212,6 +213,9 @@ sombra_err lsm_has(struct lsm_txn *txn, sombra_slice key, bool *out_has) SOMBRA_
  * answers for all its sources together. */
 sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
                       struct source **out_source) SOMBRA_MUST_CHECK;
+/* For a merge that drops deletes: only its first `count` sources are asked what they hide. The
+ * others could, but have nothing to hide. */
+void merge_limit_hiding(struct source *source, size_t count);
 
 /* ---- background (background.c, flush.c, compaction.c, policy.c, stall.c) ------------------ */
 

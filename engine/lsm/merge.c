@@ -469,3 +469,10 @@ sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
     *out_source = &merge->source;
     return SOMBRA_OK;
 }
+
+void merge_limit_hiding(struct source *source, size_t count)
+{
+    struct merge *merge = merge_of(source);
+    assert(merge->drops_deletes && count <= merge->count);
+    merge->hiding = size_min(merge->hiding, count);
+}

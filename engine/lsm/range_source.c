@@ -11,6 +11,7 @@ struct opening {
     sombra_slice prefix; /* of all keys in the range, by the store's extractor; empty = none */
     struct source **sources;
     size_t count;
+    size_t hiding; /* sources from this one on hide nothing */
 };
 
 void lsm_run_overlap(const struct version_run *run, struct kv_range range, size_t *out_first,
@@ -78,9 +79,11 @@ static sombra_err run_add(struct opening *opening, const struct version_run *run
         return err;
     err = version_tables_source(run->tables + first, end - first, true,
                                 &opening->sources[opening->count]);
-    if (!err)
-        opening->count++;
-    return err;
+    if (err)
+        return err;
+    if (opening->sources[opening->count++]->ops->hides)
+        opening->hiding = opening->count;
+    return SOMBRA_OK;
 }
 
 static sombra_err memtables_add(struct opening *opening)
@@ -95,6 +98,8 @@ static sombra_err memtables_add(struct opening *opening)
         if (err)
             return err;
         opening->count++;
+        if (memtable_has_ranges(memtable))
+            opening->hiding = opening->count;
     }
     return SOMBRA_OK;
 }
@@ -116,11 +121,14 @@ sombra_err lsm_range_source(struct lsm_txn *txn, struct kv_range range, struct s
     sombra_err err = memtables_add(&opening);
     for (size_t i = 0; !err && i < version->count; i++)
         err = run_add(&opening, &version->runs[i]);
-    if (!err)
+    if (!err) {
         err = merge_open(opening.sources, opening.count, true, out_source);
-    else
+        if (!err)
+            merge_limit_hiding(*out_source, opening.hiding);
+    } else {
         for (size_t i = 0; i < opening.count; i++)
             source_close(opening.sources[i]);
+    }
     if (opening.sources != usual)
         mem_free(opening.sources);
     return err;
