@@ -10,3 +10,5 @@ engine_test(lsm_manifest_test lsm SOURCES lsm_manifest_fixture.c lsm_fake_table.
 engine_test(lsm_files_test lsm SOURCES lsm_manifest_fixture.c lsm_fake_table.c)
 engine_test(lsm_cache_test lsm LABELS threads)
 engine_test(lsm_memtable_test lsm LABELS threads)
+engine_test(lsm_merge_test lsm SOURCES kv_check.c)
+engine_test(lsm_read_test lsm SOURCES kv_check.c)
