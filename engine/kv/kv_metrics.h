@@ -53,6 +53,8 @@
     X(LEVEL0_RUNS, "level0_runs", "runs in level 0")                                              \
     X(COMPACTION_DEBT_BYTES, "compaction_debt_bytes", "bytes that compaction has yet to rewrite") \
     X(PAGES_FREE, "pages_free", "pages of the file that can be reused")                           \
+    X(NEWEST_LSN, "newest_lsn", "number of the newest log record, of all processes")              \
+    X(DURABLE_LSN, "durable_lsn", "number of the newest one known to be durable")                 \
     X(REFUSES_WRITES, "refuses_writes", "1 after a failure, until the database is reopened")
 
 #define KV_HISTOGRAMS(X)                                           \
