@@ -48,6 +48,8 @@ static sombra_err gauges_refresh(sombra_db *db)
     return SOMBRA_OK;
 }
 
+static_assert((int)KV_HISTOGRAM_BUCKETS <= (int)SOMBRA_METRIC_BUCKETS_MAX, "as promised");
+
 /* ---- one by one -------------------------------------------------------------------------- */
 
 static const char *public_name(unsigned index)

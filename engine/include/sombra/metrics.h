@@ -24,6 +24,8 @@ typedef enum sombra_metric_kind {
     SOMBRA_METRIC_HISTOGRAM = 2, /* of times */
 } sombra_metric_kind;
 
+enum { SOMBRA_METRIC_BUCKETS_MAX = 64 }; /* no histogram has more */
+
 typedef struct sombra_metric_bucket {
     uint64_t bound_ns; /* times up to this that are in no bucket before; UINT64_MAX = all others */
     uint64_t count;
