@@ -174,6 +174,7 @@ typedef struct sombra_stats {
     sombra_level_stats level[SOMBRA_LEVELS_MAX];
     uint64_t memtable_bytes, cache_bytes;
     uint64_t compaction_debt_bytes; /* what compaction has yet to rewrite */
+    bool refuses_writes;            /* a write or sync failed: until every process has closed it */
 } sombra_stats;
 
 #define SOMBRA_STATS_INIT                    \
