@@ -72,4 +72,109 @@ uint64_t policy_debt(const struct version *version, const struct lsm_options *op
 size_t policy_overlap(const struct version_run *run, sombra_slice low, sombra_slice end,
                       size_t *out_first);
 
+/* ---- output -------------------------------------------------------------------------------- */
+
+/* Writes entries and hidden ranges, both ascending, as tables of one run. */
+struct table_output {
+    struct lsm *lsm;
+    unsigned level;
+    uint64_t run;
+    enum codec_id codec;
+    uint64_t seq_max;
+    uint64_t entries_hint;         /* of one table */
+    const struct version *version; /* older runs: from `older` on; kept by the caller */
+    size_t older;
+    size_t *places;                  /* in each of the version's runs: no older table before */
+    const struct range_set *ranges;  /* hidden in older sources; may be NULL */
+    size_t range;                    /* next one */
+    struct buf from;                 /* ranges begin here at the earliest */
+    const struct version_run *below; /* run two levels down, or NULL: limits a table's overlap */
+    size_t below_place;
+    uint64_t below_bytes;        /* passed by the table that is written */
+    struct table_writer *writer; /* NULL between tables */
+    struct edit_table *tables;   /* finished; owns their bounds */
+    size_t count, capacity;
+    uint64_t bytes; /* of finished tables */
+};
+/* `low`: where the output begins (empty = no bound). */
+sombra_err table_output_init(struct table_output *output, sombra_slice low) SOMBRA_MUST_CHECK;
+/* Deletes with nothing older below are left out. */
+sombra_err table_output_add(struct table_output *output,
+                            const struct lsm_entry *entry) SOMBRA_MUST_CHECK;
+/* Ends the last table; ranges go up to `end` (empty = all). */
+sombra_err table_output_finish(struct table_output *output, sombra_slice end) SOMBRA_MUST_CHECK;
+uint64_t table_output_bytes(const struct table_output *output);
+/* Removes the files unless they are `kept`. */
+void table_output_release(struct table_output *output, bool is_kept);
+
+/* ---- jobs ---------------------------------------------------------------------------------- */
+
+/* A part of a job's keys, done by one thread. */
+struct compaction_shard {
+    sombra_slice low, high; /* empty = no bound */
+    struct table_output output;
+    sombra_err err;
+    char text[DIAG_TEXT_BYTES]; /* of err */
+};
+struct compaction_job {
+    struct lsm *lsm;
+    struct version *version; /* referenced */
+    struct pick pick;
+    struct compaction_span span;
+    struct kv_maintenance *maintenance; /* asked for progress; or NULL */
+    struct range_set ranges;            /* that the inputs hide */
+    struct compaction_shard *shards;
+    size_t shard_count;
+    size_t shard_next, shards_left; /* mutex */
+    uint64_t entries;               /* of all inputs */
+    _Atomic uint64_t entries_done;
+    _Atomic bool is_given_up;
+    struct compaction_job *next; /* running ones; mutex */
+};
+/* Carries the pick out, with the help of idle threads. On an error nothing changed. */
+sombra_err compaction_run(struct compaction_job *job) SOMBRA_MUST_CHECK;
+/* For helpers: shard number `index` was taken by the caller. */
+void compaction_run_shard(struct compaction_job *job, size_t index, bool is_owner);
+
+/* ---- background ---------------------------------------------------------------------------- */
+
+enum { BACKGROUND_THREADS_MAX = 64, BACKGROUND_SPANS_MAX = BACKGROUND_THREADS_MAX + 4 };
+
+struct lsm_background {
+    struct os_condition wake; /* work may be there; with lsm->mutex */
+    struct os_thread flusher;
+    struct os_thread threads[BACKGROUND_THREADS_MAX];
+    /* The rest: mutex, but for the atomics. */
+    bool has_flusher;
+    unsigned thread_count; /* started */
+    _Atomic bool is_stopping;
+    bool is_flushing;  /* somebody flushes the oldest memtable */
+    bool is_exclusive; /* lsm_compact_all waits for the jobs' end: none begins */
+    struct compaction_job *jobs;
+    struct compaction_span spans[BACKGROUND_SPANS_MAX];
+    size_t span_count;
+    unsigned flush_failures, failures; /* in a row */
+    uint64_t flush_retry_ns, retry_ns; /* not before */
+    unsigned corrupt;                  /* jobs whose tables are not picked again */
+    char failure[DIAG_TEXT_BYTES];     /* of the last flush or compaction that failed; "" = none */
+    uint64_t rate_next_ns;             /* when what was written so far is paid for */
+    _Atomic uint64_t debt;             /* as of the last job */
+    _Atomic uint64_t stall_event_ns;   /* last reported */
+};
+
+/* Flushes the oldest full memtable. Mutex held on entry and return, free meanwhile; nobody is
+ * flushing. */
+sombra_err flush_oldest(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* Takes what is most urgent and does it. False when nothing is due. Mutex held on entry and return,
+ * free meanwhile. */
+bool background_compact_one(struct lsm *lsm, sombra_err *out_err);
+/* Runs a job whose pick and version are set, on this thread: marks, span, retries. As above. */
+sombra_err background_run(struct compaction_job *job) SOMBRA_MUST_CHECK;
+/* Sleeps as options.rate_bytes wants it. Mutex free. */
+void background_pay(struct lsm *lsm, uint64_t bytes);
+void background_span_add(struct lsm *lsm, const struct compaction_span *span); /* mutex */
+void background_span_remove(struct lsm *lsm, sombra_slice low);                /* mutex */
+/* The rest of a failure's story: kept for stats and for BUSY. Mutex. */
+void background_note_failure(struct lsm *lsm);
+
 #endif
