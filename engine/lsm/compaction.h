@@ -149,6 +149,7 @@ struct lsm_background {
     unsigned thread_count; /* started */
     _Atomic bool is_stopping;
     bool is_flushing;  /* somebody flushes the oldest memtable */
+    uint64_t wakes;    /* calls of lsm_background_wake: none is missed */
     bool is_exclusive; /* lsm_compact_all waits for the jobs' end: none begins */
     struct compaction_job *jobs;
     struct compaction_span spans[BACKGROUND_SPANS_MAX];
@@ -163,8 +164,11 @@ struct lsm_background {
 };
 
 /* Flushes the oldest full memtable. Mutex held on entry and return, free meanwhile; nobody is
- * flushing. */
-sombra_err flush_oldest(struct lsm *lsm) SOMBRA_MUST_CHECK;
+ * flushing. With `syncs` what KV_NORMAL left is synced meanwhile. */
+sombra_err flush_oldest(struct lsm *lsm, bool syncs) SOMBRA_MUST_CHECK;
+/* commit.c. For the background thread, and cheap: syncs KV_NORMAL commits that have
+ * waited long enough. *out_wait_ms := when to ask again at the latest; UINT64_MAX = when woken. */
+sombra_err lsm_sync_due(struct lsm *lsm, uint64_t *out_wait_ms) SOMBRA_MUST_CHECK;
 /* Takes what is most urgent and does it. False when nothing is due. Mutex held on entry and return,
  * free meanwhile. */
 bool background_compact_one(struct lsm *lsm, sombra_err *out_err);
