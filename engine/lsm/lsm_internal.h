@@ -41,10 +41,18 @@ struct view {
 struct view *view_acquire(struct lsm *lsm);
 void view_ref(struct view *view);
 void view_release(struct view *view); /* NULL is a no-op */
-/* Builds the view of these parts (references taken) and publishes it. lsm->mutex is held. NOMEM:
- * nothing changed. */
+/* Builds the view of these parts (references taken) and publishes it. lsm->mutex is held. NOMEM,
+ * LIMIT (more than VIEW_MEMTABLES_MAX): nothing changed. Who publishes another version than that
+ * of lsm->view, or leaves out a memtable, holds a reference to the old view until it has let go of
+ * the mutex: its last one may close and unlink files. */
 sombra_err view_publish(struct lsm *lsm, struct memtable *const *memtables, size_t count,
                         struct version *version) SOMBRA_MUST_CHECK;
+/* The two halves of it. An empty one, with room for VIEW_MEMTABLES_MAX; released unpublished with
+ * view_release. */
+sombra_err view_new(struct view **out_view) SOMBRA_MUST_CHECK;
+/* Fills and publishes it. lsm->mutex is held. Never fails: count <= VIEW_MEMTABLES_MAX. */
+void view_put(struct lsm *lsm, struct view *view, struct memtable *const *memtables, size_t count,
+              struct version *version);
 
 /* ---- logs -------------------------------------------------------------------------------- */
 
@@ -94,8 +102,9 @@ struct lsm {
     size_t full_count;
     uint64_t next_number, next_run; /* of files, of runs */
     uint64_t version_number;
-    struct lsm_log *logs;        /* oldest first; the last is the active one */
-    struct os_condition changed; /* a flush or a compaction ended, or is_closing */
+    struct lsm_obsolete *obsolete; /* files that readers of other processes may need: files.c */
+    struct lsm_log *logs;          /* oldest first; the last is the active one */
+    struct os_condition changed;   /* a flush or a compaction ended, or is_closing */
 
     struct os_mutex manifest_mutex; /* one edit at a time: lsm_edit */
     struct manifest *manifest;
@@ -127,13 +136,37 @@ char *lsm_table_path(const struct lsm *lsm, uint64_t number);
 char *lsm_log_path(const struct lsm *lsm, uint64_t base_seq);
 /* Next file number; never given twice, not even after a crash. */
 uint64_t lsm_take_number(struct lsm *lsm);
-/* The one way to change the tables. Under manifest_mutex: makes the version, commits it to the
- * manifest, then publishes a view with it, without `flushed` (may be NULL) among its memtables;
- * marks removed tables obsolete; drops logs that are no longer needed. The added tables are synced;
- * this syncs their directory. On an error nothing changed; where the manifest's state is unknown
- * the store has failed. */
+/* The one way to change the tables. It takes manifest_mutex (then mutex): makes the version,
+ * commits it to the manifest, then publishes a view with it, without `flushed` (may be NULL) among
+ * its memtables; marks removed tables obsolete; drops logs that are no longer needed. The added
+ * tables are synced; this syncs their directory. On an error nothing changed; where the manifest's
+ * state is unknown the store has failed, and the added tables must stay: the manifest may name
+ * them. The queue of full memtables is the caller's. */
 sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit,
                     const struct lsm_full *flushed) SOMBRA_MUST_CHECK;
+/* At open by a writer, when lsm->view is set and before any file is made: removes tables that are
+ * in no version, logs that are not needed, a new manifest of a crash. Other names are left alone.
+ * Raises next_number above that of every table that is there. */
+sombra_err lsm_remove_strays(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* What table_cache_on_obsolete calls, with the store as context: unlinks the file, now or when
+ * readers of other processes let it go. */
+void lsm_table_obsolete(void *lsm, uint64_t number, uint64_t since);
+/* Tries again for files that were kept for readers. At close, after the last view, with `is_end`:
+ * the next open finds what still must stay. */
+void lsm_purge(struct lsm *lsm, bool is_end);
+
+/* The bytes of "LOCK". A reader of another process holds LOCK_VERSIONS shared while it reads the
+ * manifest, and so keeps every table; then LOCK_VERSIONS + 1 + the number of its version, which
+ * keeps the tables of that one and of all newer ones. */
+#define LOCK_WRITER   ((uint64_t)0)       /* exclusive: the one that writes */
+#define LOCK_VERSIONS (UINT64_C(1) << 32) /* shared, as said above */
+/* Before the manifest is read; ended by lsm_version_pin_end, when the version is pinned. Not to be
+ * nested. Nothing without a lock file. */
+sombra_err lsm_version_pin_begin(struct lsm *lsm) SOMBRA_MUST_CHECK;
+void lsm_version_pin_end(struct lsm *lsm);
+/* Pins are not counted: one unpin ends all of a number. */
+sombra_err lsm_version_pin(struct lsm *lsm, uint64_t number) SOMBRA_MUST_CHECK;
+void lsm_version_unpin(struct lsm *lsm, uint64_t number);
 
 /* ---- write path (txn.c, commit.c, logs.c) ------------------------------------------------ */
 
