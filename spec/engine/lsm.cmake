@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+engine_test(lsm_memtable_test lsm LABELS threads)
