@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: MIT
 engine_test(lsm_memtable_test lsm LABELS threads)
+engine_test(lsm_cache_test lsm LABELS threads)
