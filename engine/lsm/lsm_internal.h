@@ -173,11 +173,12 @@ void lsm_version_unpin(struct lsm *lsm, uint64_t number);
 struct lsm_txn {
     struct kv_txn txn;
     struct view *view;
-    uint64_t seq;           /* reader: its snapshot; writer: the number it writes under */
-    uint64_t changes;       /* grows with every write; cursors compare */
-    struct table_value got; /* holds the last slice of get */
-    struct buf large;       /* the last value out of line */
-    struct lsm_txn *next;   /* pool */
+    uint64_t seq;             /* reader: its snapshot; writer: the number it writes under */
+    uint64_t changes;         /* grows with every write; cursors compare */
+    struct table_value got;   /* holds the last slice of get */
+    struct buf large;         /* the last value out of line */
+    struct lsm_cursor *spare; /* closed cursors, for reuse; lsm_cursor_free_spare frees them */
+    struct lsm_txn *next;     /* pool */
     uint64_t begun_ns;
     struct lsm_write *write; /* the writer's part: redo, savepoints; NULL for readers */
 };
@@ -245,7 +246,22 @@ sombra_err lsm_cursor_move(struct kv_cursor *cursor, enum kv_motion motion, somb
 sombra_err lsm_cursor_read(struct kv_cursor *cursor, enum kv_motion direction,
                            struct kv_batch *batch);
 void lsm_cursor_close(struct kv_cursor *cursor);
-/* Is there a live entry with this key? As get, without the value. */
+/* Frees the cursors that the transaction keeps for reuse. They hold nothing of its view, so that
+ * the next transaction in its place may have them. */
+void lsm_cursor_free_spare(struct lsm_txn *txn);
+/* The live entries that the transaction sees, as a source: those in `range`, and maybe others
+ * outside of it. Not to be sought outside of the range, which is not empty. A range that the
+ * transaction removes later is seen by sources made after that. */
+sombra_err lsm_range_source(struct lsm_txn *txn, struct kv_range range,
+                            struct source **out_source) SOMBRA_MUST_CHECK;
+/* Tables [*out_first, *out_end) of the run may have keys or hidden ranges in the range. */
+void lsm_run_overlap(const struct version_run *run, struct kv_range range, size_t *out_first,
+                     size_t *out_end);
+static inline bool lsm_range_is_empty(struct kv_range range)
+{
+    return range.high.bytes && slice_compare(range.low, range.high) >= 0;
+}
+/* Is there a live entry with this key? As get, without the value; what get gave stays. */
 sombra_err lsm_has(struct lsm_txn *txn, sombra_slice key, bool *out_has) SOMBRA_MUST_CHECK;
 
 /* A merge of sources, newest first, which it owns from now on, also when it fails. As a source it
@@ -254,6 +270,9 @@ sombra_err lsm_has(struct lsm_txn *txn, sombra_slice key, bool *out_has) SOMBRA_
  * answers for all its sources together. */
 sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
                       struct source **out_source) SOMBRA_MUST_CHECK;
+/* For a merge that drops deletes: only its first `count` sources are asked what they hide. The
+ * others could, but have nothing to hide. */
+void merge_limit_hiding(struct source *source, size_t count);
 
 /* ---- background (background.c, flush.c, compaction.c, policy.c, stall.c) ------------------ */
 
