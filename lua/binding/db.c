@@ -48,7 +48,7 @@ int db_open(lua_State *L)
     lua_settop(L, 2);
     read_open_options(L, 2, &options);
 
-    struct db_handle *db = lua_newuserdatauv(L, sizeof *db, 0);
+    struct db_handle *db = lua_newuserdatauv(L, sizeof *db, 1);
     *db = (struct db_handle){ .db = NULL };
     luaL_setmetatable(L, DB_NAME);
     if (lua_istable(L, 2))
@@ -76,9 +76,12 @@ static sombra_err release(struct db_handle *db)
 {
     sombra_db *handle = db->db;
     sombra_value_builder *builder = db->builder;
-    *db = (struct db_handle){ .db = NULL };
+    struct event_queue *events = db->events;
+    *db = (struct db_handle){ .db = NULL, .delivers = db->delivers };
     sombra_value_builder_free(builder);
-    return sombra_close(handle);
+    sombra_err err = sombra_close(handle);
+    events_free(events);
+    return err;
 }
 
 /* db:close() -> true, or nil and an error; a second call does nothing */
@@ -235,6 +238,9 @@ void db_register(lua_State *L)
         { "begin", db_begin },
         { "snapshot", db_snapshot },
         { "stats", db_stats },
+        { "metrics", db_metrics },
+        { "on_event", db_on_event },
+        { "poll_events", db_poll_events },
         { "checkpoint", db_checkpoint },
         { "verify", db_verify },
         { "backup", db_backup },

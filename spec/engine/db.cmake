@@ -3,6 +3,7 @@ engine_test(db_test db SOURCES kv_model.c)
 engine_test(db_open_test db)
 engine_test(db_index_test db)
 engine_test(db_reuse_test db)
+engine_test(db_metrics_test db)
 
 # What holds for the graph on the model holds on the engine: the same programs on another store.
 foreach(name graph_edge_test graph_bucket_test graph_random_test graph_index_test graph_rule_test
