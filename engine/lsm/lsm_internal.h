@@ -59,9 +59,12 @@ void view_put(struct lsm *lsm, struct view *view, struct memtable *const *memtab
 /* The log of one memtable. */
 struct lsm_log {
     struct wal *wal;
-    uint64_t base_seq;    /* its first record is base_seq + 1; names the file */
-    uint64_t last_seq;    /* of its newest record; = base_seq if there is none */
-    struct lsm_log *next; /* newer */
+    uint64_t base_seq;      /* its first record is base_seq + 1; names the file */
+    _Atomic uint64_t bytes; /* of the file */
+    bool can_map;           /* appends may go through a mapping: the turn's holder */
+    unsigned syncs;         /* running through `wal`: it is closed after them */
+    bool is_dropped;        /* not in the list any more: the last sync closes it */
+    struct lsm_log *next;   /* newer; the records of this one are base_seq + 1 .. next->base_seq */
 };
 /* A full memtable and its place in the queue of flushes. Guarded by lsm->mutex. */
 struct lsm_full {
@@ -90,6 +93,7 @@ struct lsm {
     _Atomic uint64_t durable_seq; /* newest known durable */
     _Atomic bool is_failed; /* refuses writes until it is opened again; failure has the text */
     char failure[DIAG_TEXT_BYTES]; /* written once, before is_failed */
+    _Atomic bool is_forked;        /* this is a child of the process that opened it */
     _Atomic uint64_t view_number;  /* of `view`: stored by view_publish after it has set that */
 
     struct os_mutex mutex; /* guards what follows */
@@ -100,7 +104,6 @@ struct lsm {
     uint64_t version_number;
     struct lsm_obsolete *obsolete; /* files that readers of other processes may need: files.c */
     struct lsm_log *logs;          /* oldest first; the last is the active one */
-    unsigned readers;              /* open read transactions */
     struct os_condition changed;   /* a flush or a compaction ended, or is_closing */
 
     struct os_mutex manifest_mutex; /* one edit at a time: lsm_edit */
@@ -199,8 +202,23 @@ sombra_err lsm_writer_new(struct lsm *lsm); /* fills lsm->writer and lsm->pool *
 void lsm_writer_free(struct lsm *lsm);
 /* Everything committed is durable when it returns. */
 sombra_err lsm_sync(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* For the background thread, and cheap: syncs KV_NORMAL commits that have waited long enough.
+ * *out_wait_ms := when to ask again at the latest; UINT64_MAX while nothing waits for a sync
+ * (lsm_background_wake is called when that changes). */
+sombra_err lsm_sync_due(struct lsm *lsm, uint64_t *out_wait_ms) SOMBRA_MUST_CHECK;
 /* lsm_edit's part: closes and unlinks the logs that begin before `log_seq`. No lock is held. */
 void lsm_logs_drop(struct lsm *lsm, uint64_t log_seq);
+uint64_t lsm_logs_bytes(struct lsm *lsm);
+/* Open read transactions. */
+struct lsm_readers_stats {
+    uint64_t count;
+    uint64_t oldest_seq, oldest_ns; /* 0 if there is none */
+};
+struct lsm_readers_stats lsm_readers_stats(struct lsm *lsm);
+/* See kv_close. */
+sombra_err lsm_close(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* SOMBRA_INVALID in a child of the process that opened the store. */
+sombra_err lsm_check_fork(const struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* Takes the writer's turn for work outside transactions (checkpoint, verify, backup). BUSY. */
 sombra_err lsm_turn_take(struct lsm *lsm, uint64_t timeout_ms) SOMBRA_MUST_CHECK;
 void lsm_turn_give(struct lsm *lsm);
@@ -212,6 +230,9 @@ sombra_err lsm_switch_memtable(struct lsm *lsm) SOMBRA_MUST_CHECK;
  * CORRUPT where durable records are damaged. */
 sombra_err lsm_logs_replay(struct lsm *lsm, struct memtable *into, uint64_t *out_seq,
                            uint64_t *out_records) SOMBRA_MUST_CHECK;
+/* Read-only stores, at open and at refresh: reads manifest and logs as they are now and publishes a
+ * view of them. Pins its version and unpins none. Its callers exclude each other. */
+sombra_err lsm_snapshot_load(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* Idle read transactions let their views go, so that they keep no table of an old one. */
 void lsm_pool_sweep(struct lsm *lsm);
 /* Sets the fields about readers. */
