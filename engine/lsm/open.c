@@ -489,14 +489,15 @@ static sombra_err store_start(struct lsm *lsm)
         return err;
     if (lsm->options.is_readonly)
         return lsm_snapshot_load(lsm);
-    err = writer_start(lsm);
-    return err ? err : lsm_background_start(lsm);
+    err = lsm_background_start(lsm); /* no thread yet; what was replayed is flushed by it */
+    return err ? err : writer_start(lsm);
 }
 
 static void open_undo(struct lsm *lsm)
 {
     char text[DIAG_TEXT_BYTES];
     diag_save(text);
+    lsm_background_stop(lsm);
     store_free(lsm);
     diag_restore(text);
 }
@@ -570,6 +571,12 @@ static sombra_err store_finish(struct lsm *lsm)
         err = lsm_memtable_retire(lsm, atomic_load(&lsm->seq), false);
     if (!err)
         err = lsm_flush_full(lsm);
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
+    lsm_background_stop(lsm); /* no edit may follow the last */
+    diag_restore(text);
+    if (!err)
+        err = lsm_check_writable(lsm);
     if (!err)
         err = mark_clean(lsm);
     if (!err)
@@ -587,7 +594,6 @@ sombra_err lsm_close(struct lsm *lsm)
     sombra_err err = lsm_registry_begin_close(lsm, &claim, &is_last);
     if (err || !is_last)
         return err;
-    lsm_background_stop(lsm);
     err = diag_wrap(store_finish(lsm), "close %s", lsm->directory);
     char text[DIAG_TEXT_BYTES];
     diag_save(text);
