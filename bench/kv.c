@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* kv: the btree engine beside LMDB and SQLite, on the same records, in turns.
+/* kv: an engine beside its peers, on the same records, in turns: btree beside LMDB, SQLite and
+ * WiredTiger, lsm beside LevelDB and RocksDB.
  *
- *   kv [--quick] [--rounds N] [--seconds S] [--stores a,b] [--only workload,...] [--cpu]
+ *   kv [--lsm] [--quick] [--rounds N] [--seconds S] [--stores a,b] [--only workload,...] [--cpu]
  *      [--folder PATH] [--json FILE] [records]
  *
  * Each round runs every store once, one after the other, so that a ratio compares neighbours in
@@ -23,6 +24,7 @@ struct settings {
     const char *stores, *only; /* comma-separated lists; NULL = all */
     const char *folder, *json;
     bool has_cpu;
+    bool is_lsm;
 };
 
 /* ---- rounds ------------------------------------------------------------------------------ */
@@ -136,7 +138,7 @@ static void group_run(const struct settings *settings, struct report *report,
 /* ---- the command ------------------------------------------------------------------------- */
 
 static const char usage[] =
-    "usage: kv [--quick] [--rounds N] [--seconds S] [--stores a,b] [--only workload,...]\n"
+    "usage: kv [--lsm] [--quick] [--rounds N] [--seconds S] [--stores a,b] [--only workload,...]\n"
     "          [--cpu] [--folder PATH] [--json FILE] [records >= 10000]";
 
 static const char *value_of(char **argv, int argc, int *at)
@@ -153,7 +155,9 @@ static struct settings settings_read(int argc, char **argv)
     };
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
-        if (strcmp(word, "--quick") == 0)
+        if (strcmp(word, "--lsm") == 0)
+            settings.is_lsm = true;
+        else if (strcmp(word, "--quick") == 0)
             settings.count = RECORDS_QUICK;
         else if (strcmp(word, "--cpu") == 0)
             settings.has_cpu = true;
@@ -179,12 +183,16 @@ static struct settings settings_read(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    static const struct store_kind *const all[] = { &kind_sombra, &kind_lmdb, &kind_lmdb_writemap,
-                                                    &kind_sqlite };
+    static const struct store_kind *const of_btree[] = { &kind_sombra, &kind_lmdb,
+                                                         &kind_lmdb_writemap, &kind_sqlite,
+                                                         &kind_wiredtiger };
+    static const struct store_kind *const of_lsm[] = { &kind_lsm, &kind_leveldb, &kind_rocksdb };
     struct settings settings = settings_read(argc, argv);
     const struct store_kind *kinds[KINDS_MAX];
     struct report report = { .kinds = kinds };
-    for (size_t i = 0; i < COUNT_OF(all); i++)
+    const struct store_kind *const *all = settings.is_lsm ? of_lsm : of_btree;
+    size_t all_count = settings.is_lsm ? COUNT_OF(of_lsm) : COUNT_OF(of_btree);
+    for (size_t i = 0; i < all_count; i++)
         if (list_has(settings.stores, all[i]->name))
             kinds[report.kind_count++] = all[i];
     size_t line_count = 0;

@@ -29,6 +29,8 @@ void data_key(uint64_t index, uint8_t to[KEY_BYTES]);
 uint32_t *data_order(uint32_t count, uint64_t seed);
 /* `count` numbers below `bound`, with repetition. malloc's memory. */
 uint32_t *data_choice(uint32_t count, uint32_t bound, uint64_t seed);
+/* The same with YCSB's distribution (Zipf, 0.99). */
+uint32_t *data_zipf(uint32_t count, uint32_t bound, uint64_t seed);
 
 static inline uint64_t word_at(const uint8_t *at)
 {
@@ -105,7 +107,19 @@ struct store_kind {
     void (*scan)(void *session, struct scan *scan);
 };
 
-extern const struct store_kind kind_sombra, kind_lmdb, kind_lmdb_writemap, kind_sqlite;
+extern const struct store_kind kind_sombra, kind_lmdb, kind_lmdb_writemap, kind_sqlite,
+    kind_wiredtiger;
+extern const struct store_kind kind_lsm, kind_leveldb, kind_rocksdb;
+
+/* What all log-structured stores are given: the settings of the study that the peers' published
+ * numbers come from. */
+enum {
+    MEMTABLE_BYTES = 64 << 20,
+    CACHE_BYTES = 256 << 20,
+    FILTER_BITS = 10,
+    BLOCK_BYTES = 4 << 10,
+};
+#define LSM_SETTINGS "memtables of 64 MiB, cache of 256 MiB, filters of 10 bits, blocks of 4 KiB"
 
 /* A store of a kind in a folder of its own. */
 struct bench_store {
@@ -131,7 +145,7 @@ struct plan {
     uint32_t count;
     double sync_seconds; /* of each durable workload */
     uint32_t *order;     /* of the random fill */
-    uint32_t *overwrites, *deletes, *reads;
+    uint32_t *overwrites, *deletes, *reads, *zipf;
 };
 
 struct result {
@@ -169,9 +183,21 @@ uint64_t store_hash(struct bench_store *store, uint64_t *out_count);
 /* Appends of 200 bytes to a file of zeros, each with its fdatasync: what the disk allows. */
 void raw_append(const char *folder, double seconds, struct result *out_result);
 
+/* Shared with kv_ycsb.c. */
+void clock_start(struct result *result);
+void clock_stop(struct result *result);
+void sum_store(struct bench_store *store, struct result *result);
+
+/* ---- kv_ycsb.c --------------------------------------------------------------------------- */
+
+/* Cooper et al., "Benchmarking cloud serving systems with YCSB", 2010: on a store of plan->count
+ * records, one operation a transaction. */
+enum { YCSB_WORKLOADS = 7 };
+extern const struct workload ycsb_workloads[YCSB_WORKLOADS];
+
 /* ---- kv_report.c ------------------------------------------------------------------------- */
 
-enum { KINDS_MAX = 4 };
+enum { KINDS_MAX = 6 };
 
 struct line {
     const struct workload *workload;

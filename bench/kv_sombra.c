@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The benchmark's store of ours: the btree engine behind kv/kv.h, every option at its default but
- * the durability. */
+/* The benchmark's stores of ours: both engines behind kv/kv.h. Of btree every option is at its
+ * default but the durability; of lsm those that its peers are given too are as theirs. */
 #include "kv.h"
 
 #include "btree/btree.h"
+#include "lsm/lsm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,22 @@ static void *open_store(const char *folder, bool is_durable)
     struct btree_options options = { .create = true, .durability = is_durable ? KV_FULL : KV_OFF };
     struct kv *kv;
     check(btree_open(os_posix(), path, &options, &kv), "open");
+    return kv;
+}
+
+static void *open_lsm(const char *folder, bool is_durable)
+{
+    struct lsm_options options = {
+        .create = true,
+        .durability = is_durable ? KV_FULL : KV_OFF,
+        .codec = LSM_CODEC_NONE,
+        .memtable_bytes = MEMTABLE_BYTES,
+        .cache_bytes = CACHE_BYTES,
+        .filter_bits = FILTER_BITS,
+        .block_bytes = BLOCK_BYTES,
+    };
+    struct kv *kv;
+    check(lsm_open(os_posix(), folder, &options, &kv), "open");
     return kv;
 }
 
@@ -136,19 +153,15 @@ static void scan(void *opaque, struct scan *scan)
         end(session);
 }
 
-const struct store_kind kind_sombra = {
-    .name = "sombra",
-    .settings = "btree engine, all options at their defaults; durability off / full",
-    .open = open_store,
-    .close = close_store,
-    .session_open = session_open,
-    .session_close = session_close,
-    .write_begin = write_begin,
-    .put = put,
-    .remove = remove_key,
-    .write_commit = end,
-    .read_begin = read_begin,
-    .read_end = end,
-    .get = get,
-    .scan = scan,
-};
+#define KIND(kind, text, opener)                                                                  \
+    {                                                                                             \
+        .name = kind, .settings = text, .open = opener, .close = close_store,                     \
+        .session_open = session_open, .session_close = session_close, .write_begin = write_begin, \
+        .put = put, .remove = remove_key, .write_commit = end, .read_begin = read_begin,          \
+        .read_end = end, .get = get, .scan = scan                                                 \
+    }
+
+const struct store_kind kind_sombra = KIND(
+    "sombra", "btree engine, all options at their defaults; durability off / full", open_store);
+const struct store_kind kind_lsm =
+    KIND("lsm", "lsm engine, no compression, " LSM_SETTINGS "; durability off / full", open_lsm);

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -25,13 +26,13 @@ static double seconds_of(clockid_t clock)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static void clock_start(struct result *result)
+void clock_start(struct result *result)
 {
     result->wall_s = -seconds_of(CLOCK_MONOTONIC);
     result->cpu_s = -seconds_of(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-static void clock_stop(struct result *result)
+void clock_stop(struct result *result)
 {
     result->wall_s += seconds_of(CLOCK_MONOTONIC);
     result->cpu_s += seconds_of(CLOCK_PROCESS_CPUTIME_ID);
@@ -47,6 +48,7 @@ void plan_init(struct plan *plan, uint32_t count, double sync_seconds)
     plan->deletes = data_order(count, 2);
     plan->overwrites = data_choice(count, count, 3);
     plan->reads = data_choice(count, count, 4);
+    plan->zipf = data_zipf(count, count, 5);
 }
 
 void plan_release(struct plan *plan)
@@ -55,6 +57,7 @@ void plan_release(struct plan *plan)
     free(plan->deletes);
     free(plan->overwrites);
     free(plan->reads);
+    free(plan->zipf);
 }
 
 uint64_t store_hash(struct bench_store *store, uint64_t *out_count)
@@ -65,7 +68,7 @@ uint64_t store_hash(struct bench_store *store, uint64_t *out_count)
     return scan.sum;
 }
 
-static void sum_store(struct bench_store *store, struct result *result)
+void sum_store(struct bench_store *store, struct result *result)
 {
     uint64_t count;
     result->sum = store_hash(store, &count) + count;
@@ -290,6 +293,48 @@ static void readrandom_t2(struct bench_store *store, const struct plan *plan, st
         store->kind->session_close(threads[i].session);
 }
 
+/* ---- reads beside a writer --------------------------------------------------------------- */
+
+struct write_thread {
+    pthread_t thread;
+    const struct store_kind *kind;
+    void *session;
+    const struct plan *plan;
+    atomic_bool is_over;
+};
+
+static void *write_thread_run(void *opaque)
+{
+    struct write_thread *thread = opaque;
+    const struct store_kind *kind = thread->kind;
+    uint8_t key[KEY_BYTES];
+    for (uint32_t at = 0; !atomic_load(&thread->is_over); at = (at + 1) % thread->plan->count) {
+        uint64_t index = thread->plan->overwrites[at];
+        data_key(index, key);
+        kind->write_begin(thread->session);
+        kind->put(thread->session, key, data_value(index, 0), false);
+        kind->write_commit(thread->session);
+    }
+    return NULL;
+}
+
+/* The reads are counted; the writer overwrites single records with what they hold already, as fast
+ * as it can. */
+static void readwhilewriting(struct bench_store *store, const struct plan *plan,
+                             struct result *result)
+{
+    struct write_thread writer = { .kind = store->kind,
+                                   .session = store->kind->session_open(store->store),
+                                   .plan = plan };
+    atomic_init(&writer.is_over, false);
+    if (pthread_create(&writer.thread, NULL, write_thread_run, &writer))
+        die("no thread");
+    read_timed(store, plan, (struct reads){ .snapshot_gets = 1 }, result);
+    atomic_store(&writer.is_over, true);
+    pthread_join(writer.thread, NULL);
+    store->kind->session_close(writer.session);
+}
+
 /* ---- range reads ------------------------------------------------------------------------- */
 
 static void seek_timed(struct bench_store *store, const struct plan *plan, uint32_t entries,
@@ -471,6 +516,7 @@ static const struct workload reading[] = {
     { "seek100", seek100, false },
     { "readseq", readseq, false },
     { "readreverse", readreverse, false },
+    { "readwhilewriting", readwhilewriting, false },
 };
 static const struct workload sync_t1[] = { { "fillsync_t1", fillsync_t1, false } };
 static const struct workload sync_t4[] = { { "fillsync_t4", fillsync_t4, false } };
@@ -484,9 +530,14 @@ static const struct workload pinned[] = { { "size_pinned", size_pinned, true } }
     }
 
 const struct workload_group workload_groups[] = {
-    GROUP(sequential, .is_durable = false), GROUP(batched, .is_durable = false),
-    GROUP(reading, .is_reading = true),     GROUP(sync_t1, .is_durable = true, .has_raw = true),
-    GROUP(sync_t4, .is_durable = true),     GROUP(sync_t16, .is_durable = true),
-    GROUP(sync_b100, .is_durable = true),   GROUP(pinned, .is_durable = false),
+    GROUP(sequential, .is_durable = false),
+    GROUP(batched, .is_durable = false),
+    GROUP(reading, .is_reading = true),
+    GROUP(sync_t1, .is_durable = true, .has_raw = true),
+    GROUP(sync_t4, .is_durable = true),
+    GROUP(sync_t16, .is_durable = true),
+    GROUP(sync_b100, .is_durable = true),
+    GROUP(pinned, .is_durable = false),
+    { .workloads = ycsb_workloads, .count = YCSB_WORKLOADS },
 };
 const size_t workload_group_count = COUNT_OF(workload_groups);

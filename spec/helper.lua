@@ -1,11 +1,38 @@
 -- SPDX-License-Identifier: MIT
 -- What the specs of the Lua side share.
+local lfs = require "lfs"
 local sombra = require "sombra"
 
 local helper = {}
 
 --- SOMBRA_SEED repeats a run; random specs put the seed in their names.
 helper.seed = math.tointeger(os.getenv("SOMBRA_SEED")) or os.time()
+
+--- SOMBRA_TEST_ENGINE=lsm runs the specs on that engine: new databases are made by it, those without a file too, in
+--- directories that go when the run ends.
+helper.engine = os.getenv "SOMBRA_TEST_ENGINE" or "btree"
+
+local function remove_tree(path)
+  os.execute("rm -rf '" .. path .. "'")
+end
+
+if helper.engine ~= "btree" then
+  local open, root, count = sombra.open, os.tmpname(), 0
+  os.remove(root)
+  assert(lfs.mkdir(root))
+  helper.cleaner = setmetatable({}, { __gc = function() remove_tree(root) end })
+  function sombra.open(path, options)
+    local made = {}
+    for name, value in pairs(options or {}) do made[name] = value end
+    if path == ":memory:" then
+      count = count + 1
+      path = root .. "/" .. count
+      made.create, made.sync = true, made.sync or "off"
+    end
+    if made.create and not lfs.attributes(path) then made.engine = made.engine or helper.engine end
+    return open(path, made)
+  end
+end
 
 --- A new database without a file.
 function helper.memory(options)
@@ -22,6 +49,7 @@ function helper.path()
 end
 
 function helper.remove(path)
+  if lfs.attributes(path, "mode") == "directory" then remove_tree(path) end
   for _, suffix in ipairs(suffixes) do os.remove(path .. suffix) end
 end
 

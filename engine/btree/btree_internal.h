@@ -532,6 +532,7 @@ struct logs {
     struct os_condition synced;     /* a sync has ended: those who waited share its success */
     bool is_syncing;                /* one sync at a time */
     uint32_t company;               /* threads that wanted a sync when the last one ended */
+    uint64_t sync_ns;               /* how long the last one took */
     _Atomic uint32_t waiting;       /* threads that want one now; changed under sync_mutex */
     unsigned active;                /* the writer's view, right while it has the turn */
     uint64_t epoch;

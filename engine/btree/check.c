@@ -328,6 +328,7 @@ static sombra_err stats_get(struct btree *btree, struct kv_maintenance *job)
     struct snapshot newest;
     head_newest(btree->head, &newest);
     stats->entries = newest.entries;
+    stats->is_entries_exact = true;
     stats->txn = newest.txn;
     stats->lsn = newest.lsn;
     stats->durable_lsn = atomic_load(&btree->head->durable_lsn);
@@ -379,6 +380,8 @@ sombra_err btree_maintain(struct kv *kv, struct kv_maintenance *job)
         return btree_verify(btree, job);
     case KV_BACKUP:
         return btree_backup(btree, job);
+    case KV_REFRESH:
+        return SOMBRA_OK;
     case KV_COMPACT:
         return btree_compact(btree, job);
     }

@@ -279,16 +279,18 @@ static sombra_err halves_sync(struct logs *logs)
 }
 
 /* Who shared the last sync is likely to be back at once with the next commit: waiting for all of
- * them, a little, makes one sync of what would be two. */
+ * them makes one sync of what would be two, and pays as long as it takes no longer than the sync
+ * that it spares. */
 static void company_wait(const struct logs *logs)
 {
-    enum { COMPANY_WAIT_US = 40 };
+    enum { COMPANY_WAIT_NS_MAX = 500000 };
     uint32_t company = logs->company;
     if (company < 2)
         return;
+    uint64_t wait_ns = u64_min(logs->sync_ns, COMPANY_WAIT_NS_MAX);
     uint64_t begin_ns = os_monotonic_ns(os_posix()); /* no machine is simulated in its threads */
     while (atomic_load(&logs->waiting) < company &&
-           os_monotonic_ns(os_posix()) - begin_ns < COMPANY_WAIT_US * UINT64_C(1000))
+           os_monotonic_ns(os_posix()) - begin_ns < wait_ns)
         os_thread_yield();
 }
 
@@ -312,9 +314,11 @@ sombra_err logs_sync(struct logs *logs, uint64_t lsn)
         logs->is_syncing = true;
         os_mutex_unlock(&logs->sync_mutex);
         company_wait(logs);
+        uint64_t begin_ns = os_monotonic_ns(os_posix());
         shared_sync_begin(logs->btree);
         err = halves_sync(logs);
         shared_sync_end(logs->btree, err);
+        logs->sync_ns = os_monotonic_ns(os_posix()) - begin_ns;
         atomic_store(&logs->last_sync_ns, os_monotonic_ns(logs->btree->os));
         os_mutex_lock(&logs->sync_mutex);
         logs->is_syncing = false;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "db_internal.h"
 
+static_assert((int)SOMBRA_LEVELS_MAX == (int)KV_LEVELS_MAX, "the same in both headers");
+
 const char *sombra_version(void)
 {
 #define TEXT_OF(number)              #number
@@ -124,6 +126,23 @@ static unsigned count_open(sombra_db *db)
     return atomic_load_explicit(&db->txn_count, memory_order_relaxed);
 }
 
+static void stats_of_levels(const struct kv_stats *kv, sombra_stats *out)
+{
+    out->is_entries_estimate = !kv->is_entries_exact;
+    out->levels = kv->levels;
+    for (unsigned i = 0; i < kv->levels; i++) {
+        const struct kv_level_stats *level = &kv->level[i];
+        out->level[i] = (sombra_level_stats){ .runs = level->runs,
+                                              .tables = level->tables,
+                                              .bytes = level->bytes,
+                                              .entries = level->entries,
+                                              .deletes = level->deletes };
+    }
+    out->memtable_bytes = kv->memtable_bytes;
+    out->cache_bytes = kv->cache_bytes;
+    out->compaction_debt_bytes = kv->compaction_debt_bytes;
+}
+
 sombra_err sombra_db_stats(sombra_db *db, sombra_stats *stats)
 {
     struct kv_maintenance job = { .kind = KV_STATS };
@@ -160,6 +179,7 @@ sombra_err sombra_db_stats(sombra_db *db, sombra_stats *stats)
     out.compact_pages_moved = kv->compact_pages_moved;
     out.compact_pages_returned = kv->compact_pages_returned;
     out.refuses_writes = kv->refuses_writes;
+    stats_of_levels(kv, &out);
     out.struct_bytes = stats->struct_bytes;
     memcpy(stats, &out, size_min(stats->struct_bytes, sizeof out));
     return SOMBRA_OK;
@@ -218,6 +238,11 @@ sombra_err sombra_db_backup(sombra_db *db, const char *path, const sombra_job *j
     if (!path || !*path)
         return diag_fail(SOMBRA_INVALID, "backup: no path is given");
     return diag_wrap(maintain(db, KV_BACKUP, job, path), "backup to %s", path);
+}
+
+sombra_err sombra_db_refresh(sombra_db *db)
+{
+    return diag_wrap(maintain(db, KV_REFRESH, NULL, NULL), "refresh");
 }
 
 static sombra_err verify_graph(sombra_db *db, sombra_job *job, uint64_t *out_problems)

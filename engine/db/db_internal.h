@@ -97,6 +97,13 @@ void children_free_spare(sombra_txn *txn);
  * know. INVALID without a size; UNSUPPORTED if the caller sets what this library does not know. */
 sombra_err options_read(const void *from, void *to, size_t bytes) SOMBRA_MUST_CHECK;
 
+/* The prefix filters of the engine lsm: nodes that have no edges are not looked for in tables. */
+#define DB_LSM_PREFIX ((struct lsm_prefix){ "sombra-edges-1", graph_key_prefix })
+
+/* What is at a path; DB_FILE for anything that is no directory. */
+enum db_place { DB_NOTHING, DB_FILE, DB_DIRECTORY, DB_STORE_DIRECTORY };
+enum db_place db_place_of(const char *path);
+
 /* Callbacks of the engine's jobs; the context is a complete sombra_job. */
 void db_finding(void *context, const struct kv_problem *problem);
 bool db_progress(void *context, uint64_t done, uint64_t total);

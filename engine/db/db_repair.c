@@ -3,6 +3,7 @@
 #include "db_internal.h"
 
 #include "btree/btree.h"
+#include "lsm/lsm.h"
 
 static void report_fill(const struct btree_salvage_report *from, sombra_repair_report *to)
 {
@@ -19,6 +20,41 @@ static void report_fill(const struct btree_salvage_report *from, sombra_repair_r
     to->ranges_lost = from->ranges_lost;
     to->txns_replayed = from->txns_replayed;
     to->problems = from->problems;
+}
+
+/* A table is what a page is there; what is lost with a block is not known. */
+static sombra_err repair_tables(const char *path, const char *to, sombra_job *job,
+                                sombra_repair_report *out)
+{
+    const struct lsm_salvage_options options = {
+        .prefix = DB_LSM_PREFIX, .progress = db_progress, .problem = db_finding, .context = job
+    };
+    struct lsm_salvage_report salvage;
+    sombra_err err = lsm_salvage(os_posix(), path, to, &options, &salvage);
+    if (err)
+        return err;
+    out->pages = salvage.tables;
+    out->pages_damaged = salvage.tables_damaged;
+    out->entries = salvage.entries;
+    out->entries_uncertain = salvage.entries_uncertain;
+    out->is_lost_exact = salvage.tables_damaged == 0 && salvage.has_manifest;
+    out->is_log_incomplete = salvage.is_log_incomplete;
+    out->txns_replayed = salvage.txns_replayed;
+    out->problems = salvage.problems;
+    return SOMBRA_OK;
+}
+
+static sombra_err repair_pages(const char *path, const char *to, sombra_job *job,
+                               sombra_repair_report *out)
+{
+    const struct btree_salvage_options options = { .progress = db_progress,
+                                                   .problem = db_finding,
+                                                   .context = job };
+    struct btree_salvage_report salvage;
+    sombra_err err = btree_salvage(os_posix(), path, to, &options, &salvage);
+    if (!err)
+        report_fill(&salvage, out);
+    return err;
 }
 
 /* The new database is there and whole as a store; that its graph cannot be read is a finding. */
@@ -48,7 +84,6 @@ sombra_err sombra_repair(const char *path, const char *to, const sombra_job *giv
                          sombra_repair_report *report)
 {
     sombra_job job;
-    struct btree_salvage_report salvage;
     sombra_repair_report out = { 0 };
     assert(report);
     if (!path || !*path || !to || !*to)
@@ -58,13 +93,11 @@ sombra_err sombra_repair(const char *path, const char *to, const sombra_job *giv
     sombra_err err = options_read(given, &job, sizeof job);
     if (err)
         return err;
-    const struct btree_salvage_options options = { .progress = db_progress,
-                                                   .problem = db_finding,
-                                                   .context = &job };
-    err = btree_salvage(os_posix(), path, to, &options, &salvage);
+    enum db_place place = db_place_of(path);
+    err = place == DB_DIRECTORY || place == DB_STORE_DIRECTORY ? repair_tables(path, to, &job, &out)
+                                                               : repair_pages(path, to, &job, &out);
     if (err)
         return err;
-    report_fill(&salvage, &out);
     verify_new(to, &job, &out.problems_left);
     out.struct_bytes = report->struct_bytes;
     memcpy(report, &out, size_min(report->struct_bytes, sizeof out));

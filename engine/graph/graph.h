@@ -110,6 +110,15 @@ struct graph_txn {
 
 /* Checks the format of what is stored; UNSUPPORTED for a newer one. */
 sombra_err graph_check_format(struct kv_txn *kv) SOMBRA_MUST_CHECK;
+/* Makes the store one that graph_check_format refuses (INVALID), until the counters of a graph are
+ * written there: a copy that is not whole is not taken for a database. */
+sombra_err graph_mark_unfinished(struct kv_txn *kv) SOMBRA_MUST_CHECK;
+sombra_err graph_unmark_unfinished(struct kv_txn *kv) SOMBRA_MUST_CHECK;
+/* The key whose record the mark stands in. */
+bool graph_is_format_key(sombra_slice key);
+/* For engines with prefix filters: how many of the key's first bytes name the node whose edges it
+ * is among; 0 for other keys. A pure function of the bytes. */
+size_t graph_key_prefix(sombra_slice key);
 
 /* `txn` is zeroed or was used before: its buffers are kept. Cannot fail. */
 void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *kv);

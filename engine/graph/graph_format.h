@@ -74,8 +74,8 @@
 
 #include <assert.h>
 
-/* Without and with rules. */
-enum { GRAPH_FORMAT = 1, GRAPH_FORMAT_RULES = 2 };
+/* Without and with rules; and a copy that is not whole, whose record says no more than that. */
+enum { GRAPH_FORMAT = 1, GRAPH_FORMAT_RULES = 2, GRAPH_FORMAT_UNFINISHED = 0 };
 
 enum graph_tag {
     TAG_COUNTERS = 0x10,

@@ -30,6 +30,8 @@ static sombra_err counters_read(struct kv_txn *kv, struct counters *out)
                              "the graph has format %" PRIu64 ", this library reads up to %d; use a "
                              "newer one",
                              c.format, GRAPH_FORMAT_RULES);
+        if (at && c.format == GRAPH_FORMAT_UNFINISHED)
+            return diag_fail(SOMBRA_INVALID, "this is a copy that was never finished: remove it");
         at = at ? varint_get(at, end, &c.next_node) : NULL;
         at = at ? varint_get(at, end, &c.next_edge) : NULL;
         at = at ? varint_get(at, end, &c.next_bucket) : NULL;
@@ -48,6 +50,34 @@ sombra_err graph_check_format(struct kv_txn *kv)
 {
     struct counters unused;
     return counters_read(kv, &unused);
+}
+
+sombra_err graph_mark_unfinished(struct kv_txn *kv)
+{
+    static const uint8_t value[] = { GRAPH_FORMAT_UNFINISHED };
+    struct graph_key key = key_begin(TAG_COUNTERS);
+    return kv_put(kv, key_slice(&key), slice_of(value, sizeof value));
+}
+
+sombra_err graph_unmark_unfinished(struct kv_txn *kv)
+{
+    struct graph_key key = key_begin(TAG_COUNTERS);
+    return kv_delete(kv, key_slice(&key));
+}
+
+bool graph_is_format_key(sombra_slice key)
+{
+    return key.bytes == 1 && *(const uint8_t *)key.data == TAG_COUNTERS;
+}
+
+size_t graph_key_prefix(sombra_slice key)
+{
+    const uint8_t *at = key.data;
+    uint64_t node;
+    if (key.bytes < 2 || (at[0] != TAG_OUT && at[0] != TAG_IN))
+        return 0;
+    const uint8_t *end = ordered_get(at + 1, at + key.bytes, &node);
+    return end ? (size_t)(end - at) : 0;
 }
 
 sombra_err txn_load_counters(struct graph_txn *txn)

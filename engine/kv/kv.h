@@ -99,6 +99,8 @@ enum kv_maintenance_kind {
                       stays */
     KV_VERIFY,     /* walk everything; report what is wrong. May keep writers waiting throughout */
     KV_BACKUP,     /* write a consistent copy to `path`, which must not exist */
+    KV_REFRESH,    /* read-only stores that do not follow a writing process by themselves: new
+                      transactions see what is committed by now. Elsewhere nothing happens */
 };
 
 enum { KV_LEVELS_MAX = 8 };

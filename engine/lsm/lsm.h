@@ -49,7 +49,7 @@ struct lsm_options {
     uint64_t busy_timeout_ms;      /* for opens; 0 = do not wait */
     uint64_t sync_interval_ms;     /* KV_NORMAL: longest time unsynced; 100 */
     uint64_t group_wait_us;        /* KV_GROUP: how long to wait for company; 100 */
-    uint64_t memtable_bytes;       /* when a memtable is full; 32 MiB; >= 64 KiB */
+    uint64_t memtable_bytes;       /* when a memtable is full; 32 MiB; >= 4 KiB */
     unsigned memtables_max;        /* full ones that wait for their flush; 2 */
     size_t txn_memory_max;         /* memory of one write transaction: above it LIMIT; 0 = only
                                       the machine's */
@@ -83,6 +83,51 @@ struct lsm_options {
  * BUSY when another process writes it; READONLY, IO, LIMIT, NOMEM. */
 sombra_err lsm_open(struct os *os, const char *path, const struct lsm_options *options,
                     struct kv **out_kv) SOMBRA_MUST_CHECK;
+
+/* ---- salvage ----------------------------------------------------------------------------- */
+
+struct lsm_salvage_options {
+    unsigned mode; /* of the new files; 0600 */
+    struct lsm_prefix prefix;
+    kv_progress_fn progress; /* may be NULL; counts files */
+    void (*problem)(void *context, const struct kv_problem *problem); /* may be NULL */
+    void *context;                                                    /* given to both */
+};
+
+struct lsm_salvage_report {
+    uint64_t tables;            /* in the damaged store */
+    uint64_t tables_damaged;    /* with at least one thing that could not be read */
+    uint64_t blocks_lost;       /* of theirs */
+    uint64_t entries;           /* in the new store */
+    uint64_t entries_uncertain; /* of tables whose age is unknown: they may be older than they
+                                   should be, or had been deleted */
+    bool has_manifest;          /* else the tables' own numbers say which is newer */
+    uint64_t txns_replayed;     /* from the logs, on top of the tables */
+    bool is_log_incomplete;     /* newest transactions are lost */
+    uint64_t problems;          /* findings, as given to problem */
+};
+
+/* Reads what can be read of the damaged store in the directory `path`, which is only read, and
+ * writes it to a new one at `to`, which must not exist. OK whatever was lost: the report and the
+ * problems say what. BUSY if a process writes it; EXISTS; NOT_FOUND; INVALID when nothing in it is
+ * of a store; CANCELLED, IO, LIMIT, NOMEM: then what is at `to` is not whole. */
+sombra_err lsm_salvage(struct os *os, const char *path, const char *to,
+                       const struct lsm_salvage_options *options,
+                       struct lsm_salvage_report *out_report) SOMBRA_MUST_CHECK;
+
+/* ---- dump -------------------------------------------------------------------------------- */
+
+enum lsm_dump_what { LSM_DUMP_MANIFEST, LSM_DUMP_TABLE, LSM_DUMP_LOG, LSM_DUMP_TABLES };
+
+/* One line; the text lives until it returns. False cancels. */
+typedef bool (*lsm_dump_fn)(void *context, const char *line);
+
+/* Shows what stands in the files of the store at `path`, line by line, for people who look for a
+ * fault. Opens no store and takes no lock: beside a writer the lines may contradict each other.
+ * Damage is a line with `problem=`. `number` counts for LSM_DUMP_TABLE. NOT_FOUND, CORRUPT, IO,
+ * NOMEM, CANCELLED. */
+sombra_err lsm_dump(struct os *os, const char *path, enum lsm_dump_what what, uint64_t number,
+                    lsm_dump_fn line, void *context) SOMBRA_MUST_CHECK;
 
 /* True when a store of this engine is in the directory `path`. */
 bool lsm_is_at(struct os *os, const char *path);

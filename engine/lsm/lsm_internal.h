@@ -233,6 +233,8 @@ sombra_err lsm_logs_replay(struct lsm *lsm, struct memtable *into, uint64_t *out
 sombra_err lsm_snapshot_load(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* Idle read transactions let their views go, so that they keep no table of an old one. */
 void lsm_pool_sweep(struct lsm *lsm);
+/* Sets the fields about readers. */
+void lsm_readers_measure(struct lsm *lsm, struct kv_stats *stats);
 
 /* ---- read path (get.c, merge.c, cursor.c, count.c) --------------------------------------- */
 

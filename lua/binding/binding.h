@@ -101,6 +101,9 @@ int db_verify(lua_State *L);
 int db_backup(lua_State *L);
 int db_compact(lua_State *L);
 int db_repair(lua_State *L); /* sombra.repair */
+int db_copy(lua_State *L);   /* sombra.copy */
+/* Options of sombra.open in the table `arg`, which keeps their strings alive. */
+void open_options_read(lua_State *L, int arg, sombra_options *options);
 int db_create_index(lua_State *L);
 int db_dump(lua_State *L); /* sombra.dump */
 

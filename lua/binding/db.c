@@ -2,25 +2,85 @@
 /* sombra.db: an open database; and sombra.open. Its transactions are in tx.c and managed.c. */
 #include "procedure.h"
 
+#include <limits.h>
 #include <string.h>
 
-static void read_open_options(lua_State *L, int arg, sombra_options *options)
+/* A string of the options, which their table keeps alive; NULL if it is not given. */
+static const char *option_text(lua_State *L, int arg, const char *name)
+{
+    const char *text = NULL;
+    if (option_push(L, arg, name) != LUA_TNIL) {
+        if (lua_type(L, -1) != LUA_TSTRING)
+            option_error(L, arg, name, "string expected");
+        text = lua_tostring(L, -1);
+    }
+    lua_pop(L, 1);
+    return text;
+}
+
+static unsigned option_unsigned(lua_State *L, int arg, const char *name, unsigned least)
+{
+    uint64_t count = option_count(L, arg, name, least, 0);
+    if (count > UINT_MAX - 1)
+        option_error(L, arg, name, "a smaller number expected");
+    return (unsigned)count;
+}
+
+/* Those of engines with tables. */
+static void read_table_options(lua_State *L, int arg, sombra_options *options)
+{
+    options->cache_bytes = option_count(L, arg, "cache_size", 1, 0);
+    options->memtable_bytes = option_count(L, arg, "memtable_size", 1, 0);
+    options->block_bytes = option_count(L, arg, "block_size", 1, 0);
+    options->table_bytes = option_count(L, arg, "table_size", 1, 0);
+    options->level_bytes = option_count(L, arg, "level_size", 1, 0);
+    options->level_ratio = option_unsigned(L, arg, "level_ratio", 1);
+    options->compaction_threads = option_unsigned(L, arg, "compaction_threads", 1);
+    options->compaction_rate = option_count(L, arg, "compaction_rate", 1, 0);
+    options->codec = option_text(L, arg, "codec");
+    options->bottom_codec = option_text(L, arg, "bottom_codec");
+    options->compaction = option_text(L, arg, "compaction");
+    if (option_push(L, arg, "filter_bits") != LUA_TNIL) {
+        unsigned bits = option_unsigned(L, arg, "filter_bits", 0);
+        options->filter_bits = bits ? bits : SOMBRA_NO_FILTER;
+    }
+    lua_pop(L, 1);
+}
+
+void open_options_read(lua_State *L, int arg, sombra_options *options)
 {
     static const char *const names[] = {
-        "engine",        "create",         "readonly",
-        "sync",          "busy_timeout",   "page_size",
-        "sync_interval", "group_wait",     "wal_bypass_bytes",
-        "file_mode",     "txn_memory_max", "network_files",
-        "auto_compact",  "triggers",       NULL,
+        "engine",
+        "create",
+        "readonly",
+        "sync",
+        "busy_timeout",
+        "page_size",
+        "sync_interval",
+        "group_wait",
+        "wal_bypass_bytes",
+        "file_mode",
+        "txn_memory_max",
+        "network_files",
+        "auto_compact",
+        "triggers",
+        "cache_size",
+        "memtable_size",
+        "block_size",
+        "filter_bits",
+        "codec",
+        "bottom_codec",
+        "compaction",
+        "table_size",
+        "level_size",
+        "level_ratio",
+        "compaction_threads",
+        "compaction_rate",
+        NULL,
     };
     if (!options_given(L, arg, names))
         return;
-    if (option_push(L, arg, "engine") != LUA_TNIL) {
-        if (lua_type(L, -1) != LUA_TSTRING)
-            option_error(L, arg, "engine", "string expected");
-        options->engine = lua_tostring(L, -1); /* the table keeps it alive */
-    }
-    lua_pop(L, 1);
+    options->engine = option_text(L, arg, "engine");
     options->create = option_boolean(L, arg, "create", false);
     options->readonly = option_boolean(L, arg, "readonly", false);
     options->durability = option_sync(L, arg);
@@ -37,6 +97,7 @@ static void read_open_options(lua_State *L, int arg, sombra_options *options)
         option_error(L, arg, "file_mode", "permission bits, up to 0x1ff, expected");
     options->mode = (unsigned)file_mode;
     (void)option_boolean(L, arg, "triggers", true);
+    read_table_options(L, arg, options);
 }
 
 int db_open(lua_State *L)
@@ -46,7 +107,7 @@ int db_open(lua_State *L)
     luaL_argcheck(L, strlen(path) == bytes, 1, "the path contains a zero byte");
     sombra_options options = SOMBRA_OPTIONS_INIT;
     lua_settop(L, 2);
-    read_open_options(L, 2, &options);
+    open_options_read(L, 2, &options);
 
     struct db_handle *db = lua_newuserdatauv(L, sizeof *db, 1);
     *db = (struct db_handle){ .db = NULL };
@@ -165,6 +226,26 @@ static void set_numbers(lua_State *L, const sombra_stats *stats)
         set_integer(L, fields[i].name, fields[i].value);
 }
 
+/* Sets `levels` of the table on top: a list, level 0 first, of what engines with levels have. */
+static void push_levels(lua_State *L, const sombra_stats *stats)
+{
+    lua_createtable(L, (int)stats->levels, 0);
+    for (unsigned i = 0; i < stats->levels; i++) {
+        const sombra_level_stats *level = &stats->level[i];
+        lua_createtable(L, 0, 5);
+        set_integer(L, "runs", level->runs);
+        set_integer(L, "tables", level->tables);
+        set_integer(L, "bytes", level->bytes);
+        set_integer(L, "entries", level->entries);
+        set_integer(L, "deletes", level->deletes);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "levels");
+    set_integer(L, "memtable_bytes", stats->memtable_bytes);
+    set_integer(L, "cache_bytes", stats->cache_bytes);
+    set_integer(L, "compaction_debt_bytes", stats->compaction_debt_bytes);
+}
+
 /* db:stats() -> table */
 static int db_stats(lua_State *L)
 {
@@ -186,12 +267,23 @@ static int db_stats(lua_State *L)
         lua_setfield(L, -2, "age");
         lua_setfield(L, -2, "oldest_reader");
     }
+    if (stats.levels > 0)
+        push_levels(L, &stats);
     db = db_self(L); /* a finalizer may have closed it */
+    set_boolean(L, "entries_exact", !stats.is_entries_estimate);
     lua_pushboolean(L, sombra_db_is_readonly(db->db));
     lua_setfield(L, -2, "readonly");
     lua_pushstring(L, sombra_db_engine(db->db));
     lua_setfield(L, -2, "engine");
     return 1;
+}
+
+/* db:refresh() */
+static int db_refresh(lua_State *L)
+{
+    struct db_handle *db = db_self(L);
+    sombra_err err = sombra_db_refresh(db->db);
+    return err ? error_raise(L, err) : 0;
 }
 
 /* db:checkpoint() */
@@ -242,6 +334,7 @@ void db_register(lua_State *L)
         { "on_event", db_on_event },
         { "poll_events", db_poll_events },
         { "checkpoint", db_checkpoint },
+        { "refresh", db_refresh },
         { "verify", db_verify },
         { "backup", db_backup },
         { "compact", db_compact },

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* db:verify, db:backup, db:compact, db:create_index, sombra.repair and sombra.dump: long work of
- * the engine, which calls back.
+/* db:verify, db:backup, db:compact, db:create_index, sombra.repair, sombra.copy and sombra.dump:
+ * long work of the engine, which calls back.
  *
  * A callback must return to the engine. So findings are kept in C memory, and a progress function
  * is called protected: what it raises cancels the job and is raised when the engine is done.
@@ -260,6 +260,26 @@ int db_repair(lua_State *L)
     push_report(L, &report);
     push_problems(L, job.findings);
     lua_setfield(L, -2, "problems");
+    return 1;
+}
+
+/* sombra.copy(path, to [, open options of the new one [, {progress = function(done, total)}]]) ->
+ * number of keys, or nil and an error */
+int db_copy(lua_State *L)
+{
+    static const char *const names[] = { "progress", NULL };
+    const char *path = check_path(L, 1);
+    const char *to_path = check_path(L, 2);
+    sombra_options options = SOMBRA_OPTIONS_INIT;
+    uint64_t entries = 0;
+    lua_settop(L, 4);
+    open_options_read(L, 3, &options);
+    struct job job = { .function = push_progress(L, 4, options_given(L, 4, names)) };
+    sombra_job to = job_begin(L, &job);
+    sombra_err err = sombra_copy(path, to_path, &options, &to, &entries);
+    if (err)
+        return job_fail(L, &job, err);
+    lua_pushinteger(L, (lua_Integer)entries);
     return 1;
 }
 

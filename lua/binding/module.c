@@ -33,9 +33,9 @@ void binding_open_transactions(lua_State *L)
 int luaopen_sombra(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "open", db_open }, { "repair", db_repair },
-        { "dump", db_dump }, { "source", procedure_source },
-        { "info", info },    { NULL, NULL },
+        { "open", db_open }, { "repair", db_repair },        { "copy", db_copy },
+        { "dump", db_dump }, { "source", procedure_source }, { "info", info },
+        { NULL, NULL },
     };
     luaL_checkversion(L);
     binding_open_transactions(L);

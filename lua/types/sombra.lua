@@ -58,7 +58,7 @@ local sombra = {}
 ---@field readonly boolean? refuse write transactions (default false)
 ---@field sync sombra.Sync? when a commit is durable (default "full")
 ---@field busy_timeout number? seconds a writer waits for its turn (default 5); 0 not at all, math.huge for ever
----@field engine string? "btree"; the default is what is there
+---@field engine "btree"|"lsm"|nil what is there decides; of a new database the default is "btree"
 ---@field page_size integer? bytes, of a new database only: a power of two, 4096 to 65536
 ---@field sync_interval number? seconds between syncs with sync = "normal" (default 0.1)
 ---@field group_wait number? seconds a commit waits for company with sync = "group"
@@ -67,7 +67,19 @@ local sombra = {}
 ---@field network_files boolean? open it on a network file system, which is else refused (default false)
 ---@field triggers boolean? false: triggers do not run (default true)
 ---@field file_mode integer? permission bits of new files (default 0x180, that is 0600)
----@field auto_compact boolean? make the file shorter when much of it is free (default true)
+---@field auto_compact boolean? make the file shorter when much of it is free (default true); btree only
+---@field cache_size integer? bytes in memory for blocks, indexes and filters (default 64 MiB); lsm only, as all below
+---@field memtable_size integer? bytes of changes in memory before they become a table (default 32 MiB)
+---@field block_size integer? bytes of a block before compression (default 16 KiB)
+---@field filter_bits integer? bits of the filters for a key (default 10); 0 for no filters
+---@field codec "none"|"lz4"|"zlib"|"zstd"|nil how blocks are compressed (default "lz4")
+---@field bottom_codec "none"|"lz4"|"zlib"|"zstd"|nil of the last level (default as codec)
+---@field compaction "leveled"|"tiered"|nil (default "leveled"); tiered writes less, reads and stores more
+---@field table_size integer? bytes of one table, about (default 16 MiB)
+---@field level_size integer? bytes of the first level behind level 0 (default 128 MiB)
+---@field level_ratio integer? of the sizes of two levels (default 10)
+---@field compaction_threads integer? (default 1)
+---@field compaction_rate integer? bytes a second that compactions write at most (default: no bound)
 
 ---@class sombra.Info
 ---@field version string of the library
@@ -142,6 +154,16 @@ function sombra.source(path) end
 ---@return sombra.RepairReport? report
 ---@return sombra.Error? err
 function sombra.repair(path, to, options) end
+
+---Copies a database, opened read-only, to a new one made with `options`: so it changes its engine, its page size or its
+---codec. `to` must not exist, and refuses to open until the copy is whole. On failure nil and an error.
+---@param path string
+---@param to string
+---@param options sombra.OpenOptions? of the new database
+---@param job {progress: sombra.Progress?}?
+---@return integer? keys how many were copied
+---@return sombra.Error? err
+function sombra.copy(path, to, options, job) end
 
 ---Shows how a database is stored, line by line, for people who look for a fault in the engine. `fn` may return false
 ---to end it.
@@ -303,6 +325,11 @@ function DB:migrations(directory) end
 ---@field compact_txn integer newest transaction when the last compaction ended; 0 if there was none
 ---@field compact_pages_moved integer by the last compaction
 ---@field compact_pages_returned integer by which it made the file shorter
+---@field entries_exact boolean false: `entries` is an estimate, as of the engine lsm
+---@field levels {runs: integer, tables: integer, bytes: integer, entries: integer, deletes: integer}[]? level 0 first; of engines with levels, as all below
+---@field memtable_bytes integer?
+---@field cache_bytes integer?
+---@field compaction_debt_bytes integer? what compaction has yet to rewrite
 
 ---@return sombra.Stats
 ---@nodiscard
@@ -351,6 +378,10 @@ function DB:poll_events() end
 
 ---Brings everything committed into the main file, durably, and empties the log.
 function DB:checkpoint() end
+
+---A database of the engine lsm that is open read-only does not follow the writing process: what begins from now on sees
+---what is committed by now. Elsewhere nothing happens.
+function DB:refresh() end
 
 ---@class sombra.Problem
 ---@field code sombra.ErrorCode

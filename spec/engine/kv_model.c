@@ -718,6 +718,7 @@ static sombra_err model_maintain(struct kv *kv, struct kv_maintenance *job)
         return model_verify(model, job);
     case KV_COMPACT:
     case KV_BACKUP:
+    case KV_REFRESH:
         break;
     }
     return diag_fail(SOMBRA_UNSUPPORTED, "the model has no file: nothing to compact or back up");

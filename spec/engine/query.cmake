@@ -15,6 +15,15 @@ engine_test(query_paths_test query SOURCES ${query_search_fixture})
 engine_test(query_order_test query SOURCES ${query_search_fixture})
 engine_test(query_subgraph_test query SOURCES ${query_search_fixture})
 
+# Random traversals on the second engine too.
+if(TARGET engine_db)
+  add_executable(lsm_query_random_test query_random_test.c query_fixture.c graph_fixture.c ${graph_fixture_lsm} value_fixture.c)
+  target_include_directories(lsm_query_random_test PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  target_link_libraries(lsm_query_random_test PRIVATE engine_db PkgConfig::CMOCKA)
+  add_test(NAME lsm_query_random_test COMMAND lsm_query_random_test WORKING_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+  set_tests_properties(lsm_query_random_test PROPERTIES TIMEOUT 300)
+endif()
+
 # On the engine, since the data is large.
 engine_test(query_reference_test db
   SOURCES query_search_fixture.c graph_fixture.c graph_fixture_btree.c value_fixture.c)

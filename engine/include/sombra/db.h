@@ -44,7 +44,7 @@ typedef enum sombra_durability {
 
 typedef struct sombra_options {
     size_t struct_bytes;
-    const char *engine; /* "btree"; NULL: what is there, for a new database the default */
+    const char *engine; /* "btree" or "lsm"; NULL: what is there, for a new database "btree" */
     bool create;        /* make it if it is missing */
     bool readonly;      /* write transactions are refused; the lock file alone is written */
     sombra_durability durability;
@@ -59,7 +59,22 @@ typedef struct sombra_options {
     bool network_files;        /* open it on a network file system, which is else refused: nobody on
                                   another machine may have it open meanwhile */
     bool no_auto_compact;      /* the file is made shorter on request only (sombra_db_compact) */
+    /* Of the engine lsm alone: INVALID with another. 0 and NULL are the defaults. */
+    size_t cache_bytes;          /* memory for blocks, indexes and filters; 64 MiB */
+    size_t memtable_bytes;       /* changes kept in memory before they become a table; 32 MiB */
+    size_t block_bytes;          /* of a block before compression, 1 KiB to 1 MiB; 16 KiB. Larger:
+                                    denser and faster to scan, slower point reads */
+    unsigned filter_bits;        /* of the filters, for a key; 10. SOMBRA_NO_FILTER for none */
+    const char *codec;           /* "none", "lz4", "zlib", "zstd"; lz4 where the build has it */
+    const char *bottom_codec;    /* of the last level, where most of the data is; as codec */
+    const char *compaction;      /* "leveled" or "tiered" (writes less, reads and stores more) */
+    uint64_t table_bytes;        /* of one table, about; 16 MiB */
+    uint64_t level_bytes;        /* of the first level behind level 0; 128 MiB */
+    unsigned level_ratio;        /* of the sizes of two levels; 10 */
+    unsigned compaction_threads; /* 1 */
+    uint64_t compaction_rate;    /* bytes a second that compactions write at most; 0 = no bound */
 } sombra_options;
+#define SOMBRA_NO_FILTER (~0U)
 
 #define SOMBRA_OPTIONS_INIT                    \
     {                                          \
@@ -69,8 +84,9 @@ typedef struct sombra_options {
 /* ---- databases --------------------------------------------------------------------------- */
 
 /* Opens the database at `path`; ":memory:" is a new one without a file. `options` may be NULL. The
- * same path opened twice in a process shares one store. NOT_FOUND (missing, and create is not
- * set), CORRUPT, BUSY, READONLY, UNSUPPORTED, INVALID (an option), IO, LIMIT, NOMEM. */
+ * same path opened twice in a process shares one store. A directory that holds a database is one of
+ * the engine lsm, a file one of btree: `engine` counts for new ones. NOT_FOUND (missing, and create
+ * is not set), CORRUPT, BUSY, READONLY, UNSUPPORTED, INVALID (an option), IO, LIMIT, NOMEM. */
 SOMBRA_API sombra_err sombra_open(const char *path, const sombra_options *options,
                                   sombra_db **out_db) SOMBRA_MUST_CHECK;
 
@@ -81,7 +97,7 @@ SOMBRA_API sombra_err sombra_close(sombra_db *db);
 
 /* As given to sombra_open; lives as long as the handle. */
 SOMBRA_API const char *sombra_db_path(const sombra_db *db);
-SOMBRA_API const char *sombra_db_engine(const sombra_db *db); /* "btree" */
+SOMBRA_API const char *sombra_db_engine(const sombra_db *db); /* "btree" or "lsm" */
 SOMBRA_API bool sombra_db_is_readonly(const sombra_db *db);
 
 /* ---- transactions ------------------------------------------------------------------------ */
@@ -130,6 +146,11 @@ SOMBRA_API sombra_err sombra_txn_release(sombra_txn *txn, uint64_t mark) SOMBRA_
 
 /* ---- statistics and maintenance ---------------------------------------------------------- */
 
+enum { SOMBRA_LEVELS_MAX = 8 };
+typedef struct sombra_level_stats {
+    uint64_t runs, tables, bytes, entries, deletes;
+} sombra_level_stats;
+
 typedef struct sombra_stats {
     size_t struct_bytes; /* in: as compiled */
     uint64_t nodes, edges;
@@ -148,7 +169,12 @@ typedef struct sombra_stats {
     uint64_t oldest_reader_process; /* its process id; 0 if there is none */
     uint64_t compact_txn;           /* newest txn when the last compaction ended; 0 = none yet */
     uint64_t compact_pages_moved, compact_pages_returned; /* by it; what it made the file shorter */
-    bool refuses_writes; /* a write or sync failed: until every process has closed it */
+    bool refuses_writes;      /* a write or sync failed: until every process has closed it */
+    bool is_entries_estimate; /* `entries` is not exact: engines that do not count */
+    unsigned levels;          /* engines with levels: how many there are; else 0 */
+    sombra_level_stats level[SOMBRA_LEVELS_MAX];
+    uint64_t memtable_bytes, cache_bytes;
+    uint64_t compaction_debt_bytes; /* what compaction has yet to rewrite */
 } sombra_stats;
 
 #define SOMBRA_STATS_INIT                    \
@@ -202,6 +228,19 @@ SOMBRA_API sombra_err sombra_db_compact(sombra_db *db, const sombra_job *job) SO
 SOMBRA_API sombra_err sombra_db_backup(sombra_db *db, const char *path,
                                        const sombra_job *job) SOMBRA_MUST_CHECK;
 
+/* Databases that were opened read-only beside a writing process and do not follow it by themselves
+ * (engine lsm): what begins from now on sees what is committed by now. Else nothing happens. */
+SOMBRA_API sombra_err sombra_db_refresh(sombra_db *db) SOMBRA_MUST_CHECK;
+
+/* ---- copies between engines -------------------------------------------------------------- */
+
+/* Copies the database at `path`, which is opened read-only, to a new one at `to`, which must not
+ * exist (EXISTS), made with `options` (`create` is understood): so a database changes its engine,
+ * its page size or its codec. What is at `to` refuses to open until the copy is whole and durable;
+ * after a failure, remove it. *out_entries, if given: how many keys there are. CANCELLED. */
+SOMBRA_API sombra_err sombra_copy(const char *path, const char *to, const sombra_options *options,
+                                  const sombra_job *job, uint64_t *out_entries) SOMBRA_MUST_CHECK;
+
 /* ---- repair ------------------------------------------------------------------------------ */
 
 /* What a repair found. Entries are keys of the store, of which a node or an edge has several. */
@@ -241,10 +280,10 @@ SOMBRA_API sombra_err sombra_repair(const char *path, const char *to, const somb
 /* ---- dump -------------------------------------------------------------------------------- */
 
 typedef enum sombra_dump_what {
-    SOMBRA_DUMP_META = 0, /* the records that say where everything is */
-    SOMBRA_DUMP_PAGE = 1, /* one page and what is on it */
+    SOMBRA_DUMP_META = 0, /* the records that say where everything is; lsm: the manifest */
+    SOMBRA_DUMP_PAGE = 1, /* one page and what is on it; lsm: one table */
     SOMBRA_DUMP_LOG = 2,  /* the records behind the newest checkpoint */
-    SOMBRA_DUMP_TREE = 3  /* each page of the tree of the newest checkpoint */
+    SOMBRA_DUMP_TREE = 3  /* each page of the tree of the newest checkpoint; lsm: all tables */
 } sombra_dump_what;
 
 /* One line of text; it lives until the function returns. False cancels: CANCELLED. */

@@ -101,6 +101,22 @@ only when it is whole and durable. ]] .. force_note,
     module = maintenance, run = "backup",
   },
   {
+    name = "copy",
+    summary = "copy a database to another engine",
+    text = [[
+Copies what is committed in DB to the new database NEW, which may be of another engine ("btree": one file; "lsm": a
+directory) or have other sizes or another codec. NEW refuses to open until the copy is whole. ]] .. force_note,
+    arguments = { database, { name = "NEW", help = "path of the copy" } },
+    options = {
+      { name = "engine", value = "ENGINE", choices = { "btree", "lsm" }, help = "of NEW: btree or lsm (btree)" },
+      { name = "page-size", value = "BYTES", kind = "count", help = "of NEW, btree: 4096 to 65536" },
+      { name = "codec", value = "CODEC", choices = { "none", "lz4", "zlib", "zstd" },
+        help = "of NEW, lsm: none, lz4, zlib or zstd" },
+      json,
+    },
+    module = maintenance, run = "copy",
+  },
+  {
     name = "checkpoint",
     summary = "bring what is in the log into the main file",
     arguments = { database },

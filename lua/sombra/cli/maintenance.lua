@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 
----stats, verify, repair, backup, checkpoint, compact, dump
+---stats, verify, repair, backup, copy, checkpoint, compact, dump
 local maintenance = {}
 
 local output = require "sombra.cli.output"
@@ -144,6 +144,18 @@ local function count_rows(list)
   return rows
 end
 
+local function level_rows(levels)
+  local rows = {}
+  for index, level in ipairs(levels) do
+    if level.tables > 0 then
+      local text = ("%d bytes in %d tables of %d runs, %d entries, %d of them deletes"):format(
+        level.bytes, level.tables, level.runs, level.entries, level.deletes)
+      rows[#rows + 1] = { ("  %d"):format(index - 1), text }
+    end
+  end
+  return rows
+end
+
 local function print_stats(result)
   local rows = {}
   for _, name in ipairs(database_fields) do
@@ -154,6 +166,7 @@ local function print_stats(result)
     rows[#rows + 1] = { "largest degree", ("%d, node %d"):format(nodes.degree_max, nodes.degree_max_node) }
   end
   output.pairs(rows)
+  print_section("levels", level_rows(result.database.levels or {}))
   print_section("nodes with label", count_rows(result.labels))
   print_section("edges of type", count_rows(result.types))
   print_section("entries in bucket", count_rows(result.buckets))
@@ -253,11 +266,12 @@ function maintenance.repair(arguments, options)
   return is_whole and report.damage == 0 and report.damage_left == 0 and 0 or found_problems
 end
 
----- backup, checkpoint, compact --------------------------------------------------------------------------------------
+---- backup, copy, checkpoint, compact --------------------------------------------------------------------------------
 
+---Of the closed database at a path: the file, or all tables in the directory.
 local function file_bytes(path)
-  local file <close> = io.open(path, "rb")
-  return file and file:seek("end")
+  local db <close> = output.open(path, { readonly = true })
+  return db:stats().file_bytes
 end
 
 function maintenance.backup(arguments, options)
@@ -272,6 +286,19 @@ function maintenance.backup(arguments, options)
   output.close(db)
 end
 
+function maintenance.copy(arguments, options)
+  local bar <close> = progress.new("copy", "entries")
+  local entries = output.check(sombra.copy(arguments.db, arguments.new, {
+    engine = options.engine,
+    page_size = options["page-size"],
+    codec = options.codec,
+  }, { progress = job_progress(bar) }))
+  bar:finish(entries, true)
+  if options.json then
+    output.json { path = arguments.new, entries = entries, bytes = file_bytes(arguments.new) }
+  end
+end
+
 function maintenance.checkpoint(arguments, options)
   local db <close> = output.open(arguments.db)
   db:checkpoint()
@@ -283,12 +310,8 @@ function maintenance.checkpoint(arguments, options)
 end
 
 function maintenance.compact(arguments, options)
-  local before = file_bytes(arguments.db)
   local db <close> = output.open(arguments.db)
-  if not db.compact then
-    error({ code = "unsupported", message = ("%s cannot be compacted in its place by this build; "
-      .. "sombra backup writes a compact copy"):format(arguments.db) }, 0)
-  end
+  local before = db:stats().file_bytes
   local bar <close> = progress.new("compact", "pages")
   output.check(db:compact { progress = job_progress(bar) })
   bar:finish(bar.done or 0, true)

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/* YCSB's core workloads. Records and operations are plan->count; updates commit one by one. Which
+ * operation comes when is decided by its number, so that all stores do the same. */
+#include "kv.h"
+
+/* What of a hundred operations is what; the rest are reads. */
+struct mix {
+    unsigned updates, inserts, scans, read_updates;
+    bool reads_latest;
+};
+
+enum { SCAN_MAX = 100 };
+
+struct ycsb {
+    const struct store_kind *kind;
+    void *session;
+    const struct plan *plan;
+    struct mix mix;
+    uint64_t inserted, sum;
+};
+
+static uint64_t read_one(struct ycsb *run, uint64_t index)
+{
+    uint8_t key[KEY_BYTES], value[VALUE_BYTES];
+    data_key(index, key);
+    run->kind->read_begin(run->session);
+    if (!run->kind->get(run->session, key, value))
+        die("%s: a key is missing", run->kind->name);
+    run->kind->read_end(run->session);
+    return record_sum(key, value);
+}
+
+static void write_one(struct ycsb *run, uint64_t index, uint64_t version)
+{
+    uint8_t key[KEY_BYTES];
+    data_key(index, key);
+    run->kind->write_begin(run->session);
+    run->kind->put(run->session, key, data_value(index, version), false);
+    run->kind->write_commit(run->session);
+}
+
+static uint64_t scan_some(struct ycsb *run, uint64_t index, uint64_t count)
+{
+    uint8_t key[KEY_BYTES];
+    data_key(index, key);
+    struct scan scan = { .from = key, .count_max = count, .work = SCAN_COPY };
+    run->kind->scan(run->session, &scan);
+    return scan.sum + scan.count;
+}
+
+static void operate(struct ycsb *run, uint32_t at)
+{
+    const struct mix *mix = &run->mix;
+    uint64_t draw = hash_u64(at), index = run->plan->zipf[at];
+    unsigned what = (unsigned)(draw % 100);
+    if (what < mix->updates) {
+        write_one(run, index, 1 + at % 4);
+    } else if ((what -= mix->updates) < mix->inserts) {
+        write_one(run, run->plan->count + run->inserted++, 0);
+    } else if ((what -= mix->inserts) < mix->scans) {
+        run->sum += scan_some(run, index, 1 + (draw >> 32) % SCAN_MAX);
+    } else if ((what -= mix->scans) < mix->read_updates) {
+        run->sum += read_one(run, index);
+        write_one(run, index, 1 + at % 4);
+    } else {
+        /* The newest record is the most read one. */
+        uint64_t newest = run->plan->count + run->inserted - 1;
+        run->sum += read_one(run, mix->reads_latest ? newest - index : index);
+    }
+}
+
+static void run_mix(struct bench_store *store, const struct plan *plan, struct mix mix,
+                    struct result *result)
+{
+    struct ycsb run = { .kind = store->kind, .session = store->session, .plan = plan, .mix = mix };
+    clock_start(result);
+    for (uint32_t at = 0; at < plan->count; at++)
+        operate(&run, at);
+    clock_stop(result);
+    result->operations = plan->count;
+    uint64_t sum = run.sum;
+    sum_store(store, result);
+    result->sum += sum;
+}
+
+static void load(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    uint8_t key[KEY_BYTES];
+    clock_start(result);
+    for (uint32_t at = 0; at < plan->count; at++) {
+        data_key(plan->order[at], key);
+        store->kind->write_begin(store->session);
+        store->kind->put(store->session, key, data_value(plan->order[at], 0), false);
+        store->kind->write_commit(store->session);
+    }
+    clock_stop(result);
+    result->operations = plan->count;
+    sum_store(store, result);
+}
+
+static void ycsb_a(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    run_mix(store, plan, (struct mix){ .updates = 50 }, result);
+}
+
+static void ycsb_b(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    run_mix(store, plan, (struct mix){ .updates = 5 }, result);
+}
+
+static void ycsb_c(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    run_mix(store, plan, (struct mix){ .updates = 0 }, result);
+}
+
+static void ycsb_d(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    run_mix(store, plan, (struct mix){ .inserts = 5, .reads_latest = true }, result);
+}
+
+static void ycsb_e(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    run_mix(store, plan, (struct mix){ .inserts = 5, .scans = 95 }, result);
+}
+
+static void ycsb_f(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    run_mix(store, plan, (struct mix){ .read_updates = 50 }, result);
+}
+
+/* Inserts of D and E begin behind the loaded records: E overwrites what D inserted. */
+const struct workload ycsb_workloads[YCSB_WORKLOADS] = {
+    { "ycsb_load", load, false }, { "ycsb_b", ycsb_b, false }, { "ycsb_a", ycsb_a, false },
+    { "ycsb_c", ycsb_c, false },  { "ycsb_d", ycsb_d, false }, { "ycsb_e", ycsb_e, false },
+    { "ycsb_f", ycsb_f, false },
+};

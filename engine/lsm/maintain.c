@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* Maintenance: which job does what. */
+#include "lsm_internal.h"
+
+/* Everything committed goes into tables, so that no log is needed. */
+static sombra_err checkpoint(struct lsm *lsm)
+{
+    if (lsm->options.is_readonly)
+        return SOMBRA_OK;
+    sombra_err err = lsm_check_writable(lsm);
+    if (!err)
+        err = lsm_turn_take(lsm, UINT64_MAX);
+    if (err)
+        return err;
+    err = lsm_switch_memtable(lsm);
+    lsm_turn_give(lsm);
+    if (!err)
+        err = lsm_flush_full(lsm);
+    if (err)
+        return err;
+    kv_metrics_add(&lsm->metrics, KV_COUNTER_CHECKPOINTS, 1);
+    return SOMBRA_OK;
+}
+
+sombra_err lsm_maintain(struct kv *kv, struct kv_maintenance *job)
+{
+    struct lsm *lsm = lsm_of(kv);
+    assert(job);
+    switch (job->kind) {
+    case KV_STATS:
+        return lsm_stats(lsm, job);
+    case KV_CHECKPOINT:
+        return checkpoint(lsm);
+    case KV_COMPACT:
+        if (lsm->options.is_readonly)
+            return diag_fail(SOMBRA_READONLY, "%s is open for reading only", lsm->directory);
+        return lsm_compact_all(lsm, job);
+    case KV_VERIFY:
+        return lsm_verify(lsm, job);
+    case KV_BACKUP:
+        return lsm_backup(lsm, job);
+    case KV_REFRESH:
+        return lsm->options.is_readonly ? lsm_refresh(lsm) : SOMBRA_OK;
+    }
+    return diag_fail(SOMBRA_UNSUPPORTED, "the engine lsm has no job with the number %d",
+                     (int)job->kind);
+}

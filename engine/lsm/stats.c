@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* Statistics, from what is in memory: no file is read, but with `walk` all keys are counted. */
+#include "lsm_internal.h"
+
+/* Puts less deletes, as if each delete met a put of another table: an estimate. */
+static uint64_t entries_estimate(const struct view *view)
+{
+    uint64_t puts = 0, deletes = 0;
+    for (size_t i = 0; i < view->count; i++)
+        puts += memtable_entries(view->memtables[i]);
+    for (size_t i = 0; i < view->version->count; i++) {
+        const struct version_run *run = &view->version->runs[i];
+        for (size_t k = 0; k < run->count; k++) {
+            puts += run->tables[k]->meta.entries - run->tables[k]->meta.deletes;
+            deletes += run->tables[k]->meta.deletes;
+        }
+    }
+    return puts > deletes ? puts - deletes : 0;
+}
+
+static sombra_err entries_count(struct lsm *lsm, uint64_t *out_entries)
+{
+    struct kv_txn *txn;
+    sombra_err err = lsm_begin(&lsm->kv, &(struct kv_begin_options){ 0 }, &txn);
+    if (err)
+        return err;
+    err = lsm_count(txn, (struct kv_range){ 0 }, 0, out_entries);
+    lsm_abort(txn);
+    return err;
+}
+
+static void logs_measure(struct lsm *lsm, struct kv_stats *stats)
+{
+    os_mutex_lock(&lsm->mutex);
+    for (const struct lsm_log *log = lsm->logs; log; log = log->next)
+        stats->log_bytes += log->wal ? wal_file_bytes(log->wal) : 0;
+    os_mutex_unlock(&lsm->mutex);
+}
+
+static void view_measure(struct lsm *lsm, const struct view *view, struct kv_stats *stats)
+{
+    version_levels(view->version, stats->level);
+    stats->levels = LSM_LEVELS;
+    for (unsigned i = 0; i < LSM_LEVELS; i++) {
+        stats->file_bytes += stats->level[i].bytes;
+        if (stats->level[i].tables)
+            stats->depth = i + 1;
+    }
+    for (size_t i = 0; i < view->count; i++)
+        stats->memtable_bytes += memtable_bytes(view->memtables[i]);
+    stats->entries = entries_estimate(view);
+    stats->compaction_debt_bytes = lsm_compaction_debt(lsm, view->version);
+}
+
+static void counters_read(struct lsm *lsm, struct kv_stats *stats)
+{
+    _Atomic uint64_t *counters = lsm->metrics.counters;
+    stats->commits = atomic_load_explicit(&counters[KV_COUNTER_COMMITS], memory_order_relaxed);
+    stats->checkpoints =
+        atomic_load_explicit(&counters[KV_COUNTER_CHECKPOINTS], memory_order_relaxed);
+    stats->txn = atomic_load(&lsm->seq);
+    stats->lsn = stats->txn;
+    stats->durable_lsn = atomic_load(&lsm->durable_seq);
+    stats->cache_bytes = cache_bytes(lsm->cache);
+}
+
+static void gauges_set(struct lsm *lsm, const struct kv_stats *stats)
+{
+    struct kv_metrics *metrics = &lsm->metrics;
+    uint64_t tables = 0;
+    for (unsigned i = 0; i < stats->levels; i++)
+        tables += stats->level[i].tables;
+    kv_metrics_set(metrics, KV_GAUGE_ENTRIES, stats->entries);
+    kv_metrics_set(metrics, KV_GAUGE_FILE_BYTES, stats->file_bytes);
+    kv_metrics_set(metrics, KV_GAUGE_LOG_FILE_BYTES, stats->log_bytes);
+    kv_metrics_set(metrics, KV_GAUGE_MEMORY_BYTES, stats->memory_bytes);
+    kv_metrics_set(metrics, KV_GAUGE_CACHE_BYTES, stats->cache_bytes);
+    kv_metrics_set(metrics, KV_GAUGE_READERS, stats->readers);
+    kv_metrics_set(metrics, KV_GAUGE_OLDEST_READER_SECONDS, stats->oldest_reader_age_ms / 1000);
+    kv_metrics_set(metrics, KV_GAUGE_TABLES, tables);
+    kv_metrics_set(metrics, KV_GAUGE_LEVEL0_RUNS, stats->level[0].runs);
+    kv_metrics_set(metrics, KV_GAUGE_COMPACTION_DEBT_BYTES, stats->compaction_debt_bytes);
+}
+
+sombra_err lsm_stats(struct lsm *lsm, struct kv_maintenance *job)
+{
+    struct kv_stats stats = { 0 };
+    if (job->walk) {
+        sombra_err err = entries_count(lsm, &stats.entries);
+        if (err)
+            return err;
+    }
+    uint64_t counted = stats.entries;
+    struct view *view = view_acquire(lsm);
+    view_measure(lsm, view, &stats);
+    view_release(view);
+    if (job->walk) {
+        stats.entries = counted;
+        stats.is_entries_exact = true;
+    }
+    counters_read(lsm, &stats);
+    logs_measure(lsm, &stats);
+    lsm_readers_measure(lsm, &stats);
+    /* The memory of indexes and filters is charged to the cache. */
+    stats.memory_bytes = stats.memtable_bytes + stats.cache_bytes;
+    gauges_set(lsm, &stats);
+    job->stats = stats;
+    return SOMBRA_OK;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* The lsm engine after power cuts, kills, failing calls and failing allocations.
+ * SOMBRA_LONG=1 tries every one of them; else they are sampled by the printed seed.
+ */
+#include "kv_check.h"
+#include "kv_crash.h"
+#include "lsm/lsm.h"
+
+static sombra_err open_store(void *context, struct os *os, struct kv **out_kv)
+{
+    return lsm_open(os, "store", context, out_kv);
+}
+
+#define SMALL                                                                                 \
+    .create = true, .busy_timeout_ms = 5000, .block_bytes = 1 * KiB, .table_bytes = 16 * KiB, \
+    .level_bytes = 32 * KiB, .level_ratio = 4, .level0_compact = 2
+
+static struct lsm_options by_default = { .create = true,
+                                         .no_background = true,
+                                         .busy_timeout_ms = 5000 };
+/* Flushes and compactions all the time. */
+static struct lsm_options with_small_tables = { SMALL, .memtable_bytes = 4 * KiB,
+                                                .no_background = true };
+static struct lsm_options tiered = { SMALL, .memtable_bytes = 4 * KiB, .no_background = true,
+                                     .style = LSM_TIERED, .codec = LSM_CODEC_ZLIB };
+static struct lsm_options with_threads = { SMALL, .memtable_bytes = 4 * KiB, .sync_interval_ms = 5,
+                                           .threads = 2 };
+
+static const struct kv_crash_driver drivers[] = {
+    { .name = "lsm", .context = &by_default, .open = open_store },
+    { .name = "lsm, small tables", .context = &with_small_tables, .open = open_store },
+    { .name = "lsm, tiered, zlib", .context = &tiered, .open = open_store },
+    { .name = "lsm, machine without allocate and mapped stores",
+      .context = &with_small_tables,
+      .open = open_store,
+      .machine = { .lacks_allocate = true, .lacks_mapped_stores = true, .lacks_populate = true } },
+    { .name = "lsm, background threads", .context = &with_threads, .open = open_store },
+};
+enum { DETERMINISTIC = COUNT_OF(drivers) - 1 }; /* those without threads */
+
+static void test_lsm__power_cuts_and_kills_leave_whole_commits(void **state)
+{
+    uint64_t seed = *(uint64_t *)*state;
+    size_t failed = 0;
+    for (size_t i = 0; i < COUNT_OF(drivers); i++)
+        failed += !kv_crash_power_cuts(&drivers[i], seed + i);
+    assert_int_equal(failed, 0);
+}
+
+static void test_lsm__failing_calls_lose_nothing(void **state)
+{
+    uint64_t seed = *(uint64_t *)*state;
+    size_t failed = 0;
+    for (size_t i = 0; i < DETERMINISTIC; i++)
+        failed += !kv_crash_faults(&drivers[i], seed + i);
+    assert_int_equal(failed, 0);
+}
+
+static void test_lsm__failing_allocations_are_survived(void **state)
+{
+    uint64_t seed = *(uint64_t *)*state;
+    size_t failed = 0;
+    for (size_t i = 0; i < DETERMINISTIC; i++)
+        failed += !kv_crash_allocations(&drivers[i], seed + i);
+    assert_int_equal(failed, 0);
+}
+
+int main(void)
+{
+    uint64_t seed = kv_test_seed("lsm, crashes");
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(test_lsm__power_cuts_and_kills_leave_whole_commits, &seed),
+        cmocka_unit_test_prestate(test_lsm__failing_calls_lose_nothing, &seed),
+        cmocka_unit_test_prestate(test_lsm__failing_allocations_are_survived, &seed),
+    };
+    return cmocka_run_group_tests_name("lsm, crashes", tests, NULL, NULL);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* lsm_store: a store of the engine lsm for tests, in a directory of its own or on a simulated
+ * machine. Failures end the test. */
+#ifndef LSM_STORE_H
+#define LSM_STORE_H
+
+#include "kv_check.h"
+#include "lsm/lsm.h"
+#include "os/os_sim.h"
+
+/* So small that a few hundred entries are several tables on two levels. */
+#define LSM_STORE_SMALL(memtable)                                                                  \
+    .create = true, .memtable_bytes = (memtable), .block_bytes = 1 * KiB, .table_bytes = 32 * KiB, \
+    .level_bytes = 128 * KiB, .level_ratio = 4, .level0_compact = 2, .cache_bytes = 256 * KiB
+
+struct lsm_store {
+    struct lsm_options options;
+    struct os_sim *sim; /* NULL = real files */
+    struct os *os;
+    char directory[64]; /* of real files: the store is below it */
+    char path[96];
+    struct kv *kv; /* NULL = closed */
+};
+
+/* Makes and opens a new, empty store; create is implied. */
+void lsm_store_init(struct lsm_store *store, const struct lsm_options *options);
+void lsm_store_init_simulated(struct lsm_store *store, const struct lsm_options *options);
+void lsm_store_open(struct lsm_store *store);
+void lsm_store_close(struct lsm_store *store);
+/* Closes it if it is open and removes everything. */
+void lsm_store_release(struct lsm_store *store);
+/* Removes a directory of real files and all in it. */
+void lsm_store_remove(const char *directory);
+
+#endif
