@@ -28,6 +28,8 @@ struct model {
     size_t count;
     uint64_t seq; /* newest commit */
     struct memtable *memtable;
+    const struct change *seen[KEYS]; /* by model_look: the last change that a snapshot sees */
+    bool is_hidden[KEYS];
 };
 
 static sombra_slice key_at(const struct model *model, unsigned index)
@@ -86,27 +88,18 @@ static void model_init(struct model *model, uint64_t round)
     assert_ok(memtable_new(&model->memtable));
 }
 
-/* The last change of `key` that a snapshot sees. */
-static const struct change *model_find(const struct model *model, uint64_t seq, unsigned key)
+static void model_look(struct model *model, uint64_t seq)
 {
-    for (size_t i = model->count; i-- > 0;) {
-        const struct change *change = &model->history[i];
-        if (change->seq <= seq && change->key <= key &&
-            (change->act == ACT_RANGE ? key < change->end : key == change->key))
-            return change;
+    memset(model->seen, 0, sizeof model->seen);
+    memset(model->is_hidden, 0, sizeof model->is_hidden);
+    for (const struct change *change = model->history; change < model->history + model->count;
+         change++) {
+        unsigned end = change->act == ACT_RANGE ? change->end : change->key + 1;
+        for (unsigned key = change->key; key < end && change->seq <= seq; key++) {
+            model->seen[key] = change;
+            model->is_hidden[key] |= change->act == ACT_RANGE;
+        }
     }
-    return NULL;
-}
-
-static bool model_hides(const struct model *model, uint64_t seq, unsigned key)
-{
-    for (size_t i = 0; i < model->count; i++) {
-        const struct change *change = &model->history[i];
-        if (change->act == ACT_RANGE && change->seq <= seq && change->key <= key &&
-            key < change->end)
-            return true;
-    }
-    return false;
 }
 
 static sombra_err model_do(struct model *model, const struct change *change)
@@ -148,9 +141,9 @@ static struct change change_make(struct model *model, uint64_t seq)
 
 /* The entry that a source shall give: a put or a delete; NULL = none, or a delete that a range
  * hides as well. */
-static const struct change *model_entry(const struct model *model, uint64_t seq, unsigned key)
+static const struct change *model_entry(const struct model *model, unsigned key)
 {
-    const struct change *change = model_find(model, seq, key);
+    const struct change *change = model->seen[key];
     return change && change->act != ACT_RANGE ? change : NULL;
 }
 
@@ -165,35 +158,34 @@ static void expect_entry(const struct model *model, const struct change *want,
 }
 
 /* Is it a delete for what a range deletes anyway? */
-static bool is_buried(const struct model *model, uint64_t seq, const struct lsm_entry *entry)
+static bool is_buried(const struct model *model, const struct lsm_entry *entry)
 {
     for (unsigned key = 0; key < KEYS; key++)
         if (slice_equal(entry->key, key_at(model, key)))
-            return entry->kind == ENTRY_DELETE && model_find(model, seq, key)->act == ACT_RANGE;
+            return entry->kind == ENTRY_DELETE && model->seen[key]->act == ACT_RANGE;
     return false;
 }
 
-static void expect_walk(const struct model *model, struct source *source, uint64_t seq,
-                        bool is_forward)
+static void expect_walk(const struct model *model, struct source *source, bool is_forward)
 {
     sombra_err (*step)(struct source *) = is_forward ? source->ops->next : source->ops->previous;
     assert_ok((is_forward ? source->ops->seek_ge : source->ops->seek_lt)(source, slice_of("", 0)));
     for (unsigned i = 0; i < KEYS; i++) {
-        const struct change *want = model_entry(model, seq, is_forward ? i : KEYS - 1 - i);
+        const struct change *want = model_entry(model, is_forward ? i : KEYS - 1 - i);
         if (!want)
             continue;
-        while (source->is_valid && is_buried(model, seq, &source->entry))
+        while (source->is_valid && is_buried(model, &source->entry))
             assert_ok(step(source));
         assert_true(source->is_valid);
         expect_entry(model, want, &source->entry);
         assert_ok(step(source));
     }
-    while (source->is_valid && is_buried(model, seq, &source->entry))
+    while (source->is_valid && is_buried(model, &source->entry))
         assert_ok(step(source));
     assert_false(source->is_valid);
 }
 
-static void expect_read(struct model *model, struct source *source, uint64_t seq)
+static void expect_read(struct model *model, struct source *source)
 {
     struct lsm_entry entries[17];
     unsigned key = (unsigned)random_below(&model->random, KEYS);
@@ -207,31 +199,30 @@ static void expect_read(struct model *model, struct source *source, uint64_t seq
         if (count == 0)
             break;
         for (size_t i = 0; i < count; i++) {
-            if (is_buried(model, seq, &entries[i]))
+            if (is_buried(model, &entries[i]))
                 continue;
-            while (!model_entry(model, seq, key))
+            while (!model_entry(model, key))
                 key++;
             assert_true(key < end);
-            expect_entry(model, model_entry(model, seq, key++), &entries[i]);
+            expect_entry(model, model_entry(model, key++), &entries[i]);
         }
     }
     for (; key < end; key++)
-        assert_null(model_entry(model, seq, key));
+        assert_null(model_entry(model, key));
 }
 
-static void expect_hides(const struct model *model, struct source *source, uint64_t seq,
-                         unsigned key)
+static void expect_hides(const struct model *model, struct source *source, unsigned key)
 {
     sombra_slice low, end, other_low, other_end;
     bool hides = source->ops->hides(source, key_at(model, key), &low, &end);
-    assert_int_equal(hides, model_hides(model, seq, key));
+    assert_int_equal(hides, model->is_hidden[key]);
     if (!hides)
         return;
     for (unsigned i = 0; i < KEYS; i++)
         if (slice_compare(low, key_at(model, i)) <= 0 && slice_compare(key_at(model, i), end) < 0)
-            assert_true(model_hides(model, seq, i));
+            assert_true(model->is_hidden[i]);
         else if (i + 1 == key || i == key)
-            assert_false(model_hides(model, seq, i));
+            assert_false(model->is_hidden[i]);
     if (end.bytes <= 1024)
         assert_false(source->ops->hides(source, end, &other_low, &other_end));
 }
@@ -240,7 +231,7 @@ static void expect_gets(const struct model *model, uint64_t seq)
 {
     char text[VALUE_BYTES_MAX];
     for (unsigned key = 0; key < KEYS; key++) {
-        const struct change *want = model_find(model, seq, key);
+        const struct change *want = model->seen[key];
         sombra_slice value;
         enum lookup got = memtable_get(model->memtable, seq, key_at(model, key), &value);
         assert_int_equal(got, !want                  ? LOOKUP_ABSENT
@@ -254,14 +245,15 @@ static void expect_gets(const struct model *model, uint64_t seq)
 static void expect_snapshot(struct model *model, uint64_t seq)
 {
     struct source *source;
+    model_look(model, seq);
     expect_gets(model, seq);
     assert_ok(memtable_source(model->memtable, seq, &source));
-    expect_walk(model, source, seq, true);
-    expect_walk(model, source, seq, false);
+    expect_walk(model, source, true);
+    expect_walk(model, source, false);
     for (unsigned i = 0; i < 4; i++)
-        expect_read(model, source, seq);
-    for (unsigned key = 0; key < KEYS; key++)
-        expect_hides(model, source, seq, key);
+        expect_read(model, source);
+    for (unsigned key = (unsigned)random_below(&model->random, 4); key < KEYS; key += 4)
+        expect_hides(model, source, key);
     for (unsigned key = 0; key < KEYS; key += 7) { /* seeks between and on entries */
         assert_ok(source->ops->seek_lt(source, key_at(model, key ? key : 1)));
         if (source->is_valid)
@@ -269,8 +261,8 @@ static void expect_snapshot(struct model *model, uint64_t seq)
         assert_ok(source->ops->seek_ge(source, key_at(model, key)));
         if (source->is_valid)
             assert_true(slice_compare(source->entry.key, key_at(model, key)) >= 0);
-        if (model_entry(model, seq, key))
-            expect_entry(model, model_entry(model, seq, key), &source->entry);
+        if (model_entry(model, key))
+            expect_entry(model, model_entry(model, key), &source->entry);
     }
     source_close(source);
 }
@@ -310,7 +302,7 @@ static void test_memtable__says_what_its_history_says(void **state)
     (void)state;
     static struct model model;
     printf("seed %" PRIu64 "\n", seed());
-    for (uint64_t round = 0; round < 12; round++) {
+    for (uint64_t round = 0; round < 8; round++) {
         model_init(&model, round);
         while (model.count < HISTORY_MAX - 20) {
             transaction_run(&model);
@@ -488,12 +480,12 @@ static void test_memtable__cursor_of_the_writer_survives_its_writes(void **state
 
 /* Commit n puts `value = n` under its keys, and each reader's snapshot S must show, of every key,
  * the newest commit <= S that touched it: recomputed from S alone. */
-enum { SHARED_KEYS = 3000, COMMITS = 2500, READERS = 4, PER_COMMIT = 8 };
+enum { SHARED_KEYS = 1000, READERS = 4, PER_COMMIT = 8, SNAPSHOTS = 1200, COMMITS_MAX = 30000 };
 struct shared {
     struct memtable *memtable;
     _Atomic uint64_t seq;
     _Atomic bool is_done;
-    _Atomic uint64_t failures;
+    _Atomic uint64_t failures, snapshots;
 };
 
 static uint64_t touched(uint64_t commit, unsigned i)
@@ -545,12 +537,14 @@ static void *reader_run(void *argument)
         struct source *source;
         expect_advance(newest, seq, now);
         seq = now;
-        if (memtable_source(shared->memtable, seq, &source))
+        if (memtable_source(shared->memtable, seq, &source)) {
+            atomic_fetch_add(&shared->failures, 1);
             break;
+        }
         uint64_t failures = walk_failures(source, newest, true);
         failures += walk_failures(source, newest, false);
         source_close(source);
-        for (unsigned i = 0; i < 200; i++) {
+        for (unsigned i = 0; i < 100; i++) {
             uint8_t key[16] = "prefix__";
             uint64_t number = random_below(&random, SHARED_KEYS);
             sombra_slice value;
@@ -561,6 +555,7 @@ static void *reader_run(void *argument)
                 failures += get_le64(value.data) != newest[number];
         }
         atomic_fetch_add(&shared->failures, failures);
+        atomic_fetch_add(&shared->snapshots, 1);
     }
     free(newest);
     return NULL;
@@ -598,8 +593,13 @@ static void test_memtable__readers_beside_the_writer_see_whole_snapshots(void **
     assert_ok(memtable_new(&shared.memtable));
     for (unsigned i = 0; i < READERS; i++)
         assert_ok(os_thread_start(&threads[i], reader_run, &shared));
-    for (uint64_t commit = 1; commit <= COMMITS; commit++)
+    for (uint64_t commit = 1; commit <= COMMITS_MAX && atomic_load(&shared.snapshots) < SNAPSHOTS;
+         commit++) {
         writer_commit(&shared, commit);
+        while (commit / 20 > atomic_load(&shared.snapshots) &&
+               atomic_load(&shared.failures) == 0) /* readers keep pace with the writer */
+            os_thread_yield();
+    }
     atomic_store(&shared.is_done, true);
     for (unsigned i = 0; i < READERS; i++)
         os_thread_join(&threads[i]);
