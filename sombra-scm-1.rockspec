@@ -34,6 +34,7 @@ build = {
       ["sombra.cli.proc"] = "lua/sombra/cli/proc.lua",
       ["sombra.cli.progress"] = "lua/sombra/cli/progress.lua",
       ["sombra.cli.prompt"] = "lua/sombra/cli/prompt.lua",
+      ["sombra.cli.serve"] = "lua/sombra/cli/serve.lua",
       ["sombra.cli.shell"] = "lua/sombra/cli/shell.lua",
       ["sombra.cli.transfer"] = "lua/sombra/cli/transfer.lua",
       ["sombra.cli.words"] = "lua/sombra/cli/words.lua",
