@@ -9,3 +9,5 @@ engine_test(lsm_serial_test lsm SOURCES lsm_store.c kv_serial.c kv_serial_cycles
 engine_test(lsm_codec_test lsm LABELS threads)
 engine_test(lsm_filter_test lsm)
 engine_test(lsm_table_writer_test lsm SOURCES table_bytes.c)
+engine_test(lsm_version_test lsm SOURCES lsm_fake_table.c LABELS threads)
+engine_test(lsm_manifest_test lsm SOURCES lsm_manifest_fixture.c lsm_fake_table.c)
