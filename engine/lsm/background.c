@@ -16,12 +16,11 @@ void background_span_add(struct lsm *lsm, const struct compaction_span *span)
     background->spans[background->span_count++] = *span;
 }
 
-/* Found by where its bytes lie: they are the job's own. */
-void background_span_remove(struct lsm *lsm, sombra_slice low)
+void background_span_remove(struct lsm *lsm, const void *owner)
 {
     struct lsm_background *background = lsm->background;
     size_t i = 0;
-    while (i < background->span_count && background->spans[i].low.data != low.data)
+    while (i < background->span_count && background->spans[i].owner != owner)
         i++;
     assert(i < background->span_count);
     background->spans[i] = background->spans[--background->span_count];
@@ -96,7 +95,8 @@ static void job_begin(struct compaction_job *job)
     job->span = (struct compaction_span){ .first_level = first_level,
                                           .level = job->pick.level,
                                           .low = job->pick.low,
-                                          .end = job->pick.end };
+                                          .end = job->pick.end,
+                                          .owner = job };
     job_mark(job, true);
     background_span_add(job->lsm, &job->span);
     job->next = background->jobs;
@@ -111,7 +111,7 @@ static void job_end(struct compaction_job *job, sombra_err err)
     while (*at != job)
         at = &(*at)->next;
     *at = job->next;
-    background_span_remove(lsm, job->span.low);
+    background_span_remove(lsm, job);
     note_outcome(job, err);
     /* Damaged inputs stay marked: no job of this process takes them again. Those of a merge that
      * succeeded are in no newer version. */

@@ -28,6 +28,7 @@
 struct compaction_span {
     unsigned first_level, level; /* newest and oldest level it touches */
     sombra_slice low, end;       /* bytes live as long as the job */
+    const void *owner;           /* tells it from others */
 };
 struct compaction_input {
     size_t run;          /* index in version->runs */
@@ -166,9 +167,6 @@ struct lsm_background {
 /* Flushes the oldest full memtable. Mutex held on entry and return, free meanwhile; nobody is
  * flushing. With `syncs` what KV_NORMAL left is synced meanwhile. */
 sombra_err flush_oldest(struct lsm *lsm, bool syncs) SOMBRA_MUST_CHECK;
-/* commit.c. For the background thread, and cheap: syncs KV_NORMAL commits that have
- * waited long enough. *out_wait_ms := when to ask again at the latest; UINT64_MAX = when woken. */
-sombra_err lsm_sync_due(struct lsm *lsm, uint64_t *out_wait_ms) SOMBRA_MUST_CHECK;
 /* Takes what is most urgent and does it. False when nothing is due. Mutex held on entry and return,
  * free meanwhile. */
 bool background_compact_one(struct lsm *lsm, sombra_err *out_err);
@@ -177,7 +175,7 @@ sombra_err background_run(struct compaction_job *job) SOMBRA_MUST_CHECK;
 /* Sleeps as options.rate_bytes wants it. Mutex free. */
 void background_pay(struct lsm *lsm, uint64_t bytes);
 void background_span_add(struct lsm *lsm, const struct compaction_span *span); /* mutex */
-void background_span_remove(struct lsm *lsm, sombra_slice low);                /* mutex */
+void background_span_remove(struct lsm *lsm, const void *owner);               /* mutex */
 /* The rest of a failure's story: kept for stats and for BUSY. Mutex. */
 void background_note_failure(struct lsm *lsm);
 

@@ -72,7 +72,8 @@ static void choose_place(struct flush *flush)
                                   .span_count = background->span_count };
     sombra_slice low = buf_slice(&flush->low), end = buf_slice(&flush->end);
     unsigned level = policy_flush_level(&input, low, end, memtable_bytes(flush->full->memtable));
-    flush->span = (struct compaction_span){ .level = level, .low = low, .end = end };
+    flush->span =
+        (struct compaction_span){ .level = level, .low = low, .end = end, .owner = flush };
     uint64_t run = level == 0 ? lsm->next_run++ : 0;
     background_span_add(lsm, &flush->span);
     os_mutex_unlock(&lsm->mutex);
@@ -206,7 +207,7 @@ sombra_err flush_oldest(struct lsm *lsm, bool syncs)
     sombra_err err = flush_run(&flush);
     os_mutex_lock(&lsm->mutex);
     if (flush.version)
-        background_span_remove(lsm, flush.span.low);
+        background_span_remove(lsm, &flush);
     background->is_flushing = false;
     if (!err) {
         background->flush_failures = 0;
@@ -227,7 +228,7 @@ sombra_err flush_oldest(struct lsm *lsm, bool syncs)
     return err;
 }
 
-sombra_err lsm_flush_full(struct lsm *lsm)
+static sombra_err flush_queue(struct lsm *lsm)
 {
     sombra_err err = SOMBRA_OK;
     os_mutex_lock(&lsm->mutex);
@@ -239,7 +240,22 @@ sombra_err lsm_flush_full(struct lsm *lsm)
             err = flush_oldest(lsm, false);
     }
     os_mutex_unlock(&lsm->mutex);
-    if (!err)
-        lsm_background_wake(lsm); /* level 0 has grown */
+    return err;
+}
+
+sombra_err lsm_flush_full(struct lsm *lsm)
+{
+    if (lsm->background) {
+        sombra_err err = flush_queue(lsm);
+        if (!err)
+            lsm_background_wake(lsm); /* level 0 has grown */
+        return err;
+    }
+    /* While it is opened or closed nothing runs beside this thread. */
+    sombra_err err = lsm_background_start(lsm);
+    if (!err) {
+        err = flush_queue(lsm);
+        lsm_background_stop(lsm);
+    }
     return err;
 }

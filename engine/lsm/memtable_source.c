@@ -75,6 +75,20 @@ static bool source_hides(struct source *base, sombra_slice key, sombra_slice *ou
     return true;
 }
 
+sombra_err memtable_ranges(struct memtable *memtable, uint64_t seq, struct range_set *set)
+{
+    sombra_slice key = slice_of("", 0);
+    sombra_err err = SOMBRA_OK;
+    while (!err && slice_compare(key, memtable_key_end()) < 0) {
+        struct memtable_cover cover = memtable_cover_at(memtable, seq, key);
+        if (cover.seq > 0)
+            err = range_set_add(set, cover.low, cover.end);
+        assert(slice_compare(cover.end, key) > 0);
+        key = cover.end;
+    }
+    return err;
+}
+
 /* ---- position ---------------------------------------------------------------------------- */
 
 /* The version that the source gives for an entry; NULL = it has none. */

@@ -431,6 +431,15 @@ bool table_hides(struct table *table, sombra_slice key, sombra_slice *out_low,
     return true;
 }
 
+void table_range(struct table *table, size_t index, sombra_slice *out_low, sombra_slice *out_high)
+{
+    struct block_entry entry;
+    assert(index < table->ranges.entries);
+    block_entry_at(block_restart(&table->ranges, (uint32_t)index), &entry);
+    *out_low = entry.rest;
+    *out_high = entry.value;
+}
+
 uint64_t table_rank(struct table *table, sombra_slice key)
 {
     const struct table_meta *meta = &table->properties.meta;
