@@ -607,6 +607,49 @@ static void test_memtable__readers_beside_the_writer_see_whole_snapshots(void **
     memtable_unref(shared.memtable);
 }
 
+/* Keys 0, 1000, 2000, ... were there before; others come between them, and nodes split. */
+enum { STEADY_KEYS = 300, STEADY_GAP = 1000, ADDED_KEYS = 12000 };
+
+static void *steady_run(void *argument)
+{
+    struct shared *shared = argument;
+    struct random random;
+    uint64_t failures = 0;
+    random_seed(&random, 5);
+    while (!atomic_load_explicit(&shared->is_done, memory_order_relaxed)) {
+        uint8_t key[16] = "prefix__";
+        sombra_slice value;
+        put_be64(key + 8, random_below(&random, STEADY_KEYS) * STEADY_GAP);
+        failures += memtable_get(shared->memtable, 1, slice_of(key, 16), &value) != LOOKUP_FOUND;
+    }
+    atomic_fetch_add(&shared->failures, failures);
+    return NULL;
+}
+
+/* A descent may meet a split between the order and the child word of a parent. */
+static void test_memtable__descents_beside_splits_find_every_key(void **state)
+{
+    (void)state;
+    struct random random;
+    random_seed(&random, seed());
+    for (unsigned round = 0; round < 12; round++) {
+        struct shared shared = { .failures = 0 };
+        struct os_thread threads[2];
+        assert_ok(memtable_new(&shared.memtable));
+        for (uint64_t i = 0; i < STEADY_KEYS; i++)
+            put_number(shared.memtable, 1, i * STEADY_GAP, i);
+        for (unsigned i = 0; i < COUNT_OF(threads); i++)
+            assert_ok(os_thread_start(&threads[i], steady_run, &shared));
+        for (unsigned i = 0; i < ADDED_KEYS; i++)
+            put_number(shared.memtable, 2, random_below(&random, STEADY_KEYS * STEADY_GAP), i);
+        atomic_store(&shared.is_done, true);
+        for (unsigned i = 0; i < COUNT_OF(threads); i++)
+            os_thread_join(&threads[i]);
+        assert_int_equal(atomic_load(&shared.failures), 0);
+        memtable_unref(shared.memtable);
+    }
+}
+
 /* ---- range sets -------------------------------------------------------------------------- */
 
 static void test_range_set__is_the_union_of_what_was_added(void **state)
@@ -651,6 +694,7 @@ int main(void)
         cmocka_unit_test(test_memtable__takes_values_of_any_size),
         cmocka_unit_test(test_memtable__cursor_of_the_writer_survives_its_writes),
         cmocka_unit_test(test_memtable__readers_beside_the_writer_see_whole_snapshots),
+        cmocka_unit_test(test_memtable__descents_beside_splits_find_every_key),
         cmocka_unit_test(test_range_set__is_the_union_of_what_was_added),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
