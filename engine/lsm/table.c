@@ -163,7 +163,7 @@ static sombra_err meta_check(const struct table *table, const struct table_meta 
 static sombra_err index_check(const struct table *table)
 {
     const struct table_properties *of = &table->properties;
-    struct block_entry entry;
+    struct block_entry entry = { 0 };
     uint64_t end = 0, before = 0;
     if (table->index.entries != of->data_blocks)
         return damaged(table, "an index of another number of blocks");

@@ -276,7 +276,7 @@ sombra_err table_read_large(struct table *table, sombra_slice reference, struct 
     err = buf_reserve(to, (size_t)u64_min(large.value_bytes, 16 * large.stored));
     if (!err)
         err = diag_wrap(table_large_walk(table->file, &large, table_large_append, to),
-                        "value at %" PRIu64, large.offset);
+                        "%s: value at %" PRIu64, os_file_path(table->file), large.offset);
     return err;
 }
 
