@@ -350,7 +350,8 @@ static void remove_tables(struct strays *strays, const struct version *version)
         if (number < MANIFEST_NUMBER_MAX)
             lsm->next_number = u64_max(lsm->next_number, number + 1);
         os_mutex_unlock(&lsm->mutex);
-        lsm_table_obsolete(lsm, number, version->number);
+        if (lsm->manifest)
+            lsm_table_obsolete(lsm, number, version->number);
     }
 }
 
@@ -372,8 +373,9 @@ sombra_err lsm_remove_strays(struct lsm *lsm)
     sombra_err err = os_list_directory(lsm->os, lsm->directory, add_name, &strays);
     if (!err) {
         remove_tables(&strays, view->version);
-        remove_logs(&strays, lsm->state.log_seq);
-        if (strays.has_new_manifest)
+        if (lsm->manifest)
+            remove_logs(&strays, lsm->state.log_seq);
+        if (lsm->manifest && strays.has_new_manifest)
             unlink_quietly(lsm, path_of(lsm, "MANIFEST-new"));
     }
     buf_release(&strays.tables);

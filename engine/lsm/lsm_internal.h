@@ -146,9 +146,11 @@ uint64_t lsm_take_number(struct lsm *lsm);
  * them. The queue of full memtables is the caller's. */
 sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit,
                     const struct lsm_full *flushed) SOMBRA_MUST_CHECK;
-/* At open by a writer, when lsm->view is set and before any file is made: removes tables that are
- * in no version, logs that are not needed, a new manifest of a crash. Other names are left alone.
- * Raises next_number above that of every table that is there. */
+/* At open by a writer, when lsm->view is set and before any table is made: raises next_number above
+ * that of every table file. Once lsm->manifest is there (manifest_create), it also removes tables
+ * that are in no version, logs that are not needed, a new manifest of a crash. Before that it must
+ * not: what was read may be page cache that the disk never got, and after a power cut an older
+ * manifest would miss what was removed. Other names are left alone. */
 sombra_err lsm_remove_strays(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* What table_cache_on_obsolete calls, with the store as context: unlinks the file, now or when
  * readers of other processes let it go. */

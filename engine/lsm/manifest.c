@@ -54,9 +54,13 @@ static sombra_err encode_header(struct buf *to, enum manifest_kind kind,
 }
 
 static sombra_err encode_table(struct buf *to, unsigned level, uint64_t run,
-                               const struct table_meta *meta)
+                               const struct table_meta *meta, const struct manifest_state *state)
 {
     uint8_t *at;
+    /* What decode_edit asks for. */
+    assert(meta->number > 0 && meta->number < state->next_number);
+    assert(level > 0 || run < u64_max(state->next_run, 1));
+    (void)state;
     if (meta->low.bytes > UINT32_MAX || meta->end.bytes > UINT32_MAX)
         return diag_fail(SOMBRA_LIMIT, "table %06" PRIu64 ": a key of 4 GiB in the manifest",
                          meta->number);
@@ -89,7 +93,8 @@ static sombra_err encode_edit(struct buf *to, const struct edit *edit,
         err = buf_append(to, number, sizeof number);
     }
     for (size_t i = 0; !err && i < edit->added_count; i++)
-        err = encode_table(to, edit->added[i].level, edit->added[i].run, &edit->added[i].meta);
+        err =
+            encode_table(to, edit->added[i].level, edit->added[i].run, &edit->added[i].meta, state);
     return err;
 }
 
@@ -103,7 +108,7 @@ static sombra_err encode_whole(struct buf *to, const struct version *version,
     for (size_t i = 0; !err && i < version->count; i++) {
         const struct version_run *run = &version->runs[i];
         for (size_t k = 0; !err && k < run->count; k++)
-            err = encode_table(to, run->level, run->number, &run->tables[k]->meta);
+            err = encode_table(to, run->level, run->number, &run->tables[k]->meta, state);
     }
     return err;
 }
@@ -146,8 +151,8 @@ static sombra_err decode_state(const uint8_t *at, struct manifest_state *out_sta
     memcpy(state.identity, at + MANIFEST_IDENTITY, sizeof state.identity);
     if ((flags & ~(uint32_t)MANIFEST_FLAGS_KNOWN) != 0 || get_le32(at + MANIFEST_ZERO) != 0)
         return diag_fail(SOMBRA_CORRUPT, "unknown flags %" PRIx32, flags);
-    if ((state.version | state.next_number | state.next_run | state.seq | state.log_seq) >=
-        MANIFEST_NUMBER_MAX)
+    if ((state.version | state.next_number | state.next_run) >= MANIFEST_NUMBER_MAX ||
+        state.seq >= MANIFEST_COMMIT_MAX || state.log_seq >= MANIFEST_COMMIT_MAX)
         return diag_fail(SOMBRA_CORRUPT, "a count is out of range");
     *out_state = state;
     return SOMBRA_OK;
@@ -354,6 +359,7 @@ static void check_next(const struct manifest_state *last, const struct manifest_
     assert(next->next_run >= last->next_run);
     assert(next->seq >= last->seq);
     assert(next->log_seq >= last->log_seq);
+    assert(next->seq < MANIFEST_COMMIT_MAX && next->log_seq < MANIFEST_COMMIT_MAX);
     assert(memcmp(next->identity, last->identity, sizeof last->identity) == 0);
     (void)last, (void)next;
 }

@@ -47,8 +47,8 @@
  *   flags        bit 0: closed with every commit in tables
  *   identity     the same in all records
  *
- * All of these numbers are below 2^62. A number both removed and added is a table that moved to
- * another level.
+ * Commits are below 3 x 2^62, other numbers below 2^62. A number both removed and added is a table
+ * that moved to another level.
  */
 #ifndef MANIFEST_FORMAT_H
 #define MANIFEST_FORMAT_H
@@ -93,7 +93,8 @@ enum manifest_kind { MANIFEST_KIND_WHOLE = 1, MANIFEST_KIND_EDIT = 2 };
 enum { MANIFEST_FLAG_CLEAN = 1, MANIFEST_FLAGS_KNOWN = 1 };
 
 #define MANIFEST_MAGIC_TEXT "SombraLM"
-#define MANIFEST_NUMBER_MAX (UINT64_C(1) << 62) /* versions, files, runs, commits are below */
+#define MANIFEST_NUMBER_MAX (UINT64_C(1) << 62) /* versions, files and runs are below */
+#define MANIFEST_COMMIT_MAX (UINT64_C(3) << 62) /* commits are below: there are more to come */
 
 static_assert(sizeof MANIFEST_MAGIC_TEXT - 1 == MANIFEST_FORMAT, "the magic fills its place");
 static_assert(MANIFEST_ADDED_COUNT + 8 == MANIFEST_HEADER_BYTES, "counts close the header");

@@ -203,7 +203,9 @@ static int placed_order(const void *a, const void *b)
 static struct change *change_find(struct change *changes, size_t count, uint64_t number)
 {
     struct change key = { .number = number };
-    return count ? bsearch(&key, changes, count, sizeof key, change_order) : NULL;
+    if (count == 0 || number < changes[0].number || number > changes[count - 1].number)
+        return NULL; /* nearly always */
+    return bsearch(&key, changes, count, sizeof key, change_order);
 }
 
 static sombra_err changes_sort(struct change *changes, size_t count, const char *what)

@@ -414,7 +414,7 @@ static void test_manifest__hostile_record_is_corrupt(void **state)
         { MANIFEST_NEXT_NUMBER, 9, 8 },
         { MANIFEST_NEXT_NUMBER, UINT64_MAX, 8 },
         { MANIFEST_NEXT_RUN, 4, 8 },
-        { MANIFEST_SEQ, UINT64_C(1) << 62, 8 },
+        { MANIFEST_SEQ, UINT64_C(3) << 62, 8 },
         { MANIFEST_LOG_SEQ, UINT64_MAX, 8 },
         { MANIFEST_FLAGS, 2, 4 },
         { MANIFEST_ZERO, 1, 4 },
