@@ -30,7 +30,8 @@ struct merge {
     const struct merge_input *lender;
     struct lsm_entry *lent;
     size_t lent_count;
-    struct buf copies;
+    struct buf copies; /* of its bytes, when that input had to move */
+    struct buf tables; /* pointers to those that its values out of line are in, referenced */
 
     struct merge_input **order;
     struct merge_input inputs[]; /* newest first */
@@ -135,6 +136,35 @@ static sombra_err merge_lose(struct merge *merge, sombra_err err)
     return err;
 }
 
+/* A new call: what the last one gave may go. */
+static void lent_forget(struct merge *merge)
+{
+    merge->lender = NULL;
+    for (size_t at = 0; UNLIKELY(at < merge->tables.bytes); at += sizeof(struct table *)) {
+        struct table *table;
+        memcpy(&table, merge->tables.data + at, sizeof table);
+        table_unref(table);
+    }
+    buf_reset(&merge->tables);
+}
+
+/* A run keeps the tables of what it gave until it moves. */
+static sombra_err lent_keep_tables(struct merge *merge)
+{
+    const struct table *last = NULL;
+    for (size_t i = 0; i < merge->lent_count; i++) {
+        struct table *table = merge->lent[i].table;
+        if (!table || table == last)
+            continue;
+        sombra_err err = buf_append(&merge->tables, &table, sizeof table);
+        if (err)
+            return err;
+        table_ref(table);
+        last = table;
+    }
+    return SOMBRA_OK;
+}
+
 /* `input` is about to move: a batch that it lent must live on. */
 static sombra_err lent_keep(struct merge *merge, const struct merge_input *input)
 {
@@ -146,6 +176,8 @@ static sombra_err lent_keep(struct merge *merge, const struct merge_input *input
     uint8_t *to;
     buf_reset(&merge->copies);
     sombra_err err = buf_extend(&merge->copies, bytes, &to);
+    if (!err)
+        err = lent_keep_tables(merge);
     if (err)
         return err;
     for (size_t i = 0; i < merge->lent_count; i++) {
@@ -249,7 +281,7 @@ static sombra_err settle(struct merge *merge)
 
 static sombra_err seek_all(struct merge *merge, bool is_backward, sombra_slice key)
 {
-    merge->lender = NULL;
+    lent_forget(merge);
     merge->is_backward = is_backward;
     for (size_t i = 0; i < merge->count; i++) {
         struct source *source = merge->inputs[i].source;
@@ -306,7 +338,7 @@ static sombra_err merge_seek_lt(struct source *source, sombra_slice key)
 static sombra_err merge_move(struct merge *merge, bool is_backward)
 {
     assert(merge->source.is_valid && merge->live > 0);
-    merge->lender = NULL;
+    lent_forget(merge);
     sombra_err err = merge->is_backward != is_backward ? turn(merge) : SOMBRA_OK;
     if (!err)
         err = step(merge);
@@ -379,7 +411,7 @@ static sombra_err merge_read(struct source *source, sombra_slice before, struct 
     struct merge *merge = merge_of(source);
     assert(capacity > 0 && source->is_valid);
     size_t count = 0;
-    merge->lender = NULL;
+    lent_forget(merge);
     sombra_err err = merge->is_backward ? turn(merge) : SOMBRA_OK;
     while (!err && count == 0 && source->is_valid &&
            (before.bytes == 0 || slice_compare(source->entry.key, before) < 0))
@@ -416,6 +448,8 @@ static void merge_close(struct source *source)
     struct merge *merge = merge_of(source);
     for (size_t i = 0; i < merge->count; i++)
         source_close(merge->inputs[i].source);
+    lent_forget(merge);
+    buf_release(&merge->tables);
     buf_release(&merge->copies);
     mem_free(merge);
 }
