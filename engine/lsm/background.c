@@ -4,6 +4,7 @@
 enum {
     RETRY_MS = 50, /* after the first failure; doubled with each further one */
     RETRY_MS_MAX = 10 * 1000,
+    LOOK_AGAIN_MS = 1000,
     PAY_SLICE_US = 20 * 1000, /* how long a paced compaction sleeps before it looks up */
 };
 
@@ -180,7 +181,8 @@ static uint64_t until_ms(struct lsm *lsm, unsigned failures, uint64_t retry_ns)
     if (failures == 0)
         return UINT64_MAX;
     uint64_t now_ns = os_monotonic_ns(lsm->os);
-    return retry_ns > now_ns ? (retry_ns - now_ns) / 1000000 + 1 : 1;
+    /* Past it, all was just tried that could be: no need to spin. */
+    return retry_ns > now_ns ? (retry_ns - now_ns) / 1000000 + 1 : LOOK_AGAIN_MS;
 }
 
 static bool flush_is_due(struct lsm *lsm)

@@ -14,3 +14,4 @@ engine_test(lsm_manifest_test lsm SOURCES lsm_manifest_fixture.c lsm_fake_table.
 engine_test(kv_contract_lsm_test lsm SOURCES ${kv_model} ${kv_contract} LABELS threads TIMEOUT 900)
 engine_test(lsm_files_test lsm SOURCES lsm_manifest_fixture.c lsm_fake_table.c)
 engine_test(lsm_read_test lsm SOURCES kv_check.c)
+engine_test(lsm_compaction_test lsm LABELS threads)
