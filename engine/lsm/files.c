@@ -295,6 +295,7 @@ sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit, const struct lsm_f
     version_unref(editing.version);
     if (err)
         return diag_wrap(err, "change the tables of %s", lsm->directory);
+    lsm_pool_sweep(lsm);
     if (edit->log_seq > 0)
         lsm_logs_drop(lsm, edit->log_seq);
     lsm_purge(lsm, false);

@@ -121,12 +121,13 @@ static sombra_err flush_write(struct flush *flush)
     return err ? err : table_output_finish(&flush->output, none);
 }
 
-/* The number before the first record of the oldest log that is needed after this flush. */
+/* The number before the first record of the oldest log that is needed after this flush. At close
+ * there is no newer log: then the last one, since the one that the manifest names must be there. */
 static uint64_t next_log(struct lsm *lsm, uint64_t seq)
 {
     os_mutex_lock(&lsm->mutex);
     const struct lsm_log *log = lsm->logs;
-    while (log && log->base_seq < seq)
+    while (log && log->next && log->base_seq < seq)
         log = log->next;
     uint64_t base_seq = log ? log->base_seq : seq;
     os_mutex_unlock(&lsm->mutex);

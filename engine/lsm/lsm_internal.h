@@ -109,6 +109,8 @@ struct lsm {
     struct os_mutex manifest_mutex; /* one edit at a time: lsm_edit */
     struct manifest *manifest;
     struct manifest_state state; /* as of the manifest */
+    uint64_t pinned_version;     /* read-only stores: the version whose pin keeps the tables */
+    bool has_pin;
 
     struct lsm_writer *writer;         /* txn.c: the turn, the active log, group commit */
     struct lsm_background *background; /* background.c: threads, jobs, rate limit */
@@ -209,12 +211,6 @@ sombra_err lsm_sync_due(struct lsm *lsm, uint64_t *out_wait_ms) SOMBRA_MUST_CHEC
 /* lsm_edit's part: closes and unlinks the logs that begin before `log_seq`. No lock is held. */
 void lsm_logs_drop(struct lsm *lsm, uint64_t log_seq);
 uint64_t lsm_logs_bytes(struct lsm *lsm);
-/* Open read transactions. */
-struct lsm_readers_stats {
-    uint64_t count;
-    uint64_t oldest_seq, oldest_ns; /* 0 if there is none */
-};
-struct lsm_readers_stats lsm_readers_stats(struct lsm *lsm);
 /* See kv_close. */
 sombra_err lsm_close(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* SOMBRA_INVALID in a child of the process that opened the store. */
@@ -230,9 +226,6 @@ sombra_err lsm_switch_memtable(struct lsm *lsm) SOMBRA_MUST_CHECK;
  * CORRUPT where durable records are damaged. */
 sombra_err lsm_logs_replay(struct lsm *lsm, struct memtable *into, uint64_t *out_seq,
                            uint64_t *out_records) SOMBRA_MUST_CHECK;
-/* Read-only stores, at open and at refresh: reads manifest and logs as they are now and publishes a
- * view of them. Pins its version and unpins none. Its callers exclude each other. */
-sombra_err lsm_snapshot_load(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* Idle read transactions let their views go, so that they keep no table of an old one. */
 void lsm_pool_sweep(struct lsm *lsm);
 /* Sets the fields about readers. */
@@ -301,6 +294,7 @@ sombra_err lsm_maintain(struct kv *kv, struct kv_maintenance *job);
 sombra_err lsm_stats(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 sombra_err lsm_verify(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 sombra_err lsm_backup(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+/* Read-only stores, at open as well: new transactions see what is committed by now. */
 sombra_err lsm_refresh(struct lsm *lsm) SOMBRA_MUST_CHECK;
 
 #endif

@@ -21,8 +21,6 @@
 
 enum {
     SEQ_GAP = 1 << 20, /* numbers burnt by a recovery: lost commits may have used them */
-    READ_TRIES = 50,   /* of a read-only opener beside a writer that changes the files */
-    READ_WAIT_US = 2000,
 };
 
 /* ---- the parts in memory ----------------------------------------------------------------- */
@@ -299,12 +297,6 @@ static sombra_err manifest_renew(struct lsm *lsm, const struct version *version)
                            &lsm->manifest);
 }
 
-static void seq_begin(struct lsm *lsm, uint64_t seq)
-{
-    atomic_store(&lsm->seq, seq);
-    atomic_store(&lsm->durable_seq, seq);
-}
-
 /* Takes `memtable` over. The log is there before the manifest says that it is in use. */
 static sombra_err start_clean(struct lsm *lsm, const struct version *version,
                               struct memtable *memtable)
@@ -317,7 +309,7 @@ static sombra_err start_clean(struct lsm *lsm, const struct version *version,
         return err;
     }
     lsm_logs_add(lsm, log);
-    seq_begin(lsm, base_seq);
+    lsm_seq_begin(lsm, base_seq);
     lsm_writer_begin_with(lsm, memtable, log);
     lsm->state.is_clean = false;
     lsm->state.log_seq = base_seq;
@@ -374,7 +366,7 @@ static sombra_err start_unclean(struct lsm *lsm, const struct version *version,
     if (err)
         return err;
     uint64_t base_seq = replay.seq_seen + SEQ_GAP;
-    seq_begin(lsm, base_seq);
+    lsm_seq_begin(lsm, base_seq);
     err = replayed_flush(lsm, base_seq);
     if (!err)
         recovery_report(lsm, &replay, begun_ns);
@@ -403,79 +395,6 @@ static sombra_err writer_start(struct lsm *lsm)
     return err;
 }
 
-/* ---- read-only --------------------------------------------------------------------------- */
-
-static sombra_err snapshot_read(struct lsm *lsm, struct version **out_version,
-                                struct memtable **out_memtable, uint64_t *out_seq)
-{
-    struct version *version = NULL;
-    struct memtable *memtable = NULL;
-    uint64_t seq = 0, records;
-    sombra_err err = lsm_version_pin_begin(lsm);
-    if (err)
-        return err;
-    err = manifest_read(lsm->os, lsm->directory, lsm->tables, &lsm->state, &version);
-    if (!err)
-        err = lsm_version_pin(lsm, lsm->state.version);
-    lsm_version_pin_end(lsm);
-    if (!err)
-        err = memtable_new(&memtable);
-    if (!err)
-        err = lsm_logs_replay(lsm, memtable, &seq, &records);
-    if (err) {
-        if (version)
-            lsm_version_unpin(lsm, lsm->state.version);
-        memtable_unref(memtable);
-        version_unref(version);
-        return err;
-    }
-    *out_version = version;
-    *out_memtable = memtable;
-    *out_seq = seq;
-    return SOMBRA_OK;
-}
-
-/* A writer that lives may have changed what was just being read. */
-static bool may_try_again(struct lsm *lsm, sombra_err err)
-{
-    bool is_held = false;
-    if ((err != SOMBRA_CORRUPT && err != SOMBRA_NOT_FOUND) || !lsm->lock)
-        return false;
-    char text[DIAG_TEXT_BYTES];
-    diag_save(text);
-    sombra_err lock_err = os_lock_is_held(lsm->lock, LOCK_WRITER, 1, OS_LOCK_SHARED, &is_held);
-    diag_restore(text);
-    return !lock_err && is_held;
-}
-
-sombra_err lsm_snapshot_load(struct lsm *lsm)
-{
-    assert(lsm->options.is_readonly);
-    struct version *version = NULL;
-    struct memtable *memtable = NULL;
-    uint64_t seq = 0;
-    sombra_err err = snapshot_read(lsm, &version, &memtable, &seq);
-    for (int i = 0; i < READ_TRIES && err && may_try_again(lsm, err); i++) {
-        os_sleep_us(lsm->os, READ_WAIT_US);
-        err = snapshot_read(lsm, &version, &memtable, &seq);
-    }
-    if (err)
-        return err;
-    os_mutex_lock(&lsm->mutex);
-    struct view *old = lsm->view;
-    if (old)
-        view_ref(old); /* its end may close files: not under the mutex */
-    err = view_publish(lsm, &memtable, 1, version);
-    if (!err)
-        seq_begin(lsm, u64_max(seq, atomic_load(&lsm->seq)));
-    os_mutex_unlock(&lsm->mutex);
-    view_release(old);
-    memtable_unref(memtable);
-    version_unref(version);
-    lsm_pool_sweep(lsm);
-    return err;
-}
-
 /* ---- open -------------------------------------------------------------------------------- */
 
 static sombra_err store_start(struct lsm *lsm)
@@ -488,15 +407,16 @@ static sombra_err store_start(struct lsm *lsm)
     if (err)
         return err;
     if (lsm->options.is_readonly)
-        return lsm_snapshot_load(lsm);
-    err = writer_start(lsm);
-    return err ? err : lsm_background_start(lsm);
+        return lsm_refresh(lsm);
+    err = lsm_background_start(lsm); /* no thread yet; what was replayed is flushed by it */
+    return err ? err : writer_start(lsm);
 }
 
 static void open_undo(struct lsm *lsm)
 {
     char text[DIAG_TEXT_BYTES];
     diag_save(text);
+    lsm_background_stop(lsm);
     store_free(lsm);
     diag_restore(text);
 }
@@ -570,6 +490,12 @@ static sombra_err store_finish(struct lsm *lsm)
         err = lsm_memtable_retire(lsm, atomic_load(&lsm->seq), false);
     if (!err)
         err = lsm_flush_full(lsm);
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
+    lsm_background_stop(lsm); /* no edit may follow the last */
+    diag_restore(text);
+    if (!err)
+        err = lsm_check_writable(lsm);
     if (!err)
         err = mark_clean(lsm);
     if (!err)
@@ -587,7 +513,6 @@ sombra_err lsm_close(struct lsm *lsm)
     sombra_err err = lsm_registry_begin_close(lsm, &claim, &is_last);
     if (err || !is_last)
         return err;
-    lsm_background_stop(lsm);
     err = diag_wrap(store_finish(lsm), "close %s", lsm->directory);
     char text[DIAG_TEXT_BYTES];
     diag_save(text);

@@ -58,7 +58,7 @@ static sombra_err times_complete(struct lsm_options *out)
 static sombra_err memory_complete(struct lsm_options *out)
 {
     sombra_err err =
-        complete_u64(LIMITS(memtable_bytes, 32 * MiB, 64 * KiB, 16 * GiB), &out->memtable_bytes);
+        complete_u64(LIMITS(memtable_bytes, 32 * MiB, 4 * KiB, 16 * GiB), &out->memtable_bytes);
     /* The active one, one being made active and the one being flushed are in a view as well. */
     if (!err)
         err = complete_unsigned(LIMITS(memtables_max, 2, 1, VIEW_MEMTABLES_MAX - 4),

@@ -207,20 +207,31 @@ void lsm_pool_sweep(struct lsm *lsm)
     }
 }
 
-struct lsm_readers_stats lsm_readers_stats(struct lsm *lsm)
+void lsm_readers_measure(struct lsm *lsm, struct kv_stats *stats)
 {
-    struct lsm_readers_stats stats = { 0 };
+    uint64_t oldest_ns = 0;
+    uint64_t now_ns = os_coarse_ns(lsm->os);
     for (size_t i = 0; i < SHARDS; i++) {
         struct shard *shard = &lsm->pool->shards[i];
         os_mutex_lock(&shard->mutex);
         for (const struct reader *at = shard->live; at; at = at->next) {
-            stats.count++;
-            if (stats.oldest_ns == 0 || at->txn.begun_ns < stats.oldest_ns) {
-                stats.oldest_ns = at->txn.begun_ns;
-                stats.oldest_seq = at->txn.seq;
+            stats->readers++;
+            if (oldest_ns == 0 || at->txn.begun_ns < oldest_ns) {
+                oldest_ns = at->txn.begun_ns;
+                stats->oldest_reader_txn = at->txn.seq;
             }
         }
         os_mutex_unlock(&shard->mutex);
     }
-    return stats;
+    if (stats->readers) {
+        stats->oldest_reader_age_ms = now_ns > oldest_ns ? (now_ns - oldest_ns) / 1000000 : 0;
+        stats->oldest_reader_process = os_process_id();
+    }
+}
+
+uint64_t lsm_readers_count(struct lsm *lsm)
+{
+    struct kv_stats stats = { 0 };
+    lsm_readers_measure(lsm, &stats);
+    return stats.readers;
 }

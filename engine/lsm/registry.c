@@ -80,7 +80,7 @@ sombra_err lsm_registry_begin_close(struct lsm *lsm, struct lsm_claim *claim, bo
     *out_is_last = lsm->handles == 1;
     if (!*out_is_last) {
         lsm->handles--;
-    } else if (atomic_load(&lsm->writer->turn) != 0 || lsm_readers_stats(lsm).count > 0) {
+    } else if (atomic_load(&lsm->writer->turn) != 0 || lsm_readers_count(lsm) > 0) {
         err = diag_fail(SOMBRA_BUSY, "%s has open transactions: end them first", lsm->directory);
     } else {
         struct lsm **at = &stores;

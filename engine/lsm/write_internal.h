@@ -72,6 +72,7 @@ sombra_err lsm_readers_new(struct lsm *lsm) SOMBRA_MUST_CHECK;
 void lsm_readers_free(struct lsm *lsm);
 sombra_err lsm_readers_begin(struct lsm *lsm, struct lsm_txn **out_txn) SOMBRA_MUST_CHECK;
 void lsm_readers_end(struct lsm_txn *txn);
+uint64_t lsm_readers_count(struct lsm *lsm);
 
 /* ---- redo.c ------------------------------------------------------------------------------ */
 
@@ -133,6 +134,11 @@ sombra_err lsm_registry_begin_close(struct lsm *lsm, struct lsm_claim *claim,
                                     bool *out_is_last) SOMBRA_MUST_CHECK;
 /* fork() waits for claims, and the child's stores are marked. NOMEM. */
 sombra_err lsm_registry_watch_fork(void) SOMBRA_MUST_CHECK;
+
+/* ---- refresh.c --------------------------------------------------------------------------- */
+
+/* The newest commit is `seq`, and it is durable. */
+void lsm_seq_begin(struct lsm *lsm, uint64_t seq);
 
 /* ---- options.c --------------------------------------------------------------------------- */
 
