@@ -482,7 +482,7 @@ static void test_memtable__cursor_of_the_writer_survives_its_writes(void **state
 
 /* Commit n puts `value = n` under its keys, and each reader's snapshot S must show, of every key,
  * the newest commit <= S that touched it: recomputed from S alone. */
-enum { SHARED_KEYS = 1000, READERS = 4, PER_COMMIT = 8, SNAPSHOTS = 1200, COMMITS_MAX = 30000 };
+enum { SHARED_KEYS = 1000, READERS = 4, PER_COMMIT = 8, SNAPSHOTS = 500, COMMITS_MAX = 30000 };
 struct shared {
     struct memtable *memtable;
     _Atomic uint64_t seq;
@@ -634,7 +634,7 @@ static void test_memtable__descents_beside_splits_find_every_key(void **state)
     (void)state;
     struct random random;
     random_seed(&random, seed());
-    for (unsigned round = 0; round < 12; round++) {
+    for (unsigned round = 0; round < 8; round++) {
         struct shared shared = { .failures = 0 };
         struct os_thread threads[2];
         assert_ok(memtable_new(&shared.memtable));
