@@ -256,6 +256,8 @@ static sombra_err store_make(struct lsm *lsm, struct version **out_version)
     sombra_err err = os_list_directory(lsm->os, lsm->directory, name_judge, lsm->directory);
     if (!err)
         err = leftover_check(lsm);
+    if (!err) /* who made the directory may have got no further */
+        err = os_sync_directory_of(lsm->os, lsm->directory);
     lsm->state = (struct manifest_state){ .next_number = 1, .next_run = 1, .is_clean = true };
     if (!err)
         err = os_random(lsm->os, lsm->state.identity, sizeof lsm->state.identity);

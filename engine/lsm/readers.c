@@ -216,10 +216,11 @@ void lsm_readers_measure(struct lsm *lsm, struct kv_stats *stats)
         os_mutex_lock(&shard->mutex);
         for (const struct reader *at = shard->live; at; at = at->next) {
             stats->readers++;
-            if (oldest_ns == 0 || at->txn.begun_ns < oldest_ns) {
-                oldest_ns = at->txn.begun_ns;
+            /* The clock is too coarse to tell which of two is older. */
+            if (oldest_ns == 0 || at->txn.seq < stats->oldest_reader_txn)
                 stats->oldest_reader_txn = at->txn.seq;
-            }
+            if (oldest_ns == 0 || at->txn.begun_ns < oldest_ns)
+                oldest_ns = at->txn.begun_ns;
         }
         os_mutex_unlock(&shard->mutex);
     }
