@@ -115,8 +115,8 @@ void table_writer_close(struct table_writer *writer)
     if (!writer)
         return;
     if (!writer->is_finished) {
-        /* What failed before is what the caller wants to read. A file that stays is an orphan,
-         * which the next open removes. */
+        /* What failed before is what the caller wants to read. A file that stays nevertheless is
+         * named by nothing. */
         char text[DIAG_TEXT_BYTES];
         diag_save(text);
         sombra_err err = os_unlink(writer->os, os_file_path(writer->file));
