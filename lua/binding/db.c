@@ -233,22 +233,14 @@ void db_register(lua_State *L)
         { NULL, NULL },
     };
     static const luaL_Reg methods[] = {
-        { "read", db_method_read },
-        { "write", db_method_write },
-        { "begin", db_begin },
-        { "snapshot", db_snapshot },
-        { "stats", db_stats },
-        { "metrics", db_metrics },
-        { "on_event", db_on_event },
-        { "poll_events", db_poll_events },
-        { "checkpoint", db_checkpoint },
-        { "verify", db_verify },
-        { "backup", db_backup },
-        { "compact", db_compact },
-        { "schema", db_schema },
-        { "create_index", db_create_index },
-        { "close", db_close },
-        { NULL, NULL },
+        { "read", db_method_read },      { "write", db_method_write },
+        { "begin", db_begin },           { "snapshot", db_snapshot },
+        { "stats", db_stats },           { "metrics", db_metrics },
+        { "on_event", db_on_event },     { "poll_events", db_poll_events },
+        { "checkpoint", db_checkpoint }, { "verify", db_verify },
+        { "backup", db_backup },         { "compact", db_compact },
+        { "schema", db_schema },         { "create_index", db_create_index },
+        { "close", db_close },           { NULL, NULL },
     };
     const luaL_Reg *const sets[] = { methods, db_procedure_methods, db_migration_methods, NULL };
     class_register(L, DB_NAME, metamethods, sets);
