@@ -191,9 +191,10 @@ void lsm_txn_undo(struct lsm_txn *txn)
 static void view_keep(struct lsm *lsm, struct view *view)
 {
     struct lsm_writer *writer = lsm->writer;
+    uint64_t number = view->number; /* once it is stored, a sweep may free it */
     atomic_store(&writer->view, view);
     /* A sweep that came before the store did not see it. */
-    if (UNLIKELY(view->number != atomic_load(&lsm->view_number)))
+    if (UNLIKELY(number != atomic_load(&lsm->view_number)))
         view_release(atomic_exchange(&writer->view, NULL));
 }
 
