@@ -46,7 +46,14 @@ static void logs_free(struct lsm *lsm)
     }
 }
 
-/* `has_locks`: its mutexes were made. */
+/* A child of fork() that has not run yet shares the file, whose locks would stay with it. */
+static void lock_give(struct lsm *lsm)
+{
+    if (lsm->lock)
+        os_unlock(lsm->lock, 0, INT64_MAX);
+    os_close(lsm->lock);
+}
+
 static void store_free(struct lsm *lsm)
 {
     fulls_free(lsm);
@@ -59,7 +66,7 @@ static void store_free(struct lsm *lsm)
     table_cache_free(lsm->tables);
     if (lsm->cache)
         cache_free(lsm->cache);
-    os_close(lsm->lock);
+    lock_give(lsm);
     os_condition_release(&lsm->changed);
     os_mutex_release(&lsm->manifest_mutex);
     os_mutex_release(&lsm->mutex);
