@@ -208,8 +208,18 @@ static sombra_err manifest_write(struct backup *backup)
     return err;
 }
 
+/* The manifest first: without it the directory is no store. */
 static void tables_remove(struct backup *backup)
 {
+    size_t bytes = strlen(backup->directory) + LSM_PATH_BYTES_EXTRA;
+    char *manifest = mem_alloc(bytes);
+    if (!manifest)
+        return;
+    snprintf(manifest, bytes, "%s/MANIFEST", backup->directory);
+    sombra_err err = os_unlink(backup->lsm->os, manifest);
+    mem_free(manifest);
+    if (err && err != SOMBRA_NOT_FOUND)
+        return;
     for (uint64_t number = 1; number < backup->next_number; number++) {
         char *path = path_of(backup, number);
         if (path && os_unlink(backup->lsm->os, path)) {

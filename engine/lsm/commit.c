@@ -238,7 +238,7 @@ static sombra_err commit_nothing(struct lsm_txn *txn, enum kv_durability durabil
     struct lsm *lsm = lsm_of(txn->txn.kv);
     uint64_t seq = txn->seq - 1;
     sombra_err err = SOMBRA_OK;
-    if (txn->write->is_failed)
+    if (txn->is_failed)
         err = diag_fail(SOMBRA_INVALID,
                         "nothing was committed: a write of this transaction failed in the middle");
     lsm_txn_undo(txn);
@@ -252,7 +252,7 @@ sombra_err lsm_commit_write(struct lsm_txn *txn, enum kv_durability durability)
     struct lsm *lsm = lsm_of(txn->txn.kv);
     if (durability == KV_DURABILITY_STORE)
         durability = lsm->options.durability;
-    if (txn->write->is_failed || txn->write->redo.bytes == 0)
+    if (txn->is_failed || txn->write->redo.bytes == 0)
         return commit_nothing(txn, durability);
     bool is_durable = durability == KV_FULL || durability == KV_GROUP;
     uint64_t begun_ns = is_durable ? os_monotonic_ns(lsm->os) : 0;

@@ -25,7 +25,6 @@ struct lsm_write {
     uint64_t next_savepoint;
     uint64_t given_bytes;  /* of keys and values */
     size_t memtable_bytes; /* that the memtable had when the transaction began */
-    bool is_failed;        /* a write broke off: only abort and rollback are left */
 };
 
 struct lsm_writer {
