@@ -20,6 +20,21 @@ _Noreturn void die(const char *format, ...)
     exit(1);
 }
 
+struct tuning tuning = { .cache_bytes = 256 * MiB, .memtable_bytes = 64 * MiB };
+
+uint64_t written_bytes(void)
+{
+    unsigned long long bytes = 0;
+    char line[100];
+    FILE *file = fopen("/proc/self/io", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "write_bytes: %llu", &bytes) == 1)
+            break;
+    if (file)
+        fclose(file);
+    return bytes;
+}
+
 /* ---- stores ------------------------------------------------------------------------------ */
 
 static void store_start(struct bench_store *store, bool is_durable)
@@ -102,6 +117,19 @@ uint64_t store_largest_file_bytes(const struct bench_store *store)
     sync();
     store_each_file(store, file_compare, &bytes);
     return bytes;
+}
+
+static void file_count(const char *path, void *context)
+{
+    (void)path;
+    ++*(size_t *)context;
+}
+
+size_t store_file_count(const struct bench_store *store)
+{
+    size_t count = 0;
+    store_each_file(store, file_count, &count);
+    return count;
 }
 
 void store_delete(struct bench_store *store)
