@@ -14,7 +14,12 @@ serializable writes, crash safety, several processes.
   labels = { "database", "graph", "key-value", "embedded" },
 }
 dependencies = { "lua >= 5.4, < 5.6" }
-external_dependencies = { DEFLATE = { header = "libdeflate.h" }, JANSSON = { header = "jansson.h" }, MD = { header = "sha2.h" } }
+external_dependencies = {
+  DEFLATE = { header = "libdeflate.h" },
+  JANSSON = { header = "jansson.h" },
+  MD = { header = "sha2.h" },
+  XXHASH = { header = "xxhash.h" },
+}
 build = {
   type = "command",
   build_command = "cmake -S . -B build/rock -DCMAKE_BUILD_TYPE=Release -DSOMBRA_TESTS=OFF"
@@ -34,6 +39,7 @@ build = {
       ["sombra.cli.proc"] = "lua/sombra/cli/proc.lua",
       ["sombra.cli.progress"] = "lua/sombra/cli/progress.lua",
       ["sombra.cli.prompt"] = "lua/sombra/cli/prompt.lua",
+      ["sombra.cli.serve"] = "lua/sombra/cli/serve.lua",
       ["sombra.cli.shell"] = "lua/sombra/cli/shell.lua",
       ["sombra.cli.transfer"] = "lua/sombra/cli/transfer.lua",
       ["sombra.cli.words"] = "lua/sombra/cli/words.lua",

@@ -8,6 +8,13 @@ install(TARGETS sombra_static sombra_shared)
 install(DIRECTORY engine/include/sombra DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 # Relative to itself, so that `cmake --install --prefix` and staged installs need no edit.
 file(RELATIVE_PATH prefix_from_pkgconfig /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
+set(engine_packages libdeflate)
+if(LZ4_FOUND)
+  string(APPEND engine_packages " liblz4")
+endif()
+if(ZSTD_FOUND)
+  string(APPEND engine_packages " libzstd")
+endif()
 configure_file(cmake/sombra.pc.in ${CMAKE_CURRENT_BINARY_DIR}/sombra.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/sombra.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 

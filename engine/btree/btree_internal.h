@@ -393,7 +393,8 @@ sombra_err head_pin(struct btree *btree, uint64_t now_ns, unsigned *out_slot,
 void head_unpin(struct head *head, unsigned slot);
 /* All pinned txns, ascending, duplicates removed; returns how many (<= HEAD_SLOTS + 2). */
 size_t head_pinned(struct head *head, uint64_t *out_txns);
-void head_poison(struct head *head);
+/* A write or sync failed: no more writes, in no process. Reports it. */
+void head_poison(struct btree *btree);
 sombra_err head_check_writable(const struct head *head) SOMBRA_MUST_CHECK;
 
 static inline unsigned snapshot_half(const struct snapshot *snapshot)
@@ -646,6 +647,7 @@ enum { SCRATCH_PAGES = 5, READERS_KEPT_MAX = 64 };
 
 struct btree {
     struct kv kv;
+    struct kv_metrics metrics;
     struct os *os;
     char *path; /* NULL without a file */
     struct os_file *file;
@@ -680,7 +682,6 @@ struct btree {
     bool background_stops;
     struct os_thread background;
     _Atomic uint32_t has_background; /* the thread above runs */
-    _Atomic uint64_t commits, checkpoints;
     _Atomic uint64_t
         transactions_open;        /* from the first step of begin to the last of commit or abort */
     _Atomic uint32_t mark_wanted; /* commits since the log's last idle mark */
@@ -715,9 +716,10 @@ struct btree_txn {
     uint64_t newest_page_txn; /* no page of this tree is newer */
     uint64_t sealed_txn;      /* pages of this tree that are no newer have their checksums */
     /* The writer's: */
-    uint64_t stamp;      /* written into its pages; pages of other stamps are copied first */
-    uint64_t generation; /* raised by each write: cursors re-seek */
-    bool is_failed;      /* a write broke off in the middle: only abort and rollback are left */
+    uint64_t stamp;       /* written into its pages; pages of other stamps are copied first */
+    uint64_t generation;  /* raised by each write: cursors re-seek */
+    uint64_t given_bytes; /* keys and values of its puts and deletes */
+    bool is_failed;       /* a write broke off in the middle: only abort and rollback are left */
     bool is_changed;
     bool is_bypass;    /* too big for the log: commits as a checkpoint */
     bool is_replay;    /* recovery's own: nothing is logged */

@@ -28,6 +28,7 @@ struct checkpoint {
     bool is_clean; /* no log belongs to it */
     bool closes;   /* nothing follows it: the free end of the file is cut off */
     const struct compact_report *report; /* of the compaction it belongs to; or NULL */
+    uint64_t begin_ns;
 };
 
 /* ---- sealing ----------------------------------------------------------------------------- */
@@ -121,6 +122,19 @@ static sombra_err maps_write(struct checkpoint *checkpoint)
     return diag_wrap(err, "write the space maps");
 }
 
+static void checkpoint_report(const struct checkpoint *checkpoint)
+{
+    struct btree *btree = checkpoint->btree;
+    uint64_t ns = os_monotonic_ns(btree->os) - checkpoint->begin_ns;
+    kv_metrics_add(&btree->metrics, KV_COUNTER_CHECKPOINTS, 1);
+    kv_metrics_time(&btree->metrics, KV_HISTOGRAM_CHECKPOINT_NS, ns);
+    kv_metrics_report(&btree->metrics,
+                      &(struct kv_event){ .kind = KV_EVENT_CHECKPOINT,
+                                          .duration_ns = ns,
+                                          .text = "everything committed before it is durable in "
+                                                  "the main file" });
+}
+
 /* Steps 5 to 8. */
 static sombra_err make_durable(struct checkpoint *checkpoint)
 {
@@ -149,12 +163,12 @@ static sombra_err make_durable(struct checkpoint *checkpoint)
         slot = 1 - slot;
     }
     if (err) {
-        head_poison(btree->head);
+        head_poison(btree);
         return diag_wrap(err, "checkpoint");
     }
     durable_meta_set(btree, meta, slot);
     logs_raise_durable(&btree->logs, snapshot->lsn);
-    atomic_fetch_add_explicit(&btree->checkpoints, 1, memory_order_relaxed);
+    checkpoint_report(checkpoint);
     return SOMBRA_OK;
 }
 
@@ -354,7 +368,11 @@ static sombra_err run(struct btree *btree, bool closes, const struct compact_rep
     if (err)
         return diag_wrap(err, "checkpoint");
     struct checkpoint checkpoint = {
-        .btree = btree, .is_clean = closes, .closes = closes, .report = report
+        .btree = btree,
+        .is_clean = closes,
+        .closes = closes,
+        .report = report,
+        .begin_ns = os_monotonic_ns(btree->os),
     };
     struct btree_txn *txn = NULL;
     struct snapshot newest;
@@ -420,7 +438,7 @@ static sombra_err commit_unlogged(struct btree_txn *txn, struct checkpoint *chec
 sombra_err checkpoint_commit(struct btree_txn *txn)
 {
     struct btree *btree = txn->btree;
-    struct checkpoint checkpoint = { .btree = btree };
+    struct checkpoint checkpoint = { .btree = btree, .begin_ns = os_monotonic_ns(btree->os) };
     sombra_err err = checkpoint_slot_enter(btree);
     if (err)
         return err;
@@ -589,7 +607,7 @@ static void background_work(struct btree *btree, bool wants_checkpoint, bool wan
                             uint64_t *commits_seen)
 {
     uint64_t lsn;
-    uint64_t commits = atomic_load(&btree->commits);
+    uint64_t commits = kv_metrics_count(&btree->metrics, KV_COUNTER_COMMITS);
     sombra_err err = normal_sync(btree, &lsn);
     if (!err && !lsn)
         err = dead_sync(btree);

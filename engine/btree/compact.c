@@ -320,6 +320,28 @@ static void slot_leave(struct btree *btree)
     os_mutex_unlock(&btree->checkpoint_mutex);
 }
 
+static sombra_err compact_measured(struct compact *compact)
+{
+    struct btree *btree = compact->btree;
+    uint64_t begin_ns = os_monotonic_ns(btree->os);
+    sombra_err err = compact_run(compact);
+    uint64_t bytes = compact->pack.pages_moved << btree->pager.page_shift;
+    if (err || !bytes)
+        return err; /* nothing was worth it */
+    uint64_t ns = os_monotonic_ns(btree->os) - begin_ns;
+    kv_metrics_add(&btree->metrics, KV_COUNTER_COMPACTIONS, 1);
+    kv_metrics_add(&btree->metrics, KV_COUNTER_COMPACTION_READ_BYTES, bytes);
+    kv_metrics_add(&btree->metrics, KV_COUNTER_COMPACTION_WRITE_BYTES, bytes);
+    kv_metrics_time(&btree->metrics, KV_HISTOGRAM_COMPACTION_NS, ns);
+    kv_metrics_report(&btree->metrics,
+                      &(struct kv_event){ .kind = KV_EVENT_COMPACTION,
+                                          .duration_ns = ns,
+                                          .bytes_read = bytes,
+                                          .bytes_written = bytes,
+                                          .text = "pages were packed and moved into gaps" });
+    return SOMBRA_OK;
+}
+
 sombra_err btree_compact(struct btree *btree, struct kv_maintenance *job)
 {
     if (btree->options.is_readonly)
@@ -328,7 +350,7 @@ sombra_err btree_compact(struct btree *btree, struct kv_maintenance *job)
         return SOMBRA_OK;
     struct compact compact = { .btree = btree, .job = job, .pack = { .gain_share = SHARE_ASKED } };
     (void)slot_enter(btree, true);
-    sombra_err err = compact_run(&compact);
+    sombra_err err = compact_measured(&compact);
     slot_leave(btree);
     return err;
 }
@@ -340,7 +362,7 @@ sombra_err compact_automatic(struct btree *btree, struct kv_maintenance *job)
     };
     if (!slot_enter(btree, false))
         return SOMBRA_OK;
-    sombra_err err = compact_run(&compact);
+    sombra_err err = compact_measured(&compact);
     slot_leave(btree);
     return err == SOMBRA_CANCELLED ? SOMBRA_OK : err;
 }

@@ -153,9 +153,17 @@ size_t head_pinned(struct head *head, uint64_t *out_txns)
     return count;
 }
 
-void head_poison(struct head *head)
+void head_poison(struct btree *btree)
 {
-    atomic_store(&head->poisoned, 1);
+    if (atomic_exchange(&btree->head->poisoned, 1))
+        return;
+    char text[DIAG_TEXT_BYTES]; /* of the failure: listeners leave it as it is */
+    diag_save(text);
+    kv_metrics_report(&btree->metrics,
+                      &(struct kv_event){ .kind = KV_EVENT_FAILURE,
+                                          .text = "a write or sync failed: nothing more is written "
+                                                  "until the database is reopened" });
+    diag_restore(text);
 }
 
 sombra_err head_check_writable(const struct head *head)

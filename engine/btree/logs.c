@@ -186,7 +186,7 @@ static void growth_end(struct logs *logs, const struct wal *wal, bool grows, som
         shared_sync_end(logs->btree, has_failed ? err : SOMBRA_OK);
         bytes_refresh(logs);
     } else if (has_failed) {
-        head_poison(logs->btree->head);
+        head_poison(logs->btree);
     }
 }
 
@@ -207,9 +207,13 @@ sombra_err logs_append(struct logs *logs, uint64_t lsn, const struct os_iovec *p
     sombra_err err =
         wal_append(logs->halves[logs->active], lsn, atomic_load(&head->durable_lsn), parts, count);
     if (err) {
-        head_poison(head);
+        head_poison(logs->btree);
         return diag_wrap(err, "append to the log, outcome unknown");
     }
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += parts[i].bytes;
+    kv_metrics_add_alone(&logs->btree->metrics, KV_COUNTER_LOG_BYTES, wal_record_bytes(bytes));
     atomic_store(&head->half_last_lsn[logs->active], lsn);
     return SOMBRA_OK;
 }
@@ -220,6 +224,8 @@ sombra_err logs_append_mark(struct logs *logs, uint64_t last_lsn, uint64_t durab
     bool grows = growth_begin(logs, wal, 0);
     sombra_err err = wal_append_mark(wal, last_lsn, durable_lsn);
     growth_end(logs, wal, grows, err);
+    if (!err)
+        kv_metrics_add_alone(&logs->btree->metrics, KV_COUNTER_LOG_BYTES, wal_record_bytes(0));
     return err;
 }
 
@@ -240,6 +246,18 @@ void logs_cover(struct logs *logs, uint64_t lsn)
     logs_raise_durable(logs, lsn);
 }
 
+static sombra_err half_sync(struct logs *logs, unsigned half)
+{
+    struct kv_metrics *metrics = &logs->btree->metrics;
+    uint64_t begin_ns = os_monotonic_ns(logs->btree->os);
+    sombra_err err = wal_sync(logs->halves[half]);
+    if (!err) {
+        kv_metrics_add(metrics, KV_COUNTER_LOG_SYNCS, 1);
+        kv_metrics_time(metrics, KV_HISTOGRAM_SYNC_NS, os_monotonic_ns(logs->btree->os) - begin_ns);
+    }
+    return err;
+}
+
 /* By the one thread that set is_syncing. What is appended is sampled before the sync, never after.
  */
 static sombra_err halves_sync(struct logs *logs)
@@ -252,9 +270,9 @@ static sombra_err halves_sync(struct logs *logs)
     sombra_err err = SOMBRA_OK;
     /* The order of commits is kept: the older half first, if it has unsynced records. */
     if (!err && atomic_load(&head->half_last_lsn[1 - active]) > durable)
-        err = wal_sync(logs->halves[1 - active]);
+        err = half_sync(logs, 1 - active);
     if (!err && newest.lsn > durable)
-        err = wal_sync(logs->halves[active]);
+        err = half_sync(logs, active);
     if (!err)
         logs_raise_durable(logs, newest.lsn);
     return err;
@@ -321,7 +339,7 @@ sombra_err logs_switch(struct logs *logs)
     struct wal_position end = wal_position(logs->halves[logs->active]);
     sombra_err err = wal_restart(logs->halves[next], logs->epoch + 1, end.link);
     if (err) {
-        head_poison(head);
+        head_poison(logs->btree);
         return diag_wrap(err, "begin the other half of the log");
     }
     atomic_store(&head->half_end[logs->active], end.offset);

@@ -95,7 +95,7 @@ static sombra_err btree_new(struct os *os, const struct btree_options *options,
     struct btree *btree = mem_zalloc(sizeof *btree);
     if (!btree)
         return diag_nomem("a store", sizeof *btree);
-    btree->kv.ops = &btree_ops;
+    btree->kv = (struct kv){ .ops = &btree_ops, .metrics = &btree->metrics };
     btree->os = os;
     btree->options = *options;
     btree->references = 1;

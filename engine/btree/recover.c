@@ -11,6 +11,7 @@ enum { TXN_GAP = 1 << 20 /* numbers burnt: pages of lost transactions carry lowe
 struct replay {
     struct btree_txn *txn;
     uint64_t newest_txn;
+    uint64_t records;
 };
 
 static sombra_err replay_record(void *context, const struct wal_record *record)
@@ -25,6 +26,7 @@ static sombra_err replay_record(void *context, const struct wal_record *record)
     if (err)
         return err;
     replay->newest_txn = txn;
+    replay->records++;
     replay->txn->snapshot.lsn = record->lsn;
     return SOMBRA_OK;
 }
@@ -107,7 +109,7 @@ static sombra_err logs_replay(struct btree *btree, struct replay *replay)
     return SOMBRA_OK;
 }
 
-static sombra_err replay_all(struct btree *btree)
+static sombra_err replay_all(struct btree *btree, uint64_t *out_records)
 {
     struct btree_txn *txn;
     sombra_err err = txn_start_write(btree, 0, &txn);
@@ -129,11 +131,27 @@ static sombra_err replay_all(struct btree *btree)
     if (err)
         txn_undo_all(txn);
     txn_end_write(txn);
+    if (!err)
+        *out_records = replay.records;
     return err;
+}
+
+static void recovery_report(struct btree *btree, uint64_t records, uint64_t ns)
+{
+    kv_metrics_add(&btree->metrics, KV_COUNTER_RECOVERIES, 1);
+    kv_metrics_add(&btree->metrics, KV_COUNTER_RECOVERED_RECORDS, records);
+    kv_metrics_report(&btree->metrics,
+                      &(struct kv_event){ .kind = KV_EVENT_RECOVERY,
+                                          .duration_ns = ns,
+                                          .count = records,
+                                          .text = "the log was replayed: the database had not been "
+                                                  "closed" });
 }
 
 sombra_err btree_recover(struct btree *btree)
 {
+    uint64_t begin_ns = os_monotonic_ns(btree->os);
+    uint64_t records = 0;
     sombra_err err = base_restore(btree);
     if (!err)
         err = logs_open_checked(btree);
@@ -146,8 +164,12 @@ sombra_err btree_recover(struct btree *btree)
     owner_word dead;
     err = gate_enter(btree, 0, &dead);
     if (!err)
-        err = replay_all(btree);
+        err = replay_all(btree, &records);
     /* The first write makes new logs and says so in a meta, as after a clean close. */
     btree->is_prepared = btree->has_turns = false;
-    return err ? err : logs_unlink(&btree->logs);
+    if (!err)
+        err = logs_unlink(&btree->logs);
+    if (!err)
+        recovery_report(btree, records, os_monotonic_ns(btree->os) - begin_ns);
+    return err;
 }

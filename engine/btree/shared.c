@@ -243,7 +243,7 @@ void shared_sync_begin(struct btree *btree)
 void shared_sync_end(struct btree *btree, sombra_err err)
 {
     if (err)
-        head_poison(btree->head);
+        head_poison(btree);
     atomic_fetch_sub(&btree->head->entries[btree->attachment.entry].sync_inflight, 1);
 }
 

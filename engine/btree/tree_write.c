@@ -590,6 +590,7 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
     if (err)
         return undone(txn, changes, redo_bytes, err);
     txn->generation++;
+    txn->given_bytes += key.bytes + value.bytes;
     txn->is_changed = true;
     return SOMBRA_OK;
 }
@@ -756,6 +757,7 @@ sombra_err btree_delete(struct kv_txn *kv_txn, sombra_slice key)
     if (err)
         return undone(txn, changes, redo_bytes, err);
     txn->generation++;
+    txn->given_bytes += key.bytes;
     txn->is_changed = true;
     return broken(txn, leaf_cut(txn, &path, index, index + 1));
 }

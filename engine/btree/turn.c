@@ -116,7 +116,7 @@ static sombra_err meta_make_in_use(struct btree *btree)
     if (!err)
         err = shared_sync(btree, btree->file);
     if (err) {
-        head_poison(btree->head);
+        head_poison(btree);
         return err;
     }
     durable_meta_set(btree, &meta, slot);
@@ -151,7 +151,7 @@ sombra_err base_restore(struct btree *btree)
     /* Its maker may have died before it had saved the name. */
     err = os_sync_directory_of(btree->os, btree->path);
     if (err && err != SOMBRA_NOMEM)
-        head_poison(btree->head);
+        head_poison(btree);
     return err;
 }
 

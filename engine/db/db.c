@@ -81,6 +81,7 @@ sombra_err sombra_close(sombra_db *db)
         db->spare_txns = spare->next;
         txn_free(spare);
     }
+    sombra_db_listen(db, NULL, NULL);
     sombra_err err = kv_close(db->kv);
     assert(err != SOMBRA_BUSY); /* no transaction is left */
     graph_release(&db->graph);
@@ -177,6 +178,7 @@ sombra_err sombra_db_stats(sombra_db *db, sombra_stats *stats)
     out.compact_txn = kv->compact_txn;
     out.compact_pages_moved = kv->compact_pages_moved;
     out.compact_pages_returned = kv->compact_pages_returned;
+    out.refuses_writes = kv->refuses_writes;
     stats_of_levels(kv, &out);
     out.struct_bytes = stats->struct_bytes;
     memcpy(stats, &out, size_min(stats->struct_bytes, sizeof out));

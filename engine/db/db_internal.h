@@ -69,7 +69,10 @@ struct sombra_db {
     sombra_txn *txns;         /* handles not closed yet, open or over */
     sombra_txn *spare_txns;
     unsigned spare_count;
-    _Atomic unsigned txn_count; /* open ones; for stats, not under the mutex */
+    _Atomic unsigned txn_count;  /* open ones; for stats, not under the mutex */
+    struct kv_listener listener; /* db_metrics.c; while `event` is set */
+    sombra_store_event_fn event; /* the caller's; NULL = nobody */
+    void *event_context;
 };
 
 /* INVALID "the transaction is over". */

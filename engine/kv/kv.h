@@ -128,7 +128,8 @@ struct kv_stats {
     uint64_t compact_txn;           /* newest when the last compaction ended; 0 = there was none */
     uint64_t compact_pages_moved, compact_pages_returned; /* by it; what it made the file shorter */
     bool is_entries_exact;                                /* else `entries` is an estimate */
-    unsigned levels; /* engines with levels: how many are listed */
+    bool refuses_writes; /* after a failure, until it is reopened */
+    unsigned levels;     /* engines with levels: how many are listed */
     struct kv_level_stats level[KV_LEVELS_MAX];
     uint64_t memtable_bytes, cache_bytes; /* engines that have them */
     uint64_t compaction_debt_bytes;       /* what compaction has yet to rewrite */

@@ -5,7 +5,8 @@
  * one, kv->metrics. Names are Prometheus names without the "sombra_" before them; counters end in
  * _total, histograms of time are in seconds on export and nanoseconds here.
  *
- * Threads: safe, without locks; sums are exact once the counting threads are quiet.
+ * Threads: safe. Counting takes no lock, and sums are exact once the counting threads are quiet;
+ * events take one.
  */
 #ifndef KV_METRICS_H
 #define KV_METRICS_H
@@ -51,7 +52,10 @@
     X(TABLES, "tables", "tables in use")                                                          \
     X(LEVEL0_RUNS, "level0_runs", "runs in level 0")                                              \
     X(COMPACTION_DEBT_BYTES, "compaction_debt_bytes", "bytes that compaction has yet to rewrite") \
-    X(PAGES_FREE, "pages_free", "pages of the file that can be reused")
+    X(PAGES_FREE, "pages_free", "pages of the file that can be reused")                           \
+    X(NEWEST_LSN, "newest_lsn", "number of the newest log record, of all processes")              \
+    X(DURABLE_LSN, "durable_lsn", "number of the newest one known to be durable")                 \
+    X(REFUSES_WRITES, "refuses_writes", "1 after a failure, until the database is reopened")
 
 #define KV_HISTOGRAMS(X)                                           \
     X(COMMIT_NS, "commit_seconds", "time of a commit")             \
@@ -80,45 +84,18 @@ enum kv_histogram {
         KV_HISTOGRAM_COUNT
 };
 
-/* Buckets by powers of two: bucket i counts times below 2^(i + 10) ns; the last, all others. */
+/* Buckets by powers of two: bucket i counts times of at most 2^(i + 10) ns that are in none before;
+ * the last, all others. */
 enum { KV_HISTOGRAM_BUCKETS = 28 };
+static inline uint64_t kv_histogram_bound_ns(unsigned bucket)
+{
+    return bucket + 1 < KV_HISTOGRAM_BUCKETS ? UINT64_C(1) << (bucket + 10) : UINT64_MAX;
+}
 
 struct kv_histogram_cells {
     _Atomic uint64_t buckets[KV_HISTOGRAM_BUCKETS];
     _Atomic uint64_t sum_ns;
 };
-
-struct kv_event; /* below */
-typedef void (*kv_event_fn)(void *context, const struct kv_event *event);
-
-struct kv_metrics {
-    _Atomic uint64_t counters[KV_COUNTER_COUNT];
-    _Atomic uint64_t gauges[KV_GAUGE_COUNT]; /* set by KV_STATS, or whenever they change */
-    struct kv_histogram_cells histograms[KV_HISTOGRAM_COUNT];
-    _Atomic(kv_event_fn) event; /* NULL = nobody listens; see kv_metrics_listen */
-    void *_Atomic event_context;
-};
-
-static inline void kv_metrics_add(struct kv_metrics *metrics, enum kv_counter counter,
-                                  uint64_t count)
-{
-    if (metrics)
-        atomic_fetch_add_explicit(&metrics->counters[counter], count, memory_order_relaxed);
-}
-static inline void kv_metrics_set(struct kv_metrics *metrics, enum kv_gauge gauge, uint64_t value)
-{
-    if (metrics)
-        atomic_store_explicit(&metrics->gauges[gauge], value, memory_order_relaxed);
-}
-void kv_metrics_time(struct kv_metrics *metrics, enum kv_histogram histogram, uint64_t ns);
-
-const char *kv_counter_name(enum kv_counter counter);
-const char *kv_gauge_name(enum kv_gauge gauge);
-const char *kv_histogram_name(enum kv_histogram histogram);
-/* All of it in Prometheus' text format 0.0.4, appended. NOMEM. */
-sombra_err kv_metrics_text(const struct kv_metrics *metrics, struct buf *to) SOMBRA_MUST_CHECK;
-
-/* ---- events ------------------------------------------------------------------------------ */
 
 #define KV_EVENTS(X)                                        \
     X(FLUSH, "flush") /* a memtable became a table */       \
@@ -132,6 +109,7 @@ enum kv_event_kind {
 #define KV_EVENT_ENUM(name, text) KV_EVENT_##name,
     KV_EVENTS(KV_EVENT_ENUM)
 #undef KV_EVENT_ENUM
+        KV_EVENT_COUNT
 };
 struct kv_event {
     enum kv_event_kind kind;
@@ -141,11 +119,80 @@ struct kv_event {
     unsigned level;                     /* COMPACTION: written to */
     const char *text;                   /* one line for people; lives until the call returns */
 };
+typedef void (*kv_event_fn)(void *context, const struct kv_event *event);
+
+/* Whoever listens owns it, from kv_metrics_listen to kv_metrics_unlisten. */
+struct kv_listener {
+    kv_event_fn event;
+    void *context;
+    struct kv_listener *next; /* the registry's */
+};
+
+/* All zeros is a registry in which nothing was counted. */
+struct kv_metrics {
+    _Atomic uint64_t counters[KV_COUNTER_COUNT];
+    _Atomic uint64_t gauges[KV_GAUGE_COUNT]; /* set by KV_STATS, or whenever they change */
+    struct kv_histogram_cells histograms[KV_HISTOGRAM_COUNT];
+    _Atomic uint32_t lock; /* of the rest: the id of the process that holds it, 0 = nobody */
+    struct kv_listener *listeners;
+    bool has_recovered; /* what happened before anybody could listen is told to who does */
+    struct kv_event recovery;
+};
+
+static inline void kv_metrics_add(struct kv_metrics *metrics, enum kv_counter counter,
+                                  uint64_t count)
+{
+    if (metrics)
+        atomic_fetch_add_explicit(&metrics->counters[counter], count, memory_order_relaxed);
+}
+static inline void kv_metrics_set(struct kv_metrics *metrics, enum kv_gauge gauge, uint64_t value)
+{
+    if (metrics)
+        atomic_store_explicit(&metrics->gauges[gauge], value, memory_order_relaxed);
+}
+/* The same where no two threads add to the counter at once: without a locked instruction. */
+static inline void kv_metrics_add_alone(struct kv_metrics *metrics, enum kv_counter counter,
+                                        uint64_t count)
+{
+    if (!metrics)
+        return;
+    uint64_t before = atomic_load_explicit(&metrics->counters[counter], memory_order_relaxed);
+    atomic_store_explicit(&metrics->counters[counter], before + count, memory_order_relaxed);
+}
+static inline uint64_t kv_metrics_count(const struct kv_metrics *metrics, enum kv_counter counter)
+{
+    return atomic_load_explicit(&metrics->counters[counter], memory_order_relaxed);
+}
+void kv_metrics_time(struct kv_metrics *metrics, enum kv_histogram histogram, uint64_t ns);
+
+const char *kv_counter_name(enum kv_counter counter);
+const char *kv_gauge_name(enum kv_gauge gauge);
+const char *kv_histogram_name(enum kv_histogram histogram);
+
+enum kv_metric_kind { KV_METRIC_COUNTER, KV_METRIC_GAUGE, KV_METRIC_HISTOGRAM };
+/* One metric at one moment. `name` and `help` live for ever. */
+struct kv_metric {
+    enum kv_metric_kind kind;
+    const char *name, *help;
+    uint64_t value;                         /* of a counter, of a gauge */
+    uint64_t buckets[KV_HISTOGRAM_BUCKETS]; /* of a histogram: how many in each */
+    uint64_t count;                         /* sum of the buckets */
+    uint64_t sum_ns;
+};
+enum { KV_METRIC_COUNT = KV_COUNTER_COUNT + KV_GAUGE_COUNT + KV_HISTOGRAM_COUNT };
+/* Metric `index` of KV_METRIC_COUNT: counters, gauges, histograms. */
+void kv_metrics_read(const struct kv_metrics *metrics, unsigned index, struct kv_metric *out);
+/* All of it in Prometheus' text format 0.0.4, appended. NOMEM. */
+sombra_err kv_metrics_text(const struct kv_metrics *metrics, struct buf *to) SOMBRA_MUST_CHECK;
+
+/* ---- events ------------------------------------------------------------------------------ */
+
 const char *kv_event_name(enum kv_event_kind kind);
-/* The listener is called on the thread where it happens, while locks of the engine may be held: it
- * must return soon and not use the store. NULL = nobody. Without a set before threads start, a call
- * in flight may still reach the old listener. */
-void kv_metrics_listen(struct kv_metrics *metrics, kv_event_fn event, void *context);
+/* The listener is called on the thread where it happens, one call at a time, while locks of the
+ * engine may be held: it must return soon, and not use the store nor these functions. A recovery
+ * that open ran is reported at once. When unlisten returns, no call is running any more. */
+void kv_metrics_listen(struct kv_metrics *metrics, struct kv_listener *listener);
+void kv_metrics_unlisten(struct kv_metrics *metrics, struct kv_listener *listener);
 void kv_metrics_report(struct kv_metrics *metrics, const struct kv_event *event);
 
 #endif

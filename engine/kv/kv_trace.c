@@ -364,7 +364,7 @@ sombra_err kv_trace_open(struct kv *inner, kv_trace_fn line, void *context, stru
     struct trace *trace = mem_zalloc(sizeof *trace);
     if (!trace)
         return diag_nomem("tracing store", sizeof *trace);
-    trace->kv.ops = &trace_ops;
+    trace->kv = (struct kv){ .ops = &trace_ops, .metrics = inner->metrics };
     trace->inner = inner;
     trace->line = line;
     trace->context = context;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* codec: compression of blocks behind one interface.
  *
- * Threads: safe; each thread keeps the compressors it used (released with lsm_codec_thread_end).
+ * Threads: safe. The libraries' work memory is kept in a small pool for the next call and freed
+ * when the program ends or unloads the library.
  */
 #ifndef LSM_CODEC_H
 #define LSM_CODEC_H
@@ -18,10 +19,11 @@ sombra_err codec_of_option(enum lsm_codec option, enum codec_id *out_codec) SOMB
 bool codec_is_there(enum codec_id codec);
 
 /* Appends the compressed bytes to `to`. *out_codec is CODEC_NONE, and the bytes are copied, where
- * compression saves less than an eighth. */
+ * compression saves less than an eighth. UNSUPPORTED, NOMEM. */
 sombra_err codec_compress(enum codec_id codec, sombra_slice raw, struct buf *to,
                           enum codec_id *out_codec) SOMBRA_MUST_CHECK;
-/* Fills `to`, exactly `raw_bytes`. CORRUPT where the bytes give anything else; UNSUPPORTED. */
+/* Fills `to`, exactly `raw_bytes`. CORRUPT where the bytes give anything else; UNSUPPORTED; NOMEM.
+ * `codec` may be any number. */
 sombra_err codec_decompress(enum codec_id codec, sombra_slice packed, void *to,
                             size_t raw_bytes) SOMBRA_MUST_CHECK;
 

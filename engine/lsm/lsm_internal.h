@@ -41,19 +41,30 @@ struct view {
 struct view *view_acquire(struct lsm *lsm);
 void view_ref(struct view *view);
 void view_release(struct view *view); /* NULL is a no-op */
-/* Builds the view of these parts (references taken) and publishes it. lsm->mutex is held. NOMEM:
- * nothing changed. */
+/* Builds the view of these parts (references taken) and publishes it. lsm->mutex is held. NOMEM,
+ * LIMIT (more than VIEW_MEMTABLES_MAX): nothing changed. Who publishes another version than that
+ * of lsm->view, or leaves out a memtable, holds a reference to the old view until it has let go of
+ * the mutex: its last one may close and unlink files. */
 sombra_err view_publish(struct lsm *lsm, struct memtable *const *memtables, size_t count,
                         struct version *version) SOMBRA_MUST_CHECK;
+/* The two halves of it. An empty one, with room for VIEW_MEMTABLES_MAX; released unpublished with
+ * view_release. */
+sombra_err view_new(struct view **out_view) SOMBRA_MUST_CHECK;
+/* Fills and publishes it. lsm->mutex is held. Never fails: count <= VIEW_MEMTABLES_MAX. */
+void view_put(struct lsm *lsm, struct view *view, struct memtable *const *memtables, size_t count,
+              struct version *version);
 
 /* ---- logs -------------------------------------------------------------------------------- */
 
 /* The log of one memtable. */
 struct lsm_log {
     struct wal *wal;
-    uint64_t base_seq;    /* its first record is base_seq + 1; names the file */
-    uint64_t last_seq;    /* of its newest record; = base_seq if there is none */
-    struct lsm_log *next; /* newer */
+    uint64_t base_seq;      /* its first record is base_seq + 1; names the file */
+    _Atomic uint64_t bytes; /* of the file */
+    bool can_map;           /* appends may go through a mapping: the turn's holder */
+    unsigned syncs;         /* running through `wal`: it is closed after them */
+    bool is_dropped;        /* not in the list any more: the last sync closes it */
+    struct lsm_log *next;   /* newer; the records of this one are base_seq + 1 .. next->base_seq */
 };
 /* A full memtable and its place in the queue of flushes. Guarded by lsm->mutex. */
 struct lsm_full {
@@ -82,6 +93,8 @@ struct lsm {
     _Atomic uint64_t durable_seq; /* newest known durable */
     _Atomic bool is_failed; /* refuses writes until it is opened again; failure has the text */
     char failure[DIAG_TEXT_BYTES]; /* written once, before is_failed */
+    _Atomic bool is_forked;        /* this is a child of the process that opened it */
+    _Atomic uint64_t view_number;  /* of `view`: stored by view_publish after it has set that */
 
     struct os_mutex mutex; /* guards what follows */
     struct view *view;
@@ -89,13 +102,15 @@ struct lsm {
     size_t full_count;
     uint64_t next_number, next_run; /* of files, of runs */
     uint64_t version_number;
-    struct lsm_log *logs;        /* oldest first; the last is the active one */
-    unsigned readers;            /* open read transactions */
-    struct os_condition changed; /* a flush or a compaction ended, or is_closing */
+    struct lsm_obsolete *obsolete; /* files that readers of other processes may need: files.c */
+    struct lsm_log *logs;          /* oldest first; the last is the active one */
+    struct os_condition changed;   /* a flush or a compaction ended, or is_closing */
 
     struct os_mutex manifest_mutex; /* one edit at a time: lsm_edit */
     struct manifest *manifest;
     struct manifest_state state; /* as of the manifest */
+    uint64_t pinned_version;     /* read-only stores: the version whose pin keeps the tables */
+    bool has_pin;
 
     struct lsm_writer *writer;         /* txn.c: the turn, the active log, group commit */
     struct lsm_background *background; /* background.c: threads, jobs, rate limit */
@@ -123,24 +138,51 @@ char *lsm_table_path(const struct lsm *lsm, uint64_t number);
 char *lsm_log_path(const struct lsm *lsm, uint64_t base_seq);
 /* Next file number; never given twice, not even after a crash. */
 uint64_t lsm_take_number(struct lsm *lsm);
-/* The one way to change the tables. Under manifest_mutex: makes the version, commits it to the
- * manifest, then publishes a view with it, without `flushed` (may be NULL) among its memtables;
- * marks removed tables obsolete; drops logs that are no longer needed. The added tables are synced;
- * this syncs their directory. On an error nothing changed; where the manifest's state is unknown
- * the store has failed. */
+/* The one way to change the tables. It takes manifest_mutex (then mutex): makes the version,
+ * commits it to the manifest, then publishes a view with it, without `flushed` (may be NULL) among
+ * its memtables; marks removed tables obsolete; drops logs that are no longer needed. The added
+ * tables are synced; this syncs their directory. On an error nothing changed; where the manifest's
+ * state is unknown the store has failed, and the added tables must stay: the manifest may name
+ * them. The queue of full memtables is the caller's. */
 sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit,
                     const struct lsm_full *flushed) SOMBRA_MUST_CHECK;
+/* At open by a writer, when lsm->view is set and before any table is made: raises next_number above
+ * that of every table file. Once lsm->manifest is there (manifest_create), it also removes tables
+ * that are in no version, logs that are not needed, a new manifest of a crash. Before that it must
+ * not: what was read may be page cache that the disk never got, and after a power cut an older
+ * manifest would miss what was removed. Other names are left alone. */
+sombra_err lsm_remove_strays(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* What table_cache_on_obsolete calls, with the store as context: unlinks the file, now or when
+ * readers of other processes let it go. */
+void lsm_table_obsolete(void *lsm, uint64_t number, uint64_t since);
+/* Tries again for files that were kept for readers. At close, after the last view, with `is_end`:
+ * the next open finds what still must stay. */
+void lsm_purge(struct lsm *lsm, bool is_end);
+
+/* The bytes of "LOCK". A reader of another process holds LOCK_VERSIONS shared while it reads the
+ * manifest, and so keeps every table; then LOCK_VERSIONS + 1 + the number of its version, which
+ * keeps the tables of that one and of all newer ones. */
+#define LOCK_WRITER   ((uint64_t)0)       /* exclusive: the one that writes */
+#define LOCK_VERSIONS (UINT64_C(1) << 32) /* shared, as said above */
+/* Before the manifest is read; ended by lsm_version_pin_end, when the version is pinned. Not to be
+ * nested. Nothing without a lock file. */
+sombra_err lsm_version_pin_begin(struct lsm *lsm) SOMBRA_MUST_CHECK;
+void lsm_version_pin_end(struct lsm *lsm);
+/* Pins are not counted: one unpin ends all of a number. */
+sombra_err lsm_version_pin(struct lsm *lsm, uint64_t number) SOMBRA_MUST_CHECK;
+void lsm_version_unpin(struct lsm *lsm, uint64_t number);
 
 /* ---- write path (txn.c, commit.c, logs.c) ------------------------------------------------ */
 
 struct lsm_txn {
     struct kv_txn txn;
     struct view *view;
-    uint64_t seq;           /* reader: its snapshot; writer: the number it writes under */
-    uint64_t changes;       /* grows with every write; cursors compare */
-    struct table_value got; /* holds the last slice of get */
-    struct buf large;       /* the last value out of line */
-    struct lsm_txn *next;   /* pool */
+    uint64_t seq;             /* reader: its snapshot; writer: the number it writes under */
+    uint64_t changes;         /* grows with every write; cursors compare */
+    struct table_value got;   /* holds the last slice of get */
+    struct buf large;         /* the last value out of line */
+    struct lsm_cursor *spare; /* closed cursors, for reuse; lsm_cursor_free_spare frees them */
+    struct lsm_txn *next;     /* pool */
     uint64_t begun_ns;
     struct lsm_write *write; /* the writer's part: redo, savepoints; NULL for readers */
 };
@@ -162,6 +204,17 @@ sombra_err lsm_writer_new(struct lsm *lsm); /* fills lsm->writer and lsm->pool *
 void lsm_writer_free(struct lsm *lsm);
 /* Everything committed is durable when it returns. */
 sombra_err lsm_sync(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* For the background thread, and cheap: syncs KV_NORMAL commits that have waited long enough.
+ * *out_wait_ms := when to ask again at the latest; UINT64_MAX while nothing waits for a sync
+ * (lsm_background_wake is called when that changes). */
+sombra_err lsm_sync_due(struct lsm *lsm, uint64_t *out_wait_ms) SOMBRA_MUST_CHECK;
+/* lsm_edit's part: closes and unlinks the logs that begin before `log_seq`. No lock is held. */
+void lsm_logs_drop(struct lsm *lsm, uint64_t log_seq);
+uint64_t lsm_logs_bytes(struct lsm *lsm);
+/* See kv_close. */
+sombra_err lsm_close(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* SOMBRA_INVALID in a child of the process that opened the store. */
+sombra_err lsm_check_fork(const struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* Takes the writer's turn for work outside transactions (checkpoint, verify, backup). BUSY. */
 sombra_err lsm_turn_take(struct lsm *lsm, uint64_t timeout_ms) SOMBRA_MUST_CHECK;
 void lsm_turn_give(struct lsm *lsm);
@@ -190,7 +243,22 @@ sombra_err lsm_cursor_move(struct kv_cursor *cursor, enum kv_motion motion, somb
 sombra_err lsm_cursor_read(struct kv_cursor *cursor, enum kv_motion direction,
                            struct kv_batch *batch);
 void lsm_cursor_close(struct kv_cursor *cursor);
-/* Is there a live entry with this key? As get, without the value. */
+/* Frees the cursors that the transaction keeps for reuse. They hold nothing of its view, so that
+ * the next transaction in its place may have them. */
+void lsm_cursor_free_spare(struct lsm_txn *txn);
+/* The live entries that the transaction sees, as a source: those in `range`, and maybe others
+ * outside of it. Not to be sought outside of the range, which is not empty. A range that the
+ * transaction removes later is seen by sources made after that. */
+sombra_err lsm_range_source(struct lsm_txn *txn, struct kv_range range,
+                            struct source **out_source) SOMBRA_MUST_CHECK;
+/* Tables [*out_first, *out_end) of the run may have keys or hidden ranges in the range. */
+void lsm_run_overlap(const struct version_run *run, struct kv_range range, size_t *out_first,
+                     size_t *out_end);
+static inline bool lsm_range_is_empty(struct kv_range range)
+{
+    return range.high.bytes && slice_compare(range.low, range.high) >= 0;
+}
+/* Is there a live entry with this key? As get, without the value; what get gave stays. */
 sombra_err lsm_has(struct lsm_txn *txn, sombra_slice key, bool *out_has) SOMBRA_MUST_CHECK;
 
 /* A merge of sources, newest first, which it owns from now on, also when it fails. As a source it
@@ -199,6 +267,9 @@ sombra_err lsm_has(struct lsm_txn *txn, sombra_slice key, bool *out_has) SOMBRA_
  * answers for all its sources together. */
 sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
                       struct source **out_source) SOMBRA_MUST_CHECK;
+/* For a merge that drops deletes: only its first `count` sources are asked what they hide. The
+ * others could, but have nothing to hide. */
+void merge_limit_hiding(struct source *source, size_t count);
 
 /* ---- background (background.c, flush.c, compaction.c, policy.c, stall.c) ------------------ */
 
@@ -223,6 +294,7 @@ sombra_err lsm_maintain(struct kv *kv, struct kv_maintenance *job);
 sombra_err lsm_stats(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 sombra_err lsm_verify(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 sombra_err lsm_backup(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+/* Read-only stores, at open as well: new transactions see what is committed by now. */
 sombra_err lsm_refresh(struct lsm *lsm) SOMBRA_MUST_CHECK;
 
 #endif

@@ -31,7 +31,8 @@ struct manifest_state {
     uint8_t identity[16]; /* of the store, random */
 };
 
-/* Reads it; changes nothing. NOT_FOUND when there is none: no store is here. */
+/* Reads it; changes nothing. NOT_FOUND when there is none: no store is here. UNSUPPORTED for a
+ * newer format, CORRUPT. Another process may be writing it. */
 sombra_err manifest_read(struct os *os, const char *directory, struct table_cache *cache,
                          struct manifest_state *out_state,
                          struct version **out_version) SOMBRA_MUST_CHECK;
@@ -40,9 +41,17 @@ sombra_err manifest_create(struct os *os, const char *directory, unsigned mode,
                            const struct manifest_state *state, const struct version *version,
                            struct manifest **out_manifest) SOMBRA_MUST_CHECK;
 void manifest_close(struct manifest *manifest); /* NULL is a no-op; writes nothing */
-/* Appends and syncs one edit; `state` is what holds after it (its version = the new one's). */
+/* Appends and syncs one edit; `state` is what holds after it (its version = the new one's, the
+ * other numbers not below the last ones). LIMIT and NOMEM leave it usable and the edit undone;
+ * manifest_has_failed tells where the edit may have reached the disk. */
 sombra_err manifest_commit(struct manifest *manifest, const struct edit *edit,
                            const struct manifest_state *state) SOMBRA_MUST_CHECK;
+/* Puts a new file with this content in its place, as manifest_create does. Where the old one is
+ * still in place after an error, nothing changed; else the manifest has failed. */
+sombra_err manifest_rewrite(struct manifest *manifest, const struct manifest_state *state,
+                            const struct version *version) SOMBRA_MUST_CHECK;
+/* Its edits have outgrown the version: a rewrite is due. */
+bool manifest_has_outgrown(const struct manifest *manifest);
 uint64_t manifest_bytes(const struct manifest *manifest);
 bool manifest_has_failed(const struct manifest *manifest);
 

@@ -60,9 +60,13 @@ void memtable_settle(struct memtable *memtable);
 enum lookup memtable_get(const struct memtable *memtable, uint64_t seq, sombra_slice key,
                          sombra_slice *out_value);
 /* A source of what is visible at `seq`. The memtable must be kept alive. Its position survives
- * writes: next and previous go on from the key it stood on. */
+ * writes: next and previous go on from the key it stood on. They may pass over keys that the same
+ * transaction added after the last seek; what it sees of ranges follows its writes at once. */
 sombra_err memtable_source(struct memtable *memtable, uint64_t seq,
                            struct source **out_source) SOMBRA_MUST_CHECK;
+/* Adds the ranges that it hides in older sources, as of `seq`, to the set. */
+sombra_err memtable_ranges(struct memtable *memtable, uint64_t seq,
+                           struct range_set *set) SOMBRA_MUST_CHECK;
 /* Guess of the entries in the range, in O(log n); bounds may be open. */
 uint64_t memtable_estimate(const struct memtable *memtable, sombra_slice low, sombra_slice high);
 

@@ -29,14 +29,6 @@ static sombra_err entries_count(struct lsm *lsm, uint64_t *out_entries)
     return err;
 }
 
-static void logs_measure(struct lsm *lsm, struct kv_stats *stats)
-{
-    os_mutex_lock(&lsm->mutex);
-    for (const struct lsm_log *log = lsm->logs; log; log = log->next)
-        stats->log_bytes += log->wal ? wal_file_bytes(log->wal) : 0;
-    os_mutex_unlock(&lsm->mutex);
-}
-
 static void view_measure(struct lsm *lsm, const struct view *view, struct kv_stats *stats)
 {
     version_levels(view->version, stats->level);
@@ -99,7 +91,7 @@ sombra_err lsm_stats(struct lsm *lsm, struct kv_maintenance *job)
         stats.is_entries_exact = true;
     }
     counters_read(lsm, &stats);
-    logs_measure(lsm, &stats);
+    stats.log_bytes = lsm_logs_bytes(lsm);
     lsm_readers_measure(lsm, &stats);
     /* The memory of indexes and filters is charged to the cache. */
     stats.memory_bytes = stats.memtable_bytes + stats.cache_bytes;

@@ -98,12 +98,13 @@ no_cursor:
 sombra_err lsm_verify(struct lsm *lsm, struct kv_maintenance *job)
 {
     struct verify verify = { .job = job, .lsm = lsm };
-    sombra_err err = SOMBRA_OK;
+    sombra_err err;
     job->problems = 0;
     struct view *view = view_acquire(lsm);
     const struct version *version = view->version;
     for (size_t i = 0; i < version->count; i++)
         verify.total += version->runs[i].count;
+    err = progress(&verify); /* there may be no table */
     for (size_t i = 0; i < version->count && !err; i++)
         err = run_check(&verify, &version->runs[i]);
     view_release(view);

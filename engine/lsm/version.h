@@ -30,7 +30,9 @@ struct version_table {
     uint64_t obsolete_since;    /* the version number that dropped it */
     struct table_cache *cache;
     _Atomic(struct table *) table; /* open, or NULL; managed by the table cache */
+    _Atomic uint32_t entering;     /* threads between reading `table` and holding a reference */
     _Atomic uint32_t used;         /* clock bit */
+    size_t place;                  /* in the cache's ring while open; the cache's mutex */
 };
 
 struct version_run {
@@ -64,6 +66,10 @@ sombra_err version_run_source(const struct version_run *run, bool fill_cache,
 /* The same over some tables of a run, first <= i < first + count. */
 sombra_err version_tables_source(struct version_table *const *tables, size_t count, bool fill_cache,
                                  struct source **out_source) SOMBRA_MUST_CHECK;
+/* The table of this number and where it stands (either may be NULL); false if the version lacks it.
+ */
+bool version_find(const struct version *version, uint64_t number, struct version_table **out_table,
+                  unsigned *out_level);
 /* Bytes, tables, entries by level, for stats and the policy. */
 void version_levels(const struct version *version, struct kv_level_stats level[KV_LEVELS_MAX]);
 
@@ -85,7 +91,8 @@ struct edit {
     uint64_t seq;     /* newest commit that the tables have */
 };
 /* *out_version (refs = 1) has number old->number + 1. New tables are kept in `cache`. CORRUPT where
- * the edit contradicts the version: removes what is not there, overlaps in a run. */
+ * the edit contradicts the version: removes what is not there, overlaps in a run. A number that is
+ * both removed and added moves: the table is the same, its meta must be. */
 sombra_err version_apply(const struct version *old, struct table_cache *cache,
                          const struct edit *edit, struct version **out_version) SOMBRA_MUST_CHECK;
 sombra_err version_empty(struct table_cache *cache, uint64_t number,
@@ -96,12 +103,19 @@ sombra_err version_empty(struct table_cache *cache, uint64_t number,
 /* `directory` is kept by reference. */
 sombra_err table_cache_new(const struct table_context *context, const char *directory,
                            unsigned open_max, struct table_cache **out_cache) SOMBRA_MUST_CHECK;
-void table_cache_free(struct table_cache *cache);
+void table_cache_free(struct table_cache *cache); /* NULL is a no-op; no version may be left */
 size_t table_cache_memory_bytes(struct table_cache *cache);
+size_t table_cache_open_count(struct table_cache *cache);
+/* "<directory>/<number>.sst", mem_alloc'ed; NULL when memory is out. */
+char *table_cache_path(const char *directory, uint64_t number);
+/* Closes what the cache holds of a table that no version has any more. */
+void table_cache_forget(struct version_table *table);
 /* Called when the last reference to an obsolete table went: its file may be unlinked now (any
  * thread, no lock held). */
 void table_cache_on_obsolete(struct table_cache *cache,
                              void (*obsolete)(void *context, uint64_t number, uint64_t since),
                              void *context);
+/* Says so of an obsolete table. */
+void table_cache_tell_obsolete(const struct version_table *table);
 
 #endif

@@ -47,6 +47,9 @@ struct db_handle {
     bool has_collected;            /* looked whether that one is garbage */
     bool ignores_triggers;         /* opened with triggers = false */
     unsigned jobs;                 /* that call Lua are running: it must not be closed */
+    struct event_queue *events;    /* metrics.c; NULL before the first handler */
+    bool listens;                  /* there is a handler: user value 1 */
+    bool delivers;                 /* it is running */
 };
 
 struct tx_handle {
@@ -103,6 +106,16 @@ int db_copy(lua_State *L);   /* sombra.copy */
 void open_options_read(lua_State *L, int arg, sombra_options *options);
 int db_create_index(lua_State *L);
 int db_dump(lua_State *L); /* sombra.dump */
+
+/* metrics.c */
+int db_metrics(lua_State *L);
+int db_on_event(lua_State *L);
+int db_poll_events(lua_State *L);
+/* Calls the handler of the database at `db_index` for what has happened, unless a write transaction
+ * of that handle is open; raises nothing. The handler may do what it likes: close the database,
+ * too. */
+void events_deliver(lua_State *L, int db_index);
+void events_free(struct event_queue *queue); /* after sombra_close; NULL is a no-op */
 
 void tx_register(lua_State *L);
 /* Pushes an empty handle whose database stands at `db_index`. */

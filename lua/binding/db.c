@@ -109,7 +109,7 @@ int db_open(lua_State *L)
     lua_settop(L, 2);
     open_options_read(L, 2, &options);
 
-    struct db_handle *db = lua_newuserdatauv(L, sizeof *db, 0);
+    struct db_handle *db = lua_newuserdatauv(L, sizeof *db, 1);
     *db = (struct db_handle){ .db = NULL };
     luaL_setmetatable(L, DB_NAME);
     if (lua_istable(L, 2))
@@ -137,9 +137,12 @@ static sombra_err release(struct db_handle *db)
 {
     sombra_db *handle = db->db;
     sombra_value_builder *builder = db->builder;
-    *db = (struct db_handle){ .db = NULL };
+    struct event_queue *events = db->events;
+    *db = (struct db_handle){ .db = NULL, .delivers = db->delivers };
     sombra_value_builder_free(builder);
-    return sombra_close(handle);
+    sombra_err err = sombra_close(handle);
+    events_free(events);
+    return err;
 }
 
 /* db:close() -> true, or nil and an error; a second call does nothing */
@@ -322,13 +325,23 @@ void db_register(lua_State *L)
         { NULL, NULL },
     };
     static const luaL_Reg methods[] = {
-        { "read", db_method_read }, { "write", db_method_write },
-        { "begin", db_begin },      { "snapshot", db_snapshot },
-        { "stats", db_stats },      { "checkpoint", db_checkpoint },
-        { "refresh", db_refresh },  { "verify", db_verify },
-        { "backup", db_backup },    { "compact", db_compact },
-        { "schema", db_schema },    { "create_index", db_create_index },
-        { "close", db_close },      { NULL, NULL },
+        { "read", db_method_read },
+        { "write", db_method_write },
+        { "begin", db_begin },
+        { "snapshot", db_snapshot },
+        { "stats", db_stats },
+        { "metrics", db_metrics },
+        { "on_event", db_on_event },
+        { "poll_events", db_poll_events },
+        { "checkpoint", db_checkpoint },
+        { "refresh", db_refresh },
+        { "verify", db_verify },
+        { "backup", db_backup },
+        { "compact", db_compact },
+        { "schema", db_schema },
+        { "create_index", db_create_index },
+        { "close", db_close },
+        { NULL, NULL },
     };
     const luaL_Reg *const sets[] = { methods, db_procedure_methods, db_migration_methods, NULL };
     class_register(L, DB_NAME, metamethods, sets);

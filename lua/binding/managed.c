@@ -43,6 +43,7 @@ static int finish(lua_State *L, sombra_durability durability)
         if (err)
             error_raise(L, err);
     }
+    events_deliver(L, SLOT_DB);
     return lua_gettop(L) - SLOT_TX;
 }
 
@@ -52,6 +53,7 @@ static int read_continue(lua_State *L, int status, lua_KContext context)
     tx_abort(lua_touserdata(L, SLOT_TX));
     if (status != LUA_OK && status != LUA_YIELD)
         return lua_error(L);
+    events_deliver(L, SLOT_DB);
     return lua_gettop(L) - SLOT_TX;
 }
 

@@ -159,6 +159,14 @@ static void refuse_managed(lua_State *L, const struct tx_handle *tx)
                              : "db:read ends this transaction: return from its function");
 }
 
+/* What happened in the database, when the transaction at 1 has ended. */
+static void deliver(lua_State *L)
+{
+    if (lua_getiuservalue(L, 1, 1) == LUA_TUSERDATA)
+        events_deliver(L, -1);
+    lua_pop(L, 1);
+}
+
 /* tx:commit([{sync = ...}]) */
 static int tx_method_commit(lua_State *L)
 {
@@ -172,7 +180,10 @@ static int tx_method_commit(lua_State *L)
     if (!tx_is_open(tx))
         return tx_raise_over(L, tx);
     sombra_err err = tx_commit(tx, durability);
-    return err ? error_raise(L, err) : 0;
+    if (err)
+        return error_raise(L, err);
+    deliver(L);
+    return 0;
 }
 
 /* tx:rollback() */
@@ -181,6 +192,7 @@ static int tx_method_rollback(lua_State *L)
     struct tx_handle *tx = tx_self(L);
     refuse_managed(L, tx);
     tx_abort(tx);
+    deliver(L);
     return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <lualib.h>
 
 #include "interrupt.h"
+#include "serve.h"
 
 #ifdef SOMBRA_WITH_BINDING
 int luaopen_sombra(lua_State *L);
@@ -49,6 +50,7 @@ static void open_preload(lua_State *L)
         { "sombra", luaopen_sombra },
         { "sombra.json", luaopen_sombra_json },
         { "sombra.terminal", luaopen_sombra_terminal },
+        { "sombra.serve", luaopen_sombra_serve },
         { NULL, NULL },
     };
 #endif

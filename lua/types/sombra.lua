@@ -335,6 +335,47 @@ function DB:migrations(directory) end
 ---@nodiscard
 function DB:stats() end
 
+---@class sombra.MetricBucket
+---@field le number seconds; math.huge in the last one
+---@field count integer of times up to that, those of the buckets before among them
+
+---@class sombra.Histogram
+---@field count integer
+---@field sum number seconds
+---@field buckets sombra.MetricBucket[]
+
+---@class sombra.Metrics
+---@field counters table<string, integer> since this process opened the database, of this process
+---@field gauges table<string, integer> as it is now
+---@field histograms table<string, sombra.Histogram> as counters
+
+---What the store counted and measured; names are in docs/operations.md. "prometheus" gives the text that Prometheus
+---scrapes.
+---@overload fun(self: sombra.DB, format: "prometheus"): string
+---@param format "table"?
+---@return sombra.Metrics
+---@nodiscard
+function DB:metrics(format) end
+
+---@class sombra.Event
+---@field kind "flush"|"compaction"|"checkpoint"|"stall"|"recovery"|"failure"|"unknown"
+---@field text string a line for people
+---@field duration number seconds
+---@field bytes_read integer
+---@field bytes_written integer
+---@field count integer flush, compaction: tables; recovery: log records
+---@field level integer compaction: the level written to
+---@field dropped integer events before this one that were lost, because nobody took them
+
+---From now `handler` is told what happens in the store, when a transaction of this handle has ended, and in `metrics`
+---and `poll_events`; nil: nobody is. Its errors are warnings.
+---@param handler fun(event: sombra.Event)?
+function DB:on_event(handler) end
+
+---Calls the handler of `on_event` for what has happened; raises what that raises.
+---@return integer delivered
+function DB:poll_events() end
+
 ---Brings everything committed into the main file, durably, and empties the log.
 function DB:checkpoint() end
 

@@ -15,3 +15,4 @@ engine_test(btree_scale_test btree SOURCES ${btree_fixture} TIMEOUT 900 LONG 360
 engine_test(btree_salvage_test btree SOURCES ${btree_fixture} TIMEOUT 600 LONG 1800)
 engine_test(btree_dump_test btree SOURCES ${btree_fixture})
 engine_test(btree_compact_test btree SOURCES ${btree_fixture} LABELS threads)
+engine_test(btree_metrics_test btree SOURCES ${btree_fixture})

@@ -3,6 +3,7 @@ engine_test(db_test db SOURCES kv_model.c)
 engine_test(db_open_test db)
 engine_test(db_index_test db)
 engine_test(db_reuse_test db)
+engine_test(db_metrics_test db)
 
 # What holds for the graph on the model holds on the engines: the same programs on other stores.
 set(graph_fixture_btree graph_fixture_btree.c)

@@ -12,6 +12,7 @@
 
 struct model {
     struct kv kv;
+    struct kv_metrics metrics;
     struct kv_model_options options;
     pthread_mutex_t mutex;
     pthread_cond_t writer_left; /* on the monotonic clock */
@@ -296,6 +297,7 @@ static sombra_err model_commit(struct kv_txn *txn, enum kv_durability durability
         t->root = former;
         model->txn++;
         model->commits++;
+        kv_metrics_add(&model->metrics, KV_COUNTER_COMMITS, 1);
     }
     model->is_poisoned = model->is_poisoned || (err == SOMBRA_IO && !t->failure);
     txn_leave(model, t);
@@ -639,6 +641,7 @@ static void model_stats(struct model *model, struct kv_stats *out)
         .durable_lsn = model->txn,
         .checkpoints = model->checkpoints,
         .commits = model->commits,
+        .refuses_writes = model->is_poisoned,
     };
     for (struct model_txn *t = model->readers; t; t = t->next) {
         bool is_oldest = stats.readers == 0 || t->number <= stats.oldest_reader_txn;
@@ -708,6 +711,7 @@ static sombra_err model_maintain(struct kv *kv, struct kv_maintenance *job)
     case KV_CHECKPOINT:
         pthread_mutex_lock(&model->mutex);
         model->checkpoints++;
+        kv_metrics_add(&model->metrics, KV_COUNTER_CHECKPOINTS, 1);
         pthread_mutex_unlock(&model->mutex);
         return call_hook(model, KV_MODEL_CHECKPOINT, NULL, KV_DURABILITY_STORE);
     case KV_VERIFY:
@@ -761,7 +765,7 @@ static const struct kv_ops model_ops = {
 sombra_err kv_model_open(const struct kv_model_options *options, struct kv **out_kv)
 {
     struct model *model = must_alloc(sizeof *model);
-    model->kv.ops = &model_ops;
+    model->kv = (struct kv){ .ops = &model_ops, .metrics = &model->metrics };
     if (options)
         model->options = *options;
     pthread_condattr_t attributes;

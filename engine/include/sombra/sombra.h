@@ -8,6 +8,7 @@
  *   index.h   indexes, constraints, find, upsert, batches
  *   bucket.h  ordered key-value buckets
  *   query.h   traversals, patterns and paths as lists of steps
+ *   metrics.h counters, gauges, histograms, events
  *
  * Every function that can fail returns a sombra_err; sombra_err_message() has the text. Results
  * come last and are written only on success. A struct of options begins with `struct_bytes`, its
@@ -27,6 +28,7 @@
 #include "index.h"
 #include "bucket.h"
 #include "query.h"
+#include "metrics.h"
 
 #define SOMBRA_VERSION_MAJOR 0
 #define SOMBRA_VERSION_MINOR 1

@@ -318,6 +318,23 @@ Starts the prompt with the globals db and sombra. LUA_INIT is run first.]],
     module = "sombra.cli.shell", run = "shell",
   },
   {
+    name = "serve",
+    summary = "answer /metrics and /health over HTTP",
+    text = [[
+Answers GET /metrics with the metrics of the database as Prometheus reads them, and GET /health with 200, or 503 when
+the database refuses writes, until it is interrupted or terminated (SIGINT, SIGTERM). Prints the address of /metrics
+once it listens; port 0 picks a free one. Counters are of this process; what other processes do shows in the gauges:
+see docs/operations.md. A database that is a directory is opened read-only, unless --write is given.]],
+    arguments = { database },
+    options = {
+      { name = "metrics", value = "ADDRESS", help = "IP address and port to listen on (127.0.0.1:9464)" },
+      { name = "allow-remote", help = "ADDRESS may be one that other machines reach; nobody is asked for a password" },
+      { name = "readonly", help = "open without the right to write" },
+      { name = "write", help = "open a database that is a directory for writing" },
+    },
+    module = "sombra.cli.serve", run = "serve",
+  },
+  {
     name = "dump",
     summary = "how a database is stored, for people who look for a fault in the engine",
     text = [[

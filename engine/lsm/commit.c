@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/* Commits and their syncs. The order of a commit (a failure before step 2 is an ordinary error and
+ * undoes the transaction; one at or after it ends writing, for the record may or may not be in the
+ * log):
+ *
+ *   1 reserve the space of the record in the log
+ *   2 append the record
+ *   3 publish: store the commit's number, so that new snapshots see what the memtable has already
+ *   4 give the writer's turn away
+ *   5 sync the log, as the durability says: one thread for all who wait
+ */
+#include "write_internal.h"
+
+/* ---- sync -------------------------------------------------------------------------------- */
+
+void lsm_commit_raise_durable(struct lsm *lsm, uint64_t seq)
+{
+    uint64_t seen = atomic_load(&lsm->durable_seq);
+    while (seen < seq && !atomic_compare_exchange_weak(&lsm->durable_seq, &seen, seq))
+        ;
+}
+
+/* Who shared the last sync is likely to be back at once with the next commit: waiting for all of
+ * them, a little, makes one sync of what would be two. */
+static void company_wait(struct lsm_writer *writer, uint32_t company)
+{
+    enum { COMPANY_WAIT_US = 40 };
+    if (company < 2)
+        return;
+    uint64_t begun_ns = os_monotonic_ns(os_posix()); /* no machine is simulated in its threads */
+    while (atomic_load(&writer->waiting) < company &&
+           os_monotonic_ns(os_posix()) - begun_ns < COMPANY_WAIT_US * UINT64_C(1000))
+        os_thread_yield();
+}
+
+/* By the one thread that set is_syncing. What is committed is sampled before the sync, never after.
+ */
+static sombra_err sync_all(struct lsm *lsm)
+{
+    uint64_t begun_ns = os_monotonic_ns(lsm->os);
+    uint64_t seq = atomic_load(&lsm->seq);
+    sombra_err err = lsm_logs_sync(lsm, atomic_load(&lsm->durable_seq), seq);
+    if (err)
+        return lsm_fail(lsm, diag_wrap(err, "sync the log"));
+    lsm_commit_raise_durable(lsm, seq);
+    kv_metrics_time(&lsm->metrics, KV_HISTOGRAM_SYNC_NS, os_monotonic_ns(lsm->os) - begun_ns);
+    return SOMBRA_OK;
+}
+
+sombra_err lsm_commit_sync(struct lsm *lsm, uint64_t seq)
+{
+    if (atomic_load(&lsm->durable_seq) >= seq)
+        return SOMBRA_OK;
+    struct lsm_writer *writer = lsm->writer;
+    os_mutex_lock(&writer->sync_mutex);
+    atomic_fetch_add(&writer->waiting, 1);
+    /* Whom the running sync covers leaves with it, whoever syncs next. */
+    while (writer->is_syncing && atomic_load(&lsm->durable_seq) < seq)
+        (void)os_condition_wait(&writer->synced, &writer->sync_mutex, UINT64_MAX);
+    sombra_err err = SOMBRA_OK;
+    if (atomic_load(&lsm->durable_seq) < seq)
+        err = lsm_check_writable(lsm);
+    if (!err && atomic_load(&lsm->durable_seq) < seq) {
+        uint32_t company = writer->company;
+        writer->is_syncing = true;
+        os_mutex_unlock(&writer->sync_mutex);
+        company_wait(writer, company);
+        err = sync_all(lsm);
+        atomic_store(&writer->last_sync_ns, os_coarse_ns(lsm->os));
+        os_mutex_lock(&writer->sync_mutex);
+        writer->is_syncing = false;
+        writer->company = atomic_load(&writer->waiting);
+        os_condition_broadcast(&writer->synced);
+    }
+    atomic_fetch_sub(&writer->waiting, 1);
+    os_mutex_unlock(&writer->sync_mutex);
+    return diag_wrap(err, "outcome of the commit unknown");
+}
+
+sombra_err lsm_sync(struct lsm *lsm)
+{
+    return lsm_commit_sync(lsm, atomic_load(&lsm->seq));
+}
+
+/* ---- KV_NORMAL --------------------------------------------------------------------------- */
+
+static uint64_t unsynced_ms(struct lsm *lsm)
+{
+    uint64_t last_ns = atomic_load(&lsm->writer->last_sync_ns);
+    uint64_t now_ns = os_coarse_ns(lsm->os);
+    return now_ns > last_ns ? (now_ns - last_ns) / 1000000 : 0;
+}
+
+sombra_err lsm_sync_due(struct lsm *lsm, uint64_t *out_wait_ms)
+{
+    uint64_t seq = atomic_load(&lsm->writer->normal_seq);
+    if (seq <= atomic_load(&lsm->durable_seq) || atomic_load(&lsm->is_failed)) {
+        *out_wait_ms = UINT64_MAX;
+        return SOMBRA_OK;
+    }
+    uint64_t since_ms = unsynced_ms(lsm);
+    if (since_ms < lsm->options.sync_interval_ms) {
+        *out_wait_ms = lsm->options.sync_interval_ms - since_ms;
+        return SOMBRA_OK;
+    }
+    sombra_err err = lsm_commit_sync(lsm, seq);
+    if (!err)
+        *out_wait_ms = atomic_load(&lsm->writer->normal_seq) <= atomic_load(&lsm->durable_seq)
+                           ? UINT64_MAX
+                           : lsm->options.sync_interval_ms;
+    return err;
+}
+
+static sombra_err normal_note(struct lsm *lsm, uint64_t seq)
+{
+    struct lsm_writer *writer = lsm->writer;
+    uint64_t before = atomic_load(&writer->normal_seq);
+    while (before < seq && !atomic_compare_exchange_weak(&writer->normal_seq, &before, seq))
+        ;
+    if (lsm->options.no_background)
+        return unsynced_ms(lsm) >= lsm->options.sync_interval_ms ? lsm_commit_sync(lsm, seq)
+                                                                 : SOMBRA_OK;
+    if (before <= atomic_load(&lsm->durable_seq))
+        lsm_background_wake(lsm); /* it had nothing to sync */
+    return SOMBRA_OK;
+}
+
+/* ---- commit ------------------------------------------------------------------------------ */
+
+/* Step 5. */
+static sombra_err durability_wait(struct lsm *lsm, uint64_t seq, enum kv_durability durability)
+{
+    if (atomic_load(&lsm->durable_seq) >= seq)
+        return SOMBRA_OK;
+    switch (durability) {
+    case KV_DURABILITY_STORE:
+    case KV_FULL:
+        return lsm_commit_sync(lsm, seq);
+    case KV_GROUP:
+        os_sleep_us(lsm->os, lsm->options.group_wait_us);
+        return lsm_commit_sync(lsm, seq);
+    case KV_NORMAL:
+        return normal_note(lsm, seq);
+    case KV_OFF:
+        break;
+    }
+    return SOMBRA_OK;
+}
+
+/* Steps 1 and 2. */
+static sombra_err record_append(struct lsm *lsm, const struct lsm_txn *txn, bool syncs_soon)
+{
+    /* The need is bounded by what a record holds, and one memtable's records by its own bound. */
+    enum { LOG_BYTES_MAX_SHIFT = 48 };
+    struct lsm_log *log = lsm->writer->log;
+    const struct buf *redo = &txn->write->redo;
+    sombra_err err = SOMBRA_OK;
+    if (log->can_map)
+        err = wal_use_window(log->wal, !syncs_soon);
+    if (err == SOMBRA_UNSUPPORTED) {
+        log->can_map = false; /* appends are writes, the bytes are the same */
+        err = SOMBRA_OK;
+    }
+    if (!err)
+        err = wal_reserve(log->wal, redo->bytes, UINT64_C(1) << LOG_BYTES_MAX_SHIFT);
+    if (err)
+        return wal_has_failed(log->wal) ? lsm_fail(lsm, err) : err;
+    atomic_store_explicit(&log->bytes, wal_file_bytes(log->wal), memory_order_relaxed);
+    struct os_iovec part = { redo->data, redo->bytes };
+    err = wal_append(log->wal, txn->seq, atomic_load(&lsm->durable_seq), &part, 1);
+    if (err)
+        return lsm_fail(lsm, diag_wrap(err, "append to the log, outcome unknown"));
+    return SOMBRA_OK;
+}
+
+static void commit_count(struct lsm *lsm, const struct lsm_write *write)
+{
+    kv_metrics_add(&lsm->metrics, KV_COUNTER_COMMITS, 1);
+    kv_metrics_add(&lsm->metrics, KV_COUNTER_COMMIT_BYTES, write->given_bytes);
+    kv_metrics_add(&lsm->metrics, KV_COUNTER_LOG_BYTES, wal_record_bytes(write->redo.bytes));
+}
+
+/* Nothing was written, or a write broke off. */
+static sombra_err commit_nothing(struct lsm_txn *txn, enum kv_durability durability)
+{
+    struct lsm *lsm = lsm_of(txn->txn.kv);
+    uint64_t seq = txn->seq - 1;
+    sombra_err err = SOMBRA_OK;
+    if (txn->write->is_failed)
+        err = diag_fail(SOMBRA_INVALID,
+                        "nothing was committed: a write of this transaction failed in the middle");
+    lsm_txn_undo(txn);
+    lsm_txn_end_write(txn);
+    /* An empty commit still promises that what it read is as durable as it says. */
+    return err ? err : durability_wait(lsm, seq, durability);
+}
+
+sombra_err lsm_commit_write(struct lsm_txn *txn, enum kv_durability durability)
+{
+    struct lsm *lsm = lsm_of(txn->txn.kv);
+    if (durability == KV_DURABILITY_STORE)
+        durability = lsm->options.durability;
+    if (txn->write->is_failed || txn->write->redo.bytes == 0)
+        return commit_nothing(txn, durability);
+    bool is_durable = durability == KV_FULL || durability == KV_GROUP;
+    uint64_t begun_ns = is_durable ? os_monotonic_ns(lsm->os) : 0;
+    uint64_t seq = txn->seq;
+    sombra_err err = lsm_check_writable(lsm);
+    if (!err)
+        err = record_append(lsm, txn, is_durable);
+    if (err) {
+        lsm_txn_undo(txn);
+        lsm_txn_end_write(txn);
+        return err;
+    }
+    memtable_settle(lsm->writer->active);
+    assert(atomic_load(&lsm->seq) == seq - 1);
+    atomic_store_explicit(&lsm->seq, seq, memory_order_release);
+    commit_count(lsm, txn->write);
+    lsm_txn_end_write(txn);
+    err = durability_wait(lsm, seq, durability);
+    if (!err && is_durable)
+        kv_metrics_time(&lsm->metrics, KV_HISTOGRAM_COMMIT_NS, os_monotonic_ns(lsm->os) - begun_ns);
+    return err;
+}

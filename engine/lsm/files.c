@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+/* files: which files there are, edits, and the end of files.
+ *
+ * The order of an edit is what a crash may find: tables synced (by who wrote them), their names
+ * synced, the manifest's record synced, and only then the views change and anything is unlinked.
+ * After a crash anywhere the manifest names only whole files, and files that it does not name are
+ * strays, removed by the next open.
+ *
+ * A table that no view has any more may still be read by another process, whose version is older
+ * than the one that dropped it: that shows as a lock (LOCK_VERSIONS). Such files wait in a list
+ * and are tried again with the next edit and at the end.
+ */
+#include "lsm/lsm_internal.h"
+#include "lsm/manifest_format.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A file that waits for readers of other processes. */
+struct lsm_obsolete {
+    uint64_t number;
+    uint64_t since; /* the version that dropped it */
+    struct lsm_obsolete *next;
+};
+
+/* ---- names -------------------------------------------------------------------------------- */
+
+char *lsm_table_path(const struct lsm *lsm, uint64_t number)
+{
+    return table_cache_path(lsm->directory, number);
+}
+
+static char *path_of(const struct lsm *lsm, const char *name)
+{
+    size_t bytes = strlen(lsm->directory) + strlen(name) + 2;
+    char *path = mem_alloc(bytes);
+    if (path)
+        (void)snprintf(path, bytes, "%s/%s", lsm->directory, name);
+    return path;
+}
+
+char *lsm_log_path(const struct lsm *lsm, uint64_t base_seq)
+{
+    char name[LSM_PATH_BYTES_EXTRA];
+    (void)snprintf(name, sizeof name, "%020" PRIu64 ".log", base_seq);
+    return path_of(lsm, name);
+}
+
+uint64_t lsm_take_number(struct lsm *lsm)
+{
+    os_mutex_lock(&lsm->mutex);
+    uint64_t number = lsm->next_number++;
+    os_mutex_unlock(&lsm->mutex);
+    assert(number > 0);
+    return number;
+}
+
+/* Best effort: a file that stays is a stray for the next open. The thread's text is kept. */
+static void unlink_quietly(struct lsm *lsm, char *path)
+{
+    char text[DIAG_TEXT_BYTES];
+    if (!path)
+        return;
+    diag_save(text);
+    sombra_err err = os_unlink(lsm->os, path);
+    (void)err;
+    diag_restore(text);
+    mem_free(path);
+}
+
+/* ---- readers of other processes ------------------------------------------------------------ */
+
+sombra_err lsm_version_pin_begin(struct lsm *lsm)
+{
+    if (!lsm->lock)
+        return SOMBRA_OK;
+    return diag_wrap(os_lock(lsm->lock, LOCK_VERSIONS, 1, OS_LOCK_SHARED), "pin all versions");
+}
+
+void lsm_version_pin_end(struct lsm *lsm)
+{
+    if (lsm->lock)
+        os_unlock(lsm->lock, LOCK_VERSIONS, 1);
+}
+
+sombra_err lsm_version_pin(struct lsm *lsm, uint64_t number)
+{
+    if (!lsm->lock)
+        return SOMBRA_OK;
+    return diag_wrap(os_lock(lsm->lock, LOCK_VERSIONS + 1 + number, 1, OS_LOCK_SHARED),
+                     "pin version %" PRIu64, number);
+}
+
+void lsm_version_unpin(struct lsm *lsm, uint64_t number)
+{
+    if (lsm->lock)
+        os_unlock(lsm->lock, LOCK_VERSIONS + 1 + number, 1);
+}
+
+/* May a reader of another process have a version before `since`? True in doubt. */
+static bool is_pinned(struct lsm *lsm, uint64_t since)
+{
+    bool is_held = false;
+    char text[DIAG_TEXT_BYTES];
+    if (!lsm->lock)
+        return false;
+    diag_save(text);
+    sombra_err err =
+        os_lock_is_held(lsm->lock, LOCK_VERSIONS, 1 + since, OS_LOCK_EXCLUSIVE, &is_held);
+    diag_restore(text);
+    return err || is_held;
+}
+
+/* ---- the end of tables --------------------------------------------------------------------- */
+
+static void defer(struct lsm *lsm, uint64_t number, uint64_t since)
+{
+    struct lsm_obsolete *obsolete = mem_alloc(sizeof *obsolete);
+    if (!obsolete)
+        return; /* a stray for the next open */
+    *obsolete = (struct lsm_obsolete){ .number = number, .since = since };
+    os_mutex_lock(&lsm->mutex);
+    obsolete->next = lsm->obsolete;
+    lsm->obsolete = obsolete;
+    os_mutex_unlock(&lsm->mutex);
+}
+
+void lsm_table_obsolete(void *context, uint64_t number, uint64_t since)
+{
+    struct lsm *lsm = context;
+    if (is_pinned(lsm, since))
+        defer(lsm, number, since);
+    else
+        unlink_quietly(lsm, lsm_table_path(lsm, number));
+}
+
+static struct lsm_obsolete *take_obsolete(struct lsm *lsm)
+{
+    os_mutex_lock(&lsm->mutex);
+    struct lsm_obsolete *list = lsm->obsolete;
+    lsm->obsolete = NULL;
+    os_mutex_unlock(&lsm->mutex);
+    return list;
+}
+
+static void give_obsolete(struct lsm *lsm, struct lsm_obsolete *obsolete)
+{
+    os_mutex_lock(&lsm->mutex);
+    obsolete->next = lsm->obsolete;
+    lsm->obsolete = obsolete;
+    os_mutex_unlock(&lsm->mutex);
+}
+
+void lsm_purge(struct lsm *lsm, bool is_end)
+{
+    struct lsm_obsolete *list = take_obsolete(lsm), *next;
+    for (; list; list = next) {
+        next = list->next;
+        bool must_stay = is_pinned(lsm, list->since);
+        if (!must_stay)
+            unlink_quietly(lsm, lsm_table_path(lsm, list->number));
+        if (must_stay && !is_end)
+            give_obsolete(lsm, list);
+        else
+            mem_free(list);
+    }
+}
+
+/* ---- edits -------------------------------------------------------------------------------- */
+
+/* What is at hand while an edit is made. */
+struct editing {
+    struct view *old;  /* the view before, referenced */
+    struct view *view; /* the next one, empty until it is published */
+    struct version *version;
+    struct manifest_state state; /* what holds after it */
+};
+
+static struct manifest_state state_after(struct lsm *lsm, const struct edit *edit,
+                                         const struct version *version)
+{
+    struct manifest_state state = lsm->state;
+    os_mutex_lock(&lsm->mutex);
+    state.next_number = lsm->next_number;
+    state.next_run = lsm->next_run;
+    os_mutex_unlock(&lsm->mutex);
+    state.version = version->number;
+    state.seq = u64_max(state.seq, edit->seq);
+    state.log_seq = u64_max(state.log_seq, edit->log_seq);
+    state.is_clean = false;
+    return state;
+}
+
+static sombra_err sync_names(struct lsm *lsm)
+{
+    char *path = path_of(lsm, "MANIFEST");
+    if (!path)
+        return diag_nomem("path of the manifest", strlen(lsm->directory));
+    sombra_err err = os_sync_directory_of(lsm->os, path);
+    mem_free(path);
+    return err;
+}
+
+/* Everything that may fail. */
+static sombra_err prepare(struct lsm *lsm, const struct edit *edit, struct editing *editing)
+{
+    sombra_err err = view_new(&editing->view);
+    if (!err)
+        err = version_apply(editing->old->version, lsm->tables, edit, &editing->version);
+    if (err)
+        return err;
+    if (edit->added_count > 0)
+        err = sync_names(lsm);
+    if (err) /* a later sync of the directory would prove nothing */
+        return err == SOMBRA_NOMEM ? err : lsm_fail(lsm, err);
+    editing->state = state_after(lsm, edit, editing->version);
+    err = manifest_commit(lsm->manifest, edit, &editing->state);
+    if (err && manifest_has_failed(lsm->manifest))
+        err = lsm_fail(lsm, err);
+    return err;
+}
+
+/* lsm->mutex is held: the memtables of now, which are not those of when the edit began. */
+static void publish(struct lsm *lsm, struct editing *editing, const struct lsm_full *flushed)
+{
+    struct memtable *memtables[VIEW_MEMTABLES_MAX];
+    const struct view *now = lsm->view;
+    size_t count = 0;
+    for (size_t i = 0; i < now->count; i++)
+        if (!flushed || now->memtables[i] != flushed->memtable)
+            memtables[count++] = now->memtables[i];
+    assert(now->version == editing->old->version); /* only edits change it, one at a time */
+    view_put(lsm, editing->view, memtables, count, editing->version);
+    editing->view = NULL;
+}
+
+static bool edit_adds(const struct edit *edit, uint64_t number)
+{
+    for (size_t i = 0; i < edit->added_count; i++)
+        if (edit->added[i].meta.number == number)
+            return true;
+    return false;
+}
+
+/* The old version still has the tables: none can have gone yet. */
+static void mark_obsolete(const struct editing *editing, const struct edit *edit)
+{
+    for (size_t i = 0; i < edit->removed_count; i++) {
+        struct version_table *table = NULL;
+        if (edit_adds(edit, edit->removed[i])) /* it moved */
+            continue;
+        bool is_found = version_find(editing->old->version, edit->removed[i], &table, NULL);
+        assert(is_found);
+        if (!is_found)
+            continue;
+        table->obsolete_since = editing->version->number;
+        atomic_store_explicit(&table->is_obsolete, true, memory_order_release);
+    }
+}
+
+/* A rewrite that fails cleanly is tried again with the next edit. */
+static void rewrite_if_due(struct lsm *lsm, const struct version *version)
+{
+    char text[DIAG_TEXT_BYTES];
+    if (!manifest_has_outgrown(lsm->manifest))
+        return;
+    diag_save(text);
+    sombra_err err = manifest_rewrite(lsm->manifest, &lsm->state, version);
+    if (err && manifest_has_failed(lsm->manifest))
+        err = lsm_fail(lsm, err);
+    diag_restore(text);
+}
+
+sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit, const struct lsm_full *flushed)
+{
+    assert(lsm && edit);
+    struct editing editing = { .old = NULL };
+    os_mutex_lock(&lsm->manifest_mutex);
+    editing.old = view_acquire(lsm);
+    sombra_err err = lsm_check_writable(lsm);
+    if (!err)
+        err = prepare(lsm, edit, &editing);
+    if (!err) {
+        lsm->state = editing.state;
+        mark_obsolete(&editing, edit);
+        os_mutex_lock(&lsm->mutex);
+        publish(lsm, &editing, flushed);
+        os_mutex_unlock(&lsm->mutex);
+        rewrite_if_due(lsm, editing.version);
+    }
+    os_mutex_unlock(&lsm->manifest_mutex);
+
+    view_release(editing.view);
+    view_release(editing.old); /* may close and unlink tables */
+    version_unref(editing.version);
+    if (err)
+        return diag_wrap(err, "change the tables of %s", lsm->directory);
+    lsm_pool_sweep(lsm);
+    if (edit->log_seq > 0)
+        lsm_logs_drop(lsm, edit->log_seq);
+    lsm_purge(lsm, false);
+    return SOMBRA_OK;
+}
+
+/* ---- strays ------------------------------------------------------------------------------- */
+
+struct strays {
+    struct lsm *lsm;
+    struct buf tables, logs; /* numbers, 8 bytes each */
+    bool has_new_manifest;
+};
+
+/* The number that a name was made of; false for names that are not ours. */
+static bool name_number(const char *name, const char *suffix, int digits, uint64_t *out_number)
+{
+    char again[LSM_PATH_BYTES_EXTRA];
+    char *end;
+    if (name[0] < '0' || name[0] > '9')
+        return false;
+    uint64_t number = strtoull(name, &end, 10);
+    (void)snprintf(again, sizeof again, "%0*" PRIu64 "%s", digits, number, suffix);
+    if (strcmp(again, name) != 0)
+        return false;
+    *out_number = number;
+    return true;
+}
+
+static sombra_err add_name(void *context, const char *name)
+{
+    struct strays *strays = context;
+    uint64_t number;
+    if (name_number(name, ".sst", 6, &number))
+        return buf_append(&strays->tables, &number, sizeof number);
+    if (name_number(name, ".log", 20, &number))
+        return buf_append(&strays->logs, &number, sizeof number);
+    if (strcmp(name, "MANIFEST-new") == 0)
+        strays->has_new_manifest = true;
+    return SOMBRA_OK;
+}
+
+static void remove_tables(struct strays *strays, const struct version *version)
+{
+    struct lsm *lsm = strays->lsm;
+    for (size_t at = 0; at < strays->tables.bytes; at += sizeof(uint64_t)) {
+        uint64_t number;
+        memcpy(&number, strays->tables.data + at, sizeof number);
+        if (version_find(version, number, NULL, NULL))
+            continue;
+        os_mutex_lock(&lsm->mutex); /* the file may have to stay */
+        if (number < MANIFEST_NUMBER_MAX)
+            lsm->next_number = u64_max(lsm->next_number, number + 1);
+        os_mutex_unlock(&lsm->mutex);
+        if (lsm->manifest)
+            lsm_table_obsolete(lsm, number, version->number);
+    }
+}
+
+static void remove_logs(struct strays *strays, uint64_t log_seq)
+{
+    for (size_t at = 0; at < strays->logs.bytes; at += sizeof(uint64_t)) {
+        uint64_t base_seq;
+        memcpy(&base_seq, strays->logs.data + at, sizeof base_seq);
+        if (base_seq < log_seq)
+            unlink_quietly(strays->lsm, lsm_log_path(strays->lsm, base_seq));
+    }
+}
+
+sombra_err lsm_remove_strays(struct lsm *lsm)
+{
+    assert(lsm && lsm->view);
+    struct strays strays = { .lsm = lsm, .tables = BUF_INIT, .logs = BUF_INIT };
+    struct view *view = view_acquire(lsm);
+    sombra_err err = os_list_directory(lsm->os, lsm->directory, add_name, &strays);
+    if (!err) {
+        remove_tables(&strays, view->version);
+        if (lsm->manifest)
+            remove_logs(&strays, lsm->state.log_seq);
+        if (lsm->manifest && strays.has_new_manifest)
+            unlink_quietly(lsm, path_of(lsm, "MANIFEST-new"));
+    }
+    buf_release(&strays.tables);
+    buf_release(&strays.logs);
+    view_release(view);
+    return diag_wrap(err, "look for files of a crash in %s", lsm->directory);
+}

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+#include "compaction.h"
+
+#include <stdio.h>
+
+enum { FLUSH_ENTRIES = 64, FLUSH_CHECK_ENTRIES = 4096 };
+
+/* One memtable on its way. */
+struct flush {
+    struct lsm *lsm;
+    struct lsm_full *full;
+    bool syncs;
+    struct version *version;
+    struct source *source;
+    struct range_set ranges;
+    struct buf low, end; /* of all keys and ranges */
+    struct compaction_span span;
+    struct table_output output;
+};
+
+/* ---- bounds -------------------------------------------------------------------------------- */
+
+static sombra_err find_bounds(struct flush *flush)
+{
+    struct source *source = flush->source;
+    sombra_slice none = slice_of(NULL, 0);
+    sombra_err err = source->ops->seek_lt(source, none);
+    if (!err && source->is_valid) {
+        /* The end is the successor of the last key. */
+        err = buf_set(&flush->end, source->entry.key);
+        if (!err)
+            err = buf_append_u8(&flush->end, 0);
+    }
+    if (!err)
+        err = source->ops->seek_ge(source, none);
+    if (!err && source->is_valid)
+        err = buf_set(&flush->low, source->entry.key);
+    if (err || flush->ranges.count == 0)
+        return err;
+    sombra_slice low = flush->ranges.ranges[0].low;
+    sombra_slice high = flush->ranges.ranges[flush->ranges.count - 1].high;
+    if (flush->end.bytes == 0 || slice_compare(low, buf_slice(&flush->low)) < 0)
+        err = buf_set(&flush->low, low);
+    if (!err && slice_compare(high, buf_slice(&flush->end)) > 0)
+        err = buf_set(&flush->end, high);
+    return err;
+}
+
+static sombra_err flush_open(struct flush *flush)
+{
+    struct memtable *memtable = flush->full->memtable;
+    sombra_err err = memtable_source(memtable, UINT64_MAX, &flush->source);
+    if (!err && memtable_has_ranges(memtable))
+        err = memtable_ranges(memtable, UINT64_MAX, &flush->ranges);
+    return err ? err : find_bounds(flush);
+}
+
+/* ---- place --------------------------------------------------------------------------------- */
+
+/* The level is chosen and guarded by a span in one step, or a compaction could put older data over
+ * it. */
+static void choose_place(struct flush *flush)
+{
+    struct lsm *lsm = flush->lsm;
+    struct lsm_background *background = lsm->background;
+    os_mutex_lock(&lsm->mutex);
+    flush->version = lsm->view->version;
+    version_ref(flush->version);
+    struct policy_input input = { .version = flush->version,
+                                  .options = &lsm->options,
+                                  .spans = background->spans,
+                                  .span_count = background->span_count };
+    sombra_slice low = buf_slice(&flush->low), end = buf_slice(&flush->end);
+    unsigned level = policy_flush_level(&input, low, end, memtable_bytes(flush->full->memtable));
+    flush->span =
+        (struct compaction_span){ .level = level, .low = low, .end = end, .owner = flush };
+    uint64_t run = level == 0 ? lsm->next_run++ : 0;
+    background_span_add(lsm, &flush->span);
+    os_mutex_unlock(&lsm->mutex);
+    flush->output = (struct table_output){
+        .lsm = lsm,
+        .level = level,
+        .run = run,
+        .codec = level == LSM_LEVELS - 1 ? lsm->bottom_codec : lsm->codec,
+        .seq_max = flush->full->seq_max,
+        .entries_hint = memtable_entries(flush->full->memtable),
+        .version = flush->version,
+        .ranges = &flush->ranges,
+        .from = BUF_INIT,
+    };
+}
+
+/* ---- write --------------------------------------------------------------------------------- */
+
+static sombra_err flush_write(struct flush *flush)
+{
+    struct lsm_entry entries[FLUSH_ENTRIES];
+    sombra_slice none = slice_of(NULL, 0);
+    struct source *source = flush->source;
+    size_t unchecked = 0;
+    sombra_err err = table_output_init(&flush->output, none);
+    if (!err)
+        err = source->ops->seek_ge(source, none);
+    while (!err && source->is_valid) {
+        size_t count = 0;
+        err = source->ops->read(source, none, entries, FLUSH_ENTRIES, &count);
+        if (count == 0)
+            break;
+        for (size_t i = 0; !err && i < count; i++)
+            err = table_output_add(&flush->output, &entries[i]);
+        unchecked += count;
+        if (!err && unchecked >= FLUSH_CHECK_ENTRIES) {
+            unchecked = 0;
+            if (atomic_load(&flush->lsm->background->is_stopping))
+                err = diag_fail(SOMBRA_CANCELLED, "the store is being closed");
+            uint64_t wait_ms;
+            if (!err && flush->syncs)
+                err = lsm_sync_due(flush->lsm, &wait_ms);
+        }
+    }
+    return err ? err : table_output_finish(&flush->output, none);
+}
+
+/* The number before the first record of the oldest log that is needed after this flush. At close
+ * there is no newer log: then the last one, since the one that the manifest names must be there. */
+static uint64_t next_log(struct lsm *lsm, uint64_t seq)
+{
+    os_mutex_lock(&lsm->mutex);
+    const struct lsm_log *log = lsm->logs;
+    while (log && log->next && log->base_seq < seq)
+        log = log->next;
+    uint64_t base_seq = log ? log->base_seq : seq;
+    os_mutex_unlock(&lsm->mutex);
+    return base_seq;
+}
+
+static sombra_err flush_commit(struct flush *flush)
+{
+    struct edit edit = { .added = flush->output.tables,
+                         .added_count = flush->output.count,
+                         .log_seq = next_log(flush->lsm, flush->full->seq_max),
+                         .seq = flush->full->seq_max };
+    return lsm_edit(flush->lsm, &edit, flush->full);
+}
+
+static void flush_report(const struct flush *flush, uint64_t begun_ns)
+{
+    struct lsm *lsm = flush->lsm;
+    uint64_t duration_ns = os_monotonic_ns(lsm->os) - begun_ns;
+    kv_metrics_add(&lsm->metrics, KV_COUNTER_FLUSHES, 1);
+    kv_metrics_add(&lsm->metrics, KV_COUNTER_FLUSH_BYTES, flush->output.bytes);
+    kv_metrics_time(&lsm->metrics, KV_HISTOGRAM_FLUSH_NS, duration_ns);
+    char text[160];
+    snprintf(text, sizeof text, "%" PRIu64 " entries, %zu tables, %" PRIu64 " bytes to level %u",
+             memtable_entries(flush->full->memtable), flush->output.count, flush->output.bytes,
+             flush->output.level);
+    struct kv_event event = { .kind = KV_EVENT_FLUSH,
+                              .duration_ns = duration_ns,
+                              .bytes_written = flush->output.bytes,
+                              .count = flush->output.count,
+                              .level = flush->output.level,
+                              .text = text };
+    kv_metrics_report(&lsm->metrics, &event);
+}
+
+/* ---- all of it ----------------------------------------------------------------------------- */
+
+static sombra_err flush_run(struct flush *flush)
+{
+    uint64_t begun_ns = os_monotonic_ns(flush->lsm->os);
+    sombra_err err = flush_open(flush);
+    if (!err) {
+        choose_place(flush);
+        err = flush_write(flush);
+        if (!err)
+            err = flush_commit(flush);
+        if (!err)
+            flush_report(flush, begun_ns);
+    }
+    source_close(flush->source);
+    table_output_release(&flush->output, !err || atomic_load(&flush->lsm->is_failed));
+    range_set_release(&flush->ranges);
+    return diag_wrap(err, "flush a memtable");
+}
+
+static void take_off_queue(struct lsm *lsm, struct lsm_full *full)
+{
+    assert(lsm->full_oldest == full && lsm->full_count > 0);
+    lsm->full_oldest = full->next;
+    if (!lsm->full_oldest)
+        lsm->full_newest = NULL;
+    lsm->full_count--;
+}
+
+sombra_err flush_oldest(struct lsm *lsm, bool syncs)
+{
+    struct lsm_background *background = lsm->background;
+    assert(!background->is_flushing && lsm->full_oldest);
+    background->is_flushing = true;
+    struct flush flush = { .lsm = lsm,
+                           .full = lsm->full_oldest,
+                           .syncs = syncs,
+                           .ranges = RANGE_SET_INIT,
+                           .low = BUF_INIT,
+                           .end = BUF_INIT };
+    os_mutex_unlock(&lsm->mutex);
+    sombra_err err = flush_run(&flush);
+    os_mutex_lock(&lsm->mutex);
+    if (flush.version)
+        background_span_remove(lsm, &flush);
+    background->is_flushing = false;
+    if (!err) {
+        background->flush_failures = 0;
+        take_off_queue(lsm, flush.full);
+    } else if (err != SOMBRA_CANCELLED) {
+        background_note_failure(lsm);
+    }
+    os_condition_broadcast(&lsm->changed);
+    os_mutex_unlock(&lsm->mutex);
+    version_unref(flush.version);
+    buf_release(&flush.low);
+    buf_release(&flush.end);
+    if (!err) {
+        memtable_unref(flush.full->memtable);
+        mem_free(flush.full);
+    }
+    os_mutex_lock(&lsm->mutex);
+    return err;
+}
+
+static sombra_err flush_queue(struct lsm *lsm)
+{
+    sombra_err err = SOMBRA_OK;
+    os_mutex_lock(&lsm->mutex);
+    uint64_t seq = lsm->full_newest ? lsm->full_newest->seq_max : 0;
+    while (!err && lsm->full_oldest && lsm->full_oldest->seq_max <= seq) {
+        if (lsm->background->is_flushing)
+            os_condition_wait(&lsm->changed, &lsm->mutex, UINT64_MAX);
+        else
+            err = flush_oldest(lsm, false);
+    }
+    os_mutex_unlock(&lsm->mutex);
+    return err;
+}
+
+sombra_err lsm_flush_full(struct lsm *lsm)
+{
+    if (lsm->background) {
+        sombra_err err = flush_queue(lsm);
+        if (!err)
+            lsm_background_wake(lsm); /* level 0 has grown */
+        return err;
+    }
+    /* While it is opened or closed nothing runs beside this thread. */
+    sombra_err err = lsm_background_start(lsm);
+    if (!err) {
+        err = flush_queue(lsm);
+        lsm_background_stop(lsm);
+    }
+    return err;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* log: what commits wrote that no table has yet, in files "<base_seq as 20 digits>.log".
+ *
+ * Each is a wal file (wal_format.h) of epoch base_seq + 1 and link 0. Its records are the commits
+ * base_seq + 1, base_seq + 2, ...: a record's lsn is the number of its commit. The next log begins
+ * where this one ends. A log is never used again for other commits.
+ *
+ * A record's payload is one whole transaction: operations to its end, in the order they were made.
+ * An operation is a byte of enum lsm_log_op and
+ *   PUT           varint key bytes, varint value bytes, key, value
+ *   DELETE        varint key bytes, key
+ *   DELETE_RANGE  varint low bytes, varint high bytes, low, high (0 bytes = no bound)
+ *
+ * Values are on disk: append only.
+ */
+#ifndef LSM_LOG_FORMAT_H
+#define LSM_LOG_FORMAT_H
+
+enum lsm_log_op {
+    LSM_LOG_PUT = 1,
+    LSM_LOG_DELETE = 2,
+    LSM_LOG_DELETE_RANGE = 3,
+};
+
+#endif

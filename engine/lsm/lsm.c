@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine's table of operations, and what every part asks before it writes. */
+#include "lsm_internal.h"
+
+#include <pthread.h>
+
+static sombra_err ops_close(struct kv *kv);
+
+const struct kv_ops lsm_ops = {
+    .name = "lsm",
+    .close = ops_close,
+    .begin = lsm_begin,
+    .commit = lsm_commit,
+    .abort = lsm_abort,
+    .savepoint = lsm_savepoint,
+    .get = lsm_get,
+    .put = lsm_put,
+    .remove = lsm_remove,
+    .remove_range = lsm_remove_range,
+    .count = lsm_count,
+    .estimate = lsm_estimate,
+    .cursor_open = lsm_cursor_open,
+    .cursor_move = lsm_cursor_move,
+    .cursor_read = lsm_cursor_read,
+    .cursor_close = lsm_cursor_close,
+    .maintain = lsm_maintain,
+};
+
+static sombra_err ops_close(struct kv *kv)
+{
+    return lsm_close(lsm_of(kv));
+}
+
+/* ---- failure ----------------------------------------------------------------------------- */
+
+sombra_err lsm_check_writable(struct lsm *lsm)
+{
+    if (LIKELY(!atomic_load_explicit(&lsm->is_failed, memory_order_acquire)))
+        return SOMBRA_OK;
+    return diag_fail(SOMBRA_IO, "%s refuses writes since: %s; close it and open it again",
+                     lsm->directory, lsm->failure);
+}
+
+sombra_err lsm_fail(struct lsm *lsm, sombra_err err)
+{
+    /* Held for a copy of the text; any other lock may be held by the caller. */
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    assert(err != SOMBRA_OK);
+    pthread_mutex_lock(&mutex);
+    bool is_first = !atomic_load(&lsm->is_failed);
+    if (is_first) {
+        diag_save(lsm->failure);
+        atomic_store_explicit(&lsm->is_failed, true, memory_order_release);
+    }
+    pthread_mutex_unlock(&mutex);
+    if (is_first)
+        kv_metrics_report(&lsm->metrics,
+                          &(struct kv_event){ .kind = KV_EVENT_FAILURE, .text = lsm->failure });
+    return err;
+}
+
+sombra_err lsm_check_fork(const struct lsm *lsm)
+{
+    if (LIKELY(!atomic_load_explicit(&lsm->is_forked, memory_order_relaxed)))
+        return SOMBRA_OK;
+    return diag_fail(SOMBRA_INVALID, "%s was opened before fork(): the child must open it again",
+                     lsm->directory);
+}

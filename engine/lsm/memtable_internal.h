@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the memtable share: memory, the tree, versions, covers of ranges.
+ *
+ * An ENTRY is a key and the chain of its versions. It is allocated once and never moves, so leaves
+ * only say which keys there are and in what order; writing a version or taking one back changes the
+ * entry and no leaf.
+ *
+ * Range tombstones are a second tree, of BOUNDARIES: a boundary's chain says since which numbers
+ * the keys from it up to the next boundary are covered, and ends in `memtable_uncovered`. A new
+ * boundary begins with the chain of the one before it, which changes nothing for any reader.
+ */
+#ifndef LSM_MEMTABLE_INTERNAL_H
+#define LSM_MEMTABLE_INTERNAL_H
+
+#include "kv/kv.h"
+#include "memtable.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+/* Chunks that are freed together. What a failed or undone write took stays taken. */
+struct memtable_arena {
+    struct memtable_chunk *chunks; /* all of them */
+    uint8_t *at, *end;             /* the free part of the current one */
+    size_t alignment;              /* of every block */
+    size_t chunk_bytes;            /* of the newest */
+    _Atomic size_t *bytes;         /* counts what is allocated */
+};
+void memtable_arena_release(struct memtable_arena *arena);
+/* What is reserved can be allocated without failing. */
+sombra_err memtable_arena_reserve(struct memtable_arena *arena, size_t bytes) SOMBRA_MUST_CHECK;
+/* NULL when memory is out. Uninitialised. */
+void *memtable_arena_alloc(struct memtable_arena *arena, size_t bytes);
+
+/* ---- entries ----------------------------------------------------------------------------- */
+
+enum { RECORD_COVER = 3 }; /* kind of what stands in boundaries, beside enum entry_kind */
+
+/* One version; never changed after it was published. */
+struct version_record {
+    uint64_t seq;
+    const struct version_record *older; /* smaller or same seq; NULL: none */
+    uint32_t value_bytes;
+    uint32_t kind; /* enum entry_kind, or RECORD_COVER */
+    uint8_t value[];
+};
+struct memtable_entry {
+    _Atomic(const struct version_record *) newest; /* NULL: no entry, no boundary */
+    uint32_t key_bytes;
+    uint8_t key[];
+};
+static inline sombra_slice entry_key(const struct memtable_entry *entry)
+{
+    return slice_of(entry->key, entry->key_bytes);
+}
+/* What a reader at `seq` sees; NULL = nothing. */
+static inline const struct version_record *entry_version(const struct memtable_entry *entry,
+                                                         uint64_t seq)
+{
+    const struct version_record *record =
+        atomic_load_explicit(&entry->newest, memory_order_acquire);
+    while (record && record->seq > seq)
+        record = record->older;
+    return record;
+}
+
+/* ---- tree -------------------------------------------------------------------------------- */
+
+enum { LEAF_SLOTS = 14, INNER_SLOTS = 15, TREE_LEVELS_MAX = 24 };
+
+/* Head of inner nodes and leaves. */
+struct tree_node {
+    _Atomic uint64_t order; /* 4 bits of count, then 4 bits of slot for each rank */
+    uint32_t level;         /* 0 = leaf */
+    uint32_t skip;          /* bytes that all keys which belong here share; heads begin behind */
+};
+struct tree_leaf {
+    struct tree_node node;
+    _Atomic(struct tree_leaf *) next, previous;
+    uint64_t heads[LEAF_SLOTS]; /* 8 bytes of the key from `skip` on, big-endian */
+    struct memtable_entry *entries[LEAF_SLOTS];
+};
+static_assert(sizeof(struct tree_leaf) == 256, "four cache lines");
+/* A child has the keys from its own separator up to the next one's; that of rank 0 is not looked
+ * at, its head is 0. */
+struct tree_inner {
+    struct tree_node node;
+    uint64_t heads[INNER_SLOTS];
+    struct memtable_entry *entries[INNER_SLOTS];
+    _Atomic(struct tree_node *) children[INNER_SLOTS];
+};
+
+/* The writer's way to a leaf, and what of the key space belongs to each node of it. */
+struct tree_path {
+    struct {
+        struct tree_node *node;
+        unsigned rank;                    /* of the child taken */
+        const struct memtable_entry *low; /* NULL = no bound */
+        const struct memtable_entry *high;
+    } at[TREE_LEVELS_MAX]; /* by level */
+    unsigned levels;       /* 0 = none */
+};
+struct tree {
+    _Atomic(struct tree_node *) root;
+    struct memtable_arena *nodes;
+    struct tree_path finger; /* to the leaf of the last write */
+    unsigned hits;           /* grows when the finger helped; 0 = it is not tried */
+};
+
+sombra_err tree_init(struct tree *tree, struct memtable_arena *nodes) SOMBRA_MUST_CHECK;
+
+/* Writer. Puts the finger on the leaf of `key`: the entry, or NULL and the rank it would have. */
+struct memtable_entry *tree_locate(struct tree *tree, sombra_slice key, unsigned *out_rank);
+/* Adds `entry`, for which tree_locate just gave `rank`. NOMEM: nothing changed. */
+sombra_err tree_insert(struct tree *tree, unsigned rank,
+                       struct memtable_entry *entry) SOMBRA_MUST_CHECK;
+
+/* Readers. */
+struct memtable_entry *tree_find(const struct tree *tree, sombra_slice key);
+/* Where `key` lies, as a fraction of all entries. */
+double tree_fraction(const struct tree *tree, sombra_slice key);
+
+/* A place among the entries of a leaf as it was when the cursor came to it. */
+struct tree_cursor {
+    const struct tree_leaf *leaf; /* NULL = no place */
+    uint64_t order;
+    unsigned rank;
+};
+struct tree_cursor tree_seek_ge(const struct tree *tree, sombra_slice key);
+struct tree_cursor tree_seek_le(const struct tree *tree, sombra_slice key);
+struct tree_cursor tree_seek_lt(const struct tree *tree, sombra_slice key);
+void tree_next_leaf(struct tree_cursor *cursor);
+void tree_previous_leaf(struct tree_cursor *cursor);
+
+static inline unsigned order_count(uint64_t order)
+{
+    return (unsigned)(order & 15);
+}
+static inline unsigned order_slot(uint64_t order, unsigned rank)
+{
+    return (unsigned)(order >> (4 + 4 * rank)) & 15;
+}
+static inline struct memtable_entry *tree_cursor_entry(const struct tree_cursor *cursor)
+{
+    assert(cursor->leaf && cursor->rank < order_count(cursor->order));
+    return cursor->leaf->entries[order_slot(cursor->order, cursor->rank)];
+}
+static inline void tree_next(struct tree_cursor *cursor)
+{
+    if (++cursor->rank == order_count(cursor->order))
+        tree_next_leaf(cursor);
+}
+static inline void tree_previous(struct tree_cursor *cursor)
+{
+    if (cursor->rank == 0)
+        tree_previous_leaf(cursor);
+    else
+        cursor->rank--;
+}
+
+/* ---- the memtable ------------------------------------------------------------------------ */
+
+/* `entry` had `former` as its newest version. */
+struct memtable_undo {
+    struct memtable_entry *entry;
+    const struct version_record *former;
+};
+
+struct memtable {
+    struct tree keys, ranges;
+    struct memtable_arena nodes, records;
+    struct memtable_undo *undo; /* the writer's */
+    size_t undo_count, undo_capacity;
+    uint64_t settled_seq; /* newest number when the undo list was last forgotten */
+    uint64_t newest_seq;
+
+    _Atomic size_t bytes;
+    _Atomic uint64_t entries;       /* with a version */
+    _Atomic uint64_t covers;        /* versions of boundaries */
+    _Atomic uint64_t range_changes; /* grows with each change of a boundary */
+    _Atomic uint32_t refs;
+};
+
+/* Above every key: what an open high bound stands for. */
+sombra_slice memtable_key_end(void);
+/* The end of every boundary's chain; numbered 0. */
+extern const struct version_record memtable_uncovered;
+
+/* Keys in [low, end) are covered by a range tombstone numbered `seq`; 0 = by none. */
+struct memtable_cover {
+    sombra_slice low, end;
+    uint64_t seq;
+};
+/* What covers `key` at `seq`, and how far that goes. */
+struct memtable_cover memtable_cover_at(const struct memtable *memtable, uint64_t seq,
+                                        sombra_slice key);
+static inline bool memtable_cover_has(const struct memtable_cover *cover, sombra_slice key)
+{
+    return slice_compare(cover->low, key) <= 0 && slice_compare(key, cover->end) < 0;
+}
+
+#endif

@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a store: creation, recovery, open, close.
+ *
+ * What a writer does at open, in this order:
+ *
+ *   1 lock: one process writes
+ *   2 read the manifest, or find that there is none, and the directory empty
+ *   3 write the manifest again: what was read may be page cache that the disk never got
+ *   4 replay the logs that it says are needed
+ *   5 make the new log; its base is above every number that any trace was seen of, so that numbers
+ *     of lost commits are never given again
+ *   6 flush what was replayed to a table, in one edit that says that only the new log is needed
+ *   7 remove the old logs
+ *
+ * A crash between any two leaves what the next open does again. Of a store that was closed, 3 and 4
+ * have nothing to do: the new log is made, then the manifest that says it is in use.
+ */
+#include "write_internal.h"
+
+#include <stdio.h>
+
+enum {
+    SEQ_GAP = 1 << 20, /* numbers burnt by a recovery: lost commits may have used them */
+};
+
+/* ---- the parts in memory ----------------------------------------------------------------- */
+
+static void fulls_free(struct lsm *lsm)
+{
+    while (lsm->full_oldest) {
+        struct lsm_full *full = lsm->full_oldest;
+        lsm->full_oldest = full->next;
+        memtable_unref(full->memtable);
+        mem_free(full);
+    }
+    lsm->full_newest = NULL;
+    lsm->full_count = 0;
+}
+
+static void logs_free(struct lsm *lsm)
+{
+    while (lsm->logs) {
+        struct lsm_log *log = lsm->logs;
+        lsm->logs = log->next;
+        lsm_log_free(log);
+    }
+}
+
+/* `has_locks`: its mutexes were made. */
+static void store_free(struct lsm *lsm)
+{
+    fulls_free(lsm);
+    lsm_writer_free(lsm);
+    view_release(lsm->view);
+    lsm->view = NULL;
+    lsm_purge(lsm, true);
+    logs_free(lsm);
+    manifest_close(lsm->manifest);
+    table_cache_free(lsm->tables);
+    if (lsm->cache)
+        cache_free(lsm->cache);
+    os_close(lsm->lock);
+    os_condition_release(&lsm->changed);
+    os_mutex_release(&lsm->manifest_mutex);
+    os_mutex_release(&lsm->mutex);
+    mem_free(lsm->directory);
+    mem_free(lsm);
+}
+
+static sombra_err locks_init(struct lsm *lsm)
+{
+    sombra_err err = os_mutex_init(&lsm->mutex);
+    if (err)
+        return err;
+    err = os_mutex_init(&lsm->manifest_mutex);
+    if (!err) {
+        err = os_condition_init(&lsm->changed);
+        if (!err)
+            return SOMBRA_OK;
+        os_mutex_release(&lsm->manifest_mutex);
+    }
+    os_mutex_release(&lsm->mutex);
+    return err;
+}
+
+static sombra_err store_new(struct os *os, const struct lsm_options *options, struct lsm **out_lsm)
+{
+    struct lsm *lsm = mem_zalloc(sizeof *lsm);
+    if (!lsm)
+        return diag_nomem("a store", sizeof *lsm);
+    lsm->kv = (struct kv){ .ops = &lsm_ops, .metrics = &lsm->metrics };
+    lsm->os = os;
+    lsm->handles = 1;
+    sombra_err err = lsm_options_complete(options, &lsm->options, &lsm->codec, &lsm->bottom_codec);
+    if (!err)
+        err = locks_init(lsm);
+    if (err) {
+        mem_free(lsm);
+        return err;
+    }
+    *out_lsm = lsm;
+    return SOMBRA_OK;
+}
+
+static sombra_err caches_new(struct lsm *lsm)
+{
+    sombra_err err = cache_new(lsm->options.cache_bytes, &lsm->metrics, &lsm->cache);
+    if (err)
+        return err;
+    const struct table_context context = {
+        .os = lsm->os, .cache = lsm->cache, .metrics = &lsm->metrics, .prefix = lsm->options.prefix
+    };
+    err = table_cache_new(&context, lsm->directory, lsm->options.tables_open_max, &lsm->tables);
+    if (!err && !lsm->options.is_readonly)
+        table_cache_on_obsolete(lsm->tables, lsm_table_obsolete, lsm);
+    return err;
+}
+
+/* ---- the directory ----------------------------------------------------------------------- */
+
+static char *path_in(const char *directory, const char *name)
+{
+    size_t bytes = strlen(directory) + strlen(name) + 2;
+    char *path = mem_alloc(bytes);
+    if (path)
+        (void)snprintf(path, bytes, "%s/%s", directory, name);
+    return path;
+}
+
+static sombra_err name_ignore(void *context, const char *name)
+{
+    (void)context;
+    (void)name;
+    return SOMBRA_OK;
+}
+
+/* Something has the name: is it a directory? */
+static sombra_err directory_check(struct os *os, const char *path)
+{
+    sombra_err err = os_list_directory(os, path, name_ignore, NULL);
+    if (!err || err == SOMBRA_NOT_FOUND)
+        return err;
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
+    struct os_file *file = NULL;
+    uint8_t byte;
+    size_t bytes;
+    bool is_file = os_open(os, path, OS_READ, 0, &file) == SOMBRA_OK &&
+                   os_read_some(file, 0, &byte, 1, &bytes) == SOMBRA_OK;
+    os_close(file);
+    diag_restore(text);
+    if (is_file)
+        return diag_fail(SOMBRA_INVALID, "%s is a file: a store of this engine is a directory",
+                         path);
+    return err;
+}
+
+static sombra_err directory_make(struct os *os, const char *path, const struct lsm_options *options)
+{
+    unsigned mode = options->mode | (options->mode & 0444) >> 2; /* x where r is */
+    sombra_err err = os_make_directory(os, path, mode);
+    if (err == SOMBRA_EXISTS)
+        return SOMBRA_OK;
+    if (!err)
+        err = os_sync_directory_of(os, path);
+    return err;
+}
+
+/* Makes it if asked; resolved and identified. */
+static sombra_err directory_find(struct lsm *lsm, const char *path)
+{
+    const struct lsm_options *options = &lsm->options;
+    sombra_err err = os_identify_path(lsm->os, path, &lsm->identity);
+    if (err == SOMBRA_NOT_FOUND && options->create && !options->is_readonly) {
+        err = directory_make(lsm->os, path, options);
+        if (!err)
+            err = os_identify_path(lsm->os, path, &lsm->identity);
+    }
+    if (err == SOMBRA_NOT_FOUND && !options->create)
+        return diag_wrap(err, "no such store (option create makes one)");
+    if (!err)
+        err = directory_check(lsm->os, path);
+    if (!err)
+        err = os_resolve(lsm->os, path, &lsm->directory);
+    return err;
+}
+
+static sombra_err lock_take(struct lsm *lsm)
+{
+    bool is_readonly = lsm->options.is_readonly;
+    char *path = path_in(lsm->directory, "LOCK");
+    if (!path)
+        return diag_nomem("a path", strlen(lsm->directory));
+    sombra_err err = os_open(lsm->os, path, is_readonly ? OS_READ : OS_WRITE | OS_CREATE,
+                             lsm->options.mode, &lsm->lock);
+    mem_free(path);
+    if (err && is_readonly) /* a read-only medium: nobody writes it */
+        return err == SOMBRA_NOT_FOUND || err == SOMBRA_READONLY ? SOMBRA_OK : err;
+    if (!err && !is_readonly)
+        err = os_lock_wait(lsm->lock, LOCK_WRITER, 1, OS_LOCK_EXCLUSIVE,
+                           lsm->options.busy_timeout_ms);
+    if (err == SOMBRA_BUSY)
+        return diag_fail(SOMBRA_BUSY,
+                         "%s is being written by another process (waited %" PRIu64
+                         " ms); read-only opens need not wait",
+                         lsm->directory, lsm->options.busy_timeout_ms);
+    return err;
+}
+
+/* ---- creation ---------------------------------------------------------------------------- */
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+    size_t bytes = strlen(name), suffix_bytes = strlen(suffix);
+    return bytes > suffix_bytes && strcmp(name + bytes - suffix_bytes, suffix) == 0;
+}
+
+/* There is no manifest: what may be there all the same is what a crash in the creation left. */
+static sombra_err name_judge(void *context, const char *name)
+{
+    const char *directory = context;
+    if (strcmp(name, "LOCK") == 0 || strcmp(name, "MANIFEST-new") == 0 ||
+        strcmp(name, "00000000000000000000.log") == 0)
+        return SOMBRA_OK;
+    if (has_suffix(name, ".sst") || has_suffix(name, ".log"))
+        return diag_fail(SOMBRA_CORRUPT,
+                         "%s has %s and no MANIFEST: put that back, restore a backup or salvage",
+                         directory, name);
+    return diag_fail(SOMBRA_EXISTS, "%s has other files in it (%s), and is no store", directory,
+                     name);
+}
+
+/* The log that a creation leaves has no commit in it: the first comes behind the manifest. */
+static sombra_err leftover_check(struct lsm *lsm)
+{
+    char *path = lsm_log_path(lsm, 0);
+    if (!path)
+        return diag_nomem("a path", strlen(lsm->directory));
+    struct wal *wal = NULL;
+    uint64_t epoch = 0;
+    sombra_err err = wal_open(lsm->os, path, true, &wal);
+    if (!err)
+        err = wal_first_epoch(wal, &epoch);
+    wal_close(wal);
+    if (!err && epoch != 0)
+        err = diag_fail(SOMBRA_CORRUPT,
+                        "%s has commits, and there is no MANIFEST: put that back, restore a backup "
+                        "or salvage",
+                        path);
+    mem_free(path);
+    return err == SOMBRA_NOT_FOUND ? SOMBRA_OK : err;
+}
+
+static sombra_err store_make(struct lsm *lsm, struct version **out_version)
+{
+    sombra_err err = os_list_directory(lsm->os, lsm->directory, name_judge, lsm->directory);
+    if (!err)
+        err = leftover_check(lsm);
+    if (!err) /* who made the directory may have got no further */
+        err = os_sync_directory_of(lsm->os, lsm->directory);
+    lsm->state = (struct manifest_state){ .next_number = 1, .next_run = 1, .is_clean = true };
+    if (!err)
+        err = os_random(lsm->os, lsm->state.identity, sizeof lsm->state.identity);
+    if (!err)
+        err = version_empty(lsm->tables, 0, out_version);
+    return err;
+}
+
+/* ---- recovery ---------------------------------------------------------------------------- */
+
+/* The first view: what is in tables, and an empty memtable, which it gives. */
+static sombra_err view_begin(struct lsm *lsm, struct version *version,
+                             struct memtable **out_memtable)
+{
+    struct memtable *memtable = NULL;
+    sombra_err err = memtable_new(&memtable);
+    if (err)
+        return err;
+    os_mutex_lock(&lsm->mutex);
+    lsm->next_number = lsm->state.next_number;
+    lsm->next_run = lsm->state.next_run;
+    err = view_publish(lsm, &memtable, 1, version);
+    os_mutex_unlock(&lsm->mutex);
+    if (err)
+        memtable_unref(memtable);
+    else
+        *out_memtable = memtable;
+    return err;
+}
+
+static sombra_err manifest_renew(struct lsm *lsm, const struct version *version)
+{
+    os_mutex_lock(&lsm->mutex);
+    lsm->state.next_number = lsm->next_number;
+    lsm->state.next_run = lsm->next_run;
+    os_mutex_unlock(&lsm->mutex);
+    lsm->state.version = version->number;
+    return manifest_create(lsm->os, lsm->directory, lsm->options.mode, &lsm->state, version,
+                           &lsm->manifest);
+}
+
+/* Takes `memtable` over. The log is there before the manifest says that it is in use. */
+static sombra_err start_clean(struct lsm *lsm, const struct version *version,
+                              struct memtable *memtable)
+{
+    uint64_t base_seq = u64_max(lsm->state.seq, lsm->state.log_seq);
+    struct lsm_log *log = NULL;
+    sombra_err err = lsm_log_create(lsm, base_seq, &log);
+    if (err) {
+        memtable_unref(memtable);
+        return err;
+    }
+    lsm_logs_add(lsm, log);
+    lsm_seq_begin(lsm, base_seq);
+    lsm_writer_begin_with(lsm, memtable, log);
+    lsm->state.is_clean = false;
+    lsm->state.log_seq = base_seq;
+    return manifest_renew(lsm, version);
+}
+
+static void recovery_report(struct lsm *lsm, const struct lsm_replay *replay, uint64_t begun_ns)
+{
+    char text[96];
+    (void)snprintf(text, sizeof text, "recovered %" PRIu64 " commits from %" PRIu64 " logs",
+                   replay->records, replay->logs);
+    kv_metrics_add(&lsm->metrics, KV_COUNTER_RECOVERIES, 1);
+    kv_metrics_add(&lsm->metrics, KV_COUNTER_RECOVERED_RECORDS, replay->records);
+    kv_metrics_report(&lsm->metrics,
+                      &(struct kv_event){ .kind = KV_EVENT_RECOVERY,
+                                          .duration_ns = os_monotonic_ns(lsm->os) - begun_ns,
+                                          .count = replay->records,
+                                          .text = text });
+}
+
+/* Steps 5 to 7. `memtable` has what was replayed, and is the active one, so far without a log. */
+static sombra_err replayed_flush(struct lsm *lsm, uint64_t base_seq)
+{
+    sombra_err err;
+    if (memtable_is_empty(lsm->writer->active)) {
+        struct lsm_log *log = NULL;
+        err = lsm_log_create(lsm, base_seq, &log);
+        if (err)
+            return err;
+        lsm_logs_add(lsm, log);
+        lsm->writer->log = log;
+        err = lsm_edit(lsm, &(struct edit){ .log_seq = base_seq, .seq = base_seq }, NULL);
+    } else {
+        err = lsm_memtable_retire(lsm, base_seq, true);
+        if (!err)
+            err = lsm_flush_full(lsm);
+    }
+    if (!err)
+        lsm_logs_remove_stale(lsm, base_seq);
+    return err;
+}
+
+static sombra_err start_unclean(struct lsm *lsm, const struct version *version,
+                                struct memtable *memtable)
+{
+    uint64_t begun_ns = os_monotonic_ns(lsm->os);
+    struct lsm_replay replay;
+    lsm->writer->active = memtable;
+    sombra_err err = manifest_renew(lsm, version);
+    if (!err)
+        err = lsm_logs_recover(lsm, memtable, &replay);
+    if (!err && replay.seq_seen > UINT64_MAX / 2)
+        err = diag_fail(SOMBRA_CORRUPT, "commit number %" PRIu64, replay.seq_seen);
+    if (err)
+        return err;
+    uint64_t base_seq = replay.seq_seen + SEQ_GAP;
+    lsm_seq_begin(lsm, base_seq);
+    err = replayed_flush(lsm, base_seq);
+    if (!err)
+        recovery_report(lsm, &replay, begun_ns);
+    return diag_wrap(err, "recover %s", lsm->directory);
+}
+
+static sombra_err writer_start(struct lsm *lsm)
+{
+    struct version *version = NULL;
+    struct memtable *memtable = NULL;
+    sombra_err err = manifest_read(lsm->os, lsm->directory, lsm->tables, &lsm->state, &version);
+    if (err == SOMBRA_NOT_FOUND && lsm->options.create)
+        err = store_make(lsm, &version);
+    if (err == SOMBRA_NOT_FOUND)
+        return diag_wrap(err, "no store is here (option create makes one)");
+    if (!err)
+        err = view_begin(lsm, version, &memtable);
+    if (!err)
+        err = lsm_remove_strays(lsm);
+    if (!err)
+        err = lsm->state.is_clean ? start_clean(lsm, version, memtable)
+                                  : start_unclean(lsm, version, memtable);
+    else
+        memtable_unref(memtable);
+    version_unref(version);
+    return err;
+}
+
+/* ---- open -------------------------------------------------------------------------------- */
+
+static sombra_err store_start(struct lsm *lsm)
+{
+    sombra_err err = lock_take(lsm);
+    if (!err)
+        err = caches_new(lsm);
+    if (!err)
+        err = lsm_writer_new(lsm);
+    if (err)
+        return err;
+    if (lsm->options.is_readonly)
+        return lsm_refresh(lsm);
+    err = lsm_background_start(lsm); /* no thread yet; what was replayed is flushed by it */
+    return err ? err : writer_start(lsm);
+}
+
+static void open_undo(struct lsm *lsm)
+{
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
+    lsm_background_stop(lsm);
+    store_free(lsm);
+    diag_restore(text);
+}
+
+sombra_err lsm_open(struct os *os, const char *path, const struct lsm_options *options,
+                    struct kv **out_kv)
+{
+    assert(os && path && out_kv);
+    struct lsm *lsm = NULL;
+    sombra_err err = lsm_registry_watch_fork();
+    if (!err)
+        err = store_new(os, options, &lsm);
+    if (err)
+        return diag_wrap(err, "open %s", path);
+    struct lsm *shared = NULL;
+    struct lsm_claim claim;
+    bool has_claim = false;
+    err = directory_find(lsm, path);
+    if (!err) {
+        err = lsm_registry_claim(&claim, os, &lsm->identity, !lsm->options.is_readonly, &shared);
+        has_claim = !err && !shared;
+    }
+    if (has_claim)
+        err = store_start(lsm);
+    if (err || shared)
+        open_undo(lsm);
+    if (has_claim)
+        lsm_registry_end(&claim, err ? NULL : lsm);
+    if (err)
+        return diag_wrap(err, "open %s", path);
+    *out_kv = shared ? &shared->kv : &lsm->kv;
+    return SOMBRA_OK;
+}
+
+bool lsm_is_at(struct os *os, const char *path)
+{
+    assert(os && path);
+    char text[DIAG_TEXT_BYTES];
+    struct os_identity identity;
+    char *manifest = path_in(path, "MANIFEST");
+    diag_save(text);
+    bool is_there = manifest && os_identify_path(os, manifest, &identity) == SOMBRA_OK;
+    diag_restore(text);
+    mem_free(manifest);
+    return is_there;
+}
+
+/* ---- close ------------------------------------------------------------------------------- */
+
+/* Everything is in tables: no log is needed, and the next open has nothing to replay. */
+static sombra_err mark_clean(struct lsm *lsm)
+{
+    uint64_t seq = atomic_load(&lsm->seq);
+    struct edit edit = { .log_seq = seq, .seq = seq };
+    struct manifest_state state = lsm->state;
+    state.version++;
+    state.next_number = lsm->next_number;
+    state.next_run = lsm->next_run;
+    state.seq = state.log_seq = seq;
+    state.is_clean = true;
+    return manifest_commit(lsm->manifest, &edit, &state);
+}
+
+/* After a failure nothing is written: the logs and the manifest hold everything. */
+static sombra_err store_finish(struct lsm *lsm)
+{
+    if (lsm->options.is_readonly)
+        return SOMBRA_OK;
+    sombra_err err = lsm_check_writable(lsm);
+    if (!err && !memtable_is_empty(lsm->writer->active))
+        err = lsm_memtable_retire(lsm, atomic_load(&lsm->seq), false);
+    if (!err)
+        err = lsm_flush_full(lsm);
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
+    lsm_background_stop(lsm); /* no edit may follow the last */
+    diag_restore(text);
+    if (!err)
+        err = lsm_check_writable(lsm);
+    if (!err)
+        err = mark_clean(lsm);
+    if (!err)
+        lsm_logs_unlink_all(lsm);
+    return err;
+}
+
+sombra_err lsm_close(struct lsm *lsm)
+{
+    /* In a child of the process that opened it everything is the parent's: nothing is touched. */
+    if (atomic_load(&lsm->is_forked))
+        return SOMBRA_OK;
+    struct lsm_claim claim;
+    bool is_last;
+    sombra_err err = lsm_registry_begin_close(lsm, &claim, &is_last);
+    if (err || !is_last)
+        return err;
+    err = diag_wrap(store_finish(lsm), "close %s", lsm->directory);
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
+    store_free(lsm);
+    lsm_registry_end(&claim, NULL);
+    diag_restore(text);
+    return err;
+}

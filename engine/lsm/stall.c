@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+#include "compaction.h"
+
+#include <stdio.h>
+
+/* Writers are slowed before they are stopped: the delay grows with the square of how far level 0,
+ * or the debt, has come on the way to where nothing goes any more. */
+
+enum {
+    DELAY_US_MAX = 1000,
+    DEBT_LEVELS_SLOW = 32, /* debts of so many level_bytes begin to delay */
+    DEBT_LEVELS_FULL = 128,
+    WAIT_MS = 100, /* between two looks while stopped */
+};
+
+struct pressure {
+    bool is_stopped;
+    uint64_t delay_us;
+    const char *reason;
+    size_t runs;
+};
+
+static double fraction(double value, double from, double to)
+{
+    if (value < from)
+        return 0;
+    return to > from && value < to ? (value - from + 1) / (to - from + 1) : 1;
+}
+
+/* Mutex held. */
+static struct pressure measure(struct lsm *lsm)
+{
+    const struct lsm_options *options = &lsm->options;
+    const struct view *view = lsm->view;
+    struct pressure pressure = { .reason = "compactions" };
+    while (pressure.runs < view->version->count && view->version->runs[pressure.runs].level == 0)
+        pressure.runs++;
+    /* While the active memtable has room for long, waiting for a flush would gain nothing. */
+    bool is_filling = memtable_bytes(view->memtables[0]) < options->memtable_bytes / 2;
+    if (lsm->full_count > options->memtables_max ||
+        (lsm->full_count == options->memtables_max && !is_filling)) {
+        pressure.is_stopped = true;
+        pressure.reason = "flushes of memtables";
+    } else if (pressure.runs >= options->level0_stop) {
+        pressure.is_stopped = true;
+    } else {
+        double level_bytes = (double)options->level_bytes;
+        double runs = fraction((double)pressure.runs, options->level0_slow, options->level0_stop);
+        double debt = fraction((double)atomic_load(&lsm->background->debt),
+                               DEBT_LEVELS_SLOW * level_bytes, DEBT_LEVELS_FULL * level_bytes);
+        double most = runs > debt ? runs : debt;
+        pressure.delay_us = (uint64_t)(most * most * DELAY_US_MAX);
+    }
+    return pressure;
+}
+
+static void report_stall(struct lsm *lsm, const struct pressure *pressure, uint64_t waited_ns)
+{
+    kv_metrics_add(&lsm->metrics, KV_COUNTER_STALLS, 1);
+    kv_metrics_add(&lsm->metrics, KV_COUNTER_STALL_NS, waited_ns);
+    kv_metrics_time(&lsm->metrics, KV_HISTOGRAM_STALL_WAIT_NS, waited_ns);
+    uint64_t now_ns = os_coarse_ns(lsm->os);
+    uint64_t last_ns = atomic_load(&lsm->background->stall_event_ns);
+    if (last_ns != 0 && now_ns - last_ns < 1000000000)
+        return;
+    atomic_store(&lsm->background->stall_event_ns, now_ns);
+    char text[120];
+    snprintf(text, sizeof text, "a write %s for %s: %zu runs in level 0",
+             pressure->is_stopped ? "waited" : "was delayed", pressure->reason, pressure->runs);
+    struct kv_event event = { .kind = KV_EVENT_STALL, .duration_ns = waited_ns, .text = text };
+    kv_metrics_report(&lsm->metrics, &event);
+}
+
+/* All that is due, on this thread. Mutex held on entry and return. What compactions fail with is
+ * kept and tried again: it is not this writer's. */
+static sombra_err work_inline(struct lsm *lsm)
+{
+    sombra_err err = SOMBRA_OK, ignored;
+    while (!err && lsm->full_oldest && !lsm->background->is_flushing)
+        err = flush_oldest(lsm, false);
+    while (!err && background_compact_one(lsm, &ignored))
+        ;
+    return err;
+}
+
+static sombra_err busy(struct lsm *lsm, const struct pressure *pressure)
+{
+    const char *failure = lsm->background->failure;
+    return diag_fail(SOMBRA_BUSY, "%zu full memtables and %zu runs in level 0 wait for %s%s%s",
+                     lsm->full_count, pressure->runs, pressure->reason,
+                     failure[0] ? "; the last failed: " : "", failure);
+}
+
+/* Mutex held. */
+static sombra_err wait_stopped(struct lsm *lsm, uint64_t timeout_ms, struct pressure *pressure)
+{
+    struct lsm_background *background = lsm->background;
+    uint64_t begun_ns = os_monotonic_ns(lsm->os);
+    sombra_err err = SOMBRA_OK;
+    while (!err && pressure->is_stopped) {
+        uint64_t waited_ms = (os_monotonic_ns(lsm->os) - begun_ns) / 1000000;
+        /* Damaged tables in the way do not go away by waiting. */
+        bool is_hopeless = background->corrupt > 0 && !background->jobs && !lsm->full_oldest;
+        if (atomic_load(&lsm->is_failed) || atomic_load(&background->is_stopping))
+            return lsm_check_writable(lsm);
+        if (waited_ms >= timeout_ms || is_hopeless)
+            return busy(lsm, pressure);
+        /* Where threads could not be started the waiting one does the work. */
+        if (!background->has_flusher || (background->thread_count == 0 && !lsm->full_oldest))
+            err = work_inline(lsm);
+        struct pressure now = measure(lsm);
+        if (!err && now.is_stopped) {
+            os_condition_wait(&lsm->changed, &lsm->mutex, u64_min(timeout_ms - waited_ms, WAIT_MS));
+            now = measure(lsm);
+        }
+        pressure->is_stopped = now.is_stopped;
+        pressure->runs = now.runs;
+    }
+    return err;
+}
+
+sombra_err lsm_stall(struct lsm *lsm, uint64_t timeout_ms)
+{
+    sombra_err err = SOMBRA_OK;
+    os_mutex_lock(&lsm->mutex);
+    if (lsm->options.no_background) {
+        err = work_inline(lsm);
+        os_mutex_unlock(&lsm->mutex);
+        return err;
+    }
+    struct pressure pressure = measure(lsm);
+    if (LIKELY(!pressure.is_stopped && pressure.delay_us == 0)) {
+        os_mutex_unlock(&lsm->mutex);
+        return SOMBRA_OK;
+    }
+    uint64_t begun_ns = os_monotonic_ns(lsm->os);
+    struct pressure before = pressure;
+    os_mutex_unlock(&lsm->mutex);
+    lsm_background_wake(lsm);
+    if (pressure.is_stopped) {
+        os_mutex_lock(&lsm->mutex);
+        err = wait_stopped(lsm, timeout_ms, &pressure);
+        os_mutex_unlock(&lsm->mutex);
+    } else {
+        os_sleep_us(lsm->os, pressure.delay_us);
+    }
+    report_stall(lsm, &before, os_monotonic_ns(lsm->os) - begun_ns);
+    return err;
+}
+
+uint64_t lsm_compaction_debt(struct lsm *lsm, const struct version *version)
+{
+    return policy_debt(version, &lsm->options);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the write path share: the writer's turn, the write transaction, group commit,
+ * the pool of readers; and what opening asks of logs.c.
+ *
+ * Lock order: turn < sync_mutex < lsm->mutex; the mutex of a shard is the last.
+ */
+#ifndef LSM_WRITE_INTERNAL_H
+#define LSM_WRITE_INTERNAL_H
+
+#include "lsm_internal.h"
+
+/* ---- the write transaction --------------------------------------------------------------- */
+
+struct lsm_savepoint {
+    uint64_t number; /* what the caller knows it by */
+    struct memtable_mark mark;
+    size_t redo_bytes;
+    uint64_t given_bytes;
+};
+
+struct lsm_write {
+    struct buf redo; /* operations, as in log_format.h: the payload of the log record */
+    struct lsm_savepoint *savepoints;
+    size_t savepoint_count, savepoint_capacity;
+    uint64_t next_savepoint;
+    uint64_t given_bytes;  /* of keys and values */
+    size_t memtable_bytes; /* that the memtable had when the transaction began */
+    bool is_failed;        /* a write broke off: only abort and rollback are left */
+};
+
+struct lsm_writer {
+    _Atomic uint32_t turn;        /* 0 free, 1 taken, 2 taken and waited for */
+    _Atomic uintptr_t turn_owner; /* names the thread that has the turn; 0 = nobody */
+
+    /* All below, up to the mutex: who has the turn. */
+    struct lsm_txn txn; /* the one write transaction */
+    struct lsm_write write;
+    struct memtable *active;     /* the view's first, referenced */
+    struct lsm_log *log;         /* its log */
+    _Atomic(struct view *) view; /* of the last transaction, kept while it is the newest */
+
+    struct os_mutex sync_mutex; /* guards is_syncing and company */
+    struct os_condition synced;
+    bool is_syncing;  /* one thread syncs for all who wait */
+    uint32_t company; /* who waited for the last sync */
+    _Atomic uint32_t waiting;
+    _Atomic uint64_t last_sync_ns; /* coarse clock */
+    _Atomic uint64_t normal_seq;   /* newest KV_NORMAL commit: the background syncs it */
+};
+
+/* Makes the memtable and its log the ones that transactions write to; references are taken over.
+ * The turn is held, or nobody else has the store. */
+void lsm_writer_begin_with(struct lsm *lsm, struct memtable *active, struct lsm_log *log);
+
+/* ---- commit.c ---------------------------------------------------------------------------- */
+
+/* Commits up to `seq` are durable when it returns. */
+sombra_err lsm_commit_sync(struct lsm *lsm, uint64_t seq) SOMBRA_MUST_CHECK;
+sombra_err lsm_commit_write(struct lsm_txn *txn, enum kv_durability durability) SOMBRA_MUST_CHECK;
+void lsm_commit_raise_durable(struct lsm *lsm, uint64_t seq);
+
+/* ---- txn.c ------------------------------------------------------------------------------- */
+
+/* Takes what the transaction wrote off the memtable again. */
+void lsm_txn_undo(struct lsm_txn *txn);
+/* Ends the write transaction and gives the turn away. */
+void lsm_txn_end_write(struct lsm_txn *txn);
+
+/* ---- readers.c --------------------------------------------------------------------------- */
+
+sombra_err lsm_readers_new(struct lsm *lsm) SOMBRA_MUST_CHECK;
+void lsm_readers_free(struct lsm *lsm);
+sombra_err lsm_readers_begin(struct lsm *lsm, struct lsm_txn **out_txn) SOMBRA_MUST_CHECK;
+void lsm_readers_end(struct lsm_txn *txn);
+uint64_t lsm_readers_count(struct lsm *lsm);
+
+/* ---- redo.c ------------------------------------------------------------------------------ */
+
+/* Makes room for an operation of that many bytes of keys and value. LIMIT, NOMEM. */
+sombra_err lsm_redo_reserve(struct buf *redo, size_t bytes) SOMBRA_MUST_CHECK;
+/* Append what room was made for. */
+void lsm_redo_put(struct buf *redo, sombra_slice key, sombra_slice value);
+void lsm_redo_delete(struct buf *redo, sombra_slice key);
+void lsm_redo_delete_range(struct buf *redo, struct kv_range range);
+/* Applies the operations of a record to the memtable under `seq`. CORRUPT, NOMEM. */
+sombra_err lsm_redo_apply(sombra_slice payload, uint64_t seq,
+                          struct memtable *to) SOMBRA_MUST_CHECK;
+
+/* ---- logs.c ------------------------------------------------------------------------------ */
+
+/* A new, empty log behind `base_seq`; a leftover of that name is replaced. */
+sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq,
+                          struct lsm_log **out_log) SOMBRA_MUST_CHECK;
+/* Closes it, does not unlink it; NULL is a no-op. */
+void lsm_log_free(struct lsm_log *log);
+/* Under lsm->mutex. */
+void lsm_logs_add(struct lsm *lsm, struct lsm_log *log);
+/* Syncs, oldest first, what the logs have of commits behind `durable_seq` up to `seq`. */
+sombra_err lsm_logs_sync(struct lsm *lsm, uint64_t durable_seq, uint64_t seq) SOMBRA_MUST_CHECK;
+/* Puts the active memtable, which has commits up to `seq`, into the queue of flushes, and an empty
+ * one in its place: with a log that begins behind `seq`, or, at close, without. */
+sombra_err lsm_memtable_retire(struct lsm *lsm, uint64_t seq, bool with_log) SOMBRA_MUST_CHECK;
+struct lsm_replay {
+    uint64_t seq;      /* newest commit applied */
+    uint64_t seq_seen; /* newest of which there is any trace */
+    uint64_t records, logs;
+};
+/* See lsm_logs_replay. NOT_FOUND where a log vanished meanwhile (for read-only openers). */
+sombra_err lsm_logs_recover(struct lsm *lsm, struct memtable *into,
+                            struct lsm_replay *out_replay) SOMBRA_MUST_CHECK;
+/* Unlinks the logs of the directory that begin before `log_seq`. */
+void lsm_logs_remove_stale(struct lsm *lsm, uint64_t log_seq);
+/* The store was closed with nothing left in them: closes and unlinks all. */
+void lsm_logs_unlink_all(struct lsm *lsm);
+
+/* ---- registry.c -------------------------------------------------------------------------- */
+
+/* Who opens or closes a store has a claim to its directory; others wait for its end. */
+struct lsm_claim {
+    struct os *os;
+    struct os_identity directory;
+    struct lsm_claim *next;
+};
+/* *out_store is the open store of that directory, with one more handle and without a claim, or
+ * NULL. BUSY where it is open read-only and `wants_write`. */
+sombra_err lsm_registry_claim(struct lsm_claim *claim, struct os *os,
+                              const struct os_identity *directory, bool wants_write,
+                              struct lsm **out_store) SOMBRA_MUST_CHECK;
+/* Ends the claim; `opened` may be NULL. */
+void lsm_registry_end(struct lsm_claim *claim, struct lsm *opened);
+/* Gives one handle back; of the last one *out_is_last and the claim. BUSY with open transactions.
+ */
+sombra_err lsm_registry_begin_close(struct lsm *lsm, struct lsm_claim *claim,
+                                    bool *out_is_last) SOMBRA_MUST_CHECK;
+/* fork() waits for claims, and the child's stores are marked. NOMEM. */
+sombra_err lsm_registry_watch_fork(void) SOMBRA_MUST_CHECK;
+
+/* ---- refresh.c --------------------------------------------------------------------------- */
+
+/* The newest commit is `seq`, and it is durable. */
+void lsm_seq_begin(struct lsm *lsm, uint64_t seq);
+
+/* ---- options.c --------------------------------------------------------------------------- */
+
+/* Fills in the defaults. INVALID names the option, its value and its limits; UNSUPPORTED. */
+sombra_err lsm_options_complete(const struct lsm_options *given, struct lsm_options *out,
+                                enum codec_id *out_codec,
+                                enum codec_id *out_bottom_codec) SOMBRA_MUST_CHECK;
+
+#endif

@@ -1,0 +1,701 @@
+/* SPDX-License-Identifier: MIT */
+/* The memtable against a list of everything that was ever done to it, and beside its readers. */
+#include "os_fixture.h"
+
+#include "lsm/memtable.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+enum { KEYS = 240, HISTORY_MAX = 900, VALUE_BYTES_MAX = 40 };
+
+/* ---- model ------------------------------------------------------------------------------- */
+
+enum act { ACT_PUT, ACT_DELETE, ACT_RANGE };
+
+struct change {
+    enum act act;
+    uint64_t seq;
+    unsigned key, end; /* end: of a range; keys [key, end); KEYS = open */
+    uint32_t value;    /* its number, which gives its bytes */
+};
+struct model {
+    struct random random;
+    uint8_t keys[KEYS][24];
+    size_t key_bytes[KEYS];
+    struct change history[HISTORY_MAX];
+    size_t count;
+    uint64_t seq; /* newest commit */
+    struct memtable *memtable;
+    const struct change *seen[KEYS]; /* by model_look: the last change that a snapshot sees */
+    bool is_hidden[KEYS];
+};
+
+static sombra_slice key_at(const struct model *model, unsigned index)
+{
+    return index < KEYS ? slice_of(model->keys[index], model->key_bytes[index]) : slice_of("", 0);
+}
+
+static sombra_slice value_of(uint32_t number, char text[VALUE_BYTES_MAX])
+{
+    int bytes = snprintf(text, VALUE_BYTES_MAX, "%" PRIu32 "%.*s", number, (int)(number % 23),
+                         "......................");
+    return slice_of(text, (size_t)bytes);
+}
+
+static int order_keys(const void *a, const void *b)
+{
+    return slice_compare(slice_of((const uint8_t *)a + 1, *(const uint8_t *)a),
+                         slice_of((const uint8_t *)b + 1, *(const uint8_t *)b));
+}
+
+/* Short, long and alike: ties of heads, keys that are prefixes of others, zeros at the end. */
+static void keys_make(struct model *model)
+{
+    uint8_t keys[KEYS][25];
+    static const char *const stems[] = { "", "a", "stemstem", "stemstemstem", "\0\0\0\0\0\0\0" };
+    static const size_t stem_bytes[] = { 0, 1, 8, 12, 7 };
+    for (unsigned i = 0; i < KEYS;) {
+        size_t stem = random_below(&model->random, COUNT_OF(stems)), bytes = stem_bytes[stem];
+        memcpy(keys[i] + 1, stems[stem], bytes);
+        for (uint64_t more = 1 + random_below(&model->random, 10); more > 0; more--)
+            keys[i][1 + bytes++] = (uint8_t)random_below(&model->random, 4);
+        keys[i][0] = (uint8_t)bytes;
+        bool is_new = true;
+        for (unsigned j = 0; j < i; j++)
+            is_new = is_new && order_keys(keys[i], keys[j]) != 0;
+        i += is_new;
+    }
+    qsort(keys, KEYS, sizeof keys[0], order_keys);
+    for (unsigned i = 0; i < KEYS; i++) {
+        model->key_bytes[i] = keys[i][0];
+        memcpy(model->keys[i], keys[i] + 1, keys[i][0]);
+    }
+}
+
+static uint64_t seed(void)
+{
+    const char *text = getenv("SOMBRA_SEED");
+    return text ? strtoull(text, NULL, 0) : 20261121;
+}
+
+static void model_init(struct model *model, uint64_t round)
+{
+    memset(model, 0, sizeof *model);
+    random_seed(&model->random, seed() + round);
+    keys_make(model);
+    assert_ok(memtable_new(&model->memtable));
+}
+
+static void model_look(struct model *model, uint64_t seq)
+{
+    memset(model->seen, 0, sizeof model->seen);
+    memset(model->is_hidden, 0, sizeof model->is_hidden);
+    for (const struct change *change = model->history; change < model->history + model->count;
+         change++) {
+        unsigned end = change->act == ACT_RANGE ? change->end : change->key + 1;
+        for (unsigned key = change->key; key < end && change->seq <= seq; key++) {
+            model->seen[key] = change;
+            model->is_hidden[key] |= change->act == ACT_RANGE;
+        }
+    }
+}
+
+static sombra_err model_do(struct model *model, const struct change *change)
+{
+    char text[VALUE_BYTES_MAX];
+    sombra_err err;
+    if (change->act == ACT_RANGE)
+        err = memtable_delete_range(model->memtable, change->seq,
+                                    change->key ? key_at(model, change->key) : slice_of("", 0),
+                                    key_at(model, change->end));
+    else
+        err = memtable_put(
+            model->memtable, change->seq, change->act == ACT_PUT ? ENTRY_PUT : ENTRY_DELETE,
+            key_at(model, change->key),
+            change->act == ACT_PUT ? value_of(change->value, text) : slice_of("", 0));
+    if (!err)
+        model->history[model->count++] = *change;
+    return err;
+}
+
+static struct change change_make(struct model *model, uint64_t seq)
+{
+    struct change change = { .seq = seq };
+    uint64_t dice = random_below(&model->random, 20);
+    change.act = dice == 0 ? ACT_RANGE : dice < 5 ? ACT_DELETE : ACT_PUT;
+    change.key = (unsigned)random_below(&model->random, KEYS);
+    change.value = (uint32_t)random_u64(&model->random);
+    if (change.act == ACT_RANGE) {
+        if (random_below(&model->random, 8) == 0)
+            change.key = 0;
+        change.end = change.key + 1 + (unsigned)random_below(&model->random, 30);
+        if (change.end > KEYS || random_below(&model->random, 8) == 0)
+            change.end = KEYS;
+    }
+    return change;
+}
+
+/* ---- comparison -------------------------------------------------------------------------- */
+
+/* The entry that a source shall give: a put or a delete; NULL = none, or a delete that a range
+ * hides as well. */
+static const struct change *model_entry(const struct model *model, unsigned key)
+{
+    const struct change *change = model->seen[key];
+    return change && change->act != ACT_RANGE ? change : NULL;
+}
+
+static void expect_entry(const struct model *model, const struct change *want,
+                         const struct lsm_entry *entry)
+{
+    char text[VALUE_BYTES_MAX];
+    assert_true(slice_equal(entry->key, key_at(model, want->key)));
+    assert_int_equal(entry->kind, want->act == ACT_PUT ? ENTRY_PUT : ENTRY_DELETE);
+    assert_true(slice_equal(entry->value,
+                            want->act == ACT_PUT ? value_of(want->value, text) : slice_of("", 0)));
+}
+
+/* Is it a delete for what a range deletes anyway? */
+static bool is_buried(const struct model *model, const struct lsm_entry *entry)
+{
+    for (unsigned key = 0; key < KEYS; key++)
+        if (slice_equal(entry->key, key_at(model, key)))
+            return entry->kind == ENTRY_DELETE && model->seen[key]->act == ACT_RANGE;
+    return false;
+}
+
+static void expect_walk(const struct model *model, struct source *source, bool is_forward)
+{
+    sombra_err (*step)(struct source *) = is_forward ? source->ops->next : source->ops->previous;
+    assert_ok((is_forward ? source->ops->seek_ge : source->ops->seek_lt)(source, slice_of("", 0)));
+    for (unsigned i = 0; i < KEYS; i++) {
+        const struct change *want = model_entry(model, is_forward ? i : KEYS - 1 - i);
+        if (!want)
+            continue;
+        while (source->is_valid && is_buried(model, &source->entry))
+            assert_ok(step(source));
+        assert_true(source->is_valid);
+        expect_entry(model, want, &source->entry);
+        assert_ok(step(source));
+    }
+    while (source->is_valid && is_buried(model, &source->entry))
+        assert_ok(step(source));
+    assert_false(source->is_valid);
+}
+
+static void expect_read(struct model *model, struct source *source)
+{
+    struct lsm_entry entries[17];
+    unsigned key = (unsigned)random_below(&model->random, KEYS);
+    unsigned end = key + 1 + (unsigned)random_below(&model->random, KEYS - key);
+    size_t capacity = 1 + random_below(&model->random, COUNT_OF(entries)), count;
+    assert_ok(source->ops->seek_ge(source, key_at(model, key)));
+    while (source->is_valid) {
+        bool is_in = end == KEYS || slice_compare(source->entry.key, key_at(model, end)) < 0;
+        assert_ok(source->ops->read(source, key_at(model, end), entries, capacity, &count));
+        assert_int_equal(count > 0, is_in);
+        if (count == 0)
+            break;
+        for (size_t i = 0; i < count; i++) {
+            if (is_buried(model, &entries[i]))
+                continue;
+            while (!model_entry(model, key))
+                key++;
+            assert_true(key < end);
+            expect_entry(model, model_entry(model, key++), &entries[i]);
+        }
+    }
+    for (; key < end; key++)
+        assert_null(model_entry(model, key));
+}
+
+static void expect_hides(const struct model *model, struct source *source, unsigned key)
+{
+    sombra_slice low, end, other_low, other_end;
+    bool hides = source->ops->hides(source, key_at(model, key), &low, &end);
+    assert_int_equal(hides, model->is_hidden[key]);
+    if (!hides)
+        return;
+    for (unsigned i = 0; i < KEYS; i++)
+        if (slice_compare(low, key_at(model, i)) <= 0 && slice_compare(key_at(model, i), end) < 0)
+            assert_true(model->is_hidden[i]);
+        else if (i + 1 == key || i == key)
+            assert_false(model->is_hidden[i]);
+    if (end.bytes <= 1024)
+        assert_false(source->ops->hides(source, end, &other_low, &other_end));
+}
+
+static void expect_gets(const struct model *model, uint64_t seq)
+{
+    char text[VALUE_BYTES_MAX];
+    for (unsigned key = 0; key < KEYS; key++) {
+        const struct change *want = model->seen[key];
+        sombra_slice value;
+        enum lookup got = memtable_get(model->memtable, seq, key_at(model, key), &value);
+        assert_int_equal(got, !want                  ? LOOKUP_ABSENT
+                              : want->act == ACT_PUT ? LOOKUP_FOUND
+                                                     : LOOKUP_DELETED);
+        if (got == LOOKUP_FOUND)
+            assert_true(slice_equal(value, value_of(want->value, text)));
+    }
+}
+
+static void expect_snapshot(struct model *model, uint64_t seq)
+{
+    struct source *source;
+    model_look(model, seq);
+    expect_gets(model, seq);
+    assert_ok(memtable_source(model->memtable, seq, &source));
+    expect_walk(model, source, true);
+    expect_walk(model, source, false);
+    for (unsigned i = 0; i < 4; i++)
+        expect_read(model, source);
+    for (unsigned key = (unsigned)random_below(&model->random, 4); key < KEYS; key += 4)
+        expect_hides(model, source, key);
+    for (unsigned key = 0; key < KEYS; key += 7) { /* seeks between and on entries */
+        assert_ok(source->ops->seek_lt(source, key_at(model, key ? key : 1)));
+        if (source->is_valid)
+            assert_true(slice_compare(source->entry.key, key_at(model, key ? key : 1)) < 0);
+        assert_ok(source->ops->seek_ge(source, key_at(model, key)));
+        if (source->is_valid)
+            assert_true(slice_compare(source->entry.key, key_at(model, key)) >= 0);
+        if (model_entry(model, key))
+            expect_entry(model, model_entry(model, key), &source->entry);
+    }
+    source_close(source);
+}
+
+/* ---- tests ------------------------------------------------------------------------------- */
+
+static void transaction_run(struct model *model)
+{
+    uint64_t seq = model->seq + 1;
+    size_t begun = model->count, kept = begun;
+    struct memtable_mark start = memtable_mark(model->memtable), savepoint = start;
+    for (uint64_t i = 1 + random_below(&model->random, 12); i > 0; i--) {
+        struct change change = change_make(model, seq);
+        assert_ok(model_do(model, &change));
+        uint64_t dice = random_below(&model->random, 12);
+        if (dice == 0) {
+            savepoint = memtable_mark(model->memtable);
+            kept = model->count;
+        } else if (dice == 1) {
+            memtable_rollback(model->memtable, savepoint);
+            model->count = kept;
+        }
+    }
+    if (random_below(&model->random, 10) == 0)
+        expect_snapshot(model, seq);
+    if (random_below(&model->random, 4) == 0) {
+        memtable_rollback(model->memtable, start);
+        model->count = begun;
+        return;
+    }
+    memtable_settle(model->memtable);
+    model->seq = seq;
+}
+
+static void test_memtable__says_what_its_history_says(void **state)
+{
+    (void)state;
+    static struct model model;
+    printf("seed %" PRIu64 "\n", seed());
+    for (uint64_t round = 0; round < 8; round++) {
+        model_init(&model, round);
+        while (model.count < HISTORY_MAX - 20) {
+            transaction_run(&model);
+            if (random_below(&model.random, 10) == 0)
+                expect_snapshot(&model, random_below(&model.random, model.seq + 2));
+        }
+        expect_snapshot(&model, model.seq);
+        memtable_unref(model.memtable);
+    }
+}
+
+static void test_memtable__failed_allocation_changes_nothing(void **state)
+{
+    (void)state;
+    static struct model model;
+    mem_test_fail_at(0, false);
+    uint64_t live = mem_test_live();
+    for (uint64_t round = 1; round < 60; round++) {
+        model_init(&model, round);
+        mem_test_fail_at(round, true);
+        for (unsigned i = 0; i < 400; i++) {
+            struct change change = change_make(&model, model.seq + 1);
+            struct memtable_mark mark = memtable_mark(model.memtable);
+            sombra_err err = model_do(&model, &change);
+            if (err) {
+                assert_int_equal(err, SOMBRA_NOMEM);
+                assert_int_equal(memtable_mark(model.memtable).changes, mark.changes);
+                mem_test_fail_at(0, false);
+                expect_snapshot(&model, model.seq + 1);
+                assert_ok(model_do(&model, &change));
+                mem_test_fail_at(1 + random_below(&model.random, 3), true);
+            }
+            if (random_below(&model.random, 20) == 0) {
+                memtable_settle(model.memtable);
+                model.seq++;
+            }
+        }
+        mem_test_fail_at(0, false);
+        expect_snapshot(&model, model.seq + 1);
+        memtable_unref(model.memtable);
+        assert_int_equal(mem_test_live(), live);
+    }
+    struct memtable *memtable = NULL;
+    for (uint64_t nth = 1; nth <= 2; nth++) {
+        mem_test_fail_at(nth, false);
+        assert_fails(SOMBRA_NOMEM, memtable_new(&memtable));
+        assert_null(memtable);
+    }
+    mem_test_fail_at(0, false);
+    assert_int_equal(mem_test_live(), live);
+}
+
+static void put_number(struct memtable *memtable, uint64_t seq, uint64_t number, uint64_t value)
+{
+    uint8_t key[16], bytes[8];
+    memcpy(key, "prefix__", 8);
+    put_be64(key + 8, number);
+    put_le64(bytes, value);
+    assert_ok(memtable_put(memtable, seq, ENTRY_PUT, slice_of(key, 16), slice_of(bytes, 8)));
+}
+
+static uint64_t number_of(sombra_slice key)
+{
+    assert_int_equal(key.bytes, 16);
+    return get_be64((const uint8_t *)key.data + 8);
+}
+
+static void expect_numbers(struct memtable *memtable, uint64_t count)
+{
+    struct source *source;
+    struct lsm_entry entries[100];
+    uint64_t want = 0;
+    size_t got;
+    assert_ok(memtable_source(memtable, 1, &source));
+    assert_ok(source->ops->seek_ge(source, slice_of("", 0)));
+    while (source->is_valid) {
+        assert_ok(source->ops->read(source, slice_of("", 0), entries, 100, &got));
+        for (size_t i = 0; i < got; i++)
+            assert_int_equal(number_of(entries[i].key), want++);
+    }
+    assert_int_equal(want, count);
+    assert_ok(source->ops->seek_lt(source, slice_of("", 0)));
+    for (; source->is_valid; want--) {
+        assert_int_equal(number_of(source->entry.key), want - 1);
+        assert_ok(source->ops->previous(source));
+    }
+    assert_int_equal(want, 0);
+    source_close(source);
+}
+
+/* Deep trees, by each way of splitting. */
+static void test_memtable__fills_in_any_order(void **state)
+{
+    (void)state;
+    enum { COUNT = 20000 };
+    size_t bytes[4];
+    for (unsigned way = 0; way < 4; way++) {
+        struct memtable *memtable;
+        assert_ok(memtable_new(&memtable));
+        assert_true(memtable_is_empty(memtable));
+        for (uint64_t i = 0; i < COUNT; i++) {
+            uint64_t numbers[4] = { i, COUNT - 1 - i, i * 7919 % COUNT,
+                                    i % 2 ? COUNT / 2 + i / 2 : i / 2 };
+            put_number(memtable, 1, numbers[way], i);
+            put_number(memtable, 1, numbers[way], i + 1);
+        }
+        assert_int_equal(memtable_entries(memtable), COUNT);
+        expect_numbers(memtable, COUNT);
+        uint8_t low[16] = "prefix__", high[16] = "prefix__";
+        put_be64(low + 8, COUNT / 4);
+        put_be64(high + 8, COUNT / 2);
+        uint64_t estimate = memtable_estimate(memtable, slice_of(low, 16), slice_of(high, 16));
+        assert_in_range(estimate, COUNT / 16, COUNT);
+        put_be64(high + 8, COUNT / 4 + 20);
+        assert_int_equal(memtable_estimate(memtable, slice_of(low, 16), slice_of(high, 16)), 20);
+        bytes[way] = memtable_bytes(memtable);
+        memtable_rollback(memtable, (struct memtable_mark){ 0 });
+        assert_true(memtable_is_empty(memtable));
+        expect_numbers(memtable, 0);
+        memtable_unref(memtable);
+    }
+    assert_true(bytes[0] <= bytes[2] && bytes[1] <= bytes[2]);
+}
+
+static void test_memtable__takes_values_of_any_size(void **state)
+{
+    (void)state;
+    struct memtable *memtable;
+    static const size_t sizes[] = { 0, 1, 4096, 300 * 1024, 5 * 1024 * 1024 };
+    uint8_t *value = calloc(1, sizes[COUNT_OF(sizes) - 1]);
+    assert_non_null(value);
+    assert_ok(memtable_new(&memtable));
+    for (uint8_t i = 0; i < COUNT_OF(sizes); i++) {
+        memset(value, i, sizes[i]);
+        assert_ok(memtable_put(memtable, 1, ENTRY_PUT, slice_of(&i, 1), slice_of(value, sizes[i])));
+    }
+    for (uint8_t i = 0; i < COUNT_OF(sizes); i++) {
+        sombra_slice got;
+        memset(value, i, sizes[i]);
+        assert_int_equal(memtable_get(memtable, 1, slice_of(&i, 1), &got), LOOKUP_FOUND);
+        assert_true(slice_equal(got, slice_of(value, sizes[i])));
+    }
+    assert_true(memtable_bytes(memtable) >= sizes[3] + sizes[4]);
+    free(value);
+    memtable_unref(memtable);
+}
+
+static void test_memtable__cursor_of_the_writer_survives_its_writes(void **state)
+{
+    (void)state;
+    struct memtable *memtable;
+    struct source *source;
+    assert_ok(memtable_new(&memtable));
+    for (uint64_t i = 0; i < 100; i++)
+        put_number(memtable, 1, 10 * i, 0);
+    assert_ok(memtable_source(memtable, 2, &source));
+    assert_ok(source->ops->seek_ge(source, slice_of("", 0)));
+    uint64_t before = 0;
+    for (uint64_t i = 0; i < 100; i++) {
+        assert_true(source->is_valid);
+        uint64_t at = number_of(source->entry.key);
+        assert_true(at % 10 != 0 || at == 0 || at == before + 10 || at - before < 10);
+        for (uint64_t j = 1; j < 10; j++) /* splits the leaf it stands in */
+            put_number(memtable, 2, at / 10 * 10 + j, j);
+        while (source->is_valid && number_of(source->entry.key) < (i + 1) * 10)
+            assert_ok(source->ops->next(source));
+        before = at;
+    }
+    assert_false(source->is_valid);
+    source_close(source);
+    memtable_unref(memtable);
+}
+
+/* ---- threads ----------------------------------------------------------------------------- */
+
+/* Commit n puts `value = n` under its keys, and each reader's snapshot S must show, of every key,
+ * the newest commit <= S that touched it: recomputed from S alone. */
+enum { SHARED_KEYS = 1000, READERS = 4, PER_COMMIT = 8, SNAPSHOTS = 1200, COMMITS_MAX = 30000 };
+struct shared {
+    struct memtable *memtable;
+    _Atomic uint64_t seq;
+    _Atomic bool is_done;
+    _Atomic uint64_t failures, snapshots;
+};
+
+static uint64_t touched(uint64_t commit, unsigned i)
+{
+    return hash_u64(commit * PER_COMMIT + i) % SHARED_KEYS;
+}
+
+/* newest[key] := the commit that wrote it, as of S; advanced from `from`. A commit divisible by 16
+ * deletes the range of 40 keys before it puts. */
+static void expect_advance(uint64_t *newest, uint64_t from, uint64_t to)
+{
+    for (uint64_t commit = from + 1; commit <= to; commit++) {
+        if (commit % 16 == 0)
+            for (uint64_t k = 0; k < 40; k++)
+                newest[(commit * 31) % (SHARED_KEYS - 40) + k] = 0;
+        for (unsigned i = 0; i < PER_COMMIT; i++)
+            newest[touched(commit, i)] = commit;
+    }
+}
+
+static uint64_t walk_failures(struct source *source, const uint64_t *newest, bool is_forward)
+{
+    uint64_t failures = 0;
+    sombra_err err =
+        (is_forward ? source->ops->seek_ge : source->ops->seek_lt)(source, slice_of("", 0));
+    for (uint64_t i = 0; i < SHARED_KEYS && !err; i++) {
+        uint64_t number = is_forward ? i : SHARED_KEYS - 1 - i;
+        if (newest[number] == 0)
+            continue;
+        if (!source->is_valid || get_be64((const uint8_t *)source->entry.key.data + 8) != number ||
+            get_le64(source->entry.value.data) != newest[number]) {
+            failures++;
+            break;
+        }
+        err = (is_forward ? source->ops->next : source->ops->previous)(source);
+    }
+    return failures + (source->is_valid || err);
+}
+
+static void *reader_run(void *argument)
+{
+    struct shared *shared = argument;
+    uint64_t *newest = calloc(SHARED_KEYS, sizeof *newest), seq = 0;
+    struct random random;
+    random_seed(&random, 99);
+    for (bool is_last = false; newest && !is_last;) {
+        is_last = atomic_load(&shared->is_done);
+        uint64_t now = atomic_load_explicit(&shared->seq, memory_order_acquire);
+        struct source *source;
+        expect_advance(newest, seq, now);
+        seq = now;
+        if (memtable_source(shared->memtable, seq, &source)) {
+            atomic_fetch_add(&shared->failures, 1);
+            break;
+        }
+        uint64_t failures = walk_failures(source, newest, true);
+        failures += walk_failures(source, newest, false);
+        source_close(source);
+        for (unsigned i = 0; i < 100; i++) {
+            uint8_t key[16] = "prefix__";
+            uint64_t number = random_below(&random, SHARED_KEYS);
+            sombra_slice value;
+            put_be64(key + 8, number);
+            enum lookup got = memtable_get(shared->memtable, seq, slice_of(key, 16), &value);
+            failures += (got == LOOKUP_FOUND) != (newest[number] > 0);
+            if (got == LOOKUP_FOUND)
+                failures += get_le64(value.data) != newest[number];
+        }
+        atomic_fetch_add(&shared->failures, failures);
+        atomic_fetch_add(&shared->snapshots, 1);
+    }
+    free(newest);
+    return NULL;
+}
+
+static void writer_commit(struct shared *shared, uint64_t commit)
+{
+    struct memtable *memtable = shared->memtable;
+    struct memtable_mark mark = memtable_mark(memtable);
+    for (unsigned attempt = 0; attempt < 2; attempt++) {
+        if (commit % 16 == 0) {
+            uint8_t low[16] = "prefix__", high[16] = "prefix__";
+            uint64_t from = (commit * 31) % (SHARED_KEYS - 40);
+            put_be64(low + 8, from);
+            put_be64(high + 8, from + 40);
+            assert_ok(
+                memtable_delete_range(memtable, commit, slice_of(low, 16), slice_of(high, 16)));
+        }
+        for (unsigned i = 0; i < PER_COMMIT; i++)
+            put_number(memtable, commit, touched(commit, i), commit);
+        if (attempt == 0 && commit % 8 == 0) /* undone, then done again */
+            memtable_rollback(memtable, mark);
+        else
+            break;
+    }
+    memtable_settle(memtable);
+    atomic_store_explicit(&shared->seq, commit, memory_order_release);
+}
+
+static void test_memtable__readers_beside_the_writer_see_whole_snapshots(void **state)
+{
+    (void)state;
+    struct shared shared = { .failures = 0 };
+    struct os_thread threads[READERS];
+    assert_ok(memtable_new(&shared.memtable));
+    for (unsigned i = 0; i < READERS; i++)
+        assert_ok(os_thread_start(&threads[i], reader_run, &shared));
+    for (uint64_t commit = 1; commit <= COMMITS_MAX && atomic_load(&shared.snapshots) < SNAPSHOTS;
+         commit++) {
+        writer_commit(&shared, commit);
+        while (commit / 20 > atomic_load(&shared.snapshots) &&
+               atomic_load(&shared.failures) == 0) /* readers keep pace with the writer */
+            os_thread_yield();
+    }
+    atomic_store(&shared.is_done, true);
+    for (unsigned i = 0; i < READERS; i++)
+        os_thread_join(&threads[i]);
+    assert_int_equal(atomic_load(&shared.failures), 0);
+    memtable_unref(shared.memtable);
+}
+
+/* Keys 0, 1000, 2000, ... were there before; others come between them, and nodes split. */
+enum { STEADY_KEYS = 300, STEADY_GAP = 1000, ADDED_KEYS = 12000 };
+
+static void *steady_run(void *argument)
+{
+    struct shared *shared = argument;
+    struct random random;
+    uint64_t failures = 0;
+    random_seed(&random, 5);
+    while (!atomic_load_explicit(&shared->is_done, memory_order_relaxed)) {
+        uint8_t key[16] = "prefix__";
+        sombra_slice value;
+        put_be64(key + 8, random_below(&random, STEADY_KEYS) * STEADY_GAP);
+        failures += memtable_get(shared->memtable, 1, slice_of(key, 16), &value) != LOOKUP_FOUND;
+    }
+    atomic_fetch_add(&shared->failures, failures);
+    return NULL;
+}
+
+/* A descent may meet a split between the order and the child word of a parent. */
+static void test_memtable__descents_beside_splits_find_every_key(void **state)
+{
+    (void)state;
+    struct random random;
+    random_seed(&random, seed());
+    for (unsigned round = 0; round < 12; round++) {
+        struct shared shared = { .failures = 0 };
+        struct os_thread threads[2];
+        assert_ok(memtable_new(&shared.memtable));
+        for (uint64_t i = 0; i < STEADY_KEYS; i++)
+            put_number(shared.memtable, 1, i * STEADY_GAP, i);
+        for (unsigned i = 0; i < COUNT_OF(threads); i++)
+            assert_ok(os_thread_start(&threads[i], steady_run, &shared));
+        for (unsigned i = 0; i < ADDED_KEYS; i++)
+            put_number(shared.memtable, 2, random_below(&random, STEADY_KEYS * STEADY_GAP), i);
+        atomic_store(&shared.is_done, true);
+        for (unsigned i = 0; i < COUNT_OF(threads); i++)
+            os_thread_join(&threads[i]);
+        assert_int_equal(atomic_load(&shared.failures), 0);
+        memtable_unref(shared.memtable);
+    }
+}
+
+/* ---- range sets -------------------------------------------------------------------------- */
+
+static void test_range_set__is_the_union_of_what_was_added(void **state)
+{
+    (void)state;
+    struct random random;
+    random_seed(&random, seed());
+    for (unsigned round = 0; round < 200; round++) {
+        struct range_set set = RANGE_SET_INIT;
+        bool has[66] = { false };
+        for (unsigned i = 0; i < 12; i++) {
+            uint8_t low = (uint8_t)random_below(&random, 60);
+            uint8_t high = (uint8_t)(low + 1 + random_below(&random, 5));
+            if (round % 2) {
+                mem_test_fail_at(1, true);
+                sombra_err err = range_set_add(&set, slice_of(&low, 1), slice_of(&high, 1));
+                mem_test_fail_at(0, false);
+                assert_int_equal(err, SOMBRA_NOMEM);
+            }
+            assert_ok(range_set_add(&set, slice_of(&low, 1), slice_of(&high, 1)));
+            memset(has + low, true, (size_t)(high - low));
+            for (uint8_t key = 0; key < 66; key++) {
+                const struct kv_range_bytes *range = range_set_find(&set, slice_of(&key, 1));
+                assert_int_equal(range != NULL, has[key]);
+                if (!range)
+                    continue;
+                uint8_t from = *(const uint8_t *)range->low.data;
+                uint8_t to = *(const uint8_t *)range->high.data;
+                assert_true(from <= key && key < to && !has[to] && (from == 0 || !has[from - 1]));
+            }
+        }
+        range_set_release(&set);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_memtable__failed_allocation_changes_nothing),
+        cmocka_unit_test(test_memtable__says_what_its_history_says),
+        cmocka_unit_test(test_memtable__fills_in_any_order),
+        cmocka_unit_test(test_memtable__takes_values_of_any_size),
+        cmocka_unit_test(test_memtable__cursor_of_the_writer_survives_its_writes),
+        cmocka_unit_test(test_memtable__readers_beside_the_writer_see_whole_snapshots),
+        cmocka_unit_test(test_memtable__descents_beside_splits_find_every_key),
+        cmocka_unit_test(test_range_set__is_the_union_of_what_was_added),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
