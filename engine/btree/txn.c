@@ -370,7 +370,8 @@ static sombra_err commit_write(struct btree_txn *txn, enum kv_durability durabil
     struct btree *btree = txn->btree;
     if (durability == KV_DURABILITY_STORE)
         durability = btree->options.durability;
-    /* Commits that wait for a sync are timed: to the others the clock would be a tenth of them. */
+    /* Commits that wait for a sync are timed; the others are too short to look at the clock twice.
+     */
     bool is_timed = btree->file && (durability == KV_FULL || durability == KV_GROUP);
     uint64_t begin_ns = is_timed ? os_monotonic_ns(btree->os) : 0;
     sombra_err err = SOMBRA_OK;

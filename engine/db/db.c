@@ -178,8 +178,8 @@ sombra_err sombra_db_stats(sombra_db *db, sombra_stats *stats)
     out.compact_txn = kv->compact_txn;
     out.compact_pages_moved = kv->compact_pages_moved;
     out.compact_pages_returned = kv->compact_pages_returned;
-    out.refuses_writes = kv->refuses_writes;
     stats_of_levels(kv, &out);
+    out.refuses_writes = kv->refuses_writes;
     out.struct_bytes = stats->struct_bytes;
     memcpy(stats, &out, size_min(stats->struct_bytes, sizeof out));
     return SOMBRA_OK;

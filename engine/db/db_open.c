@@ -220,7 +220,7 @@ static sombra_err engine_choose(const char *path, const char *given, const struc
 sombra_err sombra_open(const char *path, const sombra_options *given, sombra_db **out_db)
 {
     sombra_options options;
-    const struct engine *engine;
+    const struct engine *engine = NULL;
     struct kv *kv = NULL;
     sombra_db *db = NULL;
     char *copy = NULL;

@@ -14,7 +14,7 @@
 sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, struct lsm_log **out_log)
 {
     const uint64_t first_bytes =
-        u64_min(lsm->options.memtable_bytes + lsm->options.memtable_bytes / 4, 1 * MiB);
+        u64_min(lsm->options.memtable_bytes + lsm->options.memtable_bytes / 4, 64 * KiB);
     struct lsm_log *log = mem_zalloc(sizeof *log);
     char *path = lsm_log_path(lsm, base_seq);
     sombra_err err = SOMBRA_OK;

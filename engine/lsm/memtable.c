@@ -92,9 +92,9 @@ sombra_err memtable_new(struct memtable **out_memtable)
     atomic_init(&memtable->bytes, sizeof *memtable);
     arena_init(&memtable->nodes, CHUNK_ALIGNMENT, &memtable->bytes);
     arena_init(&memtable->records, sizeof(uint64_t), &memtable->bytes);
-    sombra_err err = tree_init(&memtable->keys, &memtable->nodes);
+    sombra_err err = memtable_tree_init(&memtable->keys, &memtable->nodes);
     if (!err)
-        err = tree_init(&memtable->ranges, &memtable->nodes);
+        err = memtable_tree_init(&memtable->ranges, &memtable->nodes);
     if (err) {
         memtable_unref(memtable);
         return err;
@@ -121,6 +121,8 @@ void memtable_unref(struct memtable *memtable)
 }
 
 /* ---- undo -------------------------------------------------------------------------------- */
+
+static const size_t undo_kept_max = 8192; /* changes */
 
 static sombra_err undo_reserve(struct memtable *memtable)
 {
@@ -184,9 +186,18 @@ void memtable_rollback(struct memtable *memtable, struct memtable_mark mark)
     }
 }
 
+/* The list of an unusually large transaction is not kept for the next. */
 void memtable_settle(struct memtable *memtable)
 {
     memtable->undo_count = 0;
+    if (UNLIKELY(memtable->undo_capacity > undo_kept_max)) {
+        atomic_fetch_sub_explicit(&memtable->bytes,
+                                  memtable->undo_capacity * sizeof *memtable->undo,
+                                  memory_order_relaxed);
+        mem_free(memtable->undo);
+        memtable->undo = NULL;
+        memtable->undo_capacity = 0;
+    }
     memtable->settled_seq = memtable->newest_seq;
 }
 
@@ -232,7 +243,7 @@ static sombra_err put_new(struct memtable *memtable, unsigned rank, uint64_t seq
         return diag_nomem("an entry", pair[0].bytes + pair[1].bytes);
     struct version_record *record = (void *)((uint8_t *)entry + entry_bytes(pair[0]));
     record_init(record, seq, kind, pair[1]);
-    sombra_err err = tree_insert(&memtable->keys, rank, entry);
+    sombra_err err = memtable_tree_insert(&memtable->keys, rank, entry);
     if (err)
         return err;
     entry_set(memtable, entry, record);
@@ -265,7 +276,7 @@ sombra_err memtable_put(struct memtable *memtable, uint64_t seq, enum entry_kind
     if (err)
         return err;
     unsigned rank;
-    struct memtable_entry *entry = tree_locate(&memtable->keys, key, &rank);
+    struct memtable_entry *entry = memtable_tree_locate(&memtable->keys, key, &rank);
     if (entry)
         err = put_version(memtable, entry, seq, kind, value);
     else
@@ -284,14 +295,14 @@ static sombra_err boundary_make(struct memtable *memtable, sombra_slice key)
     if (err)
         return err;
     unsigned rank;
-    struct memtable_entry *entry = tree_locate(&memtable->ranges, key, &rank);
+    struct memtable_entry *entry = memtable_tree_locate(&memtable->ranges, key, &rank);
     if (entry && atomic_load_explicit(&entry->newest, memory_order_relaxed))
         return SOMBRA_OK;
     const struct version_record *covers = &memtable_uncovered;
-    struct tree_cursor cursor = tree_seek_lt(&memtable->ranges, key);
-    for (; cursor.leaf; tree_previous(&cursor)) {
-        const struct version_record *before =
-            atomic_load_explicit(&tree_cursor_entry(&cursor)->newest, memory_order_relaxed);
+    struct tree_cursor cursor = memtable_tree_seek_lt(&memtable->ranges, key);
+    for (; cursor.leaf; memtable_tree_previous(&cursor)) {
+        const struct version_record *before = atomic_load_explicit(
+            &memtable_tree_cursor_entry(&cursor)->newest, memory_order_relaxed);
         if (before) {
             covers = before;
             break;
@@ -301,7 +312,7 @@ static sombra_err boundary_make(struct memtable *memtable, sombra_slice key)
         entry = entry_new(memtable, key, 0);
         if (!entry)
             return diag_nomem("the bound of a range", key.bytes);
-        err = tree_insert(&memtable->ranges, rank, entry);
+        err = memtable_tree_insert(&memtable->ranges, rank, entry);
         if (err)
             return err;
     }
@@ -313,9 +324,9 @@ static sombra_err boundary_make(struct memtable *memtable, sombra_slice key)
 static sombra_err boundaries_cover(struct memtable *memtable, uint64_t seq, sombra_slice low,
                                    sombra_slice high)
 {
-    struct tree_cursor cursor = tree_seek_ge(&memtable->ranges, low);
-    for (; cursor.leaf; tree_next(&cursor)) {
-        struct memtable_entry *entry = tree_cursor_entry(&cursor);
+    struct tree_cursor cursor = memtable_tree_seek_ge(&memtable->ranges, low);
+    for (; cursor.leaf; memtable_tree_next(&cursor)) {
+        struct memtable_entry *entry = memtable_tree_cursor_entry(&cursor);
         const struct version_record *former =
             atomic_load_explicit(&entry->newest, memory_order_relaxed);
         if (slice_compare(entry_key(entry), high) >= 0)
@@ -371,9 +382,9 @@ static sombra_err range_bury(struct memtable *memtable, uint64_t seq, sombra_sli
         }
         return err;
     }
-    struct tree_cursor cursor = tree_seek_ge(&memtable->keys, low);
-    for (; cursor.leaf && !err; tree_next(&cursor)) {
-        struct memtable_entry *entry = tree_cursor_entry(&cursor);
+    struct tree_cursor cursor = memtable_tree_seek_ge(&memtable->keys, low);
+    for (; cursor.leaf && !err; memtable_tree_next(&cursor)) {
+        struct memtable_entry *entry = memtable_tree_cursor_entry(&cursor);
         if (slice_compare(entry_key(entry), high) >= 0)
             break;
         err = entry_bury(memtable, seq, entry);
@@ -412,20 +423,20 @@ struct memtable_cover memtable_cover_at(const struct memtable *memtable, uint64_
 {
     struct memtable_cover cover = { .low = slice_of("", 0), .end = memtable_key_end(), .seq = 0 };
     const struct version_record *record = NULL;
-    struct tree_cursor at = tree_seek_le(&memtable->ranges, key);
-    while (at.leaf && !(record = entry_version(tree_cursor_entry(&at), seq)))
-        tree_previous(&at);
+    struct tree_cursor at = memtable_tree_seek_le(&memtable->ranges, key);
+    while (at.leaf && !(record = entry_version(memtable_tree_cursor_entry(&at), seq)))
+        memtable_tree_previous(&at);
     if (record) {
-        cover.low = entry_key(tree_cursor_entry(&at));
+        cover.low = entry_key(memtable_tree_cursor_entry(&at));
         cover.seq = record->seq;
-        tree_next(&at);
+        memtable_tree_next(&at);
     } else {
-        at = tree_seek_ge(&memtable->ranges, key);
+        at = memtable_tree_seek_ge(&memtable->ranges, key);
     }
-    while (at.leaf && !entry_version(tree_cursor_entry(&at), seq))
-        tree_next(&at);
+    while (at.leaf && !entry_version(memtable_tree_cursor_entry(&at), seq))
+        memtable_tree_next(&at);
     if (at.leaf)
-        cover.end = entry_key(tree_cursor_entry(&at));
+        cover.end = entry_key(memtable_tree_cursor_entry(&at));
     return cover;
 }
 
@@ -434,7 +445,7 @@ struct memtable_cover memtable_cover_at(const struct memtable *memtable, uint64_
 enum lookup memtable_get(const struct memtable *memtable, uint64_t seq, sombra_slice key,
                          sombra_slice *out_value)
 {
-    const struct memtable_entry *entry = tree_find(&memtable->keys, key);
+    const struct memtable_entry *entry = memtable_tree_find(&memtable->keys, key);
     const struct version_record *record = entry ? entry_version(entry, seq) : NULL;
     if (UNLIKELY(memtable_has_ranges(memtable))) {
         uint64_t covered = memtable_cover_at(memtable, seq, key).seq;

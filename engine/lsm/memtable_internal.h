@@ -102,25 +102,27 @@ struct tree_path {
     } at[TREE_LEVELS_MAX]; /* by level */
     unsigned levels;       /* 0 = none */
 };
-struct tree {
+struct memtable_tree {
     _Atomic(struct tree_node *) root;
     struct memtable_arena *nodes;
     struct tree_path finger; /* to the leaf of the last write */
     unsigned hits;           /* grows when the finger helped; 0 = it is not tried */
 };
 
-sombra_err tree_init(struct tree *tree, struct memtable_arena *nodes) SOMBRA_MUST_CHECK;
+sombra_err memtable_tree_init(struct memtable_tree *tree,
+                              struct memtable_arena *nodes) SOMBRA_MUST_CHECK;
 
 /* Writer. Puts the finger on the leaf of `key`: the entry, or NULL and the rank it would have. */
-struct memtable_entry *tree_locate(struct tree *tree, sombra_slice key, unsigned *out_rank);
-/* Adds `entry`, for which tree_locate just gave `rank`. NOMEM: nothing changed. */
-sombra_err tree_insert(struct tree *tree, unsigned rank,
-                       struct memtable_entry *entry) SOMBRA_MUST_CHECK;
+struct memtable_entry *memtable_tree_locate(struct memtable_tree *tree, sombra_slice key,
+                                            unsigned *out_rank);
+/* Adds `entry`, for which memtable_tree_locate just gave `rank`. NOMEM: nothing changed. */
+sombra_err memtable_tree_insert(struct memtable_tree *tree, unsigned rank,
+                                struct memtable_entry *entry) SOMBRA_MUST_CHECK;
 
 /* Readers. */
-struct memtable_entry *tree_find(const struct tree *tree, sombra_slice key);
+struct memtable_entry *memtable_tree_find(const struct memtable_tree *tree, sombra_slice key);
 /* Where `key` lies, as a fraction of all entries. */
-double tree_fraction(const struct tree *tree, sombra_slice key);
+double memtable_tree_fraction(const struct memtable_tree *tree, sombra_slice key);
 
 /* A place among the entries of a leaf as it was when the cursor came to it. */
 struct tree_cursor {
@@ -128,11 +130,11 @@ struct tree_cursor {
     uint64_t order;
     unsigned rank;
 };
-struct tree_cursor tree_seek_ge(const struct tree *tree, sombra_slice key);
-struct tree_cursor tree_seek_le(const struct tree *tree, sombra_slice key);
-struct tree_cursor tree_seek_lt(const struct tree *tree, sombra_slice key);
-void tree_next_leaf(struct tree_cursor *cursor);
-void tree_previous_leaf(struct tree_cursor *cursor);
+struct tree_cursor memtable_tree_seek_ge(const struct memtable_tree *tree, sombra_slice key);
+struct tree_cursor memtable_tree_seek_le(const struct memtable_tree *tree, sombra_slice key);
+struct tree_cursor memtable_tree_seek_lt(const struct memtable_tree *tree, sombra_slice key);
+void memtable_tree_next_leaf(struct tree_cursor *cursor);
+void memtable_tree_previous_leaf(struct tree_cursor *cursor);
 
 static inline unsigned order_count(uint64_t order)
 {
@@ -142,20 +144,20 @@ static inline unsigned order_slot(uint64_t order, unsigned rank)
 {
     return (unsigned)(order >> (4 + 4 * rank)) & 15;
 }
-static inline struct memtable_entry *tree_cursor_entry(const struct tree_cursor *cursor)
+static inline struct memtable_entry *memtable_tree_cursor_entry(const struct tree_cursor *cursor)
 {
     assert(cursor->leaf && cursor->rank < order_count(cursor->order));
     return cursor->leaf->entries[order_slot(cursor->order, cursor->rank)];
 }
-static inline void tree_next(struct tree_cursor *cursor)
+static inline void memtable_tree_next(struct tree_cursor *cursor)
 {
     if (++cursor->rank == order_count(cursor->order))
-        tree_next_leaf(cursor);
+        memtable_tree_next_leaf(cursor);
 }
-static inline void tree_previous(struct tree_cursor *cursor)
+static inline void memtable_tree_previous(struct tree_cursor *cursor)
 {
     if (cursor->rank == 0)
-        tree_previous_leaf(cursor);
+        memtable_tree_previous_leaf(cursor);
     else
         cursor->rank--;
 }
@@ -169,7 +171,7 @@ struct memtable_undo {
 };
 
 struct memtable {
-    struct tree keys, ranges;
+    struct memtable_tree keys, ranges;
     struct memtable_arena nodes, records;
     struct memtable_undo *undo; /* the writer's */
     size_t undo_count, undo_capacity;

@@ -44,13 +44,13 @@ static struct memtable_cover hidden_at(const struct memtable *memtable, uint64_t
             break;
         hidden.end = after.end;
     }
-    struct tree_cursor at = tree_seek_lt(&memtable->ranges, hidden.low);
-    for (; at.leaf; tree_previous(&at)) {
-        const struct version_record *record = entry_version(tree_cursor_entry(&at), seq);
+    struct tree_cursor at = memtable_tree_seek_lt(&memtable->ranges, hidden.low);
+    for (; at.leaf; memtable_tree_previous(&at)) {
+        const struct version_record *record = entry_version(memtable_tree_cursor_entry(&at), seq);
         if (record && record->seq == 0)
             break;
         if (record)
-            hidden.low = entry_key(tree_cursor_entry(&at));
+            hidden.low = entry_key(memtable_tree_cursor_entry(&at));
     }
     return hidden;
 }
@@ -115,16 +115,16 @@ static sombra_err stand(struct memtable_source *source, bool is_forward)
 {
     struct tree_cursor at = source->at;
     const struct version_record *record = NULL;
-    while (at.leaf && !(record = source_version(source, tree_cursor_entry(&at)))) {
+    while (at.leaf && !(record = source_version(source, memtable_tree_cursor_entry(&at)))) {
         if (is_forward)
-            tree_next(&at);
+            memtable_tree_next(&at);
         else
-            tree_previous(&at);
+            memtable_tree_previous(&at);
     }
     source->at = at;
     source->source.is_valid = record != NULL;
     if (record)
-        entry_fill(&source->source.entry, tree_cursor_entry(&at), record);
+        entry_fill(&source->source.entry, memtable_tree_cursor_entry(&at), record);
     return SOMBRA_OK;
 }
 
@@ -133,7 +133,7 @@ static sombra_err source_seek_ge(struct source *base, sombra_slice key)
     struct memtable_source *source = memtable_source_of(base);
     if (key.bytes == 0)
         key = slice_of("", 0);
-    source->at = tree_seek_ge(&source->memtable->keys, key);
+    source->at = memtable_tree_seek_ge(&source->memtable->keys, key);
     return stand(source, true);
 }
 
@@ -142,7 +142,7 @@ static sombra_err source_seek_lt(struct source *base, sombra_slice key)
     struct memtable_source *source = memtable_source_of(base);
     if (key.bytes == 0)
         key = memtable_key_end();
-    source->at = tree_seek_lt(&source->memtable->keys, key);
+    source->at = memtable_tree_seek_lt(&source->memtable->keys, key);
     return stand(source, false);
 }
 
@@ -150,7 +150,7 @@ static sombra_err source_next(struct source *base)
 {
     struct memtable_source *source = memtable_source_of(base);
     assert(base->is_valid);
-    tree_next(&source->at);
+    memtable_tree_next(&source->at);
     return stand(source, true);
 }
 
@@ -158,7 +158,7 @@ static sombra_err source_previous(struct source *base)
 {
     struct memtable_source *source = memtable_source_of(base);
     assert(base->is_valid);
-    tree_previous(&source->at);
+    memtable_tree_previous(&source->at);
     return stand(source, false);
 }
 
@@ -208,7 +208,7 @@ static sombra_err source_read(struct source *base, sombra_slice before, struct l
         }
         if (at.rank < order_count(at.order))
             break;
-        tree_next_leaf(&at);
+        memtable_tree_next_leaf(&at);
     }
     source->at = at;
     *out_count = count;
@@ -255,7 +255,7 @@ uint64_t memtable_estimate(const struct memtable *memtable, sombra_slice low, so
         high = memtable_key_end();
     if (slice_compare(low, high) >= 0)
         return 0;
-    struct tree_cursor at = tree_seek_ge(&memtable->keys, low);
+    struct tree_cursor at = memtable_tree_seek_ge(&memtable->keys, low);
     for (unsigned leaves = 0; leaves < LEAVES_COUNTED; leaves++) {
         if (!at.leaf)
             return counted;
@@ -263,8 +263,9 @@ uint64_t memtable_estimate(const struct memtable *memtable, sombra_slice low, so
         counted += end - at.rank;
         if (end < order_count(at.order))
             return counted;
-        tree_next_leaf(&at);
+        memtable_tree_next_leaf(&at);
     }
-    double from = tree_fraction(&memtable->keys, low), to = tree_fraction(&memtable->keys, high);
+    double from = memtable_tree_fraction(&memtable->keys, low),
+           to = memtable_tree_fraction(&memtable->keys, high);
     return to > from ? u64_max(counted, (uint64_t)((to - from) * (double)total)) : counted;
 }

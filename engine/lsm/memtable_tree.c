@@ -159,7 +159,7 @@ static inline unsigned inner_rank(const struct tree_inner *inner, uint64_t order
     return low - 1;
 }
 
-static const struct tree_leaf *descend(const struct tree *tree, sombra_slice key)
+static const struct tree_leaf *descend(const struct memtable_tree *tree, sombra_slice key)
 {
     const struct tree_node *node = atomic_load_explicit(&tree->root, memory_order_acquire);
     while (node->level > 0) {
@@ -176,7 +176,7 @@ static const struct tree_leaf *descend(const struct tree *tree, sombra_slice key
     return leaf_of(node);
 }
 
-struct memtable_entry *tree_find(const struct tree *tree, sombra_slice key)
+struct memtable_entry *memtable_tree_find(const struct memtable_tree *tree, sombra_slice key)
 {
     const struct tree_leaf *leaf = descend(tree, key);
     struct memtable_entry *entry;
@@ -184,7 +184,7 @@ struct memtable_entry *tree_find(const struct tree *tree, sombra_slice key)
     return entry;
 }
 
-double tree_fraction(const struct tree *tree, sombra_slice key)
+double memtable_tree_fraction(const struct memtable_tree *tree, sombra_slice key)
 {
     const struct tree_node *node = atomic_load_explicit(&tree->root, memory_order_acquire);
     double fraction = 0, width = 1;
@@ -210,7 +210,7 @@ double tree_fraction(const struct tree *tree, sombra_slice key)
 
 /* ---- cursors ----------------------------------------------------------------------------- */
 
-static struct tree_cursor cursor_at(const struct tree *tree, sombra_slice key,
+static struct tree_cursor cursor_at(const struct memtable_tree *tree, sombra_slice key,
                                     struct memtable_entry **out_entry)
 {
     struct tree_cursor cursor = { .leaf = descend(tree, key) };
@@ -219,34 +219,34 @@ static struct tree_cursor cursor_at(const struct tree *tree, sombra_slice key,
     return cursor;
 }
 
-struct tree_cursor tree_seek_ge(const struct tree *tree, sombra_slice key)
+struct tree_cursor memtable_tree_seek_ge(const struct memtable_tree *tree, sombra_slice key)
 {
     struct memtable_entry *entry;
     struct tree_cursor cursor = cursor_at(tree, key, &entry);
     if (cursor.rank == order_count(cursor.order))
-        tree_next_leaf(&cursor);
+        memtable_tree_next_leaf(&cursor);
     return cursor;
 }
 
-struct tree_cursor tree_seek_le(const struct tree *tree, sombra_slice key)
+struct tree_cursor memtable_tree_seek_le(const struct memtable_tree *tree, sombra_slice key)
 {
     struct memtable_entry *entry;
     struct tree_cursor cursor = cursor_at(tree, key, &entry);
     if (!entry)
-        tree_previous(&cursor);
+        memtable_tree_previous(&cursor);
     return cursor;
 }
 
-struct tree_cursor tree_seek_lt(const struct tree *tree, sombra_slice key)
+struct tree_cursor memtable_tree_seek_lt(const struct memtable_tree *tree, sombra_slice key)
 {
     struct memtable_entry *entry;
     struct tree_cursor cursor = cursor_at(tree, key, &entry);
-    tree_previous(&cursor);
+    memtable_tree_previous(&cursor);
     return cursor;
 }
 
 /* Only a tree without entries has an empty leaf. */
-void tree_next_leaf(struct tree_cursor *cursor)
+void memtable_tree_next_leaf(struct tree_cursor *cursor)
 {
     cursor->leaf = atomic_load_explicit(&cursor->leaf->next, memory_order_acquire);
     cursor->rank = 0;
@@ -256,7 +256,7 @@ void tree_next_leaf(struct tree_cursor *cursor)
     assert(order_count(cursor->order) > 0);
 }
 
-void tree_previous_leaf(struct tree_cursor *cursor)
+void memtable_tree_previous_leaf(struct tree_cursor *cursor)
 {
     cursor->leaf = atomic_load_explicit(&cursor->leaf->previous, memory_order_acquire);
     if (!cursor->leaf)
@@ -268,7 +268,7 @@ void tree_previous_leaf(struct tree_cursor *cursor)
 
 /* ---- the writer's way -------------------------------------------------------------------- */
 
-static void path_descend(struct tree *tree, struct tree_path *path, sombra_slice key)
+static void path_descend(struct memtable_tree *tree, struct tree_path *path, sombra_slice key)
 {
     struct tree_node *node = atomic_load_explicit(&tree->root, memory_order_relaxed);
     const struct memtable_entry *low = NULL, *high = NULL;
@@ -295,7 +295,7 @@ static void path_descend(struct tree *tree, struct tree_path *path, sombra_slice
     }
 }
 
-static bool finger_has(const struct tree *tree, sombra_slice key)
+static bool finger_has(const struct memtable_tree *tree, sombra_slice key)
 {
     const struct tree_path *finger = &tree->finger;
     if (tree->hits == 0 || finger->levels == 0)
@@ -306,7 +306,7 @@ static bool finger_has(const struct tree *tree, sombra_slice key)
 
 /* The bounds of the finger's leaf are far apart in memory: where writes are scattered, looking at
  * them is worth less than it costs. Whether it would have helped shows after the descent. */
-static void finger_move(struct tree *tree, sombra_slice key)
+static void finger_move(struct memtable_tree *tree, sombra_slice key)
 {
     const struct tree_node *was = tree->finger.levels ? tree->finger.at[0].node : NULL;
     bool was_tried = tree->hits > 0 && was;
@@ -317,7 +317,8 @@ static void finger_move(struct tree *tree, sombra_slice key)
         tree->hits--;
 }
 
-struct memtable_entry *tree_locate(struct tree *tree, sombra_slice key, unsigned *out_rank)
+struct memtable_entry *memtable_tree_locate(struct memtable_tree *tree, sombra_slice key,
+                                            unsigned *out_rank)
 {
     if (!finger_has(tree, key))
         finger_move(tree, key);
@@ -342,7 +343,7 @@ static struct tree_leaf *leaf_new(struct memtable_arena *arena)
     return leaf;
 }
 
-sombra_err tree_init(struct tree *tree, struct memtable_arena *nodes)
+sombra_err memtable_tree_init(struct memtable_tree *tree, struct memtable_arena *nodes)
 {
     struct tree_leaf *leaf = leaf_new(nodes);
     if (!leaf)
@@ -434,7 +435,7 @@ static void leaf_link_neighbours(struct tree_leaf *left, struct tree_leaf *right
 
 /* Puts `left` into the place of the child that the path took at `level`, and `right` behind it.
  * True when that replaced a full node by two: *left and *right are those now. */
-static bool inner_replace(struct tree *tree, unsigned level, struct child *left,
+static bool inner_replace(struct memtable_tree *tree, unsigned level, struct child *left,
                           struct child *right)
 {
     struct tree_inner *inner = inner_of(tree->finger.at[level].node);
@@ -473,14 +474,16 @@ static bool inner_replace(struct tree *tree, unsigned level, struct child *left,
     return true;
 }
 
-static void root_grow(struct tree *tree, unsigned level, struct child left, struct child right)
+static void root_grow(struct memtable_tree *tree, unsigned level, struct child left,
+                      struct child right)
 {
     struct child children[2] = { left, right };
     struct tree_inner *root = inner_fill(tree->nodes, level, children, 2, 0);
     atomic_store_explicit(&tree->root, &root->node, memory_order_release);
 }
 
-static sombra_err leaf_split(struct tree *tree, unsigned rank, struct memtable_entry *entry)
+static sombra_err leaf_split(struct memtable_tree *tree, unsigned rank,
+                             struct memtable_entry *entry)
 {
     struct tree_leaf *old = leaf_of(tree->finger.at[0].node);
     uint64_t order = load_order(&old->node);
@@ -511,7 +514,8 @@ static sombra_err leaf_split(struct tree *tree, unsigned rank, struct memtable_e
     return SOMBRA_OK;
 }
 
-sombra_err tree_insert(struct tree *tree, unsigned rank, struct memtable_entry *entry)
+sombra_err memtable_tree_insert(struct memtable_tree *tree, unsigned rank,
+                                struct memtable_entry *entry)
 {
     struct tree_leaf *leaf = leaf_of(tree->finger.at[0].node);
     uint64_t order = load_order(&leaf->node);

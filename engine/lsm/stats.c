@@ -54,6 +54,7 @@ static void counters_read(struct lsm *lsm, struct kv_stats *stats)
     stats->lsn = stats->txn;
     stats->durable_lsn = atomic_load(&lsm->durable_seq);
     stats->cache_bytes = cache_bytes(lsm->cache);
+    stats->refuses_writes = atomic_load(&lsm->is_failed);
 }
 
 static void gauges_set(struct lsm *lsm, const struct kv_stats *stats)

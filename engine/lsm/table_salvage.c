@@ -59,7 +59,7 @@ static sombra_err header_read(struct salvage *salvage, uint64_t offset, const ui
 static sombra_err block_read(struct salvage *salvage, uint64_t offset,
                              struct table_block_header *out_header, bool *out_is_sound)
 {
-    const uint8_t *header;
+    const uint8_t *header = NULL;
     uint8_t *to;
     *out_is_sound = false;
     sombra_err err = header_read(salvage, offset, &header);

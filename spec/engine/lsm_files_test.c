@@ -22,6 +22,11 @@ void memtable_unref(struct memtable *memtable)
 }
 
 static uint64_t dropped_log_seq;
+void lsm_pool_sweep(struct lsm *lsm)
+{
+    (void)lsm;
+}
+
 void lsm_logs_drop(struct lsm *lsm, uint64_t log_seq)
 {
     (void)lsm;

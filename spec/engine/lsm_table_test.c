@@ -22,7 +22,7 @@ static void world_open(struct world *world, uint64_t seed, size_t count, size_t 
     world->os = os_sim_start(world->sim);
     random_seed(&world->random, seed);
     assert_ok(cache_new(seed % 3 ? 16 * MiB : 20 * KiB, &world->metrics, &world->cache));
-    size_t ranges = random_below(&world->random, 2) ? 16 : 0;
+    size_t ranges = count == 0 || random_below(&world->random, 2) ? 16 : 0; /* not without both */
     model_fill(&world->model, &world->random, count, value_bytes_max, ranges);
     world->options = (struct table_writer_options){
         .codec = codecs[seed % COUNT_OF(codecs)],

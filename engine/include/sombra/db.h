@@ -169,12 +169,12 @@ typedef struct sombra_stats {
     uint64_t oldest_reader_process; /* its process id; 0 if there is none */
     uint64_t compact_txn;           /* newest txn when the last compaction ended; 0 = none yet */
     uint64_t compact_pages_moved, compact_pages_returned; /* by it; what it made the file shorter */
-    bool refuses_writes;      /* a write or sync failed: until every process has closed it */
     bool is_entries_estimate; /* `entries` is not exact: engines that do not count */
     unsigned levels;          /* engines with levels: how many there are; else 0 */
     sombra_level_stats level[SOMBRA_LEVELS_MAX];
     uint64_t memtable_bytes, cache_bytes;
     uint64_t compaction_debt_bytes; /* what compaction has yet to rewrite */
+    bool refuses_writes;            /* a write or sync failed: until every process has closed it */
 } sombra_stats;
 
 #define SOMBRA_STATS_INIT                    \
