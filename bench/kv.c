@@ -2,14 +2,15 @@
 /* kv: an engine beside its peers, on the same records, in turns: btree beside LMDB, SQLite and
  * WiredTiger, lsm beside LevelDB and RocksDB.
  *
- *   kv [--lsm] [--quick] [--rounds N] [--seconds S] [--operations N] [--cache MIB]
+ *   kv [--lsm] [--cold] [--quick] [--rounds N] [--seconds S] [--operations N] [--cache MIB]
  *      [--memtable MIB] [--stores a,b] [--only workload,...] [--cpu] [--folder PATH]
  *      [--json FILE] [records]
  *
  * Each round runs every store once, one after the other, so that a ratio compares neighbours in
  * time. --quick is 100,000 records; the default is 1,000,000. --operations bounds those of each
- * workload that is no fill. --only still runs what a workload stands on. --cpu adds a table of CPU
- * time, which neighbours on the machine disturb less.
+ * workload that is no fill. --stores takes any, of either engine. --cold: each read workload begins
+ * with its store just opened and nothing of it in the page cache. --only still runs what a workload
+ * stands on. --cpu adds a table of CPU time, which neighbours on the machine disturb less.
  */
 #include "kv.h"
 
@@ -27,6 +28,7 @@ struct settings {
     const char *folder, *json;
     bool has_cpu;
     bool is_lsm;
+    bool is_cold;
 };
 
 /* ---- rounds ------------------------------------------------------------------------------ */
@@ -99,8 +101,11 @@ static void rounds_read(const struct settings *settings, struct report *report, 
                         struct bench_store *stores)
 {
     for (size_t round = 0; round < settings->rounds; round++) {
-        for (size_t kind = 0; kind < report->kind_count; kind++)
+        for (size_t kind = 0; kind < report->kind_count; kind++) {
+            if (settings->is_cold)
+                store_cool(&stores[kind], false);
             run(line->workload, &stores[kind], report->plan, &line->results[kind][round]);
+        }
         sums_agree(report, line, round);
     }
 }
@@ -144,7 +149,8 @@ static void group_run(const struct settings *settings, struct report *report,
 /* ---- the command ------------------------------------------------------------------------- */
 
 static const char usage[] =
-    "usage: kv [--lsm] [--quick] [--rounds N] [--seconds S] [--operations N] [--cache MIB]\n"
+    "usage: kv [--lsm] [--cold] [--quick] [--rounds N] [--seconds S] [--operations N] [--cache "
+    "MIB]\n"
     "          [--memtable MIB] [--stores a,b] [--only workload,...] [--cpu] [--folder PATH]\n"
     "          [--json FILE] [records >= 10000]";
 
@@ -169,6 +175,8 @@ static struct settings settings_read(int argc, char **argv)
         const char *word = argv[i];
         if (strcmp(word, "--lsm") == 0)
             settings.is_lsm = true;
+        else if (strcmp(word, "--cold") == 0)
+            settings.is_cold = true;
         else if (strcmp(word, "--quick") == 0)
             settings.count = RECORDS_QUICK;
         else if (strcmp(word, "--cpu") == 0)
@@ -203,18 +211,22 @@ static struct settings settings_read(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    static const struct store_kind *const of_btree[] = { &kind_sombra, &kind_lmdb,
-                                                         &kind_lmdb_writemap, &kind_sqlite,
-                                                         &kind_wiredtiger };
-    static const struct store_kind *const of_lsm[] = { &kind_lsm, &kind_leveldb, &kind_rocksdb };
+    /* Those of btree, then those of lsm. */
+    enum { OF_BTREE = 5 };
+    static const struct store_kind *const all[KINDS_MAX] = { &kind_sombra,        &kind_lmdb,
+                                                             &kind_lmdb_writemap, &kind_sqlite,
+                                                             &kind_wiredtiger,    &kind_lsm,
+                                                             &kind_leveldb,       &kind_rocksdb };
     struct settings settings = settings_read(argc, argv);
     const struct store_kind *kinds[KINDS_MAX];
     struct report report = { .kinds = kinds };
-    const struct store_kind *const *all = settings.is_lsm ? of_lsm : of_btree;
-    size_t all_count = settings.is_lsm ? COUNT_OF(of_lsm) : COUNT_OF(of_btree);
-    for (size_t i = 0; i < all_count; i++)
-        if (all[i] && list_has(settings.stores, all[i]->name))
+    for (size_t i = 0; i < KINDS_MAX; i++) {
+        bool is_wanted = settings.stores || settings.is_lsm == (i >= OF_BTREE);
+        if (all[i] && is_wanted && list_has(settings.stores, all[i]->name))
             kinds[report.kind_count++] = all[i];
+    }
+    if (report.kind_count == 0)
+        die("none of the stores is known or installed");
     size_t line_count = 0;
     for (size_t i = 0; i < workload_group_count; i++)
         line_count += workload_groups[i].count;

@@ -139,6 +139,8 @@ void store_open(struct bench_store *store, const struct store_kind *kind, const 
                 bool is_durable);
 void store_close(struct bench_store *store);
 void store_reopen(struct bench_store *store, bool is_durable);
+/* As store_reopen, and its files leave the system's page cache meanwhile. */
+void store_cool(struct bench_store *store, bool is_durable);
 void store_delete(struct bench_store *store);               /* closed */
 uint64_t store_file_bytes(const struct bench_store *store); /* allocated by its folder's files */
 /* Of these, by the largest: the database without its logs. */
@@ -216,7 +218,7 @@ extern const struct workload ycsb_workloads[YCSB_WORKLOADS];
 
 /* ---- kv_report.c ------------------------------------------------------------------------- */
 
-enum { KINDS_MAX = 6 };
+enum { KINDS_MAX = 8 };
 
 struct line {
     const struct workload *workload;

@@ -3,6 +3,7 @@
 #include "kv.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,6 +118,25 @@ uint64_t store_largest_file_bytes(const struct bench_store *store)
     sync();
     store_each_file(store, file_compare, &bytes);
     return bytes;
+}
+
+/* Of a file that is written and not mapped. */
+static void file_uncache(const char *path, void *context)
+{
+    (void)context;
+    int fd = open(path, O_RDONLY);
+    if (fd < 0)
+        return;
+    if (fsync(fd) || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
+        die("%s: its pages stay in memory", path);
+    close(fd);
+}
+
+void store_cool(struct bench_store *store, bool is_durable)
+{
+    store_close(store);
+    store_each_file(store, file_uncache, NULL);
+    store_start(store, is_durable);
 }
 
 static void file_count(const char *path, void *context)
