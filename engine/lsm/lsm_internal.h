@@ -179,6 +179,7 @@ struct lsm_txn {
     struct view *view;
     uint64_t seq;             /* reader: its snapshot; writer: the number it writes under */
     uint64_t changes;         /* grows with every write; cursors compare */
+    bool is_failed;           /* a write broke off: only abort and rollback are left */
     struct table_value got;   /* holds the last slice of get */
     struct buf large;         /* the last value out of line */
     struct lsm_cursor *spare; /* closed cursors, for reuse; lsm_cursor_free_spare frees them */
@@ -218,6 +219,15 @@ uint64_t lsm_logs_bytes(struct lsm *lsm);
 sombra_err lsm_close(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* SOMBRA_INVALID in a child of the process that opened the store. */
 sombra_err lsm_check_fork(const struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* The transaction answers nothing any more: a write of it broke off, or this is a child of the
+ * process that opened the store. */
+static inline bool lsm_txn_is_unusable(const struct lsm_txn *txn)
+{
+    bool is_forked = atomic_load_explicit(&lsm_of(txn->txn.kv)->is_forked, memory_order_relaxed);
+    return UNLIKELY((unsigned)txn->is_failed | (unsigned)is_forked);
+}
+/* INVALID with the reason. */
+sombra_err lsm_txn_refuse(const struct lsm_txn *txn) SOMBRA_MUST_CHECK;
 /* Takes the writer's turn for work outside transactions (checkpoint, verify, backup). BUSY. */
 sombra_err lsm_turn_take(struct lsm *lsm, uint64_t timeout_ms) SOMBRA_MUST_CHECK;
 void lsm_turn_give(struct lsm *lsm);

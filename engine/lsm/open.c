@@ -47,7 +47,14 @@ static void logs_free(struct lsm *lsm)
     }
 }
 
-/* `has_locks`: its mutexes were made. */
+/* A child of fork() that has not run yet shares the file, whose locks would stay with it. */
+static void lock_give(struct lsm *lsm)
+{
+    if (lsm->lock)
+        os_unlock(lsm->lock, 0, INT64_MAX);
+    os_close(lsm->lock);
+}
+
 static void store_free(struct lsm *lsm)
 {
     fulls_free(lsm);
@@ -60,7 +67,7 @@ static void store_free(struct lsm *lsm)
     table_cache_free(lsm->tables);
     if (lsm->cache)
         cache_free(lsm->cache);
-    os_close(lsm->lock);
+    lock_give(lsm);
     os_condition_release(&lsm->changed);
     os_mutex_release(&lsm->manifest_mutex);
     os_mutex_release(&lsm->mutex);
@@ -176,49 +183,6 @@ static sombra_err directory_make(struct os *os, const char *path, const struct l
     return err;
 }
 
-/* Makes it if asked; resolved and identified. */
-static sombra_err directory_find(struct lsm *lsm, const char *path)
-{
-    const struct lsm_options *options = &lsm->options;
-    sombra_err err = os_identify_path(lsm->os, path, &lsm->identity);
-    if (err == SOMBRA_NOT_FOUND && options->create && !options->is_readonly) {
-        err = directory_make(lsm->os, path, options);
-        if (!err)
-            err = os_identify_path(lsm->os, path, &lsm->identity);
-    }
-    if (err == SOMBRA_NOT_FOUND && !options->create)
-        return diag_wrap(err, "no such store (option create makes one)");
-    if (!err)
-        err = directory_check(lsm->os, path);
-    if (!err)
-        err = os_resolve(lsm->os, path, &lsm->directory);
-    return err;
-}
-
-static sombra_err lock_take(struct lsm *lsm)
-{
-    bool is_readonly = lsm->options.is_readonly;
-    char *path = path_in(lsm->directory, "LOCK");
-    if (!path)
-        return diag_nomem("a path", strlen(lsm->directory));
-    sombra_err err = os_open(lsm->os, path, is_readonly ? OS_READ : OS_WRITE | OS_CREATE,
-                             lsm->options.mode, &lsm->lock);
-    mem_free(path);
-    if (err && is_readonly) /* a read-only medium: nobody writes it */
-        return err == SOMBRA_NOT_FOUND || err == SOMBRA_READONLY ? SOMBRA_OK : err;
-    if (!err && !is_readonly)
-        err = os_lock_wait(lsm->lock, LOCK_WRITER, 1, OS_LOCK_EXCLUSIVE,
-                           lsm->options.busy_timeout_ms);
-    if (err == SOMBRA_BUSY)
-        return diag_fail(SOMBRA_BUSY,
-                         "%s is being written by another process (waited %" PRIu64
-                         " ms); read-only opens need not wait",
-                         lsm->directory, lsm->options.busy_timeout_ms);
-    return err;
-}
-
-/* ---- creation ---------------------------------------------------------------------------- */
-
 static bool has_suffix(const char *name, const char *suffix)
 {
     size_t bytes = strlen(name), suffix_bytes = strlen(suffix);
@@ -239,6 +203,79 @@ static sombra_err name_judge(void *context, const char *name)
     return diag_fail(SOMBRA_EXISTS, "%s has other files in it (%s), and is no store", directory,
                      name);
 }
+
+/* Before anything is written, LOCK too. Who makes a store at this moment may come to its end
+ * between two looks. */
+static sombra_err place_check(struct lsm *lsm)
+{
+    if (lsm_is_at(lsm->os, lsm->directory))
+        return SOMBRA_OK;
+    sombra_err err = os_list_directory(lsm->os, lsm->directory, name_judge, lsm->directory);
+    if (err && lsm_is_at(lsm->os, lsm->directory))
+        return SOMBRA_OK;
+    bool may_make = lsm->options.create && !lsm->options.is_readonly;
+    if (err ? may_make || err != SOMBRA_EXISTS : may_make || lsm->options.is_readonly)
+        return err; /* beside a reader one may be in the making */
+    return diag_fail(SOMBRA_NOT_FOUND, "no store is here (option create makes one)");
+}
+
+/* Makes it if asked; resolved and identified. */
+static sombra_err directory_find(struct lsm *lsm, const char *path)
+{
+    const struct lsm_options *options = &lsm->options;
+    sombra_err err = os_identify_path(lsm->os, path, &lsm->identity);
+    if (err == SOMBRA_NOT_FOUND && options->create && !options->is_readonly) {
+        err = directory_make(lsm->os, path, options);
+        if (!err)
+            err = os_identify_path(lsm->os, path, &lsm->identity);
+    }
+    if (err == SOMBRA_NOT_FOUND && !options->create)
+        return diag_wrap(err, "no such store (option create makes one)");
+    if (!err)
+        err = directory_check(lsm->os, path);
+    if (!err)
+        err = os_resolve(lsm->os, path, &lsm->directory);
+    return err ? err : place_check(lsm);
+}
+
+/* Locks and renames of other machines' processes are not to be relied on there. */
+static sombra_err network_refuse(const struct lsm *lsm)
+{
+    if (!lsm->lock || lsm->options.allows_network || !os_is_network(lsm->lock))
+        return SOMBRA_OK;
+    return diag_fail(
+        SOMBRA_UNSUPPORTED,
+        "%s is on a network file system: locks do not keep other machines out, and two "
+        "of them destroy it. Move it to a local one, or set the option network_files "
+        "if no other machine ever opens it",
+        lsm->directory);
+}
+
+static sombra_err lock_take(struct lsm *lsm)
+{
+    bool is_readonly = lsm->options.is_readonly;
+    char *path = path_in(lsm->directory, "LOCK");
+    if (!path)
+        return diag_nomem("a path", strlen(lsm->directory));
+    sombra_err err = os_open(lsm->os, path, is_readonly ? OS_READ : OS_WRITE | OS_CREATE,
+                             lsm->options.mode, &lsm->lock);
+    mem_free(path);
+    if (err && is_readonly) /* a read-only medium: nobody writes it */
+        return err == SOMBRA_NOT_FOUND || err == SOMBRA_READONLY ? SOMBRA_OK : err;
+    if (!err)
+        err = network_refuse(lsm);
+    if (!err && !is_readonly)
+        err = os_lock_wait(lsm->lock, LOCK_WRITER, 1, OS_LOCK_EXCLUSIVE,
+                           lsm->options.busy_timeout_ms);
+    if (err == SOMBRA_BUSY)
+        return diag_fail(SOMBRA_BUSY,
+                         "%s is being written by another process (waited %" PRIu64
+                         " ms); read-only opens need not wait",
+                         lsm->directory, lsm->options.busy_timeout_ms);
+    return err;
+}
+
+/* ---- creation ---------------------------------------------------------------------------- */
 
 /* The log that a creation leaves has no commit in it: the first comes behind the manifest. */
 static sombra_err leftover_remove(struct lsm *lsm)

@@ -64,21 +64,6 @@ void lsm_writer_begin_with(struct lsm *lsm, struct memtable *active, struct lsm_
 
 /* ---- begin ------------------------------------------------------------------------------- */
 
-static sombra_err txn_unusable(const struct lsm_txn *txn)
-{
-    sombra_err err = lsm_check_fork(lsm_of(txn->txn.kv));
-    return err ? err
-               : diag_fail(SOMBRA_INVALID,
-                           "an earlier write of this transaction failed in the middle: abort it or "
-                           "roll back to a savepoint");
-}
-
-static bool txn_is_usable(const struct lsm_txn *txn)
-{
-    return LIKELY(!txn->write->is_failed &&
-                  !atomic_load_explicit(&lsm_of(txn->txn.kv)->is_forked, memory_order_relaxed));
-}
-
 static sombra_err begin_read(struct lsm *lsm, const struct kv_begin_options *options,
                              struct kv_txn **out_txn)
 {
@@ -113,7 +98,7 @@ static void write_start(struct lsm *lsm)
     txn->seq = atomic_load_explicit(&lsm->seq, memory_order_relaxed) + 1;
     txn->changes = 0;
     txn->txn.pages = 0;
-    txn->write->is_failed = false;
+    txn->is_failed = false;
     txn->write->given_bytes = 0;
     txn->write->memtable_bytes = memtable_bytes(writer->active);
 }
@@ -249,8 +234,8 @@ void lsm_abort(struct kv_txn *kv_txn)
 static sombra_err savepoint_set(struct lsm_txn *txn, uint64_t *mark)
 {
     struct lsm_write *write = txn->write;
-    if (!txn_is_usable(txn))
-        return txn_unusable(txn);
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
     if (write->savepoint_count == write->savepoint_capacity) {
         size_t capacity = write->savepoint_capacity ? write->savepoint_capacity * 2 : 8;
         struct lsm_savepoint *grown = mem_realloc(write->savepoints, capacity * sizeof *grown);
@@ -278,7 +263,7 @@ static void savepoint_rollback(struct lsm_txn *txn, size_t index)
     memtable_rollback(lsm_of(txn->txn.kv)->writer->active, point->mark);
     write->redo.bytes = point->redo_bytes;
     write->given_bytes = point->given_bytes;
-    write->is_failed = false;
+    txn->is_failed = false;
     txn->changes++;
 }
 
@@ -320,7 +305,7 @@ static sombra_err readonly_refuse(void)
 static sombra_err write_failed(struct lsm_txn *txn, sombra_err err)
 {
     if (err == SOMBRA_IO || err == SOMBRA_NOMEM || err == SOMBRA_CORRUPT)
-        txn->write->is_failed = true;
+        txn->is_failed = true;
     return err;
 }
 
@@ -352,8 +337,8 @@ sombra_err lsm_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value)
         return kv_check_key(key);
     if (UNLIKELY(value.bytes > KV_VALUE_BYTES_MAX))
         return kv_check_value(value);
-    if (UNLIKELY(!txn_is_usable(txn)))
-        return txn_unusable(txn);
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
     struct lsm_write *write = txn->write;
     sombra_err err = write_reserve(txn, key.bytes + value.bytes);
     if (!err)
@@ -388,8 +373,8 @@ sombra_err lsm_remove(struct kv_txn *kv_txn, sombra_slice key)
         return readonly_refuse();
     if (UNLIKELY(key.bytes - 1 >= KV_KEY_BYTES_MAX))
         return kv_check_key(key);
-    if (UNLIKELY(!txn_is_usable(txn)))
-        return txn_unusable(txn);
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
     /* The key may lie in what the last get gave, which the look-up lets go. */
     uint8_t copy[KV_KEY_BYTES_MAX];
     memcpy(copy, key.data, key.bytes);
@@ -505,8 +490,8 @@ sombra_err lsm_remove_range(struct kv_txn *kv_txn, struct kv_range range, uint64
     if (range.low.bytes > KV_KEY_BYTES_MAX || range.high.bytes > KV_KEY_BYTES_MAX)
         return diag_fail(SOMBRA_INVALID, "a range bound of %zu bytes: keys have at most %d",
                          size_max(range.low.bytes, range.high.bytes), KV_KEY_BYTES_MAX);
-    if (!txn_is_usable(txn))
-        return txn_unusable(txn);
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
     uint64_t removed = 0;
     if (range.high.bytes == 0 || slice_compare(range.low, range.high) < 0) {
         /* The bounds may lie in what the last get gave. */

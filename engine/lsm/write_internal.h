@@ -25,7 +25,6 @@ struct lsm_write {
     uint64_t next_savepoint;
     uint64_t given_bytes;  /* of keys and values */
     size_t memtable_bytes; /* that the memtable had when the transaction began */
-    bool is_failed;        /* a write broke off: only abort and rollback are left */
 };
 
 struct lsm_writer {
@@ -40,10 +39,11 @@ struct lsm_writer {
     struct lsm_log *log;         /* its log */
     _Atomic(struct view *) view; /* of the last transaction, kept while it is the newest */
 
-    struct os_mutex sync_mutex; /* guards is_syncing and company */
+    struct os_mutex sync_mutex; /* guards is_syncing */
     struct os_condition synced;
-    bool is_syncing;  /* one thread syncs for all who wait */
-    uint32_t company; /* who waited for the last sync */
+    bool is_syncing;  /* one thread syncs for all who wait; it alone uses company and sync_ns */
+    uint32_t company; /* threads that wanted a sync when the last one ended */
+    uint64_t sync_ns; /* how long that one took */
     _Atomic uint32_t waiting;
     _Atomic uint64_t last_sync_ns; /* coarse clock */
     _Atomic uint64_t normal_seq;   /* newest KV_NORMAL commit: the background syncs it */
