@@ -34,6 +34,7 @@ struct salvage {
     uint64_t *logs; /* base numbers, ascending, once sorted */
     size_t log_count, log_capacity;
     uint64_t log_seq; /* of the manifest: older logs are in tables */
+    bool needs_log;   /* it says that the log behind log_seq is there */
     struct kv *to;
     struct kv_txn *txn;
     size_t txn_bytes;
@@ -228,6 +229,7 @@ static sombra_err version_note(struct salvage *salvage)
     if (!err) {
         salvage->report.has_manifest = true;
         salvage->log_seq = state.log_seq;
+        salvage->needs_log = !state.is_clean;
         for (size_t i = 0; i < version->count && !err; i++) {
             for (size_t k = 0; k < version->runs[i].count && !err; k++)
                 err = table_note(salvage, version->runs[i].tables[k]->meta.number,
@@ -394,15 +396,26 @@ static sombra_err log_apply(struct salvage *salvage, uint64_t base, uint64_t *la
     return err ? err : progress(salvage);
 }
 
-/* Only while the chain holds: what follows a gap belongs to commits that came after lost ones. */
+static void log_miss(struct salvage *salvage)
+{
+    sombra_err said = diag_fail(SOMBRA_NOT_FOUND, "%s/%020" PRIu64 ".log is missing, and needed",
+                                salvage->directory, salvage->log_seq);
+    finding(salvage, said, 0);
+    salvage->report.is_log_incomplete = true;
+}
+
+/* Only while the chain holds: what follows a gap belongs to commits that came after lost ones. A
+ * log within another is what a failed call left, without a commit. */
 static sombra_err logs_apply(struct salvage *salvage)
 {
     uint64_t last_seq = 0;
     bool is_first = true;
     for (size_t i = 0; i < salvage->log_count; i++) {
         uint64_t base = salvage->logs[i];
-        if (base < salvage->log_seq)
+        if (base < salvage->log_seq || (!is_first && base < last_seq))
             continue;
+        if (is_first && salvage->needs_log && base != salvage->log_seq)
+            break;
         if (salvage->report.is_log_incomplete || (!is_first && base > last_seq)) {
             salvage->report.is_log_incomplete = true;
             break;
@@ -412,6 +425,8 @@ static sombra_err logs_apply(struct salvage *salvage)
             return err;
         is_first = false;
     }
+    if (is_first && salvage->needs_log)
+        log_miss(salvage);
     return txn_commit(salvage);
 }
 
@@ -431,6 +446,8 @@ static sombra_err lock_take(struct salvage *salvage)
         return SOMBRA_OK;
     if (!err)
         err = os_lock(salvage->lock, LOCK_WRITER, 1, OS_LOCK_SHARED);
+    if (err == SOMBRA_BUSY)
+        return diag_fail(SOMBRA_BUSY, "a process has it open for writing: close it there first");
     return err;
 }
 
