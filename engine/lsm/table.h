@@ -104,7 +104,8 @@ bool table_may_have_prefix(struct table *table, sombra_slice prefix);
 /* See source.h. */
 bool table_hides(struct table *table, sombra_slice key, sombra_slice *out_low,
                  sombra_slice *out_end);
-/* Hidden range number `index` < table_meta()->range_count, ascending. Lives as long as the table. */
+/* Hidden range number `index` < table_meta()->range_count, ascending. Lives as long as the table.
+ */
 void table_range(struct table *table, size_t index, sombra_slice *out_low, sombra_slice *out_high);
 /* Bytes of a value out of line, read into `to` (replaced). */
 sombra_err table_read_large(struct table *table, sombra_slice reference,

@@ -44,6 +44,7 @@ void lsm_writer_free(struct lsm *lsm)
         return;
     view_release(atomic_exchange(&writer->view, NULL));
     memtable_unref(writer->active);
+    lsm_cursor_free_spare(&writer->txn);
     buf_release(&writer->txn.large);
     buf_release(&writer->write.redo);
     mem_free(writer->write.savepoints);
@@ -102,19 +103,43 @@ static void write_start(struct lsm *lsm)
     txn->write->memtable_bytes = memtable_bytes(writer->active);
 }
 
+/* The turn, when writers need not wait for flushes or compactions. Who waits for them does not have
+ * it: maintenance and the end of that wait must not meet a closed door. */
+static sombra_err turn_take(struct lsm *lsm, uint64_t timeout_ms)
+{
+    struct lsm_writer *writer = lsm->writer;
+    bool is_stopped = false;
+    sombra_err err;
+    do {
+        err = is_stopped ? lsm_stall_wait(lsm, &timeout_ms) : SOMBRA_OK;
+        if (!err)
+            err = lsm_turn_take(lsm, timeout_ms);
+        if (is_stopped)
+            atomic_fetch_sub(&writer->stalled, 1);
+        if (err)
+            return err;
+        is_stopped = false;
+        err = lsm_check_writable(lsm);
+        if (!err)
+            err = lsm_stall(lsm, &is_stopped);
+        if (is_stopped) /* known as one who waits before the turn is free */
+            atomic_fetch_add(&writer->stalled, 1);
+        if (UNLIKELY(err || is_stopped))
+            lsm_turn_give(lsm);
+    } while (UNLIKELY(!err && is_stopped));
+    return err;
+}
+
 static sombra_err begin_write(struct lsm *lsm, const struct kv_begin_options *options,
                               struct kv_txn **out_txn)
 {
     if (lsm->options.is_readonly)
         return diag_fail(SOMBRA_READONLY, "%s was opened read-only", lsm->directory);
-    sombra_err err = lsm_turn_take(lsm, options->busy_timeout_ms);
+    sombra_err err = turn_take(lsm, options->busy_timeout_ms);
     if (err)
         return err;
     struct lsm_writer *writer = lsm->writer;
-    err = lsm_check_writable(lsm);
-    if (!err)
-        err = lsm_stall(lsm, options->busy_timeout_ms);
-    if (!err && UNLIKELY(memtable_bytes(writer->active) >= lsm->options.memtable_bytes))
+    if (UNLIKELY(memtable_bytes(writer->active) >= lsm->options.memtable_bytes))
         err = lsm_switch_memtable(lsm);
     if (err) {
         lsm_turn_give(lsm);
