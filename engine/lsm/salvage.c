@@ -493,10 +493,42 @@ static sombra_err salvage_run(struct salvage *salvage, const char *to)
     return err;
 }
 
+static sombra_err target_name(void *context, const char *name)
+{
+    return buf_append(context, name, strlen(name) + 1);
+}
+
+static void target_unlink(struct salvage *salvage, const char *to, const char *name)
+{
+    size_t bytes = strlen(to) + strlen(name) + 2;
+    char *path = mem_alloc(bytes);
+    if (!path)
+        return;
+    snprintf(path, bytes, "%s/%s", to, name);
+    sombra_err err = os_unlink(salvage->os, path);
+    (void)err; /* what stays is no store: the manifest goes first */
+    mem_free(path);
+}
+
+/* Half of a store must not be taken for one. The directory was made here: all in it is ours. */
+static void target_remove(struct salvage *salvage, const char *to)
+{
+    struct buf names = BUF_INIT;
+    target_unlink(salvage, to, "MANIFEST");
+    sombra_err err = os_list_directory(salvage->os, to, target_name, &names);
+    for (size_t at = 0; !err && at < names.bytes;) {
+        const char *name = (const char *)names.data + at;
+        target_unlink(salvage, to, name);
+        at += strlen(name) + 1;
+    }
+    buf_release(&names);
+}
+
 /* The first error counts. */
-static sombra_err salvage_release(struct salvage *salvage, sombra_err err)
+static sombra_err salvage_release(struct salvage *salvage, const char *to, sombra_err err)
 {
     char text[DIAG_TEXT_BYTES];
+    bool has_target = salvage->to != NULL;
     diag_save(text);
     if (salvage->txn)
         kv_abort(salvage->txn);
@@ -507,6 +539,8 @@ static sombra_err salvage_release(struct salvage *salvage, sombra_err err)
             err = closed;
         }
     }
+    if (err && has_target)
+        target_remove(salvage, to);
     cache_free(salvage->cache);
     os_close(salvage->lock);
     mem_free(salvage->tables);
@@ -525,7 +559,7 @@ sombra_err lsm_salvage(struct os *os, const char *path, const char *to,
     sombra_err err = os_resolve(os, path, &salvage.directory);
     if (!err)
         err = salvage_run(&salvage, to);
-    err = salvage_release(&salvage, err);
+    err = salvage_release(&salvage, to, err);
     if (!err)
         *out_report = salvage.report;
     return diag_wrap(err, "repair %s", path);
