@@ -522,6 +522,8 @@ static void target_remove(struct salvage *salvage, const char *to)
         at += strlen(name) + 1;
     }
     buf_release(&names);
+    err = os_remove_directory(salvage->os, to);
+    (void)err;
 }
 
 /* The first error counts. */

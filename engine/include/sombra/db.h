@@ -273,8 +273,7 @@ typedef struct sombra_repair_report {
  * to a new one at `to`, which must not exist. OK when that was done, whatever was lost: `report`
  * says what. Nothing is invented: what the lost entries had to do with others is reported, not
  * mended. BUSY if it is open for writing; EXISTS; NOT_FOUND; INVALID when nothing of a database is
- * in it; UNSUPPORTED, CANCELLED, IO, LIMIT, NOMEM: then nothing is at `to` (lsm: or an empty
- * directory). */
+ * in it; UNSUPPORTED, CANCELLED, IO, LIMIT, NOMEM: then nothing is at `to`. */
 SOMBRA_API sombra_err sombra_repair(const char *path, const char *to, const sombra_job *job,
                                     sombra_repair_report *report) SOMBRA_MUST_CHECK;
 
