@@ -67,7 +67,8 @@ static uint8_t *extend(struct buf *buf, size_t bytes)
 {
     uint8_t *at;
     REQUIRE(buf_extend(buf, bytes, &at) == SOMBRA_OK);
-    memset(at, 0, bytes);
+    if (bytes)
+        memset(at, 0, bytes);
     return at;
 }
 
