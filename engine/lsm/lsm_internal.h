@@ -109,7 +109,8 @@ struct lsm {
     struct os_mutex manifest_mutex; /* one edit at a time: lsm_edit */
     struct manifest *manifest;
     struct manifest_state state; /* as of the manifest */
-    uint64_t pinned_version;     /* read-only stores: the version whose pin keeps the tables */
+    uint64_t pinned_first;       /* read-only stores: the versions that are pinned, */
+    uint64_t pinned_last;        /* of those that there were */
     bool has_pin;
 
     struct lsm_writer *writer;         /* txn.c: the turn, the active log, group commit */
@@ -154,23 +155,23 @@ sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit,
 sombra_err lsm_remove_strays(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* What table_cache_on_obsolete calls, with the store as context: unlinks the file, now or when
  * readers of other processes let it go. */
-void lsm_table_obsolete(void *lsm, uint64_t number, uint64_t since);
+void lsm_table_obsolete(void *lsm, const struct version_table *table);
 /* Tries again for files that were kept for readers. At close, after the last view, with `is_end`:
  * the next open finds what still must stay. */
 void lsm_purge(struct lsm *lsm, bool is_end);
 
 /* The bytes of "LOCK". A reader of another process holds LOCK_VERSIONS shared while it reads the
  * manifest, and so keeps every table; then LOCK_VERSIONS + 1 + the number of its version, which
- * keeps the tables of that one and of all newer ones. */
+ * keeps the tables of that one. */
 #define LOCK_WRITER   ((uint64_t)0)       /* exclusive: the one that writes */
 #define LOCK_VERSIONS (UINT64_C(1) << 32) /* shared, as said above */
 /* Before the manifest is read; ended by lsm_version_pin_end, when the version is pinned. Not to be
  * nested. Nothing without a lock file. */
 sombra_err lsm_version_pin_begin(struct lsm *lsm) SOMBRA_MUST_CHECK;
 void lsm_version_pin_end(struct lsm *lsm);
-/* Pins are not counted: one unpin ends all of a number. */
+/* Pins are not counted: one unpin ends all of the numbers [first, end). */
 sombra_err lsm_version_pin(struct lsm *lsm, uint64_t number) SOMBRA_MUST_CHECK;
-void lsm_version_unpin(struct lsm *lsm, uint64_t number);
+void lsm_version_unpin(struct lsm *lsm, uint64_t first, uint64_t end);
 
 /* ---- write path (txn.c, commit.c, logs.c) ------------------------------------------------ */
 
