@@ -48,8 +48,8 @@ if helper.engine ~= "btree" then
   end
 end
 
---- `helper.on("btree", "it", "has pages", "only it has", function() ... end)`: a block that only one engine's run has; in
---- the others it is pending, with the reason.
+--- `helper.on("btree", "it", "has pages", "only it has", function() ... end)`: a block that only one engine's run has;
+--- in the others it is pending, with the reason.
 function helper.on(engine, block, name, reason, fn)
   if helper.engine == engine then return busted[block](name, fn) end
   busted.pending(("%s (only %s: %s)"):format(name, engine, reason), fn)
