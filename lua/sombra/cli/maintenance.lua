@@ -103,6 +103,19 @@ local database_fields = {
   "path", "engine", "nodes", "edges", "entries", "page_size", "pages", "pages_free", "pages_pending", "depth",
   "file_bytes", "log_bytes", "txn", "lsn", "durable_lsn", "readers",
 }
+local level_fields = {
+  "path", "engine", "nodes", "edges", "entries", "depth", "file_bytes", "log_bytes", "memtable_bytes", "cache_bytes",
+  "compaction_debt", "space_amplification", "txn", "lsn", "durable_lsn", "readers",
+}
+
+---Bytes of all tables for one of the last level, which is about what a compaction would leave.
+local function space_amplification(stats)
+  local last = 0
+  for _, level in ipairs(stats.levels) do
+    last = level.bytes > 0 and level.bytes or last
+  end
+  return last > 0 and ("%.2f"):format(stats.file_bytes / last) or "-"
+end
 
 local function sorted_keys(map)
   local keys = {}
@@ -157,9 +170,11 @@ local function level_rows(levels)
 end
 
 local function print_stats(result)
-  local rows = {}
-  for _, name in ipairs(database_fields) do
-    rows[#rows + 1] = { (name:gsub("_", " ")), result.database[name] }
+  local rows, stats = {}, result.database
+  local shown = setmetatable({ compaction_debt = stats.compaction_debt_bytes }, { __index = stats })
+  shown.space_amplification = stats.levels and space_amplification(stats)
+  for _, name in ipairs(stats.levels and level_fields or database_fields) do
+    rows[#rows + 1] = { (name:gsub("_", " ")), shown[name] }
   end
   if result.nodes and result.nodes.degree_max_node then
     local nodes = result.nodes
