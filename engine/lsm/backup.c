@@ -211,28 +211,29 @@ static sombra_err manifest_write(struct backup *backup)
     return err;
 }
 
-static void name_remove(const struct backup *backup, const char *name)
+/* True when it is gone. The first failure is what the caller must know, so there is no other. */
+static bool name_remove(const struct backup *backup, const char *name)
 {
     size_t bytes = strlen(backup->directory) + LSM_PATH_BYTES_EXTRA;
     char *path = mem_alloc(bytes);
     if (!path)
-        return;
+        return false;
     snprintf(path, bytes, "%s/%s", backup->directory, name);
-    if (os_unlink(backup->lsm->os, path)) {
-        /* The first failure is what the caller must know. */
-    }
+    sombra_err err = os_unlink(backup->lsm->os, path);
     mem_free(path);
+    return !err || err == SOMBRA_NOT_FOUND;
 }
 
 /* The manifest first: what is left by a failure here is no store. */
 static void directory_remove(const struct backup *backup)
 {
-    name_remove(backup, "MANIFEST");
-    name_remove(backup, "MANIFEST-new");
+    if (!name_remove(backup, "MANIFEST"))
+        return;
+    (void)name_remove(backup, "MANIFEST-new");
     for (uint64_t number = 1; number < backup->next_number; number++) {
         char name[LSM_PATH_BYTES_EXTRA];
         snprintf(name, sizeof name, "%06" PRIu64 ".sst", number);
-        name_remove(backup, name);
+        (void)name_remove(backup, name);
     }
     if (os_remove_directory(backup->lsm->os, backup->directory)) {
         /* As above. */
