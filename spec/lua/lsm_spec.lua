@@ -299,7 +299,16 @@ describe("the engine lsm", function()
     assert.is_true(m.gauges.tables > 0)
     assert.equal(0, m.gauges.level0_runs)
     assert.equal(1, m.histograms.flush_seconds.count)
+
+    -- In stats they are of all processes: this one, and what the manifest has of those before.
+    local totals = db:stats().totals
+    assert.is_true(totals.flush_bytes > counters.flush_bytes_total)
+    assert.is_true(totals.commit_bytes > counters.commit_bytes_total)
+    assert.equal(counters.filter_false_positives_total, totals.filter_false_positives)
+    assert.equal(counters.filter_skips_total, totals.filter_skips)
     db:close()
+    local reader <close> = assert(sombra.open(path, { readonly = true }))
+    assert.same(totals, reader:stats().totals)
   end)
 
   it("tells of flushes, compactions and a recovery", function()

@@ -105,8 +105,20 @@ local database_fields = {
 }
 local level_fields = {
   "path", "engine", "nodes", "edges", "entries", "depth", "file_bytes", "log_bytes", "memtable_bytes", "cache_bytes",
-  "compaction_debt", "space_amplification", "txn", "lsn", "durable_lsn", "readers",
+  "compaction_debt", "space_amplification", "write_amplification", "filters_false_positives", "stalls",
+  "txn", "lsn", "durable_lsn", "readers",
 }
+
+---What was written to logs and tables for one byte that writers gave; with the log, which its own sync needs.
+local function write_amplification(totals)
+  local written = totals.log_bytes + totals.flush_bytes + totals.compaction_bytes
+  return totals.commit_bytes > 0 and ("%.2f"):format(written / totals.commit_bytes) or "-"
+end
+
+local function false_positive_rate(totals)
+  local asked = totals.filter_skips + totals.filter_false_positives
+  return asked > 0 and ("%.2f %% of %d lookups"):format(100 * totals.filter_false_positives / asked, asked) or "-"
+end
 
 ---Bytes of all tables for one of the last level, which is about what a compaction would leave.
 local function space_amplification(stats)
@@ -172,7 +184,12 @@ end
 local function print_stats(result)
   local rows, stats = {}, result.database
   local shown = setmetatable({ compaction_debt = stats.compaction_debt_bytes }, { __index = stats })
-  shown.space_amplification = stats.levels and space_amplification(stats)
+  if stats.levels then
+    shown.space_amplification = space_amplification(stats)
+    shown.write_amplification = write_amplification(stats.totals)
+    shown.filters_false_positives = false_positive_rate(stats.totals)
+    shown.stalls = ("%d, %.3f s"):format(stats.totals.stalls, stats.totals.stall_seconds)
+  end
   for _, name in ipairs(stats.levels and level_fields or database_fields) do
     rows[#rows + 1] = { (name:gsub("_", " ")), shown[name] }
   end
