@@ -477,7 +477,8 @@ static void test_lsm_processes__refresh_beside_a_busy_writer_never_sees_damage(v
     store.options.create = false;
     lsm_store_open(&store);
     uint64_t newest = 0, moves = 0;
-    for (unsigned i = 0; i < REFRESHES; i++) {
+    /* On a slow disk the writer takes its time. */
+    for (unsigned i = 0; i < REFRESHES || moves < 2; i++) {
         expect_ok(maintain(store.kv, KV_REFRESH));
         struct kv_txn *txn = kv_begin_read(store.kv);
         uint64_t entries, first = kv_digest(txn, (struct kv_range){ 0 }, &entries);
@@ -498,7 +499,6 @@ static void test_lsm_processes__refresh_beside_a_busy_writer_never_sees_damage(v
     assert_int_equal(waitpid(child, &status, WNOHANG), 0); /* it is still at it */
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(moves > 1);
     expect_ok(maintain(store.kv, KV_REFRESH));
     kv_expect_sound(store.kv);
     lsm_store_release(&store);
