@@ -287,7 +287,8 @@ static void run_readers(struct bench *bench, size_t kind, size_t nodes)
         pthread_join(readers[i].thread, NULL);
         sum += readers[i].sum;
     }
-    *result = measured(READERS * (CODE_READS / 10), wall, cpu);
+    const size_t reads = READERS * (size_t)(CODE_READS / 10);
+    *result = measured((double)reads, wall, cpu);
     result->sum = sum;
     for (size_t i = 0; i < READERS; i++)
         kinds[kind]->close(readers[i].store);

@@ -184,6 +184,25 @@ struct editing {
     struct manifest_state state; /* what holds after it */
 };
 
+void lsm_totals(struct lsm *lsm, uint64_t out_totals[TOTAL_COUNT])
+{
+    static const enum kv_counter counters[TOTAL_COUNT] = {
+        [TOTAL_COMMIT_BYTES] = KV_COUNTER_COMMIT_BYTES,
+        [TOTAL_LOG_BYTES] = KV_COUNTER_LOG_BYTES,
+        [TOTAL_FLUSH_BYTES] = KV_COUNTER_FLUSH_BYTES,
+        [TOTAL_COMPACTION_BYTES] = KV_COUNTER_COMPACTION_WRITE_BYTES,
+        [TOTAL_FILTER_SKIPS] = KV_COUNTER_FILTER_SKIPS,
+        [TOTAL_FILTER_FALSE] = KV_COUNTER_FILTER_FALSE,
+        [TOTAL_STALLS] = KV_COUNTER_STALLS,
+        [TOTAL_STALL_NS] = KV_COUNTER_STALL_NS,
+    };
+    os_mutex_lock(&lsm->mutex);
+    memcpy(out_totals, lsm->totals_before, sizeof lsm->totals_before);
+    os_mutex_unlock(&lsm->mutex);
+    for (size_t i = 0; i < TOTAL_COUNT; i++)
+        out_totals[i] += kv_metrics_count(&lsm->metrics, counters[i]);
+}
+
 static struct manifest_state state_after(struct lsm *lsm, const struct edit *edit,
                                          const struct version *version)
 {
@@ -196,6 +215,7 @@ static struct manifest_state state_after(struct lsm *lsm, const struct edit *edi
     state.seq = u64_max(state.seq, edit->seq);
     state.log_seq = u64_max(state.log_seq, edit->log_seq);
     state.is_clean = false;
+    lsm_totals(lsm, state.totals);
     return state;
 }
 

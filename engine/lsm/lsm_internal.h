@@ -104,7 +104,8 @@ struct lsm {
     uint64_t version_number;
     struct lsm_obsolete *obsolete; /* files that readers of other processes may need: files.c */
     struct lsm_log *logs;          /* oldest first; the last is the active one */
-    struct os_condition changed;   /* a flush or a compaction ended, or is_closing */
+    uint64_t totals_before[TOTAL_COUNT]; /* what the manifest had at open, or at a refresh */
+    struct os_condition changed;         /* a flush or a compaction ended, or is_closing */
 
     struct os_mutex manifest_mutex; /* one edit at a time: lsm_edit */
     struct manifest *manifest;
@@ -147,6 +148,8 @@ uint64_t lsm_take_number(struct lsm *lsm);
  * them. The queue of full memtables is the caller's. */
 sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit,
                     const struct lsm_full *flushed) SOMBRA_MUST_CHECK;
+/* What all processes counted, this one until now; takes lsm->mutex. */
+void lsm_totals(struct lsm *lsm, uint64_t out_totals[TOTAL_COUNT]);
 /* At open by a writer, when lsm->view is set and before any table is made: raises next_number above
  * that of every table file. Once lsm->manifest is there (manifest_create), it also removes tables
  * that are in no version, logs that are not needed, a new manifest of a crash. Before that it must

@@ -94,8 +94,10 @@ static sombra_err snapshot_publish(struct lsm *lsm, struct memtable *memtable,
     if (old)
         view_ref(old); /* its end may close files: not under the mutex */
     sombra_err err = view_publish(lsm, &memtable, 1, version);
-    if (!err)
+    if (!err) {
         lsm_seq_begin(lsm, u64_max(seq, atomic_load(&lsm->seq)));
+        memcpy(lsm->totals_before, lsm->state.totals, sizeof lsm->totals_before);
+    }
     os_mutex_unlock(&lsm->mutex);
     view_release(old);
     if (err) {
