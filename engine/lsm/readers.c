@@ -51,6 +51,7 @@ static void reader_free(struct reader *reader)
 {
     view_release(reader->txn.view);
     buf_release(&reader->txn.large);
+    lsm_cursor_free_spare(&reader->txn);
     mem_free(reader);
 }
 
