@@ -451,13 +451,14 @@ static sombra_err batch_read(struct merge *merge, sombra_slice before, struct ls
     if (err)
         return err;
     assert(count > 0 && count <= capacity);
-    if (count < SHORT_READ && count < capacity && merge->live > 1)
-        merge->interleaves = true;
+    bool is_short = count < SHORT_READ;
     count = batch_sift(merge, first, entries, count);
     merge->lender = count ? first : NULL;
     merge->lent = entries;
     merge->lent_count = count;
     order_restore(merge, 0);
+    if (is_short && merge->live > 1 && merge->order[0] != first)
+        merge->interleaves = true;
     *out_count = count;
     return settle(merge);
 }

@@ -547,7 +547,7 @@ static void test_merge__asks_a_dominating_source_for_batches(void **state)
         read += count;
     }
     assert_int_equal(read, 45);
-    assert_true(world.calls - calls < 15);
+    assert_in_range(world.calls - calls, 1, 35);
     source_close(merge);
 }
 
