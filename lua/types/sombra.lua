@@ -326,10 +326,17 @@ function DB:migrations(directory) end
 ---@field compact_pages_moved integer by the last compaction
 ---@field compact_pages_returned integer by which it made the file shorter
 ---@field entries_exact boolean false: `entries` is an estimate, as of the engine lsm
----@field levels {runs: integer, tables: integer, bytes: integer, entries: integer, deletes: integer}[]? level 0 first; of engines with levels, as all below
+---@field levels sombra.LevelStats[]? level 0 first; of engines with levels, as all below
 ---@field memtable_bytes integer?
 ---@field cache_bytes integer?
 ---@field compaction_debt_bytes integer? what compaction has yet to rewrite
+
+---@class sombra.LevelStats
+---@field runs integer
+---@field tables integer
+---@field bytes integer
+---@field entries integer
+---@field deletes integer of the entries
 
 ---@return sombra.Stats
 ---@nodiscard

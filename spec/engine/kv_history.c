@@ -547,7 +547,7 @@ static bool op_maintain(struct history *h)
     static const enum kv_maintenance_kind kinds[] = { KV_CHECKPOINT, KV_STATS };
     struct kv_maintenance job = { .kind = kinds[below(h, COUNT_OF(kinds))] };
     if (below(h, 8) == 0)
-        job.kind = KV_COMPACT; /* several checkpoints */
+        job.kind = KV_COMPACT;         /* several checkpoints */
     job.walk = !h->driver->is_counted; /* others know an estimate, unless they count */
     log_line(h, "maintenance %d", (int)job.kind);
     sombra_err err = kv_maintain(h->store, &job);
