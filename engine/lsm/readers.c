@@ -52,7 +52,6 @@ static void reader_free(struct reader *reader)
     lsm_cursor_free_spare(&reader->txn);
     view_release(reader->txn.view);
     buf_release(&reader->txn.large);
-    lsm_cursor_free_spare(&reader->txn);
     mem_free(reader);
 }
 

@@ -46,7 +46,6 @@ void lsm_writer_free(struct lsm *lsm)
     memtable_unref(writer->active);
     lsm_cursor_free_spare(&writer->txn);
     buf_release(&writer->txn.large);
-    lsm_cursor_free_spare(&writer->txn);
     buf_release(&writer->write.redo);
     mem_free(writer->write.savepoints);
     os_condition_release(&writer->synced);
