@@ -183,6 +183,7 @@ struct lsm_txn {
     struct view *view;
     uint64_t seq;             /* reader: its snapshot; writer: the number it writes under */
     uint64_t changes;         /* grows with every write; cursors compare */
+    uint64_t undone;          /* grows when writes are taken back */
     bool is_failed;           /* a write broke off: only abort and rollback are left */
     struct table_value got;   /* holds the last slice of get */
     struct buf large;         /* the last value out of line */
@@ -287,6 +288,9 @@ sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
 /* For a merge that drops deletes: only its first `count` sources are asked what they hide. The
  * others could, but have nothing to hide. */
 void merge_limit_hiding(struct source *source, size_t count);
+/* The newest source is one that its reader writes to: seeks find what was written. Where writes
+ * were taken back, the merge must be made anew. */
+void merge_follow_writes(struct source *source);
 
 /* ---- background (background.c, flush.c, compaction.c, policy.c, stall.c) ------------------ */
 
