@@ -6,6 +6,7 @@
 
 enum {
     BATCH_ENTRIES = 64,
+    BATCH_SHORT_ENTRIES = 8,
     CHECK_ENTRIES = 1024, /* between two looks at cancel, rate and progress */
     SHARD_TABLES = 4,     /* output tables that are worth a thread of their own */
     HELP_WAIT_MS = 100,   /* how often the owner reports progress while helpers work */
@@ -52,23 +53,43 @@ static sombra_err check_progress(struct compaction_job *job, bool is_owner)
     return SOMBRA_OK;
 }
 
+/* Sources that take turns at every other entry give short batches, and a batch costs a search for
+ * its end: then entries are taken one by one, until the next look. */
+static sombra_err copy_some(struct table_output *output, struct source *source, sombra_slice high,
+                            size_t *out_count)
+{
+    struct lsm_entry entries[BATCH_ENTRIES];
+    size_t given = 0, count = 0;
+    sombra_err err = source->ops->read(source, high, entries, BATCH_ENTRIES, &given);
+    for (size_t i = 0; !err && i < given; i++)
+        err = table_output_add(output, &entries[i]);
+    if (given < BATCH_SHORT_ENTRIES)
+        count = CHECK_ENTRIES / 4;
+    for (; !err && given > 0 && count > 0 && source->is_valid; count--, given++) {
+        if (high.bytes && slice_compare(source->entry.key, high) >= 0)
+            break;
+        err = table_output_add(output, &source->entry);
+        if (!err)
+            err = source->ops->next(source);
+    }
+    *out_count = given;
+    return err;
+}
+
 static sombra_err copy_entries(struct compaction_job *job, struct compaction_shard *shard,
                                struct source *source, bool is_owner)
 {
     struct table_output *output = &shard->output;
-    struct lsm_entry entries[BATCH_ENTRIES];
     size_t unchecked = 0;
     uint64_t paid = 0;
     sombra_err err = source->ops->seek_ge(source, shard->low);
     while (!err && source->is_valid) {
         size_t count = 0;
-        err = source->ops->read(source, shard->high, entries, BATCH_ENTRIES, &count);
+        err = copy_some(output, source, shard->high, &count);
         if (err || count == 0)
             break;
-        for (size_t i = 0; !err && i < count; i++)
-            err = table_output_add(output, &entries[i]);
         unchecked += count;
-        if (err || unchecked < CHECK_ENTRIES)
+        if (unchecked < CHECK_ENTRIES)
             continue;
         atomic_fetch_add_explicit(&job->entries_done, unchecked, memory_order_relaxed);
         unchecked = 0;
