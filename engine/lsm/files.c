@@ -19,7 +19,8 @@
 /* A file that waits for readers of other processes. */
 struct lsm_obsolete {
     uint64_t number;
-    uint64_t since; /* the version that dropped it */
+    uint64_t made_in; /* the version that it came with */
+    uint64_t since;   /* the version that dropped it */
     struct lsm_obsolete *next;
 };
 
@@ -91,47 +92,54 @@ sombra_err lsm_version_pin(struct lsm *lsm, uint64_t number)
                      "pin version %" PRIu64, number);
 }
 
-void lsm_version_unpin(struct lsm *lsm, uint64_t number)
+void lsm_version_unpin(struct lsm *lsm, uint64_t first, uint64_t end)
 {
-    if (lsm->lock)
-        os_unlock(lsm->lock, LOCK_VERSIONS + 1 + number, 1);
+    if (lsm->lock && first < end)
+        os_unlock(lsm->lock, LOCK_VERSIONS + 1 + first, end - first);
 }
 
-/* May a reader of another process have a version before `since`? True in doubt. */
-static bool is_pinned(struct lsm *lsm, uint64_t since)
+/* May a reader of another process have a version of [made_in, since)? True in doubt. Who reads the
+ * manifest is asked for first: by then it may have a pin. */
+static bool is_pinned(struct lsm *lsm, uint64_t made_in, uint64_t since)
 {
     bool is_held = false;
     char text[DIAG_TEXT_BYTES];
     if (!lsm->lock)
         return false;
     diag_save(text);
-    sombra_err err =
-        os_lock_is_held(lsm->lock, LOCK_VERSIONS, 1 + since, OS_LOCK_EXCLUSIVE, &is_held);
+    sombra_err err = os_lock_is_held(lsm->lock, LOCK_VERSIONS, 1, OS_LOCK_EXCLUSIVE, &is_held);
+    if (!err && !is_held && made_in < since)
+        err = os_lock_is_held(lsm->lock, LOCK_VERSIONS + 1 + made_in, since - made_in,
+                              OS_LOCK_EXCLUSIVE, &is_held);
     diag_restore(text);
     return err || is_held;
 }
 
 /* ---- the end of tables --------------------------------------------------------------------- */
 
-static void defer(struct lsm *lsm, uint64_t number, uint64_t since)
+static void defer(struct lsm *lsm, struct lsm_obsolete file)
 {
     struct lsm_obsolete *obsolete = mem_alloc(sizeof *obsolete);
     if (!obsolete)
         return; /* a stray for the next open */
-    *obsolete = (struct lsm_obsolete){ .number = number, .since = since };
+    *obsolete = file;
     os_mutex_lock(&lsm->mutex);
     obsolete->next = lsm->obsolete;
     lsm->obsolete = obsolete;
     os_mutex_unlock(&lsm->mutex);
 }
 
-void lsm_table_obsolete(void *context, uint64_t number, uint64_t since)
+static void table_end(struct lsm *lsm, uint64_t number, uint64_t made_in, uint64_t since)
 {
-    struct lsm *lsm = context;
-    if (is_pinned(lsm, since))
-        defer(lsm, number, since);
+    if (is_pinned(lsm, made_in, since))
+        defer(lsm, (struct lsm_obsolete){ .number = number, .made_in = made_in, .since = since });
     else
         unlink_quietly(lsm, lsm_table_path(lsm, number));
+}
+
+void lsm_table_obsolete(void *context, const struct version_table *table)
+{
+    table_end(context, table->meta.number, table->made_in, table->obsolete_since);
 }
 
 static struct lsm_obsolete *take_obsolete(struct lsm *lsm)
@@ -156,7 +164,7 @@ void lsm_purge(struct lsm *lsm, bool is_end)
     struct lsm_obsolete *list = take_obsolete(lsm), *next;
     for (; list; list = next) {
         next = list->next;
-        bool must_stay = is_pinned(lsm, list->since);
+        bool must_stay = is_pinned(lsm, list->made_in, list->since);
         if (!must_stay)
             unlink_quietly(lsm, lsm_table_path(lsm, list->number));
         if (must_stay && !is_end)
@@ -221,6 +229,25 @@ static sombra_err sync_names(struct lsm *lsm)
     return err;
 }
 
+static bool edit_removes(const struct edit *edit, uint64_t number)
+{
+    for (size_t i = 0; i < edit->removed_count; i++)
+        if (edit->removed[i] == number)
+            return true;
+    return false;
+}
+
+/* No earlier version has them: readers of those do not keep them. */
+static void mark_made(const struct version *version, const struct edit *edit)
+{
+    for (size_t i = 0; i < edit->added_count; i++) {
+        struct version_table *table = NULL;
+        uint64_t number = edit->added[i].meta.number;
+        if (!edit_removes(edit, number) && version_find(version, number, &table, NULL))
+            table->made_in = version->number;
+    }
+}
+
 /* Everything that may fail. */
 static sombra_err prepare(struct lsm *lsm, const struct edit *edit, struct editing *editing)
 {
@@ -229,6 +256,7 @@ static sombra_err prepare(struct lsm *lsm, const struct edit *edit, struct editi
         err = version_apply(editing->old->version, lsm->tables, edit, &editing->version);
     if (err)
         return err;
+    mark_made(editing->version, edit);
     if (edit->added_count > 0)
         err = sync_names(lsm);
     if (err) /* a later sync of the directory would prove nothing */
@@ -371,7 +399,7 @@ static void remove_tables(struct strays *strays, const struct version *version)
             lsm->next_number = u64_max(lsm->next_number, number + 1);
         os_mutex_unlock(&lsm->mutex);
         if (lsm->manifest)
-            lsm_table_obsolete(lsm, number, version->number);
+            table_end(lsm, number, 0, version->number);
     }
 }
 

@@ -96,10 +96,11 @@ static sombra_err wait_stopped(struct lsm *lsm, uint64_t timeout_ms, struct pres
                                uint64_t *waited_ms)
 {
     struct lsm_background *background = lsm->background;
-    uint64_t begun_ns = os_monotonic_ns(lsm->os);
+    /* Threads wait in real time, whatever the machine. */
+    uint64_t begun_ns = os_monotonic_ns(os_posix());
     sombra_err err = SOMBRA_OK;
     while (!err && pressure->is_stopped) {
-        *waited_ms = (os_monotonic_ns(lsm->os) - begun_ns) / 1000000;
+        *waited_ms = (os_monotonic_ns(os_posix()) - begun_ns) / 1000000;
         /* Damaged tables in the way do not go away by waiting. */
         bool is_hopeless = background->corrupt > 0 && !background->jobs && !lsm->full_oldest;
         if (atomic_load(&lsm->is_failed) || atomic_load(&background->is_stopping))

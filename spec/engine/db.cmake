@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 engine_test(db_test db SOURCES kv_model.c)
 engine_test(db_open_test db)
+engine_test(db_engine_test db)
 engine_test(db_index_test db)
 engine_test(db_reuse_test db)
 engine_test(db_metrics_test db)
