@@ -191,7 +191,7 @@ static struct manifest_state state_after(struct lsm *lsm, const struct edit *edi
     return state;
 }
 
-static sombra_err sync_names(struct lsm *lsm)
+sombra_err lsm_sync_names(struct lsm *lsm)
 {
     char *path = path_of(lsm, "MANIFEST");
     if (!path)
@@ -209,8 +209,8 @@ static sombra_err prepare(struct lsm *lsm, const struct edit *edit, struct editi
         err = version_apply(editing->old->version, lsm->tables, edit, &editing->version);
     if (err)
         return err;
-    if (edit->added_count > 0)
-        err = sync_names(lsm);
+    if (edit->added_count > 0 || edit->log_seq > 0)
+        err = lsm_sync_names(lsm);
     if (err) /* a later sync of the directory would prove nothing */
         return err == SOMBRA_NOMEM ? err : lsm_fail(lsm, err);
     editing->state = state_after(lsm, edit, editing->version);

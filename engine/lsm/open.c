@@ -305,7 +305,7 @@ static sombra_err start_clean(struct lsm *lsm, const struct version *version,
 {
     uint64_t base_seq = u64_max(lsm->state.seq, lsm->state.log_seq);
     struct lsm_log *log = NULL;
-    sombra_err err = lsm_log_create(lsm, base_seq, &log);
+    sombra_err err = lsm_log_create(lsm, base_seq, true, &log);
     if (err) {
         memtable_unref(memtable);
         return err;
@@ -338,7 +338,7 @@ static sombra_err replayed_flush(struct lsm *lsm, uint64_t base_seq)
     sombra_err err;
     if (memtable_is_empty(lsm->writer->active)) {
         struct lsm_log *log = NULL;
-        err = lsm_log_create(lsm, base_seq, &log);
+        err = lsm_log_create(lsm, base_seq, true, &log);
         if (err)
             return err;
         lsm_logs_add(lsm, log);
