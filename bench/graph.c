@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* graph: sombra beside SQLite as a graph store, on the same CSV files, in turns.
  *
- *   graph [--snap EDGELIST] [--rounds N] [--only line,...] [--folder PATH] [--data FOLDER]
- *         [--make]
+ *   graph [--engine btree|lsm] [--edges N | --snap EDGELIST] [--rounds N] [--only line,...]
+ *         [--folder PATH] [--data FOLDER] [--json FILE] [--make]
  *
- * The graph is an R-MAT of 100,000 nodes and 1,000,000 edges with a fixed seed, or that of an edge
- * list. Each round loads every store anew, then runs line after line, every store in turn, so that
- * a ratio compares neighbours in time. --make only writes the CSV files and cases to --data.
+ * The graph is an R-MAT of 1,000,000 edges and a tenth of that of nodes, with a fixed seed, or that
+ * of an edge list. Each round loads every store anew, then runs line after line, every store in
+ * turn, so that a ratio compares neighbours in time. --make only writes the CSV files and cases to
+ * --data.
  */
 #include "graph.h"
 
 #include <assert.h>
+#include <dirent.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DURABLE_MAX = 200, BULK = 100000, CODE_READS = 10000 };
+enum { DURABLE_MAX = 200, BULK = 100000, CODE_READS = 10000, READERS = 128 };
 
 /* What the cases of a line return, all together, for the two graphs of docs/benchmarks.md; 0 = no
  * sum is known. */
@@ -51,6 +54,8 @@ static const struct line_info line_infos[LINES] = {
     [LINE_CODE] = { "code 50k/200k", "records/s", 0, false, 0, 0 },
     [LINE_CODE_READ] = { "code 50k/200k reads", "/s", 0, false, 0, 0 },
     [LINE_CODE_FILE] = { "code 50k/200k file", "bytes", 0, false, 0, 0 },
+    [LINE_CODE_UPDATE] = { "code updates", "/s", 0, false, 0, 0 },
+    [LINE_CODE_READERS] = { "code, 128 readers", "reads/s", 0, false, 0, 0 },
 };
 
 struct result {
@@ -59,8 +64,8 @@ struct result {
 };
 
 struct settings {
-    const char *snap, *only, *folder, *data;
-    size_t rounds;
+    const char *snap, *only, *folder, *data, *json;
+    size_t rounds, edges;
     bool only_makes;
 };
 
@@ -107,6 +112,15 @@ static double cpu_s(void)
 
 static void path_remove(const char *path)
 {
+    DIR *folder = opendir(path);
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        char file[900];
+        snprintf(file, sizeof file, "%s/%s", path, entry->d_name);
+        unlink(file);
+    }
+    if (folder)
+        closedir(folder);
+    rmdir(path);
     static const char *const ends[] = { "", "-wal", "-shm", "-journal", "-lock", "-log0", "-log1" };
     for (size_t i = 0; i < COUNT_OF(ends); i++) {
         char file[700];
@@ -115,13 +129,24 @@ static void path_remove(const char *path)
     }
 }
 
-/* Of the closed store: its one file. */
+/* Of the closed store: its one file, or the files of its folder. */
 static double path_bytes(const char *path)
 {
     struct stat status;
+    double bytes = 0;
     if (stat(path, &status))
         die("%s: no such file", path);
-    return (double)status.st_size;
+    DIR *folder = opendir(path);
+    if (!folder)
+        return (double)status.st_size;
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        char file[900];
+        snprintf(file, sizeof file, "%s/%s", path, entry->d_name);
+        if (stat(file, &status) == 0 && S_ISREG(status.st_mode))
+            bytes += (double)status.st_size;
+    }
+    closedir(folder);
+    return bytes;
 }
 
 /* ---- lines ------------------------------------------------------------------------------- */
@@ -192,7 +217,9 @@ static void run_line(struct bench *bench, enum line line, const struct items *it
         result->sum = sum;
         if (info->is_durable)
             result->rate = 1 / median(seconds, count);
-        uint64_t wanted = bench->settings.snap ? info->snap_sum : info->rmat_sum;
+        uint64_t wanted = bench->settings.snap                  ? info->snap_sum
+                          : bench->settings.edges == RMAT_EDGES ? info->rmat_sum
+                                                                : 0;
         if (sum != result_of(bench, line, 0)->sum)
             die("%s: %s and %s returned different data", info->name, kinds[0]->name,
                 kinds[kind]->name);
@@ -224,6 +251,50 @@ static void run_bulk(struct bench *bench)
     }
 }
 
+struct reader {
+    pthread_t thread;
+    const struct graph_kind *kind;
+    void *store;
+    size_t first, nodes;
+    uint64_t sum;
+};
+
+static void *reader_run(void *opaque)
+{
+    struct reader *reader = opaque;
+    for (size_t i = 0; i < CODE_READS / 10; i++)
+        reader->sum +=
+            reader->kind->code_read(reader->store, 17 * (reader->first + i) % reader->nodes);
+    return NULL;
+}
+
+/* Each reader opens the store itself. */
+static void run_readers(struct bench *bench, size_t kind, size_t nodes)
+{
+    static struct reader readers[READERS];
+    struct result *result = result_of(bench, LINE_CODE_READERS, kind);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < READERS; i++)
+        readers[i] = (struct reader){ .kind = kinds[kind],
+                                      .store = kinds[kind]->open(bench->paths[kind]),
+                                      .first = i * 311,
+                                      .nodes = nodes };
+    double wall = wall_s(), cpu = cpu_s();
+    for (size_t i = 0; i < READERS; i++)
+        if (pthread_create(&readers[i].thread, NULL, reader_run, &readers[i]))
+            die("no thread");
+    for (size_t i = 0; i < READERS; i++) {
+        pthread_join(readers[i].thread, NULL);
+        sum += readers[i].sum;
+    }
+    *result = measured(READERS * (CODE_READS / 10), wall, cpu);
+    result->sum = sum;
+    for (size_t i = 0; i < READERS; i++)
+        kinds[kind]->close(readers[i].store);
+    if (sum != result_of(bench, LINE_CODE_READERS, 0)->sum)
+        die("the readers of %s and %s saw different data", kinds[0]->name, kinds[kind]->name);
+}
+
 /* The published workload; `load` is followed by its lines for reads and the file. */
 static void run_code(struct bench *bench, enum line load, size_t nodes, size_t edges)
 {
@@ -248,6 +319,13 @@ static void run_code(struct bench *bench, enum line load, size_t nodes, size_t e
         if (sum != result_of(bench, load + 1, 0)->sum)
             die("%s: %s and %s returned different data", line_infos[load + 1].name, kinds[0]->name,
                 kinds[kind]->name);
+        if (load == LINE_CODE) {
+            wall = wall_s();
+            cpu = cpu_s();
+            kinds[kind]->code_update(store, nodes, CODE_READS);
+            *result_of(bench, LINE_CODE_UPDATE, kind) = measured(CODE_READS, wall, cpu);
+            run_readers(bench, kind, nodes);
+        }
         kinds[kind]->close(store);
         path_remove(path);
     }
@@ -359,15 +437,63 @@ static void report(const struct bench *bench)
         printf("- %s: %s\n", kinds[kind]->name, kinds[kind]->settings);
 }
 
+/* `results` of a line: a row of rounds for each kind. */
+static void json_stores(FILE *file, const struct result (*results)[ROUNDS_MAX], size_t rounds)
+{
+    const char *comma = "";
+    for (size_t kind = 0; kind < KINDS_MAX; kind++) {
+        double rates[ROUNDS_MAX], ratios[ROUNDS_MAX], cpu[ROUNDS_MAX];
+        if (results[kind][0].rate <= 0)
+            continue;
+        for (size_t round = 0; round < rounds; round++) {
+            rates[round] = results[kind][round].rate;
+            cpu[round] = results[kind][round].cpu_ns;
+            ratios[round] = results[0][round].rate / rates[round];
+        }
+        fprintf(file, "%s\n    \"%s\": {\"median\": %.6g, \"cpu_ns\": %.6g, \"ratio\": %.4f}",
+                comma, kinds[kind]->name, median(rates, rounds), median(cpu, rounds),
+                median(ratios, rounds));
+        comma = ",";
+    }
+}
+
+/* As kv's, without the rounds. */
+static void report_json(const struct bench *bench)
+{
+    size_t rounds = bench->settings.rounds;
+    FILE *file = fopen(bench->settings.json, "w");
+    if (!file)
+        die("%s: cannot write", bench->settings.json);
+    fprintf(file, "{\"records\": %zu, \"stores\": [", bench->data.edge_count);
+    for (size_t kind = 0; kind < KINDS_MAX; kind++)
+        fprintf(file, "%s{\"name\": \"%s\", \"settings\": \"%s\"}", kind ? ",\n  " : "",
+                kinds[kind]->name, kinds[kind]->settings);
+    fprintf(file, "],\n \"lines\": [");
+    const char *comma = "";
+    for (enum line line = 0; line < LINES; line++) {
+        if (bench->results[line][0][0].rate <= 0)
+            continue;
+        bool is_size = strcmp(line_infos[line].unit, "bytes") == 0;
+        fprintf(file, "%s\n  {\"name\": \"%s\", \"unit\": \"%s\", \"stores\": {", comma,
+                line_infos[line].name, is_size ? "bytes" : "operations/s");
+        json_stores(file, bench->results[line], rounds);
+        fprintf(file, "}}");
+        comma = ",";
+    }
+    fprintf(file, "]}\n");
+    if (fclose(file))
+        die("%s: cannot write", bench->settings.json);
+}
+
 /* ---- the command ------------------------------------------------------------------------- */
 
 static const char usage[] =
-    "usage: graph [--snap EDGELIST] [--rounds N] [--only line,...] [--folder PATH]\n"
-    "             [--data FOLDER] [--make]";
+    "usage: graph [--engine btree|lsm] [--edges N | --snap EDGELIST] [--rounds N]\n"
+    "             [--only line,...] [--folder PATH] [--data FOLDER] [--json FILE] [--make]";
 
 static struct settings settings_read(int argc, char **argv)
 {
-    struct settings settings = { .folder = ".", .data = ".", .rounds = 3 };
+    struct settings settings = { .folder = ".", .data = ".", .rounds = 3, .edges = RMAT_EDGES };
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
         if (strcmp(word, "--make") == 0) {
@@ -377,7 +503,13 @@ static struct settings settings_read(int argc, char **argv)
         if (i + 1 == argc)
             die("%s", usage);
         const char *value = argv[++i];
-        if (strcmp(word, "--snap") == 0)
+        if (strcmp(word, "--engine") == 0)
+            graph_engine(value);
+        else if (strcmp(word, "--edges") == 0)
+            settings.edges = strtoul(value, NULL, 10);
+        else if (strcmp(word, "--json") == 0)
+            settings.json = value;
+        else if (strcmp(word, "--snap") == 0)
             settings.snap = value;
         else if (strcmp(word, "--rounds") == 0)
             settings.rounds = strtoul(value, NULL, 10);
@@ -390,7 +522,7 @@ static struct settings settings_read(int argc, char **argv)
         else
             die("%s", usage);
     }
-    if (settings.rounds < 1 || settings.rounds > ROUNDS_MAX)
+    if (settings.rounds < 1 || settings.rounds > ROUNDS_MAX || settings.edges < RMAT_EDGES_MIN)
         die("%s", usage);
     return settings;
 }
@@ -419,7 +551,7 @@ int main(int argc, char **argv)
     if (bench->settings.snap)
         data_snap(&bench->data, bench->settings.snap);
     else
-        data_rmat(&bench->data);
+        data_rmat(&bench->data, bench->settings.edges);
     data_write(&bench->data, bench->settings.data);
     if (bench->settings.only_makes)
         return 0;
@@ -434,5 +566,7 @@ int main(int argc, char **argv)
         run_round(bench);
     }
     report(bench);
+    if (bench->settings.json)
+        report_json(bench);
     return 0;
 }

@@ -38,9 +38,10 @@ struct graph_data {
     struct items lookup, hop1, hop2, hop3, pairs, update, insert, edge;
 };
 
-/* 100,000 nodes and 1,000,000 edges by R-MAT with a fixed seed; or those of an edge list ("src
- * dst" lines, '#' begins a comment). malloc's memory, for the whole run. */
-void data_rmat(struct graph_data *data);
+enum { RMAT_EDGES = 1000000, RMAT_EDGES_MIN = 10000 };
+/* So many edges and a tenth of that of nodes by R-MAT with a fixed seed; or those of an edge list
+ * ("src dst" lines, '#' begins a comment). malloc's memory, for the whole run. */
+void data_rmat(struct graph_data *data, size_t edge_count);
 void data_snap(struct graph_data *data, const char *path);
 /* The cases, chosen by fixed seeds; then nodes.csv, edges.csv and w_<line>.txt into the folder. */
 void data_write(struct graph_data *data, const char *folder);
@@ -104,6 +105,8 @@ enum line {
     LINE_CODE,
     LINE_CODE_READ,
     LINE_CODE_FILE,
+    LINE_CODE_UPDATE,
+    LINE_CODE_READERS,
     LINES
 };
 
@@ -122,7 +125,12 @@ struct graph_kind {
     /* The published workload: makes `path` with so many nodes and edges, in one transaction. */
     void (*code_load)(const char *path, size_t nodes, size_t edges);
     uint64_t (*code_read)(void *store, uint64_t index);
+    /* Its property-update loop: startLine of record 17 i % nodes, in one transaction. */
+    void (*code_update)(void *store, size_t nodes, size_t count);
 };
+
+/* "btree" or "lsm": of the stores of ours from now on. */
+void graph_engine(const char *name);
 
 extern const struct graph_kind kind_sombra, kind_sqlite, kind_sqlite_bare;
 

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- The lines of bench/graph.c through the Lua API, on the same CSV files and cases:
 --
---   sombra bench/graph.lua DATA_FOLDER STORE_PATH [rounds]
+--   sombra bench/graph.lua DATA_FOLDER STORE_PATH [rounds] [engine]
 --
 -- DATA_FOLDER is what `graph --make --data DATA_FOLDER` wrote. Prints a table: operations a second of the clock, and
 -- CPU nanoseconds of one (all threads), each the median of the rounds. Nodes are found by their property `id`.
@@ -9,7 +9,8 @@
 local sombra = require "sombra"
 
 local data, path, rounds = arg[1], arg[2], tonumber(arg[3] or 3)
-assert(path, "usage: sombra bench/graph.lua DATA_FOLDER STORE_PATH [rounds]")
+assert(path, "usage: sombra bench/graph.lua DATA_FOLDER STORE_PATH [rounds] [engine]")
+local new = { create = true, engine = arg[4] }
 
 local BULK, DURABLE, CODE_READS = 100000, 200, 10000
 
@@ -76,7 +77,7 @@ end
 -- ---- lines --------------------------------------------------------------------------------------------------------
 
 local function load()
-  local db <close> = assert(sombra.open(path, { create = true }))
+  local db <close> = assert(sombra.open(path, new))
   db:write(function(tx)
     local rows, ids, nodes = {}, {}, {}
     local is_head = true
@@ -205,7 +206,7 @@ end
 
 -- The published workload: nodes and edges made one by one, in one transaction.
 local function code_load(nodes, edges)
-  local db <close> = assert(sombra.open(path, { create = true }))
+  local db <close> = assert(sombra.open(path, new))
   local text = ("local value = compute(1, 2)\n"):rep(15)
   db:write(function(tx)
     local ids = {}
@@ -238,10 +239,30 @@ local function code_read(nodes)
   end)
 end
 
+local function code_update(nodes)
+  local db <close> = assert(sombra.open(path))
+  return db:write(function(tx)
+    for i = 0, CODE_READS - 1 do
+      tx:set(17 * i % nodes + 1, { startLine = i })
+    end
+    return CODE_READS
+  end)
+end
+
+local function run_code(name, nodes, edges)
+  measure("code " .. name, nodes + edges, function()
+    return code_load(nodes, edges)
+  end)
+  measure(("code %s reads"):format(name), CODE_READS, function()
+    return code_read(nodes)
+  end)
+end
+
 -- ---- rounds -------------------------------------------------------------------------------------------------------
 
 local function remove()
-  for _, ending in ipairs { "", "-log0", "-log1", "-lock" } do
+  os.execute(("rm -rf -- '%s'"):format(path))
+  for _, ending in ipairs { "-log0", "-log1", "-lock" } do
     os.remove(path .. ending)
   end
 end
@@ -277,11 +298,11 @@ for _ = 1, rounds do
   remove()
   run_graph()
   remove()
-  measure("code 50k/200k", 250000, function()
-    return code_load(50000, 200000)
-  end)
-  measure("code 50k/200k reads", CODE_READS, function()
-    return code_read(50000)
+  run_code("5k/20k", 5000, 20000)
+  remove()
+  run_code("50k/200k", 50000, 200000)
+  measure("code updates", CODE_READS, function()
+    return code_update(50000)
   end)
 end
 remove()

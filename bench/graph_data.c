@@ -8,8 +8,7 @@
 #include <stdlib.h>
 
 enum {
-    RMAT_NODES = 100000,
-    RMAT_EDGES = 1000000,
+    RMAT_DEGREE = 10,
     RMAT_SEED = 42,
     LOOKUPS = 20000,
     HOP1S = 5000,
@@ -79,15 +78,15 @@ static bool set_add(struct pair_set *set, uint64_t src, uint64_t dst)
 
 /* ---- graphs ------------------------------------------------------------------------------ */
 
-/* Both ends by 17 draws of a quadrant, four draws from each random word. */
-static struct pair rmat_draw(uint64_t *random)
+/* Both ends by `bits` draws of a quadrant, four draws from each random word. */
+static struct pair rmat_draw(uint64_t *random, unsigned bits)
 {
     static const double a = 0.57, b = 0.19, c = 0.19;
     const uint64_t first = (uint64_t)(a * 65536), second = (uint64_t)((a + b) * 65536),
                    third = (uint64_t)((a + b + c) * 65536);
     struct pair pair = { 0, 0 };
     uint64_t word = 0;
-    for (unsigned bit = 0; bit < 17; bit++, word >>= 16) {
+    for (unsigned bit = 0; bit < bits; bit++, word >>= 16) {
         if (bit % 4 == 0)
             word = draw_next(random);
         uint64_t quadrant = word & 65535;
@@ -99,33 +98,37 @@ static struct pair rmat_draw(uint64_t *random)
     return pair;
 }
 
-void data_rmat(struct graph_data *data)
+void data_rmat(struct graph_data *data, size_t edge_count)
 {
+    size_t node_count = edge_count / RMAT_DEGREE;
+    unsigned bits = 1;
+    while ((size_t)1 << bits < node_count)
+        bits++;
     uint64_t random = RMAT_SEED;
     struct pair_set seen;
-    uint64_t *shuffled = checked(malloc(RMAT_NODES * sizeof *shuffled));
-    set_init(&seen, RMAT_EDGES);
-    data->ids = checked(malloc(RMAT_NODES * sizeof *data->ids));
-    data->edges = checked(malloc(RMAT_EDGES * sizeof *data->edges));
-    data->id_count = RMAT_NODES;
-    while (data->edge_count < RMAT_EDGES) {
-        struct pair pair = rmat_draw(&random);
-        if (pair.src < RMAT_NODES && pair.dst < RMAT_NODES && pair.src != pair.dst &&
+    uint64_t *shuffled = checked(malloc(node_count * sizeof *shuffled));
+    set_init(&seen, edge_count);
+    data->ids = checked(malloc(node_count * sizeof *data->ids));
+    data->edges = checked(malloc(edge_count * sizeof *data->edges));
+    data->id_count = node_count;
+    while (data->edge_count < edge_count) {
+        struct pair pair = rmat_draw(&random, bits);
+        if (pair.src < node_count && pair.dst < node_count && pair.src != pair.dst &&
             set_add(&seen, pair.src, pair.dst))
             data->edges[data->edge_count++] = pair;
     }
     free(seen.slots);
     /* Degree says nothing about the id. */
-    for (size_t i = 0; i < RMAT_NODES; i++)
+    for (size_t i = 0; i < node_count; i++)
         data->ids[i] = shuffled[i] = i;
     random = RMAT_SEED + 1;
-    for (size_t i = RMAT_NODES - 1; i > 0; i--) {
+    for (size_t i = node_count - 1; i > 0; i--) {
         size_t j = draw_below(&random, i + 1);
         uint64_t id = shuffled[i];
         shuffled[i] = shuffled[j];
         shuffled[j] = id;
     }
-    for (size_t i = 0; i < RMAT_EDGES; i++)
+    for (size_t i = 0; i < edge_count; i++)
         data->edges[i] =
             (struct pair){ shuffled[data->edges[i].src], shuffled[data->edges[i].dst] };
     free(shuffled);

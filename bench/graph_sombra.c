@@ -25,6 +25,8 @@ struct maps {
 
 static const sombra_slice label = { "Node", 4 }, type = { "LINKS", 5 };
 
+static const char *engine = "btree";
+
 static void check(sombra_err err, const char *what)
 {
     if (UNLIKELY(err))
@@ -101,6 +103,7 @@ static void *open_store(const char *path)
     if (!store)
         die("out of memory");
     options.create = true;
+    options.engine = engine;
     check(sombra_open(path, &options, &store->db), "open");
     check(sombra_value_builder_new(&store->builder), "builder");
     check(sombra_value_builder_new(&store->second), "builder");
@@ -538,6 +541,23 @@ static uint64_t code_read(void *opaque, uint64_t index)
     return bytes;
 }
 
+static void code_update(void *opaque, size_t nodes, size_t count)
+{
+    struct store *store = opaque;
+    sombra_txn *txn = begin(store, true);
+    for (size_t i = 0; i < count; i++) {
+        begin_map(store->builder);
+        push_integer(store->builder, "startLine", (int64_t)i);
+        check(sombra_node_set(txn, 1 + 17 * i % nodes, end_map(store->builder)), "set");
+    }
+    commit(txn);
+}
+
+void graph_engine(const char *name)
+{
+    engine = name;
+}
+
 const struct graph_kind kind_sombra = {
     .name = "sombra",
     .settings = "every option at its default; `id` in a unique index, `name` in another",
@@ -558,4 +578,5 @@ const struct graph_kind kind_sombra = {
     .bulk = bulk,
     .code_load = code_load,
     .code_read = code_read,
+    .code_update = code_update,
 };

@@ -49,7 +49,7 @@ static const char *const statement_texts[STATEMENTS] = {
 struct store {
     sqlite3 *database;
     sqlite3_stmt *statements[STATEMENTS];
-    sqlite3_stmt *code_read;
+    sqlite3_stmt *code_read, *code_update;
     /* The search: who reached a node (0, 1 forwards, 2 backwards), and the two queues. */
     uint8_t *reached;
     uint64_t *queues[2];
@@ -175,6 +175,8 @@ static void *open_store(const char *path)
     execute(store->database, "PRAGMA journal_mode = WAL");
     if (integer_of(store, "SELECT count(*) FROM sqlite_schema WHERE name = 'code'")) {
         store->code_read = prepare(store->database, "SELECT * FROM code WHERE id = ?1");
+        store->code_update =
+            prepare(store->database, "UPDATE code SET startLine = ?2 WHERE id = ?1");
         return store;
     }
     for (size_t i = 0; i < STATEMENTS; i++)
@@ -194,6 +196,7 @@ static void close_store(void *opaque)
     for (size_t i = 0; i < STATEMENTS; i++)
         sqlite3_finalize(store->statements[i]);
     sqlite3_finalize(store->code_read);
+    sqlite3_finalize(store->code_update);
     check(store->database, sqlite3_close(store->database), "close");
     free(store->reached);
     free(store->queues[0]);
@@ -409,6 +412,18 @@ static uint64_t code_read(void *opaque, uint64_t index)
     return bytes;
 }
 
+static void code_update(void *opaque, size_t nodes, size_t count)
+{
+    struct store *store = opaque;
+    execute(store->database, "BEGIN IMMEDIATE");
+    for (size_t i = 0; i < count; i++) {
+        sqlite3_bind_int64(store->code_update, 1, (sqlite3_int64)(17 * i % nodes));
+        sqlite3_bind_int64(store->code_update, 2, (sqlite3_int64)i);
+        run(store->database, store->code_update);
+    }
+    execute(store->database, "COMMIT");
+}
+
 /* ---- kinds ------------------------------------------------------------------------------- */
 
 const struct graph_kind kind_sqlite = {
@@ -433,6 +448,7 @@ const struct graph_kind kind_sqlite = {
     .bulk = bulk,
     .code_load = code_load,
     .code_read = code_read,
+    .code_update = code_update,
 };
 
 /* No path: without an index each step backwards reads all edges. */

@@ -2,11 +2,14 @@
 /* kv: an engine beside its peers, on the same records, in turns: btree beside LMDB, SQLite and
  * WiredTiger, lsm beside LevelDB and RocksDB.
  *
- *   kv [--lsm] [--quick] [--rounds N] [--seconds S] [--stores a,b] [--only workload,...] [--cpu]
- *      [--folder PATH] [--json FILE] [records]
+ *   kv [--lsm] [--cold] [--quick] [--rounds N] [--seconds S] [--operations N] [--cache MIB]
+ *      [--memtable MIB] [--stores a,b] [--only workload,...] [--cpu] [--folder PATH]
+ *      [--json FILE] [records]
  *
  * Each round runs every store once, one after the other, so that a ratio compares neighbours in
- * time. --quick is 100,000 records; the default is 1,000,000. --only still runs what a workload
+ * time. --quick is 100,000 records; the default is 1,000,000. --operations bounds those of each
+ * workload that is no fill. --stores takes any, of either engine. --cold: each read workload begins
+ * with its store just opened and nothing of it in the page cache. --only still runs what a workload
  * stands on. --cpu adds a table of CPU time, which neighbours on the machine disturb less.
  */
 #include "kv.h"
@@ -18,13 +21,14 @@
 enum { RECORDS = 1000000, RECORDS_QUICK = 100000, RECORDS_MIN = 10000, ROUNDS = 5 };
 
 struct settings {
-    uint32_t count;
+    uint32_t count, operations;
     size_t rounds;
     double sync_seconds;
     const char *stores, *only; /* comma-separated lists; NULL = all */
     const char *folder, *json;
     bool has_cpu;
     bool is_lsm;
+    bool is_cold;
 };
 
 /* ---- rounds ------------------------------------------------------------------------------ */
@@ -78,7 +82,7 @@ static void rounds_write(const struct settings *settings, struct report *report,
             for (size_t i = 0; i < count; i++)
                 run(&group->workloads[i], &stores[kind], report->plan,
                     &lines[i].results[kind][round]);
-            if (group->is_reading && round + 1 == settings->rounds)
+            if (group->writing && round + 1 == settings->rounds)
                 continue;
             store_close(&stores[kind]);
             store_delete(&stores[kind]);
@@ -97,8 +101,11 @@ static void rounds_read(const struct settings *settings, struct report *report, 
                         struct bench_store *stores)
 {
     for (size_t round = 0; round < settings->rounds; round++) {
-        for (size_t kind = 0; kind < report->kind_count; kind++)
+        for (size_t kind = 0; kind < report->kind_count; kind++) {
+            if (settings->is_cold)
+                store_cool(&stores[kind], false);
             run(line->workload, &stores[kind], report->plan, &line->results[kind][round]);
+        }
         sums_agree(report, line, round);
     }
 }
@@ -116,10 +123,14 @@ static void group_run(const struct settings *settings, struct report *report,
     for (size_t i = 0; i < needed; i++)
         lines[i] = (struct line){ .workload = &group->workloads[i], .rounds = settings->rounds };
     fprintf(stderr, "kv: %s ...\n", group->workloads[0].name);
-    rounds_write(settings, report, group, group->is_reading ? 1 : needed, lines, stores);
-    if (group->is_reading) {
+    size_t writing = group->writing ? size_min(group->writing, needed) : needed;
+    rounds_write(settings, report, group, writing, lines, stores);
+    if (group->writing) {
+        for (size_t kind = 0; kind < report->kind_count; kind++)
+            if (report->kinds[kind]->settle && needed > writing)
+                report->kinds[kind]->settle(stores[kind].store);
         sync();
-        for (size_t i = 1; i < needed; i++) {
+        for (size_t i = writing; i < needed; i++) {
             fprintf(stderr, "kv: %s ...\n", lines[i].workload->name);
             if (list_has(settings->only, lines[i].workload->name))
                 rounds_read(settings, report, &lines[i], stores);
@@ -138,14 +149,21 @@ static void group_run(const struct settings *settings, struct report *report,
 /* ---- the command ------------------------------------------------------------------------- */
 
 static const char usage[] =
-    "usage: kv [--lsm] [--quick] [--rounds N] [--seconds S] [--stores a,b] [--only workload,...]\n"
-    "          [--cpu] [--folder PATH] [--json FILE] [records >= 10000]";
+    "usage: kv [--lsm] [--cold] [--quick] [--rounds N] [--seconds S] [--operations N] [--cache "
+    "MIB]\n"
+    "          [--memtable MIB] [--stores a,b] [--only workload,...] [--cpu] [--folder PATH]\n"
+    "          [--json FILE] [records >= 10000]";
 
 static const char *value_of(char **argv, int argc, int *at)
 {
     if (*at + 1 >= argc)
         die("%s needs a value\n%s", argv[*at], usage);
     return argv[++*at];
+}
+
+static size_t number_of(char **argv, int argc, int *at)
+{
+    return strtoul(value_of(argv, argc, at), NULL, 10);
 }
 
 static struct settings settings_read(int argc, char **argv)
@@ -157,12 +175,20 @@ static struct settings settings_read(int argc, char **argv)
         const char *word = argv[i];
         if (strcmp(word, "--lsm") == 0)
             settings.is_lsm = true;
+        else if (strcmp(word, "--cold") == 0)
+            settings.is_cold = true;
         else if (strcmp(word, "--quick") == 0)
             settings.count = RECORDS_QUICK;
         else if (strcmp(word, "--cpu") == 0)
             settings.has_cpu = true;
         else if (strcmp(word, "--rounds") == 0)
-            settings.rounds = strtoul(value_of(argv, argc, &i), NULL, 10);
+            settings.rounds = number_of(argv, argc, &i);
+        else if (strcmp(word, "--operations") == 0)
+            settings.operations = (uint32_t)number_of(argv, argc, &i);
+        else if (strcmp(word, "--cache") == 0)
+            tuning.cache_bytes = number_of(argv, argc, &i) * MiB;
+        else if (strcmp(word, "--memtable") == 0)
+            tuning.memtable_bytes = number_of(argv, argc, &i) * MiB;
         else if (strcmp(word, "--seconds") == 0)
             settings.sync_seconds = strtod(value_of(argv, argc, &i), NULL);
         else if (strcmp(word, "--stores") == 0)
@@ -178,23 +204,29 @@ static struct settings settings_read(int argc, char **argv)
     }
     if (settings.count < RECORDS_MIN || settings.rounds < 1 || settings.rounds > ROUNDS_MAX)
         die("%s", usage);
+    if (!settings.operations || settings.operations > settings.count)
+        settings.operations = settings.count;
     return settings;
 }
 
 int main(int argc, char **argv)
 {
-    static const struct store_kind *const of_btree[] = { &kind_sombra, &kind_lmdb,
-                                                         &kind_lmdb_writemap, &kind_sqlite,
-                                                         &kind_wiredtiger };
-    static const struct store_kind *const of_lsm[] = { &kind_lsm, &kind_leveldb, &kind_rocksdb };
+    /* Those of btree, then those of lsm. */
+    enum { OF_BTREE = 5 };
+    static const struct store_kind *const all[KINDS_MAX] = { &kind_sombra,        &kind_lmdb,
+                                                             &kind_lmdb_writemap, &kind_sqlite,
+                                                             &kind_wiredtiger,    &kind_lsm,
+                                                             &kind_leveldb,       &kind_rocksdb };
     struct settings settings = settings_read(argc, argv);
     const struct store_kind *kinds[KINDS_MAX];
     struct report report = { .kinds = kinds };
-    const struct store_kind *const *all = settings.is_lsm ? of_lsm : of_btree;
-    size_t all_count = settings.is_lsm ? COUNT_OF(of_lsm) : COUNT_OF(of_btree);
-    for (size_t i = 0; i < all_count; i++)
-        if (list_has(settings.stores, all[i]->name))
+    for (size_t i = 0; i < KINDS_MAX; i++) {
+        bool is_wanted = settings.stores || settings.is_lsm == (i >= OF_BTREE);
+        if (all[i] && is_wanted && list_has(settings.stores, all[i]->name))
             kinds[report.kind_count++] = all[i];
+    }
+    if (report.kind_count == 0)
+        die("none of the stores is known or installed");
     size_t line_count = 0;
     for (size_t i = 0; i < workload_group_count; i++)
         line_count += workload_groups[i].count;
@@ -203,13 +235,14 @@ int main(int argc, char **argv)
         die("out of memory");
     data_init();
     struct plan plan;
-    plan_init(&plan, settings.count, settings.sync_seconds);
+    plan_init(&plan, settings.count, settings.operations, settings.sync_seconds);
     report.plan = &plan;
     for (size_t i = 0; i < workload_group_count; i++)
         group_run(&settings, &report, &workload_groups[i]);
     report_table(&report);
     if (settings.has_cpu)
         report_cpu_table(&report);
+    report_settings(&report);
     if (settings.json)
         report_json(&report, settings.json);
     plan_release(&plan);

@@ -105,21 +105,27 @@ struct store_kind {
     bool (*get)(void *session, const uint8_t *key, uint8_t to_value[VALUE_BYTES]);
     /* Of a new snapshot, unless the session has one. */
     void (*scan)(void *session, struct scan *scan);
+    /* Writes what is in memory and merges all there is; NULL: this kind has no such thing. */
+    void (*settle)(void *store);
 };
 
-extern const struct store_kind kind_sombra, kind_lmdb, kind_lmdb_writemap, kind_sqlite,
-    kind_wiredtiger;
-extern const struct store_kind kind_lsm, kind_leveldb, kind_rocksdb;
+extern const struct store_kind kind_sombra, kind_lsm, kind_lmdb, kind_lmdb_writemap, kind_sqlite;
 
-/* What all log-structured stores are given: the settings of the study that the peers' published
- * numbers come from. */
-enum {
-    MEMTABLE_BYTES = 64 << 20,
-    CACHE_BYTES = 256 << 20,
-    FILTER_BITS = 10,
-    BLOCK_BYTES = 4 << 10,
+/* Weak: their address is NULL where the peer is not installed. */
+extern const struct store_kind kind_leveldb __attribute__((weak)),
+    kind_rocksdb __attribute__((weak)), kind_wiredtiger __attribute__((weak));
+
+/* What all stores that have such a thing are given, filters and blocks as in the study that the
+ * peers' published numbers come from. */
+enum { FILTER_BITS = 10, BLOCK_BYTES = 4 << 10 };
+#define LSM_SETTINGS "no compression, filters of 10 bits, blocks of 4 KiB"
+
+struct tuning {
+    size_t cache_bytes;    /* 256 MiB */
+    size_t memtable_bytes; /* 64 MiB */
+    size_t table_bytes;    /* 0 = the store's own; 8 MiB of LevelDB, as in the study */
 };
-#define LSM_SETTINGS "memtables of 64 MiB, cache of 256 MiB, filters of 10 bits, blocks of 4 KiB"
+extern struct tuning tuning; /* set before the first store is opened */
 
 /* A store of a kind in a folder of its own. */
 struct bench_store {
@@ -133,23 +139,31 @@ void store_open(struct bench_store *store, const struct store_kind *kind, const 
                 bool is_durable);
 void store_close(struct bench_store *store);
 void store_reopen(struct bench_store *store, bool is_durable);
+/* As store_reopen, and its files leave the system's page cache meanwhile. */
+void store_cool(struct bench_store *store, bool is_durable);
 void store_delete(struct bench_store *store);               /* closed */
 uint64_t store_file_bytes(const struct bench_store *store); /* allocated by its folder's files */
 /* Of these, by the largest: the database without its logs. */
 uint64_t store_largest_file_bytes(const struct bench_store *store);
+size_t store_file_count(const struct bench_store *store);
+
+/* What this process gave the kernel to write until now: pages when they became dirty, so that one
+ * that is written again before it is on the disk counts once. */
+uint64_t written_bytes(void);
 
 /* ---- kv_workload.c ----------------------------------------------------------------------- */
 
 /* What all workloads of a run know. */
 struct plan {
     uint32_t count;
+    uint32_t operations; /* of a workload that is no fill, at most `count` */
     double sync_seconds; /* of each durable workload */
     uint32_t *order;     /* of the random fill */
     uint32_t *overwrites, *deletes, *reads, *zipf;
 };
 
 struct result {
-    double operations; /* records or seeks; bytes, of a size */
+    double operations; /* records or seeks; bytes or the factor, where that is the unit */
     double wall_s, cpu_s;
     uint64_t sum;        /* of what was returned */
     uint64_t sum_wanted; /* where the data says so; else all stores must agree */
@@ -158,10 +172,16 @@ struct result {
 typedef void (*workload_fn)(struct bench_store *store, const struct plan *plan,
                             struct result *out_result);
 
+enum unit {
+    UNIT_RATE,   /* operations a second */
+    UNIT_BYTES,  /* less is better */
+    UNIT_FACTOR, /* bytes written for a byte put: less is better */
+};
+
 struct workload {
     const char *name;
     workload_fn run;
-    bool is_size; /* a result in bytes: less is better */
+    enum unit unit;
 };
 
 /* Which workloads follow each other in one store. */
@@ -169,14 +189,15 @@ struct workload_group {
     const struct workload *workloads;
     size_t count;
     bool is_durable;
-    bool has_raw;    /* raw_append runs beside it */
-    bool is_reading; /* all but the first leave the store as it is, and are repeated in it */
+    bool has_raw;   /* raw_append runs beside it */
+    size_t writing; /* 0 = all. The first so many run in a new store in each round; the others leave
+                       the store, settled, as it is, and are repeated in it */
 };
 
 extern const struct workload_group workload_groups[];
 extern const size_t workload_group_count;
 
-void plan_init(struct plan *plan, uint32_t count, double sync_seconds);
+void plan_init(struct plan *plan, uint32_t count, uint32_t operations, double sync_seconds);
 void plan_release(struct plan *plan);
 /* Every record, every byte. */
 uint64_t store_hash(struct bench_store *store, uint64_t *out_count);
@@ -191,13 +212,13 @@ void sum_store(struct bench_store *store, struct result *result);
 /* ---- kv_ycsb.c --------------------------------------------------------------------------- */
 
 /* Cooper et al., "Benchmarking cloud serving systems with YCSB", 2010: on a store of plan->count
- * records, one operation a transaction. */
+ * records, plan->operations of them, each a transaction. */
 enum { YCSB_WORKLOADS = 7 };
 extern const struct workload ycsb_workloads[YCSB_WORKLOADS];
 
 /* ---- kv_report.c ------------------------------------------------------------------------- */
 
-enum { KINDS_MAX = 6 };
+enum { KINDS_MAX = 8 };
 
 struct line {
     const struct workload *workload;
@@ -216,6 +237,7 @@ struct report {
 
 void report_table(const struct report *report);
 void report_cpu_table(const struct report *report);
+void report_settings(const struct report *report);
 void report_json(const struct report *report, const char *path);
 
 #endif

@@ -36,9 +36,11 @@ static void *open_store(const char *folder, bool is_durable)
     store->options = leveldb_options_create();
     leveldb_options_set_create_if_missing(store->options, 1);
     leveldb_options_set_compression(store->options, leveldb_no_compression);
-    leveldb_options_set_write_buffer_size(store->options, MEMTABLE_BYTES);
+    leveldb_options_set_write_buffer_size(store->options, tuning.memtable_bytes);
+    leveldb_options_set_max_file_size(store->options,
+                                      tuning.table_bytes ? tuning.table_bytes : 8 * MiB);
     leveldb_options_set_block_size(store->options, BLOCK_BYTES);
-    store->cache = leveldb_cache_create_lru(CACHE_BYTES);
+    store->cache = leveldb_cache_create_lru(tuning.cache_bytes);
     leveldb_options_set_cache(store->options, store->cache);
     store->filter = leveldb_filterpolicy_create_bloom(FILTER_BITS);
     leveldb_options_set_filter_policy(store->options, store->filter);
@@ -58,6 +60,12 @@ static void close_store(void *opaque)
     leveldb_cache_destroy(store->cache);
     leveldb_filterpolicy_destroy(store->filter);
     free(store);
+}
+
+static void settle(void *opaque)
+{
+    struct store *store = opaque;
+    leveldb_compact_range(store->db, NULL, 0, NULL, 0);
 }
 
 static void *session_open(void *store)
@@ -167,7 +175,7 @@ static void scan(void *opaque, struct scan *scan)
 
 const struct store_kind kind_leveldb = {
     .name = "leveldb",
-    .settings = "no compression, " LSM_SETTINGS "; sync off / on",
+    .settings = LSM_SETTINGS "; sync off / on",
     .open = open_store,
     .close = close_store,
     .session_open = session_open,
@@ -180,4 +188,5 @@ const struct store_kind kind_leveldb = {
     .read_end = read_end,
     .get = get,
     .scan = scan,
+    .settle = settle,
 };

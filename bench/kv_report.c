@@ -8,11 +8,16 @@
 
 typedef double (*figure_fn)(const struct line *line, const struct result *result);
 
-/* Operations a second, or bytes. */
+static enum unit unit_of(const struct line *line)
+{
+    return line->workload ? line->workload->unit : UNIT_RATE;
+}
+
+/* Operations a second, bytes, or the factor. */
 static double rate(const struct line *line, const struct result *result)
 {
-    bool is_size = line->workload && line->workload->is_size;
-    return is_size ? result->operations : result->operations / result->wall_s;
+    bool is_rate = unit_of(line) == UNIT_RATE;
+    return is_rate ? result->operations / result->wall_s : result->operations;
 }
 
 /* CPU nanoseconds an operation, of all the process's threads. */
@@ -67,25 +72,25 @@ static const char *amount(double value, char text[16])
     else if (value >= 1e3)
         snprintf(text, 16, "%.1fk", value / 1e3);
     else
-        snprintf(text, 16, "%.0f", value);
+        snprintf(text, 16, value < 100 ? "%.2f" : "%.0f", value);
     return text;
 }
 
-static void table(const struct report *report, const char *title, figure_fn figure, bool has_sizes)
+static void table(const struct report *report, const char *title, figure_fn figure, bool has_all)
 {
     char text[16];
-    printf("| %-18s |", title);
+    printf("| %-20s |", title);
     for (size_t kind = 0; kind < report->kind_count; kind++)
         printf(kind ? " %-11s | ratio |" : " %-11s |", report->kinds[kind]->name);
-    printf("\n|--------------------|");
+    printf("\n|----------------------|");
     for (size_t kind = 0; kind < report->kind_count; kind++)
         printf(kind ? "------------:|------:|" : "------------:|");
     printf("\n");
     for (size_t i = 0; i < report->line_count; i++) {
         const struct line *line = &report->lines[i];
-        if (line->workload->is_size && !has_sizes)
+        if (unit_of(line) != UNIT_RATE && !has_all)
             continue;
-        printf("| %-18s |", line->workload->name);
+        printf("| %-20s |", line->workload->name);
         for (size_t kind = 0; kind < report->kind_count; kind++) {
             struct summary summary = summarise(line, kind, figure);
             printf(" %6s ±%2.0f%% |", amount(summary.median, text), summary.spread * 100);
@@ -99,8 +104,8 @@ static void table(const struct report *report, const char *title, figure_fn figu
 void report_table(const struct report *report)
 {
     char text[16];
-    printf("%" PRIu32 " records; operations a second (sizes: bytes), median of the rounds; ratio = "
-           "ours / peer (sizes: less is better)\n\n",
+    printf("%" PRIu32 " records; operations a second (size: bytes; written: bytes for a byte put), "
+           "median of the rounds; ratio = ours / peer (size, written: less is better)\n\n",
            report->plan->count);
     table(report, "workload", rate, true);
     const struct line *raw = &report->raw;
@@ -109,7 +114,12 @@ void report_table(const struct report *report)
         printf("\nAppend of 200 bytes and fdatasync, file of zeros: %s/s ±%.0f%%\n",
                amount(summary.median, text), summary.spread * 100);
     }
-    printf("\n");
+}
+
+void report_settings(const struct report *report)
+{
+    printf("\nWhere a store has them: cache of %zu MiB, memtables of %zu MiB.\n",
+           tuning.cache_bytes / MiB, tuning.memtable_bytes / MiB);
     for (size_t kind = 0; kind < report->kind_count; kind++)
         printf("- %s: %s\n", report->kinds[kind]->name, report->kinds[kind]->settings);
 }
@@ -122,16 +132,37 @@ void report_cpu_table(const struct report *report)
     table(report, "workload, CPU ns", cpu_ns, false);
 }
 
-static void json_results(FILE *file, const struct line *line, size_t kind, const char *name)
+/* One store of one line: its summary, then each round. Sums as text: they have 64 bits. */
+static void json_store(FILE *file, const struct line *line, size_t kind)
 {
-    fprintf(file, "\"%s\": [", name);
+    struct summary summary = summarise(line, kind, rate);
+    fprintf(file, "{\"median\": %.6g, \"spread\": %.4f", summary.median, summary.spread);
+    if (unit_of(line) == UNIT_RATE)
+        fprintf(file, ", \"cpu_ns\": %.6g", summarise(line, kind, cpu_ns).median);
+    if (kind)
+        fprintf(file, ", \"ratio\": %.4f", ratio(line, kind, rate));
+    fprintf(file, ", \"rounds\": [");
     for (size_t round = 0; round < line->rounds; round++) {
         const struct result *result = &line->results[kind][round];
-        fprintf(file, "%s{\"%s\": %.0f, \"wall_s\": %.6f, \"cpu_s\": %.6f}", round ? ", " : "",
-                line->workload && line->workload->is_size ? "bytes" : "operations",
-                result->operations, result->wall_s, result->cpu_s);
+        fprintf(file, "%s{\"operations\": %.6f, \"wall_s\": %.6f, \"cpu_s\": %.6f, ",
+                round ? ", " : "", result->operations, result->wall_s, result->cpu_s);
+        fprintf(file, "\"sum\": \"%016" PRIx64 "\"}", result->sum_wanted ? 0 : result->sum);
     }
-    fprintf(file, "]");
+    fprintf(file, "]}");
+}
+
+static void json_line(FILE *file, const struct report *report, const struct line *line)
+{
+    static const char *const units[] = {
+        [UNIT_RATE] = "operations/s", [UNIT_BYTES] = "bytes", [UNIT_FACTOR] = "bytes/byte"
+    };
+    fprintf(file, "  {\"name\": \"%s\", \"unit\": \"%s\", \"stores\": {", line->workload->name,
+            units[unit_of(line)]);
+    for (size_t kind = 0; kind < report->kind_count; kind++) {
+        fprintf(file, "%s\n    \"%s\": ", kind ? "," : "", report->kinds[kind]->name);
+        json_store(file, line, kind);
+    }
+    fprintf(file, "}}");
 }
 
 void report_json(const struct report *report, const char *path)
@@ -139,19 +170,22 @@ void report_json(const struct report *report, const char *path)
     FILE *file = fopen(path, "w");
     if (!file)
         die("%s: cannot write", path);
-    fprintf(file, "{\"records\": %" PRIu32, report->plan->count);
+    fprintf(file,
+            "{\"records\": %" PRIu32 ", \"cache_bytes\": %zu, \"memtable_bytes\": %zu,\n"
+            " \"stores\": [",
+            report->plan->count, tuning.cache_bytes, tuning.memtable_bytes);
+    for (size_t kind = 0; kind < report->kind_count; kind++)
+        fprintf(file, "%s{\"name\": \"%s\", \"settings\": \"%s\"}", kind ? ",\n  " : "",
+                report->kinds[kind]->name, report->kinds[kind]->settings);
+    fprintf(file, "],\n \"lines\": [\n");
     for (size_t i = 0; i < report->line_count; i++) {
-        const struct line *line = &report->lines[i];
-        fprintf(file, ",\n \"%s\": {", line->workload->name);
-        for (size_t kind = 0; kind < report->kind_count; kind++) {
-            fprintf(file, kind ? ",\n  " : "\n  ");
-            json_results(file, line, kind, report->kinds[kind]->name);
-        }
-        fprintf(file, "}");
+        fputs(i ? ",\n" : "", file);
+        json_line(file, report, &report->lines[i]);
     }
+    fprintf(file, "]");
     if (report->raw.rounds) {
-        fprintf(file, ",\n ");
-        json_results(file, &report->raw, 0, "raw_append");
+        fprintf(file, ",\n \"raw_append\": ");
+        json_store(file, &report->raw, 0);
     }
     fprintf(file, "}\n");
     if (fclose(file))

@@ -36,13 +36,15 @@ static void *open_store(const char *folder, bool is_durable)
     store->options = rocksdb_options_create();
     rocksdb_options_set_create_if_missing(store->options, 1);
     rocksdb_options_set_compression(store->options, rocksdb_no_compression);
-    rocksdb_options_set_write_buffer_size(store->options, MEMTABLE_BYTES);
+    rocksdb_options_set_write_buffer_size(store->options, tuning.memtable_bytes);
+    if (tuning.table_bytes)
+        rocksdb_options_set_target_file_size_base(store->options, tuning.table_bytes);
     rocksdb_options_set_max_write_buffer_number(store->options, 4);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(store->options, 1);
     rocksdb_options_increase_parallelism(store->options, 2);
     store->table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_size(store->table, BLOCK_BYTES);
-    store->cache = rocksdb_cache_create_lru(CACHE_BYTES);
+    store->cache = rocksdb_cache_create_lru(tuning.cache_bytes);
     rocksdb_block_based_options_set_block_cache(store->table, store->cache);
     rocksdb_block_based_options_set_filter_policy(
         store->table, rocksdb_filterpolicy_create_bloom_full(FILTER_BITS));
@@ -63,6 +65,17 @@ static void close_store(void *opaque)
     rocksdb_block_based_options_destroy(store->table);
     rocksdb_cache_destroy(store->cache);
     free(store);
+}
+
+static void settle(void *opaque)
+{
+    struct store *store = opaque;
+    char *error = NULL;
+    rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
+    rocksdb_flush(store->db, options, &error);
+    check(error, "flush");
+    rocksdb_flushoptions_destroy(options);
+    rocksdb_compact_range(store->db, NULL, 0, NULL, 0);
 }
 
 static void *session_open(void *store)
@@ -174,8 +187,8 @@ static void scan(void *opaque, struct scan *scan)
 
 const struct store_kind kind_rocksdb = {
     .name = "rocksdb",
-    .settings = "no compression, " LSM_SETTINGS
-                ", leveled with dynamic level sizes, 4 memtables, 2 background jobs; sync off / on",
+    .settings = LSM_SETTINGS
+    ", leveled with dynamic level sizes, 4 memtables, 2 background jobs; sync off / on",
     .open = open_store,
     .close = close_store,
     .session_open = session_open,
@@ -188,4 +201,5 @@ const struct store_kind kind_rocksdb = {
     .read_end = read_end,
     .get = get,
     .scan = scan,
+    .settle = settle,
 };

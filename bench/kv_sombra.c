@@ -38,10 +38,11 @@ static void *open_lsm(const char *folder, bool is_durable)
         .create = true,
         .durability = is_durable ? KV_FULL : KV_OFF,
         .codec = LSM_CODEC_NONE,
-        .memtable_bytes = MEMTABLE_BYTES,
-        .cache_bytes = CACHE_BYTES,
+        .memtable_bytes = tuning.memtable_bytes,
+        .cache_bytes = tuning.cache_bytes,
         .filter_bits = FILTER_BITS,
         .block_bytes = BLOCK_BYTES,
+        .table_bytes = tuning.table_bytes,
     };
     struct kv *kv;
     check(lsm_open(os_posix(), folder, &options, &kv), "open");
@@ -51,6 +52,13 @@ static void *open_lsm(const char *folder, bool is_durable)
 static void close_store(void *store)
 {
     check(kv_close(store), "close");
+}
+
+static void settle(void *store)
+{
+    struct kv_maintenance flush = { .kind = KV_CHECKPOINT }, compact = { .kind = KV_COMPACT };
+    check(kv_maintain(store, &flush), "checkpoint");
+    check(kv_maintain(store, &compact), "compact");
 }
 
 static void *session_open(void *store)
@@ -153,15 +161,16 @@ static void scan(void *opaque, struct scan *scan)
         end(session);
 }
 
-#define KIND(kind, text, opener)                                                                  \
+#define KIND(kind, text, opener, settler)                                                         \
     {                                                                                             \
         .name = kind, .settings = text, .open = opener, .close = close_store,                     \
         .session_open = session_open, .session_close = session_close, .write_begin = write_begin, \
         .put = put, .remove = remove_key, .write_commit = end, .read_begin = read_begin,          \
-        .read_end = end, .get = get, .scan = scan                                                 \
+        .read_end = end, .get = get, .scan = scan, .settle = settler                              \
     }
 
-const struct store_kind kind_sombra = KIND(
-    "sombra", "btree engine, all options at their defaults; durability off / full", open_store);
+const struct store_kind kind_sombra =
+    KIND("sombra", "btree engine, all options at their defaults; durability off / full", open_store,
+         NULL);
 const struct store_kind kind_lsm =
-    KIND("lsm", "lsm engine, no compression, " LSM_SETTINGS "; durability off / full", open_lsm);
+    KIND("lsm", "lsm engine, " LSM_SETTINGS "; durability off / full", open_lsm, settle);

@@ -87,6 +87,7 @@ static void *open_store(const char *folder, bool is_durable)
 static void *session_open(void *opaque)
 {
     struct store *store = opaque;
+    char text[64];
     struct session *session = calloc(1, sizeof *session);
     if (!session)
         die("out of memory");
@@ -94,8 +95,10 @@ static void *session_open(void *opaque)
     check(session, sqlite3_open(store->path, &session->database), "open");
     sqlite3_busy_timeout(session->database, 60000);
     execute(session, "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; "
-                     "PRAGMA cache_size = -262144; PRAGMA mmap_size = 8589934592; "
+                     "PRAGMA mmap_size = 8589934592; "
                      "PRAGMA wal_autocheckpoint = 4000");
+    snprintf(text, sizeof text, "PRAGMA cache_size = -%zu", tuning.cache_bytes / KiB);
+    execute(session, text);
     execute(session,
             store->is_durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
     execute(session, "CREATE TABLE IF NOT EXISTS kv(key BLOB PRIMARY KEY, value BLOB NOT NULL) "
@@ -200,7 +203,7 @@ static void scan(void *opaque, struct scan *scan)
 
 const struct store_kind kind_sqlite = {
     .name = "sqlite",
-    .settings = "WAL, WITHOUT ROWID, prepared statements, 4 KiB pages, cache 256 MiB, mmap 8 GiB, "
+    .settings = "WAL, WITHOUT ROWID, prepared statements, 4 KiB pages, mmap 8 GiB, "
                 "autocheckpoint 4000 pages, a mutex between writers; synchronous NORMAL / FULL",
     .open = open_store,
     .close = close_store,

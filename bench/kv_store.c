@@ -3,6 +3,7 @@
 #include "kv.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,21 @@ _Noreturn void die(const char *format, ...)
     fprintf(stderr, "\n");
     va_end(arguments);
     exit(1);
+}
+
+struct tuning tuning = { .cache_bytes = 256 * MiB, .memtable_bytes = 64 * MiB };
+
+uint64_t written_bytes(void)
+{
+    unsigned long long bytes = 0;
+    char line[100];
+    FILE *file = fopen("/proc/self/io", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "write_bytes: %llu", &bytes) == 1)
+            break;
+    if (file)
+        fclose(file);
+    return bytes;
 }
 
 /* ---- stores ------------------------------------------------------------------------------ */
@@ -102,6 +118,38 @@ uint64_t store_largest_file_bytes(const struct bench_store *store)
     sync();
     store_each_file(store, file_compare, &bytes);
     return bytes;
+}
+
+/* Of a file that is written and not mapped. */
+static void file_uncache(const char *path, void *context)
+{
+    (void)context;
+    int fd = open(path, O_RDONLY);
+    if (fd < 0)
+        return;
+    if (fsync(fd) || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
+        die("%s: its pages stay in memory", path);
+    close(fd);
+}
+
+void store_cool(struct bench_store *store, bool is_durable)
+{
+    store_close(store);
+    store_each_file(store, file_uncache, NULL);
+    store_start(store, is_durable);
+}
+
+static void file_count(const char *path, void *context)
+{
+    (void)path;
+    ++*(size_t *)context;
+}
+
+size_t store_file_count(const struct bench_store *store)
+{
+    size_t count = 0;
+    store_each_file(store, file_count, &count);
+    return count;
 }
 
 void store_delete(struct bench_store *store)

@@ -23,10 +23,9 @@ static void *open_store(const char *folder, bool is_durable)
     char config[256];
     WT_CONNECTION *connection;
     WT_SESSION *session;
-    snprintf(
-        config, sizeof config,
-        "create,cache_size=512MB,log=(enabled=true),transaction_sync=(enabled=%s,method=fsync)",
-        is_durable ? "true" : "false");
+    snprintf(config, sizeof config,
+             "create,cache_size=%zu,log=(enabled=true),transaction_sync=(enabled=%s,method=fsync)",
+             tuning.cache_bytes, is_durable ? "true" : "false");
     check(wiredtiger_open(folder, NULL, config, &connection), "open");
     check(connection->open_session(connection, NULL, NULL, &session), "open a session");
     check(session->create(session, "table:bench", "key_format=u,value_format=u,leaf_page_max=16KB"),
@@ -153,7 +152,7 @@ static void scan(void *opaque, struct scan *scan)
 
 const struct store_kind kind_wiredtiger = {
     .name = "wiredtiger",
-    .settings = "B-tree table, cache of 512 MB, log on, leaves of 16 KiB; sync off / fsync",
+    .settings = "B-tree table, log on, leaves of 16 KiB; sync off / fsync",
     .open = open_store,
     .close = close_store,
     .session_open = session_open,

@@ -40,15 +40,16 @@ void clock_stop(struct result *result)
 
 /* ---- the plan ---------------------------------------------------------------------------- */
 
-void plan_init(struct plan *plan, uint32_t count, double sync_seconds)
+void plan_init(struct plan *plan, uint32_t count, uint32_t operations, double sync_seconds)
 {
     plan->count = count;
+    plan->operations = operations;
     plan->sync_seconds = sync_seconds;
     plan->order = data_order(count, 1);
     plan->deletes = data_order(count, 2);
-    plan->overwrites = data_choice(count, count, 3);
-    plan->reads = data_choice(count, count, 4);
-    plan->zipf = data_zipf(count, count, 5);
+    plan->overwrites = data_choice(operations, count, 3);
+    plan->reads = data_choice(operations, count, 4);
+    plan->zipf = data_zipf(operations, count, 5);
 }
 
 void plan_release(struct plan *plan)
@@ -138,7 +139,7 @@ static void fillrandom_single(struct bench_store *store, const struct plan *plan
 static struct writes overwrites_of(const struct plan *plan)
 {
     return (struct writes){
-        .indexes = plan->overwrites, .count = plan->count, .batch = BATCH, .is_overwrite = true
+        .indexes = plan->overwrites, .count = plan->operations, .batch = BATCH, .is_overwrite = true
     };
 }
 
@@ -151,11 +152,12 @@ static void overwrite_b1000(struct bench_store *store, const struct plan *plan,
 static void deleterandom_b1000(struct bench_store *store, const struct plan *plan,
                                struct result *result)
 {
-    write_timed(
-        store,
-        (struct writes){
-            .indexes = plan->deletes, .count = plan->count / 2, .batch = BATCH, .is_remove = true },
-        result);
+    write_timed(store,
+                (struct writes){ .indexes = plan->deletes,
+                                 .count = plan->operations / 2,
+                                 .batch = BATCH,
+                                 .is_remove = true },
+                result);
 }
 
 /* ---- sizes ------------------------------------------------------------------------------- */
@@ -166,6 +168,37 @@ static void size_closed(struct bench_store *store, const struct plan *plan, stru
     store_reopen(store, false);
     *result = (struct result){ .operations = (double)store_file_bytes(store) };
     sum_store(store, result);
+}
+
+/* Until the store is closed and open again: what lies in memory only is not written yet. */
+static void written_by(struct bench_store *store, struct writes writes, struct result *result)
+{
+    uint64_t before = written_bytes();
+    write_all(store, &writes);
+    store_reopen(store, false);
+    *result = (struct result){ .operations = (double)(written_bytes() - before) /
+                                             ((double)writes.count * (KEY_BYTES + VALUE_BYTES)) };
+    sum_store(store, result);
+}
+
+static void written_fill(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    written_by(store,
+               (struct writes){ .indexes = plan->order, .count = plan->count, .batch = BATCH },
+               result);
+}
+
+static void written_b1000(struct bench_store *store, const struct plan *plan, struct result *result)
+{
+    written_by(store, overwrites_of(plan), result);
+}
+
+static void written_single(struct bench_store *store, const struct plan *plan,
+                           struct result *result)
+{
+    struct writes writes = overwrites_of(plan);
+    writes.batch = 1;
+    written_by(store, writes, result);
 }
 
 /* All files, logs too, while a snapshot is held that was taken before every record was overwritten
@@ -229,7 +262,7 @@ static void read_timed(struct bench_store *store, const struct plan *plan, struc
                        struct result *result)
 {
     reads.indexes = plan->reads;
-    reads.count = plan->count;
+    reads.count = plan->operations;
     clock_start(result);
     result->sum = read_all(store->kind, store->session, &reads);
     clock_stop(result);
@@ -271,7 +304,7 @@ static void readrandom_t2(struct bench_store *store, const struct plan *plan, st
 {
     enum { THREADS = 2 };
     struct read_thread threads[THREADS];
-    uint32_t half = plan->count / THREADS;
+    uint32_t half = plan->operations / THREADS;
     for (uint32_t i = 0; i < THREADS; i++)
         threads[i] = (struct read_thread){
             .kind = store->kind,
@@ -308,7 +341,8 @@ static void *write_thread_run(void *opaque)
     struct write_thread *thread = opaque;
     const struct store_kind *kind = thread->kind;
     uint8_t key[KEY_BYTES];
-    for (uint32_t at = 0; !atomic_load(&thread->is_over); at = (at + 1) % thread->plan->count) {
+    for (uint32_t at = 0; !atomic_load(&thread->is_over);
+         at = (at + 1) % thread->plan->operations) {
         uint64_t index = thread->plan->overwrites[at];
         data_key(index, key);
         kind->write_begin(thread->session);
@@ -340,7 +374,7 @@ static void readwhilewriting(struct bench_store *store, const struct plan *plan,
 static void seek_timed(struct bench_store *store, const struct plan *plan, uint32_t entries,
                        struct result *result)
 {
-    uint32_t seeks = plan->count / entries;
+    uint32_t seeks = plan->operations / entries;
     uint8_t key[KEY_BYTES];
     result->sum = 0;
     clock_start(result);
@@ -499,30 +533,36 @@ void raw_append(const char *folder, double seconds, struct result *result)
 
 /* ---- the list ---------------------------------------------------------------------------- */
 
-static const struct workload sequential[] = { { "fillseq", fillseq, false } };
+static const struct workload sequential[] = { { "fillseq", fillseq, UNIT_RATE } };
 static const struct workload batched[] = {
-    { "fillrandom_b1000", fillrandom_b1000, false },
-    { "size_fillrandom", size_closed, true },
-    { "overwrite_b1000", overwrite_b1000, false },
-    { "deleterandom_b1000", deleterandom_b1000, false },
+    { "fillrandom_b1000", fillrandom_b1000, UNIT_RATE },
+    { "size_fillrandom", size_closed, UNIT_BYTES },
+    { "overwrite_b1000", overwrite_b1000, UNIT_RATE },
+    { "deleterandom_b1000", deleterandom_b1000, UNIT_RATE },
 };
 static const struct workload reading[] = {
-    { "fillrandom_single", fillrandom_single, false },
-    { "readrandom", readrandom, false },
-    { "readrandom_snap", readrandom_snap, false },
-    { "readrandom_t2", readrandom_t2, false },
-    { "readmissing", readmissing, false },
-    { "seek10", seek10, false },
-    { "seek100", seek100, false },
-    { "readseq", readseq, false },
-    { "readreverse", readreverse, false },
-    { "readwhilewriting", readwhilewriting, false },
+    { "fillrandom_single", fillrandom_single, UNIT_RATE },
+    { "readrandom_unsettled", readrandom, UNIT_RATE },
+    { "readrandom", readrandom, UNIT_RATE },
+    { "readrandom_snap", readrandom_snap, UNIT_RATE },
+    { "readrandom_t2", readrandom_t2, UNIT_RATE },
+    { "readmissing", readmissing, UNIT_RATE },
+    { "seek10", seek10, UNIT_RATE },
+    { "seek100", seek100, UNIT_RATE },
+    { "readseq", readseq, UNIT_RATE },
+    { "readreverse", readreverse, UNIT_RATE },
+    { "readwhilewriting", readwhilewriting, UNIT_RATE },
 };
-static const struct workload sync_t1[] = { { "fillsync_t1", fillsync_t1, false } };
-static const struct workload sync_t4[] = { { "fillsync_t4", fillsync_t4, false } };
-static const struct workload sync_t16[] = { { "fillsync_t16", fillsync_t16, false } };
-static const struct workload sync_b100[] = { { "fillsync_b100", fillsync_b100, false } };
-static const struct workload pinned[] = { { "size_pinned", size_pinned, true } };
+static const struct workload sync_t1[] = { { "fillsync_t1", fillsync_t1, UNIT_RATE } };
+static const struct workload sync_t4[] = { { "fillsync_t4", fillsync_t4, UNIT_RATE } };
+static const struct workload sync_t16[] = { { "fillsync_t16", fillsync_t16, UNIT_RATE } };
+static const struct workload sync_b100[] = { { "fillsync_b100", fillsync_b100, UNIT_RATE } };
+static const struct workload written[] = {
+    { "written_fillrandom", written_fill, UNIT_FACTOR },
+    { "written_overwrite", written_b1000, UNIT_FACTOR },
+    { "written_single", written_single, UNIT_FACTOR },
+};
+static const struct workload pinned[] = { { "size_pinned", size_pinned, UNIT_BYTES } };
 
 #define GROUP(array, ...)                                         \
     {                                                             \
@@ -532,11 +572,12 @@ static const struct workload pinned[] = { { "size_pinned", size_pinned, true } }
 const struct workload_group workload_groups[] = {
     GROUP(sequential, .is_durable = false),
     GROUP(batched, .is_durable = false),
-    GROUP(reading, .is_reading = true),
+    GROUP(reading, .writing = 2),
     GROUP(sync_t1, .is_durable = true, .has_raw = true),
     GROUP(sync_t4, .is_durable = true),
     GROUP(sync_t16, .is_durable = true),
     GROUP(sync_b100, .is_durable = true),
+    GROUP(written, .is_durable = false),
     GROUP(pinned, .is_durable = false),
     { .workloads = ycsb_workloads, .count = YCSB_WORKLOADS },
 };

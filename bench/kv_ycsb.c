@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* YCSB's core workloads. Records and operations are plan->count; updates commit one by one. Which
+/* YCSB's core workloads. Updates commit one by one. Which
  * operation comes when is decided by its number, so that all stores do the same. */
 #include "kv.h"
 
@@ -74,10 +74,10 @@ static void run_mix(struct bench_store *store, const struct plan *plan, struct m
 {
     struct ycsb run = { .kind = store->kind, .session = store->session, .plan = plan, .mix = mix };
     clock_start(result);
-    for (uint32_t at = 0; at < plan->count; at++)
+    for (uint32_t at = 0; at < plan->operations; at++)
         operate(&run, at);
     clock_stop(result);
-    result->operations = plan->count;
+    result->operations = plan->operations;
     uint64_t sum = run.sum;
     sum_store(store, result);
     result->sum += sum;
@@ -130,7 +130,8 @@ static void ycsb_f(struct bench_store *store, const struct plan *plan, struct re
 
 /* Inserts of D and E begin behind the loaded records: E overwrites what D inserted. */
 const struct workload ycsb_workloads[YCSB_WORKLOADS] = {
-    { "ycsb_load", load, false }, { "ycsb_b", ycsb_b, false }, { "ycsb_a", ycsb_a, false },
-    { "ycsb_c", ycsb_c, false },  { "ycsb_d", ycsb_d, false }, { "ycsb_e", ycsb_e, false },
-    { "ycsb_f", ycsb_f, false },
+    { "ycsb_load", load, UNIT_RATE }, { "ycsb_b", ycsb_b, UNIT_RATE },
+    { "ycsb_a", ycsb_a, UNIT_RATE },  { "ycsb_c", ycsb_c, UNIT_RATE },
+    { "ycsb_d", ycsb_d, UNIT_RATE },  { "ycsb_e", ycsb_e, UNIT_RATE },
+    { "ycsb_f", ycsb_f, UNIT_RATE },
 };

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* space: what the files grow to when records are overwritten under an old snapshot, what comes back
- * when it ends, and how much is written for a random put; the btree engine beside LMDB.
+ * when it ends, and how much is written for a random put; the btree engine beside LMDB, or lsm
+ * beside LevelDB and RocksDB.
  *
- *   space [--folder PATH] [records]
+ *   space [--lsm] [--folder PATH] [records]
  *
  * Data is keys and values, 116 bytes a record. The file is the largest of the store's files; logs
  * are what the others have. Written: what the kernel was given to write (/proc/self/io,
@@ -50,7 +51,7 @@ static void sizes_print(const struct bench_store *store, const char *what, struc
                         uint32_t records)
 {
     double data = (double)records * (KEY_BYTES + VALUE_BYTES);
-    printf("| %-6s | %-46s | %7.1f | %5.2f | %6.1f |\n", store->kind->name, what,
+    printf("| %-7s | %-46s | %7.1f | %5.2f | %6.1f |\n", store->kind->name, what,
            (double)sizes.file / 1e6, (double)sizes.file / data, (double)sizes.logs / 1e6);
     fflush(stdout);
 }
@@ -85,19 +86,6 @@ static void pinned(struct bench_store *store, uint32_t records)
     free(choice);
 }
 
-static uint64_t written_bytes(void)
-{
-    unsigned long long bytes = 0;
-    char line[100];
-    FILE *file = fopen("/proc/self/io", "r");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "write_bytes: %llu", &bytes) == 1)
-            break;
-    if (file)
-        fclose(file);
-    return bytes;
-}
-
 static void amplification(struct bench_store *store, uint32_t records)
 {
     static const uint32_t batches[] = { 1, 100 };
@@ -111,7 +99,7 @@ static void amplification(struct bench_store *store, uint32_t records)
         overwrite(store, store->session, choice, count, batches[i], 6);
         store_reopen(store, false);
         double user = (double)count * (KEY_BYTES + VALUE_BYTES);
-        printf("| %-6s | %9" PRIu32 " | %10" PRIu32 " | %7.1f |\n", store->kind->name, count,
+        printf("| %-7s | %9" PRIu32 " | %10" PRIu32 " | %7.1f |\n", store->kind->name, count,
                batches[i], (double)(written_bytes() - before) / user);
         fflush(stdout);
         free(choice);
@@ -124,6 +112,8 @@ static void run_each(const struct store_kind *const *kinds, size_t count, const 
 {
     for (size_t i = 0; i < count; i++) {
         struct bench_store store;
+        if (!kinds[i])
+            continue;
         store_open(&store, kinds[i], folder, false);
         run(&store, records);
         store_close(&store);
@@ -135,20 +125,25 @@ int main(int argc, char **argv)
 {
     uint32_t records = RECORDS;
     const char *folder = ".";
+    bool is_lsm = false;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--folder") == 0 && i + 1 < argc)
+        if (strcmp(argv[i], "--lsm") == 0)
+            is_lsm = true;
+        else if (strcmp(argv[i], "--folder") == 0 && i + 1 < argc)
             folder = argv[++i];
         else
             records = (uint32_t)strtoul(argv[i], NULL, 10);
     }
     if (records < LOOKS)
-        die("usage: space [--folder PATH] [records]");
-    static const struct store_kind *const kinds[] = { &kind_sombra, &kind_lmdb };
+        die("usage: space [--lsm] [--folder PATH] [records]");
+    static const struct store_kind *const of_btree[] = { &kind_sombra, &kind_lmdb, NULL };
+    static const struct store_kind *const of_lsm[] = { &kind_lsm, &kind_leveldb, &kind_rocksdb };
+    const struct store_kind *const *kinds = is_lsm ? of_lsm : of_btree;
     data_init();
     printf("%" PRIu32 " records, overwritten in commits of %d\n\n", records, BATCH);
     printf("| store | when | file MB | x data | logs MB |\n|---|---|--:|--:|--:|\n");
-    run_each(kinds, COUNT_OF(kinds), folder, pinned, records);
+    run_each(kinds, COUNT_OF(of_lsm), folder, pinned, records);
     printf("\n| store | overwrites | a commit | bytes written / bytes put |\n|---|--:|--:|--:|\n");
-    run_each(kinds, COUNT_OF(kinds), folder, amplification, records);
+    run_each(kinds, COUNT_OF(of_lsm), folder, amplification, records);
     return 0;
 }

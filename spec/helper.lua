@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- What the specs of the Lua side share.
 local lfs = require "lfs"
+local busted = require "busted"
 local sombra = require "sombra"
 
 local helper = {}
@@ -27,14 +28,22 @@ if helper.engine ~= "btree" then
     if path == ":memory:" then
       count = count + 1
       path = root .. "/" .. count
-      made.create, made.sync = true, made.sync or "off"
+      if made.create == nil then made.create = true end
+      made.sync = made.sync or "off"
     end
-    if made.create and not lfs.attributes(path) then made.engine = made.engine or helper.engine end
+    if made.create == true and not lfs.attributes(path) then made.engine = made.engine or helper.engine end
     return open(path, made)
   end
 end
 
---- A new database without a file.
+--- `helper.on("btree", "it", "has pages", "only it has", function() ... end)`: a block that only one engine's run has; in
+--- the others it is pending, with the reason.
+function helper.on(engine, block, name, reason, fn)
+  if helper.engine == engine then return busted[block](name, fn) end
+  busted.pending(("%s (only %s: %s)"):format(name, engine, reason), fn)
+end
+
+--- A new database without a file; on an engine that needs files, in a directory that goes when the run ends.
 function helper.memory(options)
   return assert(sombra.open(":memory:", options))
 end
@@ -48,9 +57,24 @@ function helper.path()
   return path .. ".sombra"
 end
 
+--- Whether anything is at the path.
+function helper.exists(path)
+  return lfs.attributes(path) ~= nil
+end
+
 function helper.remove(path)
   if lfs.attributes(path, "mode") == "directory" then remove_tree(path) end
   for _, suffix in ipairs(suffixes) do os.remove(path .. suffix) end
+end
+
+--- Copies the files of a database as they are, while it is open.
+function helper.copy_files(path, to)
+  assert(os.execute(("cp -r '%s' '%s'"):format(path, to)))
+  for _, suffix in ipairs { "-log0", "-log1" } do
+    if helper.exists(path .. suffix) then
+      assert(os.execute(("cp '%s' '%s'"):format(path .. suffix, to .. suffix)))
+    end
+  end
 end
 
 --- The methods of a userdata's class, from the registry: its metatable is hidden from scripts.

@@ -66,6 +66,8 @@ static sombra_err entries_copy(struct copy *copy, struct kv_txn *from)
     if (err)
         return err;
     do {
+        if (copy->done > copy->total)
+            copy->total = copy->done; /* it may be an estimate */
         if (!db_progress((void *)(uintptr_t)copy->job, copy->done, copy->total))
             err = diag_fail(SOMBRA_CANCELLED, "cancelled after %" PRIu64 " entries", copy->done);
         if (!err)

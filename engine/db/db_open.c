@@ -101,8 +101,6 @@ static sombra_err lsm_check(const char *path, const sombra_options *options)
         return refuse_option("page_bytes", "lsm", "btree");
     if (options->wal_bypass_bytes)
         return refuse_option("wal_bypass_bytes", "lsm", "btree");
-    if (options->network_files)
-        return refuse_option("network_files", "lsm", "btree");
     if (options->no_auto_compact)
         return refuse_option("no_auto_compact", "lsm", "btree");
     return SOMBRA_OK;
@@ -158,6 +156,7 @@ static sombra_err open_lsm(const char *path, const sombra_options *options, uint
                                .threads = options->compaction_threads,
                                .rate_bytes = options->compaction_rate,
                                .cache_bytes = options->cache_bytes,
+                               .allows_network = options->network_files,
                                .prefix = DB_LSM_PREFIX };
     sombra_err err = lsm_check(path, options);
     if (!err)

@@ -251,11 +251,12 @@ static void *flusher_main(void *argument)
             }
             continue;
         }
-        uint64_t wakes = background->wakes, wait_ms = UINT64_MAX;
+        uint64_t wakes = background->wakes, wait_ms = UINT64_MAX, mark_ms = UINT64_MAX;
         os_mutex_unlock(&lsm->mutex);
-        /* A failed sync has made the store refuse writes: it will not be due again. */
-        if (lsm_sync_due(lsm, &wait_ms) != SOMBRA_OK)
+        /* A failed sync or mark has made the store refuse writes: it will not be due again. */
+        if (lsm_sync_due(lsm, &wait_ms) != SOMBRA_OK || lsm_mark_due(lsm, &mark_ms) != SOMBRA_OK)
             wait_ms = RETRY_MS;
+        wait_ms = u64_min(wait_ms, mark_ms);
         os_mutex_lock(&lsm->mutex);
         if (wakes != background->wakes || flush_is_due(lsm) ||
             atomic_load(&background->is_stopping))

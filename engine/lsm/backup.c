@@ -3,8 +3,7 @@
  *
  * The new store is one run of the last level: nothing hidden, nothing deleted, every checksum of
  * what was read proved on the way. Its manifest is written last, so that a directory that a failure
- * or a crash left half-made is no store; what a failed backup wrote is removed (the directory
- * itself stays, empty).
+ * or a crash left half-made is no store; a failed backup takes it away.
  */
 #include "lsm_internal.h"
 
@@ -16,6 +15,7 @@ struct backup {
     struct lsm *lsm;
     struct kv_maintenance *job;
     char *directory; /* resolved */
+    bool is_made;    /* the directory, by this backup */
     struct table_writer *writer;
     uint64_t next_number;
     struct edit edit;
@@ -33,9 +33,11 @@ static char *path_of(const struct backup *backup, uint64_t number)
     return path;
 }
 
-static sombra_err progress(const struct backup *backup)
+static sombra_err progress(struct backup *backup)
 {
     const struct kv_maintenance *job = backup->job;
+    if (backup->done > backup->total)
+        backup->total = backup->done; /* it is an estimate */
     if (!job->progress || job->progress(job->context, backup->done, backup->total))
         return SOMBRA_OK;
     return diag_fail(SOMBRA_CANCELLED, "cancelled after %" PRIu64 " of about %" PRIu64 " entries",
@@ -53,6 +55,7 @@ static sombra_err directory_make(struct backup *backup, const char *path)
         return err;
     unsigned mode = options->mode | ((options->mode & 0444U) >> 2);
     err = os_make_directory(backup->lsm->os, backup->directory, mode);
+    backup->is_made = !err;
     return err ? err : os_sync_directory_of(backup->lsm->os, backup->directory);
 }
 
@@ -208,14 +211,32 @@ static sombra_err manifest_write(struct backup *backup)
     return err;
 }
 
-static void tables_remove(struct backup *backup)
+/* True when it is gone. The first failure is what the caller must know, so there is no other. */
+static bool name_remove(const struct backup *backup, const char *name)
 {
+    size_t bytes = strlen(backup->directory) + LSM_PATH_BYTES_EXTRA;
+    char *path = mem_alloc(bytes);
+    if (!path)
+        return false;
+    snprintf(path, bytes, "%s/%s", backup->directory, name);
+    sombra_err err = os_unlink(backup->lsm->os, path);
+    mem_free(path);
+    return !err || err == SOMBRA_NOT_FOUND;
+}
+
+/* The manifest first: what is left by a failure here is no store. */
+static void directory_remove(const struct backup *backup)
+{
+    if (!name_remove(backup, "MANIFEST"))
+        return;
+    (void)name_remove(backup, "MANIFEST-new");
     for (uint64_t number = 1; number < backup->next_number; number++) {
-        char *path = path_of(backup, number);
-        if (path && os_unlink(backup->lsm->os, path)) {
-            /* The first failure is what the caller must know. */
-        }
-        mem_free(path);
+        char name[LSM_PATH_BYTES_EXTRA];
+        snprintf(name, sizeof name, "%06" PRIu64 ".sst", number);
+        (void)name_remove(backup, name);
+    }
+    if (os_remove_directory(backup->lsm->os, backup->directory)) {
+        /* As above. */
     }
 }
 
@@ -224,8 +245,8 @@ static void backup_release(struct backup *backup, bool is_whole)
     char text[DIAG_TEXT_BYTES];
     diag_save(text);
     table_writer_close(backup->writer);
-    if (!is_whole && backup->directory)
-        tables_remove(backup);
+    if (!is_whole && backup->is_made)
+        directory_remove(backup);
     for (size_t i = 0; i < backup->edit.added_count; i++)
         mem_free((void *)(uintptr_t)backup->edit.added[i].meta.low.data);
     mem_free(backup->edit.added);

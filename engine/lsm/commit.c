@@ -49,6 +49,16 @@ static sombra_err sync_all(struct lsm *lsm)
     return SOMBRA_OK;
 }
 
+/* The log's last record has no later one that says it was durable: see lsm_mark_due. */
+static void mark_want(struct lsm *lsm)
+{
+    if (LIKELY(atomic_load_explicit(&lsm->writer->mark_wanted, memory_order_relaxed)) ||
+        lsm->options.no_background)
+        return;
+    atomic_store(&lsm->writer->mark_wanted, true);
+    lsm_background_wake(lsm);
+}
+
 sombra_err lsm_commit_sync(struct lsm *lsm, uint64_t seq)
 {
     if (atomic_load(&lsm->durable_seq) >= seq)
@@ -69,6 +79,8 @@ sombra_err lsm_commit_sync(struct lsm *lsm, uint64_t seq)
         uint64_t begun_ns = os_monotonic_ns(os_posix());
         err = sync_all(lsm);
         writer->sync_ns = os_monotonic_ns(os_posix()) - begun_ns;
+        if (!err)
+            mark_want(lsm);
         atomic_store(&writer->last_sync_ns, os_coarse_ns(lsm->os));
         os_mutex_lock(&writer->sync_mutex);
         writer->is_syncing = false;
@@ -111,6 +123,46 @@ sombra_err lsm_sync_due(struct lsm *lsm, uint64_t *out_wait_ms)
         *out_wait_ms = atomic_load(&lsm->writer->normal_seq) <= atomic_load(&lsm->durable_seq)
                            ? UINT64_MAX
                            : lsm->options.sync_interval_ms;
+    return err;
+}
+
+/* ---- marks ------------------------------------------------------------------------------- */
+
+/* By who has the turn. */
+static sombra_err mark_append(struct lsm *lsm)
+{
+    struct lsm_log *log = lsm->writer->log;
+    assert(log);
+    atomic_store(&lsm->writer->mark_wanted, false); /* first: what is synced later asks again */
+    uint64_t durable_seq = atomic_load(&lsm->durable_seq);
+    sombra_err err = lsm_check_writable(lsm);
+    if (err)
+        return err;
+    err = wal_append_mark(log->wal, atomic_load(&lsm->seq), durable_seq);
+    if (err && wal_has_failed(log->wal))
+        return lsm_fail(lsm, diag_wrap(err, "mark the log"));
+    atomic_store_explicit(&log->bytes, wal_file_bytes(log->wal), memory_order_relaxed);
+    return SOMBRA_OK; /* on a full disk there is no mark */
+}
+
+sombra_err lsm_mark_due(struct lsm *lsm, uint64_t *out_wait_ms)
+{
+    enum { MARK_IDLE_MS = 1000 };
+    *out_wait_ms = UINT64_MAX;
+    if (!atomic_load(&lsm->writer->mark_wanted) || atomic_load(&lsm->is_failed))
+        return SOMBRA_OK;
+    uint64_t idle_ms = unsynced_ms(lsm);
+    if (idle_ms < MARK_IDLE_MS) {
+        *out_wait_ms = MARK_IDLE_MS - idle_ms;
+        return SOMBRA_OK;
+    }
+    sombra_err err = lsm_turn_take(lsm, 0);
+    if (err) {
+        *out_wait_ms = MARK_IDLE_MS; /* a writer is at work: its record will say it */
+        return err == SOMBRA_BUSY ? SOMBRA_OK : err;
+    }
+    err = mark_append(lsm);
+    lsm_turn_give(lsm);
     return err;
 }
 
@@ -189,7 +241,7 @@ static sombra_err commit_nothing(struct lsm_txn *txn, enum kv_durability durabil
     struct lsm *lsm = lsm_of(txn->txn.kv);
     uint64_t seq = txn->seq - 1;
     sombra_err err = SOMBRA_OK;
-    if (txn->write->is_failed)
+    if (txn->is_failed)
         err = diag_fail(SOMBRA_INVALID,
                         "nothing was committed: a write of this transaction failed in the middle");
     lsm_txn_undo(txn);
@@ -203,7 +255,7 @@ sombra_err lsm_commit_write(struct lsm_txn *txn, enum kv_durability durability)
     struct lsm *lsm = lsm_of(txn->txn.kv);
     if (durability == KV_DURABILITY_STORE)
         durability = lsm->options.durability;
-    if (txn->write->is_failed || txn->write->redo.bytes == 0)
+    if (txn->is_failed || txn->write->redo.bytes == 0)
         return commit_nothing(txn, durability);
     bool is_durable = durability == KV_FULL || durability == KV_GROUP;
     uint64_t begun_ns = is_durable ? os_monotonic_ns(lsm->os) : 0;

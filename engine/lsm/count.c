@@ -101,12 +101,14 @@ sombra_err lsm_count(struct kv_txn *kv_txn, struct kv_range range, uint64_t limi
     struct lsm_txn *txn = lsm_txn_of(kv_txn);
     uint64_t count = 0;
     sombra_err err = SOMBRA_OK;
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
     if (lsm_range_is_empty(range)) {
         *out_count = 0;
         return SOMBRA_OK;
     }
     const struct version_run *run;
-    size_t first, end;
+    size_t first = 0, end = 0;
     run_alone(txn, range, &run, &first, &end);
     if (run)
         for (; !err && first < end && (limit == 0 || count < limit); first++)
@@ -151,7 +153,7 @@ static sombra_err table_estimate(struct version_table *table, struct kv_range ra
 static sombra_err run_estimate(const struct version_run *run, struct kv_range range,
                                struct estimate *estimate)
 {
-    size_t first, end;
+    size_t first = 0, end = 0;
     lsm_run_overlap(run, range, &first, &end);
     sombra_err err = SOMBRA_OK;
     for (size_t i = first; !err && i < end; i++) {
@@ -173,6 +175,8 @@ sombra_err lsm_estimate(struct kv_txn *kv_txn, struct kv_range range, uint64_t *
     struct estimate estimate = { .entries = 0 };
     uint64_t count = 0;
     sombra_err err = SOMBRA_OK;
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
     if (lsm_range_is_empty(range)) {
         *out_count = 0;
         return SOMBRA_OK;

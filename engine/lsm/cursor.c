@@ -132,6 +132,8 @@ static void cursor_keep(struct lsm_txn *txn, struct lsm_cursor *cursor)
 sombra_err lsm_cursor_open(struct kv_txn *kv_txn, struct kv_range range, struct kv_cursor **out)
 {
     struct lsm_txn *txn = lsm_txn_of(kv_txn);
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
     struct lsm_cursor *cursor = cursor_take(txn);
     if (!cursor)
         return diag_nomem("a cursor", sizeof *cursor);
@@ -155,6 +157,10 @@ sombra_err lsm_cursor_open(struct kv_txn *kv_txn, struct kv_range range, struct 
 void lsm_cursor_close(struct kv_cursor *kv_cursor)
 {
     struct lsm_cursor *cursor = cursor_of(kv_cursor);
+    /* In a child of fork() a lock that this takes may be held by a thread that is not there. */
+    if (UNLIKELY(
+            atomic_load_explicit(&lsm_of(cursor->txn->txn.kv)->is_forked, memory_order_relaxed)))
+        return;
     source_close(cursor->source);
     cursor->source = NULL;
     cursor_keep(cursor->txn, cursor);
@@ -298,6 +304,8 @@ static sombra_err move_seek_le(struct lsm_cursor *cursor, sombra_slice key, bool
 static sombra_err move(struct lsm_cursor *cursor, enum kv_motion motion, sombra_slice key,
                        bool *out_found)
 {
+    if (lsm_txn_is_unusable(cursor->txn))
+        return lsm_txn_refuse(cursor->txn);
     if (UNLIKELY(cursor->is_empty)) {
         bool forward = motion == KV_NEXT || motion == KV_FIRST || motion == KV_SEEK_GE;
         return off_end(cursor, forward ? CURSOR_BEHIND : CURSOR_BEFORE, out_found);

@@ -95,6 +95,8 @@ sombra_err lsm_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_va
     struct lsm_txn *txn = lsm_txn_of(kv_txn);
     if (UNLIKELY(key.bytes - 1 >= KV_KEY_BYTES_MAX))
         return kv_check_key(key);
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
     struct found found = { .lookup = LOOKUP_ABSENT };
     sombra_err err = find(txn, key, &found);
     if (!err && found.lookup != LOOKUP_FOUND)

@@ -37,9 +37,9 @@ sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, bool syncs, struct
         err = syncs ? log_create_synced(lsm, path, log)
                     : wal_create_unsynced(lsm->os, path, lsm->options.mode, &log->wal);
     if (err == SOMBRA_EXISTS) {
-        /* Left by an open that got no further, or by a close whose unlink a crash undid: nothing
-         * needs it, and what it holds must not be taken for this one's. So the name must be that of
-         * the new file before anything is in it. */
+        /* Left by a switch of memtables that failed and could not remove it: no manifest ever named
+         * it, and nothing was committed to it. The name must be that of the new file before
+         * anything is in it. */
         err = os_unlink(lsm->os, path);
         if (!err)
             err = log_create_synced(lsm, path, log);
@@ -235,6 +235,10 @@ sombra_err lsm_memtable_retire(struct lsm *lsm, uint64_t seq, bool with_log)
     sombra_err err = full ? memtable_new(&fresh) : diag_nomem("a full memtable", sizeof *full);
     if (!err && with_log)
         err = lsm_log_create(lsm, seq, false, &log);
+    /* A sync of the directory may be what failed, and with it are lost the names of tables that a
+     * flush or a compaction is about to commit: its own sync would not say so. */
+    if (err == SOMBRA_IO)
+        err = lsm_fail(lsm, err);
     if (!err) {
         full->memtable = lsm->writer->active;
         full->seq_max = seq;
@@ -332,6 +336,18 @@ static sombra_err names_list(struct lsm *lsm, struct log_names *out)
     return err;
 }
 
+sombra_err lsm_logs_newest(struct lsm *lsm, uint64_t *out_base_seq, bool *out_is_there)
+{
+    struct log_names names = { 0 };
+    sombra_err err = names_list(lsm, &names);
+    if (!err) {
+        *out_is_there = names.count > 0;
+        *out_base_seq = names.count > 0 ? names.bases[names.count - 1] : 0;
+    }
+    mem_free(names.bases);
+    return err;
+}
+
 void lsm_logs_remove_stale(struct lsm *lsm, uint64_t log_seq)
 {
     struct log_names names = { 0 };
@@ -351,9 +367,13 @@ struct replay {
     bool is_broken;
 };
 
+/* What stands in tables is passed by: an unsynced log may have lost its end to a crash, and older
+ * commits must not come to lie over newer ones. */
 static sombra_err record_apply(void *context, const struct wal_record *record)
 {
     struct replay *replay = context;
+    if (record->lsn <= replay->lsm->state.seq)
+        return SOMBRA_OK;
     return lsm_redo_apply(record->payload, record->lsn, replay->into);
 }
 
@@ -425,7 +445,7 @@ static sombra_err log_take(struct replay *replay, uint64_t base)
         return err;
     replay->done.logs++;
     replay->done.records += result.records;
-    replay->done.seq = result.last_lsn;
+    replay->done.seq = u64_max(replay->done.seq, result.last_lsn);
     replay->done.seq_seen = u64_max(replay->done.seq_seen, result.last_lsn);
     replay->broken_base = base;
     replay->broken_offset = result.end.offset;

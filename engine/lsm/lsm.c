@@ -59,6 +59,15 @@ sombra_err lsm_fail(struct lsm *lsm, sombra_err err)
     return err;
 }
 
+sombra_err lsm_txn_refuse(const struct lsm_txn *txn)
+{
+    sombra_err err = lsm_check_fork(lsm_of(txn->txn.kv));
+    return err ? err
+               : diag_fail(SOMBRA_INVALID,
+                           "an earlier write of this transaction failed in the middle: abort it or "
+                           "roll back to a savepoint");
+}
+
 sombra_err lsm_check_fork(const struct lsm *lsm)
 {
     if (LIKELY(!atomic_load_explicit(&lsm->is_forked, memory_order_relaxed)))

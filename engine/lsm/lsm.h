@@ -70,6 +70,7 @@ struct lsm_options {
     uint64_t rate_bytes;      /* written by compactions, a second; 0 = no bound */
     size_t cache_bytes;       /* of blocks, filters and indexes in memory; 64 MiB */
     unsigned tables_open_max; /* files held open; 512 */
+    bool allows_network;      /* open it on a network file system too */
     struct lsm_prefix prefix; /* .bytes NULL = no prefix filters */
     bool no_background;       /* no thread of its own: the commit that fills a memtable
                                  flushes it and compacts what is due */

@@ -182,6 +182,7 @@ struct lsm_txn {
     struct view *view;
     uint64_t seq;             /* reader: its snapshot; writer: the number it writes under */
     uint64_t changes;         /* grows with every write; cursors compare */
+    bool is_failed;           /* a write broke off: only abort and rollback are left */
     struct table_value got;   /* holds the last slice of get */
     struct buf large;         /* the last value out of line */
     struct lsm_cursor *spare; /* closed cursors, for reuse; lsm_cursor_free_spare frees them */
@@ -211,6 +212,9 @@ sombra_err lsm_sync(struct lsm *lsm) SOMBRA_MUST_CHECK;
  * *out_wait_ms := when to ask again at the latest; UINT64_MAX while nothing waits for a sync
  * (lsm_background_wake is called when that changes). */
 sombra_err lsm_sync_due(struct lsm *lsm, uint64_t *out_wait_ms) SOMBRA_MUST_CHECK;
+/* For the background thread, likewise: when nothing was synced for a while, an empty record behind
+ * the last one says that it was durable, or rot there would pass for a crash's tail. */
+sombra_err lsm_mark_due(struct lsm *lsm, uint64_t *out_wait_ms) SOMBRA_MUST_CHECK;
 /* lsm_edit's part: closes and unlinks the logs that begin before `log_seq`. No lock is held. */
 void lsm_logs_drop(struct lsm *lsm, uint64_t log_seq);
 uint64_t lsm_logs_bytes(struct lsm *lsm);
@@ -218,6 +222,15 @@ uint64_t lsm_logs_bytes(struct lsm *lsm);
 sombra_err lsm_close(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* SOMBRA_INVALID in a child of the process that opened the store. */
 sombra_err lsm_check_fork(const struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* The transaction answers nothing any more: a write of it broke off, or this is a child of the
+ * process that opened the store. */
+static inline bool lsm_txn_is_unusable(const struct lsm_txn *txn)
+{
+    bool is_forked = atomic_load_explicit(&lsm_of(txn->txn.kv)->is_forked, memory_order_relaxed);
+    return UNLIKELY((unsigned)txn->is_failed | (unsigned)is_forked);
+}
+/* INVALID with the reason. */
+sombra_err lsm_txn_refuse(const struct lsm_txn *txn) SOMBRA_MUST_CHECK;
 /* Takes the writer's turn for work outside transactions (checkpoint, verify, backup). BUSY. */
 sombra_err lsm_turn_take(struct lsm *lsm, uint64_t timeout_ms) SOMBRA_MUST_CHECK;
 void lsm_turn_give(struct lsm *lsm);
@@ -281,10 +294,13 @@ sombra_err lsm_background_start(struct lsm *lsm) SOMBRA_MUST_CHECK;
 void lsm_background_stop(struct lsm *lsm);
 /* Something may be due: a full memtable, a level. Never waits. */
 void lsm_background_wake(struct lsm *lsm);
-/* Before a write transaction begins: delays it, or waits, while flushes or compactions are behind;
- * up to `timeout_ms`, then BUSY that says what it waited for. With no_background it does the work.
- */
-sombra_err lsm_stall(struct lsm *lsm, uint64_t timeout_ms) SOMBRA_MUST_CHECK;
+/* Before a write transaction begins, with the turn: delays it while flushes or compactions are
+ * behind. *out_is_stopped: so far behind that it must give the turn away and wait. With
+ * no_background it does the work. */
+sombra_err lsm_stall(struct lsm *lsm, bool *out_is_stopped) SOMBRA_MUST_CHECK;
+/* Waits without the turn until lsm_stall may be asked again, up to *timeout_ms, then BUSY that says
+ * what it waited for. *timeout_ms := what is left of it. */
+sombra_err lsm_stall_wait(struct lsm *lsm, uint64_t *timeout_ms) SOMBRA_MUST_CHECK;
 /* Flushes all full memtables now, on the calling thread or by waiting for the flusher. */
 sombra_err lsm_flush_full(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* Everything into the last level: one run without deletes. With progress; CANCELLED. */

@@ -26,6 +26,9 @@ sombra_err lsm_maintain(struct kv *kv, struct kv_maintenance *job)
 {
     struct lsm *lsm = lsm_of(kv);
     assert(job);
+    sombra_err err = lsm_check_fork(lsm);
+    if (err)
+        return err;
     switch (job->kind) {
     case KV_STATS:
         return lsm_stats(lsm, job);

@@ -5,7 +5,8 @@
  *
  *   1 lock: one process writes
  *   2 read the manifest, or find that there is none, and the directory empty
- *   3 write the manifest again: what was read may be page cache that the disk never got
+ *   3 write the manifest again: what was read may be page cache that the disk never got; then
+ *     remove what no disk's manifest can name any more
  *   4 replay the logs that it says are needed
  *   5 make the new log; its base is above every number that any trace was seen of, so that numbers
  *     of lost commits are never given again
@@ -46,7 +47,14 @@ static void logs_free(struct lsm *lsm)
     }
 }
 
-/* `has_locks`: its mutexes were made. */
+/* A child of fork() that has not run yet shares the file, whose locks would stay with it. */
+static void lock_give(struct lsm *lsm)
+{
+    if (lsm->lock)
+        os_unlock(lsm->lock, 0, INT64_MAX);
+    os_close(lsm->lock);
+}
+
 static void store_free(struct lsm *lsm)
 {
     fulls_free(lsm);
@@ -59,7 +67,7 @@ static void store_free(struct lsm *lsm)
     table_cache_free(lsm->tables);
     if (lsm->cache)
         cache_free(lsm->cache);
-    os_close(lsm->lock);
+    lock_give(lsm);
     os_condition_release(&lsm->changed);
     os_mutex_release(&lsm->manifest_mutex);
     os_mutex_release(&lsm->mutex);
@@ -161,53 +169,19 @@ static sombra_err directory_make(struct os *os, const char *path, const struct l
     sombra_err err = os_make_directory(os, path, mode);
     if (err == SOMBRA_EXISTS)
         return SOMBRA_OK;
+    if (err)
+        return err;
+    err = os_sync_directory_of(os, path);
     if (!err)
-        err = os_sync_directory_of(os, path);
+        return SOMBRA_OK;
+    /* No later sync would say that the name was lost. */
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
+    sombra_err remove_err = os_remove_directory(os, path);
+    (void)remove_err;
+    diag_restore(text);
     return err;
 }
-
-/* Makes it if asked; resolved and identified. */
-static sombra_err directory_find(struct lsm *lsm, const char *path)
-{
-    const struct lsm_options *options = &lsm->options;
-    sombra_err err = os_identify_path(lsm->os, path, &lsm->identity);
-    if (err == SOMBRA_NOT_FOUND && options->create && !options->is_readonly) {
-        err = directory_make(lsm->os, path, options);
-        if (!err)
-            err = os_identify_path(lsm->os, path, &lsm->identity);
-    }
-    if (err == SOMBRA_NOT_FOUND && !options->create)
-        return diag_wrap(err, "no such store (option create makes one)");
-    if (!err)
-        err = directory_check(lsm->os, path);
-    if (!err)
-        err = os_resolve(lsm->os, path, &lsm->directory);
-    return err;
-}
-
-static sombra_err lock_take(struct lsm *lsm)
-{
-    bool is_readonly = lsm->options.is_readonly;
-    char *path = path_in(lsm->directory, "LOCK");
-    if (!path)
-        return diag_nomem("a path", strlen(lsm->directory));
-    sombra_err err = os_open(lsm->os, path, is_readonly ? OS_READ : OS_WRITE | OS_CREATE,
-                             lsm->options.mode, &lsm->lock);
-    mem_free(path);
-    if (err && is_readonly) /* a read-only medium: nobody writes it */
-        return err == SOMBRA_NOT_FOUND || err == SOMBRA_READONLY ? SOMBRA_OK : err;
-    if (!err && !is_readonly)
-        err = os_lock_wait(lsm->lock, LOCK_WRITER, 1, OS_LOCK_EXCLUSIVE,
-                           lsm->options.busy_timeout_ms);
-    if (err == SOMBRA_BUSY)
-        return diag_fail(SOMBRA_BUSY,
-                         "%s is being written by another process (waited %" PRIu64
-                         " ms); read-only opens need not wait",
-                         lsm->directory, lsm->options.busy_timeout_ms);
-    return err;
-}
-
-/* ---- creation ---------------------------------------------------------------------------- */
 
 static bool has_suffix(const char *name, const char *suffix)
 {
@@ -230,8 +204,81 @@ static sombra_err name_judge(void *context, const char *name)
                      name);
 }
 
+/* Before anything is written, LOCK too. Who makes a store at this moment may come to its end
+ * between two looks. */
+static sombra_err place_check(struct lsm *lsm)
+{
+    if (lsm_is_at(lsm->os, lsm->directory))
+        return SOMBRA_OK;
+    sombra_err err = os_list_directory(lsm->os, lsm->directory, name_judge, lsm->directory);
+    if (err && lsm_is_at(lsm->os, lsm->directory))
+        return SOMBRA_OK;
+    bool may_make = lsm->options.create && !lsm->options.is_readonly;
+    if (err ? may_make || err != SOMBRA_EXISTS : may_make || lsm->options.is_readonly)
+        return err; /* beside a reader one may be in the making */
+    return diag_fail(SOMBRA_NOT_FOUND, "no store is here (option create makes one)");
+}
+
+/* Makes it if asked; resolved and identified. */
+static sombra_err directory_find(struct lsm *lsm, const char *path)
+{
+    const struct lsm_options *options = &lsm->options;
+    sombra_err err = os_identify_path(lsm->os, path, &lsm->identity);
+    if (err == SOMBRA_NOT_FOUND && options->create && !options->is_readonly) {
+        err = directory_make(lsm->os, path, options);
+        if (!err)
+            err = os_identify_path(lsm->os, path, &lsm->identity);
+    }
+    if (err == SOMBRA_NOT_FOUND && !options->create)
+        return diag_wrap(err, "no such store (option create makes one)");
+    if (!err)
+        err = directory_check(lsm->os, path);
+    if (!err)
+        err = os_resolve(lsm->os, path, &lsm->directory);
+    return err ? err : place_check(lsm);
+}
+
+/* Locks and renames of other machines' processes are not to be relied on there. */
+static sombra_err network_refuse(const struct lsm *lsm)
+{
+    if (!lsm->lock || lsm->options.allows_network || !os_is_network(lsm->lock))
+        return SOMBRA_OK;
+    return diag_fail(
+        SOMBRA_UNSUPPORTED,
+        "%s is on a network file system: locks do not keep other machines out, and two "
+        "of them destroy it. Move it to a local one, or set the option network_files "
+        "if no other machine ever opens it",
+        lsm->directory);
+}
+
+static sombra_err lock_take(struct lsm *lsm)
+{
+    bool is_readonly = lsm->options.is_readonly;
+    char *path = path_in(lsm->directory, "LOCK");
+    if (!path)
+        return diag_nomem("a path", strlen(lsm->directory));
+    sombra_err err = os_open(lsm->os, path, is_readonly ? OS_READ : OS_WRITE | OS_CREATE,
+                             lsm->options.mode, &lsm->lock);
+    mem_free(path);
+    if (err && is_readonly) /* a read-only medium: nobody writes it */
+        return err == SOMBRA_NOT_FOUND || err == SOMBRA_READONLY ? SOMBRA_OK : err;
+    if (!err)
+        err = network_refuse(lsm);
+    if (!err && !is_readonly)
+        err = os_lock_wait(lsm->lock, LOCK_WRITER, 1, OS_LOCK_EXCLUSIVE,
+                           lsm->options.busy_timeout_ms);
+    if (err == SOMBRA_BUSY)
+        return diag_fail(SOMBRA_BUSY,
+                         "%s is being written by another process (waited %" PRIu64
+                         " ms); read-only opens need not wait",
+                         lsm->directory, lsm->options.busy_timeout_ms);
+    return err;
+}
+
+/* ---- creation ---------------------------------------------------------------------------- */
+
 /* The log that a creation leaves has no commit in it: the first comes behind the manifest. */
-static sombra_err leftover_check(struct lsm *lsm)
+static sombra_err leftover_remove(struct lsm *lsm)
 {
     char *path = lsm_log_path(lsm, 0);
     if (!path)
@@ -247,6 +294,8 @@ static sombra_err leftover_check(struct lsm *lsm)
                         "%s has commits, and there is no MANIFEST: put that back, restore a backup "
                         "or salvage",
                         path);
+    if (!err)
+        err = os_unlink(lsm->os, path);
     mem_free(path);
     return err == SOMBRA_NOT_FOUND ? SOMBRA_OK : err;
 }
@@ -255,7 +304,7 @@ static sombra_err store_make(struct lsm *lsm, struct version **out_version)
 {
     sombra_err err = os_list_directory(lsm->os, lsm->directory, name_judge, lsm->directory);
     if (!err)
-        err = leftover_check(lsm);
+        err = leftover_remove(lsm);
     if (!err) /* who made the directory may have got no further */
         err = os_sync_directory_of(lsm->os, lsm->directory);
     lsm->state = (struct manifest_state){ .next_number = 1, .next_run = 1, .is_clean = true };
@@ -299,23 +348,35 @@ static sombra_err manifest_renew(struct lsm *lsm, const struct version *version)
                            &lsm->manifest);
 }
 
+/* A clean end may be page cache that the disk never got: the manifest of the disk may still need
+ * the logs that are there. So the new one takes none of their names. */
+static sombra_err first_log(struct lsm *lsm, struct lsm_log **out_log)
+{
+    uint64_t base_seq = u64_max(lsm->state.seq, lsm->state.log_seq), newest;
+    bool is_there;
+    sombra_err err = lsm_logs_newest(lsm, &newest, &is_there);
+    if (!err && is_there && newest >= base_seq)
+        base_seq = newest + 1;
+    return err ? err : lsm_log_create(lsm, base_seq, true, out_log);
+}
+
 /* Takes `memtable` over. The log is there before the manifest says that it is in use. */
 static sombra_err start_clean(struct lsm *lsm, const struct version *version,
                               struct memtable *memtable)
 {
-    uint64_t base_seq = u64_max(lsm->state.seq, lsm->state.log_seq);
     struct lsm_log *log = NULL;
-    sombra_err err = lsm_log_create(lsm, base_seq, true, &log);
+    sombra_err err = first_log(lsm, &log);
     if (err) {
         memtable_unref(memtable);
         return err;
     }
     lsm_logs_add(lsm, log);
-    lsm_seq_begin(lsm, base_seq);
+    lsm_seq_begin(lsm, log->base_seq);
     lsm_writer_begin_with(lsm, memtable, log);
     lsm->state.is_clean = false;
-    lsm->state.log_seq = base_seq;
-    return manifest_renew(lsm, version);
+    lsm->state.log_seq = log->base_seq;
+    err = manifest_renew(lsm, version);
+    return err ? err : lsm_remove_strays(lsm);
 }
 
 static void recovery_report(struct lsm *lsm, const struct lsm_replay *replay, uint64_t begun_ns)
@@ -361,6 +422,8 @@ static sombra_err start_unclean(struct lsm *lsm, const struct version *version,
     struct lsm_replay replay;
     lsm->writer->active = memtable;
     sombra_err err = manifest_renew(lsm, version);
+    if (!err)
+        err = lsm_remove_strays(lsm);
     if (!err)
         err = lsm_logs_recover(lsm, memtable, &replay);
     if (!err && replay.seq_seen > UINT64_MAX / 2)

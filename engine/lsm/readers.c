@@ -49,6 +49,7 @@ sombra_err lsm_readers_new(struct lsm *lsm)
 
 static void reader_free(struct reader *reader)
 {
+    lsm_cursor_free_spare(&reader->txn);
     view_release(reader->txn.view);
     buf_release(&reader->txn.large);
     mem_free(reader);

@@ -55,17 +55,19 @@ static sombra_err snapshot_read(struct lsm *lsm, struct version **out_version,
     return SOMBRA_OK;
 }
 
-/* A writer that lives may have changed what was just being read. */
-static bool may_try_again(struct lsm *lsm, sombra_err err)
+/* A writer that lives may have changed what was just being read; one that closed meanwhile, too:
+ * *is_last is then set, and what the next try finds holds. */
+static bool may_try_again(struct lsm *lsm, sombra_err err, bool *is_last)
 {
     bool is_held = false;
-    if ((err != SOMBRA_CORRUPT && err != SOMBRA_NOT_FOUND) || !lsm->lock)
+    if ((err != SOMBRA_CORRUPT && err != SOMBRA_NOT_FOUND) || !lsm->lock || *is_last)
         return false;
     char text[DIAG_TEXT_BYTES];
     diag_save(text);
     sombra_err lock_err = os_lock_is_held(lsm->lock, LOCK_WRITER, 1, OS_LOCK_SHARED, &is_held);
     diag_restore(text);
-    return !lock_err && is_held;
+    *is_last = lock_err || !is_held;
+    return true;
 }
 
 /* Any number of readers may still have the view before: its version's pin then keeps the tables of
@@ -113,8 +115,10 @@ sombra_err lsm_refresh(struct lsm *lsm)
     uint64_t seq = 0;
     os_mutex_lock(&lsm->manifest_mutex); /* one at a time */
     sombra_err err = snapshot_read(lsm, &version, &memtable, &seq);
-    for (int i = 0; i < READ_TRIES && err && may_try_again(lsm, err); i++) {
-        os_sleep_us(lsm->os, READ_WAIT_US);
+    bool is_last = false;
+    for (int i = 0; i < READ_TRIES && err && may_try_again(lsm, err, &is_last); i++) {
+        if (!is_last)
+            os_sleep_us(lsm->os, READ_WAIT_US);
         err = snapshot_read(lsm, &version, &memtable, &seq);
     }
     if (!err) {

@@ -72,6 +72,9 @@ void lsm_registry_end(struct lsm_claim *claim, struct lsm *opened)
     pthread_mutex_unlock(&mutex);
 }
 
+/* The background has the turn for a moment when it marks the log of an idle store. */
+enum { MARK_WAIT_MS = 200 };
+
 sombra_err lsm_registry_begin_close(struct lsm *lsm, struct lsm_claim *claim, bool *out_is_last)
 {
     sombra_err err = SOMBRA_OK;
@@ -80,7 +83,11 @@ sombra_err lsm_registry_begin_close(struct lsm *lsm, struct lsm_claim *claim, bo
     *out_is_last = lsm->handles == 1;
     if (!*out_is_last) {
         lsm->handles--;
-    } else if (atomic_load(&lsm->writer->turn) != 0 || lsm_readers_count(lsm) > 0) {
+    } else if (lsm_turn_take(lsm, MARK_WAIT_MS) != SOMBRA_OK) {
+        err = diag_fail(SOMBRA_BUSY, "%s has an open write transaction: end it first",
+                        lsm->directory);
+    } else if (atomic_load(&lsm->writer->stalled) > 0 || lsm_readers_count(lsm) > 0) {
+        lsm_turn_give(lsm);
         err = diag_fail(SOMBRA_BUSY, "%s has open transactions: end them first", lsm->directory);
     } else {
         struct lsm **at = &stores;

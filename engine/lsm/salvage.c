@@ -113,11 +113,33 @@ static sombra_err apply_entry(void *context, const struct lsm_entry *entry,
                  entry->kind == ENTRY_LARGE ? large_value : entry->value);
 }
 
+/* Bounds of hidden ranges may be one byte longer than keys. A key k is below such a `high` if it is
+ * not behind the first bytes of that, and not below such a `low` if it is behind those of that. */
 static sombra_err apply_range(struct salvage *salvage, sombra_slice low, sombra_slice high)
 {
+    struct kv_range range = { slice_of(low.data, size_min(low.bytes, KV_KEY_BYTES_MAX)),
+                              slice_of(high.data, size_min(high.bytes, KV_KEY_BYTES_MAX)) };
+    struct buf kept = BUF_INIT;
+    sombra_slice value;
+    bool has_kept = false;
     sombra_err err = txn_begin(salvage);
-    return err ? err
-               : kv_delete_range(salvage->txn, (struct kv_range){ .low = low, .high = high }, NULL);
+    if (!err && low.bytes > KV_KEY_BYTES_MAX) {
+        err = kv_get(salvage->txn, range.low, &value);
+        has_kept = !err;
+        err = err == SOMBRA_NOT_FOUND ? SOMBRA_OK : err;
+        if (!err && has_kept)
+            err = buf_set(&kept, value);
+    }
+    if (!err)
+        err = kv_delete_range(salvage->txn, range, NULL);
+    if (!err && high.bytes > KV_KEY_BYTES_MAX) {
+        err = kv_delete(salvage->txn, range.high);
+        err = err == SOMBRA_NOT_FOUND ? SOMBRA_OK : err;
+    }
+    if (!err && has_kept)
+        err = kv_put(salvage->txn, range.low, buf_slice(&kept));
+    buf_release(&kept);
+    return err;
 }
 
 /* ---- what there is ----------------------------------------------------------------------- */

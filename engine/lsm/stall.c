@@ -91,26 +91,28 @@ static sombra_err busy(struct lsm *lsm, const struct pressure *pressure)
                      failure[0] ? "; the last failed: " : "", failure);
 }
 
-/* Mutex held. */
-static sombra_err wait_stopped(struct lsm *lsm, uint64_t timeout_ms, struct pressure *pressure)
+/* Mutex held. *waited_ms grows. */
+static sombra_err wait_stopped(struct lsm *lsm, uint64_t timeout_ms, struct pressure *pressure,
+                               uint64_t *waited_ms)
 {
     struct lsm_background *background = lsm->background;
     uint64_t begun_ns = os_monotonic_ns(lsm->os);
     sombra_err err = SOMBRA_OK;
     while (!err && pressure->is_stopped) {
-        uint64_t waited_ms = (os_monotonic_ns(lsm->os) - begun_ns) / 1000000;
+        *waited_ms = (os_monotonic_ns(lsm->os) - begun_ns) / 1000000;
         /* Damaged tables in the way do not go away by waiting. */
         bool is_hopeless = background->corrupt > 0 && !background->jobs && !lsm->full_oldest;
         if (atomic_load(&lsm->is_failed) || atomic_load(&background->is_stopping))
             return lsm_check_writable(lsm);
-        if (waited_ms >= timeout_ms || is_hopeless)
+        if (*waited_ms >= timeout_ms || is_hopeless)
             return busy(lsm, pressure);
         /* Where threads could not be started the waiting one does the work. */
         if (!background->has_flusher || (background->thread_count == 0 && !lsm->full_oldest))
             err = work_inline(lsm);
         struct pressure now = measure(lsm);
         if (!err && now.is_stopped) {
-            os_condition_wait(&lsm->changed, &lsm->mutex, u64_min(timeout_ms - waited_ms, WAIT_MS));
+            os_condition_wait(&lsm->changed, &lsm->mutex,
+                              u64_min(timeout_ms - *waited_ms, WAIT_MS));
             now = measure(lsm);
         }
         pressure->is_stopped = now.is_stopped;
@@ -119,7 +121,7 @@ static sombra_err wait_stopped(struct lsm *lsm, uint64_t timeout_ms, struct pres
     return err;
 }
 
-sombra_err lsm_stall(struct lsm *lsm, uint64_t timeout_ms)
+sombra_err lsm_stall(struct lsm *lsm, bool *out_is_stopped)
 {
     sombra_err err = SOMBRA_OK;
     os_mutex_lock(&lsm->mutex);
@@ -129,22 +131,29 @@ sombra_err lsm_stall(struct lsm *lsm, uint64_t timeout_ms)
         return err;
     }
     struct pressure pressure = measure(lsm);
-    if (LIKELY(!pressure.is_stopped && pressure.delay_us == 0)) {
-        os_mutex_unlock(&lsm->mutex);
-        return SOMBRA_OK;
-    }
-    uint64_t begun_ns = os_monotonic_ns(lsm->os);
-    struct pressure before = pressure;
     os_mutex_unlock(&lsm->mutex);
+    *out_is_stopped = pressure.is_stopped;
+    if (LIKELY(pressure.is_stopped || pressure.delay_us == 0))
+        return SOMBRA_OK;
+    uint64_t begun_ns = os_monotonic_ns(lsm->os);
     lsm_background_wake(lsm);
-    if (pressure.is_stopped) {
-        os_mutex_lock(&lsm->mutex);
-        err = wait_stopped(lsm, timeout_ms, &pressure);
-        os_mutex_unlock(&lsm->mutex);
-    } else {
-        os_sleep_us(lsm->os, pressure.delay_us);
-    }
-    report_stall(lsm, &before, os_monotonic_ns(lsm->os) - begun_ns);
+    os_sleep_us(lsm->os, pressure.delay_us);
+    report_stall(lsm, &pressure, os_monotonic_ns(lsm->os) - begun_ns);
+    return SOMBRA_OK;
+}
+
+sombra_err lsm_stall_wait(struct lsm *lsm, uint64_t *timeout_ms)
+{
+    uint64_t begun_ns = os_monotonic_ns(lsm->os), waited_ms = 0;
+    lsm_background_wake(lsm);
+    os_mutex_lock(&lsm->mutex);
+    struct pressure pressure = measure(lsm), before = pressure;
+    sombra_err err = wait_stopped(lsm, *timeout_ms, &pressure, &waited_ms);
+    os_mutex_unlock(&lsm->mutex);
+    if (before.is_stopped)
+        report_stall(lsm, &before, os_monotonic_ns(lsm->os) - begun_ns);
+    if (!err && *timeout_ms != UINT64_MAX)
+        *timeout_ms -= u64_min(*timeout_ms, waited_ms);
     return err;
 }
 

@@ -347,15 +347,15 @@ uint64_t table_key_hash(sombra_slice key)
 }
 
 /* The entry with `key` in a block, if there is one. */
-static bool block_get(const struct cache_block *bytes, sombra_slice key, struct block_entry *out)
+static bool block_get(const struct cache_block *block, sombra_slice key, struct lsm_entry *out)
 {
-    struct block block;
-    struct block_spot spot;
-    table_block_open(&block, bytes);
-    block_find(&block, key, &spot);
-    if (spot.is_equal)
-        block_entry_at(spot.at, out);
-    return spot.is_equal;
+    struct rows rows;
+    bool is_equal;
+    rows_open(&rows, block->data);
+    uint32_t at = rows_find(&rows, key, &is_equal);
+    if (is_equal)
+        rows_entry(&rows, at, out);
+    return is_equal;
 }
 
 sombra_err table_get(struct table *table, sombra_slice key, uint64_t key_hash,
@@ -364,7 +364,7 @@ sombra_err table_get(struct table *table, sombra_slice key, uint64_t key_hash,
     struct kv_metrics *metrics = table->context.metrics;
     struct cache_block *block = NULL;
     struct block_spot spot;
-    struct block_entry entry;
+    struct lsm_entry entry;
     assert(key.bytes > 0);
     if (table->filter.count > 0) {
         kv_metrics_add(metrics, KV_COUNTER_FILTER_CHECKS, 1);

@@ -72,8 +72,8 @@ sombra_err table_block_check(struct os_file *file, uint64_t offset, sombra_slice
     return SOMBRA_OK;
 }
 
-static sombra_err unpack(struct os_file *file, uint64_t offset, uint8_t codec, sombra_slice stored,
-                         uint8_t *to, size_t raw_bytes)
+static sombra_err decompress(struct os_file *file, uint64_t offset, uint8_t codec,
+                             sombra_slice stored, uint8_t *to, size_t raw_bytes)
 {
     if (codec >= CODECS)
         return diag_fail(SOMBRA_UNSUPPORTED,
@@ -82,33 +82,42 @@ static sombra_err unpack(struct os_file *file, uint64_t offset, uint8_t codec, s
     return in_block(codec_decompress((enum codec_id)codec, stored, to, raw_bytes), file, offset);
 }
 
+/* A decompressed data block: checked, then unpacked into the cache's memory. */
+static sombra_err raw_open(struct os_file *file, struct cache *cache, uint64_t offset,
+                           sombra_slice raw, uint64_t entries, struct cache_block **out_block)
+{
+    struct block block;
+    uint8_t *to;
+    sombra_err err = in_block(block_check(raw, &block_rules_data), file, offset);
+    if (err)
+        return err;
+    block_open(&block, raw, &block_rules_data);
+    if (entries > 0 && block.entries != entries)
+        return damaged(file, offset, "not as many entries as the index says");
+    err = cache_block_new(cache, rows_bytes(&block), &to, out_block);
+    if (!err)
+        rows_unpack(&block, to);
+    return err;
+}
+
 sombra_err table_data_open(struct os_file *file, struct cache *cache, uint64_t offset,
                            sombra_slice bytes, uint64_t entries, struct cache_block **out_block)
 {
     struct table_block_header header = { 0 };
-    struct cache_block *block = NULL;
-    uint8_t *raw;
     sombra_err err = table_block_check(file, offset, bytes, TABLE_BLOCK_DATA, &header);
-    if (!err)
-        err = cache_block_new(cache, header.raw_bytes, &raw, &block);
-    if (!err)
-        err = unpack(file, offset, header.codec, slice_from(bytes, TABLE_BLOCK_HEADER_BYTES), raw,
-                     header.raw_bytes);
-    if (!err)
-        err = in_block(block_check(slice_of(block->data, block->bytes), &block_rules_data), file,
-                       offset);
-    if (!err && entries > 0) {
-        struct block inside;
-        table_block_open(&inside, block);
-        if (inside.entries != entries)
-            err = damaged(file, offset, "not as many entries as the index says");
-    }
-    if (err) {
-        cache_release(cache, block);
+    if (err)
         return err;
-    }
-    *out_block = block;
-    return SOMBRA_OK;
+    sombra_slice raw = slice_from(bytes, TABLE_BLOCK_HEADER_BYTES);
+    if (header.codec == CODEC_NONE)
+        return raw_open(file, cache, offset, raw, entries, out_block);
+    uint8_t *to = mem_alloc(header.raw_bytes);
+    if (!to)
+        return diag_nomem("a block of a table", header.raw_bytes);
+    err = decompress(file, offset, header.codec, raw, to, header.raw_bytes);
+    if (!err)
+        err = raw_open(file, cache, offset, slice_of(to, header.raw_bytes), entries, out_block);
+    mem_free(to);
+    return err;
 }
 
 sombra_err table_load(struct table *table, uint32_t index, struct cache_block **out_block)

@@ -5,6 +5,7 @@
 
 #include "block_read.h"
 #include "filter.h"
+#include "rows.h"
 #include "table_internal.h"
 
 /* A block that stays in memory as long as its table. */
@@ -86,19 +87,14 @@ sombra_err table_header_check(struct os_file *file, uint64_t offset, uint64_t le
 sombra_err table_block_check(struct os_file *file, uint64_t offset, sombra_slice bytes,
                              enum table_block_kind kind,
                              struct table_block_header *out) SOMBRA_MUST_CHECK;
-/* Decompresses a whole data block and checks its inside. `entries` = 0: any count. The block is not
- * in the cache and has one reference. */
+/* Decompresses a whole data block, checks its inside and unpacks it: *out_block is struct rows'
+ * memory. `entries` = 0: any count. The block is not in the cache and has one reference. */
 sombra_err table_data_open(struct os_file *file, struct cache *cache, uint64_t offset,
                            sombra_slice bytes, uint64_t entries,
                            struct cache_block **out_block) SOMBRA_MUST_CHECK;
 /* A data block of the index, from the cache or the file. */
 sombra_err table_load(struct table *table, uint32_t index,
                       struct cache_block **out_block) SOMBRA_MUST_CHECK;
-
-static inline void table_block_open(struct block *block, const struct cache_block *bytes)
-{
-    block_open(block, slice_of(bytes->data, bytes->bytes), &block_rules_data);
-}
 
 /* A value out of line. */
 struct table_large {

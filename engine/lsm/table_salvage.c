@@ -20,7 +20,6 @@ struct salvage {
     struct buf stored, large;
     uint64_t vain_left;
     uint64_t blocks_lost;
-    uint8_t key[KV_KEY_BYTES_MAX];
 };
 
 /* Damage is passed over; what stops the walk is memory, and errors of `each`. */
@@ -99,21 +98,13 @@ static sombra_err give_large(struct salvage *salvage, const struct lsm_entry *en
     return err ? err : salvage->each(salvage->each_context, entry, buf_slice(&salvage->large));
 }
 
-static sombra_err give_entries(struct salvage *salvage, const struct block *block)
+static sombra_err give_entries(struct salvage *salvage, const struct rows *rows)
 {
-    const uint8_t *at = block->data;
-    struct block_entry found;
     sombra_err err = SOMBRA_OK;
-    for (uint32_t i = 0; i < block->entries && !err; i++, at = found.next) {
-        block_entry_at(at, &found);
-        if (found.rest.bytes > 0)
-            memcpy(salvage->key + found.shared, found.rest.data, found.rest.bytes);
-        struct lsm_entry entry = {
-            .key = slice_of(salvage->key, found.shared + found.rest.bytes),
-            .value = found.value,
-            .kind = found.kind,
-        };
-        err = found.kind == ENTRY_LARGE
+    for (uint32_t i = 0; i < rows->count && !err; i++) {
+        struct lsm_entry entry = { .table = NULL };
+        rows_entry(rows, i, &entry);
+        err = entry.kind == ENTRY_LARGE
                   ? give_large(salvage, &entry)
                   : salvage->each(salvage->each_context, &entry, slice_of(NULL, 0));
     }
@@ -123,7 +114,7 @@ static sombra_err give_entries(struct salvage *salvage, const struct block *bloc
 static sombra_err give_block(struct salvage *salvage, uint64_t offset)
 {
     struct cache_block *bytes = NULL;
-    struct block block;
+    struct rows rows;
     sombra_err err = table_data_open(salvage->file, salvage->context.cache, offset,
                                      buf_slice(&salvage->stored), 0, &bytes);
     if (is_damage(err)) {
@@ -132,8 +123,8 @@ static sombra_err give_block(struct salvage *salvage, uint64_t offset)
     }
     if (err)
         return err;
-    table_block_open(&block, bytes);
-    err = give_entries(salvage, &block);
+    rows_open(&rows, bytes->data);
+    err = give_entries(salvage, &rows);
     cache_release(salvage->context.cache, bytes);
     return err;
 }

@@ -14,8 +14,6 @@ struct verify {
     uint64_t offset; /* behind the blocks accounted for */
     uint64_t entries, deletes, large, key_bytes, value_bytes, value_blocks;
     bool has_lost_blocks; /* the sums cannot be compared */
-    size_t last_bytes;    /* of the last key; 0 = none yet */
-    uint8_t last[KV_KEY_BYTES_MAX];
 };
 
 SOMBRA_PRINTF(3, 4)
@@ -94,13 +92,13 @@ static void verify_filters(struct verify *verify, uint64_t offset, sombra_slice 
 }
 
 static sombra_err verify_entry(struct verify *verify, uint64_t offset,
-                               const struct block_entry *entry)
+                               const struct lsm_entry *entry)
 {
     verify->entries++;
     verify->deletes += entry->kind == ENTRY_DELETE;
     verify->large += entry->kind == ENTRY_LARGE;
-    verify->key_bytes += verify->last_bytes;
-    verify_filters(verify, offset, slice_of(verify->last, verify->last_bytes));
+    verify->key_bytes += entry->key.bytes;
+    verify_filters(verify, offset, entry->key);
     if (entry->kind == ENTRY_LARGE)
         return verify_large(verify, entry->value);
     verify->value_bytes += entry->value.bytes;
@@ -109,27 +107,24 @@ static sombra_err verify_entry(struct verify *verify, uint64_t offset,
 
 /* The keys of a block ascend (block_check); its first and its last key decide the rest. */
 static sombra_err verify_block(struct verify *verify, uint32_t index, sombra_slice separator_before,
-                               const struct block *block)
+                               const struct rows *rows)
 {
     const struct table *table = verify->table;
-    struct block_entry entry;
+    struct block_entry separator;
     uint64_t offset = table_place_at(table, index).handle.offset;
-    const uint8_t *at = block->data;
+    sombra_slice first = rows_key(rows, 0), last = rows_key(rows, rows->count - 1);
     sombra_err err = SOMBRA_OK;
-    for (uint32_t i = 0; i < block->entries && !err; i++, at = entry.next) {
-        block_entry_at(at, &entry);
-        if (entry.rest.bytes > 0)
-            memcpy(verify->last + entry.shared, entry.rest.data, entry.rest.bytes);
-        verify->last_bytes = entry.shared + entry.rest.bytes;
-        sombra_slice key = slice_of(verify->last, verify->last_bytes);
-        if (i == 0 && index > 0 && slice_compare(key, separator_before) <= 0)
-            report_at(verify, offset, "a first key that belongs into the block before");
-        if (i == 0 && index == 0 && slice_compare(key, table->properties.meta.low) < 0)
-            report_at(verify, offset, "a key before the beginning of its table");
+    if (index > 0 && slice_compare(first, separator_before) <= 0)
+        report_at(verify, offset, "a first key that belongs into the block before");
+    if (index == 0 && slice_compare(first, table->properties.meta.low) < 0)
+        report_at(verify, offset, "a key before the beginning of its table");
+    for (uint32_t i = 0; i < rows->count && !err; i++) {
+        struct lsm_entry entry;
+        rows_entry(rows, i, &entry);
         err = verify_entry(verify, offset, &entry);
     }
-    block_entry_at(block_restart(&table->index, index), &entry);
-    if (!err && slice_compare(slice_of(verify->last, verify->last_bytes), entry.rest) > 0)
+    block_entry_at(block_restart(&table->index, index), &separator);
+    if (!err && slice_compare(last, separator.rest) > 0)
         report_at(verify, offset, "a last key that belongs into the next block");
     return err;
 }
@@ -140,7 +135,7 @@ static sombra_err verify_data(struct verify *verify, uint32_t index, struct buf 
     struct table_handle handle = table_place_at(table, index).handle;
     struct cache_block *bytes = NULL;
     struct block_entry before = { 0 };
-    struct block block;
+    struct rows rows;
     uint8_t *to;
     buf_reset(stored);
     sombra_err err = buf_extend(stored, (size_t)handle.bytes, &to);
@@ -155,8 +150,8 @@ static sombra_err verify_data(struct verify *verify, uint32_t index, struct buf 
     }
     if (index > 0)
         block_entry_at(block_restart(&table->index, index - 1), &before);
-    table_block_open(&block, bytes);
-    err = verify_block(verify, index, before.rest, &block);
+    rows_open(&rows, bytes->data);
+    err = verify_block(verify, index, before.rest, &rows);
     cache_release(table->context.cache, bytes);
     if (verify->offset != handle.offset && !verify->has_lost_blocks)
         report_at(verify, handle.offset, "bytes before it that belong to nothing");

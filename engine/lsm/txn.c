@@ -44,6 +44,7 @@ void lsm_writer_free(struct lsm *lsm)
         return;
     view_release(atomic_exchange(&writer->view, NULL));
     memtable_unref(writer->active);
+    lsm_cursor_free_spare(&writer->txn);
     buf_release(&writer->txn.large);
     buf_release(&writer->write.redo);
     mem_free(writer->write.savepoints);
@@ -62,21 +63,6 @@ void lsm_writer_begin_with(struct lsm *lsm, struct memtable *active, struct lsm_
 }
 
 /* ---- begin ------------------------------------------------------------------------------- */
-
-static sombra_err txn_unusable(const struct lsm_txn *txn)
-{
-    sombra_err err = lsm_check_fork(lsm_of(txn->txn.kv));
-    return err ? err
-               : diag_fail(SOMBRA_INVALID,
-                           "an earlier write of this transaction failed in the middle: abort it or "
-                           "roll back to a savepoint");
-}
-
-static bool txn_is_usable(const struct lsm_txn *txn)
-{
-    return LIKELY(!txn->write->is_failed &&
-                  !atomic_load_explicit(&lsm_of(txn->txn.kv)->is_forked, memory_order_relaxed));
-}
 
 static sombra_err begin_read(struct lsm *lsm, const struct kv_begin_options *options,
                              struct kv_txn **out_txn)
@@ -112,9 +98,36 @@ static void write_start(struct lsm *lsm)
     txn->seq = atomic_load_explicit(&lsm->seq, memory_order_relaxed) + 1;
     txn->changes = 0;
     txn->txn.pages = 0;
-    txn->write->is_failed = false;
+    txn->is_failed = false;
     txn->write->given_bytes = 0;
     txn->write->memtable_bytes = memtable_bytes(writer->active);
+}
+
+/* The turn, when writers need not wait for flushes or compactions. Who waits for them does not have
+ * it: maintenance and the end of that wait must not meet a closed door. */
+static sombra_err turn_take(struct lsm *lsm, uint64_t timeout_ms)
+{
+    struct lsm_writer *writer = lsm->writer;
+    bool is_stopped = false;
+    sombra_err err;
+    do {
+        err = is_stopped ? lsm_stall_wait(lsm, &timeout_ms) : SOMBRA_OK;
+        if (!err)
+            err = lsm_turn_take(lsm, timeout_ms);
+        if (is_stopped)
+            atomic_fetch_sub(&writer->stalled, 1);
+        if (err)
+            return err;
+        is_stopped = false;
+        err = lsm_check_writable(lsm);
+        if (!err)
+            err = lsm_stall(lsm, &is_stopped);
+        if (is_stopped) /* known as one who waits before the turn is free */
+            atomic_fetch_add(&writer->stalled, 1);
+        if (UNLIKELY(err || is_stopped))
+            lsm_turn_give(lsm);
+    } while (UNLIKELY(!err && is_stopped));
+    return err;
 }
 
 static sombra_err begin_write(struct lsm *lsm, const struct kv_begin_options *options,
@@ -122,14 +135,11 @@ static sombra_err begin_write(struct lsm *lsm, const struct kv_begin_options *op
 {
     if (lsm->options.is_readonly)
         return diag_fail(SOMBRA_READONLY, "%s was opened read-only", lsm->directory);
-    sombra_err err = lsm_turn_take(lsm, options->busy_timeout_ms);
+    sombra_err err = turn_take(lsm, options->busy_timeout_ms);
     if (err)
         return err;
     struct lsm_writer *writer = lsm->writer;
-    err = lsm_check_writable(lsm);
-    if (!err)
-        err = lsm_stall(lsm, options->busy_timeout_ms);
-    if (!err && UNLIKELY(memtable_bytes(writer->active) >= lsm->options.memtable_bytes))
+    if (UNLIKELY(memtable_bytes(writer->active) >= lsm->options.memtable_bytes))
         err = lsm_switch_memtable(lsm);
     if (err) {
         lsm_turn_give(lsm);
@@ -223,8 +233,8 @@ void lsm_abort(struct kv_txn *kv_txn)
 static sombra_err savepoint_set(struct lsm_txn *txn, uint64_t *mark)
 {
     struct lsm_write *write = txn->write;
-    if (!txn_is_usable(txn))
-        return txn_unusable(txn);
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
     if (write->savepoint_count == write->savepoint_capacity) {
         size_t capacity = write->savepoint_capacity ? write->savepoint_capacity * 2 : 8;
         struct lsm_savepoint *grown = mem_realloc(write->savepoints, capacity * sizeof *grown);
@@ -252,7 +262,7 @@ static void savepoint_rollback(struct lsm_txn *txn, size_t index)
     memtable_rollback(lsm_of(txn->txn.kv)->writer->active, point->mark);
     write->redo.bytes = point->redo_bytes;
     write->given_bytes = point->given_bytes;
-    write->is_failed = false;
+    txn->is_failed = false;
     txn->changes++;
 }
 
@@ -294,7 +304,7 @@ static sombra_err readonly_refuse(void)
 static sombra_err write_failed(struct lsm_txn *txn, sombra_err err)
 {
     if (err == SOMBRA_IO || err == SOMBRA_NOMEM || err == SOMBRA_CORRUPT)
-        txn->write->is_failed = true;
+        txn->is_failed = true;
     return err;
 }
 
@@ -326,8 +336,8 @@ sombra_err lsm_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value)
         return kv_check_key(key);
     if (UNLIKELY(value.bytes > KV_VALUE_BYTES_MAX))
         return kv_check_value(value);
-    if (UNLIKELY(!txn_is_usable(txn)))
-        return txn_unusable(txn);
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
     struct lsm_write *write = txn->write;
     sombra_err err = write_reserve(txn, key.bytes + value.bytes);
     if (!err)
@@ -362,8 +372,8 @@ sombra_err lsm_remove(struct kv_txn *kv_txn, sombra_slice key)
         return readonly_refuse();
     if (UNLIKELY(key.bytes - 1 >= KV_KEY_BYTES_MAX))
         return kv_check_key(key);
-    if (UNLIKELY(!txn_is_usable(txn)))
-        return txn_unusable(txn);
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
     /* The key may lie in what the last get gave, which the look-up lets go. */
     uint8_t copy[KV_KEY_BYTES_MAX];
     memcpy(copy, key.data, key.bytes);
@@ -479,8 +489,8 @@ sombra_err lsm_remove_range(struct kv_txn *kv_txn, struct kv_range range, uint64
     if (range.low.bytes > KV_KEY_BYTES_MAX || range.high.bytes > KV_KEY_BYTES_MAX)
         return diag_fail(SOMBRA_INVALID, "a range bound of %zu bytes: keys have at most %d",
                          size_max(range.low.bytes, range.high.bytes), KV_KEY_BYTES_MAX);
-    if (!txn_is_usable(txn))
-        return txn_unusable(txn);
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
     uint64_t removed = 0;
     if (range.high.bytes == 0 || slice_compare(range.low, range.high) < 0) {
         /* The bounds may lie in what the last get gave. */

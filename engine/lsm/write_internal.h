@@ -25,12 +25,12 @@ struct lsm_write {
     uint64_t next_savepoint;
     uint64_t given_bytes;  /* of keys and values */
     size_t memtable_bytes; /* that the memtable had when the transaction began */
-    bool is_failed;        /* a write broke off: only abort and rollback are left */
 };
 
 struct lsm_writer {
     _Atomic uint32_t turn;        /* 0 free, 1 taken, 2 taken and waited for */
     _Atomic uintptr_t turn_owner; /* names the thread that has the turn; 0 = nobody */
+    _Atomic uint32_t stalled;     /* who waits in lsm_stall_wait: the store may not be closed */
 
     /* All below, up to the mutex: who has the turn. */
     struct lsm_txn txn; /* the one write transaction */
@@ -47,6 +47,7 @@ struct lsm_writer {
     _Atomic uint32_t waiting;
     _Atomic uint64_t last_sync_ns; /* coarse clock */
     _Atomic uint64_t normal_seq;   /* newest KV_NORMAL commit: the background syncs it */
+    _Atomic bool mark_wanted;      /* something was synced that no mark in the log is behind */
 };
 
 /* Makes the memtable and its log the ones that transactions write to; references are taken over.
@@ -90,7 +91,7 @@ sombra_err lsm_redo_apply(sombra_slice payload, uint64_t seq,
 /* ---- logs.c ------------------------------------------------------------------------------ */
 
 /* A new, empty log behind `base_seq`; a leftover of that name is replaced. Without `syncs` its name
- * is durable only once is_named says so. */
+ * is durable only once is_named says so. After IO the store must not go on. */
 sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, bool syncs,
                           struct lsm_log **out_log) SOMBRA_MUST_CHECK;
 /* Closes it, does not unlink it; NULL is a no-op. */
@@ -110,6 +111,9 @@ struct lsm_replay {
 /* See lsm_logs_replay. NOT_FOUND where a log vanished meanwhile (for read-only openers). */
 sombra_err lsm_logs_recover(struct lsm *lsm, struct memtable *into,
                             struct lsm_replay *out_replay) SOMBRA_MUST_CHECK;
+/* The greatest base of the logs in the directory. */
+sombra_err lsm_logs_newest(struct lsm *lsm, uint64_t *out_base_seq,
+                           bool *out_is_there) SOMBRA_MUST_CHECK;
 /* Unlinks the logs of the directory that begin before `log_seq`. */
 void lsm_logs_remove_stale(struct lsm *lsm, uint64_t log_seq);
 /* The store was closed with nothing left in them: closes and unlinks all. */
@@ -130,8 +134,8 @@ sombra_err lsm_registry_claim(struct lsm_claim *claim, struct os *os,
                               struct lsm **out_store) SOMBRA_MUST_CHECK;
 /* Ends the claim; `opened` may be NULL. */
 void lsm_registry_end(struct lsm_claim *claim, struct lsm *opened);
-/* Gives one handle back; of the last one *out_is_last and the claim. BUSY with open transactions.
- */
+/* Gives one handle back; of the last one *out_is_last, the claim and the writer's turn, so that the
+ * background keeps off the log. BUSY with open transactions. */
 sombra_err lsm_registry_begin_close(struct lsm *lsm, struct lsm_claim *claim,
                                     bool *out_is_last) SOMBRA_MUST_CHECK;
 /* fork() waits for claims, and the child's stores are marked. NOMEM. */

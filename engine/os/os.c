@@ -385,6 +385,14 @@ sombra_err os_make_directory(struct os *os, const char *path, unsigned mode)
     return check(result, path, "make directory");
 }
 
+sombra_err os_remove_directory(struct os *os, const char *path)
+{
+    assert(path);
+    int result;
+    RETRY(result, os->ops->remove_directory(os, path));
+    return check(result, path, "remove directory");
+}
+
 sombra_err os_sync_directory_of(struct os *os, const char *path)
 {
     assert(path);

@@ -103,6 +103,8 @@ sombra_err os_rename(struct os *os, const char *from,
 sombra_err os_link(struct os *os, const char *from, const char *to) SOMBRA_MUST_CHECK;
 sombra_err os_unlink(struct os *os, const char *path) SOMBRA_MUST_CHECK;
 sombra_err os_make_directory(struct os *os, const char *path, unsigned mode) SOMBRA_MUST_CHECK;
+/* An empty one; IO where something is in it. */
+sombra_err os_remove_directory(struct os *os, const char *path) SOMBRA_MUST_CHECK;
 /* Makes the names in the directory that holds `path` durable. */
 sombra_err os_sync_directory_of(struct os *os, const char *path) SOMBRA_MUST_CHECK;
 /* The path with every symbolic link resolved, malloc'ed by mem_*; for a file that does not exist

@@ -46,6 +46,7 @@ struct os_ops {
     int (*link)(struct os *os, const char *from, const char *to);
     int (*unlink)(struct os *os, const char *path);
     int (*make_directory)(struct os *os, const char *path, unsigned mode);
+    int (*remove_directory)(struct os *os, const char *path);
     int (*sync_directory)(struct os *os, const char *directory);
     /* Writes at most PATH_MAX bytes to `to`, the closing zero among them. */
     int (*resolve)(struct os *os, const char *path, char *to);

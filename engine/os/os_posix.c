@@ -214,6 +214,12 @@ static int posix_make_directory(struct os *os, const char *path, unsigned mode)
     return or_errno(mkdir(path, (mode_t)mode));
 }
 
+static int posix_remove_directory(struct os *os, const char *path)
+{
+    (void)os;
+    return or_errno(rmdir(path));
+}
+
 static int posix_sync_directory(struct os *os, const char *directory)
 {
     (void)os;
@@ -447,6 +453,7 @@ static const struct os_ops posix_ops = {
     .link = posix_link,
     .unlink = posix_unlink,
     .make_directory = posix_make_directory,
+    .remove_directory = posix_remove_directory,
     .sync_directory = posix_sync_directory,
     .resolve = posix_resolve,
     .list = posix_list,

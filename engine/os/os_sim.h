@@ -23,7 +23,8 @@
  *     }
  *
  * A mutating call is one that creates, writes, syncs, truncates, allocates, punches, renames,
- * links, unlinks, makes a directory or syncs one. They are counted from 1, over the whole machine.
+ * links, unlinks (directories too), makes a directory or syncs one. They are counted from 1, over
+ * the whole machine.
  *
  * Ownership: a process lives as long as its machine. Everything opened on a machine must be closed
  * before os_sim_free, by killed processes too (their closes are safe and change nothing).
@@ -32,7 +33,7 @@
  *
  * Threads: real ones; every function may be called from any, also from the hook.
  *
- * Not simulated: symbolic links, permissions, removal of directories.
+ * Not simulated: symbolic links, permissions.
  */
 #ifndef OS_SIM_H
 #define OS_SIM_H

@@ -384,6 +384,7 @@ const struct os_ops sim_ops = {
     .link = sim_link,
     .unlink = sim_unlink,
     .make_directory = sim_make_directory,
+    .remove_directory = sim_remove_directory,
     .sync_directory = sim_sync_directory,
     .resolve = sim_resolve,
     .list = sim_list,

@@ -159,6 +159,7 @@ int sim_rename(struct os *os, const char *from, const char *to);
 int sim_link(struct os *os, const char *from, const char *to);
 int sim_unlink(struct os *os, const char *path);
 int sim_make_directory(struct os *os, const char *path, unsigned mode);
+int sim_remove_directory(struct os *os, const char *path);
 int sim_sync_directory(struct os *os, const char *path);
 int sim_resolve(struct os *os, const char *path, char *to);
 int sim_list(struct os *os, const char *path, sombra_err (*each)(void *context, const char *name),

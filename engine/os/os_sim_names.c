@@ -145,6 +145,34 @@ int sim_make_directory(struct os *os, const char *path, unsigned mode)
     return sim_leave(sim, fault ? fault : make_directory(&sim->disk, path));
 }
 
+static int remove_directory(struct sim_disk *disk, const char *path)
+{
+    char name[NAME_MAX + 1];
+    struct sim_inode *directory;
+    int result = disk_walk(disk, path, &directory, name);
+    if (result < 0)
+        return result;
+    struct sim_inode *inode = directory_get(disk, directory, name);
+    if (!inode)
+        return -ENOENT;
+    if (!inode->is_directory)
+        return -ENOTDIR;
+    if (inode->index == SIM_ROOT)
+        return -EBUSY;
+    if (inode->names.count > 0)
+        return -ENOTEMPTY;
+    directory_change(disk, directory, name, NULL, inode, false);
+    return 0;
+}
+
+int sim_remove_directory(struct os *os, const char *path)
+{
+    int fault;
+    struct os_sim *sim = sim_enter_mutating(
+        os, (struct os_sim_event){ .call = OS_SIM_UNLINK, .path = path }, &fault);
+    return sim_leave(sim, fault ? fault : remove_directory(&sim->disk, path));
+}
+
 int sim_sync_directory(struct os *os, const char *path)
 {
     int fault;

@@ -3,6 +3,7 @@
 #include "serve.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
@@ -36,6 +37,44 @@ struct server {
     char address[ADDRESS_BYTES];
 };
 
+/* ---- the library ---------------------------------------------------------------------------- */
+
+/* libmicrohttpd is loaded by the first server: with it comes GnuTLS, which would cost every start
+ * of the host 3 ms. */
+#define HTTP_FUNCTIONS(X)          \
+    X(start_daemon)                \
+    X(stop_daemon)                 \
+    X(create_response_from_buffer) \
+    X(add_response_header)         \
+    X(queue_response)              \
+    X(destroy_response)
+
+static struct {
+#define HTTP_MEMBER(name) __typeof__(MHD_##name) *name;
+    HTTP_FUNCTIONS(HTTP_MEMBER)
+#undef HTTP_MEMBER
+    bool is_loaded;
+} http;
+
+/* NULL, or why it cannot be loaded. */
+static const char *http_load(void)
+{
+    if (http.is_loaded)
+        return NULL;
+    void *library = dlopen(MICROHTTPD_SONAME, RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        return dlerror();
+        /* A pointer to a function in the bytes of one to an object: POSIX has dlsym so. */
+#define HTTP_FIND(name)                                  \
+    *(void **)&http.name = dlsym(library, "MHD_" #name); \
+    if (!http.name)                                      \
+        return dlerror();
+    HTTP_FUNCTIONS(HTTP_FIND)
+#undef HTTP_FIND
+    http.is_loaded = true; /* never unloaded: its threads may be on their way out */
+    return NULL;
+}
+
 /* ---- answers, on the server's thread ------------------------------------------------------- */
 
 /* Takes the response. */
@@ -44,14 +83,14 @@ static enum MHD_Result reply(struct MHD_Connection *connection, unsigned status,
 {
     if (!response)
         return MHD_NO;
-    enum MHD_Result result = MHD_add_response_header(response, "Content-Type", type);
+    enum MHD_Result result = http.add_response_header(response, "Content-Type", type);
     if (result == MHD_YES)
-        result = MHD_add_response_header(response, "Cache-Control", "no-store");
+        result = http.add_response_header(response, "Cache-Control", "no-store");
     if (result == MHD_YES && status == MHD_HTTP_METHOD_NOT_ALLOWED)
-        result = MHD_add_response_header(response, "Allow", "GET, HEAD");
+        result = http.add_response_header(response, "Allow", "GET, HEAD");
     if (result == MHD_YES)
-        result = MHD_queue_response(connection, status, response);
-    MHD_destroy_response(response);
+        result = http.queue_response(connection, status, response);
+    http.destroy_response(response);
     return result;
 }
 
@@ -60,15 +99,15 @@ static enum MHD_Result reply_text(struct MHD_Connection *connection, unsigned st
 {
     /* MUST_COPY: nothing is written through the pointer, whatever its type. */
     return reply(connection, status, type,
-                 MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text,
-                                                 MHD_RESPMEM_MUST_COPY));
+                 http.create_response_from_buffer(strlen(text), (void *)(uintptr_t)text,
+                                                  MHD_RESPMEM_MUST_COPY));
 }
 
 static void make_response(void *context, const char *text, size_t bytes)
 {
     struct MHD_Response **response = context;
     *response =
-        MHD_create_response_from_buffer(bytes, (void *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
+        http.create_response_from_buffer(bytes, (void *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
 }
 
 static enum MHD_Result reply_metrics(struct MHD_Connection *connection, sombra_db *db)
@@ -212,7 +251,7 @@ static bool server_start(struct server *server, int listener, int family)
         flags |= MHD_USE_IPv6;
     describe(listener, server->address);
     block_signals(server); /* before its thread begins, which inherits the mask */
-    server->daemon = MHD_start_daemon(
+    server->daemon = http.start_daemon(
         flags, 0, NULL, NULL, answer, server->db->db, MHD_OPTION_LISTEN_SOCKET, listener,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)CONNECTION_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
@@ -260,6 +299,11 @@ static int start(lua_State *L)
                       "it is not of this machine alone, and nothing here asks for a password; "
                       "--allow-remote permits it");
     }
+    const char *missing = http_load();
+    if (missing) {
+        freeaddrinfo(found);
+        return refuse(L, false, "cannot serve", address, missing);
+    }
     int family = found->ai_family;
     int listener = listen_at(found);
     int error = errno;
@@ -305,7 +349,7 @@ static int server_close(lua_State *L)
     struct server *server = luaL_checkudata(L, 1, SERVER_NAME);
     if (!server->daemon)
         return 0;
-    MHD_stop_daemon(server->daemon);
+    http.stop_daemon(server->daemon);
     server->daemon = NULL;
     server->db->jobs--;
     pthread_sigmask(SIG_SETMASK, &server->signals_before, NULL);

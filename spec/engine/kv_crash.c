@@ -24,14 +24,14 @@ bool crash_report(struct crash_run *run, const char *format, ...)
     return false;
 }
 
-bool crash_is_sampled(uint64_t seed, uint64_t number, uint64_t wanted, uint64_t total)
+bool crash_is_sampled(const struct crash_run *run, uint64_t seed, uint64_t number, uint64_t wanted,
+                      uint64_t total)
 {
     if (kv_test_number("SOMBRA_LONG", 0))
         return true;
-    wanted = wanted * kv_test_number("SOMBRA_SHARE", 100) / 100;
-    if (wanted >= total)
-        return true;
-    return hash_u64(seed + hash_u64(number)) % total < wanted;
+    uint64_t share = run->driver->share_percent ? run->driver->share_percent : 100;
+    double chance = (double)(wanted * share * kv_test_number("SOMBRA_SHARE", 100)) / 10000;
+    return (double)(hash_u64(seed + hash_u64(number)) % total) < chance;
 }
 
 /* ---- the history ------------------------------------------------------------------------- */

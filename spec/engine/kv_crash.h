@@ -24,7 +24,8 @@ struct kv_crash_driver {
     /* Opens the one store of the machine, making it if it is missing. */
     sombra_err (*open)(void *context, struct os *os, struct kv **out_kv);
     struct os_sim_options machine;
-    FILE *report; /* NULL = stderr */
+    unsigned share_percent; /* of what is sampled; 0 = 100 */
+    FILE *report;           /* NULL = stderr */
 };
 
 /* The power fails, or the process is killed, before every call that changes the disk; recovery is

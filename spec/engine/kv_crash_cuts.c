@@ -160,9 +160,11 @@ static void cut(void *context, struct os_sim *sim, const struct os_sim_event *ev
     struct crash_run *run = cutter->run;
     for (unsigned variant = 0; variant < VARIANTS; variant++) {
         uint64_t number = event->number * VARIANTS + variant;
-        /* Every call is cut in one variant at least, whatever the sample. */
-        bool is_this_calls = hash_u64(run->seed + event->number) % VARIANTS == variant;
-        if (!is_this_calls && !crash_is_sampled(run->seed, number, POWER_IMAGES, cutter->total))
+        /* Every call is cut in one variant at least, where all of the sample is taken. */
+        bool is_this_calls = hash_u64(run->seed + event->number) % VARIANTS == variant &&
+                             crash_is_sampled(run, run->seed, event->number, 100, 100);
+        if (!is_this_calls &&
+            !crash_is_sampled(run, run->seed, number, POWER_IMAGES, cutter->total))
             continue;
         struct image image = { .writes = hash_u64(number) % 2 };
         /* Low before the image and high after it: other threads may be at work. */

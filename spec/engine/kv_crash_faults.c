@@ -123,7 +123,7 @@ bool kv_crash_faults(const struct kv_crash_driver *driver, uint64_t seed)
     uint64_t calls = crash_count_calls(&run), runs = 0;
     for (size_t i = 0; i < COUNT_OF(fault_kinds); i++)
         for (uint64_t nth = 1; nth <= calls && run.failures < REPORTS_MAX; nth++)
-            if (crash_is_sampled(seed + i, nth, FAULT_RUNS, calls)) {
+            if (crash_is_sampled(&run, seed + i, nth, FAULT_RUNS, calls)) {
                 fault_run(&run, &fault_kinds[i], nth);
                 runs++;
             }
@@ -181,7 +181,7 @@ bool kv_crash_allocations(const struct kv_crash_driver *driver, uint64_t seed)
     uint64_t allocations = mem_test_allocations() - before, runs = 0;
     for (unsigned sticky = 0; sticky < 2; sticky++)
         for (uint64_t nth = 1; nth <= allocations && run.failures < REPORTS_MAX; nth++)
-            if (crash_is_sampled(seed + sticky, nth, ALLOCATION_RUNS, allocations)) {
+            if (crash_is_sampled(&run, seed + sticky, nth, ALLOCATION_RUNS, allocations)) {
                 allocation_run(&run, nth, sticky);
                 runs++;
             }

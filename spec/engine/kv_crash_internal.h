@@ -63,7 +63,9 @@ bool crash_check_machine(struct crash_run *run, struct os_sim *sim, struct crash
                          bool writes, const char *what);
 bool crash_report(struct crash_run *run, const char *format, ...) SOMBRA_PRINTF(2, 3);
 
-/* True for about `wanted` of `total` numbers; for all with SOMBRA_LONG=1. */
-bool crash_is_sampled(uint64_t seed, uint64_t number, uint64_t wanted, uint64_t total);
+/* True for about `wanted` of `total` numbers, of the shares that SOMBRA_SHARE and the driver say;
+ * for all with SOMBRA_LONG=1. */
+bool crash_is_sampled(const struct crash_run *run, uint64_t seed, uint64_t number, uint64_t wanted,
+                      uint64_t total);
 
 #endif

@@ -9,18 +9,6 @@
 
 enum { KEYS = 1200, TABLES_MAX = 6, ENTRIES_MAX = 300, LARGE_BYTES = 100000 };
 
-/* The operations of reading; nothing else of an engine is linked. */
-const struct kv_ops lsm_ops = {
-    .name = "reads",
-    .get = lsm_get,
-    .count = lsm_count,
-    .estimate = lsm_estimate,
-    .cursor_open = lsm_cursor_open,
-    .cursor_move = lsm_cursor_move,
-    .cursor_read = lsm_cursor_read,
-    .cursor_close = lsm_cursor_close,
-};
-
 struct content {
     uint32_t seeds[KEYS]; /* of the value; 0 = not there */
 };

@@ -252,6 +252,11 @@ static void test_os__a_missing_name_is_not_found(void **state)
     assert_fails(SOMBRA_NOT_FOUND, os_sync_directory_of(os, path_of("missing/file")));
     assert_ok(os_make_directory(os, path_of("made"), 0700));
     assert_fails(SOMBRA_EXISTS, os_make_directory(os, path_of("made"), 0700));
+    os_close(make_file("made/file"));
+    assert_fails(SOMBRA_IO, os_remove_directory(os, path_of("made")));
+    assert_ok(os_unlink(os, path_of("made/file")));
+    assert_ok(os_remove_directory(os, path_of("made")));
+    assert_fails(SOMBRA_NOT_FOUND, os_remove_directory(os, path_of("made")));
 }
 
 static void assert_resolves(const char *name, const char *want)

@@ -87,6 +87,13 @@ static void test_os_sim__names_work_as_on_a_real_system(void **state)
     assert_bytes(file, 0, "alive");
     assert_fails(SOMBRA_IO, os_rename(os, "/d", "/d/inside"));
     assert_fails(SOMBRA_IO, os_unlink(os, "/d"));
+    assert_ok(os_make_directory(os, "/g", 0700));
+    os_close(make_file(os, "/g/x"));
+    assert_fails(SOMBRA_IO, os_remove_directory(os, "/g"));
+    assert_ok(os_unlink(os, "/g/x"));
+    assert_ok(os_remove_directory(os, "/g"));
+    assert_fails(SOMBRA_NOT_FOUND, os_remove_directory(os, "/g"));
+    assert_fails(SOMBRA_IO, os_remove_directory(os, "/b"));
     assert_ok(os_rename(os, "/d", "/e"));
     os_close(make_file(os, "/e/x"));
     assert_ok(os_make_directory(os, "/e/f", 0700));

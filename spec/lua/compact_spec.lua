@@ -7,10 +7,16 @@ describe("a compaction", function()
   local path, db
   before_each(function()
     path = helper.path()
-    db = assert(sombra.open(path, { create = true, page_size = 4096, auto_compact = false }))
+    local of_btree = helper.engine == "btree"
+    db = assert(sombra.open(path, {
+      create = true,
+      page_size = of_btree and 4096 or nil,
+      auto_compact = not of_btree and nil,
+    }))
     db:write(function(tx)
       for i = 1, 4000 do tx:create("Person", { number = i, text = ("x"):rep(i % 200) }) end
     end)
+    db:checkpoint()
     db:write(function(tx)
       for i = 1, 4000 do
         if i % 20 ~= 0 then tx:delete(i) end
@@ -35,12 +41,16 @@ describe("a compaction", function()
   it("makes the file shorter and changes nothing", function()
     local before = db:stats()
     assert.equal(0, before.compact_txn)
+    db:checkpoint()
+    before.file_bytes = math.max(before.file_bytes, db:stats().file_bytes)
     assert.is_true(db:compact())
     local after = db:stats()
     assert.is_true(after.file_bytes < before.file_bytes / 4)
-    assert.equal(after.pages * after.page_size, after.file_bytes)
-    assert.is_true(after.compact_txn > 0 and after.compact_txn <= after.txn)
-    assert.is_true(after.compact_pages_moved > 0 and after.compact_pages_returned > 0)
+    if helper.engine == "btree" then
+      assert.equal(after.pages * after.page_size, after.file_bytes)
+      assert.is_true(after.compact_txn > 0 and after.compact_txn <= after.txn)
+      assert.is_true(after.compact_pages_moved > 0 and after.compact_pages_returned > 0)
+    end
     expect_content()
     db:close()
     db = assert(sombra.open(path))
@@ -67,7 +77,7 @@ describe("a compaction", function()
         db:write(function(tx) tx:set(20, { number = calls }) end)
       end,
     })
-    assert.is_true(calls > 3)
+    assert.is_true(calls >= (helper.engine == "btree" and 4 or 1))
     assert.equal(calls, db:read(function(tx) return tx:get(20, "number") end))
     expect_content()
   end)

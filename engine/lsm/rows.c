@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+#include "rows.h"
+
+/* The 4 bytes behind the prefix, zeros where there are less. */
+static inline uint32_t head_of(const uint8_t *key, size_t key_bytes, size_t prefix_bytes)
+{
+    uint8_t bytes[4] = { 0 };
+    if (LIKELY(key_bytes >= prefix_bytes + sizeof bytes))
+        return get_be32(key + prefix_bytes);
+    if (key_bytes > prefix_bytes)
+        memcpy(bytes, key + prefix_bytes, key_bytes - prefix_bytes);
+    return get_be32(bytes);
+}
+
+/* ---- unpack ------------------------------------------------------------------------------ */
+
+static size_t fixed_bytes(uint32_t count)
+{
+    return sizeof(struct rows_head) + (size_t)count * (2 * sizeof(uint32_t) + sizeof(uint16_t)) +
+           sizeof(uint32_t);
+}
+
+size_t rows_bytes(const struct block *block)
+{
+    struct block_entry entry;
+    const uint8_t *at = block->data;
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < block->entries; i++, at = entry.next) {
+        block_entry_at(at, &entry);
+        bytes += entry.shared + entry.rest.bytes + entry.value.bytes;
+    }
+    assert(at == block->heads);
+    return fixed_bytes(block->entries) + bytes;
+}
+
+void rows_unpack(const struct block *block, uint8_t *to)
+{
+    struct rows_head *head = (struct rows_head *)(void *)to;
+    uint32_t count = block->entries, prefix_bytes = (uint32_t)block->prefix.bytes;
+    uint32_t *heads = (uint32_t *)(void *)(head + 1), *places = heads + count;
+    uint16_t *sizes = (uint16_t *)(void *)(places + count + 1);
+    uint8_t *bytes = (uint8_t *)(sizes + count), *key = bytes;
+    const uint8_t *at = block->data, *before = bytes;
+    struct block_entry entry;
+    *head = (struct rows_head){ .count = count, .prefix_bytes = prefix_bytes };
+    for (uint32_t i = 0; i < count; i++, at = entry.next) {
+        block_entry_at(at, &entry);
+        size_t key_bytes = entry.shared + entry.rest.bytes;
+        assert(key_bytes <= KV_KEY_BYTES_MAX);
+        if (entry.shared > 0)
+            memcpy(key, before, entry.shared);
+        /* The value stands behind the rest of the key on disk as well. */
+        memcpy(key + entry.shared, entry.rest.data, entry.rest.bytes + entry.value.bytes);
+        heads[i] = head_of(key, key_bytes, prefix_bytes);
+        places[i] = (uint32_t)(key - bytes);
+        sizes[i] = (uint16_t)(key_bytes | (uint32_t)entry.kind << ROWS_KIND_SHIFT);
+        before = key;
+        key += key_bytes + entry.value.bytes;
+    }
+    places[count] = (uint32_t)(key - bytes);
+}
+
+/* ---- find -------------------------------------------------------------------------------- */
+
+/* First of heads [low, high) that is not below `head`; without a branch that could be mispredicted.
+ */
+static inline uint32_t heads_not_below(const struct rows *rows, uint32_t low, uint32_t high,
+                                       uint32_t head)
+{
+    const uint32_t *base = rows->heads + low;
+    uint32_t count = high - low;
+    if (count == 0)
+        return low;
+    while (count > 1) {
+        uint32_t half = count / 2;
+        base = base[half - 1] < head ? base + half : base;
+        count -= half;
+    }
+    return (uint32_t)(base - rows->heads) + (*base < head);
+}
+
+/* Among the entries from `low` on whose heads are equal to that of `key`: the first not below. */
+static uint32_t ties_find(const struct rows *rows, sombra_slice key, uint32_t head, uint32_t low,
+                          bool *out_is_equal)
+{
+    uint32_t high = low, step = 1;
+    *out_is_equal = false;
+    /* All before `low` are < key; that at `high`, if any, is >= key. */
+    while (high < rows->count && rows->heads[high] == head) {
+        int order = slice_compare(rows_key(rows, high), key);
+        if (order >= 0) {
+            *out_is_equal = order == 0;
+            break;
+        }
+        low = high + 1;
+        high = rows->count - high > step ? high + step : rows->count;
+        step *= 2;
+    }
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int order = rows->heads[middle] > head ? 1 : slice_compare(rows_key(rows, middle), key);
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+            *out_is_equal = order == 0;
+        }
+    }
+    return low;
+}
+
+/* True where the key does not begin with the prefix: then *out_at is the answer. */
+static inline bool is_outside(const struct rows *rows, sombra_slice key, uint32_t *out_at)
+{
+    size_t bytes = size_min(key.bytes, rows->prefix_bytes);
+    int order = bytes ? memcmp(key.data, rows->bytes, bytes) : 0;
+    if (LIKELY(order == 0 && bytes == rows->prefix_bytes))
+        return false;
+    *out_at = order > 0 ? rows->count : 0;
+    return true;
+}
+
+uint32_t rows_find(const struct rows *rows, sombra_slice key, bool *out_is_equal)
+{
+    uint32_t at;
+    bool is_equal = false;
+    if (!is_outside(rows, key, &at)) {
+        uint32_t head = head_of(key.data, key.bytes, rows->prefix_bytes);
+        at = heads_not_below(rows, 0, rows->count, head);
+        if (at < rows->count && rows->heads[at] == head)
+            at = ties_find(rows, key, head, at, &is_equal);
+    }
+    if (out_is_equal)
+        *out_is_equal = is_equal;
+    return at;
+}
+
+uint32_t rows_find_from(const struct rows *rows, sombra_slice key, uint32_t from)
+{
+    uint32_t at, step = 1, low = from, high = from;
+    bool is_equal;
+    assert(from <= rows->count);
+    if (is_outside(rows, key, &at))
+        return at < from ? from : at;
+    uint32_t head = head_of(key.data, key.bytes, rows->prefix_bytes);
+    while (high < rows->count && rows->heads[high] < head) {
+        low = high + 1;
+        high = rows->count - high > step ? high + step : rows->count;
+        step *= 2;
+    }
+    at = heads_not_below(rows, low, high, head);
+    return at < rows->count && rows->heads[at] == head ? ties_find(rows, key, head, at, &is_equal)
+                                                       : at;
+}

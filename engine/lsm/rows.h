@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* rows: a data block as it lies in memory: unpacked, each entry with its whole key.
+ *
+ * Blocks on disk leave out what a key shares with the one before (table_format.h). They are read
+ * far more often than loaded, so that is undone once, when the block was checked: a search is a
+ * bisection of one array, a step in either direction an addition, and keys are given where they
+ * stand. In the order of memory:
+ *
+ *   struct rows_head | heads: count x u32 | places: (count + 1) x u32 | sizes: count x u16 | bytes
+ *
+ *   head    the 4 bytes of a key behind the prefix that all keys of the block share, big-endian,
+ *           zeros where the key ends before. Heads never descend; where two differ, they order the
+ *           keys.
+ *   place   where a key begins in `bytes`; its value stands behind it
+ *   size    bytes of the key, and the entry's kind above ROWS_KIND_SHIFT
+ *
+ * An entry costs 10 bytes more than its key and its value.
+ *
+ * Ownership: struct rows points into the memory of a block.
+ * Threads: reading only; safe.
+ */
+#ifndef LSM_ROWS_H
+#define LSM_ROWS_H
+
+#include "block_read.h"
+
+enum { ROWS_KIND_SHIFT = 14 };
+static_assert(KV_KEY_BYTES_MAX < 1 << ROWS_KIND_SHIFT, "a size has room for the kind");
+
+struct rows_head {
+    uint32_t count, prefix_bytes;
+};
+struct rows {
+    uint32_t count;        /* >= 1 */
+    uint32_t prefix_bytes; /* of the first key: all have them */
+    const uint32_t *heads, *places;
+    const uint16_t *sizes;
+    const uint8_t *bytes;
+};
+
+/* What a block will take. `block` was checked by block_rules_data. */
+size_t rows_bytes(const struct block *block);
+/* Unpacks it to `to`, of that length and aligned as malloc's memory. */
+void rows_unpack(const struct block *block, uint8_t *to);
+
+static inline void rows_open(struct rows *rows, const uint8_t *memory)
+{
+    const struct rows_head *head = (const struct rows_head *)(const void *)memory;
+    rows->count = head->count;
+    rows->prefix_bytes = head->prefix_bytes;
+    rows->heads = (const uint32_t *)(const void *)(head + 1);
+    rows->places = rows->heads + head->count;
+    rows->sizes = (const uint16_t *)(const void *)(rows->places + head->count + 1);
+    rows->bytes = (const uint8_t *)(rows->sizes + head->count);
+}
+
+static inline sombra_slice rows_key(const struct rows *rows, uint32_t at)
+{
+    assert(at < rows->count);
+    return slice_of(rows->bytes + rows->places[at],
+                    rows->sizes[at] & ((1U << ROWS_KIND_SHIFT) - 1));
+}
+/* All of an entry but its table. */
+static inline void rows_entry(const struct rows *rows, uint32_t at, struct lsm_entry *out)
+{
+    uint32_t size = rows->sizes[at], key_bytes = size & ((1U << ROWS_KIND_SHIFT) - 1);
+    const uint8_t *key = rows->bytes + rows->places[at];
+    assert(at < rows->count);
+    out->key = slice_of(key, key_bytes);
+    out->value = slice_of(key + key_bytes, rows->places[at + 1] - rows->places[at] - key_bytes);
+    out->kind = (enum entry_kind)(size >> ROWS_KIND_SHIFT);
+}
+
+/* The first entry with a key >= `key`, or count. *out_is_equal may be NULL. */
+uint32_t rows_find(const struct rows *rows, sombra_slice key, bool *out_is_equal);
+/* The same where the answer is >= `from` and probably not far behind it. */
+uint32_t rows_find_from(const struct rows *rows, sombra_slice key, uint32_t from);
+
+#endif
