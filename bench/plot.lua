@@ -86,8 +86,8 @@ local function growth(out, title, workloads, paths)
     names[#names + 1] = name
   end
   local script = head(out, title, 320 * #names, 340)
-  table.insert(script, "unset title\nset logscale xy\nset format y '%.0s%c'\nset xtics format '10^{%L}'")
-  table.insert(script, "set key bottom left noenhanced")
+  table.insert(script, "unset title\nset logscale xy\nset format y '%.0s%c'")
+  table.insert(script, "set xtics format '10^{%L}'\nset key bottom left noenhanced")
   table.insert(script, ("set multiplot layout 1,%d title %s noenhanced"):format(#names, quote(title)))
   for at, name in ipairs(names) do
     local plots = {}

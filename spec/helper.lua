@@ -37,7 +37,7 @@ if helper.engine ~= "btree" then
   function sombra.open(path, options)
     local made = {}
     for name, value in pairs(options or {}) do made[name] = value end
-    if path == ":memory:" then
+    if path == ":memory:" and not made.engine then
       count = count + 1
       path = root .. "/" .. count
       if made.create == nil then made.create = true end

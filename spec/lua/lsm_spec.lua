@@ -123,23 +123,25 @@ describe("the engine lsm", function()
 
   it("compacts: what was deleted or overwritten gives its space back", function()
     local db <close> = open()
-    for round = 1, 2 do -- fewer runs than start a compaction by itself
-      put(db, 1, 3000, ("%d"):format(round):rep(50))
-      db:checkpoint()
-    end
+    put(db, 1, 3000, "first")
+    db:compact()
+    local full = db:stats().file_bytes
+    put(db, 1, 3000, "other")
+    db:checkpoint()
     db:write(function(tx)
-      for i = 1, 3000, 2 do tx:bucket("b"):delete(i) end
+      for i = 1, 3000 do
+        if i % 3 ~= 0 then tx:bucket("b"):delete(i) end
+      end
     end)
     db:checkpoint()
-    local before = db:stats().file_bytes
     local calls = 0
     assert.is_true(db:compact { progress = function(done, total)
       assert(done <= total)
       calls = calls + 1
     end })
     assert.is_true(calls > 0)
-    assert.is_true(db:stats().file_bytes < before / 2)
-    assert.equal(1500, entries(db))
+    assert.is_true(db:stats().file_bytes < full * 0.7)
+    assert.equal(1000, entries(db))
     expect_sound(db)
   end)
 
