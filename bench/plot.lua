@@ -62,7 +62,8 @@ local function bars(out, title, path)
   table.insert(script, "set style data histogram\nset style histogram clustered gap 1\nset style fill solid noborder")
   table.insert(script, ("set logscale y\nset yrange [%g:%g]"):format(low * 0.8, high * 1.4))
   table.insert(script, "set ylabel 'times better than the peer'\nset xtics rotate by -50 noenhanced nomirror")
-  table.insert(script, "set key outside top right horizontal noenhanced\nset arrow from graph 0, first 1 to graph 1, first 1 nohead lw 2")
+  table.insert(script, "set key outside top right horizontal noenhanced")
+  table.insert(script, "set arrow from graph 0, first 1 to graph 1, first 1 nohead lw 2")
   local plots = {}
   for i = 2, #data.stores do
     plots[#plots + 1] = ("$data using %d:xtic(1) title %s lc rgb '%s'"):format(
@@ -85,7 +86,8 @@ local function growth(out, title, workloads, paths)
     names[#names + 1] = name
   end
   local script = head(out, title, 320 * #names, 340)
-  table.insert(script, "unset title\nset logscale xy\nset format y '%.0s%c'\nset xtics format '10^{%L}'\nset key bottom left noenhanced")
+  table.insert(script, "unset title\nset logscale xy\nset format y '%.0s%c'")
+  table.insert(script, "set xtics format '10^{%L}'\nset key bottom left noenhanced")
   table.insert(script, ("set multiplot layout 1,%d title %s noenhanced"):format(#names, quote(title)))
   for at, name in ipairs(names) do
     local plots = {}

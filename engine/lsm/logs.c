@@ -191,7 +191,9 @@ static sombra_err publish_active(struct lsm *lsm, struct memtable *active, bool 
     const struct view *view = lsm->view;
     size_t from = keeps_old ? 0 : 1;
     size_t count = 0;
-    assert(view->count >= 1 && view->count - from < VIEW_MEMTABLES_MAX);
+    assert(view->count >= 1);
+    if (view->count - from >= VIEW_MEMTABLES_MAX) /* many checkpoints at once, and none gets on */
+        return diag_fail(SOMBRA_LIMIT, "%zu memtables wait for their flush", view->count);
     memtables[count++] = active;
     for (size_t i = from; i < view->count; i++)
         memtables[count++] = view->memtables[i];

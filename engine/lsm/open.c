@@ -328,6 +328,7 @@ static sombra_err view_begin(struct lsm *lsm, struct version *version,
     os_mutex_lock(&lsm->mutex);
     lsm->next_number = lsm->state.next_number;
     lsm->next_run = lsm->state.next_run;
+    memcpy(lsm->totals_before, lsm->state.totals, sizeof lsm->totals_before);
     err = view_publish(lsm, &memtable, 1, version);
     os_mutex_unlock(&lsm->mutex);
     if (err)
@@ -542,6 +543,7 @@ static sombra_err mark_clean(struct lsm *lsm)
     state.next_run = lsm->next_run;
     state.seq = state.log_seq = seq;
     state.is_clean = true;
+    lsm_totals(lsm, state.totals);
     return manifest_commit(lsm->manifest, &edit, &state);
 }
 

@@ -34,6 +34,7 @@ struct salvage {
     uint64_t *logs; /* base numbers, ascending, once sorted */
     size_t log_count, log_capacity;
     uint64_t log_seq; /* of the manifest: older logs are in tables */
+    bool needs_log;   /* it says that the log behind log_seq is there */
     struct kv *to;
     struct kv_txn *txn;
     size_t txn_bytes;
@@ -228,6 +229,7 @@ static sombra_err version_note(struct salvage *salvage)
     if (!err) {
         salvage->report.has_manifest = true;
         salvage->log_seq = state.log_seq;
+        salvage->needs_log = !state.is_clean;
         for (size_t i = 0; i < version->count && !err; i++) {
             for (size_t k = 0; k < version->runs[i].count && !err; k++)
                 err = table_note(salvage, version->runs[i].tables[k]->meta.number,
@@ -394,15 +396,26 @@ static sombra_err log_apply(struct salvage *salvage, uint64_t base, uint64_t *la
     return err ? err : progress(salvage);
 }
 
-/* Only while the chain holds: what follows a gap belongs to commits that came after lost ones. */
+static void log_miss(struct salvage *salvage)
+{
+    sombra_err said = diag_fail(SOMBRA_NOT_FOUND, "%s/%020" PRIu64 ".log is missing, and needed",
+                                salvage->directory, salvage->log_seq);
+    finding(salvage, said, 0);
+    salvage->report.is_log_incomplete = true;
+}
+
+/* Only while the chain holds: what follows a gap belongs to commits that came after lost ones. A
+ * log within another is what a failed call left, without a commit. */
 static sombra_err logs_apply(struct salvage *salvage)
 {
     uint64_t last_seq = 0;
     bool is_first = true;
     for (size_t i = 0; i < salvage->log_count; i++) {
         uint64_t base = salvage->logs[i];
-        if (base < salvage->log_seq)
+        if (base < salvage->log_seq || (!is_first && base < last_seq))
             continue;
+        if (is_first && salvage->needs_log && base != salvage->log_seq)
+            break;
         if (salvage->report.is_log_incomplete || (!is_first && base > last_seq)) {
             salvage->report.is_log_incomplete = true;
             break;
@@ -412,6 +425,8 @@ static sombra_err logs_apply(struct salvage *salvage)
             return err;
         is_first = false;
     }
+    if (is_first && salvage->needs_log)
+        log_miss(salvage);
     return txn_commit(salvage);
 }
 
@@ -431,6 +446,8 @@ static sombra_err lock_take(struct salvage *salvage)
         return SOMBRA_OK;
     if (!err)
         err = os_lock(salvage->lock, LOCK_WRITER, 1, OS_LOCK_SHARED);
+    if (err == SOMBRA_BUSY)
+        return diag_fail(SOMBRA_BUSY, "a process has it open for writing: close it there first");
     return err;
 }
 
@@ -476,10 +493,44 @@ static sombra_err salvage_run(struct salvage *salvage, const char *to)
     return err;
 }
 
+static sombra_err target_name(void *context, const char *name)
+{
+    return buf_append(context, name, strlen(name) + 1);
+}
+
+static void target_unlink(struct salvage *salvage, const char *to, const char *name)
+{
+    size_t bytes = strlen(to) + strlen(name) + 2;
+    char *path = mem_alloc(bytes);
+    if (!path)
+        return;
+    snprintf(path, bytes, "%s/%s", to, name);
+    sombra_err err = os_unlink(salvage->os, path);
+    (void)err; /* what stays is no store: the manifest goes first */
+    mem_free(path);
+}
+
+/* Half of a store must not be taken for one. The directory was made here: all in it is ours. */
+static void target_remove(struct salvage *salvage, const char *to)
+{
+    struct buf names = BUF_INIT;
+    target_unlink(salvage, to, "MANIFEST");
+    sombra_err err = os_list_directory(salvage->os, to, target_name, &names);
+    for (size_t at = 0; !err && at < names.bytes;) {
+        const char *name = (const char *)names.data + at;
+        target_unlink(salvage, to, name);
+        at += strlen(name) + 1;
+    }
+    buf_release(&names);
+    err = os_remove_directory(salvage->os, to);
+    (void)err;
+}
+
 /* The first error counts. */
-static sombra_err salvage_release(struct salvage *salvage, sombra_err err)
+static sombra_err salvage_release(struct salvage *salvage, const char *to, sombra_err err)
 {
     char text[DIAG_TEXT_BYTES];
+    bool has_target = salvage->to != NULL;
     diag_save(text);
     if (salvage->txn)
         kv_abort(salvage->txn);
@@ -490,6 +541,8 @@ static sombra_err salvage_release(struct salvage *salvage, sombra_err err)
             err = closed;
         }
     }
+    if (err && has_target)
+        target_remove(salvage, to);
     cache_free(salvage->cache);
     os_close(salvage->lock);
     mem_free(salvage->tables);
@@ -508,7 +561,7 @@ sombra_err lsm_salvage(struct os *os, const char *path, const char *to,
     sombra_err err = os_resolve(os, path, &salvage.directory);
     if (!err)
         err = salvage_run(&salvage, to);
-    err = salvage_release(&salvage, err);
+    err = salvage_release(&salvage, to, err);
     if (!err)
         *out_report = salvage.report;
     return diag_wrap(err, "repair %s", path);
