@@ -466,6 +466,24 @@ static void test_rules__rot_of_the_last_record_before_idle_is_found(void **state
     lsm_store_release(&store);
 }
 
+/* What is appended cannot be taken back: nothing behind it may fail for want of memory, not even
+ * the sync of the name of a new log. */
+static void test_rules__a_durable_commit_needs_no_memory(void **state)
+{
+    (void)state;
+    struct lsm_options options = quiet(); /* a log for each commit */
+    struct lsm_store store;
+    lsm_store_init_simulated(&store, &options);
+    for (int i = 0; i < 5; i++) {
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        kv_put_text(txn, "key", "value");
+        uint64_t before = mem_test_allocations();
+        expect_ok(kv_commit(txn, KV_FULL));
+        assert_int_equal(mem_test_allocations(), before);
+    }
+    lsm_store_release(&store);
+}
+
 /* ---- a disk that is full, a table that rots ---------------------------------------------- */
 
 static sombra_err try_put(struct kv *kv, uint64_t number, uint64_t timeout_ms)
@@ -794,6 +812,7 @@ int main(void)
         cmocka_unit_test(test_rules__a_log_that_lost_its_end_does_not_hide_newer_tables),
         cmocka_unit_test(test_rules__numbers_of_lost_commits_are_not_used_again),
         cmocka_unit_test(test_rules__rot_of_the_last_record_before_idle_is_found),
+        cmocka_unit_test(test_rules__a_durable_commit_needs_no_memory),
         cmocka_unit_test(test_rules__a_full_disk_stops_writers_until_there_is_space),
         cmocka_unit_test(test_rules__a_close_on_a_full_disk_loses_nothing),
         cmocka_unit_test(test_rules__a_damaged_table_ends_its_compaction_and_no_more),
