@@ -219,7 +219,7 @@ static struct manifest_state state_after(struct lsm *lsm, const struct edit *edi
     return state;
 }
 
-static sombra_err sync_names(struct lsm *lsm)
+sombra_err lsm_sync_names(struct lsm *lsm)
 {
     char *path = path_of(lsm, "MANIFEST");
     if (!path)
@@ -257,8 +257,8 @@ static sombra_err prepare(struct lsm *lsm, const struct edit *edit, struct editi
     if (err)
         return err;
     mark_made(editing->version, edit);
-    if (edit->added_count > 0)
-        err = sync_names(lsm);
+    if (edit->added_count > 0 || edit->log_seq > 0)
+        err = lsm_sync_names(lsm);
     if (err) /* a later sync of the directory would prove nothing */
         return err == SOMBRA_NOMEM ? err : lsm_fail(lsm, err);
     editing->state = state_after(lsm, edit, editing->version);

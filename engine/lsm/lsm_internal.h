@@ -61,6 +61,7 @@ struct lsm_log {
     struct wal *wal;
     uint64_t base_seq;      /* its first record is base_seq + 1; names the file */
     _Atomic uint64_t bytes; /* of the file */
+    _Atomic bool is_named;  /* its name is known to be durable */
     bool can_map;           /* appends may go through a mapping: the turn's holder */
     unsigned syncs;         /* running through `wal`: it is closed after them */
     bool is_dropped;        /* not in the list any more: the last sync closes it */
@@ -143,13 +144,15 @@ uint64_t lsm_take_number(struct lsm *lsm);
 /* The one way to change the tables. It takes manifest_mutex (then mutex): makes the version,
  * commits it to the manifest, then publishes a view with it, without `flushed` (may be NULL) among
  * its memtables; marks removed tables obsolete; drops logs that are no longer needed. The added
- * tables are synced; this syncs their directory. On an error nothing changed; where the manifest's
- * state is unknown the store has failed, and the added tables must stay: the manifest may name
- * them. The queue of full memtables is the caller's. */
+ * tables are synced; this syncs their directory, for the log of log_seq as well. On an error
+ * nothing changed; where the manifest's state is unknown the store has failed, and the added tables
+ * must stay: the manifest may name them. The queue of full memtables is the caller's. */
 sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit,
                     const struct lsm_full *flushed) SOMBRA_MUST_CHECK;
 /* What all processes counted, this one until now; takes lsm->mutex. */
 void lsm_totals(struct lsm *lsm, uint64_t out_totals[TOTAL_COUNT]);
+/* Makes every name in the directory durable. */
+sombra_err lsm_sync_names(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* At open by a writer, when lsm->view is set and before any table is made: raises next_number above
  * that of every table file. Once lsm->manifest is there (manifest_create), it also removes tables
  * that are in no version, logs that are not needed, a new manifest of a crash. Before that it must

@@ -358,7 +358,7 @@ static sombra_err first_log(struct lsm *lsm, struct lsm_log **out_log)
     sombra_err err = lsm_logs_newest(lsm, &newest, &is_there);
     if (!err && is_there && newest >= base_seq)
         base_seq = newest + 1;
-    return err ? err : lsm_log_create(lsm, base_seq, out_log);
+    return err ? err : lsm_log_create(lsm, base_seq, true, out_log);
 }
 
 /* Takes `memtable` over. The log is there before the manifest says that it is in use. */
@@ -400,7 +400,7 @@ static sombra_err replayed_flush(struct lsm *lsm, uint64_t base_seq)
     sombra_err err;
     if (memtable_is_empty(lsm->writer->active)) {
         struct lsm_log *log = NULL;
-        err = lsm_log_create(lsm, base_seq, &log);
+        err = lsm_log_create(lsm, base_seq, true, &log);
         if (err)
             return err;
         lsm_logs_add(lsm, log);

@@ -41,6 +41,8 @@ static struct pressure measure(struct lsm *lsm)
         (lsm->full_count == options->memtables_max && !is_filling)) {
         pressure.is_stopped = true;
         pressure.reason = "flushes of memtables";
+    } else if (options->no_background) {
+        pressure.delay_us = 0; /* what is due was tried just now */
     } else if (pressure.runs >= options->level0_stop) {
         pressure.is_stopped = true;
     } else {
@@ -128,6 +130,8 @@ sombra_err lsm_stall(struct lsm *lsm, bool *out_is_stopped)
     os_mutex_lock(&lsm->mutex);
     if (lsm->options.no_background) {
         err = work_inline(lsm);
+        /* Another thread may be at the flush, for a checkpoint: memtables must not pile up. */
+        *out_is_stopped = !err && measure(lsm).is_stopped;
         os_mutex_unlock(&lsm->mutex);
         return err;
     }
