@@ -70,7 +70,9 @@ answer GET /metrics | grep newest_lsn]]):format(run.quote(run.absolute_binary())
     assert.matches("\nsombra_tables %d\n", out)
     assert.matches("put=0\n", out)
     assert.matches("code=0\n$", out)
-    assert.matches("put=3\n", served(put, "--write", nil, tree))
+    local open = ([[%s -e "print(select(2, require('sombra').open('%s', { busy_timeout = 0 })).code)"]]):format(
+      run.quote(run.absolute_binary()), tree)
+    assert.matches("busy\n", served(open, "--write", nil, tree))
   end)
 
   it("answers /health, 404 and 405", function()
