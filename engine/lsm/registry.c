@@ -84,7 +84,8 @@ sombra_err lsm_registry_begin_close(struct lsm *lsm, struct lsm_claim *claim, bo
     if (!*out_is_last) {
         lsm->handles--;
     } else if (lsm_turn_take(lsm, MARK_WAIT_MS) != SOMBRA_OK) {
-        err = diag_fail(SOMBRA_BUSY, "%s has open transactions: end them first", lsm->directory);
+        err = diag_fail(SOMBRA_BUSY, "%s has an open write transaction: end it first",
+                        lsm->directory);
     } else if (atomic_load(&lsm->writer->stalled) > 0 || lsm_readers_count(lsm) > 0) {
         lsm_turn_give(lsm);
         err = diag_fail(SOMBRA_BUSY, "%s has open transactions: end them first", lsm->directory);

@@ -35,6 +35,7 @@ struct salvage {
     size_t log_count, log_capacity;
     uint64_t log_seq; /* of the manifest: older logs are in tables */
     bool needs_log;   /* it says that the log behind log_seq is there */
+    char *staging;    /* "<to>-new": it gets its name when it is whole */
     struct kv *to;
     struct kv_txn *txn;
     size_t txn_bytes;
@@ -451,6 +452,17 @@ static sombra_err lock_take(struct salvage *salvage)
     return err;
 }
 
+static char *staging_path(const char *to)
+{
+    size_t bytes = strlen(to);
+    char *path = mem_alloc(bytes + sizeof "-new");
+    while (bytes > 1 && to[bytes - 1] == '/')
+        bytes--;
+    if (path)
+        (void)snprintf(path, bytes + sizeof "-new", "%.*s-new", (int)bytes, to);
+    return path;
+}
+
 static sombra_err target_open(struct salvage *salvage, const char *to)
 {
     const struct lsm_options options = { .create = true,
@@ -461,7 +473,24 @@ static sombra_err target_open(struct salvage *salvage, const char *to)
     sombra_err err = os_identify_path(salvage->os, to, &identity);
     if (!err)
         return diag_fail(SOMBRA_EXISTS, "%s exists; it is not replaced", to);
-    return err == SOMBRA_NOT_FOUND ? lsm_open(salvage->os, to, &options, &salvage->to) : err;
+    if (err != SOMBRA_NOT_FOUND)
+        return err;
+    salvage->staging = staging_path(to);
+    if (!salvage->staging)
+        return diag_nomem("a path", strlen(to));
+    err = os_identify_path(salvage->os, salvage->staging, &identity);
+    if (!err)
+        return diag_fail(SOMBRA_EXISTS, "%s is left from a repair that did not end: remove it",
+                         salvage->staging);
+    return err == SOMBRA_NOT_FOUND ? lsm_open(salvage->os, salvage->staging, &options, &salvage->to)
+                                   : err;
+}
+
+/* It is closed, and all of it durable. */
+static sombra_err target_publish(struct salvage *salvage, const char *to)
+{
+    sombra_err err = os_rename(salvage->os, salvage->staging, to);
+    return err ? err : os_sync_directory_of(salvage->os, salvage->staging);
 }
 
 static sombra_err target_finish(struct salvage *salvage)
@@ -541,8 +570,13 @@ static sombra_err salvage_release(struct salvage *salvage, const char *to, sombr
             err = closed;
         }
     }
+    if (!err) {
+        err = target_publish(salvage, to);
+        diag_save(text);
+    }
     if (err && has_target)
-        target_remove(salvage, to);
+        target_remove(salvage, salvage->staging);
+    mem_free(salvage->staging);
     cache_free(salvage->cache);
     os_close(salvage->lock);
     mem_free(salvage->tables);

@@ -438,6 +438,53 @@ static void test_lsm_salvage__it_says_why_it_does_not_begin(void **state)
     options.progress = cancel;
     expect_err(SOMBRA_CANCELLED, lsm_salvage(os, "data", "new", &options, &report));
     expect_err(SOMBRA_NOT_FOUND, os_identify_path(os, "new", &identity)); /* half of one is none */
+    expect_err(SOMBRA_NOT_FOUND, os_identify_path(os, "new-new", &identity));
+    lsm_store_release(&victim.store);
+}
+
+/* A machine that stops in the middle leaves no store at `to`, or a whole one. */
+struct cut {
+    struct victim *victim;
+    unsigned seen, whole;
+};
+
+static void cut_check(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct cut *cut = context;
+    if (event->number % 7 && event->call != OS_SIM_RENAME && event->call != OS_SIM_SYNC_DIRECTORY)
+        return;
+    for (unsigned variant = OS_SIM_NOTHING; variant <= OS_SIM_ALL; variant++) {
+        struct os_sim *after = os_sim_crash(sim, (enum os_sim_variant)variant, event->number);
+        struct os *os = os_sim_start(after);
+        cut->seen++;
+        if (lsm_is_at(os, "new")) {
+            struct lsm_options options = { .is_readonly = true };
+            struct kv *kv;
+            uint64_t entries;
+            expect_ok(lsm_open(os, "new", &options, &kv));
+            assert_int_equal(digest_of(kv, &entries), cut->victim->digest);
+            expect_ok(kv_close(kv));
+            cut->whole++;
+        }
+        os_sim_free(after);
+    }
+}
+
+static void test_lsm_salvage__a_power_cut_leaves_nothing_or_all(void **state)
+{
+    (void)state;
+    struct victim victim;
+    struct outcome outcome;
+    struct cut cut = { .victim = &victim };
+    victim_make(&victim, true);
+    os_sim_set_hook(victim.store.sim, cut_check, &cut);
+    struct lsm_salvage_options options = { .mode = 0600 };
+    expect_ok(lsm_salvage(victim.store.os, "data", "new/", &options, &outcome.report));
+    os_sim_set_hook(victim.store.sim, NULL, NULL);
+    assert_true(cut.seen > 5 && cut.whole > 0 && cut.whole < cut.seen);
+    struct os_sim *after = os_sim_crash(victim.store.sim, OS_SIM_NOTHING, 1);
+    assert_true(lsm_is_at(os_sim_start(after), "new"));
+    os_sim_free(after);
     lsm_store_release(&victim.store);
 }
 
@@ -452,6 +499,7 @@ int main(void)
         cmocka_unit_test(test_lsm_salvage__what_was_deleted_does_not_come_back),
         cmocka_unit_test(test_lsm_salvage__hidden_ranges_reach_to_the_longest_keys),
         cmocka_unit_test(test_lsm_salvage__a_rotten_log_gives_what_stands_before_the_rot),
+        cmocka_unit_test(test_lsm_salvage__a_power_cut_leaves_nothing_or_all),
         cmocka_unit_test(test_lsm_salvage__it_says_why_it_does_not_begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
