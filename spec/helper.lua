@@ -13,19 +13,31 @@ helper.seed = math.tointeger(os.getenv("SOMBRA_SEED")) or os.time()
 --- directories that go when the run ends.
 helper.engine = os.getenv "SOMBRA_TEST_ENGINE" or "btree"
 
+--- What is sampled takes so much of its cases: SOMBRA_SHARE is in percent.
+function helper.share(cases)
+  return math.max(1, cases * (math.tointeger(os.getenv "SOMBRA_SHARE") or 100) // 100)
+end
+
 local function remove_tree(path)
   os.execute("rm -rf '" .. path .. "'")
 end
 
+--- A path that nothing is at, in TMPDIR; os.tmpname knows only /tmp.
+function helper.path()
+  local path = os.tmpname()
+  os.remove(path)
+  local directory = os.getenv "TMPDIR"
+  return (directory and directory .. path:match("/[^/]*$") or path) .. ".sombra"
+end
+
 if helper.engine ~= "btree" then
-  local open, root, count = sombra.open, os.tmpname(), 0
-  os.remove(root)
+  local open, root, count = sombra.open, helper.path(), 0
   assert(lfs.mkdir(root))
   helper.cleaner = setmetatable({}, { __gc = function() remove_tree(root) end })
   function sombra.open(path, options)
     local made = {}
     for name, value in pairs(options or {}) do made[name] = value end
-    if path == ":memory:" then
+    if path == ":memory:" and not made.engine then
       count = count + 1
       path = root .. "/" .. count
       if made.create == nil then made.create = true end
@@ -36,8 +48,8 @@ if helper.engine ~= "btree" then
   end
 end
 
---- `helper.on("btree", "it", "has pages", "only it has", function() ... end)`: a block that only one engine's run has; in
---- the others it is pending, with the reason.
+--- `helper.on("btree", "it", "has pages", "only it has", function() ... end)`: a block that only one engine's run has;
+--- in the others it is pending, with the reason.
 function helper.on(engine, block, name, reason, fn)
   if helper.engine == engine then return busted[block](name, fn) end
   busted.pending(("%s (only %s: %s)"):format(name, engine, reason), fn)
@@ -49,13 +61,6 @@ function helper.memory(options)
 end
 
 local suffixes = { "", "-lock", "-log0", "-log1", "-log" }
-
---- A path that nothing is at. `helper.remove` takes what was made there away.
-function helper.path()
-  local path = os.tmpname()
-  os.remove(path)
-  return path .. ".sombra"
-end
 
 --- Whether anything is at the path.
 function helper.exists(path)

@@ -141,6 +141,14 @@ static void stats_of_levels(const struct kv_stats *kv, sombra_stats *out)
     out->memtable_bytes = kv->memtable_bytes;
     out->cache_bytes = kv->cache_bytes;
     out->compaction_debt_bytes = kv->compaction_debt_bytes;
+    out->total_commit_bytes = kv->totals.commit_bytes;
+    out->total_log_bytes = kv->totals.log_bytes;
+    out->total_flush_bytes = kv->totals.flush_bytes;
+    out->total_compaction_bytes = kv->totals.compaction_bytes;
+    out->total_filter_skips = kv->totals.filter_skips;
+    out->total_filter_false_positives = kv->totals.filter_false_positives;
+    out->total_stalls = kv->totals.stalls;
+    out->total_stall_ns = kv->totals.stall_ns;
 }
 
 sombra_err sombra_db_stats(sombra_db *db, sombra_stats *stats)

@@ -108,6 +108,15 @@ struct kv_level_stats {
     uint64_t runs, tables, bytes, entries, deletes;
 };
 
+/* What all processes counted since the store was made; engines without levels keep none. */
+struct kv_totals {
+    uint64_t commit_bytes;                             /* given by writers */
+    uint64_t log_bytes, flush_bytes, compaction_bytes; /* written */
+    uint64_t filter_skips,
+        filter_false_positives; /* of lookups of keys that a table did not have */
+    uint64_t stalls, stall_ns;
+};
+
 struct kv_stats {
     uint64_t entries;
     uint64_t txn;              /* newest committed transaction */
@@ -133,6 +142,7 @@ struct kv_stats {
     struct kv_level_stats level[KV_LEVELS_MAX];
     uint64_t memtable_bytes, cache_bytes; /* engines that have them */
     uint64_t compaction_debt_bytes;       /* what compaction has yet to rewrite */
+    struct kv_totals totals;
 };
 
 /* One finding of verify. The strings live until the callback returns. */

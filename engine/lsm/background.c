@@ -29,12 +29,13 @@ void background_span_remove(struct lsm *lsm, const void *owner)
 
 /* ---- failures ------------------------------------------------------------------------------ */
 
-static uint64_t retry_at_ns(struct lsm *lsm, unsigned failures)
+/* In real time: no machine is simulated in its threads. */
+static uint64_t retry_at_ns(unsigned failures)
 {
     uint64_t wait_ms = RETRY_MS;
     for (unsigned i = 1; i < failures && wait_ms < RETRY_MS_MAX; i++)
         wait_ms *= 2;
-    return os_monotonic_ns(lsm->os) + u64_min(wait_ms, RETRY_MS_MAX) * 1000000;
+    return os_monotonic_ns(os_posix()) + u64_min(wait_ms, RETRY_MS_MAX) * 1000000;
 }
 
 void background_note_failure(struct lsm *lsm)
@@ -42,7 +43,7 @@ void background_note_failure(struct lsm *lsm)
     struct lsm_background *background = lsm->background;
     diag_save(background->failure);
     background->flush_failures++;
-    background->flush_retry_ns = retry_at_ns(lsm, background->flush_failures);
+    background->flush_retry_ns = retry_at_ns(background->flush_failures);
 }
 
 static void note_outcome(struct compaction_job *job, sombra_err err)
@@ -53,7 +54,7 @@ static void note_outcome(struct compaction_job *job, sombra_err err)
     } else if (err != SOMBRA_CANCELLED) {
         diag_save(background->failure);
         background->failures++;
-        background->retry_ns = retry_at_ns(job->lsm, background->failures);
+        background->retry_ns = retry_at_ns(background->failures);
         background->corrupt += err == SOMBRA_CORRUPT;
     }
 }
@@ -142,7 +143,7 @@ bool background_compact_one(struct lsm *lsm, sombra_err *out_err)
     struct lsm_background *background = lsm->background;
     if (background->is_exclusive || atomic_load(&background->is_stopping) ||
         atomic_load(&lsm->is_failed) ||
-        (background->failures > 0 && os_monotonic_ns(lsm->os) < background->retry_ns))
+        (background->failures > 0 && os_monotonic_ns(os_posix()) < background->retry_ns))
         return false;
     struct policy_input input = { .version = lsm->view->version,
                                   .options = &lsm->options,
@@ -176,11 +177,11 @@ static bool help_one(struct lsm *lsm)
 
 /* ---- threads ------------------------------------------------------------------------------- */
 
-static uint64_t until_ms(struct lsm *lsm, unsigned failures, uint64_t retry_ns)
+static uint64_t until_ms(unsigned failures, uint64_t retry_ns)
 {
     if (failures == 0)
         return UINT64_MAX;
-    uint64_t now_ns = os_monotonic_ns(lsm->os);
+    uint64_t now_ns = os_monotonic_ns(os_posix());
     /* Past it, all was just tried that could be: no need to spin. */
     return retry_ns > now_ns ? (retry_ns - now_ns) / 1000000 + 1 : LOOK_AGAIN_MS;
 }
@@ -190,7 +191,7 @@ static bool flush_is_due(struct lsm *lsm)
     struct lsm_background *background = lsm->background;
     return lsm->full_oldest && !background->is_flushing && !atomic_load(&lsm->is_failed) &&
            (background->flush_failures == 0 ||
-            os_monotonic_ns(lsm->os) >= background->flush_retry_ns);
+            os_monotonic_ns(os_posix()) >= background->flush_retry_ns);
 }
 
 static void *compactor_main(void *argument)
@@ -204,7 +205,7 @@ static void *compactor_main(void *argument)
         if (help_one(lsm) || background_compact_one(lsm, &err))
             continue;
         os_condition_wait(&background->wake, &lsm->mutex,
-                          until_ms(lsm, background->failures, background->retry_ns));
+                          until_ms(background->failures, background->retry_ns));
     }
     os_mutex_unlock(&lsm->mutex);
     return NULL;
@@ -261,9 +262,9 @@ static void *flusher_main(void *argument)
         if (wakes != background->wakes || flush_is_due(lsm) ||
             atomic_load(&background->is_stopping))
             continue;
-        uint64_t retry_ms =
-            lsm->full_oldest ? until_ms(lsm, background->flush_failures, background->flush_retry_ns)
-                             : UINT64_MAX;
+        uint64_t retry_ms = lsm->full_oldest
+                                ? until_ms(background->flush_failures, background->flush_retry_ns)
+                                : UINT64_MAX;
         os_condition_wait(&background->wake, &lsm->mutex, u64_min(wait_ms, retry_ms));
     }
     os_mutex_unlock(&lsm->mutex);

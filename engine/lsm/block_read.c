@@ -295,6 +295,26 @@ static void scan_interval(const struct block *block, sombra_slice key, size_t co
         spot->at = NULL;
 }
 
+/* Where every entry is a restart, heads alone decide unless they tie; then keys do. `key` begins
+ * with the block's prefix. */
+static void find_restart(const struct block *block, sombra_slice key, struct block_spot *out_spot)
+{
+    uint64_t head = head_of(slice_from(key, block->prefix.bytes));
+    uint32_t index = heads_not_below(block, head);
+    if (index < block->restarts && head_at(block, index) == head) {
+        struct block_entry entry = { 0 };
+        uint32_t up_to = restarts_up_to(block, key);
+        if (up_to > index)
+            block_entry_at(block_restart(block, up_to - 1), &entry);
+        out_spot->is_equal = up_to > index && slice_equal(entry.rest, key);
+        index = out_spot->is_equal ? up_to - 1 : up_to;
+    }
+    bool is_end = index == block->restarts;
+    out_spot->index = index;
+    out_spot->restart = is_end ? index - 1 : index;
+    out_spot->at = is_end ? NULL : block_restart(block, index);
+}
+
 void block_find(const struct block *block, sombra_slice key, struct block_spot *out_spot)
 {
     struct block_entry entry;
@@ -305,6 +325,10 @@ void block_find(const struct block *block, sombra_slice key, struct block_spot *
             ((const uint8_t *)key.data)[common] < ((const uint8_t *)block->prefix.data)[common])
             return;
         *out_spot = (struct block_spot){ .index = block->entries, .restart = block->restarts - 1 };
+        return;
+    }
+    if (block->interval == 1) {
+        find_restart(block, key, out_spot);
         return;
     }
     uint32_t restarts = restarts_up_to(block, key);

@@ -37,6 +37,7 @@ struct lsm_cursor {
     bool is_empty;         /* the range holds nothing whatever is written */
     bool has_ranges;       /* the writer's memtable hid ranges when `source` was made */
     uint64_t changes;      /* of the transaction when the source was placed */
+    uint64_t undone;       /* of the transaction when the source was made */
     struct source *source; /* NULL before the first motion */
     size_t key_bytes;
     size_t low_bytes, high_bytes; /* 0 = no bound */
@@ -182,11 +183,12 @@ static sombra_err cursor_wake(struct lsm_cursor *cursor)
     cursor->place = PLACE_UNKNOWN;
     cursor->changes = txn->changes;
     bool has_ranges = txn_has_ranges(txn);
-    if (cursor->source && cursor->has_ranges == has_ranges)
+    if (cursor->source && cursor->has_ranges == has_ranges && cursor->undone == txn->undone)
         return SOMBRA_OK;
     source_close(cursor->source);
     cursor->source = NULL;
     cursor->has_ranges = has_ranges;
+    cursor->undone = txn->undone;
     struct kv_range range = { low_of(cursor), high_of(cursor) };
     return lsm_range_source(txn, range, &cursor->source);
 }

@@ -233,7 +233,9 @@ sombra_err lsm_dump(struct os *os, const char *path, enum lsm_dump_what what, ui
     *dump = (struct dump){ .os = os, .directory = path, .line = line, .context = context };
     sombra_err err = dump_open(dump);
     bool needs_manifest = what == LSM_DUMP_MANIFEST || what == LSM_DUMP_TABLES;
-    if (is_damage(err) && err != SOMBRA_NOT_FOUND && !needs_manifest)
+    struct os_identity identity;
+    bool is_there = os_identify_path(os, path, &identity) == SOMBRA_OK;
+    if (is_damage(err) && is_there && !needs_manifest)
         err = emit_problem(dump, "manifest", 0);
     if (!err && what == LSM_DUMP_MANIFEST)
         err = dump_manifest(dump);

@@ -19,7 +19,8 @@
 /* A file that waits for readers of other processes. */
 struct lsm_obsolete {
     uint64_t number;
-    uint64_t since; /* the version that dropped it */
+    uint64_t made_in; /* the version that it came with */
+    uint64_t since;   /* the version that dropped it */
     struct lsm_obsolete *next;
 };
 
@@ -91,47 +92,54 @@ sombra_err lsm_version_pin(struct lsm *lsm, uint64_t number)
                      "pin version %" PRIu64, number);
 }
 
-void lsm_version_unpin(struct lsm *lsm, uint64_t number)
+void lsm_version_unpin(struct lsm *lsm, uint64_t first, uint64_t end)
 {
-    if (lsm->lock)
-        os_unlock(lsm->lock, LOCK_VERSIONS + 1 + number, 1);
+    if (lsm->lock && first < end)
+        os_unlock(lsm->lock, LOCK_VERSIONS + 1 + first, end - first);
 }
 
-/* May a reader of another process have a version before `since`? True in doubt. */
-static bool is_pinned(struct lsm *lsm, uint64_t since)
+/* May a reader of another process have a version of [made_in, since)? True in doubt. Who reads the
+ * manifest is asked for first: by then it may have a pin. */
+static bool is_pinned(struct lsm *lsm, uint64_t made_in, uint64_t since)
 {
     bool is_held = false;
     char text[DIAG_TEXT_BYTES];
     if (!lsm->lock)
         return false;
     diag_save(text);
-    sombra_err err =
-        os_lock_is_held(lsm->lock, LOCK_VERSIONS, 1 + since, OS_LOCK_EXCLUSIVE, &is_held);
+    sombra_err err = os_lock_is_held(lsm->lock, LOCK_VERSIONS, 1, OS_LOCK_EXCLUSIVE, &is_held);
+    if (!err && !is_held && made_in < since)
+        err = os_lock_is_held(lsm->lock, LOCK_VERSIONS + 1 + made_in, since - made_in,
+                              OS_LOCK_EXCLUSIVE, &is_held);
     diag_restore(text);
     return err || is_held;
 }
 
 /* ---- the end of tables --------------------------------------------------------------------- */
 
-static void defer(struct lsm *lsm, uint64_t number, uint64_t since)
+static void defer(struct lsm *lsm, struct lsm_obsolete file)
 {
     struct lsm_obsolete *obsolete = mem_alloc(sizeof *obsolete);
     if (!obsolete)
         return; /* a stray for the next open */
-    *obsolete = (struct lsm_obsolete){ .number = number, .since = since };
+    *obsolete = file;
     os_mutex_lock(&lsm->mutex);
     obsolete->next = lsm->obsolete;
     lsm->obsolete = obsolete;
     os_mutex_unlock(&lsm->mutex);
 }
 
-void lsm_table_obsolete(void *context, uint64_t number, uint64_t since)
+static void table_end(struct lsm *lsm, uint64_t number, uint64_t made_in, uint64_t since)
 {
-    struct lsm *lsm = context;
-    if (is_pinned(lsm, since))
-        defer(lsm, number, since);
+    if (is_pinned(lsm, made_in, since))
+        defer(lsm, (struct lsm_obsolete){ .number = number, .made_in = made_in, .since = since });
     else
         unlink_quietly(lsm, lsm_table_path(lsm, number));
+}
+
+void lsm_table_obsolete(void *context, const struct version_table *table)
+{
+    table_end(context, table->meta.number, table->made_in, table->obsolete_since);
 }
 
 static struct lsm_obsolete *take_obsolete(struct lsm *lsm)
@@ -156,7 +164,7 @@ void lsm_purge(struct lsm *lsm, bool is_end)
     struct lsm_obsolete *list = take_obsolete(lsm), *next;
     for (; list; list = next) {
         next = list->next;
-        bool must_stay = is_pinned(lsm, list->since);
+        bool must_stay = is_pinned(lsm, list->made_in, list->since);
         if (!must_stay)
             unlink_quietly(lsm, lsm_table_path(lsm, list->number));
         if (must_stay && !is_end)
@@ -176,6 +184,25 @@ struct editing {
     struct manifest_state state; /* what holds after it */
 };
 
+void lsm_totals(struct lsm *lsm, uint64_t out_totals[TOTAL_COUNT])
+{
+    static const enum kv_counter counters[TOTAL_COUNT] = {
+        [TOTAL_COMMIT_BYTES] = KV_COUNTER_COMMIT_BYTES,
+        [TOTAL_LOG_BYTES] = KV_COUNTER_LOG_BYTES,
+        [TOTAL_FLUSH_BYTES] = KV_COUNTER_FLUSH_BYTES,
+        [TOTAL_COMPACTION_BYTES] = KV_COUNTER_COMPACTION_WRITE_BYTES,
+        [TOTAL_FILTER_SKIPS] = KV_COUNTER_FILTER_SKIPS,
+        [TOTAL_FILTER_FALSE] = KV_COUNTER_FILTER_FALSE,
+        [TOTAL_STALLS] = KV_COUNTER_STALLS,
+        [TOTAL_STALL_NS] = KV_COUNTER_STALL_NS,
+    };
+    os_mutex_lock(&lsm->mutex);
+    memcpy(out_totals, lsm->totals_before, sizeof lsm->totals_before);
+    os_mutex_unlock(&lsm->mutex);
+    for (size_t i = 0; i < TOTAL_COUNT; i++)
+        out_totals[i] += kv_metrics_count(&lsm->metrics, counters[i]);
+}
+
 static struct manifest_state state_after(struct lsm *lsm, const struct edit *edit,
                                          const struct version *version)
 {
@@ -188,10 +215,11 @@ static struct manifest_state state_after(struct lsm *lsm, const struct edit *edi
     state.seq = u64_max(state.seq, edit->seq);
     state.log_seq = u64_max(state.log_seq, edit->log_seq);
     state.is_clean = false;
+    lsm_totals(lsm, state.totals);
     return state;
 }
 
-static sombra_err sync_names(struct lsm *lsm)
+sombra_err lsm_sync_names(struct lsm *lsm)
 {
     char *path = path_of(lsm, "MANIFEST");
     if (!path)
@@ -199,6 +227,25 @@ static sombra_err sync_names(struct lsm *lsm)
     sombra_err err = os_sync_directory_of(lsm->os, path);
     mem_free(path);
     return err;
+}
+
+static bool edit_removes(const struct edit *edit, uint64_t number)
+{
+    for (size_t i = 0; i < edit->removed_count; i++)
+        if (edit->removed[i] == number)
+            return true;
+    return false;
+}
+
+/* No earlier version has them: readers of those do not keep them. */
+static void mark_made(const struct version *version, const struct edit *edit)
+{
+    for (size_t i = 0; i < edit->added_count; i++) {
+        struct version_table *table = NULL;
+        uint64_t number = edit->added[i].meta.number;
+        if (!edit_removes(edit, number) && version_find(version, number, &table, NULL))
+            table->made_in = version->number;
+    }
 }
 
 /* Everything that may fail. */
@@ -209,8 +256,9 @@ static sombra_err prepare(struct lsm *lsm, const struct edit *edit, struct editi
         err = version_apply(editing->old->version, lsm->tables, edit, &editing->version);
     if (err)
         return err;
-    if (edit->added_count > 0)
-        err = sync_names(lsm);
+    mark_made(editing->version, edit);
+    if (edit->added_count > 0 || edit->log_seq > 0)
+        err = lsm_sync_names(lsm);
     if (err) /* a later sync of the directory would prove nothing */
         return err == SOMBRA_NOMEM ? err : lsm_fail(lsm, err);
     editing->state = state_after(lsm, edit, editing->version);
@@ -351,7 +399,7 @@ static void remove_tables(struct strays *strays, const struct version *version)
             lsm->next_number = u64_max(lsm->next_number, number + 1);
         os_mutex_unlock(&lsm->mutex);
         if (lsm->manifest)
-            lsm_table_obsolete(lsm, number, version->number);
+            table_end(lsm, number, 0, version->number);
     }
 }
 

@@ -3,6 +3,11 @@
  *
  * A log is needed until what is in it stands in tables. The manifest says from where on logs are
  * needed (log_seq), and a log of just that base is there as long as the store is not closed.
+ *
+ * A switch of memtables makes a log without any sync, so that no commit waits for one. The name of
+ * such a log is durable before one of its commits counts as that (lsm_logs_sync), and before the
+ * manifest says that the logs before it are not needed (lsm_edit). Names lost in a power cut are
+ * then those of logs without a durable commit.
  */
 #include "write_internal.h"
 #include "log_format.h"
@@ -11,23 +16,33 @@
 
 /* ---- make, drop -------------------------------------------------------------------------- */
 
-sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, struct lsm_log **out_log)
+static sombra_err log_create_synced(struct lsm *lsm, const char *path, struct lsm_log *log)
 {
     const uint64_t first_bytes =
         u64_min(lsm->options.memtable_bytes + lsm->options.memtable_bytes / 4, 64 * KiB);
+    sombra_err err = wal_create(lsm->os, path, lsm->options.mode, first_bytes, &log->wal);
+    if (!err)
+        atomic_store(&log->is_named, true);
+    return err;
+}
+
+sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, bool syncs, struct lsm_log **out_log)
+{
     struct lsm_log *log = mem_zalloc(sizeof *log);
     char *path = lsm_log_path(lsm, base_seq);
     sombra_err err = SOMBRA_OK;
     if (!log || !path)
         err = diag_nomem("a log", sizeof *log + strlen(lsm->directory));
     if (!err)
-        err = wal_create(lsm->os, path, lsm->options.mode, first_bytes, &log->wal);
+        err = syncs ? log_create_synced(lsm, path, log)
+                    : wal_create_unsynced(lsm->os, path, lsm->options.mode, &log->wal);
     if (err == SOMBRA_EXISTS) {
         /* Left by a switch of memtables that failed and could not remove it: no manifest ever named
-         * it, and nothing was committed to it. */
+         * it, and nothing was committed to it. The name must be that of the new file before
+         * anything is in it. */
         err = os_unlink(lsm->os, path);
         if (!err)
-            err = wal_create(lsm->os, path, lsm->options.mode, first_bytes, &log->wal);
+            err = log_create_synced(lsm, path, log);
     }
     if (!err)
         err = wal_restart(log->wal, base_seq + 1, 0);
@@ -138,6 +153,18 @@ static void log_let_go(struct lsm *lsm, struct lsm_log *log)
         lsm_log_free(log);
 }
 
+/* A file that has no name after a power cut saves nothing. */
+static sombra_err log_sync(struct lsm *lsm, struct lsm_log *log)
+{
+    sombra_err err = wal_sync(log->wal);
+    if (LIKELY(err || atomic_load(&log->is_named)))
+        return err;
+    err = lsm_sync_names(lsm);
+    if (!err)
+        atomic_store(&log->is_named, true);
+    return err;
+}
+
 sombra_err lsm_logs_sync(struct lsm *lsm, uint64_t durable_seq, uint64_t seq)
 {
     sombra_err err = SOMBRA_OK;
@@ -146,7 +173,7 @@ sombra_err lsm_logs_sync(struct lsm *lsm, uint64_t durable_seq, uint64_t seq)
         struct lsm_log *log = log_hold(lsm, durable_seq, seq, &end);
         if (!log)
             break;
-        err = wal_sync(log->wal);
+        err = log_sync(lsm, log);
         kv_metrics_add(&lsm->metrics, KV_COUNTER_LOG_SYNCS, 1);
         log_let_go(lsm, log);
         durable_seq = end;
@@ -164,7 +191,9 @@ static sombra_err publish_active(struct lsm *lsm, struct memtable *active, bool 
     const struct view *view = lsm->view;
     size_t from = keeps_old ? 0 : 1;
     size_t count = 0;
-    assert(view->count >= 1 && view->count - from < VIEW_MEMTABLES_MAX);
+    assert(view->count >= 1);
+    if (view->count - from >= VIEW_MEMTABLES_MAX) /* many checkpoints at once, and none gets on */
+        return diag_fail(SOMBRA_LIMIT, "%zu memtables wait for their flush", view->count);
     memtables[count++] = active;
     for (size_t i = from; i < view->count; i++)
         memtables[count++] = view->memtables[i];
@@ -207,8 +236,8 @@ sombra_err lsm_memtable_retire(struct lsm *lsm, uint64_t seq, bool with_log)
     struct lsm_log *log = NULL;
     sombra_err err = full ? memtable_new(&fresh) : diag_nomem("a full memtable", sizeof *full);
     if (!err && with_log)
-        err = lsm_log_create(lsm, seq, &log);
-    /* The sync of the directory may be what failed, and with it are lost the names of tables that a
+        err = lsm_log_create(lsm, seq, false, &log);
+    /* A sync of the directory may be what failed, and with it are lost the names of tables that a
      * flush or a compaction is about to commit: its own sync would not say so. */
     if (err == SOMBRA_IO)
         err = lsm_fail(lsm, err);

@@ -109,9 +109,10 @@ struct lsm_salvage_report {
 };
 
 /* Reads what can be read of the damaged store in the directory `path`, which is only read, and
- * writes it to a new one at `to`, which must not exist. OK whatever was lost: the report and the
- * problems say what. BUSY if a process writes it; EXISTS; NOT_FOUND; INVALID when nothing in it is
- * of a store; CANCELLED, IO, LIMIT, NOMEM: then what is at `to` is not whole. */
+ * writes it to a new one at `to`, which must not exist ("<to>-new" until it is whole). OK whatever
+ * was lost: the report and the problems say what. BUSY if a process writes it; EXISTS; NOT_FOUND;
+ * INVALID when nothing in it is of a store; CANCELLED, IO, LIMIT, NOMEM: then nothing is at `to`.
+ */
 sombra_err lsm_salvage(struct os *os, const char *path, const char *to,
                        const struct lsm_salvage_options *options,
                        struct lsm_salvage_report *out_report) SOMBRA_MUST_CHECK;

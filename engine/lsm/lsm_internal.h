@@ -61,6 +61,7 @@ struct lsm_log {
     struct wal *wal;
     uint64_t base_seq;      /* its first record is base_seq + 1; names the file */
     _Atomic uint64_t bytes; /* of the file */
+    _Atomic bool is_named;  /* its name is known to be durable */
     bool can_map;           /* appends may go through a mapping: the turn's holder */
     unsigned syncs;         /* running through `wal`: it is closed after them */
     bool is_dropped;        /* not in the list any more: the last sync closes it */
@@ -104,12 +105,14 @@ struct lsm {
     uint64_t version_number;
     struct lsm_obsolete *obsolete; /* files that readers of other processes may need: files.c */
     struct lsm_log *logs;          /* oldest first; the last is the active one */
-    struct os_condition changed;   /* a flush or a compaction ended, or is_closing */
+    uint64_t totals_before[TOTAL_COUNT]; /* what the manifest had at open, or at a refresh */
+    struct os_condition changed;         /* a flush or a compaction ended, or is_closing */
 
     struct os_mutex manifest_mutex; /* one edit at a time: lsm_edit */
     struct manifest *manifest;
     struct manifest_state state; /* as of the manifest */
-    uint64_t pinned_version;     /* read-only stores: the version whose pin keeps the tables */
+    uint64_t pinned_first;       /* read-only stores: the versions that are pinned, */
+    uint64_t pinned_last;        /* of those that there were */
     bool has_pin;
 
     struct lsm_writer *writer;         /* txn.c: the turn, the active log, group commit */
@@ -141,11 +144,15 @@ uint64_t lsm_take_number(struct lsm *lsm);
 /* The one way to change the tables. It takes manifest_mutex (then mutex): makes the version,
  * commits it to the manifest, then publishes a view with it, without `flushed` (may be NULL) among
  * its memtables; marks removed tables obsolete; drops logs that are no longer needed. The added
- * tables are synced; this syncs their directory. On an error nothing changed; where the manifest's
- * state is unknown the store has failed, and the added tables must stay: the manifest may name
- * them. The queue of full memtables is the caller's. */
+ * tables are synced; this syncs their directory, for the log of log_seq as well. On an error
+ * nothing changed; where the manifest's state is unknown the store has failed, and the added tables
+ * must stay: the manifest may name them. The queue of full memtables is the caller's. */
 sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit,
                     const struct lsm_full *flushed) SOMBRA_MUST_CHECK;
+/* What all processes counted, this one until now; takes lsm->mutex. */
+void lsm_totals(struct lsm *lsm, uint64_t out_totals[TOTAL_COUNT]);
+/* Makes every name in the directory durable. */
+sombra_err lsm_sync_names(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* At open by a writer, when lsm->view is set and before any table is made: raises next_number above
  * that of every table file. Once lsm->manifest is there (manifest_create), it also removes tables
  * that are in no version, logs that are not needed, a new manifest of a crash. Before that it must
@@ -154,23 +161,23 @@ sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit,
 sombra_err lsm_remove_strays(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* What table_cache_on_obsolete calls, with the store as context: unlinks the file, now or when
  * readers of other processes let it go. */
-void lsm_table_obsolete(void *lsm, uint64_t number, uint64_t since);
+void lsm_table_obsolete(void *lsm, const struct version_table *table);
 /* Tries again for files that were kept for readers. At close, after the last view, with `is_end`:
  * the next open finds what still must stay. */
 void lsm_purge(struct lsm *lsm, bool is_end);
 
 /* The bytes of "LOCK". A reader of another process holds LOCK_VERSIONS shared while it reads the
  * manifest, and so keeps every table; then LOCK_VERSIONS + 1 + the number of its version, which
- * keeps the tables of that one and of all newer ones. */
+ * keeps the tables of that one. */
 #define LOCK_WRITER   ((uint64_t)0)       /* exclusive: the one that writes */
 #define LOCK_VERSIONS (UINT64_C(1) << 32) /* shared, as said above */
 /* Before the manifest is read; ended by lsm_version_pin_end, when the version is pinned. Not to be
  * nested. Nothing without a lock file. */
 sombra_err lsm_version_pin_begin(struct lsm *lsm) SOMBRA_MUST_CHECK;
 void lsm_version_pin_end(struct lsm *lsm);
-/* Pins are not counted: one unpin ends all of a number. */
+/* Pins are not counted: one unpin ends all of the numbers [first, end). */
 sombra_err lsm_version_pin(struct lsm *lsm, uint64_t number) SOMBRA_MUST_CHECK;
-void lsm_version_unpin(struct lsm *lsm, uint64_t number);
+void lsm_version_unpin(struct lsm *lsm, uint64_t first, uint64_t end);
 
 /* ---- write path (txn.c, commit.c, logs.c) ------------------------------------------------ */
 
@@ -179,6 +186,7 @@ struct lsm_txn {
     struct view *view;
     uint64_t seq;             /* reader: its snapshot; writer: the number it writes under */
     uint64_t changes;         /* grows with every write; cursors compare */
+    uint64_t undone;          /* grows when writes are taken back */
     bool is_failed;           /* a write broke off: only abort and rollback are left */
     struct table_value got;   /* holds the last slice of get */
     struct buf large;         /* the last value out of line */
@@ -283,6 +291,9 @@ sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
 /* For a merge that drops deletes: only its first `count` sources are asked what they hide. The
  * others could, but have nothing to hide. */
 void merge_limit_hiding(struct source *source, size_t count);
+/* The newest source is one that its reader writes to: seeks find what was written. Where writes
+ * were taken back, the merge must be made anew. */
+void merge_follow_writes(struct source *source);
 
 /* ---- background (background.c, flush.c, compaction.c, policy.c, stall.c) ------------------ */
 

@@ -27,6 +27,9 @@ struct manifest {
     bool is_failed; /* beyond what the log knows: its name may be another file's */
 };
 
+static_assert(MANIFEST_TOTALS + 8 * TOTAL_COUNT == MANIFEST_HEADER_BYTES,
+              "totals close the header");
+
 /* ---- encode ------------------------------------------------------------------------------- */
 
 static sombra_err encode_header(struct buf *to, enum manifest_kind kind,
@@ -50,6 +53,8 @@ static sombra_err encode_header(struct buf *to, enum manifest_kind kind,
     memcpy(at + MANIFEST_IDENTITY, state->identity, sizeof state->identity);
     put_le64(at + MANIFEST_REMOVED_COUNT, removed_count);
     put_le64(at + MANIFEST_ADDED_COUNT, added_count);
+    for (size_t i = 0; i < TOTAL_COUNT; i++)
+        put_le64(at + MANIFEST_TOTALS + 8 * i, state->totals[i]);
     return SOMBRA_OK;
 }
 
@@ -149,6 +154,8 @@ static sombra_err decode_state(const uint8_t *at, struct manifest_state *out_sta
         .is_clean = flags & MANIFEST_FLAG_CLEAN,
     };
     memcpy(state.identity, at + MANIFEST_IDENTITY, sizeof state.identity);
+    for (size_t i = 0; i < TOTAL_COUNT; i++)
+        state.totals[i] = get_le64(at + MANIFEST_TOTALS + 8 * i);
     if ((flags & ~(uint32_t)MANIFEST_FLAGS_KNOWN) != 0 || get_le32(at + MANIFEST_ZERO) != 0)
         return diag_fail(SOMBRA_CORRUPT, "unknown flags %" PRIx32, flags);
     if ((state.version | state.next_number | state.next_run) >= MANIFEST_NUMBER_MAX ||

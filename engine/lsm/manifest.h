@@ -20,6 +20,20 @@
 
 struct manifest;
 
+/* Counters that are kept when a process closes, from the first one that had the store; on disk:
+ * append only. */
+enum manifest_total {
+    TOTAL_COMMIT_BYTES,
+    TOTAL_LOG_BYTES,
+    TOTAL_FLUSH_BYTES,
+    TOTAL_COMPACTION_BYTES, /* written by them */
+    TOTAL_FILTER_SKIPS,
+    TOTAL_FILTER_FALSE,
+    TOTAL_STALLS,
+    TOTAL_STALL_NS,
+    TOTAL_COUNT,
+};
+
 /* What it says beside the tables. */
 struct manifest_state {
     uint64_t version;     /* number of the version */
@@ -29,6 +43,7 @@ struct manifest_state {
     uint64_t log_seq;     /* logs that begin before it are not needed */
     bool is_clean;        /* closed after everything was flushed, no log is needed */
     uint8_t identity[16]; /* of the store, random */
+    uint64_t totals[TOTAL_COUNT];
 };
 
 /* Reads it; changes nothing. NOT_FOUND when there is none: no store is here. UNSUPPORTED for a

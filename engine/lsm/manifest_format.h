@@ -19,6 +19,8 @@
  *     80 +-------------------------------+-------------------------------+
  *        | removed_count                 | added_count                   |
  *     96 +-------------------------------+-------------------------------+
+ *        | totals, 8 bytes each (manifest.h lists them)                  |
+ *    160 +---------------------------------------------------------------+
  *        | numbers of removed tables, 8 bytes each                       |
  *        +---------------------------------------------------------------+
  *        | added tables, back to back, each of 72 bytes and its keys     |
@@ -46,6 +48,7 @@
  *   log_seq      logs that begin before it are not needed; never smaller than before
  *   flags        bit 0: closed with every commit in tables
  *   identity     the same in all records
+ *   totals       what all processes counted until the record; for people, nothing depends on them
  *
  * Commits are below 3 x 2^62, other numbers below 2^62. A number both removed and added is a table
  * that moved to another level.
@@ -70,7 +73,8 @@ enum manifest_record_offset {
     MANIFEST_IDENTITY = 64,
     MANIFEST_REMOVED_COUNT = 80,
     MANIFEST_ADDED_COUNT = 88,
-    MANIFEST_HEADER_BYTES = 96,
+    MANIFEST_TOTALS = 96,
+    MANIFEST_HEADER_BYTES = 160,
 };
 
 enum manifest_table_offset {
@@ -97,7 +101,7 @@ enum { MANIFEST_FLAG_CLEAN = 1, MANIFEST_FLAGS_KNOWN = 1 };
 #define MANIFEST_COMMIT_MAX (UINT64_C(3) << 62) /* commits are below: there are more to come */
 
 static_assert(sizeof MANIFEST_MAGIC_TEXT - 1 == MANIFEST_FORMAT, "the magic fills its place");
-static_assert(MANIFEST_ADDED_COUNT + 8 == MANIFEST_HEADER_BYTES, "counts close the header");
+static_assert(MANIFEST_ADDED_COUNT + 8 == MANIFEST_TOTALS, "the totals follow the counts");
 static_assert(MANIFEST_TABLE_PAD + 4 == MANIFEST_TABLE_BYTES, "the padding closes a table");
 
 #endif

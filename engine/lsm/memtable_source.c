@@ -164,11 +164,15 @@ static sombra_err source_previous(struct source *base)
 
 /* ---- read -------------------------------------------------------------------------------- */
 
-/* Entries were put in in any order, so each is a cache miss of its own: all of a leaf at once. */
+/* Entries were put in in any order, so each is a cache miss of its own: all of a leaf at once.
+ * Behind a key stands, as a rule, its value's record. */
 static inline void prefetch_entries(const struct tree_cursor *at)
 {
-    for (unsigned rank = at->rank; rank < order_count(at->order); rank++)
-        __builtin_prefetch(at->leaf->entries[order_slot(at->order, rank)]);
+    for (unsigned rank = at->rank; rank < order_count(at->order); rank++) {
+        const char *entry = (const char *)at->leaf->entries[order_slot(at->order, rank)];
+        __builtin_prefetch(entry);
+        __builtin_prefetch(entry + 64);
+    }
     const struct tree_leaf *next = atomic_load_explicit(&at->leaf->next, memory_order_acquire);
     if (next)
         for (size_t offset = 0; offset < sizeof *next; offset += 64)
@@ -203,8 +207,10 @@ static sombra_err source_read(struct source *base, sombra_slice before, struct l
         while (at.rank < end && count < capacity) {
             const struct memtable_entry *entry = at.leaf->entries[order_slot(at.order, at.rank++)];
             const struct version_record *record = source_version(source, entry);
-            if (record)
-                entry_fill(&entries[count++], entry, record);
+            if (!record)
+                continue;
+            __builtin_prefetch(record->value + record->value_bytes);
+            entry_fill(&entries[count++], entry, record);
         }
         if (at.rank < order_count(at.order))
             break;

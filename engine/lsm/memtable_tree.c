@@ -360,16 +360,38 @@ static uint32_t shared_bytes(const struct memtable_entry *low, const struct memt
     return low && high ? (uint32_t)slice_common_prefix(entry_key(low), entry_key(high)) : 0;
 }
 
-static struct tree_leaf *leaf_fill(struct memtable_arena *arena,
-                                   struct memtable_entry *const *entries, unsigned count,
-                                   uint32_t skip)
+/* Entries in order, and their heads behind `skip` bytes. */
+struct leaf_content {
+    struct memtable_entry *entries[LEAF_SLOTS + 1];
+    uint64_t heads[LEAF_SLOTS + 1];
+    uint32_t skip;
+};
+
+/* Heads that still tell keys apart by half of their bytes are good for longer: looking at the keys
+ * of a leaf, which lie anywhere, costs more than all else of a split. */
+static bool heads_are_worn(const struct leaf_content *content, unsigned first, unsigned count)
+{
+    const unsigned half_bits = 32;
+    uint64_t differs = content->heads[first] ^ content->heads[first + count - 1];
+    return differs >> half_bits == 0;
+}
+
+/* A leaf of `count` of the entries, whose keys are from `low` up to `high`. */
+static struct tree_leaf *leaf_fill(struct memtable_arena *arena, const struct leaf_content *content,
+                                   unsigned first, unsigned count, const struct memtable_entry *low,
+                                   const struct memtable_entry *high)
 {
     struct tree_leaf *leaf = leaf_new(arena);
     assert(leaf && count > 0 && count <= LEAF_SLOTS);
+    uint32_t skip = content->skip;
+    if (heads_are_worn(content, first, count))
+        skip = shared_bytes(low, high);
+    assert(skip >= content->skip);
     leaf->node.skip = skip;
     for (unsigned i = 0; i < count; i++) {
-        leaf->entries[i] = entries[i];
-        leaf->heads[i] = key_head(entry_key(entries[i]), skip);
+        leaf->entries[i] = content->entries[first + i];
+        leaf->heads[i] = skip == content->skip ? content->heads[first + i]
+                                               : key_head(entry_key(leaf->entries[i]), skip);
     }
     atomic_init(&leaf->node.order, order_identity(count));
     return leaf;
@@ -488,22 +510,27 @@ static sombra_err leaf_split(struct memtable_tree *tree, unsigned rank,
     struct tree_leaf *old = leaf_of(tree->finger.at[0].node);
     uint64_t order = load_order(&old->node);
     unsigned levels = tree->finger.levels, count = order_count(order);
-    struct memtable_entry *entries[LEAF_SLOTS + 1];
+    struct leaf_content content = { .skip = old->node.skip };
     sombra_err err =
         memtable_arena_reserve(tree->nodes, 2 * leaf_bytes + (2 * levels + 1) * inner_bytes);
     if (err)
         return err;
-    for (unsigned i = 0; i < count; i++)
-        entries[i + (i >= rank)] = old->entries[order_slot(order, i)];
-    entries[rank] = entry;
+    for (unsigned i = 0; i < count; i++) {
+        unsigned slot = order_slot(order, i);
+        content.entries[i + (i >= rank)] = old->entries[slot];
+        content.heads[i + (i >= rank)] = old->heads[slot];
+    }
+    content.entries[rank] = entry;
+    content.heads[rank] = key_head(entry_key(entry), content.skip);
     unsigned at = split_at(order, rank);
+    struct memtable_entry *middle = content.entries[at];
     struct tree_leaf *left =
-        leaf_fill(tree->nodes, entries, at, shared_bytes(tree->finger.at[0].low, entries[at]));
-    struct tree_leaf *right = leaf_fill(tree->nodes, entries + at, count + 1 - at,
-                                        shared_bytes(entries[at], tree->finger.at[0].high));
+        leaf_fill(tree->nodes, &content, 0, at, tree->finger.at[0].low, middle);
+    struct tree_leaf *right =
+        leaf_fill(tree->nodes, &content, at, count + 1 - at, middle, tree->finger.at[0].high);
     leaf_link(old, left, right);
-    struct child low = { .entry = entries[0], .node = &left->node };
-    struct child high = { .entry = entries[at], .node = &right->node };
+    struct child low = { .entry = content.entries[0], .node = &left->node };
+    struct child high = { .entry = middle, .node = &right->node };
     unsigned level = 1;
     while (level < levels && inner_replace(tree, level, &low, &high))
         level++;

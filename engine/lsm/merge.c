@@ -8,14 +8,28 @@
  * the merge leaves that key. So after a batch read the first input seldom has to move again, which
  * would end the life of the batch's bytes; where it must, they are copied before.
  *
- * Keys are compared by their first eight bytes as a number, kept beside the input, and by the rest
+ * Keys are compared by their first sixteen bytes as numbers, kept beside the input, and by the rest
  * only on a tie.
+ *
+ * A batch read gives what one input has before the next one's key. Where inputs interleave that is
+ * an entry or two; then a batch is copied together, step by step, until one input gives many in a
+ * row again.
  */
 #include "lsm_internal.h"
 
+enum {
+    SHORT_READ = 4,    /* entries: batches below this are copied together */
+    LONG_READ = 8,     /* entries of one input in a row: worth a read of its own */
+    ROOM_BYTES = 16384 /* of what is copied together */
+};
+
+/* The first bytes of a key as numbers, zeros behind its end. */
+struct merge_head {
+    uint64_t first, second;
+};
 struct merge_input {
     struct source *source;
-    uint64_t head; /* of its entry's key, while it is in the order */
+    struct merge_head head; /* of its entry's key, while it is in the order */
 };
 
 struct merge {
@@ -25,6 +39,8 @@ struct merge {
     size_t hiding; /* inputs from this one on never hide; the last one's ranges are not counted */
     bool drops_deletes;
     bool is_backward; /* inputs stand on entries <= the position; else >= */
+    bool is_written;  /* the newest input changes under the merge */
+    bool interleaves; /* reads were short lately */
 
     /* The batch being read, while its bytes are those of an input. */
     const struct merge_input *lender;
@@ -44,34 +60,45 @@ static struct merge *merge_of(struct source *source)
 
 /* ---- order ------------------------------------------------------------------------------- */
 
-static uint64_t key_head(sombra_slice key)
+static inline struct merge_head key_head(sombra_slice key)
 {
-    if (LIKELY(key.bytes >= sizeof(uint64_t)))
-        return get_be64(key.data);
-    uint8_t head[sizeof(uint64_t)] = { 0 };
-    if (key.bytes)
-        memcpy(head, key.data, key.bytes);
-    return get_be64(head);
+    const uint8_t *at = key.data;
+    uint8_t head[sizeof(struct merge_head)] = { 0 };
+    if (UNLIKELY(key.bytes < sizeof head)) {
+        if (key.bytes)
+            memcpy(head, at, key.bytes);
+        at = head;
+    }
+    return (struct merge_head){ get_be64(at), get_be64(at + sizeof(uint64_t)) };
 }
 
-static sombra_slice input_key(const struct merge_input *input)
+/* < 0, 0, > 0; 0 says nothing of the bytes behind. */
+static inline int head_compare(struct merge_head a, struct merge_head b)
+{
+    if (a.first != b.first)
+        return a.first < b.first ? -1 : 1;
+    return (a.second > b.second) - (a.second < b.second);
+}
+
+static inline sombra_slice input_key(const struct merge_input *input)
 {
     assert(input->source->is_valid);
     return input->source->entry.key;
 }
 
-static bool key_is_same(const struct merge_input *a, const struct merge_input *b)
+static inline bool key_is_same(const struct merge_input *a, const struct merge_input *b)
 {
-    return a->head == b->head && slice_equal(input_key(a), input_key(b));
+    return a->head.second == b->head.second && a->head.first == b->head.first &&
+           slice_equal(input_key(a), input_key(b));
 }
 
 /* Does `a` come before `b`? */
-static bool precedes(const struct merge *merge, const struct merge_input *a,
-                     const struct merge_input *b)
+static inline bool precedes(const struct merge *merge, const struct merge_input *a,
+                            const struct merge_input *b)
 {
-    if (LIKELY(a->head != b->head))
-        return (a->head < b->head) != merge->is_backward;
-    int order = slice_compare(input_key(a), input_key(b));
+    int order = head_compare(a->head, b->head);
+    if (UNLIKELY(order == 0))
+        order = slice_compare(input_key(a), input_key(b));
     if (order != 0)
         return (order < 0) != merge->is_backward;
     return a < b;
@@ -317,9 +344,37 @@ static sombra_err turn(struct merge *merge)
 
 /* ---- the source -------------------------------------------------------------------------- */
 
+/* From a position at or before `key`: inputs that stand at or behind it stay. What is written
+ * meanwhile is in the newest alone. */
+static sombra_err seek_on(struct merge *merge, sombra_slice key)
+{
+    struct merge_head head = key_head(key);
+    lent_forget(merge);
+    if (merge->is_written) {
+        struct source *newest = merge->inputs[0].source;
+        sombra_err err = newest->ops->seek_ge(newest, key);
+        if (err)
+            return err;
+        order_make(merge);
+    }
+    while (merge->live > 0) {
+        struct merge_input *first = merge->order[0];
+        int order = head_compare(first->head, head);
+        if (order > 0 || (order == 0 && slice_compare(input_key(first), key) >= 0))
+            break;
+        sombra_err err = first->source->ops->seek_ge(first->source, key);
+        if (err)
+            return err;
+        order_restore(merge, 0);
+    }
+    return SOMBRA_OK;
+}
+
 static sombra_err merge_seek(struct merge *merge, bool is_backward, sombra_slice key)
 {
-    sombra_err err = seek_all(merge, is_backward, key);
+    bool is_on = !is_backward && !merge->is_backward && merge->source.is_valid && key.bytes > 0 &&
+                 slice_compare(merge->source.entry.key, key) <= 0;
+    sombra_err err = is_on ? seek_on(merge, key) : seek_all(merge, is_backward, key);
     if (!err)
         err = settle(merge);
     return err ? merge_lose(merge, err) : SOMBRA_OK;
@@ -396,13 +451,59 @@ static sombra_err batch_read(struct merge *merge, sombra_slice before, struct ls
     if (err)
         return err;
     assert(count > 0 && count <= capacity);
+    bool is_short = count < SHORT_READ;
     count = batch_sift(merge, first, entries, count);
     merge->lender = count ? first : NULL;
     merge->lent = entries;
     merge->lent_count = count;
     order_restore(merge, 0);
+    if (is_short && merge->live > 1 && merge->order[0] != first)
+        merge->interleaves = true;
     *out_count = count;
     return settle(merge);
+}
+
+static bool copies_add(struct merge *merge, struct lsm_entry *to)
+{
+    const struct lsm_entry *entry = &merge->source.entry;
+    uint8_t *at = merge->copies.data + merge->copies.bytes;
+    size_t left = ROOM_BYTES - merge->copies.bytes;
+    if (entry->kind == ENTRY_LARGE || entry->key.bytes > left ||
+        entry->value.bytes > left - entry->key.bytes)
+        return false;
+    memcpy(at, entry->key.data, entry->key.bytes);
+    if (entry->value.bytes)
+        memcpy(at + entry->key.bytes, entry->value.data, entry->value.bytes);
+    *to = (struct lsm_entry){ .key = slice_of(at, entry->key.bytes),
+                              .value = slice_of(at + entry->key.bytes, entry->value.bytes),
+                              .kind = entry->kind };
+    merge->copies.bytes += entry->key.bytes + entry->value.bytes;
+    return true;
+}
+
+/* A batch copied together from inputs that interleave. May give none: the entry is too large. */
+static sombra_err batch_gather(struct merge *merge, sombra_slice before, struct lsm_entry *entries,
+                               size_t capacity, size_t *out_count)
+{
+    const struct merge_input *last = NULL;
+    size_t count = 0, in_a_row = 0;
+    buf_reset(&merge->copies);
+    sombra_err err = buf_reserve(&merge->copies, ROOM_BYTES);
+    merge->lender = NULL;
+    while (!err && count < capacity && merge->source.is_valid && merge->interleaves &&
+           (before.bytes == 0 || slice_compare(merge->source.entry.key, before) < 0)) {
+        if (!copies_add(merge, &entries[count]))
+            break;
+        count++;
+        in_a_row = merge->order[0] == last ? in_a_row + 1 : 1;
+        last = merge->order[0];
+        merge->interleaves = merge->live > 1 && in_a_row < LONG_READ;
+        err = step(merge);
+        if (!err)
+            err = settle(merge);
+    }
+    *out_count = count;
+    return err;
 }
 
 static sombra_err merge_read(struct source *source, sombra_slice before, struct lsm_entry *entries,
@@ -413,6 +514,8 @@ static sombra_err merge_read(struct source *source, sombra_slice before, struct 
     size_t count = 0;
     lent_forget(merge);
     sombra_err err = merge->is_backward ? turn(merge) : SOMBRA_OK;
+    if (!err && merge->interleaves)
+        err = batch_gather(merge, before, entries, capacity, &count);
     while (!err && count == 0 && source->is_valid &&
            (before.bytes == 0 || slice_compare(source->entry.key, before) < 0))
         err = batch_read(merge, before, entries, capacity, &count);
@@ -502,6 +605,11 @@ sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
     merge->source.ops = hides ? &merge_hiding_ops : &merge_ops;
     *out_source = &merge->source;
     return SOMBRA_OK;
+}
+
+void merge_follow_writes(struct source *source)
+{
+    merge_of(source)->is_written = true;
 }
 
 void merge_limit_hiding(struct source *source, size_t count)

@@ -328,6 +328,7 @@ static sombra_err view_begin(struct lsm *lsm, struct version *version,
     os_mutex_lock(&lsm->mutex);
     lsm->next_number = lsm->state.next_number;
     lsm->next_run = lsm->state.next_run;
+    memcpy(lsm->totals_before, lsm->state.totals, sizeof lsm->totals_before);
     err = view_publish(lsm, &memtable, 1, version);
     os_mutex_unlock(&lsm->mutex);
     if (err)
@@ -357,7 +358,7 @@ static sombra_err first_log(struct lsm *lsm, struct lsm_log **out_log)
     sombra_err err = lsm_logs_newest(lsm, &newest, &is_there);
     if (!err && is_there && newest >= base_seq)
         base_seq = newest + 1;
-    return err ? err : lsm_log_create(lsm, base_seq, out_log);
+    return err ? err : lsm_log_create(lsm, base_seq, true, out_log);
 }
 
 /* Takes `memtable` over. The log is there before the manifest says that it is in use. */
@@ -399,7 +400,7 @@ static sombra_err replayed_flush(struct lsm *lsm, uint64_t base_seq)
     sombra_err err;
     if (memtable_is_empty(lsm->writer->active)) {
         struct lsm_log *log = NULL;
-        err = lsm_log_create(lsm, base_seq, &log);
+        err = lsm_log_create(lsm, base_seq, true, &log);
         if (err)
             return err;
         lsm_logs_add(lsm, log);
@@ -542,6 +543,7 @@ static sombra_err mark_clean(struct lsm *lsm)
     state.next_run = lsm->next_run;
     state.seq = state.log_seq = seq;
     state.is_clean = true;
+    lsm_totals(lsm, state.totals);
     return manifest_commit(lsm->manifest, &edit, &state);
 }
 

@@ -7,7 +7,7 @@
 enum {
     EXPAND_TABLES = 10, /* a job takes at most so many tables' bytes of the upper level */
     MOVE_TABLES = 64,   /* tables moved by one edit */
-    SMALL_MERGE = 8,    /* level 0 so much smaller than what it would rewrite stays in level 0 */
+    SMALL_MERGE = 4,    /* level 0 so much smaller than what it would rewrite stays in level 0 */
     LAST = LSM_LEVELS - 1,
 };
 

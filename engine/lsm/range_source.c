@@ -11,7 +11,8 @@ struct opening {
     sombra_slice prefix; /* of all keys in the range, by the store's extractor; empty = none */
     struct source **sources;
     size_t count;
-    size_t hiding; /* sources from this one on hide nothing */
+    size_t hiding;    /* sources from this one on hide nothing */
+    bool has_deletes; /* maybe */
 };
 
 void lsm_run_overlap(const struct version_run *run, struct kv_range range, size_t *out_first,
@@ -59,6 +60,17 @@ static sombra_err table_is_wanted(const struct opening *opening, struct version_
     return SOMBRA_OK;
 }
 
+static sombra_err one_table(struct version_table *table, struct source **out_source)
+{
+    struct table *open;
+    sombra_err err = version_table_open(table, &open);
+    if (err)
+        return err;
+    err = table_source(open, true, out_source);
+    table_unref(open);
+    return err;
+}
+
 static sombra_err run_add(struct opening *opening, const struct version_run *run)
 {
     size_t first, end;
@@ -77,12 +89,15 @@ static sombra_err run_add(struct opening *opening, const struct version_run *run
     }
     if (err || first == end)
         return err;
-    err = version_tables_source(run->tables + first, end - first, true,
-                                &opening->sources[opening->count]);
+    struct source **to = &opening->sources[opening->count];
+    err = end - first == 1 ? one_table(run->tables[first], to)
+                           : version_tables_source(run->tables + first, end - first, true, to);
     if (err)
         return err;
     if (opening->sources[opening->count++]->ops->hides)
         opening->hiding = opening->count;
+    for (; first < end && !opening->has_deletes; first++)
+        opening->has_deletes = run->tables[first]->meta.deletes > 0;
     return SOMBRA_OK;
 }
 
@@ -98,6 +113,7 @@ static sombra_err memtables_add(struct opening *opening)
         if (err)
             return err;
         opening->count++;
+        opening->has_deletes = true;
         if (memtable_has_ranges(memtable))
             opening->hiding = opening->count;
     }
@@ -121,10 +137,14 @@ sombra_err lsm_range_source(struct lsm_txn *txn, struct kv_range range, struct s
     sombra_err err = memtables_add(&opening);
     for (size_t i = 0; !err && i < version->count; i++)
         err = run_add(&opening, &version->runs[i]);
-    if (!err) {
+    if (!err && opening.count == 1 && !opening.has_deletes) {
+        *out_source = opening.sources[0];
+    } else if (!err) {
         err = merge_open(opening.sources, opening.count, true, out_source);
         if (!err)
             merge_limit_hiding(*out_source, opening.hiding);
+        if (!err && txn->txn.is_write)
+            merge_follow_writes(*out_source);
     } else {
         for (size_t i = 0; i < opening.count; i++)
             source_close(opening.sources[i]);

@@ -18,11 +18,11 @@ void lsm_seq_begin(struct lsm *lsm, uint64_t seq)
     atomic_store(&lsm->durable_seq, seq);
 }
 
-/* The version may be the one that was pinned before. */
+/* The version may be one that is pinned already. */
 static void unpin(struct lsm *lsm, uint64_t number)
 {
-    if (!lsm->has_pin || lsm->pinned_version != number)
-        lsm_version_unpin(lsm, number);
+    if (!lsm->has_pin || number > lsm->pinned_last)
+        lsm_version_unpin(lsm, number, number + 1);
 }
 
 static sombra_err snapshot_read(struct lsm *lsm, struct version **out_version,
@@ -70,20 +70,20 @@ static bool may_try_again(struct lsm *lsm, sombra_err err, bool *is_last)
     return true;
 }
 
-/* Any number of readers may still have the view before: its version's pin then keeps the tables of
- * the new one as well, since those are of a newer version. */
+/* Readers may still have views of any version since the first that is pinned: those stay until
+ * there is none. */
 static void pin_settle(struct lsm *lsm, uint64_t number)
 {
-    if (lsm->has_pin && lsm_readers_count(lsm) > 0) {
-        unpin(lsm, number);
-        return;
-    }
-    uint64_t before = lsm->pinned_version;
-    bool had_pin = lsm->has_pin;
-    lsm->pinned_version = number;
+    if (lsm->has_pin && number < lsm->pinned_last)
+        return; /* somebody put an older manifest there */
+    if (!lsm->has_pin)
+        lsm->pinned_first = number;
     lsm->has_pin = true;
-    if (had_pin)
-        unpin(lsm, before);
+    lsm->pinned_last = number;
+    if (lsm_readers_count(lsm) > 0)
+        return;
+    lsm_version_unpin(lsm, lsm->pinned_first, number);
+    lsm->pinned_first = number;
 }
 
 static sombra_err snapshot_publish(struct lsm *lsm, struct memtable *memtable,
@@ -94,8 +94,10 @@ static sombra_err snapshot_publish(struct lsm *lsm, struct memtable *memtable,
     if (old)
         view_ref(old); /* its end may close files: not under the mutex */
     sombra_err err = view_publish(lsm, &memtable, 1, version);
-    if (!err)
+    if (!err) {
         lsm_seq_begin(lsm, u64_max(seq, atomic_load(&lsm->seq)));
+        memcpy(lsm->totals_before, lsm->state.totals, sizeof lsm->totals_before);
+    }
     os_mutex_unlock(&lsm->mutex);
     view_release(old);
     if (err) {

@@ -34,6 +34,8 @@ struct salvage {
     uint64_t *logs; /* base numbers, ascending, once sorted */
     size_t log_count, log_capacity;
     uint64_t log_seq; /* of the manifest: older logs are in tables */
+    bool needs_log;   /* it says that the log behind log_seq is there */
+    char *staging;    /* "<to>-new": it gets its name when it is whole */
     struct kv *to;
     struct kv_txn *txn;
     size_t txn_bytes;
@@ -228,6 +230,7 @@ static sombra_err version_note(struct salvage *salvage)
     if (!err) {
         salvage->report.has_manifest = true;
         salvage->log_seq = state.log_seq;
+        salvage->needs_log = !state.is_clean;
         for (size_t i = 0; i < version->count && !err; i++) {
             for (size_t k = 0; k < version->runs[i].count && !err; k++)
                 err = table_note(salvage, version->runs[i].tables[k]->meta.number,
@@ -394,15 +397,26 @@ static sombra_err log_apply(struct salvage *salvage, uint64_t base, uint64_t *la
     return err ? err : progress(salvage);
 }
 
-/* Only while the chain holds: what follows a gap belongs to commits that came after lost ones. */
+static void log_miss(struct salvage *salvage)
+{
+    sombra_err said = diag_fail(SOMBRA_NOT_FOUND, "%s/%020" PRIu64 ".log is missing, and needed",
+                                salvage->directory, salvage->log_seq);
+    finding(salvage, said, 0);
+    salvage->report.is_log_incomplete = true;
+}
+
+/* Only while the chain holds: what follows a gap belongs to commits that came after lost ones. A
+ * log within another is what a failed call left, without a commit. */
 static sombra_err logs_apply(struct salvage *salvage)
 {
     uint64_t last_seq = 0;
     bool is_first = true;
     for (size_t i = 0; i < salvage->log_count; i++) {
         uint64_t base = salvage->logs[i];
-        if (base < salvage->log_seq)
+        if (base < salvage->log_seq || (!is_first && base < last_seq))
             continue;
+        if (is_first && salvage->needs_log && base != salvage->log_seq)
+            break;
         if (salvage->report.is_log_incomplete || (!is_first && base > last_seq)) {
             salvage->report.is_log_incomplete = true;
             break;
@@ -412,6 +426,8 @@ static sombra_err logs_apply(struct salvage *salvage)
             return err;
         is_first = false;
     }
+    if (is_first && salvage->needs_log)
+        log_miss(salvage);
     return txn_commit(salvage);
 }
 
@@ -431,7 +447,20 @@ static sombra_err lock_take(struct salvage *salvage)
         return SOMBRA_OK;
     if (!err)
         err = os_lock(salvage->lock, LOCK_WRITER, 1, OS_LOCK_SHARED);
+    if (err == SOMBRA_BUSY)
+        return diag_fail(SOMBRA_BUSY, "a process has it open for writing: close it there first");
     return err;
+}
+
+static char *staging_path(const char *to)
+{
+    size_t bytes = strlen(to);
+    char *path = mem_alloc(bytes + sizeof "-new");
+    while (bytes > 1 && to[bytes - 1] == '/')
+        bytes--;
+    if (path)
+        (void)snprintf(path, bytes + sizeof "-new", "%.*s-new", (int)bytes, to);
+    return path;
 }
 
 static sombra_err target_open(struct salvage *salvage, const char *to)
@@ -444,7 +473,24 @@ static sombra_err target_open(struct salvage *salvage, const char *to)
     sombra_err err = os_identify_path(salvage->os, to, &identity);
     if (!err)
         return diag_fail(SOMBRA_EXISTS, "%s exists; it is not replaced", to);
-    return err == SOMBRA_NOT_FOUND ? lsm_open(salvage->os, to, &options, &salvage->to) : err;
+    if (err != SOMBRA_NOT_FOUND)
+        return err;
+    salvage->staging = staging_path(to);
+    if (!salvage->staging)
+        return diag_nomem("a path", strlen(to));
+    err = os_identify_path(salvage->os, salvage->staging, &identity);
+    if (!err)
+        return diag_fail(SOMBRA_EXISTS, "%s is left from a repair that did not end: remove it",
+                         salvage->staging);
+    return err == SOMBRA_NOT_FOUND ? lsm_open(salvage->os, salvage->staging, &options, &salvage->to)
+                                   : err;
+}
+
+/* It is closed, and all of it durable. */
+static sombra_err target_publish(struct salvage *salvage, const char *to)
+{
+    sombra_err err = os_rename(salvage->os, salvage->staging, to);
+    return err ? err : os_sync_directory_of(salvage->os, salvage->staging);
 }
 
 static sombra_err target_finish(struct salvage *salvage)
@@ -476,10 +522,44 @@ static sombra_err salvage_run(struct salvage *salvage, const char *to)
     return err;
 }
 
+static sombra_err target_name(void *context, const char *name)
+{
+    return buf_append(context, name, strlen(name) + 1);
+}
+
+static void target_unlink(struct salvage *salvage, const char *to, const char *name)
+{
+    size_t bytes = strlen(to) + strlen(name) + 2;
+    char *path = mem_alloc(bytes);
+    if (!path)
+        return;
+    snprintf(path, bytes, "%s/%s", to, name);
+    sombra_err err = os_unlink(salvage->os, path);
+    (void)err; /* what stays is no store: the manifest goes first */
+    mem_free(path);
+}
+
+/* Half of a store must not be taken for one. The directory was made here: all in it is ours. */
+static void target_remove(struct salvage *salvage, const char *to)
+{
+    struct buf names = BUF_INIT;
+    target_unlink(salvage, to, "MANIFEST");
+    sombra_err err = os_list_directory(salvage->os, to, target_name, &names);
+    for (size_t at = 0; !err && at < names.bytes;) {
+        const char *name = (const char *)names.data + at;
+        target_unlink(salvage, to, name);
+        at += strlen(name) + 1;
+    }
+    buf_release(&names);
+    err = os_remove_directory(salvage->os, to);
+    (void)err;
+}
+
 /* The first error counts. */
-static sombra_err salvage_release(struct salvage *salvage, sombra_err err)
+static sombra_err salvage_release(struct salvage *salvage, const char *to, sombra_err err)
 {
     char text[DIAG_TEXT_BYTES];
+    bool has_target = salvage->to != NULL;
     diag_save(text);
     if (salvage->txn)
         kv_abort(salvage->txn);
@@ -490,6 +570,13 @@ static sombra_err salvage_release(struct salvage *salvage, sombra_err err)
             err = closed;
         }
     }
+    if (!err) {
+        err = target_publish(salvage, to);
+        diag_save(text);
+    }
+    if (err && has_target)
+        target_remove(salvage, salvage->staging);
+    mem_free(salvage->staging);
     cache_free(salvage->cache);
     os_close(salvage->lock);
     mem_free(salvage->tables);
@@ -508,7 +595,7 @@ sombra_err lsm_salvage(struct os *os, const char *path, const char *to,
     sombra_err err = os_resolve(os, path, &salvage.directory);
     if (!err)
         err = salvage_run(&salvage, to);
-    err = salvage_release(&salvage, err);
+    err = salvage_release(&salvage, to, err);
     if (!err)
         *out_report = salvage.report;
     return diag_wrap(err, "repair %s", path);

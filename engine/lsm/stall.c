@@ -41,6 +41,8 @@ static struct pressure measure(struct lsm *lsm)
         (lsm->full_count == options->memtables_max && !is_filling)) {
         pressure.is_stopped = true;
         pressure.reason = "flushes of memtables";
+    } else if (options->no_background) {
+        pressure.delay_us = 0; /* what is due was tried just now */
     } else if (pressure.runs >= options->level0_stop) {
         pressure.is_stopped = true;
     } else {
@@ -96,10 +98,11 @@ static sombra_err wait_stopped(struct lsm *lsm, uint64_t timeout_ms, struct pres
                                uint64_t *waited_ms)
 {
     struct lsm_background *background = lsm->background;
-    uint64_t begun_ns = os_monotonic_ns(lsm->os);
+    /* Threads wait in real time, whatever the machine. */
+    uint64_t begun_ns = os_monotonic_ns(os_posix());
     sombra_err err = SOMBRA_OK;
     while (!err && pressure->is_stopped) {
-        *waited_ms = (os_monotonic_ns(lsm->os) - begun_ns) / 1000000;
+        *waited_ms = (os_monotonic_ns(os_posix()) - begun_ns) / 1000000;
         /* Damaged tables in the way do not go away by waiting. */
         bool is_hopeless = background->corrupt > 0 && !background->jobs && !lsm->full_oldest;
         if (atomic_load(&lsm->is_failed) || atomic_load(&background->is_stopping))
@@ -127,6 +130,8 @@ sombra_err lsm_stall(struct lsm *lsm, bool *out_is_stopped)
     os_mutex_lock(&lsm->mutex);
     if (lsm->options.no_background) {
         err = work_inline(lsm);
+        /* Another thread may be at the flush, for a checkpoint: memtables must not pile up. */
+        *out_is_stopped = !err && measure(lsm).is_stopped;
         os_mutex_unlock(&lsm->mutex);
         return err;
     }

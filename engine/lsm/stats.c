@@ -57,6 +57,20 @@ static void counters_read(struct lsm *lsm, struct kv_stats *stats)
     stats->refuses_writes = atomic_load(&lsm->is_failed);
 }
 
+static void totals_read(struct lsm *lsm, struct kv_totals *to)
+{
+    uint64_t totals[TOTAL_COUNT];
+    lsm_totals(lsm, totals);
+    *to = (struct kv_totals){ .commit_bytes = totals[TOTAL_COMMIT_BYTES],
+                              .log_bytes = totals[TOTAL_LOG_BYTES],
+                              .flush_bytes = totals[TOTAL_FLUSH_BYTES],
+                              .compaction_bytes = totals[TOTAL_COMPACTION_BYTES],
+                              .filter_skips = totals[TOTAL_FILTER_SKIPS],
+                              .filter_false_positives = totals[TOTAL_FILTER_FALSE],
+                              .stalls = totals[TOTAL_STALLS],
+                              .stall_ns = totals[TOTAL_STALL_NS] };
+}
+
 static void gauges_set(struct lsm *lsm, const struct kv_stats *stats)
 {
     struct kv_metrics *metrics = &lsm->metrics;
@@ -92,6 +106,7 @@ sombra_err lsm_stats(struct lsm *lsm, struct kv_maintenance *job)
         stats.is_entries_exact = true;
     }
     counters_read(lsm, &stats);
+    totals_read(lsm, &stats.totals);
     stats.log_bytes = lsm_logs_bytes(lsm);
     lsm_readers_measure(lsm, &stats);
     /* The memory of indexes and filters is charged to the cache. */

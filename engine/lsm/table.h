@@ -116,7 +116,7 @@ sombra_err table_large_bytes(struct table *table, sombra_slice reference,
 /* Entries with keys < `key` (empty = all), from the index: exact but for the block of the key. */
 uint64_t table_rank(struct table *table, sombra_slice key);
 
-/* `fill_cache` false: blocks read are not kept (compactions, backups). */
+/* Keeps the table. `fill_cache` false: blocks read are not kept (compactions, backups). */
 sombra_err table_source(struct table *table, bool fill_cache,
                         struct source **out_source) SOMBRA_MUST_CHECK;
 

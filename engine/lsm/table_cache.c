@@ -28,7 +28,7 @@ struct table_cache {
     struct table_context context;
     const char *directory; /* the owner's */
     unsigned open_max;
-    void (*obsolete)(void *context, uint64_t number, uint64_t since);
+    void (*obsolete)(void *context, const struct version_table *table);
     void *obsolete_context;
 
     struct os_mutex mutex;       /* guards what follows, and who is open */
@@ -90,7 +90,7 @@ size_t table_cache_open_count(struct table_cache *cache)
 }
 
 void table_cache_on_obsolete(struct table_cache *cache,
-                             void (*obsolete)(void *context, uint64_t number, uint64_t since),
+                             void (*obsolete)(void *context, const struct version_table *table),
                              void *context)
 {
     cache->obsolete = obsolete;
@@ -239,5 +239,5 @@ void table_cache_tell_obsolete(const struct version_table *slot)
     const struct table_cache *cache = slot->cache;
     cache_drop_table(cache->context.cache, slot->meta.number);
     if (cache->obsolete)
-        cache->obsolete(cache->obsolete_context, slot->meta.number, slot->obsolete_since);
+        cache->obsolete(cache->obsolete_context, slot);
 }

@@ -252,6 +252,7 @@ static void table_source_close(struct source *base)
     leave_block(source);
     cache_release(source->table->context.cache, source->given);
     buf_release(&source->ahead);
+    table_unref(source->table);
     mem_free(source);
 }
 
@@ -280,6 +281,7 @@ sombra_err table_source(struct table *table, bool fill_cache, struct source **ou
     if (!source)
         return diag_nomem("a scan of a table", sizeof *source);
     source->source.ops = table->ranges.entries > 0 ? &hiding_ops : &plain_ops;
+    table_ref(table);
     source->table = table;
     source->fill_cache = fill_cache;
     *out_source = &source->source;

@@ -26,7 +26,10 @@ static void report(struct verify *verify, sombra_err code, const char *format, .
     va_end(arguments);
     verify->problems++;
     if (verify->problem)
-        verify->problem(verify->context, &(struct kv_problem){ .code = code, .message = message });
+        verify->problem(verify->context,
+                        &(struct kv_problem){ .code = code,
+                                              .page = verify->table->properties.meta.number,
+                                              .message = message });
 }
 
 static void report_at(struct verify *verify, uint64_t offset, const char *what)

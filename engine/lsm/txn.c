@@ -96,7 +96,7 @@ static void write_start(struct lsm *lsm)
     assert(txn->write->redo.bytes == 0 && txn->write->savepoint_count == 0);
     txn->view = view;
     txn->seq = atomic_load_explicit(&lsm->seq, memory_order_relaxed) + 1;
-    txn->changes = 0;
+    txn->changes = txn->undone = 0;
     txn->txn.pages = 0;
     txn->is_failed = false;
     txn->write->given_bytes = 0;
@@ -176,9 +176,10 @@ void lsm_txn_undo(struct lsm_txn *txn)
 static void view_keep(struct lsm *lsm, struct view *view)
 {
     struct lsm_writer *writer = lsm->writer;
+    uint64_t number = view->number; /* once it is stored, a sweep may free it */
     atomic_store(&writer->view, view);
     /* A sweep that came before the store did not see it. */
-    if (UNLIKELY(view->number != atomic_load(&lsm->view_number)))
+    if (UNLIKELY(number != atomic_load(&lsm->view_number)))
         view_release(atomic_exchange(&writer->view, NULL));
 }
 
@@ -264,6 +265,7 @@ static void savepoint_rollback(struct lsm_txn *txn, size_t index)
     write->given_bytes = point->given_bytes;
     txn->is_failed = false;
     txn->changes++;
+    txn->undone++;
 }
 
 sombra_err lsm_savepoint(struct kv_txn *kv_txn, enum kv_savepoint_action action, uint64_t *mark)
@@ -438,6 +440,7 @@ static sombra_err keys_delete(struct lsm_txn *txn, const struct buf *keys)
         write->redo.bytes = redo_bytes;
         write->given_bytes = given_bytes;
         txn->changes++;
+        txn->undone++;
     }
     return err;
 }

@@ -27,6 +27,7 @@ struct version_table {
     _Atomic uint32_t refs;
     _Atomic bool is_obsolete;   /* no newer version has it */
     _Atomic bool is_compacting; /* input of a running compaction; under lsm->mutex */
+    uint64_t made_in;           /* the version number that it came with; 0 = not known any more */
     uint64_t obsolete_since;    /* the version number that dropped it */
     struct table_cache *cache;
     _Atomic(struct table *) table; /* open, or NULL; managed by the table cache */
@@ -113,7 +114,7 @@ void table_cache_forget(struct version_table *table);
 /* Called when the last reference to an obsolete table went: its file may be unlinked now (any
  * thread, no lock held). */
 void table_cache_on_obsolete(struct table_cache *cache,
-                             void (*obsolete)(void *context, uint64_t number, uint64_t since),
+                             void (*obsolete)(void *context, const struct version_table *table),
                              void *context);
 /* Says so of an obsolete table. */
 void table_cache_tell_obsolete(const struct version_table *table);

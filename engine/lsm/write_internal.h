@@ -90,9 +90,9 @@ sombra_err lsm_redo_apply(sombra_slice payload, uint64_t seq,
 
 /* ---- logs.c ------------------------------------------------------------------------------ */
 
-/* A new, empty log behind `base_seq`; a leftover of that name is replaced. After IO the store must
- * not go on. */
-sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq,
+/* A new, empty log behind `base_seq`; a leftover of that name is replaced. Without `syncs` its name
+ * is durable only once is_named says so. After IO the store must not go on. */
+sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, bool syncs,
                           struct lsm_log **out_log) SOMBRA_MUST_CHECK;
 /* Closes it, does not unlink it; NULL is a no-op. */
 void lsm_log_free(struct lsm_log *log);

@@ -116,6 +116,13 @@ sombra_err wal_create(struct os *os, const char *path, unsigned mode, uint64_t b
     return SOMBRA_OK;
 }
 
+sombra_err wal_create_unsynced(struct os *os, const char *path, unsigned mode, struct wal **out_wal)
+{
+    assert(os && path && out_wal);
+    return diag_wrap(open_file(os, path, OS_WRITE | OS_CREATE | OS_EXCLUSIVE, mode, out_wal),
+                     "create log");
+}
+
 sombra_err wal_open(struct os *os, const char *path, bool is_readonly, struct wal **out_wal)
 {
     assert(os && path && out_wal);

@@ -244,6 +244,17 @@ static void push_levels(lua_State *L, const sombra_stats *stats)
     set_integer(L, "memtable_bytes", stats->memtable_bytes);
     set_integer(L, "cache_bytes", stats->cache_bytes);
     set_integer(L, "compaction_debt_bytes", stats->compaction_debt_bytes);
+    lua_createtable(L, 0, 8);
+    set_integer(L, "commit_bytes", stats->total_commit_bytes);
+    set_integer(L, "log_bytes", stats->total_log_bytes);
+    set_integer(L, "flush_bytes", stats->total_flush_bytes);
+    set_integer(L, "compaction_bytes", stats->total_compaction_bytes);
+    set_integer(L, "filter_skips", stats->total_filter_skips);
+    set_integer(L, "filter_false_positives", stats->total_filter_false_positives);
+    set_integer(L, "stalls", stats->total_stalls);
+    lua_pushnumber(L, (lua_Number)stats->total_stall_ns / 1e9);
+    lua_setfield(L, -2, "stall_seconds");
+    lua_setfield(L, -2, "totals");
 }
 
 /* db:stats() -> table */

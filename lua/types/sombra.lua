@@ -330,6 +330,17 @@ function DB:migrations(directory) end
 ---@field memtable_bytes integer?
 ---@field cache_bytes integer?
 ---@field compaction_debt_bytes integer? what compaction has yet to rewrite
+---@field totals sombra.Totals? of all processes since the database was made
+
+---@class sombra.Totals
+---@field commit_bytes integer keys and values given by writers
+---@field log_bytes integer written for them to logs,
+---@field flush_bytes integer by flushes,
+---@field compaction_bytes integer by compactions
+---@field filter_skips integer lookups of a table that its filter spared
+---@field filter_false_positives integer lookups that it should have spared
+---@field stalls integer commits that waited for flushes or compactions
+---@field stall_seconds number how long, all together
 
 ---@class sombra.LevelStats
 ---@field runs integer

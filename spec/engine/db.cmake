@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 engine_test(db_test db SOURCES kv_model.c)
 engine_test(db_open_test db)
+engine_test(db_engine_test db)
 engine_test(db_index_test db)
 engine_test(db_reuse_test db)
 engine_test(db_metrics_test db)
@@ -16,7 +17,7 @@ foreach(name graph_edge_test graph_bucket_test graph_random_test graph_index_tes
       add_executable(${program} ${name}.c graph_fixture.c ${graph_fixture_${engine}} graph_index_fixture.c)
       target_include_directories(${program} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
       target_link_libraries(${program} PRIVATE engine_db PkgConfig::CMOCKA)
-      add_test(NAME ${program} COMMAND ${program} WORKING_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+      add_test(NAME ${program} COMMAND ${program} WORKING_DIRECTORY ${SOMBRA_TEST_FILES})
       set_tests_properties(${program} PROPERTIES TIMEOUT 300)
     endif()
   endforeach()

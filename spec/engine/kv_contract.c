@@ -55,6 +55,7 @@ int kv_contract_run(const struct kv_driver *driver, uint64_t history_ops)
     struct CMUnitTest *tests = calloc(count, sizeof *tests);
     if (!tests)
         return 1;
+    history_ops = history_ops * kv_test_number("SOMBRA_SHARE", 100) / 100;
     struct kv_contract contract = { .driver = driver, .history_ops = history_ops };
     for (size_t i = 0; i < COUNT_OF(lists); i++)
         for (const struct kv_fact *fact = lists[i]; fact->name; fact++)

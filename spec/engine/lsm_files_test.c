@@ -242,15 +242,17 @@ static void test_files__reader_of_another_process_keeps_tables_of_its_version(vo
     ASSERT_OK(lsm_version_pin(&reader, pinned));
     lsm_version_pin_end(&reader);
     ASSERT_OK(edit_one(rig, 3, 2));
-    assert_true(is_there(rig->os, 1) && is_there(rig->os, 2)); /* it has the older version */
-    lsm_version_unpin(&reader, pinned);
-    ASSERT_OK(lsm_version_pin(&reader, pinned + 1));
+    assert_true(is_there(rig->os, 1));  /* it has the older version */
+    assert_false(is_there(rig->os, 2)); /* which had no such table */
+    ASSERT_OK(lsm_version_pin(&reader, pinned + 2));
+    lsm_version_unpin(&reader, pinned, pinned + 2);
     lsm_purge(&rig->lsm, false);
-    assert_false(is_there(rig->os, 1)); /* dropped by the version that is pinned now */
-    assert_true(is_there(rig->os, 2));
-    os_close(reader.lock);
+    assert_false(is_there(rig->os, 1)); /* dropped before the version that is pinned now */
     ASSERT_OK(edit_one(rig, 0, 3));
-    assert_false(is_there(rig->os, 2) || is_there(rig->os, 3));
+    assert_true(is_there(rig->os, 3));
+    os_close(reader.lock);
+    lsm_purge(&rig->lsm, false);
+    assert_false(is_there(rig->os, 3));
 }
 
 static void test_files__failed_unlink_is_no_failed_edit(void **state)

@@ -401,7 +401,7 @@ static void test_lsm_open__a_store_with_open_transactions_is_not_closed(void **s
     for (unsigned is_write = 0; is_write < 2; is_write++) {
         struct kv_txn *txn = is_write ? kv_begin_write(store.kv) : kv_begin_read(store.kv);
         expect_err(SOMBRA_BUSY, kv_close(store.kv));
-        expect_text("open transactions");
+        expect_text(is_write ? "open write transaction" : "open transactions");
         kv_abort(txn);
     }
     commit_words(store.kv, "goes on");

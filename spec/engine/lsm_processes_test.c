@@ -2,6 +2,7 @@
 /* Several processes on one directory: the lock of the writing one, children of fork(), and readers
  * beside a writer. */
 #include "lsm_store.h"
+#include "os/os_ops.h"
 
 #include <dirent.h>
 #include <signal.h>
@@ -395,15 +396,25 @@ static void test_lsm_processes__a_readers_tables_stay_until_it_lets_them_go(void
     assert_true(alone > 0);
     store.options.is_readonly = true;
     lsm_store_open(&store);
-    process_does(&writer, "wmwm"); /* replaces all that the reader has, twice */
-    unsigned kept = tables_in(store.path);
-    assert_true(kept > alone);
+    process_does(&writer, "wmwmwm"); /* replaces all that the reader has, and that again */
+    assert_int_equal(tables_in(store.path), 2 * alone);
     expect_round(store.kv, 1);
     expect_ok(maintain(store.kv, KV_REFRESH));
-    process_does(&writer, "wm"); /* the next change removes what was kept, but for the newest */
-    assert_true(tables_in(store.path) < kept);
-    assert_true(tables_in(store.path) > alone);
-    expect_round(store.kv, 3);
+    struct kv_txn *old = kv_begin_read(store.kv); /* keeps what it reads beyond a refresh */
+    process_does(&writer, "wm");                  /* its next change removes what nobody reads */
+    assert_int_equal(tables_in(store.path), 2 * alone);
+    expect_ok(maintain(store.kv, KV_REFRESH));
+    process_does(&writer, "wm");
+    assert_int_equal(tables_in(store.path), 3 * alone);
+    expect_round(store.kv, 5);
+    uint64_t entries;
+    kv_digest(old, (struct kv_range){ 0 }, &entries);
+    assert_int_equal(entries, ROUND_NUMBERS);
+    kv_abort(old);
+    expect_ok(maintain(store.kv, KV_REFRESH));
+    process_does(&writer, "wm");
+    assert_int_equal(tables_in(store.path), 2 * alone);
+    expect_round(store.kv, 6);
     lsm_store_close(&store);
     process_does(&writer, "wm");
     assert_int_equal(tables_in(store.path), alone);
@@ -428,11 +439,64 @@ static void test_lsm_processes__a_dead_reader_keeps_no_table(void **state)
     process_does(&reader, "o");
     expect_ok(round_write(store.kv, 2));
     expect_ok(maintain(store.kv, KV_COMPACT));
-    assert_true(tables_in(store.path) > alone);
+    assert_int_equal(tables_in(store.path), 2 * alone);
     process_end(&reader, true);
     expect_ok(round_write(store.kv, 3));
     expect_ok(maintain(store.kv, KV_COMPACT));
     assert_int_equal(tables_in(store.path), alone);
+    lsm_store_release(&store);
+}
+
+/* ---- changes in the middle of an open ----------------------------------------------------- */
+
+static struct {
+    const struct os_ops *real;
+    const struct process *writer;
+    const char *letters; /* what it does before the next look at the logs */
+} between;
+
+/* A reader has the manifest by then. */
+static int list_between(struct os *os, const char *path,
+                        sombra_err (*each)(void *context, const char *name), void *context,
+                        sombra_err *out_err)
+{
+    if (between.letters && each != NULL && strstr(path, "data")) {
+        const char *letters = between.letters;
+        between.letters = letters[0] == '-' ? letters + 1 : NULL; /* '-': at the list after this */
+        if (letters[0] != '-')
+            process_does(between.writer, letters);
+    }
+    return between.real->list(os, path, each, context, out_err);
+}
+
+/* Between its look at the manifest and at the logs these are switched, or the writer closes. */
+static void test_lsm_processes__a_reader_opens_while_the_logs_change(void **state)
+{
+    (void)state;
+    static const char *const letters[] = { "wp", "wmw", "wc", "c" };
+    struct lsm_store store;
+    between.real = os_posix()->ops;
+    struct os_ops ops = *between.real;
+    ops.list = list_between;
+    struct os os = { .ops = &ops };
+    store_begin(&store);
+    struct lsm_options readonly = quiet();
+    readonly.is_readonly = true;
+    for (unsigned i = 0; i < 4; i++) {
+        struct process writer = process_start(store.path, &store.options);
+        struct kv *kv;
+        process_does(&writer, "ow");
+        between.writer = &writer;
+        char dashed[8];
+        snprintf(dashed, sizeof dashed, "-%s", letters[i]);
+        between.letters = dashed;
+        expect_ok(lsm_open(&os, store.path, &readonly, &kv));
+        assert_null(between.letters); /* it came to it */
+        kv_expect_sound(kv);
+        expect_round(kv, letters[i][0] == 'c' ? 1 : letters[i][1] == 'm' ? 3 : 2);
+        expect_ok(kv_close(kv));
+        process_end(&writer, true);
+    }
     lsm_store_release(&store);
 }
 
@@ -477,7 +541,7 @@ static void test_lsm_processes__refresh_beside_a_busy_writer_never_sees_damage(v
     store.options.create = false;
     lsm_store_open(&store);
     uint64_t newest = 0, moves = 0;
-    for (unsigned i = 0; i < REFRESHES; i++) {
+    for (unsigned i = 0; i < REFRESHES || (moves < 5 && i < 1000 * REFRESHES); i++) {
         expect_ok(maintain(store.kv, KV_REFRESH));
         struct kv_txn *txn = kv_begin_read(store.kv);
         uint64_t entries, first = kv_digest(txn, (struct kv_range){ 0 }, &entries);
@@ -514,6 +578,7 @@ int main(void)
         cmocka_unit_test(test_lsm_processes__a_reader_sees_one_moment_until_it_refreshes),
         cmocka_unit_test(test_lsm_processes__a_readers_tables_stay_until_it_lets_them_go),
         cmocka_unit_test(test_lsm_processes__a_dead_reader_keeps_no_table),
+        cmocka_unit_test(test_lsm_processes__a_reader_opens_while_the_logs_change),
         cmocka_unit_test(test_lsm_processes__refresh_beside_a_busy_writer_never_sees_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -369,10 +369,12 @@ struct told {
     uint64_t number, since, count;
 };
 
-static void tell(void *context, uint64_t number, uint64_t since)
+static void tell(void *context, const struct version_table *table)
 {
     struct told *told = context;
-    *told = (struct told){ .number = number, .since = since, .count = told->count + 1 };
+    *told = (struct told){ .number = table->meta.number,
+                           .since = table->obsolete_since,
+                           .count = told->count + 1 };
 }
 
 static void test_version__obsolete_table_is_told_when_its_last_version_goes(void **state)

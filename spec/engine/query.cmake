@@ -20,7 +20,7 @@ if(TARGET engine_db)
   add_executable(lsm_query_random_test query_random_test.c query_fixture.c graph_fixture.c ${graph_fixture_lsm} value_fixture.c)
   target_include_directories(lsm_query_random_test PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(lsm_query_random_test PRIVATE engine_db PkgConfig::CMOCKA)
-  add_test(NAME lsm_query_random_test COMMAND lsm_query_random_test WORKING_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+  add_test(NAME lsm_query_random_test COMMAND lsm_query_random_test WORKING_DIRECTORY ${SOMBRA_TEST_FILES})
   set_tests_properties(lsm_query_random_test PROPERTIES TIMEOUT 300)
 endif()
 

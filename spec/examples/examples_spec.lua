@@ -81,6 +81,16 @@ describe("the example", function()
     assert.truthy(out:find "refused: base %-> tests %-> app %-> %a+ %-> base\n")
   end)
 
+  it("event_log reads a minute, drops what is old and is compressed", function()
+    local path = helper.path()
+    local out = example("event_log", path)
+    assert.truthy(out:find(lines("one minute: 300 events, at most 23.0 degrees", "expired: 9000"), 1, true), out)
+    local left, bytes = out:match "\nleft: (%d+) entries, fewer than (%d+) bytes each\n$"
+    assert.equal(9000, math.tointeger(left) // 100 * 100)
+    assert.is_true(math.tointeger(bytes) < 16) -- a key alone has 12 bytes and more
+    helper.remove(path)
+  end)
+
   it("migrate goes up, back and up again", function()
     assert.equal(lines("state: pending 1 people, pending 2 first_people, pending 3 family_names",
       "would run: up 1 people, up 2 first_people, up 3 family_names", "ran: up 1 people, up 2 first_people",

@@ -77,6 +77,7 @@ describe("the surface", function()
     other:close()
     helper.remove(path)
     assert.same(keys(stats.levels[1]), fields("sombra.LevelStats"))
+    assert.same(keys(stats.totals), fields("sombra.Totals"))
     for name, value in pairs(db:stats()) do stats[name] = value end
     assert.same(keys(stats), fields("sombra.Stats"))
     assert.same(keys(db:stats().oldest_reader), fields("sombra.OldestReader"))

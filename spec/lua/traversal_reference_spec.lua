@@ -5,8 +5,8 @@
 local helper = require "spec.helper"
 local reference = require "spec.lua.reference"
 
-local CASES = os.getenv("SOMBRA_LONG") and 220000 or 22000
-local GRAPHS = os.getenv("SOMBRA_LONG") and 400 or 80
+local CASES = helper.share(os.getenv("SOMBRA_LONG") and 220000 or 22000)
+local GRAPHS = helper.share(os.getenv("SOMBRA_LONG") and 400 or 80)
 
 local random = math.random
 local function one_of(list) return list[random(#list)] end

@@ -175,6 +175,12 @@ typedef struct sombra_stats {
     uint64_t memtable_bytes, cache_bytes;
     uint64_t compaction_debt_bytes; /* what compaction has yet to rewrite */
     bool refuses_writes;            /* a write or sync failed: until every process has closed it */
+    /* Engines with levels: what all processes counted since the database was made. Bytes given by
+     * writers, and written for them; lookups that a filter spared, and that it should have; commits
+     * that waited for flushes or compactions, and how long. */
+    uint64_t total_commit_bytes, total_log_bytes, total_flush_bytes, total_compaction_bytes;
+    uint64_t total_filter_skips, total_filter_false_positives;
+    uint64_t total_stalls, total_stall_ns;
 } sombra_stats;
 
 #define SOMBRA_STATS_INIT                    \

@@ -103,6 +103,31 @@ local database_fields = {
   "path", "engine", "nodes", "edges", "entries", "page_size", "pages", "pages_free", "pages_pending", "depth",
   "file_bytes", "log_bytes", "txn", "lsn", "durable_lsn", "readers",
 }
+local level_fields = {
+  "path", "engine", "nodes", "edges", "entries", "depth", "file_bytes", "log_bytes", "memtable_bytes", "cache_bytes",
+  "compaction_debt", "space_amplification", "write_amplification", "filters_false_positives", "stalls",
+  "txn", "lsn", "durable_lsn", "readers",
+}
+
+---What was written to logs and tables for one byte that writers gave; with the log, which its own sync needs.
+local function write_amplification(totals)
+  local written = totals.log_bytes + totals.flush_bytes + totals.compaction_bytes
+  return totals.commit_bytes > 0 and ("%.2f"):format(written / totals.commit_bytes) or "-"
+end
+
+local function false_positive_rate(totals)
+  local asked = totals.filter_skips + totals.filter_false_positives
+  return asked > 0 and ("%.2f %% of %d lookups"):format(100 * totals.filter_false_positives / asked, asked) or "-"
+end
+
+---Bytes of all tables for one of the last level, which is about what a compaction would leave.
+local function space_amplification(stats)
+  local last = 0
+  for _, level in ipairs(stats.levels) do
+    last = level.bytes > 0 and level.bytes or last
+  end
+  return last > 0 and ("%.2f"):format(stats.file_bytes / last) or "-"
+end
 
 local function sorted_keys(map)
   local keys = {}
@@ -157,9 +182,16 @@ local function level_rows(levels)
 end
 
 local function print_stats(result)
-  local rows = {}
-  for _, name in ipairs(database_fields) do
-    rows[#rows + 1] = { (name:gsub("_", " ")), result.database[name] }
+  local rows, stats = {}, result.database
+  local shown = setmetatable({ compaction_debt = stats.compaction_debt_bytes }, { __index = stats })
+  if stats.levels then
+    shown.space_amplification = space_amplification(stats)
+    shown.write_amplification = write_amplification(stats.totals)
+    shown.filters_false_positives = false_positive_rate(stats.totals)
+    shown.stalls = ("%d, %.3f s"):format(stats.totals.stalls, stats.totals.stall_seconds)
+  end
+  for _, name in ipairs(stats.levels and level_fields or database_fields) do
+    rows[#rows + 1] = { (name:gsub("_", " ")), shown[name] }
   end
   if result.nodes and result.nodes.degree_max_node then
     local nodes = result.nodes
