@@ -20,6 +20,11 @@ static size_t fixed_bytes(uint32_t count)
            sizeof(uint32_t);
 }
 
+size_t rows_bytes_max(uint32_t entries)
+{
+    return fixed_bytes(entries) + TABLE_DATA_BYTES_MAX + TABLE_DATA_KEYS_MAX;
+}
+
 size_t rows_bytes(const struct block *block)
 {
     struct block_entry entry;

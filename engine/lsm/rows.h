@@ -40,6 +40,8 @@ struct rows {
 
 /* What a block will take. `block` was checked by block_rules_data. */
 size_t rows_bytes(const struct block *block);
+/* What it takes at most in a block that a writer made. */
+size_t rows_bytes_max(uint32_t entries);
 /* Unpacks it to `to`, of that length and aligned as malloc's memory. */
 void rows_unpack(const struct block *block, uint8_t *to);
 

@@ -94,7 +94,11 @@ static sombra_err raw_open(struct os_file *file, struct cache *cache, uint64_t o
     block_open(&block, raw, &block_rules_data);
     if (entries > 0 && block.entries != entries)
         return damaged(file, offset, "not as many entries as the index says");
-    err = cache_block_new(cache, rows_bytes(&block), &to, out_block);
+    /* Prefix compression must not be a bomb: the writer keeps to this bound. */
+    size_t unpacked = rows_bytes(&block);
+    if (unpacked > rows_bytes_max(block.entries))
+        return damaged(file, offset, "its keys are longer together than those of a block may be");
+    err = cache_block_new(cache, unpacked, &to, out_block);
     if (!err)
         rows_unpack(&block, to);
     return err;

@@ -107,6 +107,8 @@ enum table_limit {
     TABLE_RESTART_ENTRIES = 16,                   /* interval in data blocks */
     TABLE_VALUE_PIECE = 1 << 20,                  /* raw bytes of a value block */
     TABLE_DATA_BYTES_MAX = 4 << 20,               /* raw bytes of a data block */
+    TABLE_DATA_KEYS_MAX = 16 << 20,               /* keys of a data block, each whole: what bounds
+                                                     its size in memory */
     TABLE_META_BYTES_MAX = 1 << 28,               /* raw bytes of ranges, filter and index blocks */
     TABLE_PROPERTIES_MAX = 16 << 10,              /* raw bytes of the properties */
     TABLE_BOUND_BYTES_MAX = KV_KEY_BYTES_MAX + 1, /* of a range's bounds, low and end: a key and a

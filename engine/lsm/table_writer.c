@@ -28,6 +28,7 @@ struct table_writer {
     struct block_builder data, index, ranges;
     struct handle ended;     /* the data block that waits for its index entry; bytes 0 = none */
     uint64_t entries_before; /* it */
+    size_t block_key_bytes;  /* of whole keys in the data block that is being built */
     uint64_t entries_ended;  /* in data blocks that ended */
 
     struct filter_builder keys, prefixes;
@@ -248,6 +249,7 @@ static sombra_err index_add(struct table_writer *writer, sombra_slice key)
 
 static sombra_err data_block_end(struct table_writer *writer)
 {
+    writer->block_key_bytes = 0;
     assert(writer->ended.bytes == 0);
     sombra_slice raw;
     sombra_err err = block_builder_finish(&writer->data, &raw);
@@ -362,6 +364,7 @@ static sombra_err entry_add(struct table_writer *writer, const struct lsm_entry 
     if (err)
         return err;
     writer->entries++;
+    writer->block_key_bytes += entry->key.bytes;
     writer->deletes += kind == ENTRY_DELETE;
     writer->key_bytes += entry->key.bytes;
     writer->value_bytes += value_bytes;
@@ -391,7 +394,8 @@ static sombra_err add(struct table_writer *writer, const struct lsm_entry *entry
         err = filters_add(writer, shared, key);
     if (!err)
         err = entry_add(writer, entry, shared);
-    if (!err && block_builder_bytes(&writer->data) >= writer->options.block_bytes)
+    if (!err && (block_builder_bytes(&writer->data) >= writer->options.block_bytes ||
+                 writer->block_key_bytes > TABLE_DATA_KEYS_MAX - KV_KEY_BYTES_MAX))
         err = data_block_end(writer);
     return err;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "lsm/table_format.h"
 #include "lsm_table_fixture.h"
 
 #include <stdio.h>
@@ -378,6 +379,48 @@ static void test_table__filters_spare_blocks_and_are_counted(void **state)
     world_close(&world);
 }
 
+/* Long keys that differ in their last bytes take 8 bytes each on disk: blocks of 1 MiB would unpack
+ * to a hundred. The writer cuts them so that a reader can bound what it allocates. */
+static void test_table__blocks_are_cut_by_the_bytes_of_whole_keys(void **state)
+{
+    enum { KEYS = 40000 };
+    struct os_sim *sim = os_sim_new(NULL);
+    struct os *os = os_sim_start(sim);
+    const struct table_writer_options options = { .block_bytes = TABLE_BLOCK_BYTES_MAX };
+    struct table_context context = { .os = os };
+    struct table_writer *writer;
+    struct table_meta meta;
+    struct table *table;
+    struct source *source;
+    uint8_t key[KV_KEY_BYTES_MAX] = { 0 };
+    (void)state;
+    assert_ok(table_writer_open(os, "table", 1, &options, &writer));
+    for (uint32_t i = 0; i < KEYS; i++) {
+        put_be32(key + sizeof key - 4, i);
+        assert_ok(table_writer_add(writer, &(struct lsm_entry){ .key = slice_of(key, sizeof key),
+                                                                .value = slice_of(key, 1) }));
+    }
+    assert_ok(table_writer_finish(writer, 1, &meta));
+    assert_true(meta.file_bytes < TABLE_BLOCK_BYTES_MAX);
+    table_writer_close(writer);
+    assert_ok(cache_new(64 * MiB, NULL, &context.cache));
+    assert_ok(table_open(&context, "table", NULL, &table));
+    assert_ok(table_source(table, true, &source));
+    assert_ok(source->ops->seek_ge(source, slice_of(key, 0)));
+    uint32_t count = 0;
+    while (source->is_valid) {
+        const uint8_t *at = source->entry.key.data;
+        assert_int_equal(get_be32(at + sizeof key - 4), count++);
+        assert_ok(source->ops->next(source));
+    }
+    assert_int_equal(count, KEYS);
+    assert_in_range(cache_bytes(context.cache), 1, 64 * MiB);
+    source_close(source);
+    table_unref(table);
+    cache_free(context.cache);
+    os_sim_free(sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -385,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_table__values_of_several_pieces_are_read_and_copied),
         cmocka_unit_test(test_table__is_only_opened_as_the_one_that_is_known),
         cmocka_unit_test(test_table__filters_spare_blocks_and_are_counted),
+        cmocka_unit_test(test_table__blocks_are_cut_by_the_bytes_of_whole_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
