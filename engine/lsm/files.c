@@ -13,6 +13,7 @@
 #include "lsm/lsm_internal.h"
 #include "lsm/manifest_format.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -221,12 +222,12 @@ static struct manifest_state state_after(struct lsm *lsm, const struct edit *edi
 
 sombra_err lsm_sync_names(struct lsm *lsm)
 {
-    char *path = path_of(lsm, "MANIFEST");
-    if (!path)
-        return diag_nomem("path of the manifest", strlen(lsm->directory));
-    sombra_err err = os_sync_directory_of(lsm->os, path);
-    mem_free(path);
-    return err;
+    /* Nothing is allocated: what a commit has appended cannot be taken back. */
+    char path[PATH_MAX];
+    int bytes = snprintf(path, sizeof path, "%s/MANIFEST", lsm->directory);
+    if (bytes < 0 || (size_t)bytes >= sizeof path)
+        return diag_fail(SOMBRA_LIMIT, "%s: the path is too long", lsm->directory);
+    return os_sync_directory_of(lsm->os, path);
 }
 
 static bool edit_removes(const struct edit *edit, uint64_t number)

@@ -398,16 +398,14 @@ sombra_err os_sync_directory_of(struct os *os, const char *path)
     assert(path);
     const char *slash = strrchr(path, '/');
     size_t bytes = slash == path ? 1 : slash ? (size_t)(slash - path) : 1;
-    char *directory = mem_alloc(bytes + 1);
-    if (!directory)
-        return diag_nomem("a directory's name", bytes + 1);
+    char directory[PATH_MAX]; /* a commit may come here, which cannot fail for want of memory */
+    if (bytes >= sizeof directory)
+        return fail_errno(-ENAMETOOLONG, path, "sync directory");
     memcpy(directory, slash ? path : ".", bytes);
     directory[bytes] = '\0';
     int result;
     RETRY(result, os->ops->sync_directory(os, directory));
-    sombra_err err = check(result, directory, "sync directory");
-    mem_free(directory);
-    return err;
+    return check(result, directory, "sync directory");
 }
 
 sombra_err os_resolve(struct os *os, const char *path, char **out_path)

@@ -13,7 +13,7 @@ describe("sombra serve", function()
   teardown(function() run.remove_directory(directory) end)
 
   -- Serves while `script` runs in bash with $port; `answer METHOD PATH` prints the whole answer.
-  local function served(script, words, signal)
+  local function served(script, words, signal, at)
     run.write_file(directory .. "/script", ([[
 cd %s
 mkfifo lines
@@ -36,7 +36,7 @@ wait $child
 echo "code=$?"
 cat err
 rm lines
-]]):format(run.quote(directory), run.quote(run.absolute_binary()), run.quote(path), words or "", script,
+]]):format(run.quote(directory), run.quote(run.absolute_binary()), run.quote(at or path), words or "", script,
       signal or "TERM"))
     return (run.shell("bash " .. run.quote(directory .. "/script") .. " 2>&1"))
   end
@@ -58,6 +58,21 @@ answer GET /metrics | grep newest_lsn
 answer GET /metrics | grep newest_lsn]]):format(run.quote(run.absolute_binary()), run.quote(path)))
     local before, after = out:match("sombra_newest_lsn (%d+)\n.*sombra_newest_lsn (%d+)\n")
     assert.is_true(math.tointeger(after) > math.tointeger(before))
+  end)
+
+  it("opens a directory of the engine lsm read-only, beside the process that writes, unless told otherwise", function()
+    local tree = directory .. "/tree"
+    assert.equal(0, run.host({ "copy", path, tree, "--engine", "lsm" }).code)
+    local put = ("%s kv put %s b k2 v; echo put=$?"):format(run.quote(run.absolute_binary()), run.quote(tree))
+    local ask = "answer GET /metrics | grep -E 'engine=|^sombra_tables '\n"
+    local out = served(ask .. put, nil, nil, tree)
+    assert.matches('engine="lsm",path="' .. tree .. '"} 1\n', out, 1, true)
+    assert.matches("\nsombra_tables %d\n", out)
+    assert.matches("put=0\n", out)
+    assert.matches("code=0\n$", out)
+    local open = ([[%s -e "print(select(2, require('sombra').open('%s', { busy_timeout = 0 })).code)"]]):format(
+      run.quote(run.absolute_binary()), tree)
+    assert.matches("busy\n", served(open, "--write", nil, tree))
   end)
 
   it("answers /health, 404 and 405", function()

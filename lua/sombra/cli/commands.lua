@@ -60,7 +60,10 @@ local list = {
     text = [[
 Prints what the database says of itself, and how many nodes each label, edges each type and entries each bucket has.
 It opens the database read-only. With --walk it also reads every record, in one snapshot, and adds the names and kinds
-of properties, the largest degree and the bytes of keys and text values in each bucket.]],
+of properties, the largest degree and the bytes of keys and text values in each bucket. A database that is a directory
+also has levels, the bytes that compaction has yet to rewrite (debt), bytes of all tables for one of the last level
+(space amplification), and of all processes since it was made: bytes written to logs and tables for one given (write
+amplification), lookups that a filter should have spared (false positives), and stalls.]],
     arguments = { database },
     options = { { name = "walk", help = "read every record too" }, json },
     module = maintenance, run = "stats",
@@ -125,9 +128,10 @@ directory) or have other sizes or another codec. NEW refuses to open until the c
   },
   {
     name = "compact",
-    summary = "give free pages back to the system",
+    summary = "give space back to the system",
     text = [[
-Makes the file smaller in its place, while it is in use.]],
+Makes the file smaller in its place, while it is in use. Of a directory all tables become one run without deleted
+entries, which needs room for as much again.]],
     arguments = { database },
     options = { json },
     module = maintenance, run = "compact",
@@ -339,9 +343,9 @@ see docs/operations.md. A database that is a directory is opened read-only, unle
     summary = "how a database is stored, for people who look for a fault in the engine",
     text = [[
 Prints the meta records, page N and what is on it, the records of the log behind the newest checkpoint, or each page of
-the tree of that checkpoint. A line is a word and fields; keys and values are hexadecimal, values up to 64 bytes of
-them. The files are read as they are: damage is a line with problem=, and beside a writer lines may contradict each
-other.]],
+the tree of that checkpoint; of a directory the manifest, table N and its entries, the logs, or all tables. A line is a
+word and fields; keys and values are hexadecimal, values up to 64 bytes of them. The files are read as they are: damage
+is a line with problem=, and beside a writer lines may contradict each other.]],
     arguments = {
       database,
       { name = "WHAT", choices = { "meta", "page", "log", "tree" }, help = "meta, page, log or tree" },
