@@ -32,6 +32,13 @@ sombra_err sombra_bucket_get(sombra_txn *txn, sombra_bucket_id bucket, const som
     return err ? err : graph_bucket_get(&txn->graph, bucket, key, out_value);
 }
 
+sombra_err sombra_bucket_get_many(sombra_txn *txn, sombra_bucket_id bucket, const sombra_key *keys,
+                                  size_t count, sombra_slice *out_values)
+{
+    sombra_err err = txn_live(txn);
+    return err ? err : graph_bucket_get_many(&txn->graph, bucket, keys, count, out_values);
+}
+
 sombra_err sombra_bucket_put(sombra_txn *txn, sombra_bucket_id bucket, const sombra_key *key,
                              sombra_slice value)
 {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "graph_internal.h"
 
+#include <stdlib.h>
+
 #define INTERNAL_PREFIX "sombra."
 
 /* ---- buckets ----------------------------------------------------------------------------- */
@@ -184,6 +186,88 @@ sombra_err graph_bucket_get(struct graph_txn *txn, sombra_bucket_id bucket, cons
     if (!err)
         err = kv_get(txn->kv, slice_of(at.bytes, at.length), &value);
     return err ? err : txn_lend(txn, value, out_value);
+}
+
+struct wanted {
+    const sombra_key *key;
+    size_t index; /* where it stands in the caller's list */
+    size_t offset, bytes;
+    bool is_there;
+};
+
+static int wanted_compare(const void *a, const void *b)
+{
+    const sombra_key *left = ((const struct wanted *)a)->key,
+                     *right = ((const struct wanted *)b)->key;
+    if (left->is_integer != right->is_integer)
+        return left->is_integer ? -1 : 1;
+    if (left->is_integer)
+        return (left->integer > right->integer) - (left->integer < right->integer);
+    return slice_compare(left->string, right->string);
+}
+
+/* Values are gathered in the transaction's memory, by offsets: it moves as it grows. */
+static sombra_err wanted_read(struct graph_txn *txn, sombra_bucket_id bucket,
+                              struct kv_cursor *cursor, struct wanted *wanted, size_t count)
+{
+    struct entry_key at;
+    for (size_t i = 0; i < count; i++) {
+        struct wanted *one = &wanted[i];
+        bool found = false;
+        if (i > 0 && wanted_compare(&wanted[i - 1], one) == 0) {
+            one->offset = wanted[i - 1].offset;
+            one->bytes = wanted[i - 1].bytes;
+            one->is_there = wanted[i - 1].is_there;
+            continue;
+        }
+        sombra_err err = entry_key_of(bucket, one->key, &at);
+        sombra_slice key = slice_of(at.bytes, at.length);
+        if (!err)
+            err = kv_cursor_move(cursor, KV_SEEK_GE, key, &found);
+        one->is_there = !err && found && slice_equal(cursor->entry.key, key);
+        one->offset = txn->read.bytes;
+        one->bytes = one->is_there ? cursor->entry.value.bytes : 0;
+        if (one->is_there)
+            err = buf_append_slice(&txn->read, cursor->entry.value);
+        if (err)
+            return err;
+    }
+    return SOMBRA_OK;
+}
+
+sombra_err graph_bucket_get_many(struct graph_txn *txn, sombra_bucket_id bucket,
+                                 const sombra_key *keys, size_t count, sombra_slice *out_values)
+{
+    struct graph_key prefix = key_1(TAG_ENTRY, bucket);
+    struct key_span span;
+    struct kv_cursor *cursor;
+    sombra_err err = txn_check_read(txn);
+    if (!err)
+        err = bucket_check(txn, bucket);
+    if (err || count == 0)
+        return err;
+    struct wanted *wanted =
+        count <= SIZE_MAX / sizeof *wanted ? mem_zalloc(count * sizeof *wanted) : NULL;
+    if (!wanted)
+        return diag_nomem("a list of keys", count);
+    for (size_t i = 0; i < count; i++) {
+        wanted[i].key = &keys[i];
+        wanted[i].index = i;
+    }
+    qsort(wanted, count, sizeof *wanted, wanted_compare);
+    err = kv_cursor_open(txn->kv, span_of(&prefix, &span), &cursor);
+    if (!err) {
+        txn->lent++;
+        buf_reset(&txn->read);
+        err = wanted_read(txn, bucket, cursor, wanted, count);
+        kv_cursor_close(cursor);
+    }
+    for (size_t i = 0; i < count && !err; i++)
+        out_values[wanted[i].index] =
+            wanted[i].is_there ? slice_of(txn->read.data + wanted[i].offset, wanted[i].bytes)
+                               : slice_of(NULL, 0);
+    mem_free(wanted);
+    return err;
 }
 
 /* A write of one key: what fails with these codes leaves the store's transaction unusable. */

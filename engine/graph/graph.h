@@ -359,6 +359,9 @@ sombra_err graph_bucket_next(struct graph_txn *txn, sombra_slice after, sombra_s
 sombra_err graph_bucket_drop(struct graph_txn *txn, sombra_bucket_id bucket) SOMBRA_MUST_CHECK;
 sombra_err graph_bucket_get(struct graph_txn *txn, sombra_bucket_id bucket, const sombra_key *key,
                             sombra_slice *out_value) SOMBRA_MUST_CHECK;
+sombra_err graph_bucket_get_many(struct graph_txn *txn, sombra_bucket_id bucket,
+                                 const sombra_key *keys, size_t count,
+                                 sombra_slice *out_values) SOMBRA_MUST_CHECK;
 sombra_err graph_bucket_put(struct graph_txn *txn, sombra_bucket_id bucket, const sombra_key *key,
                             sombra_slice value) SOMBRA_MUST_CHECK;
 sombra_err graph_bucket_delete(struct graph_txn *txn, sombra_bucket_id bucket,

@@ -33,8 +33,7 @@ sombra_slice optional_name(lua_State *L, int arg)
     return lua_isnoneornil(L, arg) ? none : check_name(L, arg);
 }
 
-/* The value at `index` as a key; false if it cannot be one. */
-static bool to_key(lua_State *L, int index, sombra_key *out_key)
+bool to_key(lua_State *L, int index, sombra_key *out_key)
 {
     int is_key = 0;
     if (lua_type(L, index) == LUA_TSTRING) {

@@ -198,6 +198,8 @@ sombra_slice check_name(lua_State *L, int arg);
 /* nil and none are the empty slice. */
 sombra_slice optional_name(lua_State *L, int arg);
 sombra_key check_key(lua_State *L, int arg);
+/* The value at `index` as a key; false if it cannot be one. Strings are the value's. */
+bool to_key(lua_State *L, int index, sombra_key *out_key);
 
 enum { NAMES_INLINE = 16 };
 /* nil, a name, or a list of names. The slices live as long as the argument; the array is `inlined`

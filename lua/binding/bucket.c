@@ -3,6 +3,8 @@
  * scan is in iterator.c. */
 #include "binding.h"
 
+#include <limits.h>
+
 struct bucket_handle *bucket_self(lua_State *L)
 {
     struct bucket_handle *bucket = self_check(L, BUCKET_NAME);
@@ -65,6 +67,60 @@ static int bucket_get(lua_State *L)
     if (err != SOMBRA_NOT_FOUND)
         return error_raise(L, err);
     lua_pushnil(L);
+    return 1;
+}
+
+/* Pushes a copy of the bytes of all values, which lie in one piece, and lets them point there. The
+ * bytes are copied before the push can run a finalizer that reads. */
+static void values_push_copy(lua_State *L, sombra_slice *values, size_t count)
+{
+    const char *begin = NULL, *end = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const char *at = values[i].data;
+        if (!at)
+            continue;
+        if (!begin || at < begin)
+            begin = at;
+        if (!end || at + values[i].bytes > end)
+            end = at + values[i].bytes;
+    }
+    const char *copy = lua_pushlstring(L, begin ? begin : "", begin ? (size_t)(end - begin) : 0);
+    for (size_t i = 0; i < count; i++) {
+        if (values[i].data)
+            values[i].data = copy + ((const char *)values[i].data - begin);
+    }
+}
+
+/* b:get_many(keys) -> a table of those that are there, by key */
+static int bucket_get_many(lua_State *L)
+{
+    (void)bucket_self(L);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    size_t count = lua_rawlen(L, 2);
+    luaL_argcheck(L, count <= INT_MAX / sizeof(sombra_key), 2, "too many keys");
+    /* All is the collector's, so that an error leaves nothing behind. */
+    sombra_key *keys = lua_newuserdatauv(L, count * sizeof *keys + 1, 0);
+    sombra_slice *values = lua_newuserdatauv(L, count * sizeof *values + 1, 0);
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(L, 2, (lua_Integer)i + 1);
+        if (UNLIKELY(!to_key(L, -1, &keys[i])))
+            luaL_argerror(L, 2, "a key is a string or an integer");
+        lua_pop(L, 1); /* the list keeps strings alive */
+    }
+    struct bucket_handle *bucket = bucket_self(L); /* a finalizer may have ended it */
+    sombra_err err = sombra_bucket_get_many(bucket->tx->txn, bucket->id, keys, count, values);
+    if (err)
+        return error_raise(L, err);
+    values_push_copy(L, values, count);
+    lua_newtable(L);
+    for (size_t i = 0; i < count; i++) {
+        if (!values[i].data)
+            continue;
+        lua_rawgeti(L, 2, (lua_Integer)i + 1);
+        value_push(L, values[i]);
+        lua_rawset(L, -3);
+    }
     return 1;
 }
 
@@ -150,10 +206,15 @@ void bucket_register(lua_State *L)
         { NULL, NULL },
     };
     static const luaL_Reg methods[] = {
-        { "get", bucket_get },       { "put", bucket_put },
-        { "delete", bucket_delete }, { "scan", iterator_scan },
-        { "count", bucket_count },   { "delete_range", bucket_delete_range },
-        { "drop", bucket_drop },     { NULL, NULL },
+        { "get", bucket_get },
+        { "get_many", bucket_get_many },
+        { "put", bucket_put },
+        { "delete", bucket_delete },
+        { "scan", iterator_scan },
+        { "count", bucket_count },
+        { "delete_range", bucket_delete_range },
+        { "drop", bucket_drop },
+        { NULL, NULL },
     };
     const luaL_Reg *const sets[] = { methods, NULL };
     class_register(L, BUCKET_NAME, metamethods, sets);

@@ -921,6 +921,12 @@ local Bucket = {}
 ---@nodiscard
 function Bucket:get(key) end
 
+---The values of all these keys that are there, by key, in one sweep over the bucket.
+---@param keys sombra.Key[]
+---@return table<sombra.Key, sombra.Value>
+---@nodiscard
+function Bucket:get_many(keys) end
+
 ---Inserts or replaces.
 ---@param key sombra.Key
 ---@param value sombra.Value

@@ -276,11 +276,40 @@ static void test_bucket__one_made_before_a_rollback_is_gone_after_it(void **stat
     assert_sound(f);
 }
 
+static void test_bucket__many_keys_are_read_in_one_sweep(void **state)
+{
+    struct fixture *f = *state;
+    const sombra_key keys[] = { skey("b"), sombra_key_integer(7),  skey("missing"),      skey("b"),
+                                skey(""),  sombra_key_integer(-7), sombra_key_integer(8) };
+    sombra_slice values[COUNT_OF(keys)];
+    begin_write(f);
+    sombra_bucket_id before = bucket_new(f, "before"), bucket = bucket_new(f, "things");
+    sombra_bucket_id after = bucket_new(f, "after");
+    put(f, before, skey("missing"), 99);
+    put(f, after, sombra_key_integer(8), 99);
+    put(f, bucket, skey("b"), 1);
+    put(f, bucket, sombra_key_integer(7), 2);
+    put(f, bucket, skey(""), 3);
+    put(f, bucket, sombra_key_integer(-7), 4);
+    assert_ok(graph_bucket_get_many(&f->txn, bucket, keys, COUNT_OF(keys), values));
+    const int64_t want[COUNT_OF(keys)] = { 1, 2, 0, 1, 3, 4, 0 };
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        if (want[i])
+            assert_int_equal(integer_of(values[i]), want[i]);
+        else
+            assert_null(values[i].data);
+    }
+    assert_ok(graph_bucket_get_many(&f->txn, bucket, keys, 0, NULL));
+    assert_err(graph_bucket_get_many(&f->txn, bucket + 100, keys, 1, values), SOMBRA_NOT_FOUND);
+    commit(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
         TEST(test_bucket__gets_what_was_put),
+        TEST(test_bucket__many_keys_are_read_in_one_sweep),
         TEST(test_bucket__integers_come_before_strings_in_numeric_order),
         TEST(test_bucket__ranges_bound_scans_counts_and_deletes),
         TEST(test_bucket__keys_too_long_and_values_not_encoded_are_refused),

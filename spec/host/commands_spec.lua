@@ -195,7 +195,7 @@ describe("the commands", function()
 
       local result = run.host({ "verify", damaged })
       assert.equal("", result.err)
-      assert.matches("^corrupt: page %d+: .*\n" .. damaged .. ": %d+ problem", result.out)
+      assert.matches("^corrupt: page %d+: .*\n" .. damaged:gsub("%p", "%%%0") .. ": %d+ problem", result.out)
       assert.equal(5, result.code)
       local as_json = run.host({ "verify", damaged, "--json", "--limit", "1" })
       assert.equal(5, as_json.code)

@@ -49,6 +49,27 @@ describe("a bucket", function()
     assert.equal(1, bucket:count())
   end)
 
+  it("gets many keys at once, in any order", function()
+    local want = {}
+    for i = 1, 300 do
+      local key = i % 3 == 0 and "k" .. i or i
+      local value = i % 7 == 0 and { n = i, text = ("x"):rep(i * 10) } or "v" .. i
+      bucket:put(key, value)
+      want[key] = value
+    end
+    local keys = { "missing", 0, -5, 1.0, "", "k3", 1 }
+    for key in pairs(want) do keys[#keys + 1] = key end
+    assert.same(want, bucket:get_many(keys))
+    bucket:delete("k3")
+    assert.same({ [2] = "v2", k6 = "v6" }, bucket:get_many { "k6", "k3", 2, 2, "k6" })
+    assert.same({}, bucket:get_many {})
+    assert.same({}, tx:bucket("empty", { create = true }):get_many { 1, "a" })
+    helper.misuse("a key is a string or an integer", bucket.get_many, bucket, { 1, 1.5 })
+    helper.misuse("a key is a string or an integer", bucket.get_many, bucket, { true })
+    helper.misuse("table expected", bucket.get_many, bucket, 1)
+    helper.raises("limit", bucket.get_many, bucket, { ("k"):rep(1001) })
+  end)
+
   it("tells the key 1 from the key \"1\", and takes 1.0 for 1", function()
     bucket:put(1, "integer")
     bucket:put("1", "string")

@@ -77,6 +77,12 @@ SOMBRA_API sombra_err sombra_bucket_drop(sombra_txn *txn,
 SOMBRA_API sombra_err sombra_bucket_get(sombra_txn *txn, sombra_bucket_id bucket,
                                         const sombra_key *key,
                                         sombra_slice *out_value) SOMBRA_MUST_CHECK;
+/* The values of `count` keys in one sweep over the bucket, whatever their order: out_values[i] is
+ * that of keys[i], and its data NULL where the key is not there. All live until the next read on
+ * the transaction; writes do not disturb them. */
+SOMBRA_API sombra_err sombra_bucket_get_many(sombra_txn *txn, sombra_bucket_id bucket,
+                                             const sombra_key *keys, size_t count,
+                                             sombra_slice *out_values) SOMBRA_MUST_CHECK;
 /* Inserts or replaces. INVALID if `value` is not a sound encoded value; LIMIT. */
 SOMBRA_API sombra_err sombra_bucket_put(sombra_txn *txn, sombra_bucket_id bucket,
                                         const sombra_key *key,
@@ -104,7 +110,7 @@ typedef struct sombra_key_range {
         .struct_bytes = sizeof(sombra_key_range) \
     }
 
-/* `range` NULL is the whole bucket, in both. Exact, O(log n). */
+/* `range` NULL is the whole bucket, in both. Exact; O(log n) on btree, O(n) on lsm. */
 SOMBRA_API sombra_err sombra_bucket_count(sombra_txn *txn, sombra_bucket_id bucket,
                                           const sombra_key_range *range,
                                           uint64_t *out_count) SOMBRA_MUST_CHECK;
