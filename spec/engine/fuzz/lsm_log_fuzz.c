@@ -180,7 +180,8 @@ static void logs_make(struct os *os, const uint8_t *data, size_t bytes)
 {
     struct recipe recipe = { .os = os, .file = BUF_INIT, .payload = BUF_INIT };
     if (data[0] == 'r') {
-        memcpy(extend(&recipe.payload, bytes - 1), data + 1, bytes - 1);
+        if (bytes > 1)
+            memcpy(extend(&recipe.payload, bytes - 1), data + 1, bytes - 1);
         record_end(&recipe, false);
     } else {
         for (size_t i = 0; i + 1 < bytes && recipe.file.bytes < LOG_BYTES_MAX; i += 2)
