@@ -8,6 +8,7 @@
 
 #include "arena.h"
 #include "buf.h"
+#include "byte_reader.h"
 #include "checksum.h"
 #include "diag.h"
 #include "endian.h"

@@ -109,53 +109,25 @@ sombra_err redo_head(struct btree_txn *txn)
 
 /* ---- replay ------------------------------------------------------------------------------ */
 
-struct reader {
-    const uint8_t *at, *end;
-    bool is_bad;
-};
-
-static uint64_t read_varint(struct reader *reader)
+static void skip_changes(struct byte_reader *reader)
 {
-    uint64_t value = 0;
-    const uint8_t *at = reader->is_bad ? NULL : varint_get(reader->at, reader->end, &value);
-    if (!at) {
-        reader->is_bad = true;
-        return 0;
-    }
-    reader->at = at;
-    return value;
-}
-
-static sombra_slice read_bytes(struct reader *reader, uint64_t bytes)
-{
-    if (reader->is_bad || bytes > (uint64_t)(reader->end - reader->at)) {
-        reader->is_bad = true;
-        return slice_of(NULL, 0);
-    }
-    sombra_slice slice = slice_of(reader->at, (size_t)bytes);
-    reader->at += bytes;
-    return slice;
-}
-
-static void skip_changes(struct reader *reader)
-{
-    uint64_t count = read_varint(reader);
+    uint64_t count = byte_reader_varint(reader);
     for (uint64_t i = 0; i < count && !reader->is_bad; i++) {
-        (void)read_varint(reader);
-        if ((read_varint(reader) & 3) == SPACE_FREED)
-            (void)read_varint(reader);
+        (void)byte_reader_varint(reader);
+        if ((byte_reader_varint(reader) & 3) == SPACE_FREED)
+            (void)byte_reader_varint(reader);
     }
 }
 
-static sombra_err op_apply(struct btree_txn *txn, struct reader *reader)
+static sombra_err op_apply(struct btree_txn *txn, struct byte_reader *reader)
 {
     enum redo_op op = (enum redo_op) * reader->at++;
     if (op == REDO_MOVE)
         return SOMBRA_OK;
-    uint64_t a_bytes = read_varint(reader);
-    uint64_t b_bytes = op == REDO_DELETE ? 0 : read_varint(reader);
-    sombra_slice a = read_bytes(reader, a_bytes);
-    sombra_slice b = read_bytes(reader, b_bytes);
+    uint64_t a_bytes = byte_reader_varint(reader);
+    uint64_t b_bytes = op == REDO_DELETE ? 0 : byte_reader_varint(reader);
+    sombra_slice a = byte_reader_bytes(reader, a_bytes);
+    sombra_slice b = byte_reader_bytes(reader, b_bytes);
     if (reader->is_bad || op < REDO_PUT || op > REDO_DELETE_RANGE)
         return diag_fail(SOMBRA_CORRUPT, "log record: operation %d is cut short or unknown",
                          (int)op);
@@ -175,14 +147,14 @@ static sombra_err op_apply(struct btree_txn *txn, struct reader *reader)
 }
 
 /* `are_maps`: the record is a checkpoint's, which takes pages for its maps and nothing else. */
-static sombra_err changes_apply(struct space *space, struct reader *reader, uint64_t txn,
+static sombra_err changes_apply(struct space *space, struct byte_reader *reader, uint64_t txn,
                                 bool are_maps)
 {
-    uint64_t count = read_varint(reader);
+    uint64_t count = byte_reader_varint(reader);
     page_id id = 0;
     for (uint64_t i = 0; i < count && !reader->is_bad; i++) {
-        id += (uint64_t)unzigzag(read_varint(reader));
-        uint64_t what = read_varint(reader);
+        id += (uint64_t)unzigzag(byte_reader_varint(reader));
+        uint64_t what = byte_reader_varint(reader);
         uint64_t pages = what >> 2;
         sombra_err err = SOMBRA_OK;
         if ((what & 3) == SPACE_TAKEN) {
@@ -192,7 +164,7 @@ static sombra_err changes_apply(struct space *space, struct reader *reader, uint
         } else if ((what & 3) == SPACE_RETURNED)
             err = space_apply_returned(space, id, pages);
         else if ((what & 3) == SPACE_FREED)
-            err = space_apply_freed(space, id, pages, txn - read_varint(reader), txn);
+            err = space_apply_freed(space, id, pages, txn - byte_reader_varint(reader), txn);
         else
             reader->is_bad = true;
         if (err)
@@ -208,19 +180,18 @@ sombra_err redo_apply_space(struct space *space, sombra_slice payload)
 {
     if (payload.bytes < 8)
         return diag_fail(SOMBRA_CORRUPT, "log record of %zu bytes", payload.bytes);
-    struct reader reader = { .at = payload.data,
-                             .end = (const uint8_t *)payload.data + payload.bytes };
+    struct byte_reader reader = byte_reader_of(payload);
     uint64_t txn = get_le64(reader.at);
     reader.at += 8;
-    uint64_t page_count = read_varint(&reader);
-    uint64_t unused = read_varint(&reader);
+    uint64_t page_count = byte_reader_varint(&reader);
+    uint64_t unused = byte_reader_varint(&reader);
     if (reader.is_bad || page_count >> 48)
         return diag_fail(SOMBRA_CORRUPT,
                          "log record of txn %" PRIu64 ": %" PRIu64 " pages after %" PRIu64, txn,
                          page_count, space->page_count);
     sombra_err err = space_grow_to(space, page_count);
     if (!err) {
-        struct reader ahead = reader;
+        struct byte_reader ahead = reader;
         skip_changes(&ahead);
         bool are_maps = !ahead.is_bad && ahead.at == ahead.end;
         if (are_maps && ahead.at - reader.at > 1)
@@ -241,12 +212,11 @@ sombra_err redo_apply(struct btree_txn *txn, sombra_slice payload, uint64_t *out
 {
     if (payload.bytes < 8)
         return diag_fail(SOMBRA_CORRUPT, "log record of %zu bytes", payload.bytes);
-    struct reader reader = { .at = payload.data,
-                             .end = (const uint8_t *)payload.data + payload.bytes };
+    struct byte_reader reader = byte_reader_of(payload);
     uint64_t number = get_le64(reader.at);
     reader.at += 8;
-    (void)read_varint(&reader);
-    (void)read_varint(&reader);
+    (void)byte_reader_varint(&reader);
+    (void)byte_reader_varint(&reader);
     skip_changes(&reader);
     if (reader.is_bad)
         return diag_fail(SOMBRA_CORRUPT,

@@ -57,34 +57,6 @@ void lsm_redo_delete_range(struct buf *redo, struct kv_range range)
 
 /* ---- apply ------------------------------------------------------------------------------- */
 
-struct reader {
-    const uint8_t *at, *end;
-    bool is_bad;
-};
-
-static uint64_t read_varint(struct reader *reader)
-{
-    uint64_t value = 0;
-    const uint8_t *next = reader->is_bad ? NULL : varint_get(reader->at, reader->end, &value);
-    if (!next) {
-        reader->is_bad = true;
-        return 0;
-    }
-    reader->at = next;
-    return value;
-}
-
-static sombra_slice read_bytes(struct reader *reader, uint64_t bytes)
-{
-    if (reader->is_bad || bytes > (uint64_t)(reader->end - reader->at)) {
-        reader->is_bad = true;
-        return slice_of(NULL, 0);
-    }
-    sombra_slice slice = slice_of(reader->at, (size_t)bytes);
-    reader->at += bytes;
-    return slice;
-}
-
 static bool is_key(sombra_slice key)
 {
     return key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX;
@@ -96,13 +68,13 @@ static bool is_range(sombra_slice low, sombra_slice high)
            (high.bytes == 0 || slice_compare(low, high) < 0);
 }
 
-static sombra_err op_apply(struct reader *reader, uint64_t seq, struct memtable *to)
+static sombra_err op_apply(struct byte_reader *reader, uint64_t seq, struct memtable *to)
 {
     unsigned op = *reader->at++;
-    uint64_t a_bytes = read_varint(reader);
-    uint64_t b_bytes = op == LSM_LOG_DELETE ? 0 : read_varint(reader);
-    sombra_slice a = read_bytes(reader, a_bytes);
-    sombra_slice b = read_bytes(reader, b_bytes);
+    uint64_t a_bytes = byte_reader_varint(reader);
+    uint64_t b_bytes = op == LSM_LOG_DELETE ? 0 : byte_reader_varint(reader);
+    sombra_slice a = byte_reader_bytes(reader, a_bytes);
+    sombra_slice b = byte_reader_bytes(reader, b_bytes);
     bool is_bad = reader->is_bad;
     if (op == LSM_LOG_PUT && !is_bad && is_key(a) && b.bytes <= KV_VALUE_BYTES_MAX)
         return memtable_put(to, seq, ENTRY_PUT, a, b);
@@ -116,8 +88,7 @@ static sombra_err op_apply(struct reader *reader, uint64_t seq, struct memtable 
 sombra_err lsm_redo_apply(sombra_slice payload, uint64_t seq, struct memtable *to)
 {
     assert(seq > 0);
-    struct reader reader = { .at = payload.data,
-                             .end = (const uint8_t *)payload.data + payload.bytes };
+    struct byte_reader reader = byte_reader_of(payload);
     if (payload.bytes == 0)
         return diag_fail(SOMBRA_CORRUPT, "log record of commit %" PRIu64 " is empty", seq);
     sombra_err err = SOMBRA_OK;
