@@ -362,18 +362,24 @@ int disk_walk(struct sim_disk *disk, const char *path, struct sim_inode **out_di
     }
 }
 
-int disk_find(struct sim_disk *disk, const char *path, struct sim_inode **out_inode)
+int disk_find_in(struct sim_disk *disk, const char *path, struct sim_inode **out_directory,
+                 char *out_name, struct sim_inode **out_inode)
 {
-    char name[NAME_MAX + 1];
-    struct sim_inode *directory;
-    int result = disk_walk(disk, path, &directory, name);
+    int result = disk_walk(disk, path, out_directory, out_name);
     if (result < 0)
         return result;
-    struct sim_inode *inode = directory_get(disk, directory, name);
+    struct sim_inode *inode = directory_get(disk, *out_directory, out_name);
     if (!inode)
         return -ENOENT;
     *out_inode = inode;
     return 0;
+}
+
+int disk_find(struct sim_disk *disk, const char *path, struct sim_inode **out_inode)
+{
+    char name[NAME_MAX + 1];
+    struct sim_inode *directory;
+    return disk_find_in(disk, path, &directory, name, out_inode);
 }
 
 void directory_change(struct sim_disk *disk, struct sim_inode *directory, const char *gone,

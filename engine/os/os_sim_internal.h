@@ -224,6 +224,9 @@ void inode_flip(struct sim_inode *inode, uint64_t offset, uint8_t bits);
 /* Splits a path into its directory and last name (NAME_MAX + 1 bytes); "" names the root. */
 int disk_walk(struct sim_disk *disk, const char *path, struct sim_inode **out_directory,
               char *out_name);
+/* The same, and the inode of that name, which must be there. */
+int disk_find_in(struct sim_disk *disk, const char *path, struct sim_inode **out_directory,
+                 char *out_name, struct sim_inode **out_inode);
 /* 0 and the inode, or -ENOENT and so on. */
 int disk_find(struct sim_disk *disk, const char *path, struct sim_inode **out_inode);
 struct sim_inode *directory_get(struct sim_disk *disk, struct sim_inode *directory,

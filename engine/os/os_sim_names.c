@@ -102,13 +102,10 @@ int sim_link(struct os *os, const char *from, const char *to)
 static int unlink_name(struct sim_disk *disk, const char *path)
 {
     char name[NAME_MAX + 1];
-    struct sim_inode *directory;
-    int result = disk_walk(disk, path, &directory, name);
+    struct sim_inode *directory, *inode = NULL;
+    int result = disk_find_in(disk, path, &directory, name, &inode);
     if (result < 0)
         return result;
-    struct sim_inode *inode = directory_get(disk, directory, name);
-    if (!inode)
-        return -ENOENT;
     if (inode->is_directory)
         return -EISDIR;
     directory_change(disk, directory, name, NULL, inode, false);
@@ -148,13 +145,10 @@ int sim_make_directory(struct os *os, const char *path, unsigned mode)
 static int remove_directory(struct sim_disk *disk, const char *path)
 {
     char name[NAME_MAX + 1];
-    struct sim_inode *directory;
-    int result = disk_walk(disk, path, &directory, name);
+    struct sim_inode *directory, *inode = NULL;
+    int result = disk_find_in(disk, path, &directory, name, &inode);
     if (result < 0)
         return result;
-    struct sim_inode *inode = directory_get(disk, directory, name);
-    if (!inode)
-        return -ENOENT;
     if (!inode->is_directory)
         return -ENOTDIR;
     if (inode->index == SIM_ROOT)
