@@ -71,24 +71,6 @@ static void totals_read(struct lsm *lsm, struct kv_totals *to)
                               .stall_ns = totals[TOTAL_STALL_NS] };
 }
 
-static void gauges_set(struct lsm *lsm, const struct kv_stats *stats)
-{
-    struct kv_metrics *metrics = &lsm->metrics;
-    uint64_t tables = 0;
-    for (unsigned i = 0; i < stats->levels; i++)
-        tables += stats->level[i].tables;
-    kv_metrics_set(metrics, KV_GAUGE_ENTRIES, stats->entries);
-    kv_metrics_set(metrics, KV_GAUGE_FILE_BYTES, stats->file_bytes);
-    kv_metrics_set(metrics, KV_GAUGE_LOG_FILE_BYTES, stats->log_bytes);
-    kv_metrics_set(metrics, KV_GAUGE_MEMORY_BYTES, stats->memory_bytes);
-    kv_metrics_set(metrics, KV_GAUGE_CACHE_BYTES, stats->cache_bytes);
-    kv_metrics_set(metrics, KV_GAUGE_READERS, stats->readers);
-    kv_metrics_set(metrics, KV_GAUGE_OLDEST_READER_SECONDS, stats->oldest_reader_age_ms / 1000);
-    kv_metrics_set(metrics, KV_GAUGE_TABLES, tables);
-    kv_metrics_set(metrics, KV_GAUGE_LEVEL0_RUNS, stats->level[0].runs);
-    kv_metrics_set(metrics, KV_GAUGE_COMPACTION_DEBT_BYTES, stats->compaction_debt_bytes);
-}
-
 sombra_err lsm_stats(struct lsm *lsm, struct kv_maintenance *job)
 {
     struct kv_stats stats = { 0 };
@@ -111,7 +93,6 @@ sombra_err lsm_stats(struct lsm *lsm, struct kv_maintenance *job)
     lsm_readers_measure(lsm, &stats);
     /* The memory of indexes and filters is charged to the cache. */
     stats.memory_bytes = stats.memtable_bytes + stats.cache_bytes;
-    gauges_set(lsm, &stats);
     job->stats = stats;
     return SOMBRA_OK;
 }
