@@ -397,15 +397,7 @@ static sombra_err compact_oldest(struct lsm *lsm, uint64_t newest_run,
 
 sombra_err lsm_compact_all(struct lsm *lsm, struct kv_maintenance *job)
 {
-    sombra_err err = lsm_check_writable(lsm);
-    if (!err)
-        err = lsm_turn_take(lsm, UINT64_MAX);
-    if (err)
-        return err;
-    err = lsm_switch_memtable(lsm);
-    lsm_turn_give(lsm);
-    if (!err)
-        err = lsm_flush_full(lsm);
+    sombra_err err = lsm_flush_all(lsm);
     if (err)
         return err;
     bool is_done = false;

@@ -318,6 +318,8 @@ uint64_t lsm_compaction_debt(struct lsm *lsm, const struct version *version);
 /* ---- maintenance (maintain.c, stats.c, verify.c, backup.c) -------------------------------- */
 
 sombra_err lsm_maintain(struct kv *kv, struct kv_maintenance *job);
+/* Puts what is committed by now into tables. Waits for the turn. */
+sombra_err lsm_flush_all(struct lsm *lsm) SOMBRA_MUST_CHECK;
 sombra_err lsm_stats(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 sombra_err lsm_verify(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 sombra_err lsm_backup(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;

@@ -2,11 +2,8 @@
 /* Maintenance: which job does what. */
 #include "lsm_internal.h"
 
-/* Everything committed goes into tables, so that no log is needed. */
-static sombra_err checkpoint(struct lsm *lsm)
+sombra_err lsm_flush_all(struct lsm *lsm)
 {
-    if (lsm->options.is_readonly)
-        return SOMBRA_OK;
     sombra_err err = lsm_check_writable(lsm);
     if (!err)
         err = lsm_turn_take(lsm, UINT64_MAX);
@@ -14,8 +11,15 @@ static sombra_err checkpoint(struct lsm *lsm)
         return err;
     err = lsm_switch_memtable(lsm);
     lsm_turn_give(lsm);
-    if (!err)
-        err = lsm_flush_full(lsm);
+    return err ? err : lsm_flush_full(lsm);
+}
+
+/* Everything committed goes into tables, so that no log is needed. */
+static sombra_err checkpoint(struct lsm *lsm)
+{
+    if (lsm->options.is_readonly)
+        return SOMBRA_OK;
+    sombra_err err = lsm_flush_all(lsm);
     if (err)
         return err;
     kv_metrics_add(&lsm->metrics, KV_COUNTER_CHECKPOINTS, 1);
