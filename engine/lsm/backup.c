@@ -6,8 +6,7 @@
  * or a crash left half-made is no store; a failed backup takes it away.
  */
 #include "lsm_internal.h"
-
-#include <stdio.h>
+#include "paths.h"
 
 enum { BATCH_ENTRIES = 256, LAST_LEVEL = LSM_LEVELS - 1 };
 
@@ -23,15 +22,6 @@ struct backup {
     uint64_t seq;
     uint64_t done, total;
 };
-
-static char *path_of(const struct backup *backup, uint64_t number)
-{
-    size_t bytes = strlen(backup->directory) + LSM_PATH_BYTES_EXTRA;
-    char *path = mem_alloc(bytes);
-    if (path)
-        snprintf(path, bytes, "%s/%06" PRIu64 ".sst", backup->directory, number);
-    return path;
-}
 
 static sombra_err progress(struct backup *backup)
 {
@@ -71,7 +61,7 @@ static sombra_err writer_open(struct backup *backup)
         .prefix = lsm->options.prefix,
         .mode = lsm->options.mode,
     };
-    char *path = path_of(backup, backup->next_number);
+    char *path = lsm_path_of_table(backup->directory, backup->next_number);
     if (!path)
         return diag_nomem("a path", strlen(backup->directory));
     sombra_err err =
@@ -211,14 +201,12 @@ static sombra_err manifest_write(struct backup *backup)
     return err;
 }
 
-/* True when it is gone. The first failure is what the caller must know, so there is no other. */
-static bool name_remove(const struct backup *backup, const char *name)
+/* True when it is gone; frees the path. The first failure is what the caller must know, so there is
+ * no other. */
+static bool path_remove(const struct backup *backup, char *path)
 {
-    size_t bytes = strlen(backup->directory) + LSM_PATH_BYTES_EXTRA;
-    char *path = mem_alloc(bytes);
     if (!path)
         return false;
-    snprintf(path, bytes, "%s/%s", backup->directory, name);
     sombra_err err = os_unlink(backup->lsm->os, path);
     mem_free(path);
     return !err || err == SOMBRA_NOT_FOUND;
@@ -227,14 +215,11 @@ static bool name_remove(const struct backup *backup, const char *name)
 /* The manifest first: what is left by a failure here is no store. */
 static void directory_remove(const struct backup *backup)
 {
-    if (!name_remove(backup, "MANIFEST"))
+    if (!path_remove(backup, lsm_path(backup->directory, "MANIFEST")))
         return;
-    (void)name_remove(backup, "MANIFEST-new");
-    for (uint64_t number = 1; number < backup->next_number; number++) {
-        char name[LSM_PATH_BYTES_EXTRA];
-        snprintf(name, sizeof name, "%06" PRIu64 ".sst", number);
-        (void)name_remove(backup, name);
-    }
+    (void)path_remove(backup, lsm_path(backup->directory, "MANIFEST-new"));
+    for (uint64_t number = 1; number < backup->next_number; number++)
+        (void)path_remove(backup, lsm_path_of_table(backup->directory, number));
     if (os_remove_directory(backup->lsm->os, backup->directory)) {
         /* As above. */
     }

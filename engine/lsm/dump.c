@@ -6,6 +6,7 @@
  * last field of its line and reaches to its end.
  */
 #include "lsm_internal.h"
+#include "paths.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -132,11 +133,9 @@ static sombra_err dump_table(struct dump *dump, uint64_t number)
     const struct table_context context = { .os = dump->os, .cache = dump->cache };
     struct table *table = NULL;
     struct source *source = NULL;
-    size_t bytes = strlen(dump->directory) + LSM_PATH_BYTES_EXTRA;
-    char *path = mem_alloc(bytes);
+    char *path = lsm_path_of_table(dump->directory, number);
     if (!path)
-        return diag_nomem("a path", bytes);
-    snprintf(path, bytes, "%s/%06" PRIu64 ".sst", dump->directory, number);
+        return diag_nomem("a path", strlen(dump->directory));
     sombra_err err = table_open(&context, path, NULL, &table);
     mem_free(path);
     if (err == SOMBRA_NOT_FOUND)
@@ -175,11 +174,9 @@ static sombra_err dump_log(void *context, const char *name)
     uint64_t base = strtoull(name, &end, 10);
     if (end == name || strcmp(end, ".log") != 0)
         return SOMBRA_OK;
-    size_t bytes = strlen(dump->directory) + strlen(name) + 2;
-    char *path = mem_alloc(bytes);
+    char *path = lsm_path(dump->directory, name);
     if (!path)
-        return diag_nomem("a path", bytes);
-    snprintf(path, bytes, "%s/%s", dump->directory, name);
+        return diag_nomem("a path", strlen(dump->directory));
     sombra_err err = wal_open(dump->os, path, true, &wal);
     mem_free(path);
     if (err)

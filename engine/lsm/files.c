@@ -12,6 +12,7 @@
  */
 #include "lsm/lsm_internal.h"
 #include "lsm/manifest_format.h"
+#include "paths.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -29,23 +30,12 @@ struct lsm_obsolete {
 
 char *lsm_table_path(const struct lsm *lsm, uint64_t number)
 {
-    return table_cache_path(lsm->directory, number);
-}
-
-static char *path_of(const struct lsm *lsm, const char *name)
-{
-    size_t bytes = strlen(lsm->directory) + strlen(name) + 2;
-    char *path = mem_alloc(bytes);
-    if (path)
-        (void)snprintf(path, bytes, "%s/%s", lsm->directory, name);
-    return path;
+    return lsm_path_of_table(lsm->directory, number);
 }
 
 char *lsm_log_path(const struct lsm *lsm, uint64_t base_seq)
 {
-    char name[LSM_PATH_BYTES_EXTRA];
-    (void)snprintf(name, sizeof name, "%020" PRIu64 ".log", base_seq);
-    return path_of(lsm, name);
+    return lsm_path_of_log(lsm->directory, base_seq);
 }
 
 uint64_t lsm_take_number(struct lsm *lsm)
@@ -425,7 +415,7 @@ sombra_err lsm_remove_strays(struct lsm *lsm)
         if (lsm->manifest)
             remove_logs(&strays, lsm->state.log_seq);
         if (lsm->manifest && strays.has_new_manifest)
-            unlink_quietly(lsm, path_of(lsm, "MANIFEST-new"));
+            unlink_quietly(lsm, lsm_path(lsm->directory, "MANIFEST-new"));
     }
     buf_release(&strays.tables);
     buf_release(&strays.logs);

@@ -8,8 +8,7 @@
  */
 #include "lsm/manifest.h"
 #include "lsm/manifest_format.h"
-
-#include <stdio.h>
+#include "paths.h"
 
 enum { READ_ATTEMPTS = 3 };
 #define OUTGROWN_BYTES_MIN ((uint64_t)4 * MiB)
@@ -297,15 +296,6 @@ static sombra_err each_record(void *context, const struct wal_record *record)
     return diag_wrap(err, "record %" PRIu64, record->lsn);
 }
 
-static char *path_of(const char *directory, const char *name)
-{
-    size_t bytes = strlen(directory) + strlen(name) + 2;
-    char *path = mem_alloc(bytes);
-    if (path)
-        (void)snprintf(path, bytes, "%s/%s", directory, name);
-    return path;
-}
-
 static sombra_err read_records(struct wal *wal, struct reading *reading)
 {
     struct wal_position from = { 0 };
@@ -340,7 +330,7 @@ sombra_err manifest_read(struct os *os, const char *directory, struct table_cach
 {
     assert(os && directory && cache && out_state && out_version);
     struct reading reading = { .cache = cache };
-    char *path = path_of(directory, "MANIFEST");
+    char *path = lsm_path(directory, "MANIFEST");
     if (!path)
         return diag_nomem("path of the manifest", strlen(directory));
     /* Beside a writer, what was missing at first may be there, with its mark, when the tail is
@@ -467,8 +457,8 @@ sombra_err manifest_create(struct os *os, const char *directory, unsigned mode,
         return diag_nomem("manifest", sizeof *manifest);
     manifest->os = os;
     manifest->mode = mode;
-    manifest->path = path_of(directory, "MANIFEST");
-    manifest->new_path = path_of(directory, "MANIFEST-new");
+    manifest->path = lsm_path(directory, "MANIFEST");
+    manifest->new_path = lsm_path(directory, "MANIFEST-new");
     sombra_err err = manifest->path && manifest->new_path
                          ? replace(manifest, state, version)
                          : diag_nomem("path of the manifest", strlen(directory));

@@ -17,6 +17,7 @@
  * have nothing to do: the new log is made, then the manifest that says it is in use.
  */
 #include "write_internal.h"
+#include "paths.h"
 
 #include <stdio.h>
 
@@ -125,15 +126,6 @@ static sombra_err caches_new(struct lsm *lsm)
 }
 
 /* ---- the directory ----------------------------------------------------------------------- */
-
-static char *path_in(const char *directory, const char *name)
-{
-    size_t bytes = strlen(directory) + strlen(name) + 2;
-    char *path = mem_alloc(bytes);
-    if (path)
-        (void)snprintf(path, bytes, "%s/%s", directory, name);
-    return path;
-}
 
 static sombra_err name_ignore(void *context, const char *name)
 {
@@ -254,7 +246,7 @@ static sombra_err network_refuse(const struct lsm *lsm)
 static sombra_err lock_take(struct lsm *lsm)
 {
     bool is_readonly = lsm->options.is_readonly;
-    char *path = path_in(lsm->directory, "LOCK");
+    char *path = lsm_path(lsm->directory, "LOCK");
     if (!path)
         return diag_nomem("a path", strlen(lsm->directory));
     sombra_err err = os_open(lsm->os, path, is_readonly ? OS_READ : OS_WRITE | OS_CREATE,
@@ -522,7 +514,7 @@ bool lsm_is_at(struct os *os, const char *path)
     assert(os && path);
     char text[DIAG_TEXT_BYTES];
     struct os_identity identity;
-    char *manifest = path_in(path, "MANIFEST");
+    char *manifest = lsm_path(path, "MANIFEST");
     diag_save(text);
     bool is_there = manifest && os_identify_path(os, manifest, &identity) == SOMBRA_OK;
     diag_restore(text);

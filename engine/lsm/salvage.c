@@ -11,6 +11,7 @@
  */
 #include "lsm_internal.h"
 #include "write_internal.h"
+#include "paths.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,27 +175,13 @@ static sombra_err log_note(struct salvage *salvage, uint64_t base)
     return SOMBRA_OK;
 }
 
-static char *path_of(const struct salvage *salvage, uint64_t number, const char *format)
-{
-    size_t bytes = strlen(salvage->directory) + LSM_PATH_BYTES_EXTRA;
-    char *path = mem_alloc(bytes);
-    if (!path)
-        return NULL;
-    int length = snprintf(path, bytes, "%s/", salvage->directory);
-    if (strcmp(format, "sst") == 0)
-        snprintf(path + length, bytes - (size_t)length, "%06" PRIu64 ".sst", number);
-    else
-        snprintf(path + length, bytes - (size_t)length, "%020" PRIu64 ".log", number);
-    return path;
-}
-
 /* Of a table that no manifest places: the newest commit it knows; 0 if it says nothing. */
 static uint64_t table_age(struct salvage *salvage, uint64_t number)
 {
     const struct table_context context = { .os = salvage->os, .cache = salvage->cache };
     struct table *table;
     uint64_t age = 0;
-    char *path = path_of(salvage, number, "sst");
+    char *path = lsm_path_of_table(salvage->directory, number);
     if (path && table_open(&context, path, NULL, &table) == SOMBRA_OK) {
         age = table_meta(table)->seq_max;
         table_unref(table);
@@ -304,7 +291,7 @@ static sombra_err table_apply(struct salvage *salvage, const struct salvage_tabl
     const struct table_context context = { .os = salvage->os, .cache = salvage->cache };
     uint64_t lost = 0;
     uint64_t damaged = salvage->report.tables_damaged;
-    char *path = path_of(salvage, listed->number, "sst");
+    char *path = lsm_path_of_table(salvage->directory, listed->number);
     if (!path)
         return diag_nomem("a path", strlen(salvage->directory));
     salvage->is_uncertain = !salvage->report.has_manifest;
@@ -375,7 +362,7 @@ static sombra_err log_apply(struct salvage *salvage, uint64_t base, uint64_t *la
     struct log_work work = { .salvage = salvage };
     struct wal_replay_result result = { .last_lsn = base };
     struct wal *wal = NULL;
-    char *path = path_of(salvage, base, "log");
+    char *path = lsm_path_of_log(salvage->directory, base);
     if (!path)
         return diag_nomem("a path", strlen(salvage->directory));
     sombra_err err = wal_open(salvage->os, path, true, &wal);
@@ -436,11 +423,9 @@ static sombra_err logs_apply(struct salvage *salvage)
 /* A writing process would change the files below us. */
 static sombra_err lock_take(struct salvage *salvage)
 {
-    size_t bytes = strlen(salvage->directory) + LSM_PATH_BYTES_EXTRA;
-    char *path = mem_alloc(bytes);
+    char *path = lsm_path(salvage->directory, "LOCK");
     if (!path)
-        return diag_nomem("a path", bytes);
-    snprintf(path, bytes, "%s/LOCK", salvage->directory);
+        return diag_nomem("a path", strlen(salvage->directory));
     sombra_err err = os_open(salvage->os, path, OS_READ, 0, &salvage->lock);
     mem_free(path);
     if (err == SOMBRA_NOT_FOUND)
@@ -529,11 +514,9 @@ static sombra_err target_name(void *context, const char *name)
 
 static void target_unlink(struct salvage *salvage, const char *to, const char *name)
 {
-    size_t bytes = strlen(to) + strlen(name) + 2;
-    char *path = mem_alloc(bytes);
+    char *path = lsm_path(to, name);
     if (!path)
         return;
-    snprintf(path, bytes, "%s/%s", to, name);
     sombra_err err = os_unlink(salvage->os, path);
     (void)err; /* what stays is no store: the manifest goes first */
     mem_free(path);

@@ -20,9 +20,9 @@
  * after its eviction until they are done, so there may be as many more as readers are busy.
  */
 #include "lsm/version.h"
+#include "paths.h"
 
 #include <assert.h>
-#include <stdio.h>
 
 struct table_cache {
     struct table_context context;
@@ -97,15 +97,6 @@ void table_cache_on_obsolete(struct table_cache *cache,
     cache->obsolete_context = context;
 }
 
-char *table_cache_path(const char *directory, uint64_t number)
-{
-    size_t bytes = strlen(directory) + sizeof "/18446744073709551615.sst";
-    char *path = mem_alloc(bytes);
-    if (path)
-        (void)snprintf(path, bytes, "%s/%06" PRIu64 ".sst", directory, number);
-    return path;
-}
-
 /* ---- the ring ----------------------------------------------------------------------------- */
 
 /* Takes the cache's reference off `slot`, which is open. The mutex is held. The caller gives it
@@ -169,7 +160,7 @@ static struct table *ring_add(struct table_cache *cache, struct version_table *s
 static sombra_err open_file(const struct version_table *slot, struct table **out_table)
 {
     const struct table_cache *cache = slot->cache;
-    char *path = table_cache_path(cache->directory, slot->meta.number);
+    char *path = lsm_path_of_table(cache->directory, slot->meta.number);
     if (!path)
         return diag_nomem("path of a table", strlen(cache->directory));
     sombra_err err = table_open(&cache->context, path, &slot->meta, out_table);

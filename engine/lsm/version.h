@@ -107,8 +107,6 @@ sombra_err table_cache_new(const struct table_context *context, const char *dire
 void table_cache_free(struct table_cache *cache); /* NULL is a no-op; no version may be left */
 size_t table_cache_memory_bytes(struct table_cache *cache);
 size_t table_cache_open_count(struct table_cache *cache);
-/* "<directory>/<number>.sst", mem_alloc'ed; NULL when memory is out. */
-char *table_cache_path(const char *directory, uint64_t number);
 /* Closes what the cache holds of a table that no version has any more. */
 void table_cache_forget(struct version_table *table);
 /* Called when the last reference to an obsolete table went: its file may be unlinked now (any

@@ -15,7 +15,7 @@ engine_test(lsm_manifest_test lsm SOURCES lsm_manifest_fixture.c lsm_fake_table.
 engine_test(kv_contract_lsm_test lsm SOURCES ${kv_model} ${kv_contract} LABELS threads TIMEOUT 900)
 # On tables, logs and memtables that are not there: with the files that it is about, not the whole folder.
 set(lsm_files "")
-foreach(name files version version_source table_cache manifest view source)
+foreach(name files paths version version_source table_cache manifest view source)
   list(APPEND lsm_files ${CMAKE_SOURCE_DIR}/engine/lsm/${name}.c)
 endforeach()
 engine_test(lsm_files_test wal SOURCES lsm_manifest_fixture.c lsm_fake_table.c ${lsm_files})

@@ -3,6 +3,7 @@
 #include "lsm_manifest_fixture.h"
 
 #include "lsm/lsm_internal.h"
+#include "lsm/paths.h"
 
 #include <stdio.h>
 
@@ -117,7 +118,7 @@ static int tear_down(void **state)
 static bool is_there(struct os *os, uint64_t number)
 {
     struct os_identity identity;
-    char *path = table_cache_path(DIRECTORY, number);
+    char *path = lsm_path_of_table(DIRECTORY, number);
     bool is = os_identify_path(os, path, &identity) == SOMBRA_OK;
     mem_free(path);
     return is;
@@ -140,7 +141,7 @@ static void make_file(struct os *os, const char *path)
 
 static void make_table(struct os *os, uint64_t number)
 {
-    char *path = table_cache_path(DIRECTORY, number);
+    char *path = lsm_path_of_table(DIRECTORY, number);
     make_file(os, path);
     mem_free(path);
 }
