@@ -89,6 +89,7 @@ struct graph_txn {
     size_t property_count, property_capacity;
     struct graph_rule_set *rules; /* as this transaction sees them; NULL = not looked yet */
     bool has_counters;            /* loaded from the store */
+    bool is_older_format;         /* the store, before what this transaction writes */
     uint64_t rules_version;       /* among them */
     /* the rest is for writers */
     bool rules_changed; /* here: `rules` is not for others */
