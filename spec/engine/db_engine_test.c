@@ -1,28 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The two engines behind one door: which one opens, what contradicts, copies from one to the other,
  * repair and dump of a directory. On real files. */
-#include "base/base.h"
-#include "sombra/sombra.h"
+#include "db_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
-
-#define NOTHING ((sombra_slice){ NULL, 0 })
-
-static void expect(sombra_err have, sombra_err want, int line)
-{
-    if (have != want)
-        print_error("line %d: %s\n", line, sombra_err_message());
-    _assert_int_equal((uintmax_t)have, (uintmax_t)want, __FILE__, line);
-}
-#define OK(call)        expect(call, SOMBRA_OK, __LINE__)
-#define ERR(call, code) expect(call, code, __LINE__)
 
 static void expect_text(const char *part)
 {
@@ -35,8 +18,7 @@ static char directory[64], file[96], store[96], other[96];
 static int setup(void **state)
 {
     (void)state;
-    snprintf(directory, sizeof directory, "db_engine_test.XXXXXX");
-    if (!mkdtemp(directory))
+    if (folder_make(directory, sizeof directory, "db_engine_test"))
         return -1;
     snprintf(file, sizeof file, "%s/social.sombra", directory);
     snprintf(store, sizeof store, "%s/social", directory);
@@ -46,10 +28,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    char command[128];
     (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", directory);
-    return system(command);
+    return folder_remove(directory);
 }
 
 static sombra_options options_of(const char *engine, bool create)
@@ -68,15 +48,6 @@ static sombra_db *open_as(const char *path, const char *engine, bool create)
     sombra_options options = options_of(engine, create);
     OK(sombra_open(path, &options, &db));
     return db;
-}
-
-static sombra_txn *begin(sombra_db *db, bool is_write)
-{
-    sombra_txn *txn;
-    sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
-    options.is_write = is_write;
-    OK(sombra_txn_begin(db, &options, &txn));
-    return txn;
 }
 
 /* Nodes with an edge each to the first one, and a bucket. */
@@ -99,8 +70,7 @@ static void add_some(sombra_db *db, unsigned count)
         sombra_key key = sombra_key_integer((int64_t)node);
         OK(sombra_bucket_put(txn, bucket, &key, value));
     }
-    OK(sombra_txn_commit(txn, SOMBRA_DURABILITY_DEFAULT));
-    sombra_txn_close(txn);
+    commit(txn);
 }
 
 static uint64_t nodes_in(sombra_db *db)

@@ -1,26 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Databases by path, on the real engine and the real file system. */
-#include "base/base.h"
-#include "sombra/sombra.h"
+#include "db_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <cmocka.h>
-
-#define NOTHING ((sombra_slice){ NULL, 0 })
-
-static void expect(sombra_err have, sombra_err want, int line)
-{
-    if (have != want)
-        print_error("line %d: %s\n", line, sombra_err_message());
-    _assert_int_equal((uintmax_t)have, (uintmax_t)want, __FILE__, line);
-}
-#define OK(call)        expect(call, SOMBRA_OK, __LINE__)
-#define ERR(call, code) expect(call, code, __LINE__)
 
 static char directory[64];
 static char path[96];
@@ -28,8 +11,7 @@ static char path[96];
 static int setup(void **state)
 {
     (void)state;
-    snprintf(directory, sizeof directory, "db_open_test.XXXXXX");
-    if (!mkdtemp(directory))
+    if (folder_make(directory, sizeof directory, "db_open_test"))
         return -1;
     snprintf(path, sizeof path, "%s/social.sombra", directory);
     return 0;
@@ -37,10 +19,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    char command[128];
     (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", directory);
-    return system(command);
+    return folder_remove(directory);
 }
 
 static sombra_db *open_at(const char *at, bool create, bool readonly)
@@ -51,15 +31,6 @@ static sombra_db *open_at(const char *at, bool create, bool readonly)
     options.readonly = readonly;
     OK(sombra_open(at, &options, &db));
     return db;
-}
-
-static sombra_txn *begin(sombra_db *db, bool is_write)
-{
-    sombra_txn *txn;
-    sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
-    options.is_write = is_write;
-    OK(sombra_txn_begin(db, &options, &txn));
-    return txn;
 }
 
 static uint64_t count_of(sombra_db *db, const char *label)
@@ -83,8 +54,7 @@ static void add_nodes(sombra_db *db, unsigned count)
             first = node;
         OK(sombra_edge_create(txn, first, slice_str("KNOWS"), node, NOTHING, &edge));
     }
-    OK(sombra_txn_commit(txn, SOMBRA_DURABILITY_DEFAULT));
-    sombra_txn_close(txn);
+    commit(txn);
 }
 
 static void verify(sombra_db *db)
@@ -427,8 +397,7 @@ static void make_indexed(const char *at, size_t count)
         OK(sombra_value_finish(builders[i], &properties[i]));
     }
     OK(sombra_node_create_many(txn, &label, 1, properties, count, &first));
-    OK(sombra_txn_commit(txn, SOMBRA_DURABILITY_DEFAULT));
-    sombra_txn_close(txn);
+    commit(txn);
     OK(sombra_close(db));
     for (size_t i = 0; i < count; i++)
         sombra_value_builder_free(builders[i]);
