@@ -450,6 +450,19 @@ sombra_err corrupt_key(sombra_slice key, const char *what)
     return diag_fail(SOMBRA_CORRUPT, "key %s of %zu bytes is not (%s)", hex, key.bytes, what);
 }
 
+sombra_err key_fields_read(sombra_slice key, size_t count, struct key_fields *out)
+{
+    const uint8_t *at = (const uint8_t *)key.data + 1;
+    const uint8_t *end = (const uint8_t *)key.data + key.bytes;
+    assert(count <= GRAPH_NUMBERS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        at = ordered_read(at, end, &out->at[i]);
+        if (!at || out->at[i] == 0)
+            return corrupt_key(key, "a tag and numbers above 0");
+    }
+    return at == end ? SOMBRA_OK : corrupt_key(key, "numbers up to its end");
+}
+
 sombra_err batch_keys_begin(struct batch_keys *keys, sombra_slice prefix, size_t prefix_bytes,
                             size_t fields)
 {
