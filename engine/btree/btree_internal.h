@@ -399,6 +399,8 @@ struct btree {
     _Atomic uint32_t mark_wanted; /* commits since the log's last idle mark */
     _Atomic uint32_t is_forked;   /* this is a child of the process that opened it */
     _Atomic uint64_t pages_free, pages_pending; /* as of the newest commit, for stats */
+    _Atomic uint64_t pages_read;                /* of the pending ones: readers need them */
+    _Atomic uint32_t space_pressure;            /* enum space_pressure, as of that commit */
     /* Compactions: one at a time in a process; the automatic one gives way. Under
      * checkpoint_mutex, but for reading `compacts`. */
     _Atomic uint32_t compacts;
