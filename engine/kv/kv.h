@@ -209,7 +209,9 @@ struct kv_txn {
     const struct kv_ops *ops;
     struct kv *kv;
     bool is_write;
-    uint64_t pages; /* looked at so far, as often as they were; 0 for engines without pages */
+    uint64_t version; /* of readers: equal for those of one open store that see the same, and for
+                         no others; 0 = not known */
+    uint64_t pages;   /* looked at so far, as often as they were; 0 for engines without pages */
 };
 struct kv_cursor {
     const struct kv_ops *ops;
