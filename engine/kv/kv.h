@@ -167,7 +167,11 @@ struct kv_maintenance {
     uint64_t problems;                                                /* out: KV_VERIFY */
 };
 
-/* What an engine implements. At most 16 operations; none named after an engine. */
+/* One key of kv_get_many; NULL = it is not there. The bytes live until it returns. An error ends
+ * the call and is what that returns. */
+typedef sombra_err (*kv_value_fn)(void *context, size_t index, const sombra_slice *value);
+
+/* What an engine implements. At most 17 operations; none named after an engine. */
 struct kv_ops {
     const char *name;
     sombra_err (*close)(struct kv *kv);
@@ -177,6 +181,9 @@ struct kv_ops {
     void (*abort)(struct kv_txn *txn);
     sombra_err (*savepoint)(struct kv_txn *txn, enum kv_savepoint_action action, uint64_t *mark);
     sombra_err (*get)(struct kv_txn *txn, sombra_slice key, sombra_slice *out_value);
+    /* NULL: by `get`. */
+    sombra_err (*get_many)(struct kv_txn *txn, const sombra_slice *keys, size_t count,
+                           kv_value_fn each, void *context);
     sombra_err (*put)(struct kv_txn *txn, sombra_slice key, sombra_slice value);
     sombra_err (*remove)(struct kv_txn *txn, sombra_slice key);
     sombra_err (*remove_range)(struct kv_txn *txn, struct kv_range range, uint64_t *out_removed);
@@ -255,6 +262,10 @@ static inline sombra_err kv_get(struct kv_txn *txn, sombra_slice key, sombra_sli
 {
     return txn->ops->get(txn, key, out_value);
 }
+/* `each` for every key, in their order. Keys that ascend are found faster than others. `each` may
+ * not call the transaction. */
+sombra_err kv_get_many(struct kv_txn *txn, const sombra_slice *keys, size_t count, kv_value_fn each,
+                       void *context) SOMBRA_MUST_CHECK;
 /* Exact, unless `limit` (0 = none) is reached: then it may stop there and return `limit`. */
 static inline sombra_err kv_count(struct kv_txn *txn, struct kv_range range, uint64_t limit,
                                   uint64_t *out_count)
