@@ -115,6 +115,11 @@ static inline size_t dense_entry_bytes(size_t shared, size_t suffix_bytes)
 }
 
 bool dense_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index);
+bool dense_find_place(const uint8_t *page, size_t page_bytes, sombra_slice key,
+                      struct leaf_place *out_place);
+unsigned dense_find_end(const uint8_t *page, size_t page_bytes, const struct leaf_place *low,
+                        sombra_slice low_key, sombra_slice high_key);
+bool dense_get(const uint8_t *page, size_t page_bytes, sombra_slice key, struct leaf_value *out);
 void dense_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out);
 bool dense_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
                   const struct leaf_value *value);
@@ -131,6 +136,7 @@ size_t dense_weight_before(const uint8_t *page, size_t page_bytes, unsigned inde
 unsigned dense_index_at_weight(const uint8_t *page, size_t page_bytes, size_t weight);
 unsigned dense_run_count(const uint8_t *page);
 void dense_iter_seek(struct leaf_iter *iter, unsigned index);
+void dense_iter_enter(struct leaf_iter *iter, const struct leaf_place *place, sombra_slice key);
 void dense_iter_next(struct leaf_iter *iter);
 void dense_iter_previous(struct leaf_iter *iter);
 

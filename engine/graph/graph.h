@@ -89,6 +89,7 @@ struct graph_txn {
     size_t property_count, property_capacity;
     struct graph_rule_set *rules; /* as this transaction sees them; NULL = not looked yet */
     bool has_counters;            /* loaded from the store */
+    bool is_older_format;         /* the store, before what this transaction writes */
     uint64_t rules_version;       /* among them */
     /* the rest is for writers */
     bool rules_changed; /* here: `rules` is not for others */
@@ -509,5 +510,27 @@ struct graph_check {
  * label keys against records, counters, names that records use, buckets and their values. OK when
  * the walk was done, whatever it found; CANCELLED. */
 sombra_err graph_verify(struct graph_txn *txn, struct graph_check *check) SOMBRA_MUST_CHECK;
+
+/* ---- mend (mend.c) --------------------------------------------------------------------------- */
+
+/* What mending did. */
+struct graph_mend {
+    void (*problem)(void *context, sombra_err code, const char *message); /* may be NULL */
+    void *context;
+    /* out */
+    uint64_t problems;   /* as given to `problem`: what is lost for good */
+    uint64_t rebuilt;    /* entries put again from others that say the same */
+    uint64_t dropped;    /* entries taken out: what they belong to is lost, or they are damaged */
+    uint64_t bare_edges; /* that are there, and their properties lost */
+    uint64_t names_made; /* of labels, types, properties, buckets, in place of lost ones */
+    uint64_t rules_rebuilt; /* indexes made anew, constraints proved again */
+    uint64_t rules_dropped; /* that what is left breaks, or whose definition is damaged */
+};
+
+/* Makes of a graph that lost entries one that verify finds sound: what can be told from other
+ * entries is put again, what belongs to nothing any more is taken out, rules are brought over what
+ * is left. A sound graph is not changed. Nobody else uses the store. Begins and ends transactions
+ * of its own; a failure leaves what was done, and may be followed by another try. */
+sombra_err graph_mend(struct kv *kv, struct graph_mend *mend) SOMBRA_MUST_CHECK;
 
 #endif

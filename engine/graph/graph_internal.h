@@ -239,6 +239,12 @@ sombra_err txn_has(struct graph_txn *txn, const struct graph_key *key,
 sombra_err txn_count(struct graph_txn *txn, const struct graph_key *prefix, uint64_t limit,
                      uint64_t *out_count) SOMBRA_MUST_CHECK;
 sombra_err corrupt_key(sombra_slice key, const char *what);
+/* The numbers of a key behind its tag; `count` of them, all above 0, and nothing else. CORRUPT. */
+struct key_fields {
+    uint64_t at[GRAPH_NUMBERS_MAX];
+};
+sombra_err key_fields_read(sombra_slice key, size_t count,
+                           struct key_fields *out) SOMBRA_MUST_CHECK;
 
 /* The ids of the labels, ascending, each once; those that do not exist are made. */
 sombra_err node_labels(struct graph_txn *txn, const sombra_slice *labels, size_t count,

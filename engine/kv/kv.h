@@ -30,6 +30,7 @@
 
 #include "base/base.h"
 
+#include "kv_lines.h"
 #include "kv_metrics.h"
 
 enum {

@@ -74,6 +74,18 @@ struct lsm_full {
     struct lsm_full *next; /* newer */
 };
 
+/* ---- files of a crash --------------------------------------------------------------------- */
+
+/* A table that no version names, or a log: of the time before this open. */
+struct lsm_stray {
+    uint64_t number; /* of the table, or base_seq of the log */
+    bool is_log;
+};
+struct lsm_strays {
+    struct lsm_stray *files;
+    size_t count, capacity;
+};
+
 /* ---- the store --------------------------------------------------------------------------- */
 
 struct lsm {
@@ -109,10 +121,11 @@ struct lsm {
     struct os_condition changed;         /* a flush or a compaction ended, or is_closing */
 
     struct os_mutex manifest_mutex; /* one edit at a time: lsm_edit */
-    struct manifest *manifest;
-    struct manifest_state state; /* as of the manifest */
-    uint64_t pinned_first;       /* read-only stores: the versions that are pinned, */
-    uint64_t pinned_last;        /* of those that there were */
+    struct manifest *manifest;      /* written with the first edit */
+    struct manifest_state state;    /* as of the manifest; is_clean until a log is in use */
+    struct lsm_strays strays;       /* found at open, removed with the first edit */
+    uint64_t pinned_first;          /* read-only stores: the versions that are pinned, */
+    uint64_t pinned_last;           /* of those that there were */
     bool has_pin;
 
     struct lsm_writer *writer;         /* txn.c: the turn, the active log, group commit */
@@ -153,12 +166,17 @@ sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit,
 void lsm_totals(struct lsm *lsm, uint64_t out_totals[TOTAL_COUNT]);
 /* Makes every name in the directory durable. */
 sombra_err lsm_sync_names(struct lsm *lsm) SOMBRA_MUST_CHECK;
-/* At open by a writer, when lsm->view is set and before any table is made: raises next_number above
- * that of every table file. Once lsm->manifest is there (manifest_create), it also removes tables
- * that are in no version, logs that are not needed, a new manifest of a crash. Before that it must
- * not: what was read may be page cache that the disk never got, and after a power cut an older
- * manifest would miss what was removed. Other names are left alone. */
-sombra_err lsm_remove_strays(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* At open by a writer, when lsm->view is set and before any table or log is made: raises
+ * next_number above that of every table file, and notes tables that are in no version, and all
+ * logs. Other names are left alone. */
+sombra_err lsm_strays_find(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* The greatest base among the logs that were found; false without any. */
+bool lsm_strays_newest_log(const struct lsm *lsm, uint64_t *out_base_seq);
+/* lsm_edit's part: removes what was found, logs once they are not needed. Not before the manifest
+ * is written: what was read may be page cache that the disk never got, and after a power cut an
+ * older manifest would miss what was removed. manifest_mutex is held, or nobody else has the
+ * store. */
+void lsm_strays_remove(struct lsm *lsm);
 /* What table_cache_on_obsolete calls, with the store as context: unlinks the file, now or when
  * readers of other processes let it go. */
 void lsm_table_obsolete(void *lsm, const struct version_table *table);

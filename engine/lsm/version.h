@@ -90,6 +90,7 @@ struct edit {
     uint64_t log_seq; /* 0 = unchanged; logs that begin before this commit number are no longer
                          needed */
     uint64_t seq;     /* newest commit that the tables have */
+    bool begins_log;  /* the log of log_seq is in use from now on: not closed any more */
 };
 /* *out_version (refs = 1) has number old->number + 1. New tables are kept in `cache`. CORRUPT where
  * the edit contradicts the version: removes what is not there, overlaps in a run. A number that is

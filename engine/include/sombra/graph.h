@@ -70,7 +70,10 @@ typedef struct sombra_record {
     uint32_t properties_left;
     uint32_t label_last;
     uint32_t property_last;
+    uint32_t property_next;
+    uint64_t property_mask;
     const uint8_t *label_at;
+    const uint8_t *properties;
     const uint8_t *property_at;
     const uint8_t *end;
     sombra_txn *txn;
