@@ -636,6 +636,8 @@ sombra_err btree_count(struct kv_txn *txn, struct kv_range range, uint64_t limit
 sombra_err btree_estimate(struct kv_txn *txn, struct kv_range range,
                           uint64_t *out_count) SOMBRA_MUST_CHECK;
 sombra_err btree_put(struct kv_txn *txn, sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
+sombra_err btree_put_many(struct kv_txn *txn, const struct kv_entry *entries,
+                          size_t count) SOMBRA_MUST_CHECK;
 sombra_err btree_delete(struct kv_txn *txn, sombra_slice key) SOMBRA_MUST_CHECK;
 sombra_err btree_delete_range(struct kv_txn *txn, struct kv_range range,
                               uint64_t *out_removed) SOMBRA_MUST_CHECK;

@@ -134,6 +134,28 @@ void leaf_balance(const uint8_t *left, const uint8_t *right, size_t page_bytes,
 bool leaf_fill(const uint8_t *left, const uint8_t *right, size_t page_bytes, size_t fill_bytes,
                struct leaf_split *split);
 
+/* Entries out of which a row of leaves is built (leaf_pack.c): whole keys, ascending. */
+struct leaf_row {
+    const struct leaf_entry *entries;
+    const uint16_t *shared; /* bytes that each key has in common with the one before it */
+    unsigned count;
+    size_t page_bytes;
+};
+/* What one of those leaves takes. */
+struct leaf_cut {
+    unsigned first, count; /* entries [first, first + count), at least one */
+    size_t bytes;          /* page_used, or a little more */
+    size_t prefix_bytes;
+    bool is_dense, has_values;
+};
+/* The leaf that begins at `first`: as many entries as fit into `fill_bytes`, in the better kind. */
+void leaf_row_cut(const struct leaf_row *row, unsigned first, size_t fill_bytes,
+                  struct leaf_cut *out);
+/* A fresh image, as leaf_split makes them. */
+void leaf_row_build(const struct leaf_row *row, const struct leaf_cut *cut, uint8_t *to);
+/* The leaf ends in entries that were put one behind the other. */
+void leaf_mark_appended(uint8_t *page);
+
 /* Walks a leaf both ways, decoding as it goes. Filled by leaf_iter_seek; the page must not change
  * under it. Not to be copied: `suffix` may point into it. */
 struct leaf_iter {
