@@ -171,7 +171,7 @@ struct kv_maintenance {
  * the call and is what that returns. */
 typedef sombra_err (*kv_value_fn)(void *context, size_t index, const sombra_slice *value);
 
-/* What an engine implements: 16 operations and two that may be missing (decision 0015); none named
+/* What an engine implements: 16 operations and two that may be missing (decision 0016); none named
  * after an engine. */
 struct kv_ops {
     const char *name;
