@@ -298,7 +298,7 @@ static sombra_err checkpoint_slot_enter(struct btree *btree)
     btree->checkpoint_runs = true;
     os_mutex_unlock(&btree->checkpoint_mutex);
     owner_word dead;
-    sombra_err err = shared_lock_enter(btree, &btree->head->checkpoint, UINT64_MAX, &dead);
+    sombra_err err = shared_lock_enter(btree, &btree->head->checkpoint, UINT64_MAX, &dead, NULL);
     if (!err)
         err = checkpoint_begin(btree, dead);
     if (err)
@@ -326,7 +326,7 @@ static sombra_err both_enter(struct btree *btree, bool is_brief, owner_word *out
         os_mutex_unlock(&btree->checkpoint_mutex);
         if (is_mine) {
             owner_word dead;
-            err = shared_lock_enter(btree, &btree->head->checkpoint, 0, &dead);
+            err = shared_lock_enter(btree, &btree->head->checkpoint, 0, &dead, NULL);
             if (!err) {
                 err = checkpoint_begin(btree, dead);
                 if (!err)

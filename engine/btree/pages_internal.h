@@ -82,7 +82,18 @@ static inline void pager_forget_fresh(struct pager *pager)
 /* Makes pager_writable(id) possible: maps the window or finds a buffer. */
 sombra_err pager_prepare(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
 /* The image the writer may change; pager_prepare(id) went before in this transaction. */
-uint8_t *pager_writable(struct pager *pager, page_id id);
+uint8_t *pager_writable_slow(struct pager *pager, page_id id);
+static inline uint8_t *pager_writable(struct pager *pager, page_id id)
+{
+    assert(id != 0);
+    if (UNLIKELY(!pager->file || pager->is_buffered))
+        return pager_writable_slow(pager, id);
+    uint64_t at = id << pager->page_shift;
+    uint8_t *window =
+        atomic_load_explicit(&pager->windows[at / PAGER_WINDOW_BYTES], memory_order_relaxed);
+    assert(window && "pager_prepare went before");
+    return window + at % PAGER_WINDOW_BYTES;
+}
 /* The writer's private image of a page, or NULL (always NULL unless is_buffered). */
 uint8_t *pager_dirty_find(const struct pager *pager, page_id id);
 /* Forgets a page's private image: the page was freed or never used. */
@@ -197,6 +208,9 @@ struct space {
     size_t change_count, change_capacity;
     struct space_chunk *chunks;
     size_t chunk_count;
+    size_t touched_chunk; /* the last one that was made dirty, and its pages: spares a division */
+    page_id touched_first;
+    uint64_t touched_pages; /* 0 = none yet */
     page_id *orphans; /* maps that another process's checkpoint took, which is not durable (yet) */
     size_t orphan_count, orphan_capacity;
     page_id *directory; /* directory pages of the newest checkpoint */

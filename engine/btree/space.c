@@ -40,7 +40,12 @@ void space_release(struct space *space)
 
 static void chunk_touch(struct space *space, page_id id)
 {
-    space->chunks[id / space_chunk_pages(space)].is_dirty = true;
+    if (UNLIKELY(id - space->touched_first >= space->touched_pages)) {
+        space->touched_pages = space_chunk_pages(space);
+        space->touched_chunk = (size_t)(id / space->touched_pages);
+        space->touched_first = space->touched_chunk * space->touched_pages;
+    }
+    space->chunks[space->touched_chunk].is_dirty = true;
 }
 
 static void bits_change(struct space *space, uint64_t *bits, page_id id, uint64_t pages, bool value)
