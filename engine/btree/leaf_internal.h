@@ -87,6 +87,9 @@ size_t general_weight_before(const uint8_t *page, unsigned index);
 unsigned general_index_at_weight(const uint8_t *page, size_t weight);
 bool general_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
                     const struct leaf_value *value);
+/* leaf_append of a leaf that is not empty. */
+bool general_append(uint8_t *page, size_t page_bytes, sombra_slice key,
+                    const struct leaf_value *value);
 bool general_replace(uint8_t *page, size_t page_bytes, unsigned index,
                      const struct leaf_value *value);
 void general_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last);

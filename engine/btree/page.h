@@ -47,6 +47,8 @@ void page_seal(uint8_t *page, size_t page_bytes);
 bool page_is_sealed(const uint8_t *page);
 /* Copies the used bytes of a tree page only (LMDB's trick: pages are some 70 % full). */
 void page_copy(uint8_t *to, const uint8_t *from, size_t page_bytes);
+/* Asks for what page_copy will read. */
+void page_prefetch(const uint8_t *page, size_t page_bytes);
 
 /* Proves header, checksum (unless the page is unsealed and `may_be_unsealed`), bounds, order and
  * counts of a tree page. CORRUPT with page number, offset and expectation. */
@@ -83,6 +85,10 @@ unsigned leaf_find_end(const uint8_t *page, size_t page_bytes, const struct leaf
 /* True if `key` stands behind every key of the leaf; false if it does not, or if that takes more
  * than a glance. */
 bool leaf_is_behind(const uint8_t *page, size_t page_bytes, sombra_slice key);
+/* Inserts behind the last entry; false if the key is not seen to be behind it at a glance, or if
+ * there is no room at once: then nothing changed. */
+bool leaf_append(uint8_t *page, size_t page_bytes, sombra_slice key,
+                 const struct leaf_value *value);
 void leaf_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out);
 /* Copies the whole key to `to` (KV_KEY_BYTES_MAX bytes) and returns its length. */
 size_t leaf_key_at(const uint8_t *page, size_t page_bytes, unsigned index, uint8_t *to);

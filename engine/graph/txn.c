@@ -257,8 +257,10 @@ void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *
     txn->is_older_format = false;
     txn->rules_version = 0;
     txn->next_node = txn->next_edge = txn->next_bucket = 0;
-    if (!kv->is_write)
+    if (!kv->is_write) {
+        rules_take_kept(txn);
         return;
+    }
     assert(txn->made.count == 0 && txn->mark_count == 0 && !txn->types_dirty);
     txn->counters_dirty = false;
     txn->rules_changed = false;
@@ -291,7 +293,10 @@ void graph_txn_end(struct graph_txn *txn, bool is_committed)
         graph_names_release(&txn->made);
     graph_name_list_free(txn->names_undone);
     txn->names_undone = NULL;
-    rules_unload(txn);
+    if (txn->kv->is_write)
+        rules_unload(txn);
+    else
+        rules_keep(txn);
     plan_drop(txn);
     changes_cut(txn, 0);
     txn->mark_count = 0;
@@ -308,6 +313,8 @@ void graph_txn_end(struct graph_txn *txn, bool is_committed)
 void graph_txn_release(struct graph_txn *txn)
 {
     assert(!txn->kv);
+    if (txn->kept_rules)
+        graph_txn_forget_rules(txn);
     buf_release(&txn->read);
     buf_release(&txn->record);
     buf_release(&txn->old);

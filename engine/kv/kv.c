@@ -40,6 +40,22 @@ sombra_err kv_check_value(sombra_slice value)
     return SOMBRA_OK;
 }
 
+sombra_err kv_get_many(struct kv_txn *txn, const sombra_slice *keys, size_t count, kv_value_fn each,
+                       void *context)
+{
+    assert(each && (keys || count == 0));
+    if (txn->ops->get_many)
+        return txn->ops->get_many(txn, keys, count, each, context);
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; !err && i < count; i++) {
+        sombra_slice value;
+        err = txn->ops->get(txn, keys[i], &value);
+        if (!err || err == SOMBRA_NOT_FOUND)
+            err = each(context, i, err ? NULL : &value);
+    }
+    return err;
+}
+
 /* Before the first of them is put. */
 static sombra_err entries_check(const struct kv_entry *entries, size_t count)
 {
