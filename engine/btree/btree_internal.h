@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files of this folder share, in the order in which they stand on each other:
- * pager (page images), space (allocation), head (snapshots), logs (durability), tree, cursor, txn,
+ * pager and space (pages_internal.h), head (snapshots), logs (durability), tree, cursor, txn,
  * checkpoint, open.
  */
 #ifndef BTREE_INTERNAL_H
@@ -8,295 +8,7 @@
 
 #include "btree.h"
 #include "meta_format.h"
-#include "page.h"
-#include "wal/wal.h"
-
-struct btree;
-struct btree_txn;
-struct meta;
-struct head;
-
-/* ---- pager.c: where page images live ----------------------------------------------------- */
-
-enum {
-    PAGER_WINDOW_BYTES = 64 << 20,  /* of the writable alias, mapped one at a time */
-    PAGER_CLUSTER_BYTES = 64 << 10, /* read at once on first touch */
-    PAGER_FRESH_BYTES = 256 << 10,  /* of new space, written at once before the first store */
-};
-
-struct dirty_page {
-    page_id id; /* 0 = empty slot */
-    uint8_t *image;
-    bool is_written; /* handed out for writing; else only prepared */
-    bool is_recent;  /* handed out since the last spill */
-};
-
-/* Private images of the write transaction's pages, where stores cannot go through a mapping. */
-struct dirty_table {
-    struct dirty_page *slots; /* open addressing; capacity is a power of two */
-    size_t capacity, count;
-    size_t limit;    /* more than so many are spilled before the next operation */
-    uint8_t **spare; /* images kept for reuse */
-    size_t spare_count, spare_capacity;
-    _Atomic size_t images; /* allocated, spare ones too; for stats */
-};
-
-struct pager {
-    struct os *os;
-    struct os_file *file; /* NULL for a database without a file */
-    size_t page_bytes;
-    unsigned page_shift;
-    uint8_t *map; /* read-only view of the whole file, longer than it */
-    size_t map_bytes;
-    bool is_buffered; /* pages are written by os_write from `dirty`; else through windows */
-    _Atomic(uint8_t *) *windows; /* writable alias, NULL until used; of writer and checkpoint */
-    size_t window_count;
-    struct dirty_table dirty; /* the writer's */
-    /* One bit a page: proved sound since this process opened the file. Relaxed atomics. */
-    _Atomic uint64_t *sound_trees;
-    _Atomic uint64_t *sound_runs;
-    _Atomic uint64_t *read_clusters; /* one bit a cluster: brought in without an IO error */
-    size_t bitmap_bytes[2];          /* of the first two and of the third */
-    _Atomic uint64_t
-        *unsealed; /* one bit a page: written since a checkpoint sealed it, as far as known */
-    const struct head *head; /* what is durable, what is newest */
-    /* Bytes of the file that this process's growth added and nobody has used; the writer's. */
-    uint64_t fresh_from, fresh_to;
-};
-
-sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, size_t page_bytes,
-                      const struct btree_options *options) SOMBRA_MUST_CHECK;
-void pager_release(struct pager *pager);
-/* Makes sure the file holds pages [0, page_count): allocated or written, not yet synced. */
-sombra_err pager_grow(struct pager *pager, uint64_t old_count,
-                      uint64_t page_count) SOMBRA_MUST_CHECK;
-/* The writer will use a page: new space is written as zeros, a stretch at a time, for a store to
- * what was only allocated costs the system five times as much. */
-sombra_err pager_touch_fresh(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
-/* Another process may have used it. */
-static inline void pager_forget_fresh(struct pager *pager)
-{
-    pager->fresh_from = pager->fresh_to;
-}
-/* Makes pager_writable(id) possible: maps the window or finds a buffer. */
-sombra_err pager_prepare(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
-/* The image the writer may change; pager_prepare(id) went before in this transaction. */
-uint8_t *pager_writable(struct pager *pager, page_id id);
-/* The writer's private image of a page, or NULL (always NULL unless is_buffered). */
-uint8_t *pager_dirty_find(const struct pager *pager, page_id id);
-/* Forgets a page's private image: the page was freed or never used. */
-void pager_dirty_drop(struct pager *pager, page_id id);
-/* Writes every private image that was written out (unsynced, sealed) and forgets it. */
-sombra_err pager_dirty_flush(struct pager *pager) SOMBRA_MUST_CHECK;
-static inline bool pager_must_spill(const struct pager *pager)
-{
-    return pager->dirty.count > pager->dirty.limit;
-}
-/* Between operations, when no pointer into an image is held: writes some of them to their pages,
- * which nothing durable or published refers to, and forgets them. After a failure all are there. */
-sombra_err pager_spill(struct pager *pager, page_id root) SOMBRA_MUST_CHECK;
-/* The page was written in this transaction and will be again: brings a spilled image back. */
-sombra_err pager_recall_slow(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
-void pager_dirty_clear(struct pager *pager);
-/* First touch of a tree page / of an overflow run: reads, proves, remembers. Tree pages of
- * transactions after `sealed_txn` may have no checksum yet. */
-sombra_err pager_prove_tree(struct pager *pager, page_id id, uint64_t sealed_txn) SOMBRA_MUST_CHECK;
-sombra_err pager_prove_run(struct pager *pager, page_id id, uint64_t value_bytes,
-                           uint64_t page_count) SOMBRA_MUST_CHECK;
-/* Seals a published page in place; checkpoints only. */
-sombra_err pager_seal(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
-/* The page was written since the last checkpoint, by whomever. */
-void pager_note_unsealed(struct pager *pager, page_id id);
-/* The file may end at page `page_count` now: what lay behind was not read. */
-void pager_forget_behind(struct pager *pager, uint64_t page_count, uint64_t file_bytes);
-/* This process wrote the page: it is sound. */
-void pager_trust(struct pager *pager, page_id id);
-/* Writes a run that holds `value`, sealed; its pages are taken already. */
-sombra_err pager_write_run(struct pager *pager, page_id id, uint64_t txn,
-                           sombra_slice value) SOMBRA_MUST_CHECK;
-uint64_t pager_run_pages(const struct pager *pager, uint64_t value_bytes);
-
-static inline const uint8_t *pager_page(const struct pager *pager, page_id id)
-{
-    return pager->map + (id << pager->page_shift);
-}
-
-static inline sombra_err pager_recall(struct pager *pager, page_id id)
-{
-    return LIKELY(!pager->is_buffered) ? SOMBRA_OK : pager_recall_slow(pager, id);
-}
-
-static inline bool pager_bit(const _Atomic uint64_t *bits, uint64_t index)
-{
-    return (atomic_load_explicit(&bits[index / 64], memory_order_relaxed) >> (index % 64)) & 1;
-}
-
-/* ---- sizes of the shared head (head.c) ---------------------------------------------------- */
-
-enum {
-    HEAD_RING = 8,           /* descriptors; a reader repeats only if so many commits pass it */
-    HEAD_SNAPSHOT_WORDS = 9, /* of struct snapshot */
-    HEAD_BLOCK_SLOTS = 16,   /* reader slots are handed to processes in blocks */
-    HEAD_BLOCKS = 256,
-    HEAD_SLOTS = HEAD_BLOCKS * HEAD_BLOCK_SLOTS, /* concurrent snapshots */
-    HEAD_ENTRIES = 256,                          /* processes */
-};
-
-/* ---- space.c: which pages are used ------------------------------------------------------- */
-
-/* A page or run that a snapshot in [born, freed) or the checkpoint may still need. */
-struct pending_run {
-    page_id id;
-    uint64_t pages;
-    uint64_t born;  /* txn that wrote it; may be too small, never too large */
-    uint64_t freed; /* txn that no longer has it; may be too large, never too small */
-};
-
-/* What a write transaction did to the space, so that it can be undone from the end. */
-/* Values are on disk, in log records. */
-enum space_action { SPACE_TAKEN = 0, SPACE_RETURNED = 1, SPACE_FREED = 2 };
-struct space_change {
-    enum space_action action;
-    page_id id;
-    uint64_t pages;
-    uint64_t born; /* SPACE_FREED */
-};
-
-struct space_chunk {
-    page_id used_map, pending_map; /* of the newest checkpoint; 0 = none */
-    bool is_dirty;                 /* differs from them */
-    bool is_planned;               /* has its new pages already */
-    size_t plan_at;                /* index of the used map's page in the image; pending follows */
-};
-
-struct space {
-    struct btree *btree;
-    uint64_t page_count;    /* pages the file holds */
-    uint64_t first_page;    /* behind the meta area */
-    uint64_t *free_bits;    /* 1 = free now (reserved pages are not) */
-    uint64_t *pending_bits; /* 1 = pending */
-    size_t words;           /* of each */
-    uint64_t free_count;    /* set bits of free_bits */
-    uint64_t pending_count;
-    page_id *ready; /* recently freed pages, last in first out; hints: the bit decides */
-    size_t ready_count, ready_capacity;
-    page_id *reserve; /* taken from free_bits, prepared for writing, not used: count as free */
-    size_t reserve_count, reserve_capacity;
-    uint64_t search_word; /* where the next search of free_bits begins */
-    uint64_t low_word;    /* no bit of free_bits is set before it */
-    struct pending_run *pending;
-    size_t pending_runs, pending_capacity;
-    size_t pending_scanned;  /* runs that were looked at under `scan_signature` */
-    uint64_t scan_signature; /* of the snapshots then */
-    uint64_t taken_since_scan;
-    struct space_change *changes; /* of the write transaction */
-    size_t change_count, change_capacity;
-    struct space_chunk *chunks;
-    size_t chunk_count;
-    page_id *orphans; /* maps that another process's checkpoint took, which is not durable (yet) */
-    size_t orphan_count, orphan_capacity;
-    page_id *directory; /* directory pages of the newest checkpoint */
-    size_t directory_count;
-    bool is_loaded;
-    uint64_t lsn;            /* the commit that this account is of */
-    uint64_t noted_count;    /* its page_count: others know nothing of what was added since */
-    uint64_t meta_sequence;  /* the checkpoint whose maps `chunks` and `directory` name */
-    struct wal_position log; /* behind that commit */
-    unsigned log_half;
-    uint64_t pinned[HEAD_SLOTS + 2]; /* scratch of the scan */
-};
-
-static inline bool space_bit(const uint64_t *bits, page_id id)
-{
-    return (bits[id / 64] >> (id % 64)) & 1;
-}
-void space_init(struct space *space, struct btree *btree);
-void space_release(struct space *space);
-/* Room for page_count pages; all that are new are used until somebody frees them. */
-sombra_err space_set_page_count(struct space *space, uint64_t page_count) SOMBRA_MUST_CHECK;
-/* Reads the maps that a meta names. What is pending there stays so if others may read it (as seen
- * by every snapshot before the meta's); else it is free. */
-sombra_err space_load(struct space *space, const struct meta *meta,
-                      bool keeps_pending) SOMBRA_MUST_CHECK;
-/* Applies what another process's commit took, gave back, freed (redo.c). CORRUPT if that cannot be.
- */
-sombra_err space_apply_taken(struct space *space, page_id id, uint64_t pages) SOMBRA_MUST_CHECK;
-sombra_err space_apply_returned(struct space *space, page_id id, uint64_t pages) SOMBRA_MUST_CHECK;
-sombra_err space_apply_freed(struct space *space, page_id id, uint64_t pages, uint64_t born,
-                             uint64_t freed) SOMBRA_MUST_CHECK;
-/* If another process wrote a newer checkpoint: learns where its maps are. The account itself stays.
- */
-sombra_err space_refresh_maps(struct space *space) SOMBRA_MUST_CHECK;
-/* Room for so many chunks; the maps on disk may have more than the file's pages need. */
-sombra_err space_chunks_reserve(struct space *space, size_t chunks) SOMBRA_MUST_CHECK;
-/* Is the page free, pending or reserved, as the account has it? Then no tree may refer to it. */
-bool space_is_unused(const struct space *space, page_id id);
-/* The record of another process's checkpoint has been applied: these pages are its maps, and those
- * of the checkpoint before are freed. */
-sombra_err space_adopt_orphan(struct space *space, page_id id) SOMBRA_MUST_CHECK;
-void space_forget_maps(struct space *space);
-/* Another process made the file longer. */
-sombra_err space_grow_to(struct space *space, uint64_t page_count) SOMBRA_MUST_CHECK;
-/* Another process cut the file's end off; it must not be in use. */
-sombra_err space_apply_cut(struct space *space, uint64_t page_count) SOMBRA_MUST_CHECK;
-/* Forgets the pages from page_count on, which must be free. */
-void space_shrink_to(struct space *space, uint64_t page_count);
-/* The reserve becomes free again: others may take those pages now. */
-void space_drop_reserve(struct space *space);
-/* Makes the next `pages` single-page takes and `changes` change records impossible to fail. */
-sombra_err space_reserve(struct space *space, size_t pages, size_t changes) SOMBRA_MUST_CHECK;
-page_id space_take(struct space *space);
-/* Neighbouring pages, not prepared for writing. */
-sombra_err space_take_run(struct space *space, uint64_t pages, page_id *out_id) SOMBRA_MUST_CHECK;
-/* The lowest such run that ends before `end`; 0 = there is none. space_reserve went before, for one
- * change. */
-page_id space_take_run_before(struct space *space, uint64_t pages, page_id end);
-/* Frees every pending page that no snapshot needs any more. */
-void space_reclaim(struct space *space);
-/* No longer used by the write transaction, whose stamp is `stamp`: free at once if it was born
- * under the same stamp, else pending when the transaction commits. */
-void space_free(struct space *space, page_id id, uint64_t pages, uint64_t born, uint64_t stamp);
-/* Undoes changes [from, change_count). */
-void space_undo(struct space *space, size_t from);
-/* Room for the freed runs of the transaction in `pending`; then commit cannot fail. */
-sombra_err space_commit_reserve(struct space *space) SOMBRA_MUST_CHECK;
-void space_commit(struct space *space, uint64_t txn);
-static inline uint64_t space_unused(const struct space *space)
-{
-    return space->free_count + space->reserve_count + space->pending_count;
-}
-/* Writing the maps, in two steps. The plan takes pages for every map page that will differ and for
- * the directory, and frees those they replace: changes of the current transaction, not committed
- * yet. After space_commit the build fills the images (page_bytes each, one after the other,
- * sealed). */
-struct space_image {
-    page_id *ids;
-    uint8_t *images;
-    size_t count, capacity;
-    size_t directory_count; /* the first ids are the directory */
-};
-sombra_err space_plan(struct space *space, uint64_t stamp,
-                      struct space_image *out) SOMBRA_MUST_CHECK;
-void space_build(struct space *space, uint64_t stamp, struct space_image *image);
-void space_image_release(struct space_image *image);
-/* Calls `each` for every page that space uses on disk itself. */
-void space_each_own(const struct space *space, void (*each)(void *context, page_id id),
-                    void *context);
-/* The page count that is enough when free and pending pages are cut off the end. */
-uint64_t space_trimmed_count(const struct space *space);
-/* The same for free pages alone: what nobody needs. The reserve is empty. */
-uint64_t space_free_end(const struct space *space);
-/* Free and reserved pages below `end`. */
-uint64_t space_free_before(const struct space *space, page_id end);
-/* The lowest page from which on everything before `end` could be moved into gaps before it. The
- * reserve is empty. */
-page_id space_clearable(const struct space *space, page_id end);
-/* The next plan takes new pages for the maps that lie at or behind `end`. */
-void space_move_maps(struct space *space, page_id end);
-/* Free, pending and reserved pages below `page_count`. */
-uint64_t space_unused_below(const struct space *space, uint64_t page_count);
-/* Pages of the file that one map page covers. */
-uint64_t space_chunk_pages(const struct space *space);
+#include "pages_internal.h"
 
 /* ---- head.c: the newest commit and who reads what ----------------------------------------- */
 
@@ -365,7 +77,7 @@ struct head {
     struct shared_lock writer;
     _Atomic uint32_t
         writer_is_brief; /* held for a checkpoint's first steps: waited for, whatever the timeout */
-    uint32_t padding_2;
+    _Atomic uint32_t writer_passes; /* turns taken without waiting while somebody waited */
     struct shared_lock checkpoint;
     _Atomic uint64_t ring[HEAD_RING][16];
     struct head_entry entries[HEAD_ENTRIES];
@@ -499,9 +211,10 @@ sombra_err shared_private(struct btree *btree) SOMBRA_MUST_CHECK;
 bool shared_is_alive(struct btree *btree, owner_word owner);
 /* The id of the owner's process, for people. */
 uint32_t shared_process_id(const struct btree *btree, owner_word owner);
-/* BUSY after the timeout. *out_dead is the word of a dead owner it was taken from, or 0. */
+/* BUSY after the timeout. *out_dead is the word of a dead owner it was taken from, or 0. Sets
+ * *out_has_waited, which may be NULL, if it slept. */
 sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint64_t timeout_ms,
-                             owner_word *out_dead) SOMBRA_MUST_CHECK;
+                             owner_word *out_dead, bool *out_has_waited) SOMBRA_MUST_CHECK;
 void shared_lock_leave(struct shared_lock *lock);
 /* A sync that a dead process began and nobody saw the end of may have lost data: asks the system,
  * and poisons if it has. */
@@ -608,9 +321,15 @@ sombra_err meta_write(struct os_file *file, unsigned slot,
 /* ---- the store ---------------------------------------------------------------------------- */
 
 /* The turn of the one writer among this process's threads. */
+/* How often the first of those that wait for the turn is passed over. */
+enum { GATE_PASSES_MAX = 64 };
 struct writer_gate {
     struct os_mutex mutex;
-    struct os_condition free;
+    struct gate_waiter *waiters; /* in the order in which they came */
+    unsigned waiter_count;
+    unsigned passes; /* turns that others took while the first of them waited */
+    unsigned
+        patience; /* the owner's: how often other processes are passed over before it stands back */
     bool is_held;
     bool is_brief; /* by a checkpoint's first steps: everybody waits for that, whatever its timeout
                     */
@@ -687,6 +406,8 @@ struct btree {
     _Atomic uint32_t mark_wanted; /* commits since the log's last idle mark */
     _Atomic uint32_t is_forked;   /* this is a child of the process that opened it */
     _Atomic uint64_t pages_free, pages_pending; /* as of the newest commit, for stats */
+    _Atomic uint64_t pages_read;                /* of the pending ones: readers need them */
+    _Atomic uint32_t space_pressure;            /* enum space_pressure, as of that commit */
     /* Compactions: one at a time in a process; the automatic one gives way. Under
      * checkpoint_mutex, but for reading `compacts`. */
     _Atomic uint32_t compacts;
@@ -761,6 +482,9 @@ sombra_err btree_commit(struct kv_txn *txn, enum kv_durability durability) SOMBR
 void btree_abort(struct kv_txn *txn);
 sombra_err btree_savepoint(struct kv_txn *txn, enum kv_savepoint_action action,
                            uint64_t *mark) SOMBRA_MUST_CHECK;
+/* gate.c. */
+sombra_err gate_init(struct writer_gate *gate) SOMBRA_MUST_CHECK;
+void gate_release(struct writer_gate *gate);
 /* The turn among threads, then among processes; *out_dead is the dead owner it was taken from, or
  * 0. */
 sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms,
@@ -805,7 +529,8 @@ sombra_err redo_apply(struct btree_txn *txn, sombra_slice payload,
  */
 sombra_err redo_apply_space(struct space *space, sombra_slice payload) SOMBRA_MUST_CHECK;
 
-/* ---- tree.c, tree_write.c ------------------------------------------------------------------ */
+/* ---- tree.c, tree_write.c, tree_split.c, tree_delete.c
+ * ------------------------------------------------------------------ */
 
 /* The page at `id`, proved, of the level it must have. */
 sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
@@ -911,6 +636,8 @@ sombra_err btree_count(struct kv_txn *txn, struct kv_range range, uint64_t limit
 sombra_err btree_estimate(struct kv_txn *txn, struct kv_range range,
                           uint64_t *out_count) SOMBRA_MUST_CHECK;
 sombra_err btree_put(struct kv_txn *txn, sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
+sombra_err btree_put_many(struct kv_txn *txn, const struct kv_entry *entries,
+                          size_t count) SOMBRA_MUST_CHECK;
 sombra_err btree_delete(struct kv_txn *txn, sombra_slice key) SOMBRA_MUST_CHECK;
 sombra_err btree_delete_range(struct kv_txn *txn, struct kv_range range,
                               uint64_t *out_removed) SOMBRA_MUST_CHECK;

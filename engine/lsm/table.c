@@ -367,7 +367,7 @@ static bool block_get(const struct cache_block *block, sombra_slice key, struct 
     return is_equal;
 }
 
-sombra_err table_get(struct table *table, sombra_slice key, uint64_t key_hash,
+sombra_err table_get(struct table *table, sombra_slice key, const uint64_t *hash,
                      enum lookup *out_lookup, struct table_value *out_value)
 {
     struct kv_metrics *metrics = table->context.metrics;
@@ -375,9 +375,9 @@ sombra_err table_get(struct table *table, sombra_slice key, uint64_t key_hash,
     struct block_spot spot;
     struct lsm_entry entry;
     assert(key.bytes > 0);
-    if (table->filter.count > 0) {
+    if (hash && table->filter.count > 0) {
         kv_metrics_add(metrics, KV_COUNTER_FILTER_CHECKS, 1);
-        if (!filter_has(&table->filter, key_hash)) {
+        if (!filter_has(&table->filter, *hash)) {
             kv_metrics_add(metrics, KV_COUNTER_FILTER_SKIPS, 1);
             *out_lookup = LOOKUP_ABSENT;
             return SOMBRA_OK;
@@ -400,7 +400,7 @@ sombra_err table_get(struct table *table, sombra_slice key, uint64_t key_hash,
         return SOMBRA_OK;
     }
     cache_release(table->context.cache, block);
-    if (!is_found && table->filter.count > 0)
+    if (!is_found && hash && table->filter.count > 0)
         kv_metrics_add(metrics, KV_COUNTER_FILTER_FALSE, 1);
     *out_lookup = is_found ? LOOKUP_DELETED : LOOKUP_ABSENT;
     return SOMBRA_OK;

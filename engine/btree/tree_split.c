@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* A full leaf: its entries spread over a neighbour, or split, and the branches above with it. */
+#include "tree_write_internal.h"
+
+/* A full leaf spreads its entries over a neighbour that is filled no more than this, and splits
+ * only if there is none. More would fill pages better, and spread more often. */
+enum { SHARE_USED_PERCENT = 70 };
+/* So many entries put one right behind the other are a sequential load. */
+enum { RUN_ENTRIES_MIN = 16 };
+
+/* Makes a root of the path's root and its new right neighbour. */
+static void root_grow(struct btree_txn *txn, struct tree_path *path, sombra_slice separator,
+                      page_id right, uint64_t right_entries)
+{
+    unsigned level = path->depth;
+    page_id id;
+    uint8_t *root = tree_new_page(txn, &id);
+    page_init(root, txn->btree->pager.page_bytes, PAGE_BRANCH, level, id, txn->stamp);
+    const struct path_level *left = &path->at[level - 1];
+    branch_build(root, txn->btree->pager.page_bytes, left->id,
+                 tree_entries(txn, left->page, level - 1), separator, right, right_entries);
+    tree_set_root(txn, id, level + 1);
+}
+
+void tree_add_child(struct btree_txn *txn, struct tree_path *path, unsigned level,
+                    sombra_slice separator, page_id child, uint64_t entries)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    unsigned above = level + 1;
+    if (above == path->depth) {
+        root_grow(txn, path, separator, child, entries);
+        return;
+    }
+    tree_refresh_count(txn, path, level);
+    struct path_level *at = &path->at[above];
+    uint8_t *branch = tree_path_page(txn, path, above);
+    if (branch_insert(branch, page_bytes, at->index + 1, separator, child, entries)) {
+        for (; above + 1 < path->depth; above++)
+            tree_refresh_count(txn, path, above);
+        return;
+    }
+    uint8_t *left = txn->btree->scratch[0];
+    uint8_t *right = txn->btree->scratch[1];
+    uint8_t up[KV_KEY_BYTES_MAX];
+    size_t up_bytes;
+    branch_split(branch, page_bytes, at->index + 1, separator, child, entries, left, right, up,
+                 &up_bytes);
+    page_id right_id;
+    uint8_t *right_page = tree_new_page(txn, &right_id);
+    tree_put_image(txn, branch, at->id, left);
+    tree_put_image(txn, right_page, right_id, right);
+    tree_add_child(txn, path, above, slice_of(up, up_bytes), right_id,
+                   tree_entries(txn, right_page, above));
+}
+
+/* The emptier neighbour of the path's leaf under the same branch, if it has room to share; NULL if
+ * none has. One that cannot be read is left alone. */
+static const uint8_t *neighbour_with_room(struct btree_txn *txn, const struct tree_path *path,
+                                          unsigned *out_index)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    const struct path_level *above = &path->at[1];
+    const uint8_t *best = NULL;
+    size_t least = page_bytes * SHARE_USED_PERCENT / 100;
+    for (unsigned side = 0; side < 2; side++) {
+        if (side ? above->index + 1 >= page_count(above->page) : above->index == 0)
+            continue;
+        unsigned index = side ? above->index + 1 : above->index - 1;
+        page_id id = branch_child(above->page, page_bytes, index);
+        const uint8_t *page;
+        if (tree_page(txn, id, 0, &page) ||
+            (page_txn(page) != txn->stamp && tree_check_used(txn, id, 1)))
+            continue;
+        size_t used = page_used(page, page_bytes);
+        if (used > least)
+            continue;
+        least = used;
+        best = page;
+        *out_index = index;
+    }
+    return best;
+}
+
+/* The page that will hold what is built for the neighbour: its own, or a copy's. */
+static uint8_t *neighbour_page(struct btree_txn *txn, const uint8_t *neighbour, page_id *out_id)
+{
+    if (page_txn(neighbour) == txn->stamp) {
+        *out_id = page_number(neighbour);
+        return tree_own_page(txn, *out_id);
+    }
+    tree_free_page(txn, page_number(neighbour), page_txn(neighbour));
+    return tree_new_page(txn, out_id);
+}
+
+/* Spreads the entries of the path's leaf, which is full, evenly over it and a neighbour. The path
+ * then leads to the one that `key` belongs to. False = nothing changed. */
+static bool leaf_share(struct btree_txn *txn, struct tree_path *path, sombra_slice key)
+{
+    struct btree *btree = txn->btree;
+    size_t page_bytes = btree->pager.page_bytes;
+    struct path_level *leaf = &path->at[0];
+    struct path_level *above = &path->at[1];
+    unsigned other_index = 0;
+    const uint8_t *other = path->depth > 1 && !leaf_splits_at_edge(leaf->page, leaf->index)
+                               ? neighbour_with_room(txn, path, &other_index)
+                               : NULL;
+    if (!other || (page_txn(other) == txn->stamp &&
+                   pager_recall(&btree->pager, page_number(other)) != SOMBRA_OK))
+        return false;
+    bool is_left = other_index < above->index;
+    unsigned right_index = is_left ? above->index : other_index;
+    struct leaf_split *split = btree->split;
+    *split = (struct leaf_split){ .left = btree->scratch[2], .right = btree->scratch[4] };
+    leaf_balance(is_left ? other : leaf->page, is_left ? leaf->page : other, page_bytes, split);
+    sombra_slice separator = slice_of(split->separator, split->separator_bytes);
+    uint8_t *branch = tree_path_page(txn, path, 1);
+    if (!branch_replace_separator(branch, page_bytes, right_index, separator))
+        return false;
+    page_id other_id;
+    uint8_t *other_page = neighbour_page(txn, other, &other_id);
+    tree_put_image(txn, other_page, other_id, is_left ? split->left : split->right);
+    tree_put_image(txn, tree_path_page(txn, path, 0), leaf->id,
+                   is_left ? split->right : split->left);
+    branch_set_child(branch, page_bytes, other_index, other_id, page_count(other_page));
+    tree_refresh_count(txn, path, 0);
+    bool to_right = slice_compare(key, separator) >= 0;
+    if ((to_right ? right_index : right_index - 1) == other_index) {
+        above->index = other_index;
+        *leaf = (struct path_level){ .id = other_id, .page = other_page };
+    }
+    (void)leaf_find(leaf->page, page_bytes, key, &leaf->index);
+    return true;
+}
+
+/* The leaf has no room for the entry: spreads it over two or three. The path's pages are this
+ * transaction's. */
+sombra_err tree_spread_leaf(struct btree_txn *txn, struct tree_path *path, sombra_slice key,
+                            const struct leaf_value *value, bool replaces)
+{
+    struct btree *btree = txn->btree;
+    size_t page_bytes = btree->pager.page_bytes;
+    struct path_level *leaf = &path->at[0];
+    bool ends_run = !replaces && btree->finger.run >= RUN_ENTRIES_MIN;
+    if (!replaces && !ends_run && leaf_share(txn, path, key) &&
+        leaf_insert(tree_path_page(txn, path, 0), page_bytes, leaf->index, key, value)) {
+        for (unsigned level = 0; level + 1 < path->depth; level++)
+            tree_refresh_count(txn, path, level);
+        return SOMBRA_OK;
+    }
+    struct leaf_split *split = btree->split;
+    *split = (struct leaf_split){ .left = btree->scratch[2],
+                                  .middle = btree->scratch[3],
+                                  .right = btree->scratch[4],
+                                  .ends_run = ends_run };
+    leaf_split(leaf->page, page_bytes, leaf->index, key, value, replaces, split);
+    tree_put_image(txn, tree_path_page(txn, path, 0), leaf->id, split->left);
+    if (split->pages == 1) {
+        for (unsigned level = 0; level + 1 < path->depth; level++)
+            tree_refresh_count(txn, path, level);
+        return SOMBRA_OK;
+    }
+    page_id id;
+    uint8_t *page = tree_new_page(txn, &id);
+    tree_put_image(txn, page, id, split->pages == 3 ? split->middle : split->right);
+    sombra_slice separator = slice_of(split->separator, split->separator_bytes);
+    tree_add_child(txn, path, 0, separator, id, page_count(page));
+    if (split->pages == 2)
+        return SOMBRA_OK;
+    struct tree_path to_middle;
+    sombra_err err = tree_descend(txn, separator, &to_middle);
+    if (err)
+        return tree_broken(txn, err);
+    assert(to_middle.at[0].id == id);
+    page = tree_new_page(txn, &id);
+    tree_put_image(txn, page, id, split->right);
+    tree_add_child(txn, &to_middle, 0, slice_of(split->separator2, split->separator2_bytes), id,
+                   page_count(page));
+    return SOMBRA_OK;
+}
