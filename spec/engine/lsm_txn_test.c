@@ -318,7 +318,8 @@ static void test_lsm_txn__estimates_know_what_is_removed(void **state)
     (void)state;
     struct lsm_store store;
     struct lsm_options options = quiet();
-    options.level0_compact = options.level0_slow = options.level0_stop = 30; /* the tables stay as they are */
+    options.level0_compact = options.level0_slow = options.level0_stop =
+        30; /* the tables stay as they are */
     lsm_store_init_simulated(&store, &options);
     struct kv_txn *txn = kv_begin_write(store.kv);
     kv_put_numbers(txn, 0, 4000, 30, 0);
