@@ -112,7 +112,8 @@ struct graph_txn {
     int64_t *type_deltas; /* by type id: edges made less edges deleted since the last flush */
     size_t type_capacity;
     uint64_t known_nodes[GRAPH_KNOWN_NODES]; /* seen to exist; by id modulo, 0 = none */
-    uint64_t known_bucket;                   /* seen to exist; 0 = none */
+    uint64_t fresh_node;   /* this and all up to next_node were made here, and are there */
+    uint64_t known_bucket; /* seen to exist; 0 = none */
 };
 
 /* Checks the format of what is stored; UNSUPPORTED for a newer one. */

@@ -152,8 +152,8 @@ sombra_err index_batch_add(struct index_batch *batch, uint64_t id,
                            const sombra_record *record) SOMBRA_MUST_CHECK;
 /* Sorts them. UNIQUE, if two of them, or one of them and one that is stored, exclude each other. */
 sombra_err index_batch_check(struct index_batch *batch, struct graph_txn *txn) SOMBRA_MUST_CHECK;
-/* Puts what was checked, and forgets it. */
-sombra_err index_batch_put(struct index_batch *batch, struct graph_txn *txn) SOMBRA_MUST_CHECK;
+/* Puts what was checked, and forgets it. The run is empty, before and after. */
+sombra_err index_batch_put(struct index_batch *batch, struct put_run *run) SOMBRA_MUST_CHECK;
 void index_batch_release(struct index_batch *batch);
 
 #endif

@@ -93,6 +93,7 @@ sombra_err txn_load_counters(struct graph_txn *txn)
     txn->next_edge = u64_max(txn->next_edge, c.next_edge);
     txn->next_bucket = u64_max(txn->next_bucket, c.next_bucket);
     txn->rules_version = c.rules;
+    txn->fresh_node = txn->next_node;
     txn->is_older_format = c.format < GRAPH_FORMAT;
     txn->has_counters = true;
     return SOMBRA_OK;
@@ -266,6 +267,7 @@ void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *
     txn->rules_changed = false;
     txn->violation = (sombra_violation){ 0 };
     memset(txn->known_nodes, 0, sizeof txn->known_nodes);
+    txn->fresh_node = txn->next_node;
 }
 
 static void forget_deltas(struct graph_txn *txn)
@@ -392,6 +394,7 @@ sombra_err graph_txn_rollback_to(struct graph_txn *txn, uint64_t mark)
     changes_cut(txn, txn->marks[index].changes);
     forget_deltas(txn);
     memset(txn->known_nodes, 0, sizeof txn->known_nodes);
+    txn->fresh_node = txn->next_node;
     txn->known_bucket = 0;
     txn->writes++;
     txn->broken = SOMBRA_OK;

@@ -288,6 +288,7 @@ static void table_free(struct table *table)
     cache_charge(table->context.cache, -(int64_t)table->memory_bytes);
     for (size_t i = 0; i < COUNT_OF(table->parts); i++)
         mem_free(table->parts[i].memory);
+    mem_free(table->around);
     os_close(table->file);
     mem_free(table);
 }
@@ -304,11 +305,19 @@ sombra_err table_open(const struct table_context *context, const char *path,
     sombra_err err = os_open(context->os, path, OS_READ, 0, &table->file);
     if (!err)
         err = contents_read(table, meta);
+    size_t around_bytes = 0;
+    if (!err) {
+        around_bytes = (size_t)(table->properties.meta.file_bytes / TABLE_WINDOW_BYTES / 64 + 1) *
+                       sizeof *table->around;
+        table->around = mem_zalloc(around_bytes);
+        if (!table->around)
+            err = diag_nomem("an open table", around_bytes);
+    }
     if (err) {
         table_free(table);
         return err;
     }
-    table->memory_bytes = sizeof *table;
+    table->memory_bytes = sizeof *table + around_bytes;
     for (size_t i = 0; i < COUNT_OF(table->parts); i++)
         table->memory_bytes += table->parts[i].memory_bytes;
     cache_charge(context->cache, (int64_t)table->memory_bytes);

@@ -118,7 +118,6 @@ static struct table *ring_take(struct table_cache *cache, struct version_table *
     size_t bytes = table_memory_bytes(table);
     assert(cache->memory_bytes >= bytes);
     cache->memory_bytes -= bytes;
-    cache_charge(cache->context.cache, -(int64_t)bytes);
     return table;
 }
 
@@ -151,7 +150,6 @@ static struct table *ring_add(struct table_cache *cache, struct version_table *s
         *out_evicted = ring_take(cache, ring_choose(cache));
     size_t bytes = table_memory_bytes(table);
     cache->memory_bytes += bytes;
-    cache_charge(cache->context.cache, (int64_t)bytes);
     slot->place = cache->count;
     cache->ring[cache->count++] = slot;
     table_ref(table); /* one is the cache's, one the caller's */
