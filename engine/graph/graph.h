@@ -92,6 +92,8 @@ struct graph_txn {
     struct graph_rule_set *rules;      /* as this transaction sees them; NULL = not looked yet */
     struct graph_rule_set *kept_rules; /* of the reader before this one; NULL = none */
     uint64_t kept_version;             /* kv's: what that one saw */
+    uint64_t version;                  /* kv's, of a reader; 0 for writers. At the end of this
+                                          transaction that of kv is gone already */
     bool has_counters;                 /* loaded from the store */
     bool is_older_format;              /* the store, before what this transaction writes */
     uint64_t rules_version;            /* among them */
