@@ -406,6 +406,8 @@ struct btree {
     _Atomic uint32_t mark_wanted; /* commits since the log's last idle mark */
     _Atomic uint32_t is_forked;   /* this is a child of the process that opened it */
     _Atomic uint64_t pages_free, pages_pending; /* as of the newest commit, for stats */
+    _Atomic uint64_t pages_read;                /* of the pending ones: readers need them */
+    _Atomic uint32_t space_pressure;            /* enum space_pressure, as of that commit */
     /* Compactions: one at a time in a process; the automatic one gives way. Under
      * checkpoint_mutex, but for reading `compacts`. */
     _Atomic uint32_t compacts;
@@ -634,6 +636,8 @@ sombra_err btree_count(struct kv_txn *txn, struct kv_range range, uint64_t limit
 sombra_err btree_estimate(struct kv_txn *txn, struct kv_range range,
                           uint64_t *out_count) SOMBRA_MUST_CHECK;
 sombra_err btree_put(struct kv_txn *txn, sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
+sombra_err btree_put_many(struct kv_txn *txn, const struct kv_entry *entries,
+                          size_t count) SOMBRA_MUST_CHECK;
 sombra_err btree_delete(struct kv_txn *txn, sombra_slice key) SOMBRA_MUST_CHECK;
 sombra_err btree_delete_range(struct kv_txn *txn, struct kv_range range,
                               uint64_t *out_removed) SOMBRA_MUST_CHECK;

@@ -82,6 +82,7 @@ static sombra_err begin_read(struct btree *btree, const struct kv_begin_options 
         return err;
     }
     txn->snapshot = snapshot;
+    txn->kv.version = snapshot.txn;
     txn->newest_page_txn = txn->snapshot.txn;
     /* A commit that is a checkpoint is durable a moment before it is published. */
     txn->sealed_txn = sealed_txn <= txn->snapshot.txn ? sealed_txn : 0;

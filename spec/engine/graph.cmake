@@ -3,6 +3,7 @@ set(graph_fixture graph_fixture.c graph_fixture_model.c kv_model.c)
 
 engine_test(graph_value_test graph)
 engine_test(graph_node_test graph SOURCES ${graph_fixture})
+engine_test(graph_record_test graph SOURCES ${graph_fixture})
 engine_test(graph_edge_test graph SOURCES ${graph_fixture})
 engine_test(graph_bucket_test graph SOURCES ${graph_fixture})
 engine_test(graph_verify_test graph SOURCES ${graph_fixture})
