@@ -397,12 +397,11 @@ static sombra_err put_edges(struct graph_txn *txn, struct edge_batch *batch)
     txn->next_edge += batch->count;
     sombra_err err = SOMBRA_OK;
     for (size_t i = 0; !err && i < batch->count; i++) {
-        uint8_t value[3 * VARINT_BYTES_MAX], *at = value;
-        at = varint_put(at, batch->edges[i].src);
-        at = varint_put(at, batch->type);
-        at = varint_put(at, batch->edges[i].dst);
+        const sombra_new_edge *edge = &batch->edges[i];
+        const struct graph_edge ends = { .src = edge->src, .dst = edge->dst, .type = batch->type };
+        uint8_t value[ENDS_BYTES_MAX];
         struct graph_key key = key_1(TAG_EDGE, batch->first + i);
-        err = kv_put(txn->kv, key_slice(&key), slice_of(value, (size_t)(at - value)));
+        err = kv_put(txn->kv, key_slice(&key), slice_of(value, edge_ends_write(&ends, value)));
     }
     if (!err)
         err = put_adjacency(txn, batch);
