@@ -259,6 +259,29 @@ bool general_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_sli
     return true;
 }
 
+bool general_append(uint8_t *page, size_t page_bytes, sombra_slice key,
+                    const struct leaf_value *value)
+{
+    unsigned count = cells_count(page);
+    assert(count > 0);
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    if (UNLIKELY(!cells_key_has_prefix(key, prefix)))
+        return false;
+    sombra_slice suffix = slice_from(key, prefix.bytes);
+    uint32_t head = head_of(suffix.data, suffix.bytes);
+    size_t bytes = general_cell_bytes(suffix.bytes, value);
+    size_t low = cells_low(page);
+    size_t end = CELLS_HEADS + LEAF_SLOT_BYTES * (size_t)count;
+    if (head <= head_at(page + CELLS_HEADS, count - 1) || low - end < bytes + LEAF_SLOT_BYTES)
+        return false;
+    low -= bytes;
+    cell_write(page + low, suffix, value);
+    cells_set_low(page, low);
+    slots_insert(page, count, count, head, low, 0);
+    cells_set_count(page, count + 1);
+    return true;
+}
+
 bool general_replace(uint8_t *page, size_t page_bytes, unsigned index,
                      const struct leaf_value *value)
 {

@@ -123,6 +123,15 @@ bool leaf_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice 
     return did_fit;
 }
 
+bool leaf_append(uint8_t *page, size_t page_bytes, sombra_slice key, const struct leaf_value *value)
+{
+    unsigned count = cells_count(page);
+    if (is_dense(page) || count == 0 || !general_append(page, page_bytes, key, value))
+        return false;
+    leaf_set_ends(page, leaf_appends(page) + 1, 0);
+    return true;
+}
+
 bool leaf_replace(uint8_t *page, size_t page_bytes, unsigned index, const struct leaf_value *value)
 {
     assert(index < cells_count(page));

@@ -32,10 +32,11 @@ static inline void leaf_set_ends(uint8_t *page, unsigned appends, unsigned prepe
 
 #define SOURCE_NO_EXTRA UINT_MAX
 
-/* The entries of one or two neighbour leaves, with one more that is inserted or replaces one. The
- * pages and the extra entry outlive it. */
+/* The entries of one or two neighbour leaves, with one more that is inserted or replaces one; or
+ * any entries (leaf_pack.c). The pages and entries outlive it. */
 struct leaf_source {
-    const uint8_t *pages[2]; /* [1] may be NULL */
+    const struct leaf_entry *entries; /* if it is not NULL, these, and no pages */
+    const uint8_t *pages[2];          /* [1] may be NULL */
     size_t page_bytes;
     unsigned page_count[2];
     unsigned extra_at; /* its index in the sequence; SOURCE_NO_EXTRA */
@@ -85,6 +86,9 @@ void general_value_at(const uint8_t *page, unsigned index, struct leaf_value *ou
 size_t general_weight_before(const uint8_t *page, unsigned index);
 unsigned general_index_at_weight(const uint8_t *page, size_t weight);
 bool general_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
+                    const struct leaf_value *value);
+/* leaf_append of a leaf that is not empty. */
+bool general_append(uint8_t *page, size_t page_bytes, sombra_slice key,
                     const struct leaf_value *value);
 bool general_replace(uint8_t *page, size_t page_bytes, unsigned index,
                      const struct leaf_value *value);

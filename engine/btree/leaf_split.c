@@ -226,9 +226,13 @@ static bool may_rebuild(const struct leaf_source *source)
     const uint8_t *page = source->pages[0];
     if (source->count < 2)
         return true; /* One entry cannot be split. */
-    if (!is_dense(page))
+    if (!is_dense(page)) {
+        size_t prefix_bytes = cells_prefix_bytes(page);
+        size_t common_bytes = leaf_common_prefix(source, 0, source->count);
+        size_t gain = common_bytes > prefix_bytes ? (common_bytes - prefix_bytes) : 0;
         return leaf_weight(page, source->page_bytes) / DENSE_ENTRY_WEIGHT_MAX <= source->count ||
-               leaf_common_prefix(source, 0, source->count) > cells_prefix_bytes(page);
+               gain * source->count >= source->page_bytes / REBUILD_FREE_SHARE;
+    }
     const struct leaf_value *value = source->extra_value;
     return value->overflow || value->bytes.bytes > DENSE_VALUE_BYTES_MAX ||
            dense_run_count(page) > source->count / (DENSE_INTERVAL / 2) + 1;
@@ -252,6 +256,18 @@ bool leaf_splits_at_edge(const uint8_t *page, unsigned index)
            (index == 0 && leaf_prepends(page) >= LEAF_SEQUENTIAL_MIN);
 }
 
+/* Begins the leaf behind a full one with the new entry. The prefix is what the full one's keys have
+ * in common with it, as the next keys will: one of the whole key would be shortened, and the leaf
+ * rebuilt, again and again. */
+static void begin_behind(const struct leaf_source *source, uint8_t *to)
+{
+    uint8_t first[KV_KEY_BYTES_MAX];
+    sombra_slice key = slice_of(first, leaf_key_at(source->pages[0], source->page_bytes, 0, first));
+    size_t prefix_bytes = slice_common_prefix(key, source->extra_key);
+    unsigned at = source->extra_at;
+    general_build(source, at, at + 1, prefix_bytes, to);
+}
+
 /* A sequential load: the full page stays as it is, the new entry begins a page of the same kind. */
 static bool split_at_edge(const struct leaf_source *source, struct leaf_split *split)
 {
@@ -265,7 +281,11 @@ static bool split_at_edge(const struct leaf_source *source, struct leaf_split *s
         return false;
     uint8_t *begun = is_append ? split->right : split->left;
     page_copy(is_append ? split->left : split->right, page, source->page_bytes);
-    bool did_fit = build(source, at, at + 1, begun);
+    bool did_fit = true;
+    if (is_append && is_heavy(page, source->page_bytes))
+        begin_behind(source, begun);
+    else
+        did_fit = build(source, at, at + 1, begun);
     assert(did_fit);
     leaf_set_ends(begun, is_append ? appends + 1 : 0, is_append ? 0 : prepends + 1);
     return did_fit;

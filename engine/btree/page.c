@@ -131,6 +131,16 @@ void page_copy(uint8_t *to, const uint8_t *from, size_t page_bytes)
     memcpy(to + low, from + low, page_bytes - low);
 }
 
+void page_prefetch(const uint8_t *page, size_t page_bytes)
+{
+    enum { LINE_BYTES = 64 };
+    size_t end = page_arrays_end(page);
+    for (size_t at = LINE_BYTES; at < end; at += LINE_BYTES)
+        __builtin_prefetch(page + at);
+    for (size_t at = cells_low(page); at < page_bytes; at += LINE_BYTES)
+        __builtin_prefetch(page + at);
+}
+
 /* ---- arrays of heads and slots ----------------------------------------------------------- */
 
 void slots_insert(uint8_t *page, unsigned count, unsigned index, uint32_t head, size_t offset,

@@ -47,6 +47,8 @@ void page_seal(uint8_t *page, size_t page_bytes);
 bool page_is_sealed(const uint8_t *page);
 /* Copies the used bytes of a tree page only (LMDB's trick: pages are some 70 % full). */
 void page_copy(uint8_t *to, const uint8_t *from, size_t page_bytes);
+/* Asks for what page_copy will read. */
+void page_prefetch(const uint8_t *page, size_t page_bytes);
 
 /* Proves header, checksum (unless the page is unsealed and `may_be_unsealed`), bounds, order and
  * counts of a tree page. CORRUPT with page number, offset and expectation. */
@@ -83,6 +85,10 @@ unsigned leaf_find_end(const uint8_t *page, size_t page_bytes, const struct leaf
 /* True if `key` stands behind every key of the leaf; false if it does not, or if that takes more
  * than a glance. */
 bool leaf_is_behind(const uint8_t *page, size_t page_bytes, sombra_slice key);
+/* Inserts behind the last entry; false if the key is not seen to be behind it at a glance, or if
+ * there is no room at once: then nothing changed. */
+bool leaf_append(uint8_t *page, size_t page_bytes, sombra_slice key,
+                 const struct leaf_value *value);
 void leaf_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out);
 /* Copies the whole key to `to` (KV_KEY_BYTES_MAX bytes) and returns its length. */
 size_t leaf_key_at(const uint8_t *page, size_t page_bytes, unsigned index, uint8_t *to);
@@ -127,6 +133,28 @@ void leaf_balance(const uint8_t *left, const uint8_t *right, size_t page_bytes,
  * separator. False when there is no room for any, or `right` would be empty (nothing to use). */
 bool leaf_fill(const uint8_t *left, const uint8_t *right, size_t page_bytes, size_t fill_bytes,
                struct leaf_split *split);
+
+/* Entries out of which a row of leaves is built (leaf_pack.c): whole keys, ascending. */
+struct leaf_row {
+    const struct leaf_entry *entries;
+    const uint16_t *shared; /* bytes that each key has in common with the one before it */
+    unsigned count;
+    size_t page_bytes;
+};
+/* What one of those leaves takes. */
+struct leaf_cut {
+    unsigned first, count; /* entries [first, first + count), at least one */
+    size_t bytes;          /* page_used, or a little more */
+    size_t prefix_bytes;
+    bool is_dense, has_values;
+};
+/* The leaf that begins at `first`: as many entries as fit into `fill_bytes`, in the better kind. */
+void leaf_row_cut(const struct leaf_row *row, unsigned first, size_t fill_bytes,
+                  struct leaf_cut *out);
+/* A fresh image, as leaf_split makes them. */
+void leaf_row_build(const struct leaf_row *row, const struct leaf_cut *cut, uint8_t *to);
+/* The leaf ends in entries that were put one behind the other. */
+void leaf_mark_appended(uint8_t *page);
 
 /* Walks a leaf both ways, decoding as it goes. Filled by leaf_iter_seek; the page must not change
  * under it. Not to be copied: `suffix` may point into it. */

@@ -428,20 +428,14 @@ sombra_err pager_prepare(struct pager *pager, page_id id)
     return SOMBRA_OK;
 }
 
-uint8_t *pager_writable(struct pager *pager, page_id id)
+uint8_t *pager_writable_slow(struct pager *pager, page_id id)
 {
-    assert(id != 0);
     if (!pager->file)
         return pager->map + (id << pager->page_shift);
-    if (pager->is_buffered) {
-        struct dirty_page *slot = dirty_slot(&pager->dirty, id);
-        assert(slot->image && "pager_prepare went before");
-        slot->is_written = slot->is_recent = true;
-        return slot->image;
-    }
-    uint8_t *window = atomic_load_explicit(window_of(pager, id), memory_order_relaxed);
-    assert(window && "pager_prepare went before");
-    return window + ((id << pager->page_shift) % PAGER_WINDOW_BYTES);
+    struct dirty_page *slot = dirty_slot(&pager->dirty, id);
+    assert(slot->image && "pager_prepare went before");
+    slot->is_written = slot->is_recent = true;
+    return slot->image;
 }
 
 static void bit_clear(_Atomic uint64_t *bits, uint64_t index)

@@ -56,7 +56,7 @@ sombra_err tree_check_used(const struct btree_txn *txn, page_id id, uint64_t pag
 {
     const struct space *space = &txn->btree->space;
     if (id >= space->first_page && id < space->page_count && pages <= space->page_count - id &&
-        !space_is_unused(space, id) && !space_is_unused(space, id + pages - 1))
+        !space_is_unused(space, id) && (pages == 1 || !space_is_unused(space, id + pages - 1)))
         return SOMBRA_OK;
     return diag_fail(SOMBRA_CORRUPT,
                      "%s: page %" PRIu64 ": in use by the tree, and free in the space maps",
@@ -246,9 +246,8 @@ static void first_leaf(struct btree_txn *txn, sombra_slice key, const struct lea
     tree_set_root(txn, id, 1);
 }
 
-/* Before the first change: damage that only shows now. */
-static sombra_err put_check(const struct btree_txn *txn, const struct tree_path *path,
-                            const struct leaf_value *old)
+sombra_err tree_check_put(const struct btree_txn *txn, const struct tree_path *path,
+                          const struct leaf_value *old)
 {
     sombra_err err = tree_check_path(txn, path);
     if (!err)
@@ -282,7 +281,7 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
     if (replaces)
         leaf_value_at(leaf->page, page_bytes, leaf->index, &old);
     if (!is_held || old.overflow)
-        err = put_check(txn, path, &old);
+        err = tree_check_put(txn, path, &old);
     if (err)
         return err;
     if (!is_held)
@@ -305,7 +304,28 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
     return SOMBRA_OK;
 }
 
-static sombra_err value_store(struct btree_txn *txn, sombra_slice value, struct leaf_value *out)
+/* The put of a load in key order: the key belongs behind the last entry of the finger's leaf, which
+ * has room. False = nothing changed. */
+static bool finger_append(struct btree_txn *txn, sombra_slice key, sombra_slice value)
+{
+    struct put_finger *finger = &txn->btree->finger;
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    if (!finger_is_set(txn) || !finger->has_bounds || value.bytes > leaf_inline_max(page_bytes) ||
+        (finger->high_bytes && slice_compare(key, slice_of(finger->high, finger->high_bytes)) >= 0))
+        return false;
+    struct tree_path *path = &finger->path;
+    uint8_t *page = tree_path_page(txn, path, 0);
+    if (!leaf_append(page, page_bytes, key, &(struct leaf_value){ .bytes = value }))
+        return false;
+    path->at[0].index = page_count(page) - 1;
+    finger_note(finger, path->at[0].id, false);
+    txn->snapshot.entries++;
+    tree_add_counts(txn, path, 0, 1);
+    finger_set(txn);
+    return true;
+}
+
+sombra_err tree_store_value(struct btree_txn *txn, sombra_slice value, struct leaf_value *out)
 {
     struct btree *btree = txn->btree;
     *out = (struct leaf_value){ .bytes = value };
@@ -341,11 +361,12 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
         err = images_spill(txn);
     if (!err)
         err = redo_put(txn, key, value);
-    if (!err)
-        err = value_store(txn, value, &stored);
-    if (!err)
+    bool is_done = !err && finger_append(txn, key, value);
+    if (!err && !is_done)
+        err = tree_store_value(txn, value, &stored);
+    if (!err && !is_done)
         err = space_reserve(&txn->btree->space, tree_pages_needed(txn), tree_pages_needed(txn) + 2);
-    if (!err)
+    if (!err && !is_done)
         err = leaf_put(txn, key, &stored);
     if (err)
         return tree_undo_call(txn, changes, redo_bytes, err);

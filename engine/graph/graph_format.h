@@ -30,8 +30,8 @@
  * Format 3 is what is written: whatever the first write finds becomes one. Formats 1 (without
  * rules) and 2 have no decimals and short integers (value_format.h), no packed ends and no
  * properties with a head; what they wrote is read for ever, and written anew only when it changes.
- * The version of the rules is raised by each change of them; the number of a new rule is the version
- * that it makes.
+ * The version of the rules is raised by each change of them; the number of a new rule is the
+ * version that it makes.
  *
  * Ends: a number of up to 64 bits, little-endian, and a byte 1ttsssss behind it. The lowest sssss +
  * 1 bits of the number are src; the next 0, 3, 6 or 16 (tt 0 to 3) are type less 1; the others dst.

@@ -240,10 +240,25 @@ static sombra_err walk_given(struct graph_txn *txn, sombra_slice given)
     return err;
 }
 
+/* The name that the map before had in this place, if this is the same: then it is not looked up. */
+static sombra_err intern(struct graph_txn *txn, struct record_names *names, size_t place,
+                         struct graph_property *property)
+{
+    struct record_name *seen = names && place < RECORD_NAMES ? &names->at[place] : NULL;
+    if (seen && seen->id && slice_equal(seen->text, property->key)) {
+        property->name = seen->id;
+        return SOMBRA_OK;
+    }
+    sombra_err err = graph_name_intern(txn, SOMBRA_NAME_PROPERTY, property->key, &property->name);
+    if (!err && seen)
+        *seen = (struct record_name){ .text = property->key, .id = property->name };
+    return err;
+}
+
 /* Collects the given properties in txn->properties, in the order of their names' ids. A null's name
  * is looked up but not made: what does not exist cannot be removed. Names are made when all of the
  * map is known to be sound. */
-static sombra_err collect(struct graph_txn *txn, sombra_slice given)
+static sombra_err collect(struct graph_txn *txn, struct record_names *names, sombra_slice given)
 {
     size_t kept = 0;
     sombra_err err = walk_given(txn, given);
@@ -252,7 +267,7 @@ static sombra_err collect(struct graph_txn *txn, sombra_slice given)
         if (property.is_null)
             err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, property.key, &property.name);
         else
-            err = graph_name_intern(txn, SOMBRA_NAME_PROPERTY, property.key, &property.name);
+            err = intern(txn, names, i, &property);
         if (!err && property.name)
             txn->properties[kept++] = property;
     }
@@ -395,7 +410,7 @@ static sombra_err copy_labels(struct graph_txn *txn, sombra_record *old)
 sombra_err record_build(struct graph_txn *txn, sombra_record *old, bool is_node, sombra_slice given,
                         enum graph_change change)
 {
-    sombra_err err = collect(txn, given);
+    sombra_err err = collect(txn, NULL, given);
     if (!err && old && change == GRAPH_MERGE) {
         err = merge(txn, old);
         if (!err)
@@ -405,6 +420,12 @@ sombra_err record_build(struct graph_txn *txn, sombra_record *old, bool is_node,
         err = copy_labels(txn, old);
     else if (!err && !is_node)
         buf_reset(&txn->record);
+    return err ? err : append_properties(txn);
+}
+
+sombra_err record_append_new(struct graph_txn *txn, struct record_names *names, sombra_slice given)
+{
+    sombra_err err = collect(txn, names, given);
     return err ? err : append_properties(txn);
 }
 

@@ -93,6 +93,7 @@ sombra_err txn_load_counters(struct graph_txn *txn)
     txn->next_edge = u64_max(txn->next_edge, c.next_edge);
     txn->next_bucket = u64_max(txn->next_bucket, c.next_bucket);
     txn->rules_version = c.rules;
+    txn->fresh_node = txn->next_node;
     txn->is_older_format = c.format < GRAPH_FORMAT;
     txn->has_counters = true;
     return SOMBRA_OK;
@@ -256,13 +257,16 @@ void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *
     txn->is_older_format = false;
     txn->rules_version = 0;
     txn->next_node = txn->next_edge = txn->next_bucket = 0;
-    if (!kv->is_write)
+    if (!kv->is_write) {
+        rules_take_kept(txn);
         return;
+    }
     assert(txn->made.count == 0 && txn->mark_count == 0 && !txn->types_dirty);
     txn->counters_dirty = false;
     txn->rules_changed = false;
     txn->violation = (sombra_violation){ 0 };
     memset(txn->known_nodes, 0, sizeof txn->known_nodes);
+    txn->fresh_node = txn->next_node;
 }
 
 static void forget_deltas(struct graph_txn *txn)
@@ -289,7 +293,10 @@ void graph_txn_end(struct graph_txn *txn, bool is_committed)
         graph_names_release(&txn->made);
     graph_name_list_free(txn->names_undone);
     txn->names_undone = NULL;
-    rules_unload(txn);
+    if (txn->kv->is_write)
+        rules_unload(txn);
+    else
+        rules_keep(txn);
     plan_drop(txn);
     changes_cut(txn, 0);
     txn->mark_count = 0;
@@ -306,6 +313,8 @@ void graph_txn_end(struct graph_txn *txn, bool is_committed)
 void graph_txn_release(struct graph_txn *txn)
 {
     assert(!txn->kv);
+    if (txn->kept_rules)
+        graph_txn_forget_rules(txn);
     buf_release(&txn->read);
     buf_release(&txn->record);
     buf_release(&txn->old);
@@ -387,6 +396,7 @@ sombra_err graph_txn_rollback_to(struct graph_txn *txn, uint64_t mark)
     changes_cut(txn, txn->marks[index].changes);
     forget_deltas(txn);
     memset(txn->known_nodes, 0, sizeof txn->known_nodes);
+    txn->fresh_node = txn->next_node;
     txn->known_bucket = 0;
     txn->writes++;
     txn->broken = SOMBRA_OK;

@@ -207,6 +207,7 @@ struct lsm_txn {
     uint64_t undone;          /* grows when writes are taken back */
     bool is_failed;           /* a write broke off: only abort and rollback are left */
     struct table_value got;   /* holds the last slice of get */
+    uint32_t trusted;         /* lookups since a filter would have helped: lsm_is_trusted */
     struct buf large;         /* the last value out of line */
     struct lsm_cursor *spare; /* closed cursors, for reuse; lsm_cursor_free_spare frees them */
     struct lsm_txn *next;     /* pool */
@@ -270,9 +271,11 @@ void lsm_pool_sweep(struct lsm *lsm);
 /* Sets the fields about readers. */
 void lsm_readers_measure(struct lsm *lsm, struct kv_stats *stats);
 
-/* ---- read path (get.c, merge.c, cursor.c, count.c) --------------------------------------- */
+/* ---- read path (get.c, get_many.c, merge.c, cursor.c, count.c) --------------------------------------- */
 
 sombra_err lsm_get(struct kv_txn *txn, sombra_slice key, sombra_slice *out_value);
+sombra_err lsm_get_many(struct kv_txn *txn, const sombra_slice *keys, size_t count,
+                        kv_value_fn each, void *context);
 sombra_err lsm_count(struct kv_txn *txn, struct kv_range range, uint64_t limit,
                      uint64_t *out_count);
 sombra_err lsm_estimate(struct kv_txn *txn, struct kv_range range, uint64_t *out_count);
@@ -285,6 +288,18 @@ void lsm_cursor_close(struct kv_cursor *cursor);
 /* Frees the cursors that the transaction keeps for reuse. They hold nothing of its view, so that
  * the next transaction in its place may have them. */
 void lsm_cursor_free_spare(struct lsm_txn *txn);
+/* Lookups in a row that found their keys in the last place there was: the next ones do not ask its
+ * filter. Keys that are there are sought far more often than others, and a filter is a cache line
+ * of its own; a key that is not there costs one block in vain, then filters are asked again. */
+enum { LSM_TRUSTED_MIN = 16 };
+static inline bool lsm_is_trusted(const struct lsm_txn *txn)
+{
+    return txn->trusted >= LSM_TRUSTED_MIN;
+}
+static inline void lsm_trust(struct lsm_txn *txn, bool was_there)
+{
+    txn->trusted = was_there ? txn->trusted + (txn->trusted < LSM_TRUSTED_MIN) : 0;
+}
 /* The live entries that the transaction sees, as a source: those in `range`, and maybe others
  * outside of it. Not to be sought outside of the range, which is not empty. A range that the
  * transaction removes later is seen by sources made after that. */
