@@ -385,8 +385,9 @@ struct btree {
     /* The durable meta; changed by checkpoints, one at a time. */
     struct meta meta;
     unsigned meta_slot;
-    bool is_prepared; /* this process has synced what it read, and has the logs open */
-    bool has_turns;   /* this process had the writer's turn: its account may be caught up with */
+    uint8_t created_uuid[16]; /* of the file that this open made and synced; zeros = none */
+    bool is_prepared;         /* this process has synced what it read, and has the logs open */
+    bool has_turns; /* this process had the writer's turn: its account may be caught up with */
     /* Checkpoints: one at a time, and only under this. */
     struct os_mutex checkpoint_mutex;
     struct os_condition checkpoint_changed;

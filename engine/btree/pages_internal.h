@@ -180,12 +180,13 @@ struct space_chunk {
 
 struct space {
     struct btree *btree;
-    uint64_t page_count;    /* pages the file holds */
-    uint64_t first_page;    /* behind the meta area */
-    uint64_t *free_bits;    /* 1 = free now (reserved pages are not) */
-    uint64_t *pending_bits; /* 1 = pending */
-    size_t words;           /* of each */
-    uint64_t free_count;    /* set bits of free_bits */
+    uint64_t page_count;     /* pages the file holds */
+    uint64_t first_page;     /* behind the meta area */
+    uint64_t *free_bits;     /* 1 = free now (reserved pages are not) */
+    uint64_t *pending_bits;  /* 1 = pending */
+    uint64_t *reserved_bits; /* 1 = in `reserve` */
+    size_t words;            /* of each */
+    uint64_t free_count;     /* set bits of free_bits */
     uint64_t pending_count;
     page_id *ready; /* recently freed pages, last in first out; hints: the bit decides */
     size_t ready_count, ready_capacity;
