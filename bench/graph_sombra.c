@@ -270,6 +270,31 @@ static uint64_t lookup(void *opaque, const struct item *item)
     return sum;
 }
 
+static uint64_t nodes_sum(const sombra_neighbour *batch, size_t count)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += batch[i].node;
+    return sum;
+}
+
+static uint64_t ids_sum(sombra_txn *txn, const sombra_neighbour *batch, size_t count)
+{
+    enum { MANY = 64 };
+    sombra_node_id nodes[MANY];
+    sombra_slice ids[MANY];
+    uint64_t sum = 0;
+    for (size_t at = 0, more; at < count; at += more) {
+        more = size_min(count - at, MANY);
+        for (size_t i = 0; i < more; i++)
+            nodes[i] = batch[at + i].node;
+        check(sombra_node_property_many(txn, nodes, more, (sombra_slice){ "id", 2 }, ids), "ids");
+        for (size_t i = 0; i < more; i++)
+            sum += (uint64_t)integer_of(ids[i]);
+    }
+    return sum;
+}
+
 static uint64_t neighbours(struct store *store, const struct item *item, bool with_ids)
 {
     sombra_neighbours *neighbours;
@@ -280,16 +305,7 @@ static uint64_t neighbours(struct store *store, const struct item *item, bool wi
     check(sombra_neighbours_open(txn, find(store, txn, item->a), NULL, &neighbours), "neighbours");
     do {
         check(sombra_neighbours_next(neighbours, &batch, &count), "neighbours");
-        for (size_t i = 0; i < count; i++) {
-            sombra_slice id;
-            if (with_ids) {
-                check(sombra_node_property(txn, batch[i].node, (sombra_slice){ "id", 2 }, &id),
-                      "id");
-                sum += (uint64_t)integer_of(id);
-            } else {
-                sum += batch[i].node;
-            }
-        }
+        sum += with_ids ? ids_sum(txn, batch, count) : nodes_sum(batch, count);
         rows += count;
     } while (count);
     __asm__ volatile("" : : "r"(sum));

@@ -109,6 +109,12 @@ struct store_kind {
     void (*settle)(void *store);
 };
 
+/* What every kind has, for a file whose functions have the members' names. */
+#define STORE_KIND_CALLS                                                                        \
+    .close = close_store, .session_open = session_open, .session_close = session_close,         \
+    .write_begin = write_begin, .put = put, .remove = remove_key, .write_commit = write_commit, \
+    .read_begin = read_begin, .read_end = read_end, .get = get, .scan = scan
+
 extern const struct store_kind kind_sombra, kind_lsm, kind_lmdb, kind_lmdb_writemap, kind_sqlite;
 
 /* Weak: their address is NULL where the peer is not installed. */

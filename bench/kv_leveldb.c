@@ -14,18 +14,9 @@ struct store {
     leveldb_writeoptions_t *write;
 };
 
-struct session {
-    struct store *store;
-    leveldb_writebatch_t *batch;
-    leveldb_readoptions_t *read;
-    const leveldb_snapshot_t *snapshot;
-};
-
-static void check(char *error, const char *what)
-{
-    if (UNLIKELY(error))
-        die("leveldb: %s: %s", what, error);
-}
+#define STORE_NAME "leveldb"
+#define API(name)  leveldb_##name
+#include "kv_level_calls.h"
 
 static void *open_store(const char *folder, bool is_durable)
 {
@@ -68,68 +59,6 @@ static void settle(void *opaque)
     leveldb_compact_range(store->db, NULL, 0, NULL, 0);
 }
 
-static void *session_open(void *store)
-{
-    struct session *session = malloc(sizeof *session);
-    if (!session)
-        die("out of memory");
-    *session = (struct session){ .store = store,
-                                 .batch = leveldb_writebatch_create(),
-                                 .read = leveldb_readoptions_create() };
-    return session;
-}
-
-static void session_close(void *opaque)
-{
-    struct session *session = opaque;
-    leveldb_writebatch_destroy(session->batch);
-    leveldb_readoptions_destroy(session->read);
-    free(session);
-}
-
-static void write_begin(void *opaque)
-{
-    struct session *session = opaque;
-    leveldb_writebatch_clear(session->batch);
-}
-
-static void put(void *opaque, const uint8_t *key, const uint8_t *value, bool is_append)
-{
-    struct session *session = opaque;
-    (void)is_append;
-    leveldb_writebatch_put(session->batch, (const char *)key, KEY_BYTES, (const char *)value,
-                           VALUE_BYTES);
-}
-
-static void remove_key(void *opaque, const uint8_t *key)
-{
-    struct session *session = opaque;
-    leveldb_writebatch_delete(session->batch, (const char *)key, KEY_BYTES);
-}
-
-static void write_commit(void *opaque)
-{
-    struct session *session = opaque;
-    char *error = NULL;
-    leveldb_write(session->store->db, session->store->write, session->batch, &error);
-    check(error, "write");
-}
-
-static void read_begin(void *opaque)
-{
-    struct session *session = opaque;
-    session->snapshot = leveldb_create_snapshot(session->store->db);
-    leveldb_readoptions_set_snapshot(session->read, session->snapshot);
-}
-
-static void read_end(void *opaque)
-{
-    struct session *session = opaque;
-    leveldb_readoptions_set_snapshot(session->read, NULL);
-    leveldb_release_snapshot(session->store->db, session->snapshot);
-    session->snapshot = NULL;
-}
-
 static bool get(void *opaque, const uint8_t *key, uint8_t to_value[VALUE_BYTES])
 {
     struct session *session = opaque;
@@ -145,48 +74,10 @@ static bool get(void *opaque, const uint8_t *key, uint8_t to_value[VALUE_BYTES])
     return true;
 }
 
-static void scan(void *opaque, struct scan *scan)
-{
-    struct session *session = opaque;
-    char *error = NULL;
-    leveldb_iterator_t *at = leveldb_create_iterator(session->store->db, session->read);
-    if (scan->from)
-        leveldb_iter_seek(at, (const char *)scan->from, KEY_BYTES);
-    else if (scan->is_backward)
-        leveldb_iter_seek_to_last(at);
-    else
-        leveldb_iter_seek_to_first(at);
-    while (scan->count < scan->count_max && leveldb_iter_valid(at)) {
-        size_t key_bytes, value_bytes;
-        const char *key = leveldb_iter_key(at, &key_bytes);
-        const char *value = leveldb_iter_value(at, &value_bytes);
-        if (key_bytes != KEY_BYTES)
-            die("leveldb: a key has %zu bytes", key_bytes);
-        scan_entry(scan, (const uint8_t *)key, (const uint8_t *)value, value_bytes);
-        if (scan->is_backward)
-            leveldb_iter_prev(at);
-        else
-            leveldb_iter_next(at);
-    }
-    leveldb_iter_get_error(at, &error);
-    check(error, "scan");
-    leveldb_iter_destroy(at);
-}
-
 const struct store_kind kind_leveldb = {
     .name = "leveldb",
     .settings = LSM_SETTINGS "; sync off / on",
     .open = open_store,
-    .close = close_store,
-    .session_open = session_open,
-    .session_close = session_close,
-    .write_begin = write_begin,
-    .put = put,
-    .remove = remove_key,
-    .write_commit = write_commit,
-    .read_begin = read_begin,
-    .read_end = read_end,
-    .get = get,
-    .scan = scan,
+    STORE_KIND_CALLS,
     .settle = settle,
 };

@@ -14,18 +14,9 @@ struct store {
     rocksdb_writeoptions_t *write;
 };
 
-struct session {
-    struct store *store;
-    rocksdb_writebatch_t *batch;
-    rocksdb_readoptions_t *read;
-    const rocksdb_snapshot_t *snapshot;
-};
-
-static void check(char *error, const char *what)
-{
-    if (UNLIKELY(error))
-        die("rocksdb: %s: %s", what, error);
-}
+#define STORE_NAME "rocksdb"
+#define API(name)  rocksdb_##name
+#include "kv_level_calls.h"
 
 static void *open_store(const char *folder, bool is_durable)
 {
@@ -78,68 +69,6 @@ static void settle(void *opaque)
     rocksdb_compact_range(store->db, NULL, 0, NULL, 0);
 }
 
-static void *session_open(void *store)
-{
-    struct session *session = malloc(sizeof *session);
-    if (!session)
-        die("out of memory");
-    *session = (struct session){ .store = store,
-                                 .batch = rocksdb_writebatch_create(),
-                                 .read = rocksdb_readoptions_create() };
-    return session;
-}
-
-static void session_close(void *opaque)
-{
-    struct session *session = opaque;
-    rocksdb_writebatch_destroy(session->batch);
-    rocksdb_readoptions_destroy(session->read);
-    free(session);
-}
-
-static void write_begin(void *opaque)
-{
-    struct session *session = opaque;
-    rocksdb_writebatch_clear(session->batch);
-}
-
-static void put(void *opaque, const uint8_t *key, const uint8_t *value, bool is_append)
-{
-    struct session *session = opaque;
-    (void)is_append;
-    rocksdb_writebatch_put(session->batch, (const char *)key, KEY_BYTES, (const char *)value,
-                           VALUE_BYTES);
-}
-
-static void remove_key(void *opaque, const uint8_t *key)
-{
-    struct session *session = opaque;
-    rocksdb_writebatch_delete(session->batch, (const char *)key, KEY_BYTES);
-}
-
-static void write_commit(void *opaque)
-{
-    struct session *session = opaque;
-    char *error = NULL;
-    rocksdb_write(session->store->db, session->store->write, session->batch, &error);
-    check(error, "write");
-}
-
-static void read_begin(void *opaque)
-{
-    struct session *session = opaque;
-    session->snapshot = rocksdb_create_snapshot(session->store->db);
-    rocksdb_readoptions_set_snapshot(session->read, session->snapshot);
-}
-
-static void read_end(void *opaque)
-{
-    struct session *session = opaque;
-    rocksdb_readoptions_set_snapshot(session->read, NULL);
-    rocksdb_release_snapshot(session->store->db, session->snapshot);
-    session->snapshot = NULL;
-}
-
 /* Pinned: the value is copied once, as RocksDB's own users avoid a second copy. */
 static bool get(void *opaque, const uint8_t *key, uint8_t to_value[VALUE_BYTES])
 {
@@ -157,49 +86,11 @@ static bool get(void *opaque, const uint8_t *key, uint8_t to_value[VALUE_BYTES])
     return true;
 }
 
-static void scan(void *opaque, struct scan *scan)
-{
-    struct session *session = opaque;
-    char *error = NULL;
-    rocksdb_iterator_t *at = rocksdb_create_iterator(session->store->db, session->read);
-    if (scan->from)
-        rocksdb_iter_seek(at, (const char *)scan->from, KEY_BYTES);
-    else if (scan->is_backward)
-        rocksdb_iter_seek_to_last(at);
-    else
-        rocksdb_iter_seek_to_first(at);
-    while (scan->count < scan->count_max && rocksdb_iter_valid(at)) {
-        size_t key_bytes, value_bytes;
-        const char *key = rocksdb_iter_key(at, &key_bytes);
-        const char *value = rocksdb_iter_value(at, &value_bytes);
-        if (key_bytes != KEY_BYTES)
-            die("rocksdb: a key has %zu bytes", key_bytes);
-        scan_entry(scan, (const uint8_t *)key, (const uint8_t *)value, value_bytes);
-        if (scan->is_backward)
-            rocksdb_iter_prev(at);
-        else
-            rocksdb_iter_next(at);
-    }
-    rocksdb_iter_get_error(at, &error);
-    check(error, "scan");
-    rocksdb_iter_destroy(at);
-}
-
 const struct store_kind kind_rocksdb = {
     .name = "rocksdb",
     .settings = LSM_SETTINGS
     ", leveled with dynamic level sizes, 4 memtables, 2 background jobs; sync off / on",
     .open = open_store,
-    .close = close_store,
-    .session_open = session_open,
-    .session_close = session_close,
-    .write_begin = write_begin,
-    .put = put,
-    .remove = remove_key,
-    .write_commit = write_commit,
-    .read_begin = read_begin,
-    .read_end = read_end,
-    .get = get,
-    .scan = scan,
+    STORE_KIND_CALLS,
     .settle = settle,
 };

@@ -206,15 +206,5 @@ const struct store_kind kind_sqlite = {
     .settings = "WAL, WITHOUT ROWID, prepared statements, 4 KiB pages, mmap 8 GiB, "
                 "autocheckpoint 4000 pages, a mutex between writers; synchronous NORMAL / FULL",
     .open = open_store,
-    .close = close_store,
-    .session_open = session_open,
-    .session_close = session_close,
-    .write_begin = write_begin,
-    .put = put,
-    .remove = remove_key,
-    .write_commit = write_commit,
-    .read_begin = read_begin,
-    .read_end = read_end,
-    .get = get,
-    .scan = scan,
+    STORE_KIND_CALLS,
 };

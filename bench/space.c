@@ -3,8 +3,9 @@
  * when it ends, and how much is written for a random put; the btree engine beside LMDB, or lsm
  * beside LevelDB and RocksDB.
  *
- *   space [--lsm] [--folder PATH] [records]
+ *   space [--lsm] [--alone] [--folder PATH] [records]
  *
+ * --alone leaves the other stores out, which need many times the space and the time.
  * Data is keys and values, 116 bytes a record. The file is the largest of the store's files; logs
  * are what the others have. Written: what the kernel was given to write (/proc/self/io,
  * write_bytes), until the store is closed; commits are not synced one by one.
@@ -125,25 +126,28 @@ int main(int argc, char **argv)
 {
     uint32_t records = RECORDS;
     const char *folder = ".";
-    bool is_lsm = false;
+    bool is_lsm = false, is_alone = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--lsm") == 0)
             is_lsm = true;
+        else if (strcmp(argv[i], "--alone") == 0)
+            is_alone = true;
         else if (strcmp(argv[i], "--folder") == 0 && i + 1 < argc)
             folder = argv[++i];
         else
             records = (uint32_t)strtoul(argv[i], NULL, 10);
     }
     if (records < LOOKS)
-        die("usage: space [--lsm] [--folder PATH] [records]");
+        die("usage: space [--lsm] [--alone] [--folder PATH] [records]");
     static const struct store_kind *const of_btree[] = { &kind_sombra, &kind_lmdb, NULL };
     static const struct store_kind *const of_lsm[] = { &kind_lsm, &kind_leveldb, &kind_rocksdb };
     const struct store_kind *const *kinds = is_lsm ? of_lsm : of_btree;
+    size_t count = is_alone ? 1 : COUNT_OF(of_lsm);
     data_init();
     printf("%" PRIu32 " records, overwritten in commits of %d\n\n", records, BATCH);
     printf("| store | when | file MB | x data | logs MB |\n|---|---|--:|--:|--:|\n");
-    run_each(kinds, COUNT_OF(of_lsm), folder, pinned, records);
+    run_each(kinds, count, folder, pinned, records);
     printf("\n| store | overwrites | a commit | bytes written / bytes put |\n|---|--:|--:|--:|\n");
-    run_each(kinds, COUNT_OF(of_lsm), folder, amplification, records);
+    run_each(kinds, count, folder, amplification, records);
     return 0;
 }

@@ -46,7 +46,7 @@ unsigned ordered_bytes(uint64_t value)
     return bytes > 8 ? ORDERED_BYTES_MAX : bytes;
 }
 
-uint8_t *ordered_put(uint8_t *at, uint64_t value)
+uint8_t *ordered_put_slow(uint8_t *at, uint64_t value)
 {
     unsigned following = ordered_bytes(value) - 1;
     uint64_t ones = 0xff00u >> following; /* the low byte counts */

@@ -29,7 +29,25 @@ static inline uint8_t *varint_put(uint8_t *at, uint64_t value)
     at[1] = (uint8_t)(value >> 7);
     return at + 2;
 }
-uint8_t *ordered_put(uint8_t *at, uint64_t value);
+uint8_t *ordered_put_slow(uint8_t *at, uint64_t value);
+static inline uint8_t *ordered_put(uint8_t *at, uint64_t value)
+{
+    if (value < 0x80) {
+        *at = (uint8_t)value;
+        return at + 1;
+    }
+    if (value < 1u << 14) {
+        at[0] = (uint8_t)(0x80 | value >> 8);
+        at[1] = (uint8_t)value;
+        return at + 2;
+    }
+    if (value >= 1u << 21)
+        return ordered_put_slow(at, value);
+    at[0] = (uint8_t)(0xc0 | value >> 16);
+    at[1] = (uint8_t)(value >> 8);
+    at[2] = (uint8_t)value;
+    return at + 3;
+}
 
 const uint8_t *varint_get_slow(const uint8_t *at, const uint8_t *end, uint64_t *out_value);
 

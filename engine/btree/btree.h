@@ -92,15 +92,12 @@ sombra_err btree_salvage(struct os *os, const char *path, const char *to,
 
 enum btree_dump_what { BTREE_DUMP_META, BTREE_DUMP_PAGE, BTREE_DUMP_LOG, BTREE_DUMP_TREE };
 
-/* One line; the text lives until it returns. False cancels. */
-typedef bool (*btree_dump_fn)(void *context, const char *line);
-
 /* Shows what stands in the files of the database at `path`, line by line, for people who look for a
- * fault (dump.c has the form). Opens no store and takes no lock: beside a writer the lines may
+ * fault (kv_lines.h has the form). Opens no store and takes no lock: beside a writer the lines may
  * contradict each other. Damage is a line with `problem=`. `page` counts for BTREE_DUMP_PAGE.
  * NOT_FOUND, also for a page that is not there; CORRUPT without a sound meta record, but for
  * BTREE_DUMP_META; IO, NOMEM, CANCELLED. */
 sombra_err btree_dump(struct os *os, const char *path, enum btree_dump_what what, uint64_t page,
-                      btree_dump_fn line, void *context) SOMBRA_MUST_CHECK;
+                      kv_line_fn line, void *context) SOMBRA_MUST_CHECK;
 
 #endif

@@ -77,7 +77,7 @@ struct head {
     struct shared_lock writer;
     _Atomic uint32_t
         writer_is_brief; /* held for a checkpoint's first steps: waited for, whatever the timeout */
-    uint32_t padding_2;
+    _Atomic uint32_t writer_passes; /* turns taken without waiting while somebody waited */
     struct shared_lock checkpoint;
     _Atomic uint64_t ring[HEAD_RING][16];
     struct head_entry entries[HEAD_ENTRIES];
@@ -211,9 +211,10 @@ sombra_err shared_private(struct btree *btree) SOMBRA_MUST_CHECK;
 bool shared_is_alive(struct btree *btree, owner_word owner);
 /* The id of the owner's process, for people. */
 uint32_t shared_process_id(const struct btree *btree, owner_word owner);
-/* BUSY after the timeout. *out_dead is the word of a dead owner it was taken from, or 0. */
+/* BUSY after the timeout. *out_dead is the word of a dead owner it was taken from, or 0. Sets
+ * *out_has_waited, which may be NULL, if it slept. */
 sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint64_t timeout_ms,
-                             owner_word *out_dead) SOMBRA_MUST_CHECK;
+                             owner_word *out_dead, bool *out_has_waited) SOMBRA_MUST_CHECK;
 void shared_lock_leave(struct shared_lock *lock);
 /* A sync that a dead process began and nobody saw the end of may have lost data: asks the system,
  * and poisons if it has. */
@@ -320,9 +321,15 @@ sombra_err meta_write(struct os_file *file, unsigned slot,
 /* ---- the store ---------------------------------------------------------------------------- */
 
 /* The turn of the one writer among this process's threads. */
+/* How often the first of those that wait for the turn is passed over. */
+enum { GATE_PASSES_MAX = 64 };
 struct writer_gate {
     struct os_mutex mutex;
-    struct os_condition free;
+    struct gate_waiter *waiters; /* in the order in which they came */
+    unsigned waiter_count;
+    unsigned passes; /* turns that others took while the first of them waited */
+    unsigned
+        patience; /* the owner's: how often other processes are passed over before it stands back */
     bool is_held;
     bool is_brief; /* by a checkpoint's first steps: everybody waits for that, whatever its timeout
                     */
@@ -400,6 +407,8 @@ struct btree {
     _Atomic uint32_t mark_wanted; /* commits since the log's last idle mark */
     _Atomic uint32_t is_forked;   /* this is a child of the process that opened it */
     _Atomic uint64_t pages_free, pages_pending; /* as of the newest commit, for stats */
+    _Atomic uint64_t pages_read;                /* of the pending ones: readers need them */
+    _Atomic uint32_t space_pressure;            /* enum space_pressure, as of that commit */
     /* Compactions: one at a time in a process; the automatic one gives way. Under
      * checkpoint_mutex, but for reading `compacts`. */
     _Atomic uint32_t compacts;
@@ -474,6 +483,9 @@ sombra_err btree_commit(struct kv_txn *txn, enum kv_durability durability) SOMBR
 void btree_abort(struct kv_txn *txn);
 sombra_err btree_savepoint(struct kv_txn *txn, enum kv_savepoint_action action,
                            uint64_t *mark) SOMBRA_MUST_CHECK;
+/* gate.c. */
+sombra_err gate_init(struct writer_gate *gate) SOMBRA_MUST_CHECK;
+void gate_release(struct writer_gate *gate);
 /* The turn among threads, then among processes; *out_dead is the dead owner it was taken from, or
  * 0. */
 sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms,
@@ -625,6 +637,8 @@ sombra_err btree_count(struct kv_txn *txn, struct kv_range range, uint64_t limit
 sombra_err btree_estimate(struct kv_txn *txn, struct kv_range range,
                           uint64_t *out_count) SOMBRA_MUST_CHECK;
 sombra_err btree_put(struct kv_txn *txn, sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
+sombra_err btree_put_many(struct kv_txn *txn, const struct kv_entry *entries,
+                          size_t count) SOMBRA_MUST_CHECK;
 sombra_err btree_delete(struct kv_txn *txn, sombra_slice key) SOMBRA_MUST_CHECK;
 sombra_err btree_delete_range(struct kv_txn *txn, struct kv_range range,
                               uint64_t *out_removed) SOMBRA_MUST_CHECK;

@@ -397,6 +397,7 @@ const struct kv_ops btree_ops = {
     .savepoint = btree_savepoint,
     .get = btree_get,
     .put = btree_put,
+    .put_many = btree_put_many,
     .remove = btree_delete,
     .remove_range = btree_delete_range,
     .count = btree_count,

@@ -209,7 +209,12 @@ static sombra_err space_settle(struct checkpoint *checkpoint, uint64_t stamp)
 static void compact_consider(struct btree *btree)
 {
     const struct meta *meta = &btree->meta;
+    /* What readers pin cannot be had by moving pages. */
+    uint64_t read = atomic_load_explicit(&btree->pages_read, memory_order_relaxed);
     uint64_t unused = meta->pages_free + meta->pages_pending;
+    unused -= u64_min(unused, read);
+    if (atomic_load_explicit(&btree->compacts, memory_order_relaxed))
+        return;
     if (!btree->options.no_auto_compact && atomic_load(&btree->has_background) &&
         unused << btree->pager.page_shift >= COMPACT_UNUSED_BYTES_MIN &&
         unused * 1000000 / meta->snapshot.page_count >= meta->compact_watermark_ppm) {
@@ -293,7 +298,7 @@ static sombra_err checkpoint_slot_enter(struct btree *btree)
     btree->checkpoint_runs = true;
     os_mutex_unlock(&btree->checkpoint_mutex);
     owner_word dead;
-    sombra_err err = shared_lock_enter(btree, &btree->head->checkpoint, UINT64_MAX, &dead);
+    sombra_err err = shared_lock_enter(btree, &btree->head->checkpoint, UINT64_MAX, &dead, NULL);
     if (!err)
         err = checkpoint_begin(btree, dead);
     if (err)
@@ -321,7 +326,7 @@ static sombra_err both_enter(struct btree *btree, bool is_brief, owner_word *out
         os_mutex_unlock(&btree->checkpoint_mutex);
         if (is_mine) {
             owner_word dead;
-            err = shared_lock_enter(btree, &btree->head->checkpoint, 0, &dead);
+            err = shared_lock_enter(btree, &btree->head->checkpoint, 0, &dead, NULL);
             if (!err) {
                 err = checkpoint_begin(btree, dead);
                 if (!err)
@@ -359,6 +364,14 @@ void checkpoint_resume(struct btree *btree)
     checkpoint_slot_leave(btree);
 }
 
+/* Has the slot, and the newest commit is pinned: who wanted a checkpoint has one. */
+static void wanted_forget(struct btree *btree)
+{
+    os_mutex_lock(&btree->checkpoint_mutex);
+    btree->checkpoint_wanted = false;
+    os_mutex_unlock(&btree->checkpoint_mutex);
+}
+
 static sombra_err run(struct btree *btree, bool closes, const struct compact_report *report)
 {
     if (!btree->file || btree->options.is_readonly)
@@ -388,6 +401,7 @@ static sombra_err run(struct btree *btree, bool closes, const struct compact_rep
         txn_end_write(txn);
     else
         gate_leave(btree);
+    wanted_forget(btree);
     if (!is_idle && !err)
         err = make_durable(&checkpoint);
     if (!is_idle && !err)
@@ -467,10 +481,21 @@ sombra_err checkpoint_commit(struct btree_txn *txn)
 
 /* ---- when -------------------------------------------------------------------------------- */
 
+/* Until a checkpoint that this process writes is over. */
+static void checkpoint_wait(struct btree *btree)
+{
+    os_mutex_lock(&btree->checkpoint_mutex);
+    while (btree->checkpoint_runs)
+        (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex, UINT64_MAX);
+    os_mutex_unlock(&btree->checkpoint_mutex);
+}
+
 void checkpoint_consider(struct btree *btree, uint64_t active_bytes)
 {
     uint64_t limit = btree->options.checkpoint_log_bytes;
-    if (LIKELY(active_bytes < limit))
+    enum space_pressure pressure =
+        (enum space_pressure)atomic_load_explicit(&btree->space_pressure, memory_order_relaxed);
+    if (LIKELY(active_bytes < limit && pressure == SPACE_EASY))
         return;
     /* The commit is done and acknowledged. A checkpoint that fails has poisoned the store, and
      * every later write says so. Without a thread for it, or when that falls behind, the commit
@@ -479,7 +504,13 @@ void checkpoint_consider(struct btree *btree, uint64_t active_bytes)
     bool runs = btree->checkpoint_runs;
     os_mutex_unlock(&btree->checkpoint_mutex);
     bool is_late = active_bytes >= 2 * limit && (!runs || active_bytes >= 3 * limit);
-    if (!atomic_load(&btree->has_background) || is_late) {
+    if (runs && !is_late && active_bytes < limit) {
+        /* It frees pages that this commit still found needed. */
+        if (pressure == SPACE_OUT)
+            checkpoint_wait(btree);
+        return;
+    }
+    if (!atomic_load(&btree->has_background) || is_late || pressure == SPACE_OUT) {
         sombra_err err = checkpoint_run(btree, false);
         (void)err;
         return;

@@ -25,11 +25,13 @@ struct btree_cursor {
     struct btree_txn *txn;
     struct btree_cursor *next_spare;
     enum cursor_state state;
-    bool has_iter;         /* iter is in the path's leaf, and `key` begins with its prefix */
-    uint64_t generation;   /* of the transaction when the path was made */
-    struct tree_path path; /* the leaf's index is that of the entry it is on */
-    struct leaf_iter iter; /* follows it when an entry is shown */
-    unsigned first, end;   /* entries [first, end) of the leaf are in the range, or BOUND_UNKNOWN */
+    bool has_iter;           /* iter is in the path's leaf, and `key` begins with its prefix */
+    uint64_t generation;     /* of the transaction when the path was made */
+    struct tree_path path;   /* the leaf's index is that of the entry it is on */
+    struct leaf_iter iter;   /* follows it when an entry is shown */
+    struct leaf_place place; /* within one call: where the seek of place_key ended */
+    sombra_slice place_key;
+    unsigned first, end; /* entries [first, end) of the leaf are in the range, or BOUND_UNKNOWN */
     size_t key_bytes;
     size_t low_bytes, high_bytes; /* 0 = no bound */
     uint8_t *room;                /* of batch reads: decoded suffixes */
@@ -117,6 +119,7 @@ sombra_err btree_cursor_open(struct kv_txn *kv_txn, struct kv_range range,
     cursor->txn = txn;
     cursor->state = CURSOR_FRESH;
     cursor->has_iter = false;
+    cursor->place.at = NULL;
     cursor->generation = txn->generation;
     sombra_err err = bound_copy(range.low, cursor->low, &cursor->low_bytes);
     if (!err)
@@ -169,6 +172,7 @@ static unsigned leaf_end(struct btree_cursor *cursor)
 static sombra_err off_end(struct btree_cursor *cursor, enum cursor_state state, bool *out_found)
 {
     cursor->state = state;
+    cursor->place.at = NULL;
     cursor->kv.is_positioned = false;
     *out_found = false;
     return SOMBRA_OK;
@@ -183,7 +187,11 @@ static void iter_follow(struct btree_cursor *cursor)
         (void)leaf_iter_next(iter);
         return;
     }
-    leaf_iter_seek(iter, cursor->path.at[0].page, page_bytes_of(cursor), index);
+    if (cursor->place.at && cursor->place.index == index)
+        leaf_iter_enter(iter, cursor->path.at[0].page, page_bytes_of(cursor), &cursor->place,
+                        cursor->place_key);
+    else
+        leaf_iter_seek(iter, cursor->path.at[0].page, page_bytes_of(cursor), index);
     if (!cursor->has_iter && iter->prefix.bytes)
         memcpy(cursor->key, iter->prefix.data, iter->prefix.bytes);
     cursor->has_iter = true;
@@ -210,6 +218,7 @@ static sombra_err entry_show(struct btree_cursor *cursor)
 {
     sombra_slice value;
     iter_follow(cursor);
+    cursor->place.at = NULL;
     const struct leaf_iter *iter = &cursor->iter;
     sombra_err err = tree_value(cursor->txn, &iter->value, &value);
     if (err)
@@ -297,18 +306,52 @@ static sombra_err seek(struct btree_cursor *cursor, sombra_slice key, unsigned *
                        bool *out_exact)
 {
     sombra_err err = tree_descend(cursor->txn, key, &cursor->path);
-    if (!err)
-        *out_exact = leaf_find(cursor->path.at[0].page, page_bytes_of(cursor), key, out_index);
-    return err;
+    if (err)
+        return err;
+    *out_exact =
+        leaf_find_place(cursor->path.at[0].page, page_bytes_of(cursor), key, &cursor->place);
+    cursor->place_key = key;
+    *out_index = cursor->place.index;
+    return SOMBRA_OK;
+}
+
+/* To the first of a range whose ends are both given, which is often in one leaf: the high one is
+ * looked for from where the low one was found. */
+static sombra_err move_first_between(struct btree_cursor *cursor, bool *out_found)
+{
+    const sombra_slice low = slice_of(cursor->low, cursor->low_bytes);
+    const sombra_slice high = slice_of(cursor->high, cursor->high_bytes);
+    unsigned index = 0;
+    bool exact;
+    sombra_err err = seek(cursor, low, &index, &exact);
+    if (err)
+        return err;
+    if (index == page_count(cursor->path.at[0].page))
+        return land_forward(cursor, index, false, out_found);
+    leaf_enter(cursor);
+    cursor->first = index;
+    cursor->end =
+        leaf_find_end(cursor->path.at[0].page, page_bytes_of(cursor), &cursor->place, low, high);
+    assert(cursor->end >= index);
+    return index == cursor->end ? off_end(cursor, CURSOR_BEHIND, out_found)
+                                : land(cursor, index, out_found);
 }
 
 static sombra_err move_first(struct btree_cursor *cursor, bool *out_found)
 {
+    const sombra_slice low = slice_of(cursor->low, cursor->low_bytes);
     unsigned index = 0;
     bool exact;
-    sombra_err err = cursor->low_bytes
-                         ? seek(cursor, slice_of(cursor->low, cursor->low_bytes), &index, &exact)
-                         : tree_descend_edge(cursor->txn, false, &cursor->path);
+    sombra_err err;
+    if (low.bytes && cursor->high_bytes &&
+        slice_compare(low, slice_of(cursor->high, cursor->high_bytes)) < 0)
+        return move_first_between(cursor, out_found);
+    if (low.bytes) {
+        err = seek(cursor, low, &index, &exact);
+    } else {
+        cursor->place.at = NULL;
+        err = tree_descend_edge(cursor->txn, false, &cursor->path);
+    }
     return err ? err : land_forward(cursor, index, false, out_found);
 }
 
@@ -320,6 +363,7 @@ static sombra_err move_last(struct btree_cursor *cursor, bool *out_found)
     if (cursor->high_bytes) {
         err = seek(cursor, slice_of(cursor->high, cursor->high_bytes), &index, &exact);
     } else {
+        cursor->place.at = NULL;
         err = tree_descend_edge(cursor->txn, true, &cursor->path);
         if (!err)
             index = page_count(cursor->path.at[0].page);
@@ -421,6 +465,7 @@ static sombra_err move(struct btree_cursor *cursor, enum kv_motion motion, sombr
 static sombra_err lost(struct btree_cursor *cursor, sombra_err err)
 {
     cursor->generation = cursor->txn->generation - 1;
+    cursor->place.at = NULL;
     cursor->kv.is_positioned = false;
     return err;
 }
@@ -479,7 +524,9 @@ static sombra_err batch_fill(struct btree_cursor *cursor, unsigned first, unsign
     const uint8_t *page = cursor->path.at[0].page;
     struct leaf_batch from = { .entries = batch->entries,
                                .capacity = count,
-                               .is_backward = is_backward };
+                               .is_backward = is_backward,
+                               .place = is_backward ? NULL : &cursor->place,
+                               .place_key = cursor->place_key };
     if (leaf_read_needs_room(page)) {
         unsigned wanted = count <= ROOM_ENTRIES ? ROOM_ENTRIES : ROOM_ENTRIES_MAX;
         sombra_err err = room_reserve(cursor, leaf_room_bytes(wanted));
@@ -517,6 +564,7 @@ static sombra_err batch_read(struct btree_cursor *cursor, bool is_backward, stru
     }
     sombra_err err =
         batch_fill(cursor, is_backward ? index + 1 - count : index, count, is_backward, batch);
+    cursor->place.at = NULL;
     if (err)
         return err;
     batch->is_before_next = is_reached && batch->count == count;

@@ -43,57 +43,207 @@ static unsigned runs_up_to(const uint8_t *page, sombra_slice suffix)
     return low;
 }
 
-/* Walks a run whose first key is <= `suffix`. `matched` is how many bytes the entry before, which
- * is smaller, has in common with it. An entry that shares more than that with its neighbour differs
- * from `suffix` where the neighbour did: still smaller. One that shares less is greater there. */
-static bool find_in_run(const uint8_t *page, unsigned run, sombra_slice suffix, unsigned *out_index)
+/* What is looked for in a run: a key behind the page's prefix. */
+struct wanted {
+    const uint8_t *data;
+    size_t bytes;
+    bool is_padded; /* with zeros, so that 8 bytes are readable from each byte on */
+};
+
+enum { PADDED_MAX = 24 };
+
+static inline struct wanted wanted_of(sombra_slice suffix, uint8_t padded[PADDED_MAX + 8])
 {
-    unsigned runs = dense_runs(page);
-    unsigned index = dense_ordinal(page, runs, run);
-    unsigned last = dense_run_last(page, runs, run);
-    bool has_values = dense_has_values(page);
-    const uint8_t *at = page + slot_at(page, runs, run);
-    const uint8_t *wanted = suffix.data;
-    size_t matched = 0;
-    bool is_found = false;
-    for (; index < last; index++) {
-        struct dense_entry entry;
-        at = dense_parse(at, has_values, &entry);
-        if (entry.shared > matched)
-            continue;
-        if (entry.shared < matched)
-            break;
-        size_t most = size_min(entry.suffix_bytes, suffix.bytes - matched);
-        size_t equal = 0;
-        while (equal < most && entry.suffix[equal] == wanted[matched + equal])
+    if (UNLIKELY(suffix.bytes > PADDED_MAX))
+        return (struct wanted){ suffix.data, suffix.bytes, false };
+    memset(padded, 0, PADDED_MAX + 8);
+    if (suffix.bytes)
+        memcpy(padded, suffix.data, suffix.bytes);
+    return (struct wanted){ padded, suffix.bytes, true };
+}
+
+/* A walk through a run. `matched` is how many bytes the entry before has in common with what is
+ * wanted; that entry is smaller. */
+struct run_walk {
+    const uint8_t *at;    /* the entry `index`, encoded */
+    unsigned index, last; /* of it; behind the run */
+    size_t matched;       /* by the entry before `index` */
+    bool has_values;
+    bool is_inside; /* 8 bytes are readable from each byte of the run on */
+};
+
+/* One entry: is it below what is wanted? Then on to the next. An entry that shares more than is
+ * matched with its neighbour differs where the neighbour did: still smaller. One that shares less
+ * is greater there. */
+static bool run_pass(struct run_walk *walk, const struct wanted *wanted, bool *out_found)
+{
+    struct dense_entry entry;
+    const uint8_t *next = dense_parse(walk->at, walk->has_values, &entry);
+    if (entry.shared < walk->matched)
+        return false;
+    if (entry.shared == walk->matched) {
+        const uint8_t *rest = wanted->data + walk->matched;
+        size_t left = wanted->bytes - walk->matched, equal = 0;
+        size_t most = size_min(entry.suffix_bytes, left);
+        while (equal < most && entry.suffix[equal] == rest[equal])
             equal++;
-        matched += equal;
-        if (equal < entry.suffix_bytes) {
-            if (matched == suffix.bytes || entry.suffix[equal] > wanted[matched])
-                break;
-        } else if (matched == suffix.bytes) {
-            is_found = true;
+        *out_found = equal == left && equal == entry.suffix_bytes;
+        if (equal == left || (equal < entry.suffix_bytes && entry.suffix[equal] > rest[equal]))
+            return false;
+        walk->matched += equal;
+    }
+    walk->at = next;
+    walk->index++;
+    return true;
+}
+
+/* As run_pass again and again, by words: true when an entry above what is wanted was met, or the
+ * run's end. Short suffixes as words with zeros behind them are in the order of the suffixes,
+ * unless they are equal. */
+static bool run_pass_words(struct run_walk *walk, const struct wanted *wanted)
+{
+    size_t matched = walk->matched;
+    uint64_t rest = get_be64(wanted->data + matched);
+    const uint8_t *at = walk->at;
+    unsigned index = walk->index;
+    const size_t head_bytes = walk->has_values ? 2 : 1;
+    bool is_over = true;
+    for (; index < walk->last; index++) {
+        size_t shared = *at >> 4, bytes = *at & 15;
+        const uint8_t *suffix = at + head_bytes;
+        const uint8_t *next = suffix + bytes + (head_bytes == 2 ? at[1] : 0);
+        if (UNLIKELY(shared == DENSE_NIBBLE_MAX || bytes - 1 >= 8)) {
+            is_over = false;
             break;
         }
+        if (shared < matched)
+            break;
+        if (shared == matched) {
+            uint64_t own = get_be64(suffix) & UINT64_MAX << (8 * (8 - bytes));
+            if (own >= rest) {
+                is_over = own > rest;
+                break;
+            }
+            size_t equal = size_min(bytes, (size_t)__builtin_clzll(own ^ rest) / 8);
+            if (equal) {
+                matched += equal;
+                rest = get_be64(wanted->data + matched);
+            }
+        }
+        at = next;
     }
-    *out_index = index;
+    walk->at = at;
+    walk->matched = matched;
+    walk->index = index;
+    return is_over;
+}
+
+/* To the first entry that is not below what is wanted; true if it is that. */
+static bool run_find(struct run_walk *walk, const struct wanted *wanted)
+{
+    const bool has_words = wanted->is_padded && walk->is_inside;
+    bool is_found = false;
+    while (walk->index < walk->last) {
+        if (has_words && run_pass_words(walk, wanted))
+            break;
+        if (!run_pass(walk, wanted, &is_found))
+            break;
+    }
     return is_found;
+}
+
+/* The run whose first key is <= `suffix`, from its beginning. */
+static inline struct run_walk run_begin(const uint8_t *page, size_t page_bytes, unsigned run)
+{
+    unsigned runs = dense_runs(page);
+    return (struct run_walk){
+        .at = page + slot_at(page, runs, run),
+        .index = dense_ordinal(page, runs, run),
+        .last = dense_run_last(page, runs, run),
+        .has_values = dense_has_values(page),
+        .is_inside = dense_run_end(page, page_bytes, runs, run) + 8 <= page_bytes,
+    };
 }
 
 bool dense_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index)
 {
+    struct leaf_place place;
+    bool is_found = dense_find_place(page, page_bytes, key, &place);
+    *out_index = place.index;
+    return is_found;
+}
+
+bool dense_find_place(const uint8_t *page, size_t page_bytes, sombra_slice key,
+                      struct leaf_place *out_place)
+{
+    uint8_t padded[PADDED_MAX + 8];
     sombra_slice prefix = cells_prefix(page, page_bytes);
+    *out_place = (struct leaf_place){ .index = 0 };
     if (UNLIKELY(!cells_key_has_prefix(key, prefix))) {
-        *out_index = slice_compare(key, prefix) < 0 ? 0 : cells_count(page);
+        out_place->index = slice_compare(key, prefix) < 0 ? 0 : cells_count(page);
         return false;
     }
     sombra_slice suffix = slice_from(key, prefix.bytes);
     unsigned before = runs_up_to(page, suffix);
-    if (before == 0) {
-        *out_index = 0;
+    if (before == 0)
         return false;
+    const struct wanted wanted = wanted_of(suffix, padded);
+    struct run_walk walk = run_begin(page, page_bytes, before - 1);
+    bool is_found = run_find(&walk, &wanted);
+    out_place->index = walk.index;
+    if (walk.index < walk.last) {
+        out_place->at = walk.at;
+        out_place->run = before - 1;
+        out_place->matched = walk.matched;
     }
-    return find_in_run(page, before - 1, suffix, out_index);
+    return is_found;
+}
+
+unsigned dense_find_end(const uint8_t *page, size_t page_bytes, const struct leaf_place *low,
+                        sombra_slice low_key, sombra_slice high_key)
+{
+    uint8_t padded[PADDED_MAX + 8];
+    unsigned index;
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    if (LIKELY(low->at && cells_key_has_prefix(high_key, prefix))) {
+        sombra_slice from = slice_from(low_key, prefix.bytes);
+        const struct wanted wanted = wanted_of(slice_from(high_key, prefix.bytes), padded);
+        struct run_walk walk = run_begin(page, page_bytes, low->run);
+        /* What the entry before has of the low key it has of the high one, as far as both agree. */
+        size_t most = size_min(low->matched, wanted.bytes);
+        const uint8_t *low_bytes = from.data;
+        while (walk.matched < most && low_bytes[walk.matched] == wanted.data[walk.matched])
+            walk.matched++;
+        walk.at = low->at;
+        walk.index = low->index;
+        (void)run_find(&walk, &wanted);
+        if (walk.index < walk.last || walk.last == cells_count(page))
+            return walk.index;
+    }
+    (void)dense_find(page, page_bytes, high_key, &index);
+    return index;
+}
+
+bool dense_get(const uint8_t *page, size_t page_bytes, sombra_slice key, struct leaf_value *out)
+{
+    uint8_t padded[PADDED_MAX + 8];
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    if (UNLIKELY(!cells_key_has_prefix(key, prefix)))
+        return false;
+    sombra_slice suffix = slice_from(key, prefix.bytes);
+    unsigned before = runs_up_to(page, suffix);
+    if (before == 0)
+        return false;
+    const struct wanted wanted = wanted_of(suffix, padded);
+    struct run_walk walk = run_begin(page, page_bytes, before - 1);
+    if (!run_find(&walk, &wanted))
+        return false;
+    struct dense_entry entry;
+    (void)dense_parse(walk.at, walk.has_values, &entry);
+    *out = (struct leaf_value){
+        .bytes = walk.has_values ? slice_of(entry.value, entry.value_bytes) : slice_of(page, 0),
+    };
+    return true;
 }
 
 void dense_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out)
@@ -194,6 +344,19 @@ void dense_iter_seek(struct leaf_iter *iter, unsigned index)
         dense_iter_next(iter);
 }
 
+void dense_iter_enter(struct leaf_iter *iter, const struct leaf_place *place, sombra_slice key)
+{
+    unsigned runs = dense_runs(iter->page);
+    assert(place->run < runs && place->matched + iter->prefix.bytes <= key.bytes);
+    iter->run = place->run;
+    iter->index = place->index;
+    iter->run_left = dense_run_last(iter->page, runs, place->run) - place->index - 1;
+    iter->at = place->at;
+    /* Of the entry before, only what the next one shares matters: that is in the key as well. */
+    memcpy(iter->decoded, (const uint8_t *)key.data + iter->prefix.bytes, place->matched);
+    iter_decode(iter);
+}
+
 void dense_iter_previous(struct leaf_iter *iter)
 {
     assert(iter->index > 0);
@@ -254,17 +417,22 @@ unsigned dense_read(const uint8_t *page, size_t page_bytes, unsigned index,
     if (index >= count || capacity == 0)
         return 0;
     unsigned runs = dense_runs(page);
-    unsigned run = dense_run_of(page, index);
+    const struct leaf_place *place = batch->place;
+    bool has_place = place && place->at && place->index == index;
+    unsigned run = has_place ? place->run : dense_run_of(page, index);
     struct dense_key key;
     struct reader reader = {
-        .at = page + slot_at(page, runs, run),
+        .at = has_place ? place->at : page + slot_at(page, runs, run),
         .before = key.data,
         .page_end = page + page_bytes,
         .room = batch->room,
         .room_end = batch->room + batch->room_bytes,
         .has_values = dense_has_values(page),
     };
-    for (unsigned i = dense_ordinal(page, runs, run); i < index; i++) {
+    if (has_place)
+        memcpy(key.data, (const uint8_t *)batch->place_key.data + cells_prefix_bytes(page),
+               place->matched);
+    for (unsigned i = has_place ? index : dense_ordinal(page, runs, run); i < index; i++) {
         struct dense_entry entry;
         reader.at = dense_parse(reader.at, reader.has_values, &entry);
         dense_key_apply(&key, &entry);

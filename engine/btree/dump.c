@@ -1,25 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* What stands in the files, for people who look for a fault in the store: read page by page without
- * a lock and without opening the store, so that a damaged file is shown as far as it goes.
- *
- * A line is a word and fields, `page number=12 kind=leaf`; bytes are hexadecimal. `problem=` is the
- * last field of its line and reaches to its end.
- */
+ * a lock and without opening the store, so that a damaged file is shown as far as it goes. */
 #include "btree_internal.h"
 #include "overflow_format.h"
 #include "redo_format.h"
 
-#include <stdarg.h>
 #include <stdio.h>
-
-enum { VALUE_SHOWN_BYTES = 64, LINE_BYTES = 2 * KV_KEY_BYTES_MAX + 2 * VALUE_SHOWN_BYTES + 512 };
 
 struct dump {
     struct os *os;
     const char *path;
     struct os_file *file;
-    btree_dump_fn line;
-    void *context;
+    struct kv_lines lines;
     bool has_meta[META_SLOTS];
     struct meta metas[META_SLOTS];
     const struct meta *meta; /* the newest sound one; NULL = none */
@@ -28,41 +20,7 @@ struct dump {
     uint8_t *images;     /* a page for each level of the tree */
     unsigned half;       /* of the log, while its records are shown */
     bool is_log_over;    /* a half that cannot be read: where the other goes on is not known */
-    char text[LINE_BYTES];
 };
-
-/* ---- lines ------------------------------------------------------------------------------- */
-
-static sombra_err emit(struct dump *dump, const char *format, ...) SOMBRA_PRINTF(2, 3);
-
-static sombra_err emit(struct dump *dump, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(dump->text, sizeof dump->text, format, arguments);
-    va_end(arguments);
-    if (!dump->line(dump->context, dump->text))
-        return diag_fail(SOMBRA_CANCELLED, "the dump was cancelled");
-    return SOMBRA_OK;
-}
-
-/* The thread's error text as a line. */
-static sombra_err emit_problem(struct dump *dump, const char *what, uint64_t number)
-{
-    char text[DIAG_TEXT_BYTES];
-    diag_save(text);
-    return emit(dump, "%s number=%" PRIu64 " problem=%s", what, number, text);
-}
-
-static const char *hex_of(sombra_slice bytes, size_t shown, char *to)
-{
-    const uint8_t *data = bytes.data;
-    char *at = to;
-    for (size_t i = 0; i < bytes.bytes && i < shown; i++)
-        at += sprintf(at, "%02x", data[i]);
-    *at = '\0';
-    return to;
-}
 
 /* ---- meta -------------------------------------------------------------------------------- */
 
@@ -88,17 +46,17 @@ static sombra_err meta_show(struct dump *dump, unsigned slot)
     const struct meta *meta = &dump->metas[slot];
     const struct snapshot *snapshot = &meta->snapshot;
     char uuid[2 * sizeof meta->uuid + 1];
-    return emit(
-        dump,
+    return kv_lines_tell(
+        &dump->lines,
         "meta slot=%u newest=%s sequence=%" PRIu64 " page_bytes=%" PRIu32 " uuid=%s txn=%" PRIu64
         " root=%" PRIu64 " entries=%" PRIu64 " depth=%" PRIu64 " page_count=%" PRIu64
         " pages_free=%" PRIu64 " pages_pending=%" PRIu64 " space_directory=%" PRIu64
         " covered_lsn=%" PRIu64 " log_state=%s log_half=%u log_epoch=%" PRIu64
         " log_offset=%" PRIu64 " log_link=%08" PRIx32 " created_ns=%" PRIu64,
         slot, meta == dump->meta ? "true" : "false", meta->sequence, meta->page_bytes,
-        hex_of(slice_of(meta->uuid, sizeof meta->uuid), sizeof meta->uuid, uuid), snapshot->txn,
-        snapshot->root, snapshot->entries, snapshot->depth, snapshot->page_count, meta->pages_free,
-        meta->pages_pending, meta->space_directory, snapshot->lsn,
+        kv_line_hex(slice_of(meta->uuid, sizeof meta->uuid), sizeof meta->uuid, uuid),
+        snapshot->txn, snapshot->root, snapshot->entries, snapshot->depth, snapshot->page_count,
+        meta->pages_free, meta->pages_pending, meta->space_directory, snapshot->lsn,
         meta->log_state == META_LOG_CLEAN ? "clean" : "in_use", meta->log_half, meta->log.epoch,
         meta->log.offset, meta->log.link, meta->created_ns);
 }
@@ -115,7 +73,7 @@ static sombra_err metas_show(struct dump *dump)
         }
         err = os_read_some(dump->file, (uint64_t)slot * META_SLOT_BYTES, bytes, sizeof bytes, &got);
         if (!err && meta_decode(bytes, &dump->metas[slot]) != SOMBRA_OK)
-            err = emit_problem(dump, "meta", slot);
+            err = kv_lines_tell_problem(&dump->lines, "meta", slot);
     }
     return err;
 }
@@ -140,17 +98,19 @@ static sombra_err leaf_show(struct dump *dump, const uint8_t *page)
     sombra_err err = SOMBRA_OK;
     for (unsigned i = 0; i < page_count(page) && !err; i++) {
         uint8_t key[KV_KEY_BYTES_MAX];
-        char key_hex[2 * KV_KEY_BYTES_MAX + 1], value_hex[2 * VALUE_SHOWN_BYTES + 1];
+        char key_hex[2 * KV_KEY_BYTES_MAX + 1], value_hex[2 * KV_LINE_VALUE_BYTES + 1];
         struct leaf_value value;
         size_t key_bytes = leaf_key_at(page, dump->page_bytes, i, key);
         leaf_value_at(page, dump->page_bytes, i, &value);
-        hex_of(slice_of(key, key_bytes), key_bytes, key_hex);
+        kv_line_hex(slice_of(key, key_bytes), key_bytes, key_hex);
         if (value.overflow)
-            err = emit(dump, "entry index=%u key=%s value_bytes=%" PRIu64 " overflow=%" PRIu64, i,
-                       key_hex, value.overflow_bytes, value.overflow);
+            err = kv_lines_tell(&dump->lines,
+                                "entry index=%u key=%s value_bytes=%" PRIu64 " overflow=%" PRIu64,
+                                i, key_hex, value.overflow_bytes, value.overflow);
         else
-            err = emit(dump, "entry index=%u key=%s value_bytes=%zu value=%s", i, key_hex,
-                       value.bytes.bytes, hex_of(value.bytes, VALUE_SHOWN_BYTES, value_hex));
+            err = kv_lines_tell(&dump->lines, "entry index=%u key=%s value_bytes=%zu value=%s", i,
+                                key_hex, value.bytes.bytes,
+                                kv_line_hex(value.bytes, KV_LINE_VALUE_BYTES, value_hex));
     }
     return err;
 }
@@ -162,10 +122,10 @@ static sombra_err branch_show(struct dump *dump, const uint8_t *page)
         uint8_t key[KV_KEY_BYTES_MAX];
         char key_hex[2 * KV_KEY_BYTES_MAX + 1];
         size_t key_bytes = i ? branch_separator(page, dump->page_bytes, i, key) : 0;
-        err =
-            emit(dump, "child index=%u page=%" PRIu64 " entries=%" PRIu64 " separator=%s", i,
-                 branch_child(page, dump->page_bytes, i), branch_entries(page, dump->page_bytes, i),
-                 hex_of(slice_of(key, key_bytes), key_bytes, key_hex));
+        err = kv_lines_tell(
+            &dump->lines, "child index=%u page=%" PRIu64 " entries=%" PRIu64 " separator=%s", i,
+            branch_child(page, dump->page_bytes, i), branch_entries(page, dump->page_bytes, i),
+            kv_line_hex(slice_of(key, key_bytes), key_bytes, key_hex));
     }
     return err;
 }
@@ -181,24 +141,25 @@ static sombra_err page_head_show(struct dump *dump, const uint8_t *page, page_id
         err = page_validate(page, dump->page_bytes, id, true);
         if (err) {
             *out_is_sound = false;
-            return emit_problem(dump, "page", id);
+            return kv_lines_tell_problem(&dump->lines, "page", id);
         }
-        return emit(dump,
-                    "page number=%" PRIu64 " depth=%u kind=%s level=%u txn=%" PRIu64
-                    " sealed=%s count=%u used=%zu",
-                    id, depth, kind_name(kind), page_level(page), page_txn(page),
-                    page_is_sealed(page) ? "true" : "false", page_count(page),
-                    page_used(page, dump->page_bytes));
+        return kv_lines_tell(&dump->lines,
+                             "page number=%" PRIu64 " depth=%u kind=%s level=%u txn=%" PRIu64
+                             " sealed=%s count=%u used=%zu",
+                             id, depth, kind_name(kind), page_level(page), page_txn(page),
+                             page_is_sealed(page) ? "true" : "false", page_count(page),
+                             page_used(page, dump->page_bytes));
     }
     if (kind == PAGE_OVERFLOW)
-        return emit(dump,
-                    "page number=%" PRIu64 " depth=%u kind=overflow txn=%" PRIu64
-                    " sealed=%s value_bytes=%" PRIu64,
-                    id, depth, page_txn(page), page_is_sealed(page) ? "true" : "false",
-                    get_le64(page + OVERFLOW_VALUE_BYTES));
-    return emit(dump,
-                "page number=%" PRIu64 " depth=%u kind=%s says_number=%" PRIu64 " txn=%" PRIu64, id,
-                depth, kind_name(kind), page_number(page), page_txn(page));
+        return kv_lines_tell(&dump->lines,
+                             "page number=%" PRIu64 " depth=%u kind=overflow txn=%" PRIu64
+                             " sealed=%s value_bytes=%" PRIu64,
+                             id, depth, page_txn(page), page_is_sealed(page) ? "true" : "false",
+                             get_le64(page + OVERFLOW_VALUE_BYTES));
+    return kv_lines_tell(&dump->lines,
+                         "page number=%" PRIu64 " depth=%u kind=%s says_number=%" PRIu64
+                         " txn=%" PRIu64,
+                         id, depth, kind_name(kind), page_number(page), page_txn(page));
 }
 
 static sombra_err page_show(struct dump *dump, page_id id)
@@ -232,13 +193,14 @@ static sombra_err subtree_show(struct dump *dump, page_id id, unsigned depth, un
                          ? diag_fail(SOMBRA_CORRUPT, "the page is beyond the file's end")
                          : os_read(dump->file, id * dump->page_bytes, page, dump->page_bytes);
     if (err)
-        return emit_problem(dump, "page", id);
+        return kv_lines_tell_problem(&dump->lines, "page", id);
     err = page_head_show(dump, page, id, depth, &is_sound);
     if (err || !is_sound)
         return err;
     if (page_level(page) != level)
-        return emit(dump, "page number=%" PRIu64 " problem=its level is %u, not %u", id,
-                    page_level(page), level);
+        return kv_lines_tell(&dump->lines,
+                             "page number=%" PRIu64 " problem=its level is %u, not %u", id,
+                             page_level(page), level);
     for (unsigned i = 0; level > 0 && i < page_count(page) && !err; i++)
         err = subtree_show(dump, branch_child(page, dump->page_bytes, i), depth + 1, level - 1);
     return err;
@@ -250,9 +212,9 @@ static sombra_err tree_show(struct dump *dump)
         return diag_fail(SOMBRA_CORRUPT, "%s: no meta record is sound, so the root is not known",
                          dump->path);
     const struct snapshot *snapshot = &dump->meta->snapshot;
-    sombra_err err =
-        emit(dump, "tree root=%" PRIu64 " depth=%" PRIu64 " entries=%" PRIu64 " txn=%" PRIu64,
-             snapshot->root, snapshot->depth, snapshot->entries, snapshot->txn);
+    sombra_err err = kv_lines_tell(
+        &dump->lines, "tree root=%" PRIu64 " depth=%" PRIu64 " entries=%" PRIu64 " txn=%" PRIu64,
+        snapshot->root, snapshot->depth, snapshot->entries, snapshot->txn);
     if (!err && snapshot->root)
         err = subtree_show(dump, snapshot->root, 0, (unsigned)snapshot->depth - 1);
     return err;
@@ -324,13 +286,14 @@ static sombra_err record_show(void *context, const struct wal_record *record)
     at = head_read(at, end, &facts);
     while (at && at < end)
         at = operation_skip(at, end, &facts);
-    return emit(dump,
-                "record half=%u lsn=%" PRIu64 " durable_lsn=%" PRIu64
-                " payload_bytes=%zu txn=%" PRIu64 " page_count=%" PRIu64 " page_changes=%" PRIu64
-                " puts=%" PRIu64 " deletes=%" PRIu64 " range_deletes=%" PRIu64 "%s",
-                dump->half, record->lsn, record->durable_lsn, record->payload.bytes, facts.txn,
-                facts.pages, facts.changes, facts.puts, facts.deletes, facts.range_deletes,
-                at ? "" : " problem=an operation of it cannot be read");
+    return kv_lines_tell(
+        &dump->lines,
+        "record half=%u lsn=%" PRIu64 " durable_lsn=%" PRIu64 " payload_bytes=%zu txn=%" PRIu64
+        " page_count=%" PRIu64 " page_changes=%" PRIu64 " puts=%" PRIu64 " deletes=%" PRIu64
+        " range_deletes=%" PRIu64 "%s",
+        dump->half, record->lsn, record->durable_lsn, record->payload.bytes, facts.txn, facts.pages,
+        facts.changes, facts.puts, facts.deletes, facts.range_deletes,
+        at ? "" : " problem=an operation of it cannot be read");
 }
 
 /* Replays one half from `from` on, which is moved to where the other half goes on. */
@@ -347,9 +310,10 @@ static sombra_err half_show(struct dump *dump, struct wal_position *from, uint64
     if (!err)
         err = wal_first_epoch(wal, &epoch);
     if (!err)
-        err =
-            emit(dump, "log half=%u file_bytes=%" PRIu64 " first_epoch=%" PRIu64 " epoch=%" PRIu64,
-                 dump->half, wal_file_bytes(wal), epoch, from->epoch);
+        err = kv_lines_tell(&dump->lines,
+                            "log half=%u file_bytes=%" PRIu64 " first_epoch=%" PRIu64
+                            " epoch=%" PRIu64,
+                            dump->half, wal_file_bytes(wal), epoch, from->epoch);
     if (!err)
         err = wal_replay(wal, *from, *lsn, record_show, dump, &result);
     wal_close(wal);
@@ -357,13 +321,14 @@ static sombra_err half_show(struct dump *dump, struct wal_position *from, uint64
         return err;
     dump->is_log_over = err != SOMBRA_OK;
     if (err)
-        return emit_problem(dump, "log", dump->half);
+        return kv_lines_tell_problem(&dump->lines, "log", dump->half);
     *from = (struct wal_position){ .epoch = from->epoch + 1, .link = result.end.link };
     *lsn = result.last_lsn;
-    return emit(dump,
-                "end half=%u records=%" PRIu64 " last_lsn=%" PRIu64 " offset=%" PRIu64
-                " durable_lsn=%" PRIu64,
-                dump->half, result.records, result.last_lsn, result.end.offset, result.durable_lsn);
+    return kv_lines_tell(&dump->lines,
+                         "end half=%u records=%" PRIu64 " last_lsn=%" PRIu64 " offset=%" PRIu64
+                         " durable_lsn=%" PRIu64,
+                         dump->half, result.records, result.last_lsn, result.end.offset,
+                         result.durable_lsn);
 }
 
 static sombra_err log_show(struct dump *dump)
@@ -373,7 +338,7 @@ static sombra_err log_show(struct dump *dump)
                          "%s: no meta record is sound, so the log's begin is not known",
                          dump->path);
     if (dump->meta->log_state == META_LOG_CLEAN)
-        return emit(dump, "log state=clean");
+        return kv_lines_tell(&dump->lines, "log state=clean");
     struct wal_position from = dump->meta->log;
     uint64_t lsn = dump->meta->snapshot.lsn;
     sombra_err err = SOMBRA_OK;
@@ -400,13 +365,13 @@ static sombra_err sizes_find(struct dump *dump)
 }
 
 sombra_err btree_dump(struct os *os, const char *path, enum btree_dump_what what, uint64_t page,
-                      btree_dump_fn line, void *context)
+                      kv_line_fn line, void *context)
 {
     assert(os && path && line);
     struct dump *dump = mem_zalloc(sizeof *dump);
     if (!dump)
         return diag_nomem("a dump", sizeof *dump);
-    *dump = (struct dump){ .os = os, .path = path, .line = line, .context = context };
+    *dump = (struct dump){ .os = os, .path = path, .lines = { .line = line, .context = context } };
     sombra_err err = os_open(os, path, OS_READ, 0, &dump->file);
     if (!err)
         err = metas_load(dump);

@@ -45,6 +45,38 @@ bool leaf_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigne
     return general_find(page, page_bytes, key, out_index);
 }
 
+bool leaf_get(const uint8_t *page, size_t page_bytes, sombra_slice key, struct leaf_value *out)
+{
+    unsigned index;
+    if (is_dense(page))
+        return dense_get(page, page_bytes, key, out);
+    if (!general_find(page, page_bytes, key, &index))
+        return false;
+    general_value_at(page, index, out);
+    return true;
+}
+
+bool leaf_find_place(const uint8_t *page, size_t page_bytes, sombra_slice key,
+                     struct leaf_place *out_place)
+{
+    assert(key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX);
+    if (is_dense(page))
+        return dense_find_place(page, page_bytes, key, out_place);
+    out_place->at = NULL;
+    return general_find(page, page_bytes, key, &out_place->index);
+}
+
+unsigned leaf_find_end(const uint8_t *page, size_t page_bytes, const struct leaf_place *place,
+                       sombra_slice low, sombra_slice high)
+{
+    unsigned index;
+    assert(slice_compare(low, high) < 0);
+    if (is_dense(page))
+        return dense_find_end(page, page_bytes, place, low, high);
+    (void)general_find(page, page_bytes, high, &index);
+    return index;
+}
+
 bool leaf_is_behind(const uint8_t *page, size_t page_bytes, sombra_slice key)
 {
     unsigned count = cells_count(page);
@@ -139,6 +171,21 @@ void leaf_iter_seek(struct leaf_iter *iter, const uint8_t *page, size_t page_byt
         dense_iter_seek(iter, index);
     else
         general_iter_load(iter, index);
+}
+
+void leaf_iter_enter(struct leaf_iter *iter, const uint8_t *page, size_t page_bytes,
+                     const struct leaf_place *place, sombra_slice key)
+{
+    if (!place->at) {
+        leaf_iter_seek(iter, page, page_bytes, place->index);
+        return;
+    }
+    assert(is_dense(page));
+    iter->page = page;
+    iter->page_bytes = page_bytes;
+    iter->count = cells_count(page);
+    iter->prefix = cells_prefix(page, page_bytes);
+    dense_iter_enter(iter, place, key);
 }
 
 bool leaf_iter_next(struct leaf_iter *iter)

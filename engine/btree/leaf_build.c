@@ -47,6 +47,13 @@ static void cursor_load(struct leaf_cursor *cursor)
 {
     const struct leaf_source *source = cursor->source;
     unsigned index = cursor->index;
+    if (source->entries) {
+        const struct leaf_entry *entry = &source->entries[index];
+        memcpy(cursor->key, entry->key.data, entry->key.bytes);
+        cursor->key_bytes = entry->key.bytes;
+        cursor->value = entry->value;
+        return;
+    }
     if (index == source->extra_at) {
         memcpy(cursor->key, source->extra_key.data, source->extra_key.bytes);
         cursor->key_bytes = source->extra_key.bytes;

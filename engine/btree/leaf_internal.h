@@ -32,10 +32,11 @@ static inline void leaf_set_ends(uint8_t *page, unsigned appends, unsigned prepe
 
 #define SOURCE_NO_EXTRA UINT_MAX
 
-/* The entries of one or two neighbour leaves, with one more that is inserted or replaces one. The
- * pages and the extra entry outlive it. */
+/* The entries of one or two neighbour leaves, with one more that is inserted or replaces one; or
+ * any entries (leaf_pack.c). The pages and entries outlive it. */
 struct leaf_source {
-    const uint8_t *pages[2]; /* [1] may be NULL */
+    const struct leaf_entry *entries; /* if it is not NULL, these, and no pages */
+    const uint8_t *pages[2];          /* [1] may be NULL */
     size_t page_bytes;
     unsigned page_count[2];
     unsigned extra_at; /* its index in the sequence; SOURCE_NO_EXTRA */
@@ -117,6 +118,11 @@ static inline size_t dense_entry_bytes(size_t shared, size_t suffix_bytes)
 }
 
 bool dense_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index);
+bool dense_find_place(const uint8_t *page, size_t page_bytes, sombra_slice key,
+                      struct leaf_place *out_place);
+unsigned dense_find_end(const uint8_t *page, size_t page_bytes, const struct leaf_place *low,
+                        sombra_slice low_key, sombra_slice high_key);
+bool dense_get(const uint8_t *page, size_t page_bytes, sombra_slice key, struct leaf_value *out);
 void dense_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out);
 bool dense_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
                   const struct leaf_value *value);
@@ -133,6 +139,7 @@ size_t dense_weight_before(const uint8_t *page, size_t page_bytes, unsigned inde
 unsigned dense_index_at_weight(const uint8_t *page, size_t page_bytes, size_t weight);
 unsigned dense_run_count(const uint8_t *page);
 void dense_iter_seek(struct leaf_iter *iter, unsigned index);
+void dense_iter_enter(struct leaf_iter *iter, const struct leaf_place *place, sombra_slice key);
 void dense_iter_next(struct leaf_iter *iter);
 void dense_iter_previous(struct leaf_iter *iter);
 

@@ -67,8 +67,7 @@ static void btree_free(struct btree *btree)
     mem_free(btree->split);
     os_condition_release(&btree->checkpoint_changed);
     os_mutex_release(&btree->checkpoint_mutex);
-    os_condition_release(&btree->gate.free);
-    os_mutex_release(&btree->gate.mutex);
+    gate_release(&btree->gate);
     os_close(btree->file);
     mem_free(btree->path);
     mem_free(btree);
@@ -76,9 +75,7 @@ static void btree_free(struct btree *btree)
 
 static sombra_err locks_init(struct btree *btree)
 {
-    sombra_err err = os_mutex_init(&btree->gate.mutex);
-    if (!err)
-        err = os_condition_init(&btree->gate.free);
+    sombra_err err = gate_init(&btree->gate);
     if (!err)
         err = os_mutex_init(&btree->checkpoint_mutex);
     if (!err)

@@ -67,6 +67,21 @@ size_t leaf_inline_max(size_t page_bytes);
 
 /* True and the index of `key`, or false and the index where it would stand. */
 bool leaf_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index);
+/* The value of `key`, if it is there. */
+bool leaf_get(const uint8_t *page, size_t page_bytes, sombra_slice key, struct leaf_value *out);
+
+/* Where a search ended, for those who go on from there with the same key and the same page. */
+struct leaf_place {
+    unsigned index;    /* as leaf_find's */
+    const uint8_t *at; /* dense: that entry, encoded; NULL = not known */
+    unsigned run;      /* dense: that it is in */
+    size_t matched;    /* bytes behind the page's prefix that key and entry before have in common */
+};
+bool leaf_find_place(const uint8_t *page, size_t page_bytes, sombra_slice key,
+                     struct leaf_place *out_place);
+/* The index of `high`, or where it would stand, from the place of `low`, which is below it. */
+unsigned leaf_find_end(const uint8_t *page, size_t page_bytes, const struct leaf_place *place,
+                       sombra_slice low, sombra_slice high);
 /* True if `key` stands behind every key of the leaf; false if it does not, or if that takes more
  * than a glance. */
 bool leaf_is_behind(const uint8_t *page, size_t page_bytes, sombra_slice key);
@@ -119,6 +134,28 @@ void leaf_balance(const uint8_t *left, const uint8_t *right, size_t page_bytes,
 bool leaf_fill(const uint8_t *left, const uint8_t *right, size_t page_bytes, size_t fill_bytes,
                struct leaf_split *split);
 
+/* Entries out of which a row of leaves is built (leaf_pack.c): whole keys, ascending. */
+struct leaf_row {
+    const struct leaf_entry *entries;
+    const uint16_t *shared; /* bytes that each key has in common with the one before it */
+    unsigned count;
+    size_t page_bytes;
+};
+/* What one of those leaves takes. */
+struct leaf_cut {
+    unsigned first, count; /* entries [first, first + count), at least one */
+    size_t bytes;          /* page_used, or a little more */
+    size_t prefix_bytes;
+    bool is_dense, has_values;
+};
+/* The leaf that begins at `first`: as many entries as fit into `fill_bytes`, in the better kind. */
+void leaf_row_cut(const struct leaf_row *row, unsigned first, size_t fill_bytes,
+                  struct leaf_cut *out);
+/* A fresh image, as leaf_split makes them. */
+void leaf_row_build(const struct leaf_row *row, const struct leaf_cut *cut, uint8_t *to);
+/* The leaf ends in entries that were put one behind the other. */
+void leaf_mark_appended(uint8_t *page);
+
 /* Walks a leaf both ways, decoding as it goes. Filled by leaf_iter_seek; the page must not change
  * under it. Not to be copied: `suffix` may point into it. */
 struct leaf_iter {
@@ -134,6 +171,9 @@ struct leaf_iter {
 };
 /* Positions on entry `index` (< count). */
 void leaf_iter_seek(struct leaf_iter *iter, const uint8_t *page, size_t page_bytes, unsigned index);
+/* The same at the place of `key`, whose index is below the count. */
+void leaf_iter_enter(struct leaf_iter *iter, const uint8_t *page, size_t page_bytes,
+                     const struct leaf_place *place, sombra_slice key);
 /* False at the end; the iterator then stays where it was. */
 bool leaf_iter_next(struct leaf_iter *iter);
 bool leaf_iter_previous(struct leaf_iter *iter);
@@ -144,6 +184,8 @@ struct leaf_batch {
                                  capacity-th if `is_backward` */
     unsigned capacity;
     bool is_backward;
+    const struct leaf_place *place; /* of `place_key`, for reading forward from it; or NULL */
+    sombra_slice place_key;
     bool has_overflows;  /* out: values with data == NULL are in overflow runs (leaf_value_at) */
     sombra_slice prefix; /* out: of all keys of the page; in the page */
     uint8_t *room;       /* the caller's, for decoded suffixes of dense leaves (leaf_room_bytes) */

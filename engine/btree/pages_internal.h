@@ -19,7 +19,10 @@ struct head;
 enum {
     PAGER_WINDOW_BYTES = 64 << 20,  /* of the writable alias, mapped one at a time */
     PAGER_CLUSTER_BYTES = 64 << 10, /* read at once on first touch */
-    PAGER_FRESH_BYTES = 256 << 10,  /* of new space, written at once before the first store */
+    /* Of new space, written at once before the first store. The system keeps what one call wrote as
+     * one block of its cache where it can, and a store to any part of that dirties all of it: with
+     * 256 KiB a checkpoint after random writes wrote ten times as much. */
+    PAGER_FRESH_BYTES = 8 << 10,
 };
 
 struct dirty_page {
@@ -159,6 +162,7 @@ struct pending_run {
     uint64_t pages;
     uint64_t born;  /* txn that wrote it; may be too small, never too large */
     uint64_t freed; /* txn that no longer has it; may be too large, never too small */
+    bool is_read;   /* a reader's snapshot needs it, as the last scan saw it */
 };
 
 /* What a write transaction did to the space, so that it can be undone from the end. */
@@ -188,7 +192,8 @@ struct space {
     size_t words;            /* of each */
     uint64_t free_count;     /* set bits of free_bits */
     uint64_t pending_count;
-    page_id *ready; /* recently freed pages, last in first out; hints: the bit decides */
+    uint64_t read_count; /* of these, pages of runs that are read */
+    page_id *ready;      /* recently freed pages, last in first out; hints: the bit decides */
     size_t ready_count, ready_capacity;
     page_id *reserve; /* taken from free_bits, prepared for writing, not used: count as free */
     size_t reserve_count, reserve_capacity;
@@ -198,6 +203,7 @@ struct space {
     size_t pending_runs, pending_capacity;
     size_t pending_scanned;  /* runs that were looked at under `scan_signature` */
     uint64_t scan_signature; /* of the snapshots then */
+    uint64_t scan_durable;   /* the durable checkpoint of the last scan of all */
     uint64_t taken_since_scan;
     struct space_change *changes; /* of the write transaction */
     size_t change_count, change_capacity;
@@ -274,6 +280,13 @@ void space_undo(struct space *space, size_t from);
 /* Room for the freed runs of the transaction in `pending`; then commit cannot fail. */
 sombra_err space_commit_reserve(struct space *space) SOMBRA_MUST_CHECK;
 void space_commit(struct space *space, uint64_t txn);
+/* Would a checkpoint save the file from growing? While readers pin much of an old tree, the pages
+ * that only checkpoints need are the part that can be had back. */
+enum space_pressure {
+    SPACE_EASY,
+    SPACE_SHORT, /* a checkpoint is to begin */
+    SPACE_OUT,   /* commits wait for it */
+};
 static inline uint64_t space_unused(const struct space *space)
 {
     return space->free_count + space->reserve_count + space->pending_count;

@@ -187,7 +187,7 @@ uint64_t shared_dead_normal_lsn(struct btree *btree)
 /* ---- locks in shared memory -------------------------------------------------------------- */
 
 sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint64_t timeout_ms,
-                             owner_word *out_dead)
+                             owner_word *out_dead, bool *out_has_waited)
 {
     owner_word self = btree->attachment.self;
     owner_word owner = 0;
@@ -222,6 +222,8 @@ sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint
         os_word_wait(&lock->sequence, sequence,
                      is_brief ? 1 : u64_min(WAIT_SLICE_MS, timeout_ms - waited_ms));
         atomic_fetch_sub(&lock->waiters, 1);
+        if (out_has_waited)
+            *out_has_waited = true;
     }
 }
 

@@ -168,8 +168,12 @@ sombra_err space_set_page_count(struct space *space, uint64_t page_count)
 
 /* ---- pending ----------------------------------------------------------------------------- */
 
-/* Is any of the ascending txns in [born, freed)? */
-static bool is_pinned(const struct pending_run *run, const uint64_t *txns, size_t count)
+enum pin { PIN_NONE, PIN_CHECKPOINT, PIN_READER };
+
+/* Who needs a run: who of the ascending txns is in [born, freed)? A reader of a checkpoint's own
+ * snapshot pins what that pins, and passes for it. */
+static enum pin pin_of(const struct pending_run *run, const uint64_t *txns, size_t count,
+                       const uint64_t checkpoints[2])
 {
     size_t low = 0;
     size_t high = count;
@@ -180,7 +184,20 @@ static bool is_pinned(const struct pending_run *run, const uint64_t *txns, size_
         else
             high = middle;
     }
-    return low < count && txns[low] < run->freed;
+    enum pin pin = PIN_NONE;
+    for (; low < count && txns[low] < run->freed; low++) {
+        if (txns[low] != checkpoints[0] && txns[low] != checkpoints[1])
+            return PIN_READER;
+        pin = PIN_CHECKPOINT;
+    }
+    return pin;
+}
+
+static void run_set_read(struct space *space, struct pending_run *run, bool is_read)
+{
+    if (run->is_read != is_read)
+        space->read_count += is_read ? run->pages : -run->pages;
+    run->is_read = is_read;
 }
 
 static uint64_t txns_signature(const uint64_t *txns, size_t count)
@@ -192,24 +209,32 @@ static uint64_t txns_signature(const uint64_t *txns, size_t count)
 }
 
 /* Frees what no snapshot needs. Runs looked at under the same snapshots are not looked at again,
- * and a full pass over a long list is paid for by the pages taken since the last. */
+ * and a full pass over a long list is paid for by the pages taken since the last, or by a
+ * checkpoint. */
 static void pending_scan(struct space *space)
 {
     shared_sweep(space->btree);
+    const struct head *head = space->btree->head;
     uint64_t *txns = space->pinned;
+    /* Before the look at all: what has become durable since is taken for a reader's, for once. */
+    uint64_t checkpoints[] = { atomic_load(&head->pinned_meta), atomic_load(&head->pinned_intent) };
     size_t count = head_pinned(space->btree->head, txns);
     uint64_t signature = txns_signature(txns, count);
     size_t from = space->pending_scanned;
-    if (signature != space->scan_signature && space->taken_since_scan * 8 >= from) {
+    if (signature != space->scan_signature &&
+        (space->taken_since_scan * 8 >= from || checkpoints[0] != space->scan_durable)) {
         from = 0;
         space->taken_since_scan = 0;
+        space->scan_durable = checkpoints[0];
     }
     /* A part scanned under other snapshots than the rest leaves no signature that fits all. */
     space->scan_signature = from == 0 || signature == space->scan_signature ? signature : 0;
     size_t kept = from;
     for (size_t i = from; i < space->pending_runs; i++) {
         struct pending_run *run = &space->pending[i];
-        if (is_pinned(run, txns, count)) {
+        enum pin pin = pin_of(run, txns, count, checkpoints);
+        run_set_read(space, run, pin == PIN_READER);
+        if (pin != PIN_NONE) {
             space->pending[kept++] = *run;
             continue;
         }
@@ -258,6 +283,9 @@ static page_id free_lowest(struct space *space)
     return 0;
 }
 
+/* The file grows by this share of its pages: each step costs a system call, and space. */
+enum { GROWTH_SHARE = 32 };
+
 /* The file's pages from `first` on are new, and free. */
 static void tail_set(struct space *space, page_id first)
 {
@@ -271,7 +299,7 @@ static sombra_err grow(struct space *space, uint64_t pages)
     struct pager *pager = &space->btree->pager;
     uint64_t step_min = (256 * KiB) >> pager->page_shift;
     uint64_t step_max = (32 * MiB) >> pager->page_shift;
-    uint64_t step = u64_max(step_min, u64_min(step_max, space->page_count / 8));
+    uint64_t step = u64_max(step_min, u64_min(step_max, space->page_count / GROWTH_SHARE));
     uint64_t count = space->page_count + u64_max(step, pages);
     sombra_err err = bits_grow(space, count);
     if (!err) {
@@ -456,6 +484,7 @@ static void pending_remove(struct space *space, page_id id)
         struct pending_run *run = &space->pending[i];
         if (id < run->id || id >= run->id + run->pages)
             continue;
+        run_set_read(space, run, false);
         struct pending_run rest = *run;
         rest.pages = run->id + run->pages - (id + 1);
         rest.id = id + 1;
@@ -572,6 +601,7 @@ static void pending_cut(struct space *space, uint64_t page_count)
 {
     size_t kept = 0;
     for (size_t i = 0; i < space->pending_runs; i++) {
+        run_set_read(space, &space->pending[i], false);
         struct pending_run run = space->pending[i];
         uint64_t stays = run.id < page_count ? u64_min(run.pages, page_count - run.id) : 0;
         if (stays < run.pages)
@@ -652,6 +682,33 @@ sombra_err space_commit_reserve(struct space *space)
                          sizeof *space->pending);
 }
 
+/* Of the pages that the newest tree has, in percent: when readers need so many others, a checkpoint
+ * begins as soon as checkpoints need SHORT and the free ones are no more, and commits wait for it
+ * once that is OUT and next to none is free. Less would make the file smaller, and each checkpoint
+ * writes as much. */
+enum { READ_PERCENT = 25, HELD_SHORT_PERCENT = 12, HELD_OUT_PERCENT = 20, FREE_OUT_PERCENT = 2 };
+/* A checkpoint for less than this share of the log that starts one anyway costs more than it saves.
+ */
+enum { HELD_LOG_SHARE = 16 };
+
+static enum space_pressure pressure(const struct space *space)
+{
+    const struct btree *btree = space->btree;
+    uint64_t read = space->read_count;
+    uint64_t held = space->pending_count - read;
+    uint64_t free = space->free_count + space->reserve_count;
+    uint64_t tree = space->page_count - free - space->pending_count;
+    if (LIKELY(read * 100 < tree * READ_PERCENT) || held * 100 < tree * HELD_SHORT_PERCENT ||
+        free * 100 > tree * HELD_SHORT_PERCENT)
+        return SPACE_EASY;
+    /* After a checkpoint the next scan says what it has freed. */
+    if (space->scan_durable != atomic_load(&btree->head->pinned_meta) ||
+        held << btree->pager.page_shift < btree->options.checkpoint_log_bytes / HELD_LOG_SHARE)
+        return SPACE_EASY;
+    bool is_out = held * 100 >= tree * HELD_OUT_PERCENT && free * 100 < tree * FREE_OUT_PERCENT;
+    return is_out ? SPACE_OUT : SPACE_SHORT;
+}
+
 void space_commit(struct space *space, uint64_t txn)
 {
     for (size_t i = 0; i < space->change_count; i++) {
@@ -665,4 +722,6 @@ void space_commit(struct space *space, uint64_t txn)
         };
     }
     space->change_count = 0;
+    atomic_store_explicit(&space->btree->pages_read, space->read_count, memory_order_relaxed);
+    atomic_store_explicit(&space->btree->space_pressure, pressure(space), memory_order_relaxed);
 }

@@ -199,11 +199,9 @@ sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_
     err = tree_page(txn, id, 0, &page);
     if (UNLIKELY(err))
         return err;
-    unsigned index;
-    if (!leaf_find(page, page_bytes, key, &index))
-        return SOMBRA_NOT_FOUND;
     struct leaf_value value;
-    leaf_value_at(page, page_bytes, index, &value);
+    if (!leaf_get(page, page_bytes, key, &value))
+        return SOMBRA_NOT_FOUND;
     return tree_value(txn, &value, out_value);
 }
 

@@ -22,11 +22,8 @@ static void root_grow(struct btree_txn *txn, struct tree_path *path, sombra_slic
     tree_set_root(txn, id, level + 1);
 }
 
-/* Puts a new child to the right of the path's page at `level` into the branch above, splitting it
- * if it must, and brings every count above up to date. The path is used up: it leads nowhere
- * afterwards. */
-static void branch_add(struct btree_txn *txn, struct tree_path *path, unsigned level,
-                       sombra_slice separator, page_id child, uint64_t entries)
+void tree_add_child(struct btree_txn *txn, struct tree_path *path, unsigned level,
+                    sombra_slice separator, page_id child, uint64_t entries)
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
     unsigned above = level + 1;
@@ -52,8 +49,8 @@ static void branch_add(struct btree_txn *txn, struct tree_path *path, unsigned l
     uint8_t *right_page = tree_new_page(txn, &right_id);
     tree_put_image(txn, branch, at->id, left);
     tree_put_image(txn, right_page, right_id, right);
-    branch_add(txn, path, above, slice_of(up, up_bytes), right_id,
-               tree_entries(txn, right_page, above));
+    tree_add_child(txn, path, above, slice_of(up, up_bytes), right_id,
+                   tree_entries(txn, right_page, above));
 }
 
 /* The emptier neighbour of the path's leaf under the same branch, if it has room to share; NULL if
@@ -166,7 +163,7 @@ sombra_err tree_spread_leaf(struct btree_txn *txn, struct tree_path *path, sombr
     uint8_t *page = tree_new_page(txn, &id);
     tree_put_image(txn, page, id, split->pages == 3 ? split->middle : split->right);
     sombra_slice separator = slice_of(split->separator, split->separator_bytes);
-    branch_add(txn, path, 0, separator, id, page_count(page));
+    tree_add_child(txn, path, 0, separator, id, page_count(page));
     if (split->pages == 2)
         return SOMBRA_OK;
     struct tree_path to_middle;
@@ -176,7 +173,7 @@ sombra_err tree_spread_leaf(struct btree_txn *txn, struct tree_path *path, sombr
     assert(to_middle.at[0].id == id);
     page = tree_new_page(txn, &id);
     tree_put_image(txn, page, id, split->right);
-    branch_add(txn, &to_middle, 0, slice_of(split->separator2, split->separator2_bytes), id,
-               page_count(page));
+    tree_add_child(txn, &to_middle, 0, slice_of(split->separator2, split->separator2_bytes), id,
+                   page_count(page));
     return SOMBRA_OK;
 }

@@ -246,9 +246,8 @@ static void first_leaf(struct btree_txn *txn, sombra_slice key, const struct lea
     tree_set_root(txn, id, 1);
 }
 
-/* Before the first change: damage that only shows now. */
-static sombra_err put_check(const struct btree_txn *txn, const struct tree_path *path,
-                            const struct leaf_value *old)
+sombra_err tree_check_put(const struct btree_txn *txn, const struct tree_path *path,
+                          const struct leaf_value *old)
 {
     sombra_err err = tree_check_path(txn, path);
     if (!err)
@@ -282,7 +281,7 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
     if (replaces)
         leaf_value_at(leaf->page, page_bytes, leaf->index, &old);
     if (!is_held || old.overflow)
-        err = put_check(txn, path, &old);
+        err = tree_check_put(txn, path, &old);
     if (err)
         return err;
     if (!is_held)
@@ -326,7 +325,7 @@ static bool finger_append(struct btree_txn *txn, sombra_slice key, sombra_slice 
     return true;
 }
 
-static sombra_err value_store(struct btree_txn *txn, sombra_slice value, struct leaf_value *out)
+sombra_err tree_store_value(struct btree_txn *txn, sombra_slice value, struct leaf_value *out)
 {
     struct btree *btree = txn->btree;
     *out = (struct leaf_value){ .bytes = value };
@@ -364,7 +363,7 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
         err = redo_put(txn, key, value);
     bool is_done = !err && finger_append(txn, key, value);
     if (!err && !is_done)
-        err = value_store(txn, value, &stored);
+        err = tree_store_value(txn, value, &stored);
     if (!err && !is_done)
         err = space_reserve(&txn->btree->space, tree_pages_needed(txn), tree_pages_needed(txn) + 2);
     if (!err && !is_done)

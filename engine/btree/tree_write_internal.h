@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files that write the tree share: tree_write.c (copy-on-write, put), tree_split.c,
- * tree_delete.c.
+ * tree_put_many.c, tree_delete.c.
  *
  * Each operation first reserves all pages it can need, so that between its first change and its
  * last nothing can fail but reading a damaged or unreadable page; that marks the transaction
@@ -72,6 +72,9 @@ sombra_err tree_check_path(const struct btree_txn *txn,
 /* The same of the run of a value that is about to be freed. */
 sombra_err tree_check_value(const struct btree_txn *txn,
                             const struct leaf_value *value) SOMBRA_MUST_CHECK;
+/* Both, before a put that replaces `old`: damage that only shows now. */
+sombra_err tree_check_put(const struct btree_txn *txn, const struct tree_path *path,
+                          const struct leaf_value *old) SOMBRA_MUST_CHECK;
 /* Adds `delta` to the counts of the path's children above `level`. */
 void tree_add_counts(struct btree_txn *txn, struct tree_path *path, unsigned level, int64_t delta);
 /* Recomputes the count that the parent of `level` has for the path's page, from the page. */
@@ -84,6 +87,14 @@ sombra_err tree_undo_call(struct btree_txn *txn, size_t changes, size_t redo_byt
  * lie in one of them. */
 sombra_err tree_keep_arguments(struct btree_txn *txn, sombra_slice *a,
                                sombra_slice *b) SOMBRA_MUST_CHECK;
+/* Before the first change: a value too long for a leaf goes to a run of its own. */
+sombra_err tree_store_value(struct btree_txn *txn, sombra_slice value,
+                            struct leaf_value *out) SOMBRA_MUST_CHECK;
+/* tree_split.c. Puts a new child to the right of the path's page at `level` into the branch above,
+ * splitting it if it must, and brings every count above up to date. The path is used up: it leads
+ * nowhere afterwards. */
+void tree_add_child(struct btree_txn *txn, struct tree_path *path, unsigned level,
+                    sombra_slice separator, page_id child, uint64_t entries);
 /* tree_split.c. The leaf has no room for the entry: spreads it over two or three. The path's pages
  * are this transaction's. */
 sombra_err tree_spread_leaf(struct btree_txn *txn, struct tree_path *path, sombra_slice key,

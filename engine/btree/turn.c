@@ -138,14 +138,15 @@ sombra_err base_restore(struct btree *btree)
 {
     uint64_t used_bytes = btree->meta.snapshot.page_count * btree->meta.page_bytes;
     uint64_t file_bytes = 0;
-    sombra_err err = os_size(btree->file, &file_bytes);
-    if (!err && file_bytes > used_bytes)
-        err = os_truncate(btree->file, used_bytes);
-    if (!err)
-        err = meta_write(btree->file, btree->meta_slot, &btree->meta);
+    sombra_err err = meta_write(btree->file, btree->meta_slot, &btree->meta);
     if (err)
         return err; /* nothing was synced in vain: it may be tried again */
     err = shared_sync(btree, btree->file);
+    /* Not before: should this meta be lost, the one before it may need a longer file. */
+    if (!err)
+        err = os_size(btree->file, &file_bytes);
+    if (!err && file_bytes > used_bytes)
+        err = os_truncate(btree->file, used_bytes);
     if (err)
         return err;
     /* Its maker may have died before it had saved the name. */
@@ -246,7 +247,7 @@ static sombra_err dead_bury(struct btree *btree, owner_word dead)
     if (err || !atomic_load(&head->pinned_intent) || (owner && shared_is_alive(btree, owner)))
         return err;
     owner_word also_dead;
-    err = shared_lock_enter(btree, &head->checkpoint, 0, &also_dead);
+    err = shared_lock_enter(btree, &head->checkpoint, 0, &also_dead, NULL);
     if (err)
         return err == SOMBRA_BUSY ? SOMBRA_OK : err; /* somebody else does it */
     if (also_dead)

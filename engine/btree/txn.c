@@ -17,79 +17,6 @@
  */
 #include "btree_internal.h"
 
-/* ---- the writer's turn ------------------------------------------------------------------- */
-
-static void gate_open(struct btree *btree)
-{
-    struct writer_gate *gate = &btree->gate;
-    os_mutex_lock(&gate->mutex);
-    assert(gate->is_held);
-    gate->is_held = false;
-    os_condition_signal(&gate->free);
-    os_mutex_unlock(&gate->mutex);
-}
-
-static sombra_err gate_take(struct btree *btree, uint64_t timeout_ms, bool is_brief,
-                            owner_word *out_dead)
-{
-    struct writer_gate *gate = &btree->gate;
-    sombra_err err = SOMBRA_OK;
-    uint64_t deadline_ns = 0;
-    os_mutex_lock(&gate->mutex);
-    while (gate->is_held) {
-        if (pthread_equal(gate->owner, pthread_self())) {
-            err = diag_fail(SOMBRA_BUSY, "this thread has a write transaction open already: "
-                                         "end it, or do the work inside it");
-            break;
-        }
-        uint64_t now_ns = os_monotonic_ns(os_posix());
-        if (deadline_ns == 0)
-            deadline_ns =
-                timeout_ms > UINT64_MAX / 2000000 ? UINT64_MAX : now_ns + timeout_ms * 1000000;
-        if (now_ns >= deadline_ns && !gate->is_brief) {
-            err = diag_fail(SOMBRA_BUSY,
-                            "another write transaction was open for %" PRIu64 " ms (busy timeout)",
-                            timeout_ms);
-            break;
-        }
-        uint64_t left_ms = 1;
-        if (now_ns < deadline_ns)
-            left_ms = deadline_ns == UINT64_MAX ? UINT64_MAX : (deadline_ns - now_ns) / 1000000 + 1;
-        (void)os_condition_wait(&gate->free, &gate->mutex, left_ms);
-    }
-    if (!err) {
-        gate->is_held = true;
-        gate->is_brief = is_brief;
-        gate->owner = pthread_self();
-    }
-    os_mutex_unlock(&gate->mutex);
-    if (err)
-        return err;
-    err = shared_lock_enter(btree, &btree->head->writer, timeout_ms, out_dead);
-    if (err)
-        gate_open(btree);
-    else if (is_brief)
-        atomic_store(&btree->head->writer_is_brief, 1);
-    return err;
-}
-
-sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms, owner_word *out_dead)
-{
-    return gate_take(btree, timeout_ms, false, out_dead);
-}
-
-sombra_err gate_enter_brief(struct btree *btree, uint64_t timeout_ms, owner_word *out_dead)
-{
-    return gate_take(btree, timeout_ms, true, out_dead);
-}
-
-void gate_leave(struct btree *btree)
-{
-    atomic_store_explicit(&btree->head->writer_is_brief, 0, memory_order_relaxed);
-    shared_lock_leave(&btree->head->writer);
-    gate_open(btree);
-}
-
 static void transaction_leave(struct btree *btree)
 {
     atomic_fetch_sub(&btree->transactions_open, 1);
@@ -155,6 +82,7 @@ static sombra_err begin_read(struct btree *btree, const struct kv_begin_options 
         return err;
     }
     txn->snapshot = snapshot;
+    txn->kv.version = snapshot.txn;
     txn->newest_page_txn = txn->snapshot.txn;
     /* A commit that is a checkpoint is durable a moment before it is published. */
     txn->sealed_txn = sealed_txn <= txn->snapshot.txn ? sealed_txn : 0;

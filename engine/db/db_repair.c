@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Repair: what the engine salvages, and what verify says of the result. */
+/* Repair: what the engine salvages, mended as a graph, and what verify says of the result. */
 #include "db_internal.h"
 
 #include "btree/btree.h"
@@ -57,27 +57,61 @@ static sombra_err repair_pages(const char *path, const char *to, sombra_job *job
     return err;
 }
 
-/* The new database is there and whole as a store; that its graph cannot be read is a finding. */
-static void verify_new(const char *path, const sombra_job *given, uint64_t *out_problems)
+static void finding_left(const sombra_job *job, sombra_err err, sombra_repair_report *out)
 {
-    /* Cancelling is over: the work is done. */
-    sombra_job job = SOMBRA_JOB_INIT;
-    job.problem = given->problem;
-    job.context = given->context;
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
+    out->problems_left++;
+    db_finding((void *)(uintptr_t)job, &(struct kv_problem){ .code = err, .message = text });
+}
+
+static void problem_told(void *context, sombra_err code, const char *message)
+{
+    db_finding(context, &(struct kv_problem){ .code = code, .message = message });
+}
+
+/* Its graph as far as it can be told. A failure leaves a database, only less sound. */
+static sombra_err mend_new(const char *path, sombra_job *job, sombra_repair_report *out)
+{
+    struct graph_mend mend = { .problem = problem_told, .context = job };
+    sombra_options options = SOMBRA_OPTIONS_INIT;
+    sombra_db *db = NULL;
+    options.no_auto_compact = db_place_of(path) == DB_FILE;
+    sombra_err err = sombra_open(path, &options, &db);
+    if (!err)
+        err = graph_mend(db->kv, &mend);
+    out->entries_rebuilt = mend.rebuilt;
+    out->entries_dropped = mend.dropped;
+    out->edges_bare = mend.bare_edges;
+    out->names_made = mend.names_made;
+    out->rules_rebuilt = mend.rules_rebuilt;
+    out->rules_dropped = mend.rules_dropped;
+    out->problems_mended = mend.problems;
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
+    sombra_err closed = sombra_close(db);
+    if (err)
+        diag_restore(text);
+    return err ? err : closed;
+}
+
+/* The new database is there and whole as a store; that its graph cannot be read is a finding. */
+static sombra_err verify_new(const char *path, const sombra_job *job, sombra_repair_report *out)
+{
+    uint64_t problems = 0;
     sombra_options options = SOMBRA_OPTIONS_INIT;
     options.readonly = true;
     sombra_db *db = NULL;
     sombra_err err = sombra_open(path, &options, &db);
     if (!err)
-        err = sombra_db_verify(db, &job, out_problems);
-    if (err) {
-        char text[DIAG_TEXT_BYTES];
-        diag_save(text);
-        *out_problems = 1;
-        db_finding(&job, &(struct kv_problem){ .code = err, .message = text });
-    }
+        err = sombra_db_verify(db, job, &problems);
+    out->problems_left += problems;
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
     sombra_err closed = sombra_close(db);
     (void)closed; /* it was only read */
+    diag_restore(text);
+    return err;
 }
 
 sombra_err sombra_repair(const char *path, const char *to, const sombra_job *given,
@@ -98,7 +132,13 @@ sombra_err sombra_repair(const char *path, const char *to, const sombra_job *giv
                                                                : repair_pages(path, to, &job, &out);
     if (err)
         return err;
-    verify_new(to, &job, &out.problems_left);
+    job.progress = NULL; /* cancelling is over: the work is done */
+    err = mend_new(to, &job, &out);
+    if (err)
+        finding_left(&job, err, &out);
+    err = verify_new(to, &job, &out);
+    if (err)
+        finding_left(&job, err, &out);
     out.struct_bytes = report->struct_bytes;
     memcpy(report, &out, size_min(report->struct_bytes, sizeof out));
     return SOMBRA_OK;

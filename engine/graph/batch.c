@@ -82,11 +82,11 @@ static sombra_err rules_check(struct graph_txn *txn, struct batch_rules *rules)
     return err;
 }
 
-static sombra_err rules_put(struct graph_txn *txn, struct batch_rules *rules)
+static sombra_err rules_put(struct batch_rules *rules, struct put_run *run)
 {
     sombra_err err = SOMBRA_OK;
     for (size_t i = 0; !err && i < rules->index_count; i++)
-        err = index_batch_put(&rules->indexes[i], txn);
+        err = index_batch_put(&rules->indexes[i], run);
     return err;
 }
 
@@ -149,11 +149,12 @@ struct node_batch {
 static sombra_err build_nodes(struct graph_txn *txn, struct node_batch *batch,
                               const sombra_slice *properties)
 {
+    struct record_names names = { 0 };
     sombra_err err = records_init(&batch->records, batch->count);
     for (size_t i = 0; !err && i < batch->count; i++) {
         err = record_begin_labels(txn, batch->labels, batch->label_count);
         if (!err)
-            err = record_build(txn, NULL, true, properties[i], GRAPH_REPLACE);
+            err = record_append_new(txn, &names, properties[i]);
         if (!err)
             err = rules_add(txn, &batch->rules, batch->first + i, true);
         if (!err)
@@ -164,24 +165,34 @@ static sombra_err build_nodes(struct graph_txn *txn, struct node_batch *batch,
     return err ? err : rules_check(txn, &batch->rules);
 }
 
-static sombra_err put_nodes(struct graph_txn *txn, struct node_batch *batch)
+static sombra_err put_node_keys(const struct node_batch *batch, struct put_run *run)
 {
     sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; !err && i < batch->count; i++) {
+        struct graph_key key = key_1(TAG_NODE, batch->first + i);
+        err = put_run_add(run, key_slice(&key), record_at(&batch->records, i), false);
+    }
+    for (size_t label = 0; !err && label < batch->label_count; label++) {
+        for (size_t i = 0; !err && i < batch->count; i++) {
+            struct graph_key key = key_2(TAG_LABEL, batch->labels[label], batch->first + i);
+            err = put_run_add(run, key_slice(&key), slice_of(NULL, 0), false);
+        }
+    }
+    return err ? err : put_run_flush(run);
+}
+
+static sombra_err put_nodes(struct graph_txn *txn, struct node_batch *batch)
+{
+    struct put_run run;
     txn->writes++;
     txn->counters_dirty = true;
     txn->next_node += batch->count;
-    for (size_t i = 0; !err && i < batch->count; i++) {
-        struct graph_key key = key_1(TAG_NODE, batch->first + i);
-        err = kv_put(txn->kv, key_slice(&key), record_at(&batch->records, i));
-    }
-    for (size_t label = 0; label < batch->label_count; label++) {
-        for (size_t i = 0; !err && i < batch->count; i++) {
-            struct graph_key key = key_2(TAG_LABEL, batch->labels[label], batch->first + i);
-            err = kv_put(txn->kv, key_slice(&key), slice_of(NULL, 0));
-        }
-    }
+    sombra_err err = put_run_init(&run, txn, batch->count);
     if (!err)
-        err = rules_put(txn, &batch->rules);
+        err = put_node_keys(batch, &run);
+    if (!err)
+        err = rules_put(&batch->rules, &run);
+    put_run_release(&run);
     return err ? txn_break(txn, err) : SOMBRA_OK;
 }
 
@@ -340,12 +351,14 @@ enum { PREFETCH_AHEAD = 16 };
 
 static sombra_err build_edges(struct graph_txn *txn, struct edge_batch *batch)
 {
+    struct record_names names = { 0 };
     sombra_err err = records_init(&batch->records, batch->count);
     for (size_t i = 0; !err && i < batch->count; i++) {
         size_t index = batch->outs[i].index;
         if (i + PREFETCH_AHEAD < batch->count) /* the order of sources is not that of the batch */
             __builtin_prefetch(&batch->edges[batch->outs[i + PREFETCH_AHEAD].index].properties);
-        err = record_build(txn, NULL, false, batch->edges[index].properties, GRAPH_REPLACE);
+        buf_reset(&txn->record);
+        err = record_append_new(txn, &names, batch->edges[index].properties);
         if (!err)
             err = rules_add(txn, &batch->rules, batch->first + index, false);
         if (!err)
@@ -372,29 +385,8 @@ static sombra_err check_edges(struct graph_txn *txn, struct edge_batch *batch)
     return err ? err : build_edges(txn, batch);
 }
 
-static sombra_err put_adjacency(struct graph_txn *txn, const struct edge_batch *batch)
+static sombra_err put_edge_ids(const struct edge_batch *batch, struct put_run *run)
 {
-    sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; !err && i < batch->count; i++) {
-        const struct place *at = &batch->outs[i];
-        struct graph_edge edge = { batch->first + at->index, at->node, at->other, batch->type };
-        struct graph_key key = key_out(&edge);
-        err = kv_put(txn->kv, key_slice(&key), record_at(&batch->records, i));
-    }
-    for (size_t i = 0; !err && i < batch->count; i++) {
-        const struct place *at = &batch->ins[i];
-        struct graph_edge edge = { batch->first + at->index, at->other, at->node, batch->type };
-        struct graph_key key = key_in(&edge);
-        err = kv_put(txn->kv, key_slice(&key), slice_of(NULL, 0));
-    }
-    return err;
-}
-
-static sombra_err put_edges(struct graph_txn *txn, struct edge_batch *batch)
-{
-    txn->writes++;
-    txn->counters_dirty = true;
-    txn->next_edge += batch->count;
     sombra_err err = SOMBRA_OK;
     for (size_t i = 0; !err && i < batch->count; i++) {
         uint8_t value[3 * VARINT_BYTES_MAX], *at = value;
@@ -402,14 +394,47 @@ static sombra_err put_edges(struct graph_txn *txn, struct edge_batch *batch)
         at = varint_put(at, batch->type);
         at = varint_put(at, batch->edges[i].dst);
         struct graph_key key = key_1(TAG_EDGE, batch->first + i);
-        err = kv_put(txn->kv, key_slice(&key), slice_of(value, (size_t)(at - value)));
+        err = put_run_add(run, key_slice(&key), slice_of(value, (size_t)(at - value)), true);
     }
+    return err;
+}
+
+static sombra_err put_adjacency(const struct edge_batch *batch, struct put_run *run)
+{
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; !err && i < batch->count; i++) {
+        const struct place *at = &batch->outs[i];
+        struct graph_edge edge = { batch->first + at->index, at->node, at->other, batch->type };
+        struct graph_key key = key_out(&edge);
+        err = put_run_add(run, key_slice(&key), record_at(&batch->records, i), false);
+    }
+    for (size_t i = 0; !err && i < batch->count; i++) {
+        const struct place *at = &batch->ins[i];
+        struct graph_edge edge = { batch->first + at->index, at->other, at->node, batch->type };
+        struct graph_key key = key_in(&edge);
+        err = put_run_add(run, key_slice(&key), slice_of(NULL, 0), false);
+    }
+    return err;
+}
+
+static sombra_err put_edges(struct graph_txn *txn, struct edge_batch *batch)
+{
+    struct put_run run;
+    txn->writes++;
+    txn->counters_dirty = true;
+    txn->next_edge += batch->count;
+    sombra_err err = put_run_init(&run, txn, batch->count);
     if (!err)
-        err = put_adjacency(txn, batch);
+        err = put_edge_ids(batch, &run);
+    if (!err)
+        err = put_adjacency(batch, &run);
+    if (!err)
+        err = put_run_flush(&run);
     if (!err)
         err = txn_type_add(txn, batch->type, (int64_t)batch->count);
     if (!err)
-        err = rules_put(txn, &batch->rules);
+        err = rules_put(&batch->rules, &run);
+    put_run_release(&run);
     return err ? txn_break(txn, err) : SOMBRA_OK;
 }
 

@@ -73,7 +73,7 @@ struct graph_mark;     /* a savepoint */
 struct graph_plan;     /* what a write will do to indexes */
 struct graph_changes;  /* what triggers are waiting to hear of */
 
-enum { GRAPH_KNOWN_NODES = 64 };
+enum { GRAPH_KNOWN_NODES = 64, GRAPH_RECENT_NAMES = 4 };
 
 struct graph_txn {
     struct graph *graph;
@@ -87,9 +87,14 @@ struct graph_txn {
     struct buf old;                    /* the record it replaces */
     struct graph_property *properties; /* of the record under construction */
     size_t property_count, property_capacity;
-    struct graph_rule_set *rules; /* as this transaction sees them; NULL = not looked yet */
-    bool has_counters;            /* loaded from the store */
-    uint64_t rules_version;       /* among them */
+    /* Shared names that were found last, by kind and length: the same few are asked for again. */
+    struct graph_name *recent[GRAPH_NAME_KINDS][GRAPH_RECENT_NAMES];
+    struct graph_rule_set *rules;      /* as this transaction sees them; NULL = not looked yet */
+    struct graph_rule_set *kept_rules; /* of the reader before this one; NULL = none */
+    uint64_t kept_version;             /* kv's: what that one saw */
+    bool has_counters;                 /* loaded from the store */
+    bool is_older_format;              /* the store, before what this transaction writes */
+    uint64_t rules_version;            /* among them */
     /* the rest is for writers */
     bool rules_changed; /* here: `rules` is not for others */
     struct graph_plan *plan;
@@ -105,7 +110,8 @@ struct graph_txn {
     int64_t *type_deltas; /* by type id: edges made less edges deleted since the last flush */
     size_t type_capacity;
     uint64_t known_nodes[GRAPH_KNOWN_NODES]; /* seen to exist; by id modulo, 0 = none */
-    uint64_t known_bucket;                   /* seen to exist; 0 = none */
+    uint64_t fresh_node;   /* this and all up to next_node were made here, and are there */
+    uint64_t known_bucket; /* seen to exist; 0 = none */
 };
 
 /* Checks the format of what is stored; UNSUPPORTED for a newer one. */
@@ -126,6 +132,8 @@ void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *
 sombra_err graph_txn_flush(struct graph_txn *txn) SOMBRA_MUST_CHECK;
 /* The kv transaction is over; names it made are shared from now on if it was committed. */
 void graph_txn_end(struct graph_txn *txn, bool is_committed);
+/* Before the graph is released, of every transaction that outlives it. */
+void graph_txn_forget_rules(struct graph_txn *txn);
 void graph_txn_release(struct graph_txn *txn);
 
 sombra_err graph_txn_savepoint(struct graph_txn *txn, uint64_t *out_mark) SOMBRA_MUST_CHECK;
@@ -184,6 +192,9 @@ sombra_err graph_node_get(struct graph_txn *txn, sombra_node_id node,
                           sombra_record *out_record) SOMBRA_MUST_CHECK;
 sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombra_slice name,
                                sombra_slice *out_value) SOMBRA_MUST_CHECK;
+sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id *nodes,
+                                    size_t count, sombra_slice name,
+                                    sombra_slice *out_values) SOMBRA_MUST_CHECK;
 sombra_err graph_node_has_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
                                 bool *out_has) SOMBRA_MUST_CHECK;
 /* An empty label counts all. */
@@ -464,6 +475,9 @@ sombra_err graph_index_open(struct graph_txn *txn, const struct graph_rule *inde
 sombra_err graph_index_next(struct graph_index_scan *scan, const uint64_t **out_ids,
                             size_t *out_count) SOMBRA_MUST_CHECK;
 void graph_index_close(struct graph_index_scan *scan); /* NULL is a no-op */
+/* The first entry with these values, all the index has; *out_id 0 = there is none. */
+sombra_err graph_index_find(struct graph_txn *txn, const struct graph_rule *index,
+                            const sombra_slice *equal, uint64_t *out_id) SOMBRA_MUST_CHECK;
 /* O(log n). Exact, but for values too long for a key, which it may count though they differ. */
 sombra_err graph_index_count(struct graph_txn *txn, const struct graph_rule *index,
                              const struct graph_index_range *range,
@@ -508,5 +522,27 @@ struct graph_check {
  * label keys against records, counters, names that records use, buckets and their values. OK when
  * the walk was done, whatever it found; CANCELLED. */
 sombra_err graph_verify(struct graph_txn *txn, struct graph_check *check) SOMBRA_MUST_CHECK;
+
+/* ---- mend (mend.c) --------------------------------------------------------------------------- */
+
+/* What mending did. */
+struct graph_mend {
+    void (*problem)(void *context, sombra_err code, const char *message); /* may be NULL */
+    void *context;
+    /* out */
+    uint64_t problems;   /* as given to `problem`: what is lost for good */
+    uint64_t rebuilt;    /* entries put again from others that say the same */
+    uint64_t dropped;    /* entries taken out: what they belong to is lost, or they are damaged */
+    uint64_t bare_edges; /* that are there, and their properties lost */
+    uint64_t names_made; /* of labels, types, properties, buckets, in place of lost ones */
+    uint64_t rules_rebuilt; /* indexes made anew, constraints proved again */
+    uint64_t rules_dropped; /* that what is left breaks, or whose definition is damaged */
+};
+
+/* Makes of a graph that lost entries one that verify finds sound: what can be told from other
+ * entries is put again, what belongs to nothing any more is taken out, rules are brought over what
+ * is left. A sound graph is not changed. Nobody else uses the store. Begins and ends transactions
+ * of its own; a failure leaves what was done, and may be followed by another try. */
+sombra_err graph_mend(struct kv *kv, struct graph_mend *mend) SOMBRA_MUST_CHECK;
 
 #endif

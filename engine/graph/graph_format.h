@@ -5,8 +5,8 @@
  * they are and only as the last field. Values hold LEB128 varints unless said otherwise.
  *
  *   tag  key                      value
- *   10   -                        counters: format, next node, next edge, next bucket, and with
- *                                 format 2 the version of the rules
+ *   10   -                        counters: format, next node, next edge, next bucket, and from
+ *                                 format 2 on the version of the rules
  *   11   type                     number of edges of the type
  *   18   kind, text               id of the name
  *   19   kind, id                 text of the name
@@ -27,9 +27,10 @@
  * Tags 53 to 5f are for what indexes may need. The counters stand next to the type counts, so that
  * a commit touches one page for both.
  *
- * A graph that never had a rule (an index or a constraint) has format 1, any other format 2: who
- * does not know rules must not write to it. The version of the rules is raised by each change of
- * them; the number of a new rule is the version that it makes.
+ * Format 3 is what is written: whatever the first write finds becomes one. Formats 1 (without
+ * rules) and 2 have no decimals (value_format.h) and no properties with a head; what they wrote is
+ * read for ever, and written anew only when it changes. The version of the rules is raised by each
+ * change of them; the number of a new rule is the version that it makes.
  *
  * Definition: kind as in sombra/index.h; flags 1 = subject is an edge type, 2 = ready; subject and
  * properties are ids of names.
@@ -48,14 +49,23 @@
  * before it in bytes; 80 more if the values are cut.
  *
  * Node record: label count, label ids ascending, properties. Edge record: properties.
- * Properties: nothing at all if there are none, else
+ * Properties: nothing at all if there are none. If they take less than 256 bytes and begin with a
+ * byte from 80 on, a head that says which names they have, and then the values, one behind the
+ * other to the end of the record, in the order of their names' ids:
+ *
+ *     80 .. bf    bits 2 to 5: the first id less 1; bits 0 and 1: how many follow it without a gap
+ *     c0 .. ff    bits 0 to 5: the first id less 1, or 3f and then the first id as a number; then a
+ *                 number whose bit i says that the first id + 1 + i has a value
+ *
+ * Else (they are longer, have ids more than 64 apart, or were written in format 1 or 2)
  *
  *     +-------+---------+---------------+---------------+---------+---- ...
  *     | count | name id | length of the | encoded value | name id |
  *     |       |         | value, bytes  |               |         |
  *     +-------+---------+---------------+---------------+---------+---- ...
  *
- * with name ids strictly ascending, so that one property is found by skipping over those before.
+ * with name ids strictly ascending, so that one property is found by skipping over those before. A
+ * count of 128 or more, whose first byte is like a head's, goes with more than 256 bytes.
  *
  * Entry key of a bucket: one head byte, then
  *     head 78 .. 7f   integer below zero in (80 - head) bytes: the low bytes of its two's
@@ -74,8 +84,13 @@
 
 #include <assert.h>
 
-/* Without and with rules; and a copy that is not whole, whose record says no more than that. */
-enum { GRAPH_FORMAT = 1, GRAPH_FORMAT_RULES = 2, GRAPH_FORMAT_UNFINISHED = 0 };
+/* Formats; and a copy that is not whole, whose record says no more than that. */
+enum {
+    GRAPH_FORMAT_UNFINISHED = 0,
+    GRAPH_FORMAT_PLAIN = 1,
+    GRAPH_FORMAT_RULES = 2,
+    GRAPH_FORMAT = 3,
+};
 
 enum graph_tag {
     TAG_COUNTERS = 0x10,
@@ -128,6 +143,18 @@ enum {
     GRAPH_KEY_BYTES_MAX = 1 + GRAPH_NUMBERS_MAX * ORDERED_BYTES_MAX,
     ENTRY_KEY_BYTES_MAX = 1 + ORDERED_BYTES_MAX + 1 + SOMBRA_KEY_BYTES_MAX,
 };
+/* Heads of properties without lengths. */
+enum {
+    HEAD_COMPACT = 0x80,
+    HEAD_MASK = 0xc0,
+    HEAD_FOLLOWING_MAX = 3,
+    HEAD_FIRST_MAX = 16, /* in 80 .. bf; ids */
+    HEAD_FIRST_LONG = 0x3f,
+    HEAD_BYTES_MAX = 1 + 5 + VARINT_BYTES_MAX,
+    COMPACT_BYTES_MAX = 255,
+};
+static_assert(2 + 128 * 3 > (int)COMPACT_BYTES_MAX, "no count of properties is like a head");
+
 static_assert((int)ENTRY_KEY_BYTES_MAX <= (int)KV_KEY_BYTES_MAX, "bucket keys fit the store");
 static_assert((int)INDEX_KEY_BYTES_MAX < (int)KV_KEY_BYTES_MAX, "index keys fit the store");
 static_assert(1 + 1 + (int)SOMBRA_NAME_BYTES_MAX <= (int)KV_KEY_BYTES_MAX, "names fit the store");

@@ -214,7 +214,8 @@ sombra_err txn_type_stored(struct graph_txn *txn, uint32_t type,
 
 static inline bool txn_knows_node(const struct graph_txn *txn, sombra_node_id node)
 {
-    return node != 0 && txn->known_nodes[node % GRAPH_KNOWN_NODES] == node;
+    return (node >= txn->fresh_node && node < txn->next_node) ||
+           (node != 0 && txn->known_nodes[node % GRAPH_KNOWN_NODES] == node);
 }
 static inline void txn_know_node(struct graph_txn *txn, sombra_node_id node)
 {
@@ -222,8 +223,10 @@ static inline void txn_know_node(struct graph_txn *txn, sombra_node_id node)
 }
 static inline void txn_forget_node(struct graph_txn *txn, sombra_node_id node)
 {
-    if (txn_knows_node(txn, node))
+    if (txn->known_nodes[node % GRAPH_KNOWN_NODES] == node)
         txn->known_nodes[node % GRAPH_KNOWN_NODES] = 0;
+    if (node >= txn->fresh_node)
+        txn->fresh_node = txn->next_node;
 }
 
 /* ---- reads --------------------------------------------------------------------------------- */
@@ -236,6 +239,12 @@ sombra_err txn_has(struct graph_txn *txn, const struct graph_key *key,
 sombra_err txn_count(struct graph_txn *txn, const struct graph_key *prefix, uint64_t limit,
                      uint64_t *out_count) SOMBRA_MUST_CHECK;
 sombra_err corrupt_key(sombra_slice key, const char *what);
+/* The numbers of a key behind its tag; `count` of them, all above 0, and nothing else. CORRUPT. */
+struct key_fields {
+    uint64_t at[GRAPH_NUMBERS_MAX];
+};
+sombra_err key_fields_read(sombra_slice key, size_t count,
+                           struct key_fields *out) SOMBRA_MUST_CHECK;
 
 /* The ids of the labels, ascending, each once; those that do not exist are made. */
 sombra_err node_labels(struct graph_txn *txn, const sombra_slice *labels, size_t count,
@@ -280,6 +289,26 @@ sombra_err entry_range(sombra_bucket_id bucket, const sombra_key_range *range,
 /* NOT_FOUND if there is no such bucket. */
 sombra_err bucket_check(struct graph_txn *txn, sombra_bucket_id bucket) SOMBRA_MUST_CHECK;
 
+/* ---- many entries (put_run.c) -----------------------------------------------------------------
+ */
+
+/* Entries whose keys ascend, on their way to the store. */
+struct put_run {
+    struct graph_txn *txn;
+    struct kv_entry *entries;
+    size_t count, capacity;
+    uint8_t *bytes; /* of their keys */
+    size_t bytes_used, bytes_max;
+};
+/* For about `count` entries. To be released even after a failure. */
+sombra_err put_run_init(struct put_run *run, struct graph_txn *txn, size_t count) SOMBRA_MUST_CHECK;
+void put_run_release(struct put_run *run);
+/* The key is copied; the value (a few numbers, if so) only if told, else it outlives the flush. */
+sombra_err put_run_add(struct put_run *run, sombra_slice key, sombra_slice value,
+                       bool copies_value) SOMBRA_MUST_CHECK;
+/* Puts what is left. A key below those before may follow. */
+sombra_err put_run_flush(struct put_run *run) SOMBRA_MUST_CHECK;
+
 /* ---- records ------------------------------------------------------------------------------- */
 
 /* Builds txn->record for what had the record `old`: its labels, then the properties of `given` (an
@@ -287,6 +316,18 @@ sombra_err bucket_check(struct graph_txn *txn, sombra_bucket_id bucket) SOMBRA_M
  * caller has begun a node's record with its labels. Makes the names it needs; moves `old`. */
 sombra_err record_build(struct graph_txn *txn, sombra_record *old, bool is_node, sombra_slice given,
                         enum graph_change change) SOMBRA_MUST_CHECK;
+/* Names of properties as the maps of a batch gave them, by their place in the map: most have the
+ * same in the same places. The texts are the maps'. */
+enum { RECORD_NAMES = 16 };
+struct record_names {
+    struct record_name {
+        sombra_slice text;
+        uint32_t id; /* 0 = none yet */
+    } at[RECORD_NAMES];
+};
+/* Appends the properties of a new node or edge to txn->record, where its labels are. */
+sombra_err record_append_new(struct graph_txn *txn, struct record_names *names,
+                             sombra_slice given) SOMBRA_MUST_CHECK;
 /* The same labels, and the properties of `old` less one. Moves `old`. */
 sombra_err record_build_without(struct graph_txn *txn, sombra_record *old, bool is_node,
                                 uint32_t name) SOMBRA_MUST_CHECK;

@@ -62,20 +62,49 @@ static int item_order(const void *a, const void *b)
     return order ? order : (left->id > right->id) - (left->id < right->id);
 }
 
-/* Is another member with these values in the store? The cursor stands on the whole index. */
+/* They often come in order. */
+static void items_sort(struct index_batch *batch)
+{
+    for (size_t i = 1; i < batch->count; i++) {
+        if (item_order(&batch->items[i - 1], &batch->items[i]) > 0) {
+            qsort(batch->items, batch->count, sizeof *batch->items, item_order);
+            return;
+        }
+    }
+}
+
+/* Where the search for one item ended: its key, or the first behind it. Items come in order, so
+ * that the next one often needs no search. */
+struct search {
+    struct kv_cursor *cursor; /* on the whole index; NULL: that is empty */
+    bool is_on;               /* the cursor stands on what the item before was looked for with */
+    bool is_at_end;           /* nothing is left there */
+};
+
+static sombra_err search_move(struct search *search, sombra_slice prefix)
+{
+    if (search->is_at_end ||
+        (search->is_on && slice_compare(search->cursor->entry.key, prefix) >= 0))
+        return SOMBRA_OK;
+    sombra_err err = kv_cursor_move(search->cursor, KV_SEEK_GE, prefix, &search->is_on);
+    search->is_at_end = !err && !search->is_on;
+    return err;
+}
+
+/* Is another member with these values in the store? */
 static sombra_err conflict_stored(struct index_batch *batch, struct graph_txn *txn,
-                                  struct kv_cursor *cursor, const struct index_item *item,
+                                  struct search *search, const struct index_item *item,
                                   uint64_t *out_other)
 {
     struct index_key prefix;
     struct index_entry entry;
-    bool found = false;
+    struct kv_cursor *cursor = search->cursor;
     if (item->bytes > INDEX_CUT_BYTES)
         return unique_conflict(txn, batch->rule, item_values(item), item->id, out_other);
     index_key_values(batch->rule->id, item_values(item), &prefix);
-    sombra_err err = kv_cursor_move(cursor, KV_SEEK_GE, index_key_slice(&prefix), &found);
+    sombra_err err = search_move(search, index_key_slice(&prefix));
     *out_other = 0;
-    if (err || !found || !slice_has_prefix(cursor->entry.key, index_key_slice(&prefix)))
+    if (err || !search->is_on || !slice_has_prefix(cursor->entry.key, index_key_slice(&prefix)))
         return err;
     err = index_entry_read(cursor->entry.key, key_of_index(batch->rule->id).length, &entry);
     if (!err && entry.id != item->id)
@@ -86,7 +115,7 @@ static sombra_err conflict_stored(struct index_batch *batch, struct graph_txn *t
 }
 
 static sombra_err check_unique(struct index_batch *batch, struct graph_txn *txn,
-                               struct kv_cursor *cursor, size_t at)
+                               struct search *search, size_t at)
 {
     const struct index_item *item = &batch->items[at];
     uint64_t other = 0;
@@ -95,8 +124,8 @@ static sombra_err check_unique(struct index_batch *batch, struct graph_txn *txn,
         return SOMBRA_OK;
     if (at > 0 && slice_equal(item_values(item), item_values(item - 1)))
         other = item[-1].id;
-    if (!other && cursor)
-        err = conflict_stored(batch, txn, cursor, item, &other);
+    if (!other && search->cursor)
+        err = conflict_stored(batch, txn, search, item, &other);
     if (!err && other)
         err = unique_refuse(txn, batch->rule, other);
     return err;
@@ -107,34 +136,39 @@ sombra_err index_batch_check(struct index_batch *batch, struct graph_txn *txn)
     struct graph_key prefix = key_of_index(batch->rule->id);
     struct key_span span;
     struct kv_range range = span_of(&prefix, &span);
-    struct kv_cursor *cursor = NULL;
+    struct search search = { 0 };
     uint64_t stored = 0;
     if (batch->count == 0)
         return SOMBRA_OK;
     for (size_t i = 0; i < batch->count; i++)
         batch->items[i].values = batch->values.data + batch->items[i].at;
-    qsort(batch->items, batch->count, sizeof *batch->items, item_order);
+    items_sort(batch);
     if (batch->rule->kind != SOMBRA_RULE_UNIQUE)
         return SOMBRA_OK;
     sombra_err err = kv_count(txn->kv, range, 1, &stored);
     if (!err && stored)
-        err = kv_cursor_open(txn->kv, range, &cursor);
+        err = kv_cursor_open(txn->kv, range, &search.cursor);
     for (size_t i = 0; !err && i < batch->count; i++)
-        err = check_unique(batch, txn, cursor, i);
-    kv_cursor_close(cursor);
+        err = check_unique(batch, txn, &search, i);
+    kv_cursor_close(search.cursor);
     return err;
 }
 
-sombra_err index_batch_put(struct index_batch *batch, struct graph_txn *txn)
+sombra_err index_batch_put(struct index_batch *batch, struct put_run *run)
 {
     sombra_err err = SOMBRA_OK;
-    txn->writes++;
+    run->txn->writes++;
     for (size_t i = 0; !err && i < batch->count; i++) {
         struct index_key key;
         assert(batch->items[i].values);
         index_key_of(batch->rule->id, item_values(&batch->items[i]), batch->items[i].id, &key);
-        err = kv_put(txn->kv, index_key_slice(&key), slice_of(NULL, 0));
+        if (batch->items[i].bytes > INDEX_CUT_BYTES) /* among those that are cut, hashes order */
+            err = put_run_flush(run);
+        if (!err)
+            err = put_run_add(run, index_key_slice(&key), slice_of(NULL, 0), false);
     }
+    if (!err)
+        err = put_run_flush(run);
     batch->count = 0;
     buf_reset(&batch->values);
     return err;

@@ -91,6 +91,16 @@ static sombra_err add_edge(struct fill *fill, sombra_slice key, sombra_slice val
     return err ? err : member_add(fill, fields[EDGE], &record);
 }
 
+static sombra_err fill_put(struct fill *fill)
+{
+    struct put_run run;
+    sombra_err err = put_run_init(&run, fill->txn, fill->batch.count);
+    if (!err)
+        err = index_batch_put(&fill->batch, &run);
+    put_run_release(&run);
+    return err;
+}
+
 /* Up to `count` members; then what was collected is written. */
 static sombra_err fill_run(struct fill *fill, uint64_t count)
 {
@@ -114,9 +124,7 @@ static sombra_err fill_run(struct fill *fill, uint64_t count)
     }
     if (!err && rule_is_index(&fill->rule))
         err = index_batch_check(&fill->batch, fill->txn);
-    if (!err)
-        err = index_batch_put(&fill->batch, fill->txn);
-    return err;
+    return err ? err : fill_put(fill);
 }
 
 static sombra_err make_ready(struct graph_txn *txn, struct graph_rule *rule)

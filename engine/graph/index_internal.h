@@ -26,6 +26,10 @@ static inline sombra_err rules_load(struct graph_txn *txn)
     return LIKELY(txn->rules != NULL) ? SOMBRA_OK : rules_load_slow(txn);
 }
 void rules_unload(struct graph_txn *txn);
+/* The same at a reader's end, for the next one of the same handle: what it sees has the same rules
+ * if the store says that it is the same. */
+void rules_keep(struct graph_txn *txn);
+void rules_take_kept(struct graph_txn *txn);
 void rules_release(struct graph *graph);
 /* A rollback may have undone changes of the rules. */
 sombra_err rules_rolled_back(struct graph_txn *txn) SOMBRA_MUST_CHECK;
@@ -148,8 +152,8 @@ sombra_err index_batch_add(struct index_batch *batch, uint64_t id,
                            const sombra_record *record) SOMBRA_MUST_CHECK;
 /* Sorts them. UNIQUE, if two of them, or one of them and one that is stored, exclude each other. */
 sombra_err index_batch_check(struct index_batch *batch, struct graph_txn *txn) SOMBRA_MUST_CHECK;
-/* Puts what was checked, and forgets it. */
-sombra_err index_batch_put(struct index_batch *batch, struct graph_txn *txn) SOMBRA_MUST_CHECK;
+/* Puts what was checked, and forgets it. The run is empty, before and after. */
+sombra_err index_batch_put(struct index_batch *batch, struct put_run *run) SOMBRA_MUST_CHECK;
 void index_batch_release(struct index_batch *batch);
 
 #endif

@@ -84,11 +84,21 @@ static sombra_err share(struct graph *graph, sombra_name_kind kind, uint32_t id,
 static sombra_err find(struct graph_txn *txn, sombra_name_kind kind, sombra_slice text,
                        struct graph_name **out_name)
 {
-    struct graph_name *name = NULL;
+    struct graph_name **recent = &txn->recent[kind][text.bytes % GRAPH_RECENT_NAMES];
+    struct graph_name *name = *recent;
+    /* Shared names stay; one made here has the same text only until it is shared itself. */
+    if (LIKELY(name && name->bytes == text.bytes && txn->made.count == 0 &&
+               memcmp(name->text, text.data, text.bytes) == 0)) {
+        *out_name = name;
+        return SOMBRA_OK;
+    }
+    name = NULL;
     if (txn->made.count)
         name = graph_names_by_text(&txn->made, kind, text);
-    if (!name)
+    if (!name) {
         name = graph_names_by_text(&txn->graph->names, kind, text);
+        *recent = name;
+    }
     if (LIKELY(name != NULL)) {
         *out_name = name;
         return SOMBRA_OK;

@@ -70,6 +70,65 @@ sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombr
     return diag_wrap(err, "node %" PRIu64, node);
 }
 
+/* Values of a property, for nodes in the order of the call. */
+struct property_read {
+    struct graph_txn *txn;
+    uint32_t name;
+    const sombra_node_id *nodes; /* of the chunk */
+    sombra_slice *out;           /* of the chunk: lengths; the bytes stand in txn->read */
+};
+
+static sombra_err property_each(void *context, size_t index, const sombra_slice *value)
+{
+    const struct property_read *read = context;
+    sombra_record record;
+    sombra_slice property;
+    if (!value)
+        return SOMBRA_OK;
+    sombra_err err = graph_record_open(*value, true, &record);
+    if (!err)
+        err = graph_record_find(&record, read->name, &property);
+    if (err == SOMBRA_NOT_FOUND)
+        return SOMBRA_OK;
+    if (!err)
+        err = buf_append_slice(&read->txn->read, property);
+    if (!err)
+        read->out[index].bytes = property.bytes;
+    return diag_wrap(err, "node %" PRIu64, read->nodes[index]);
+}
+
+sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id *nodes,
+                                    size_t count, sombra_slice name, sombra_slice *out_values)
+{
+    enum { CHUNK = 64 };
+    struct graph_key keys[CHUNK];
+    sombra_slice slices[CHUNK];
+    uint32_t id = 0;
+    sombra_err err = txn_check_read(txn);
+    if (!err)
+        err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, name, &id);
+    if (err)
+        return err;
+    txn->lent++;
+    buf_reset(&txn->read);
+    for (size_t i = 0; i < count; i++)
+        out_values[i] = slice_of(NULL, 0);
+    for (size_t first = 0, more; id && !err && first < count; first += more) {
+        more = size_min(count - first, CHUNK);
+        for (size_t i = 0; i < more; i++) {
+            keys[i] = key_1(TAG_NODE, nodes[first + i]);
+            slices[i] = key_slice(&keys[i]);
+        }
+        struct property_read read = { txn, id, nodes + first, out_values + first };
+        err = kv_get_many(txn->kv, slices, more, property_each, &read);
+    }
+    /* The buffer moved while it grew. */
+    for (size_t i = 0, offset = 0; !err && i < count; offset += out_values[i++].bytes)
+        if (out_values[i].bytes)
+            out_values[i].data = txn->read.data + offset;
+    return err;
+}
+
 sombra_err graph_node_has_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
                                 bool *out_has)
 {

@@ -23,6 +23,24 @@ static const uint8_t *read_number(const uint8_t *at, const uint8_t *end, uint64_
     return at;
 }
 
+/* The names of properties that have no lengths: property_next is set. NULL = they are damaged. */
+static const uint8_t *read_head(const uint8_t *at, sombra_record *record)
+{
+    unsigned head = *at++;
+    if (head < HEAD_MASK) {
+        record->property_next = (head >> 2 & (HEAD_FIRST_MAX - 1)) + 1;
+        record->property_mask = (1u << (head & HEAD_FOLLOWING_MAX)) - 1;
+        record->property_count = (head & HEAD_FOLLOWING_MAX) + 1;
+        return at;
+    }
+    record->property_next = (head & HEAD_FIRST_LONG) + 1;
+    if ((head & HEAD_FIRST_LONG) == HEAD_FIRST_LONG)
+        at = read_number(at, record->end, UINT32_MAX - 64, &record->property_next);
+    at = at ? varint_get(at, record->end, &record->property_mask) : NULL;
+    record->property_count = 1 + (unsigned)__builtin_popcountll(record->property_mask);
+    return at && record->property_next ? at : NULL;
+}
+
 sombra_err graph_record_open(sombra_slice bytes, bool is_node, sombra_record *out_record)
 {
     const uint8_t *at = bytes.data, *end = at + bytes.bytes;
@@ -39,8 +57,11 @@ sombra_err graph_record_open(sombra_slice bytes, bool is_node, sombra_record *ou
                 return damaged("a label");
         }
     }
+    record.properties = at;
     if (at != end) {
-        at = read_number(at, end, bytes.bytes / 2, &record.property_count);
+        bool is_compact = *at >= HEAD_COMPACT && end - at <= COMPACT_BYTES_MAX;
+        at = is_compact ? read_head(at, &record)
+                        : read_number(at, end, bytes.bytes / 2, &record.property_count);
         if (!at || record.property_count == 0)
             return damaged("the number of properties");
     }
@@ -69,6 +90,19 @@ sombra_err graph_record_next_label(sombra_record *record, uint32_t *out_label, b
     return SOMBRA_OK;
 }
 
+/* The name whose value is next in a record without lengths; turns to the one behind it. */
+static inline uint32_t compact_step(sombra_record *record)
+{
+    uint32_t name = record->property_next;
+    uint64_t mask = record->property_mask;
+    if (mask) {
+        unsigned gap = (unsigned)__builtin_ctzll(mask);
+        record->property_next = name + 1 + gap;
+        record->property_mask = mask >> gap >> 1;
+    }
+    return name;
+}
+
 sombra_err graph_record_next_property(sombra_record *record, uint32_t *out_name,
                                       sombra_slice *out_value, bool *out_found)
 {
@@ -79,12 +113,20 @@ sombra_err graph_record_next_property(sombra_record *record, uint32_t *out_name,
         *out_found = false;
         return SOMBRA_OK;
     }
-    const uint8_t *at = read_number(record->property_at, record->end, UINT32_MAX, &name);
-    if (!at || name <= record->property_last)
-        return damaged("names of properties are not ascending");
-    at = read_number(at, record->end, UINT32_MAX, &bytes);
-    if (!at || bytes > (size_t)(record->end - at))
-        return damaged("a property is cut short");
+    const uint8_t *at = record->property_at;
+    if (record->property_next) {
+        bytes = (uint32_t)value_length(at, (size_t)(record->end - at));
+        if (bytes == 0)
+            return damaged("a property is cut short");
+        name = compact_step(record);
+    } else {
+        at = read_number(at, record->end, UINT32_MAX, &name);
+        if (!at || name <= record->property_last)
+            return damaged("names of properties are not ascending");
+        at = read_number(at, record->end, UINT32_MAX, &bytes);
+        if (!at || bytes > (size_t)(record->end - at))
+            return damaged("a property is cut short");
+    }
     record->property_at = at + bytes;
     record->property_last = name;
     record->properties_left--;
@@ -94,9 +136,37 @@ sombra_err graph_record_next_property(sombra_record *record, uint32_t *out_name,
     return SOMBRA_OK;
 }
 
+/* The head tells how many values to skip. */
+static sombra_err compact_find(const sombra_record *record, uint32_t name, sombra_slice *out_value)
+{
+    const uint8_t *at = record->property_at;
+    uint32_t first = record->property_next, skipped = 0;
+    if (record->properties_left == 0 || name < first)
+        return SOMBRA_NOT_FOUND;
+    if (name > first) {
+        uint32_t bit = name - first - 1;
+        if (bit >= 64 || !(record->property_mask >> bit & 1))
+            return SOMBRA_NOT_FOUND;
+        uint64_t below = (UINT64_C(1) << bit) - 1;
+        skipped = 1 + (unsigned)__builtin_popcountll(record->property_mask & below);
+    }
+    for (;;) {
+        size_t bytes = value_length(at, (size_t)(record->end - at));
+        if (bytes == 0)
+            return damaged("a property is cut short");
+        if (skipped-- == 0) {
+            *out_value = slice_of(at, bytes);
+            return SOMBRA_OK;
+        }
+        at += bytes;
+    }
+}
+
 sombra_err graph_record_find(const sombra_record *record, uint32_t name, sombra_slice *out_value)
 {
     sombra_record walk = *record;
+    if (record->property_next)
+        return compact_find(record, name, out_value);
     for (;;) {
         uint32_t at;
         sombra_slice value;
@@ -170,10 +240,25 @@ static sombra_err walk_given(struct graph_txn *txn, sombra_slice given)
     return err;
 }
 
+/* The name that the map before had in this place, if this is the same: then it is not looked up. */
+static sombra_err intern(struct graph_txn *txn, struct record_names *names, size_t place,
+                         struct graph_property *property)
+{
+    struct record_name *seen = names && place < RECORD_NAMES ? &names->at[place] : NULL;
+    if (seen && seen->id && slice_equal(seen->text, property->key)) {
+        property->name = seen->id;
+        return SOMBRA_OK;
+    }
+    sombra_err err = graph_name_intern(txn, SOMBRA_NAME_PROPERTY, property->key, &property->name);
+    if (!err && seen)
+        *seen = (struct record_name){ .text = property->key, .id = property->name };
+    return err;
+}
+
 /* Collects the given properties in txn->properties, in the order of their names' ids. A null's name
  * is looked up but not made: what does not exist cannot be removed. Names are made when all of the
  * map is known to be sound. */
-static sombra_err collect(struct graph_txn *txn, sombra_slice given)
+static sombra_err collect(struct graph_txn *txn, struct record_names *names, sombra_slice given)
 {
     size_t kept = 0;
     sombra_err err = walk_given(txn, given);
@@ -182,7 +267,7 @@ static sombra_err collect(struct graph_txn *txn, sombra_slice given)
         if (property.is_null)
             err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, property.key, &property.name);
         else
-            err = graph_name_intern(txn, SOMBRA_NAME_PROPERTY, property.key, &property.name);
+            err = intern(txn, names, i, &property);
         if (!err && property.name)
             txn->properties[kept++] = property;
     }
@@ -212,26 +297,79 @@ static sombra_err merge(struct graph_txn *txn, sombra_record *old)
     }
 }
 
-static sombra_err append_properties(struct graph_txn *txn)
+/* What the properties that are not null come to. */
+struct sum {
+    size_t count;
+    size_t value_bytes;
+    uint32_t first, last; /* names */
+    uint64_t mask;        /* bit i: there is the name first + 1 + i; if last <= first + 64 */
+};
+
+static struct sum sum_properties(const struct graph_txn *txn)
 {
-    size_t count = 0, bytes = VARINT_BYTES_MAX;
-    for (size_t i = 0; i < txn->property_count; i++) {
-        count += !txn->properties[i].is_null;
-        bytes += 2 * VARINT_BYTES_MAX + txn->properties[i].value.bytes;
-    }
-    if (count == 0)
-        return SOMBRA_OK;
-    struct buf *to = &txn->record;
-    sombra_err err = buf_reserve(to, bytes);
-    if (err)
-        return err;
-    uint8_t *at = varint_put(to->data + to->bytes, count);
+    struct sum sum = { 0 };
     for (size_t i = 0; i < txn->property_count; i++) {
         const struct graph_property *property = &txn->properties[i];
         if (property->is_null)
             continue;
-        at = varint_put(at, property->name);
-        at = varint_put(at, property->value.bytes);
+        assert(property->name > sum.last);
+        if (sum.count++ == 0)
+            sum.first = property->name;
+        else if (property->name - sum.first <= 64)
+            sum.mask |= UINT64_C(1) << (property->name - sum.first - 1);
+        sum.last = property->name;
+        sum.value_bytes += property->value.bytes;
+    }
+    return sum;
+}
+
+/* Returns the bytes of the head; 0: these properties are better off without. */
+static size_t head_encode(const struct sum *sum, uint8_t to[HEAD_BYTES_MAX])
+{
+    uint8_t *at = to;
+    bool has_gap = sum->last - sum->first >= sum->count;
+    if (sum->last - sum->first > 64 || sum->first > UINT32_MAX - 64)
+        return 0;
+    if (!has_gap && sum->first <= HEAD_FIRST_MAX && sum->count <= 1 + HEAD_FOLLOWING_MAX) {
+        *at++ = (uint8_t)(HEAD_COMPACT | (sum->first - 1) << 2 | (sum->count - 1));
+    } else {
+        bool is_long = sum->first > HEAD_FIRST_LONG;
+        *at++ = (uint8_t)(HEAD_MASK | (is_long ? HEAD_FIRST_LONG : sum->first - 1));
+        at = is_long ? varint_put(at, sum->first) : at;
+        at = varint_put(at, sum->mask);
+    }
+    size_t bytes = (size_t)(at - to);
+    bool is_better = bytes <= 1 + 2 * sum->count; /* a wide gap makes a long mask */
+    return is_better && bytes + sum->value_bytes <= COMPACT_BYTES_MAX ? bytes : 0;
+}
+
+static sombra_err append_properties(struct graph_txn *txn)
+{
+    const struct sum sum = sum_properties(txn);
+    uint8_t head[HEAD_BYTES_MAX];
+    if (sum.count == 0)
+        return SOMBRA_OK;
+    struct buf *to = &txn->record;
+    size_t head_bytes = head_encode(&sum, head);
+    sombra_err err =
+        buf_reserve(to, VARINT_BYTES_MAX + sum.count * 2 * VARINT_BYTES_MAX + sum.value_bytes);
+    if (err)
+        return err;
+    uint8_t *at = to->data + to->bytes;
+    if (head_bytes) {
+        memcpy(at, head, head_bytes);
+        at += head_bytes;
+    } else {
+        at = varint_put(at, sum.count);
+    }
+    for (size_t i = 0; i < txn->property_count; i++) {
+        const struct graph_property *property = &txn->properties[i];
+        if (property->is_null)
+            continue;
+        if (!head_bytes) {
+            at = varint_put(at, property->name);
+            at = varint_put(at, property->value.bytes);
+        }
         memcpy(at, property->value.data, property->value.bytes);
         at += property->value.bytes;
     }
@@ -272,7 +410,7 @@ static sombra_err copy_labels(struct graph_txn *txn, sombra_record *old)
 sombra_err record_build(struct graph_txn *txn, sombra_record *old, bool is_node, sombra_slice given,
                         enum graph_change change)
 {
-    sombra_err err = collect(txn, given);
+    sombra_err err = collect(txn, NULL, given);
     if (!err && old && change == GRAPH_MERGE) {
         err = merge(txn, old);
         if (!err)
@@ -282,6 +420,12 @@ sombra_err record_build(struct graph_txn *txn, sombra_record *old, bool is_node,
         err = copy_labels(txn, old);
     else if (!err && !is_node)
         buf_reset(&txn->record);
+    return err ? err : append_properties(txn);
+}
+
+sombra_err record_append_new(struct graph_txn *txn, struct record_names *names, sombra_slice given)
+{
+    sombra_err err = collect(txn, names, given);
     return err ? err : append_properties(txn);
 }
 

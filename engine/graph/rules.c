@@ -231,6 +231,41 @@ void rules_unload(struct graph_txn *txn)
     pthread_mutex_unlock(&txn->graph->mutex);
 }
 
+void graph_txn_forget_rules(struct graph_txn *txn)
+{
+    assert(!txn->rules);
+    txn->rules = txn->kept_rules;
+    txn->kept_rules = NULL;
+    txn->kept_version = 0;
+    rules_unload(txn);
+}
+
+void rules_keep(struct graph_txn *txn)
+{
+    struct graph_rule_set *set = txn->rules;
+    assert(!txn->kv->is_write);
+    if (!set || txn->kv->version == 0) {
+        rules_unload(txn);
+        return;
+    }
+    txn->rules = NULL;
+    if (set == txn->kept_rules)
+        return;
+    graph_txn_forget_rules(txn);
+    txn->kept_rules = set;
+    txn->kept_version = txn->kv->version;
+}
+
+/* Until rules_keep, `rules` and `kept_rules` share the one reference. */
+void rules_take_kept(struct graph_txn *txn)
+{
+    assert(!txn->kv->is_write && !txn->rules);
+    if (!txn->kept_rules || txn->kept_version != txn->kv->version)
+        return;
+    txn->rules = txn->kept_rules;
+    txn->rules_version = txn->rules->version;
+}
+
 void rules_of(const struct graph_txn *txn, bool is_edge, uint32_t subject,
               const struct graph_rule **out_rules, size_t *out_count)
 {

@@ -26,6 +26,8 @@ struct graph_changes {
     unsigned generation; /* of what is written now */
     struct buf bytes;
     sombra_value_builder *builder; /* of the change that was taken last */
+    sombra_value_builder *comparer;
+    struct buf compared;
 };
 
 size_t changes_count(const struct graph_txn *txn)
@@ -60,6 +62,8 @@ void changes_free(struct graph_changes *changes)
     if (!changes)
         return;
     sombra_value_builder_free(changes->builder);
+    sombra_value_builder_free(changes->comparer);
+    buf_release(&changes->compared);
     buf_release(&changes->bytes);
     mem_free(changes->items);
     mem_free(changes);
@@ -84,13 +88,56 @@ static sombra_err changes_room(struct graph_txn *txn)
     return SOMBRA_OK;
 }
 
-/* Of two records that nobody has walked yet. A label that came or went beside the trigger's own, or
- * a write of what was there, changes no property. */
-static bool properties_equal(const sombra_record *a, const sombra_record *b)
+static sombra_slice section_of(const sombra_record *record)
 {
-    size_t bytes = (size_t)(a->end - a->property_at);
-    return a->property_count == b->property_count && (size_t)(b->end - b->property_at) == bytes &&
-           (bytes == 0 || memcmp(a->property_at, b->property_at, bytes) == 0);
+    return slice_of(record->properties, (size_t)(record->end - record->properties));
+}
+
+static sombra_err values_equal(struct graph_changes *changes, sombra_slice a, sombra_slice b,
+                               bool *out_equal)
+{
+    sombra_err err = SOMBRA_OK;
+    if (slice_equal(a, b)) {
+        *out_equal = true;
+        return SOMBRA_OK;
+    }
+    if (!changes->comparer)
+        err = sombra_value_builder_new(&changes->comparer);
+    if (!err)
+        err = value_canonical(changes->comparer, a, &a);
+    if (!err)
+        err = buf_set(&changes->compared, a);
+    if (!err)
+        err = value_canonical(changes->comparer, b, &b);
+    if (!err)
+        *out_equal = slice_equal(buf_slice(&changes->compared), b);
+    return err;
+}
+
+/* Of two records that nobody has walked yet. A label that came or went beside the trigger's own, or
+ * a write of what was there, changes no property; nor does a newer form of the same values. */
+static sombra_err properties_equal(struct graph_changes *changes, const sombra_record *before,
+                                   const sombra_record *after, bool *out_equal)
+{
+    sombra_record a = *before, b = *after;
+    bool is_equal = slice_equal(section_of(&a), section_of(&b)), found = !is_equal;
+    sombra_err err = SOMBRA_OK;
+    if (!is_equal)
+        is_equal = a.property_count == b.property_count;
+    while (!err && is_equal && found) {
+        uint32_t a_name = 0, b_name = 0;
+        sombra_slice a_value = { NULL, 0 }, b_value = { NULL, 0 };
+        err = graph_record_next_property(&a, &a_name, &a_value, &found);
+        if (!err)
+            err = graph_record_next_property(&b, &b_name, &b_value, &found);
+        if (!err && a_name != b_name)
+            is_equal = false;
+        else if (!err && found)
+            err = values_equal(changes, a_value, b_value, &is_equal);
+    }
+    if (!err)
+        *out_equal = is_equal;
+    return err;
 }
 
 sombra_err change_note(struct graph_txn *txn, const struct graph_rule *trigger, uint64_t id,
@@ -99,12 +146,14 @@ sombra_err change_note(struct graph_txn *txn, const struct graph_rule *trigger, 
     sombra_event event = !before  ? SOMBRA_EVENT_CREATE
                          : !after ? SOMBRA_EVENT_DELETE
                                   : SOMBRA_EVENT_UPDATE;
+    bool is_equal = false;
     assert(before || after);
-    if (!(trigger->events & (uint32_t)event) ||
-        (before && after && properties_equal(before, after)))
+    if (!(trigger->events & (uint32_t)event))
         return SOMBRA_OK;
     sombra_err err = changes_room(txn);
-    if (err)
+    if (!err && before && after)
+        err = properties_equal(txn->changes, before, after, &is_equal);
+    if (err || is_equal)
         return err;
     struct graph_changes *changes = txn->changes;
     struct noted_change change = { .rule = trigger->id,
@@ -114,10 +163,7 @@ sombra_err change_note(struct graph_txn *txn, const struct graph_rule *trigger, 
                                    .id = id,
                                    .before_at = changes->bytes.bytes };
     if (before && before->property_count) {
-        size_t bytes = (size_t)(before->end - before->property_at);
-        err = buf_append_varint(&changes->bytes, before->property_count);
-        if (!err)
-            err = buf_append(&changes->bytes, before->property_at, bytes);
+        err = buf_append_slice(&changes->bytes, section_of(before));
         change.before_bytes = changes->bytes.bytes - change.before_at;
     }
     if (!err)

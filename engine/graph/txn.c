@@ -11,9 +11,9 @@ struct counters {
 };
 
 /* What a store without the record has: an empty graph. */
-#define COUNTERS_INIT                                                            \
-    {                                                                            \
-        .format = GRAPH_FORMAT, .next_node = 1, .next_edge = 1, .next_bucket = 1 \
+#define COUNTERS_INIT                                                                  \
+    {                                                                                  \
+        .format = GRAPH_FORMAT_PLAIN, .next_node = 1, .next_edge = 1, .next_bucket = 1 \
     }
 
 static sombra_err counters_read(struct kv_txn *kv, struct counters *out)
@@ -25,17 +25,17 @@ static sombra_err counters_read(struct kv_txn *kv, struct counters *out)
     if (!err) {
         const uint8_t *at = value.data, *end = at + value.bytes;
         at = at ? varint_get(at, end, &c.format) : NULL;
-        if (at && c.format > GRAPH_FORMAT_RULES)
+        if (at && c.format > GRAPH_FORMAT)
             return diag_fail(SOMBRA_UNSUPPORTED,
                              "the graph has format %" PRIu64 ", this library reads up to %d; use a "
                              "newer one",
-                             c.format, GRAPH_FORMAT_RULES);
+                             c.format, GRAPH_FORMAT);
         if (at && c.format == GRAPH_FORMAT_UNFINISHED)
             return diag_fail(SOMBRA_INVALID, "this is a copy that was never finished: remove it");
         at = at ? varint_get(at, end, &c.next_node) : NULL;
         at = at ? varint_get(at, end, &c.next_edge) : NULL;
         at = at ? varint_get(at, end, &c.next_bucket) : NULL;
-        if (at && c.format == GRAPH_FORMAT_RULES)
+        if (at && c.format >= GRAPH_FORMAT_RULES)
             at = varint_get(at, end, &c.rules);
         if (at != end || at == NULL || c.next_node == 0 || c.next_edge == 0 || c.next_bucket == 0)
             return diag_fail(SOMBRA_CORRUPT, "the record of the counters is damaged");
@@ -93,6 +93,8 @@ sombra_err txn_load_counters(struct graph_txn *txn)
     txn->next_edge = u64_max(txn->next_edge, c.next_edge);
     txn->next_bucket = u64_max(txn->next_bucket, c.next_bucket);
     txn->rules_version = c.rules;
+    txn->fresh_node = txn->next_node;
+    txn->is_older_format = c.format < GRAPH_FORMAT;
     txn->has_counters = true;
     return SOMBRA_OK;
 }
@@ -101,12 +103,11 @@ static sombra_err counters_save(struct graph_txn *txn)
 {
     struct graph_key key = key_begin(TAG_COUNTERS);
     uint8_t value[5 * VARINT_BYTES_MAX], *at = value;
-    at = varint_put(at, txn->rules_version ? GRAPH_FORMAT_RULES : GRAPH_FORMAT);
+    at = varint_put(at, GRAPH_FORMAT);
     at = varint_put(at, txn->next_node);
     at = varint_put(at, txn->next_edge);
     at = varint_put(at, txn->next_bucket);
-    if (txn->rules_version)
-        at = varint_put(at, txn->rules_version);
+    at = varint_put(at, txn->rules_version);
     return kv_put(txn->kv, key_slice(&key), slice_of(value, (size_t)(at - value)));
 }
 
@@ -196,7 +197,8 @@ sombra_err graph_txn_flush(struct graph_txn *txn)
     sombra_err err = txn_check_read(txn);
     if (err || !txn->kv->is_write)
         return err;
-    if (txn->counters_dirty)
+    /* The first that this version writes makes the graph one of its format. */
+    if (txn->counters_dirty || (txn->is_older_format && txn->writes > 0))
         err = counters_save(txn);
     for (uint32_t type = 0; !err && txn->types_dirty && type < txn->type_capacity; type++) {
         if (txn->type_deltas[type])
@@ -252,15 +254,19 @@ void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *
     txn->writes = 0;
     txn->known_bucket = 0;
     txn->has_counters = false;
+    txn->is_older_format = false;
     txn->rules_version = 0;
     txn->next_node = txn->next_edge = txn->next_bucket = 0;
-    if (!kv->is_write)
+    if (!kv->is_write) {
+        rules_take_kept(txn);
         return;
+    }
     assert(txn->made.count == 0 && txn->mark_count == 0 && !txn->types_dirty);
     txn->counters_dirty = false;
     txn->rules_changed = false;
     txn->violation = (sombra_violation){ 0 };
     memset(txn->known_nodes, 0, sizeof txn->known_nodes);
+    txn->fresh_node = txn->next_node;
 }
 
 static void forget_deltas(struct graph_txn *txn)
@@ -287,7 +293,10 @@ void graph_txn_end(struct graph_txn *txn, bool is_committed)
         graph_names_release(&txn->made);
     graph_name_list_free(txn->names_undone);
     txn->names_undone = NULL;
-    rules_unload(txn);
+    if (txn->kv->is_write)
+        rules_unload(txn);
+    else
+        rules_keep(txn);
     plan_drop(txn);
     changes_cut(txn, 0);
     txn->mark_count = 0;
@@ -304,6 +313,8 @@ void graph_txn_end(struct graph_txn *txn, bool is_committed)
 void graph_txn_release(struct graph_txn *txn)
 {
     assert(!txn->kv);
+    if (txn->kept_rules)
+        graph_txn_forget_rules(txn);
     buf_release(&txn->read);
     buf_release(&txn->record);
     buf_release(&txn->old);
@@ -385,6 +396,7 @@ sombra_err graph_txn_rollback_to(struct graph_txn *txn, uint64_t mark)
     changes_cut(txn, txn->marks[index].changes);
     forget_deltas(txn);
     memset(txn->known_nodes, 0, sizeof txn->known_nodes);
+    txn->fresh_node = txn->next_node;
     txn->known_bucket = 0;
     txn->writes++;
     txn->broken = SOMBRA_OK;
@@ -446,6 +458,19 @@ sombra_err corrupt_key(sombra_slice key, const char *what)
         hex[2 * i + 1] = "0123456789abcdef"[at[i] & 15];
     }
     return diag_fail(SOMBRA_CORRUPT, "key %s of %zu bytes is not (%s)", hex, key.bytes, what);
+}
+
+sombra_err key_fields_read(sombra_slice key, size_t count, struct key_fields *out)
+{
+    const uint8_t *at = (const uint8_t *)key.data + 1;
+    const uint8_t *end = (const uint8_t *)key.data + key.bytes;
+    assert(count <= GRAPH_NUMBERS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        at = ordered_read(at, end, &out->at[i]);
+        if (!at || out->at[i] == 0)
+            return corrupt_key(key, "a tag and numbers above 0");
+    }
+    return at == end ? SOMBRA_OK : corrupt_key(key, "numbers up to its end");
 }
 
 sombra_err batch_keys_begin(struct batch_keys *keys, sombra_slice prefix, size_t prefix_bytes,

@@ -134,26 +134,32 @@ static sombra_err first_scanned(struct graph_txn *txn, const struct graph_rule *
     return err;
 }
 
-/* *out_node 0 = there is none. */
-static sombra_err find_node(struct graph_txn *txn, sombra_slice label, sombra_slice values,
-                            bool must_be_unique, sombra_node_id *out_node)
+sombra_err graph_index_find(struct graph_txn *txn, const struct graph_rule *index,
+                            const sombra_slice *equal, uint64_t *out_id)
 {
-    const struct graph_rule *index;
-    sombra_slice equal[SOMBRA_INDEX_PROPERTIES];
     struct buf *bytes = &txn->record; /* nothing is under construction */
-    sombra_err err = find_index(txn, label, values, must_be_unique, &index, equal);
-    if (err)
-        return err;
+    sombra_err err = SOMBRA_OK;
+    assert(rule_is_index(index) && index->is_ready);
     buf_reset(bytes);
     for (size_t i = 0; !err && i < index->property_count; i++)
         err = index_append(bytes, equal[i]);
     if (err)
         return err;
     if (bytes->bytes > INDEX_CUT_BYTES)
-        return first_scanned(txn, index, equal, out_node);
+        return first_scanned(txn, index, equal, out_id);
     struct index_key prefix;
     index_key_values(index->id, buf_slice(bytes), &prefix);
-    return first_entry(txn, &prefix, key_of_index(index->id).length, out_node);
+    return first_entry(txn, &prefix, key_of_index(index->id).length, out_id);
+}
+
+/* *out_node 0 = there is none. */
+static sombra_err find_node(struct graph_txn *txn, sombra_slice label, sombra_slice values,
+                            bool must_be_unique, sombra_node_id *out_node)
+{
+    const struct graph_rule *index;
+    sombra_slice equal[SOMBRA_INDEX_PROPERTIES];
+    sombra_err err = find_index(txn, label, values, must_be_unique, &index, equal);
+    return err ? err : graph_index_find(txn, index, equal, out_node);
 }
 
 sombra_err graph_node_find(struct graph_txn *txn, sombra_slice label, sombra_slice values,

@@ -5,6 +5,10 @@
 #include <assert.h>
 #include <inttypes.h>
 
+const double value_powers_of_ten[VALUE_DECIMAL_DIGITS_MAX + 1] = {
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+};
+
 const char *sombra_kind_name(sombra_kind kind)
 {
     static const char *const names[] = {
@@ -20,18 +24,37 @@ static sombra_err cut_short(const char *what, size_t have, size_t need)
     return diag_fail(SOMBRA_CORRUPT, "value: %s needs %zu bytes and has %zu", what, need, have);
 }
 
+/* Two's complement, little-endian, of 0 to 8 bytes. */
+static int64_t signed_get(const uint8_t *at, unsigned bytes)
+{
+    uint64_t number = 0;
+    for (unsigned i = 0; i < bytes; i++)
+        number |= (uint64_t)at[i] << (8 * i);
+    if (bytes > 0 && bytes < 8 && (at[bytes - 1] & 0x80))
+        number |= UINT64_MAX << (8 * bytes);
+    return (int64_t)number;
+}
+
 static sombra_err read_integer(const uint8_t *at, size_t left, sombra_value *value, size_t *length)
 {
     unsigned bytes = *at & 0x0fu;
     if (left - 1 < bytes)
         return cut_short("integer", left - 1, bytes);
-    uint64_t number = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        number |= (uint64_t)at[1 + i] << (8 * i);
-    if (bytes > 0 && bytes < 8 && (at[bytes] & 0x80))
-        number |= UINT64_MAX << (8 * bytes);
     value->kind = SOMBRA_INTEGER;
-    value->as.integer = (int64_t)number;
+    value->as.integer = signed_get(at + 1, bytes);
+    *length = 1 + bytes;
+    return SOMBRA_OK;
+}
+
+static sombra_err read_decimal(const uint8_t *at, size_t left, sombra_value *value, size_t *length)
+{
+    unsigned bytes = *at & 7u, digits = *at >> 3 & 15u;
+    if (bytes > VALUE_DECIMAL_BYTES_MAX)
+        return diag_fail(SOMBRA_CORRUPT, "value: unknown tag 0x%02x", *at);
+    if (left - 1 < bytes)
+        return cut_short("decimal", left - 1, bytes);
+    value->kind = SOMBRA_FLOAT;
+    value->as.real = (double)signed_get(at + 1, bytes) / value_powers_of_ten[digits];
     *length = 1 + bytes;
     return SOMBRA_OK;
 }
@@ -110,6 +133,8 @@ sombra_err value_read(sombra_slice from, uint32_t depth, sombra_value *out_value
         err = read_string(at, from.bytes, &value, &length);
     } else if (tag >= VALUE_INTEGER && tag <= VALUE_INTEGER + 8) {
         err = read_integer(at, from.bytes, &value, &length);
+    } else if (tag >= VALUE_DECIMAL) {
+        err = read_decimal(at, from.bytes, &value, &length);
     } else if (tag == VALUE_FLOAT_4 || tag == VALUE_FLOAT_8) {
         err = read_float(at, from.bytes, &value, &length);
     } else if (tag == VALUE_FALSE || tag == VALUE_TRUE) {
@@ -127,6 +152,13 @@ sombra_err value_read(sombra_slice from, uint32_t depth, sombra_value *out_value
     *out_value = value;
     *out_bytes = length;
     return SOMBRA_OK;
+}
+
+size_t value_length_slow(const uint8_t *at, size_t left)
+{
+    sombra_value value;
+    size_t bytes;
+    return value_read(slice_of(at, left), 0, &value, &bytes) ? 0 : bytes;
 }
 
 sombra_err sombra_value_decode(sombra_slice encoded, sombra_value *out_value)

@@ -9,9 +9,32 @@
 #include "base/base.h"
 #include "sombra/value.h"
 
+#include "value_format.h"
+
+/* 10^0 to 10^15, each of them exact. */
+extern const double value_powers_of_ten[VALUE_DECIMAL_DIGITS_MAX + 1];
+
 /* Reads the value at the front of `from`; *out_bytes is its length. CORRUPT. */
 sombra_err value_read(sombra_slice from, uint32_t depth, sombra_value *out_value,
                       size_t *out_bytes) SOMBRA_MUST_CHECK;
+
+/* Bytes of the value at `at` as its tag has it, without a look at what is inside; 0 if it is cut
+ * short or no value. (value.c) */
+size_t value_length_slow(const uint8_t *at, size_t left);
+static inline size_t value_length(const uint8_t *at, size_t left)
+{
+    unsigned tag = left ? *at : 0xffu;
+    size_t bytes = 0;
+    if (tag < VALUE_INTEGER + 9)
+        bytes = tag < VALUE_INTEGER ? 1 : tag - VALUE_INTEGER + 1;
+    else if (tag >= VALUE_STRING && tag < VALUE_STRING_LONG)
+        bytes = tag - VALUE_STRING + 1;
+    else if (tag >= VALUE_DECIMAL)
+        bytes = (tag & 7) + 1;
+    else
+        return value_length_slow(at, left);
+    return bytes <= left ? bytes : 0;
+}
 
 /* sombra_value_next that lends the element's encoded bytes as well. */
 sombra_err value_next_encoded(sombra_value_cursor *cursor, sombra_slice *out_key,
@@ -27,6 +50,12 @@ sombra_err value_open_map_unproved(sombra_slice encoded,
                                    sombra_value_cursor *out_cursor) SOMBRA_MUST_CHECK;
 sombra_err value_next_proved(sombra_value_cursor *cursor, sombra_slice *out_key,
                              sombra_slice *out_encoded, bool *out_found) SOMBRA_MUST_CHECK;
+
+/* The bytes that the builder makes of the value today: `encoded` itself, or in `builder` (which is
+ * reset) what replaces floats of an older form. Equal values have equal canonical bytes. CORRUPT,
+ * NOMEM. (value_build.c) */
+sombra_err value_canonical(sombra_value_builder *builder, sombra_slice encoded,
+                           sombra_slice *out_encoded) SOMBRA_MUST_CHECK;
 
 /* The order of indexes over two decoded values, whole: -1, 0, 1. Booleans < numbers (by value
  * across integer and float, exactly; NaN last, equal to itself) < strings < lists < maps; null (and

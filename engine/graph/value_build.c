@@ -138,43 +138,110 @@ sombra_err sombra_value_push_boolean(sombra_value_builder *builder, bool value)
     return push_tag(builder, value ? VALUE_TRUE : VALUE_FALSE);
 }
 
-sombra_err sombra_value_push_integer(sombra_value_builder *builder, int64_t value)
+/* Bytes that hold the number: the bits that differ from the sign, and the sign. */
+static unsigned signed_bytes(int64_t value)
 {
-    /* The bits that differ from the sign, and the sign. */
     uint64_t folded = (uint64_t)(value ^ (value >> 63));
     unsigned bits = folded ? 65 - (unsigned)__builtin_clzll(folded) : 1;
-    unsigned bytes = value == 0 ? 0 : (bits + 7) / 8;
+    return value == 0 ? 0 : (bits + 7) / 8;
+}
+
+static void signed_put(uint8_t *at, int64_t value, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        at[i] = (uint8_t)((uint64_t)value >> (8 * i));
+}
+
+sombra_err sombra_value_push_integer(sombra_value_builder *builder, int64_t value)
+{
+    unsigned bytes = signed_bytes(value);
     uint8_t *at;
     sombra_err err = begin_value(builder, 1 + bytes, &at);
     if (err)
         return err;
-    *at++ = (uint8_t)(VALUE_INTEGER + bytes);
-    for (unsigned i = 0; i < bytes; i++)
-        *at++ = (uint8_t)((uint64_t)value >> (8 * i));
+    *at = (uint8_t)(VALUE_INTEGER + bytes);
+    signed_put(at + 1, value, bytes);
     return SOMBRA_OK;
 }
 
-sombra_err sombra_value_push_float(sombra_value_builder *builder, double value)
+static int64_t nearest(double magnitude)
+{
+    return (int64_t)(magnitude + 0.5);
+}
+
+/* The decimal of the fewest digits that is `value` to the bit: *out_number / 10^*out_digits.
+ *
+ * If v is the double nearest to n / 10^d and n < 2^47, then v * 10^d is off n by less than 2^-4, so
+ * that rounding it finds n; and the same number with more digits, n * 10^k below 2^47, is found as
+ * well. So one try with the most digits tells those that have no decimal. */
+static bool find_decimal(double value, int64_t *out_number, unsigned *out_digits)
+{
+    const double *powers = value_powers_of_ten;
+    double magnitude = fabs(value);
+    uint64_t bits;
+    if (value == 0) {
+        *out_number = 0;
+        *out_digits = 0;
+        return !signbit(value);
+    }
+    if (!(magnitude < 0x1p47 && magnitude >= 1e-15))
+        return false;
+    memcpy(&bits, &magnitude, sizeof bits);
+    int exponent = (int)(bits >> 52) - 1022; /* magnitude < 2^exponent */
+    int most = (47 - exponent) * 77 / 256;   /* a little below log10(2) */
+    most = most < VALUE_DECIMAL_DIGITS_MAX ? most : VALUE_DECIMAL_DIGITS_MAX;
+    if ((double)nearest(magnitude * powers[most]) / powers[most] != magnitude)
+        return false;
+    unsigned digits = 0;
+    while ((double)nearest(magnitude * powers[digits]) / powers[digits] != magnitude)
+        digits++;
+    assert(digits <= (unsigned)most);
+    int64_t number = nearest(magnitude * powers[digits]);
+    *out_number = value < 0 ? -number : number;
+    *out_digits = digits;
+    return true;
+}
+
+enum { FLOAT_BYTES_MAX = 9 };
+
+/* Returns how many bytes it is. */
+static size_t float_encode(double value, uint8_t *to)
 {
     /* Only numbers: a NaN's payload would not survive, an infinity need not be short. */
     bool is_short = fabs(value) <= (double)FLT_MAX && (double)(float)value == value;
-    uint8_t *at;
-    sombra_err err = begin_value(builder, is_short ? 5 : 9, &at);
-    if (err)
-        return err;
+    size_t bytes = is_short ? 5 : FLOAT_BYTES_MAX;
+    int64_t number;
+    unsigned digits;
+    if (find_decimal(value, &number, &digits) && 1 + signed_bytes(number) < bytes) {
+        unsigned number_bytes = signed_bytes(number);
+        assert(number_bytes <= VALUE_DECIMAL_BYTES_MAX);
+        to[0] = (uint8_t)(VALUE_DECIMAL | digits << 3 | number_bytes);
+        signed_put(to + 1, number, number_bytes);
+        return 1 + number_bytes;
+    }
     if (is_short) {
         float real = (float)value;
         uint32_t bits;
         memcpy(&bits, &real, sizeof bits);
-        *at = VALUE_FLOAT_4;
-        put_le32(at + 1, bits);
+        to[0] = VALUE_FLOAT_4;
+        put_le32(to + 1, bits);
     } else {
         uint64_t bits;
         memcpy(&bits, &value, sizeof bits);
-        *at = VALUE_FLOAT_8;
-        put_le64(at + 1, bits);
+        to[0] = VALUE_FLOAT_8;
+        put_le64(to + 1, bits);
     }
-    return SOMBRA_OK;
+    return bytes;
+}
+
+sombra_err sombra_value_push_float(sombra_value_builder *builder, double value)
+{
+    uint8_t encoded[FLOAT_BYTES_MAX], *at;
+    size_t bytes = float_encode(value, encoded);
+    sombra_err err = begin_value(builder, bytes, &at);
+    if (!err)
+        memcpy(at, encoded, bytes);
+    return err;
 }
 
 sombra_err sombra_value_push_string(sombra_value_builder *builder, const void *data, size_t bytes)
@@ -419,4 +486,88 @@ sombra_err sombra_value_finish(sombra_value_builder *builder, sombra_slice *out_
                                                        : "value: nothing was pushed");
     *out_encoded = buf_slice(&builder->bytes);
     return SOMBRA_OK;
+}
+
+/* ---- canonical bytes --------------------------------------------------------------------- */
+
+static bool float_is_canonical(double value, sombra_slice encoded)
+{
+    uint8_t wanted[FLOAT_BYTES_MAX];
+    return slice_equal(slice_of(wanted, float_encode(value, wanted)), encoded);
+}
+
+static sombra_err find_old_float(sombra_slice encoded, bool *out_found)
+{
+    sombra_value_cursor levels[SOMBRA_VALUE_DEPTH_MAX];
+    unsigned open = 0;
+    sombra_value value;
+    bool is_old = false;
+    sombra_err err = sombra_value_decode(encoded, &value);
+    for (bool found = true; !err && !is_old;) {
+        if (found && value.kind == SOMBRA_FLOAT)
+            is_old = !float_is_canonical(value.as.real, encoded);
+        else if (found && (value.kind == SOMBRA_LIST || value.kind == SOMBRA_MAP))
+            sombra_value_enter(&value, &levels[open++]);
+        else if (!found)
+            open--;
+        if (open == 0)
+            break;
+        err = value_next_encoded(&levels[open - 1], NULL, &encoded, &found);
+        if (!err && found)
+            err = sombra_value_decode(encoded, &value);
+        value.depth = open;
+    }
+    if (!err)
+        *out_found = is_old;
+    return err;
+}
+
+/* Pushes the value, which is sound, element by element. */
+static sombra_err push_again(sombra_value_builder *builder, sombra_slice encoded)
+{
+    sombra_value_cursor levels[SOMBRA_VALUE_DEPTH_MAX];
+    unsigned open = 0;
+    sombra_value value;
+    sombra_err err = sombra_value_decode(encoded, &value);
+    for (bool found = true; !err;) {
+        bool is_map = found ? value.kind == SOMBRA_MAP : levels[open - 1].is_map;
+        if (found && value.kind == SOMBRA_FLOAT) {
+            (void)sombra_value_push_float(builder, value.as.real);
+        } else if (found && (is_map || value.kind == SOMBRA_LIST)) {
+            (void)(is_map ? sombra_value_begin_map(builder) : sombra_value_begin_list(builder));
+            sombra_value_enter(&value, &levels[open++]);
+        } else if (found) {
+            (void)sombra_value_push_encoded(builder, encoded);
+        } else {
+            (void)(is_map ? sombra_value_end_map(builder) : sombra_value_end_list(builder));
+            open--;
+        }
+        if (open == 0)
+            break;
+        sombra_slice key;
+        err = value_next_encoded(&levels[open - 1], &key, &encoded, &found);
+        if (!err && found) {
+            err = sombra_value_decode(encoded, &value);
+            value.depth = open;
+            if (levels[open - 1].is_map)
+                (void)sombra_value_push_key(builder, key.data, key.bytes);
+        }
+    }
+    return err;
+}
+
+sombra_err value_canonical(sombra_value_builder *builder, sombra_slice encoded,
+                           sombra_slice *out_encoded)
+{
+    bool has_old = false;
+    sombra_err err = find_old_float(encoded, &has_old);
+    if (!err && has_old) {
+        sombra_value_builder_reset(builder);
+        err = push_again(builder, encoded);
+        if (!err)
+            err = sombra_value_finish(builder, &encoded);
+    }
+    if (!err)
+        *out_encoded = encoded;
+    return err;
 }

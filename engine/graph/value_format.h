@@ -14,12 +14,20 @@
  *                         endian; 1 where the body has at most 255 bytes
  *   51, 54       map      the same; the body holds LEB128 key length, key bytes, value, in strictly
  *                         ascending byte order of the keys
+ *   80 .. fe     float    decimal: bits 3 to 6 are its digits behind the point (0 to 15), the low
+ *                         three bits count the bytes (0 to 6) of the number without the point, as
+ *                         in an integer. 0.37 is 91 25
  *
  *     +----+------------+-----------+----------------------+
  *     | 41 | bytes (u8) | count (u8)| element, element ... |
  *     +----+------------+-----------+----------------------+
  *
- * Equal values have equal bytes. Readers refuse all other tags, a nesting deeper than
+ * A float is the double nearest to its decimal, which one division gives exactly: the number has
+ * less than 2^47 and the power of ten is a double. The decimal of the fewest digits is written
+ * where it gives back every bit and is shorter than 24 or 28; never for -0.0, infinities and NaN.
+ *
+ * Equal values have equal bytes, but for floats written before there were decimals (graph formats 1
+ * and 2): value_canonical. Readers refuse all other tags, a nesting deeper than
  * SOMBRA_VALUE_DEPTH_MAX, and lengths that leave their container; they do not insist on the
  * shortest form. Values are on disk: append only.
  */
@@ -39,11 +47,14 @@ enum {
     VALUE_LIST_4 = 0x44,
     VALUE_MAP_1 = 0x51,
     VALUE_MAP_4 = 0x54,
+    VALUE_DECIMAL = 0x80, /* + digits behind the point << 3, + bytes */
 
     VALUE_STRING_SHORT_MAX = 14,
     VALUE_HEAD_1 = 3, /* bytes of tag, length and count */
     VALUE_HEAD_4 = 9,
     VALUE_BODY_1_MAX = 255,
+    VALUE_DECIMAL_DIGITS_MAX = 15, /* 10^15 is a double, so is every power below */
+    VALUE_DECIMAL_BYTES_MAX = 6,
 };
 
 #endif

@@ -25,23 +25,6 @@ struct rule_tally {
     uint64_t wanted, seen;
 };
 
-/* Numbers of a key; as many as there are. */
-struct fields {
-    uint64_t at[GRAPH_NUMBERS_MAX];
-};
-
-static sombra_err read_fields(sombra_slice key, size_t count, struct fields *out)
-{
-    const uint8_t *at = (const uint8_t *)key.data + 1;
-    const uint8_t *end = (const uint8_t *)key.data + key.bytes;
-    for (size_t i = 0; i < count; i++) {
-        at = ordered_read(at, end, &out->at[i]);
-        if (!at || out->at[i] == 0)
-            return corrupt_key(key, "a tag and numbers above 0");
-    }
-    return at == end ? SOMBRA_OK : corrupt_key(key, "numbers up to its end");
-}
-
 /* An entry that another one asks for. */
 static sombra_err expect(struct walk *walk, struct graph_key key, const char *what)
 {
@@ -78,10 +61,10 @@ static sombra_err expect_name(struct walk *walk, sombra_name_kind kind, uint64_t
 
 static sombra_err check_name_by_id(struct walk *walk, sombra_slice key, sombra_slice text)
 {
-    struct fields f;
+    struct key_fields f;
     uint8_t other[2 + SOMBRA_NAME_BYTES_MAX];
     sombra_slice value;
-    sombra_err err = read_fields(key, 2, &f);
+    sombra_err err = key_fields_read(key, 2, &f);
     if (err)
         return err;
     if (f.at[0] >= GRAPH_NAME_KINDS || text.bytes == 0 || text.bytes > SOMBRA_NAME_BYTES_MAX)
@@ -161,10 +144,10 @@ static sombra_err check_rules(struct walk *walk, bool is_edge, uint32_t subject,
 
 static sombra_err check_node(struct walk *walk, sombra_slice key, sombra_slice value)
 {
-    struct fields f;
+    struct key_fields f;
     sombra_record record;
     walk->nodes++;
-    sombra_err err = read_fields(key, 1, &f);
+    sombra_err err = key_fields_read(key, 1, &f);
     if (err)
         return err;
     err = expect_id(f.at[0], walk->txn->next_node, "node");
@@ -191,9 +174,9 @@ static sombra_err check_node(struct walk *walk, sombra_slice key, sombra_slice v
 /* That each label of a record has its entry is known; so counting finds entries too many. */
 static sombra_err check_label(struct walk *walk, sombra_slice key, sombra_slice value)
 {
-    struct fields f;
+    struct key_fields f;
     walk->label_entries++;
-    sombra_err err = read_fields(key, 2, &f);
+    sombra_err err = key_fields_read(key, 2, &f);
     if (!err)
         err = expect_name(walk, SOMBRA_NAME_LABEL, f.at[0]);
     if (!err)
@@ -203,10 +186,10 @@ static sombra_err check_label(struct walk *walk, sombra_slice key, sombra_slice 
 
 static sombra_err check_edge(struct walk *walk, sombra_slice key, sombra_slice value)
 {
-    struct fields f;
+    struct key_fields f;
     struct graph_edge edge = { 0 };
     walk->edges++;
-    sombra_err err = read_fields(key, 1, &f);
+    sombra_err err = key_fields_read(key, 1, &f);
     if (err)
         return err;
     edge.id = f.at[0];
@@ -230,7 +213,7 @@ static sombra_err check_edge(struct walk *walk, sombra_slice key, sombra_slice v
 
 static sombra_err check_adjacency(struct walk *walk, sombra_slice key, sombra_slice value)
 {
-    struct fields f;
+    struct key_fields f;
     struct graph_edge edge;
     bool is_out = *(const uint8_t *)key.data == TAG_OUT;
     sombra_record record;
@@ -238,7 +221,7 @@ static sombra_err check_adjacency(struct walk *walk, sombra_slice key, sombra_sl
         walk->outs++;
     else
         walk->ins++;
-    sombra_err err = read_fields(key, 4, &f);
+    sombra_err err = key_fields_read(key, 4, &f);
     if (err)
         return err;
     err = graph_edge_ends(walk->txn, f.at[3], &edge);
@@ -261,12 +244,12 @@ static sombra_err check_adjacency(struct walk *walk, sombra_slice key, sombra_sl
 
 static sombra_err check_bucket(struct walk *walk, sombra_slice key, sombra_slice name)
 {
-    struct fields f;
+    struct key_fields f;
     uint8_t by_name[1 + SOMBRA_NAME_BYTES_MAX];
     sombra_slice value;
     uint64_t id = 0;
     walk->buckets++;
-    sombra_err err = read_fields(key, 1, &f);
+    sombra_err err = key_fields_read(key, 1, &f);
     if (!err)
         err = expect_id(f.at[0], walk->txn->next_bucket, "bucket");
     if (!err && (name.bytes == 0 || name.bytes > SOMBRA_NAME_BYTES_MAX))

@@ -39,3 +39,45 @@ sombra_err kv_check_value(sombra_slice value)
     assert(value.data || value.bytes == 0);
     return SOMBRA_OK;
 }
+
+sombra_err kv_get_many(struct kv_txn *txn, const sombra_slice *keys, size_t count, kv_value_fn each,
+                       void *context)
+{
+    assert(each && (keys || count == 0));
+    if (txn->ops->get_many)
+        return txn->ops->get_many(txn, keys, count, each, context);
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; !err && i < count; i++) {
+        sombra_slice value;
+        err = txn->ops->get(txn, keys[i], &value);
+        if (!err || err == SOMBRA_NOT_FOUND)
+            err = each(context, i, err ? NULL : &value);
+    }
+    return err;
+}
+
+/* Before the first of them is put. */
+static sombra_err entries_check(const struct kv_entry *entries, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        sombra_err err = kv_check_key(entries[i].key);
+        if (!err)
+            err = kv_check_value(entries[i].value);
+        if (!err && i > 0 && slice_compare(entries[i - 1].key, entries[i].key) >= 0)
+            err = diag_fail(SOMBRA_INVALID, "its key is not above the one before");
+        if (err)
+            return diag_wrap(err, "entry %zu of %zu", i + 1, count);
+    }
+    return SOMBRA_OK;
+}
+
+sombra_err kv_put_many(struct kv_txn *txn, const struct kv_entry *entries, size_t count)
+{
+    assert(entries || count == 0);
+    sombra_err err = entries_check(entries, count);
+    if (!err && txn->ops->put_many)
+        return txn->ops->put_many(txn, entries, count);
+    for (size_t i = 0; !err && i < count; i++)
+        err = kv_put(txn, entries[i].key, entries[i].value);
+    return err;
+}

@@ -30,6 +30,7 @@
 
 #include "base/base.h"
 
+#include "kv_lines.h"
 #include "kv_metrics.h"
 
 enum {
@@ -166,7 +167,12 @@ struct kv_maintenance {
     uint64_t problems;                                                /* out: KV_VERIFY */
 };
 
-/* What an engine implements. At most 16 operations; none named after an engine. */
+/* One key of kv_get_many; NULL = it is not there. The bytes live until it returns. An error ends
+ * the call and is what that returns. */
+typedef sombra_err (*kv_value_fn)(void *context, size_t index, const sombra_slice *value);
+
+/* What an engine implements: 16 operations and two that may be missing (decision 0016); none named
+ * after an engine. */
 struct kv_ops {
     const char *name;
     sombra_err (*close)(struct kv *kv);
@@ -176,7 +182,12 @@ struct kv_ops {
     void (*abort)(struct kv_txn *txn);
     sombra_err (*savepoint)(struct kv_txn *txn, enum kv_savepoint_action action, uint64_t *mark);
     sombra_err (*get)(struct kv_txn *txn, sombra_slice key, sombra_slice *out_value);
+    /* NULL: by `get`. */
+    sombra_err (*get_many)(struct kv_txn *txn, const sombra_slice *keys, size_t count,
+                           kv_value_fn each, void *context);
     sombra_err (*put)(struct kv_txn *txn, sombra_slice key, sombra_slice value);
+    /* Of what kv_put_many has checked. NULL: put does it, one by one. */
+    sombra_err (*put_many)(struct kv_txn *txn, const struct kv_entry *entries, size_t count);
     sombra_err (*remove)(struct kv_txn *txn, sombra_slice key);
     sombra_err (*remove_range)(struct kv_txn *txn, struct kv_range range, uint64_t *out_removed);
     sombra_err (*count)(struct kv_txn *txn, struct kv_range range, uint64_t limit,
@@ -201,7 +212,9 @@ struct kv_txn {
     const struct kv_ops *ops;
     struct kv *kv;
     bool is_write;
-    uint64_t pages; /* looked at so far, as often as they were; 0 for engines without pages */
+    uint64_t version; /* of readers: equal for those of one open store that see the same, and for
+                         no others; 0 = not known */
+    uint64_t pages;   /* looked at so far, as often as they were; 0 for engines without pages */
 };
 struct kv_cursor {
     const struct kv_ops *ops;
@@ -252,6 +265,10 @@ static inline sombra_err kv_get(struct kv_txn *txn, sombra_slice key, sombra_sli
 {
     return txn->ops->get(txn, key, out_value);
 }
+/* `each` for every key, in their order. Keys that ascend are found faster than others. `each` may
+ * not call the transaction. */
+sombra_err kv_get_many(struct kv_txn *txn, const sombra_slice *keys, size_t count, kv_value_fn each,
+                       void *context) SOMBRA_MUST_CHECK;
 /* Exact, unless `limit` (0 = none) is reached: then it may stop there and return `limit`. */
 static inline sombra_err kv_count(struct kv_txn *txn, struct kv_range range, uint64_t limit,
                                   uint64_t *out_count)
@@ -272,6 +289,11 @@ static inline sombra_err kv_put(struct kv_txn *txn, sombra_slice key, sombra_sli
 {
     return txn->ops->put(txn, key, value);
 }
+/* Puts entries whose keys ascend, each above the one before: INVALID if they do not, or one is
+ * outside the limits, and then nothing was put. After any other error the first of them may be
+ * there. No slice may be one that this transaction lent. */
+sombra_err kv_put_many(struct kv_txn *txn, const struct kv_entry *entries,
+                       size_t count) SOMBRA_MUST_CHECK;
 /* NOT_FOUND if it was not there. */
 static inline sombra_err kv_delete(struct kv_txn *txn, sombra_slice key)
 {

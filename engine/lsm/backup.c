@@ -169,6 +169,17 @@ static sombra_err tables_write(struct backup *backup, struct kv_txn *txn)
 
 /* ---- publishing -------------------------------------------------------------------------- */
 
+/* The names of the tables are durable before the manifest has its own. */
+static sombra_err names_sync(const struct backup *backup)
+{
+    char *path = lsm_path(backup->directory, "MANIFEST");
+    if (!path)
+        return diag_nomem("path of the manifest", strlen(backup->directory));
+    sombra_err err = os_sync_directory_of(backup->lsm->os, path);
+    mem_free(path);
+    return err;
+}
+
 static sombra_err manifest_write(struct backup *backup)
 {
     const struct lsm *lsm = backup->lsm;
@@ -191,6 +202,8 @@ static sombra_err manifest_write(struct backup *backup)
                                     .is_clean = true };
     if (!err)
         err = os_random(lsm->os, state.identity, sizeof state.identity);
+    if (!err)
+        err = names_sync(backup);
     if (!err)
         err = manifest_create(lsm->os, backup->directory, lsm->options.mode, &state, version,
                               &manifest);

@@ -16,8 +16,12 @@ enum {
     SHARDS = 1 << SHARD_BITS,
     SLOTS_MIN = 64,
     SPINS_MAX = 64,
-    LINES_AHEAD = 3, /* of a block that was found, brought in at once */
-    HAND_STEPS = 16, /* of a clock hand in one visit of its shard */
+    LINES_AHEAD = 3,     /* of a block that was found, brought in at once */
+    HAND_STEPS = 16,     /* of a clock hand in one visit of its shard */
+    AROUND_FIRST = 1024, /* windows that are read around on trust */
+    AROUND_EARNED = 32,  /* for each block found in one */
+    AROUND_MAX = 8192,
+    AROUND_PAID_SHIFT = 3, /* one window more at once for so many blocks found */
 };
 
 struct entry {
@@ -49,7 +53,9 @@ struct cache {
     struct kv_metrics *metrics;
     /* Lines of their own: what follows changes with every miss, the above never. */
     _Alignas(64) _Atomic int64_t bytes;
-    _Atomic uint32_t hand; /* shard that gives next */
+    _Atomic uint32_t hand;        /* shard that gives next */
+    _Atomic int64_t around;       /* windows that may be read: cache_may_read_around */
+    _Atomic uint32_t around_paid; /* blocks that were found in one, up to some */
 };
 
 static struct entry *entry_of(struct cache_block *block)
@@ -171,6 +177,7 @@ sombra_err cache_new(size_t bytes_max, struct kv_metrics *metrics, struct cache 
     memset(cache, 0, sizeof *cache);
     cache->bytes_max = size_min(bytes_max, INT64_MAX);
     cache->metrics = metrics;
+    atomic_store_explicit(&cache->around, AROUND_FIRST, memory_order_relaxed);
     for (size_t i = 0; i < SHARDS; i++) {
         struct shard *shard = &cache->shards[i];
         shard->mask = SLOTS_MIN - 1;
@@ -385,4 +392,25 @@ size_t cache_bytes(const struct cache *cache)
 {
     int64_t bytes = atomic_load_explicit(&cache->bytes, memory_order_relaxed);
     return bytes > 0 ? (size_t)bytes : 0;
+}
+
+/* ---- read-around ------------------------------------------------------------------------- */
+
+unsigned cache_may_read_around(struct cache *cache, bool was_read_around)
+{
+    /* Races lose or find some windows: no matter. */
+    int64_t left = atomic_load_explicit(&cache->around, memory_order_relaxed);
+    uint32_t paid = atomic_load_explicit(&cache->around_paid, memory_order_relaxed);
+    if (was_read_around) {
+        if (left < AROUND_MAX)
+            atomic_store_explicit(&cache->around, left + AROUND_EARNED, memory_order_relaxed);
+        if (paid < CACHE_AROUND_MAX << AROUND_PAID_SHIFT)
+            atomic_store_explicit(&cache->around_paid, paid + 1, memory_order_relaxed);
+        return 0;
+    }
+    if (left <= 0)
+        return 0;
+    unsigned windows = (unsigned)u64_min(1 + (paid >> AROUND_PAID_SHIFT), CACHE_AROUND_MAX);
+    atomic_store_explicit(&cache->around, left - windows, memory_order_relaxed);
+    return windows;
 }

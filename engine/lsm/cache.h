@@ -48,4 +48,11 @@ void cache_drop_table(struct cache *cache, uint64_t table);
 void cache_charge(struct cache *cache, int64_t bytes);
 size_t cache_bytes(const struct cache *cache);
 
+/* A block that is not here is about to be read: how many windows that begin with its own may be
+ * fetched along? With `was_read_around` that was done before, for another block: it paid, and none
+ * is. It begins with one. Where reads go all over a store that is larger than memory it does not
+ * pay, and after some windows there are no more. */
+enum { CACHE_AROUND_MAX = 8 };
+unsigned cache_may_read_around(struct cache *cache, bool was_read_around);
+
 #endif

@@ -207,9 +207,13 @@ static sombra_err record_append(struct lsm *lsm, const struct lsm_txn *txn, bool
 {
     /* The need is bounded by what a record holds, and one memtable's records by its own bound. */
     enum { LOG_BYTES_MAX_SHIFT = 48 };
-    struct lsm_log *log = lsm->writer->log;
     const struct buf *redo = &txn->write->redo;
     sombra_err err = SOMBRA_OK;
+    if (UNLIKELY(!lsm->writer->log))
+        err = lsm_log_begin(lsm);
+    if (err)
+        return err;
+    struct lsm_log *log = lsm->writer->log;
     if (log->can_map)
         err = wal_use_window(log->wal, !syncs_soon);
     if (err == SOMBRA_UNSUPPORTED) {

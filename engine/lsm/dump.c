@@ -1,71 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /* What stands in the files, for people who look for a fault: read file by file without a lock and
- * without opening the store.
- *
- * A line is a word and fields, `table number=12 level=1`; bytes are hexadecimal. `problem=` is the
- * last field of its line and reaches to its end.
- */
+ * without opening the store. */
 #include "lsm_internal.h"
 #include "paths.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-    VALUE_SHOWN_BYTES = 64,
-    LINE_BYTES = 4 * (KV_KEY_BYTES_MAX + 1) + 2 * VALUE_SHOWN_BYTES + 512,
-    CACHE_BYTES = 1 << 20,
-};
+enum { CACHE_BYTES = 1 << 20 };
 
 struct dump {
     struct os *os;
     const char *directory;
-    lsm_dump_fn line;
-    void *context;
+    struct kv_lines lines;
     struct cache *cache;
     struct table_cache *tables;
     struct manifest_state state;
     struct version *version; /* NULL = the manifest cannot be read */
-    char text[LINE_BYTES];
 };
-
-/* ---- lines ------------------------------------------------------------------------------- */
-
-static sombra_err emit(struct dump *dump, const char *format, ...) SOMBRA_PRINTF(2, 3);
-
-static sombra_err emit(struct dump *dump, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(dump->text, sizeof dump->text, format, arguments);
-    va_end(arguments);
-    if (!dump->line(dump->context, dump->text))
-        return diag_fail(SOMBRA_CANCELLED, "the dump was cancelled");
-    return SOMBRA_OK;
-}
-
-static sombra_err emit_problem(struct dump *dump, const char *what, uint64_t number)
-{
-    char text[DIAG_TEXT_BYTES];
-    diag_save(text);
-    return emit(dump, "%s number=%" PRIu64 " problem=%s", what, number, text);
-}
-
-/* `to` has room for two characters a byte, and the end. */
-static const char *hex_of(sombra_slice bytes, size_t shown, char *to)
-{
-    static const char digits[] = "0123456789abcdef";
-    const uint8_t *data = bytes.data;
-    size_t count = size_min(bytes.bytes, shown);
-    for (size_t i = 0; i < count; i++) {
-        to[2 * i] = digits[data[i] >> 4];
-        to[2 * i + 1] = digits[data[i] & 15];
-    }
-    to[2 * count] = 0;
-    return to;
-}
 
 static bool is_damage(sombra_err err)
 {
@@ -78,13 +31,13 @@ static sombra_err dump_manifest(struct dump *dump)
 {
     const struct manifest_state *state = &dump->state;
     char identity[2 * sizeof state->identity + 1];
-    return emit(
-        dump,
-        "manifest uuid=%s version=%" PRIu64 " next_number=%" PRIu64 " next_run=%" PRIu64
-        " seq=%" PRIu64 " log_seq=%" PRIu64 " clean=%s",
-        hex_of(slice_of(state->identity, sizeof state->identity), sizeof state->identity, identity),
-        state->version, state->next_number, state->next_run, state->seq, state->log_seq,
-        state->is_clean ? "true" : "false");
+    return kv_lines_tell(&dump->lines,
+                         "manifest uuid=%s version=%" PRIu64 " next_number=%" PRIu64
+                         " next_run=%" PRIu64 " seq=%" PRIu64 " log_seq=%" PRIu64 " clean=%s",
+                         kv_line_hex(slice_of(state->identity, sizeof state->identity),
+                                     sizeof state->identity, identity),
+                         state->version, state->next_number, state->next_run, state->seq,
+                         state->log_seq, state->is_clean ? "true" : "false");
 }
 
 static sombra_err dump_tables(struct dump *dump)
@@ -93,17 +46,18 @@ static sombra_err dump_tables(struct dump *dump)
     sombra_err err = SOMBRA_OK;
     for (size_t i = 0; i < dump->version->count && !err; i++) {
         const struct version_run *run = &dump->version->runs[i];
-        err = emit(dump, "run level=%u number=%" PRIu64 " tables=%zu bytes=%" PRIu64, run->level,
-                   run->number, run->count, run->bytes);
+        err =
+            kv_lines_tell(&dump->lines, "run level=%u number=%" PRIu64 " tables=%zu bytes=%" PRIu64,
+                          run->level, run->number, run->count, run->bytes);
         for (size_t k = 0; k < run->count && !err; k++) {
             const struct table_meta *meta = &run->tables[k]->meta;
-            err =
-                emit(dump,
-                     "table number=%" PRIu64 " level=%u bytes=%" PRIu64 " entries=%" PRIu64
-                     " deletes=%" PRIu64 " ranges=%" PRIu64 " seq=%" PRIu64 " low=%s end=%s",
-                     meta->number, run->level, meta->file_bytes, meta->entries, meta->deletes,
-                     meta->range_count, meta->seq_max, hex_of(meta->low, KV_KEY_BYTES_MAX + 1, low),
-                     hex_of(meta->end, KV_KEY_BYTES_MAX + 1, end));
+            err = kv_lines_tell(
+                &dump->lines,
+                "table number=%" PRIu64 " level=%u bytes=%" PRIu64 " entries=%" PRIu64
+                " deletes=%" PRIu64 " ranges=%" PRIu64 " seq=%" PRIu64 " low=%s end=%s",
+                meta->number, run->level, meta->file_bytes, meta->entries, meta->deletes,
+                meta->range_count, meta->seq_max, kv_line_hex(meta->low, KV_KEY_BYTES_MAX + 1, low),
+                kv_line_hex(meta->end, KV_KEY_BYTES_MAX + 1, end));
         }
     }
     return err;
@@ -115,13 +69,14 @@ static sombra_err dump_entries(struct dump *dump, struct source *source)
 {
     static const char *const kinds[] = { "put", "delete", "large" };
     static const uint8_t nothing[1];
-    char key[2 * KV_KEY_BYTES_MAX + 1], value[2 * VALUE_SHOWN_BYTES + 1];
+    char key[2 * KV_KEY_BYTES_MAX + 1], value[2 * KV_LINE_VALUE_BYTES + 1];
     sombra_err err = source->ops->seek_ge(source, slice_of(nothing, 0));
     while (!err && source->is_valid) {
         const struct lsm_entry *entry = &source->entry;
-        err = emit(dump, "entry kind=%s bytes=%zu key=%s value=%s", kinds[entry->kind],
-                   entry->value.bytes, hex_of(entry->key, KV_KEY_BYTES_MAX, key),
-                   hex_of(entry->value, VALUE_SHOWN_BYTES, value));
+        err = kv_lines_tell(&dump->lines, "entry kind=%s bytes=%zu key=%s value=%s",
+                            kinds[entry->kind], entry->value.bytes,
+                            kv_line_hex(entry->key, KV_KEY_BYTES_MAX, key),
+                            kv_line_hex(entry->value, KV_LINE_VALUE_BYTES, value));
         if (!err)
             err = source->ops->next(source);
     }
@@ -142,11 +97,11 @@ static sombra_err dump_table(struct dump *dump, uint64_t number)
         return err;
     if (!err) {
         const struct table_meta *meta = table_meta(table);
-        err = emit(dump,
-                   "table number=%" PRIu64 " bytes=%" PRIu64 " entries=%" PRIu64 " deletes=%" PRIu64
-                   " ranges=%" PRIu64 " seq=%" PRIu64 " memory=%zu",
-                   meta->number, meta->file_bytes, meta->entries, meta->deletes, meta->range_count,
-                   meta->seq_max, table_memory_bytes(table));
+        err = kv_lines_tell(&dump->lines,
+                            "table number=%" PRIu64 " bytes=%" PRIu64 " entries=%" PRIu64
+                            " deletes=%" PRIu64 " ranges=%" PRIu64 " seq=%" PRIu64 " memory=%zu",
+                            meta->number, meta->file_bytes, meta->entries, meta->deletes,
+                            meta->range_count, meta->seq_max, table_memory_bytes(table));
     }
     if (!err)
         err = table_source(table, false, &source);
@@ -154,15 +109,16 @@ static sombra_err dump_table(struct dump *dump, uint64_t number)
         err = dump_entries(dump, source);
     source_close(source);
     table_unref(table);
-    return is_damage(err) ? emit_problem(dump, "table", number) : err;
+    return is_damage(err) ? kv_lines_tell_problem(&dump->lines, "table", number) : err;
 }
 
 /* ---- the logs ---------------------------------------------------------------------------- */
 
 static sombra_err dump_record(void *context, const struct wal_record *record)
 {
-    return emit(context, "record lsn=%" PRIu64 " durable_lsn=%" PRIu64 " bytes=%zu", record->lsn,
-                record->durable_lsn, record->payload.bytes);
+    struct dump *dump = context;
+    return kv_lines_tell(&dump->lines, "record lsn=%" PRIu64 " durable_lsn=%" PRIu64 " bytes=%zu",
+                         record->lsn, record->durable_lsn, record->payload.bytes);
 }
 
 static sombra_err dump_log(void *context, const char *name)
@@ -180,17 +136,19 @@ static sombra_err dump_log(void *context, const char *name)
     sombra_err err = wal_open(dump->os, path, true, &wal);
     mem_free(path);
     if (err)
-        return is_damage(err) ? emit_problem(dump, "log", base) : err;
-    err = emit(dump, "log base=%" PRIu64 " bytes=%" PRIu64 " needed=%s", base, wal_file_bytes(wal),
-               !dump->version || base >= dump->state.log_seq ? "true" : "false");
+        return is_damage(err) ? kv_lines_tell_problem(&dump->lines, "log", base) : err;
+    err = kv_lines_tell(&dump->lines, "log base=%" PRIu64 " bytes=%" PRIu64 " needed=%s", base,
+                        wal_file_bytes(wal),
+                        !dump->version || base >= dump->state.log_seq ? "true" : "false");
     if (!err)
         err = wal_replay(wal, (struct wal_position){ .epoch = base + 1 }, base, dump_record, dump,
                          &result);
     if (!err)
-        err = emit(dump, "log_end base=%" PRIu64 " last_lsn=%" PRIu64 " offset=%" PRIu64, base,
-                   result.last_lsn, result.end.offset);
+        err = kv_lines_tell(&dump->lines,
+                            "log_end base=%" PRIu64 " last_lsn=%" PRIu64 " offset=%" PRIu64, base,
+                            result.last_lsn, result.end.offset);
     else if (is_damage(err))
-        err = emit_problem(dump, "log", base);
+        err = kv_lines_tell_problem(&dump->lines, "log", base);
     wal_close(wal);
     return err;
 }
@@ -221,19 +179,20 @@ static void dump_close(struct dump *dump)
 }
 
 sombra_err lsm_dump(struct os *os, const char *path, enum lsm_dump_what what, uint64_t number,
-                    lsm_dump_fn line, void *context)
+                    kv_line_fn line, void *context)
 {
     struct dump *dump = mem_zalloc(sizeof *dump);
     assert(os && path && line);
     if (!dump)
         return diag_nomem("a dump", sizeof *dump);
-    *dump = (struct dump){ .os = os, .directory = path, .line = line, .context = context };
+    *dump =
+        (struct dump){ .os = os, .directory = path, .lines = { .line = line, .context = context } };
     sombra_err err = dump_open(dump);
     bool needs_manifest = what == LSM_DUMP_MANIFEST || what == LSM_DUMP_TABLES;
     struct os_identity identity;
     bool is_there = os_identify_path(os, path, &identity) == SOMBRA_OK;
     if (is_damage(err) && is_there && !needs_manifest)
-        err = emit_problem(dump, "manifest", 0);
+        err = kv_lines_tell_problem(&dump->lines, "manifest", 0);
     if (!err && what == LSM_DUMP_MANIFEST)
         err = dump_manifest(dump);
     else if (!err && what == LSM_DUMP_TABLES)

@@ -205,7 +205,7 @@ static struct manifest_state state_after(struct lsm *lsm, const struct edit *edi
     state.version = version->number;
     state.seq = u64_max(state.seq, edit->seq);
     state.log_seq = u64_max(state.log_seq, edit->log_seq);
-    state.is_clean = false;
+    state.is_clean = lsm->state.is_clean && !edit->begins_log;
     lsm_totals(lsm, state.totals);
     return state;
 }
@@ -248,12 +248,15 @@ static sombra_err prepare(struct lsm *lsm, const struct edit *edit, struct editi
     if (err)
         return err;
     mark_made(editing->version, edit);
-    if (edit->added_count > 0 || edit->log_seq > 0)
+    if (edit->added_count > 0 || edit->log_seq > 0 || edit->begins_log)
         err = lsm_sync_names(lsm);
     if (err) /* a later sync of the directory would prove nothing */
         return err == SOMBRA_NOMEM ? err : lsm_fail(lsm, err);
     editing->state = state_after(lsm, edit, editing->version);
-    err = manifest_commit(lsm->manifest, edit, &editing->state);
+    /* The first edit of an open is a whole manifest: what was read may be page cache. */
+    err = manifest_is_written(lsm->manifest)
+              ? manifest_commit(lsm->manifest, edit, &editing->state)
+              : manifest_rewrite(lsm->manifest, &editing->state, editing->version);
     if (err && manifest_has_failed(lsm->manifest))
         err = lsm_fail(lsm, err);
     return err;
@@ -326,6 +329,8 @@ sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit, const struct lsm_f
         publish(lsm, &editing, flushed);
         os_mutex_unlock(&lsm->mutex);
         rewrite_if_due(lsm, editing.version);
+        if (UNLIKELY(lsm->strays.count > 0))
+            lsm_strays_remove(lsm);
     }
     os_mutex_unlock(&lsm->manifest_mutex);
 
@@ -343,12 +348,6 @@ sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit, const struct lsm_f
 
 /* ---- strays ------------------------------------------------------------------------------- */
 
-struct strays {
-    struct lsm *lsm;
-    struct buf tables, logs; /* numbers, 8 bytes each */
-    bool has_new_manifest;
-};
-
 /* The number that a name was made of; false for names that are not ours. */
 static bool name_number(const char *name, const char *suffix, int digits, uint64_t *out_number)
 {
@@ -364,61 +363,78 @@ static bool name_number(const char *name, const char *suffix, int digits, uint64
     return true;
 }
 
-static sombra_err add_name(void *context, const char *name)
+struct strays_search {
+    struct lsm *lsm;
+    const struct version *version;
+};
+
+static sombra_err add_stray(struct lsm_strays *strays, uint64_t number, bool is_log)
 {
-    struct strays *strays = context;
-    uint64_t number;
-    if (name_number(name, ".sst", 6, &number))
-        return buf_append(&strays->tables, &number, sizeof number);
-    if (name_number(name, ".log", 20, &number))
-        return buf_append(&strays->logs, &number, sizeof number);
-    if (strcmp(name, "MANIFEST-new") == 0)
-        strays->has_new_manifest = true;
+    if (strays->count == strays->capacity) {
+        size_t capacity = size_max(16, strays->capacity * 2);
+        struct lsm_stray *grown = mem_realloc(strays->files, capacity * sizeof *grown);
+        if (!grown)
+            return diag_nomem("a list of files", capacity * sizeof *grown);
+        strays->files = grown;
+        strays->capacity = capacity;
+    }
+    strays->files[strays->count++] = (struct lsm_stray){ .number = number, .is_log = is_log };
     return SOMBRA_OK;
 }
 
-static void remove_tables(struct strays *strays, const struct version *version)
+static sombra_err judge_name(void *context, const char *name)
 {
-    struct lsm *lsm = strays->lsm;
-    for (size_t at = 0; at < strays->tables.bytes; at += sizeof(uint64_t)) {
-        uint64_t number;
-        memcpy(&number, strays->tables.data + at, sizeof number);
-        if (version_find(version, number, NULL, NULL))
-            continue;
-        os_mutex_lock(&lsm->mutex); /* the file may have to stay */
-        if (number < MANIFEST_NUMBER_MAX)
-            lsm->next_number = u64_max(lsm->next_number, number + 1);
-        os_mutex_unlock(&lsm->mutex);
-        if (lsm->manifest)
-            table_end(lsm, number, 0, version->number);
-    }
+    const struct strays_search *search = context;
+    struct lsm *lsm = search->lsm;
+    uint64_t number;
+    if (name_number(name, ".log", 20, &number))
+        return add_stray(&lsm->strays, number, true);
+    if (!name_number(name, ".sst", 6, &number) || version_find(search->version, number, NULL, NULL))
+        return SOMBRA_OK;
+    os_mutex_lock(&lsm->mutex); /* the file may have to stay */
+    if (number < MANIFEST_NUMBER_MAX)
+        lsm->next_number = u64_max(lsm->next_number, number + 1);
+    os_mutex_unlock(&lsm->mutex);
+    return add_stray(&lsm->strays, number, false);
 }
 
-static void remove_logs(struct strays *strays, uint64_t log_seq)
-{
-    for (size_t at = 0; at < strays->logs.bytes; at += sizeof(uint64_t)) {
-        uint64_t base_seq;
-        memcpy(&base_seq, strays->logs.data + at, sizeof base_seq);
-        if (base_seq < log_seq)
-            unlink_quietly(strays->lsm, lsm_log_path(strays->lsm, base_seq));
-    }
-}
-
-sombra_err lsm_remove_strays(struct lsm *lsm)
+sombra_err lsm_strays_find(struct lsm *lsm)
 {
     assert(lsm && lsm->view);
-    struct strays strays = { .lsm = lsm, .tables = BUF_INIT, .logs = BUF_INIT };
     struct view *view = view_acquire(lsm);
-    sombra_err err = os_list_directory(lsm->os, lsm->directory, add_name, &strays);
-    if (!err) {
-        remove_tables(&strays, view->version);
-        if (lsm->manifest)
-            remove_logs(&strays, lsm->state.log_seq);
-        if (lsm->manifest && strays.has_new_manifest)
-            unlink_quietly(lsm, lsm_path(lsm->directory, "MANIFEST-new"));
-    }
-    buf_release(&strays.tables);
-    buf_release(&strays.logs);
+    struct strays_search search = { .lsm = lsm, .version = view->version };
+    lsm->strays.count = 0;
+    sombra_err err = os_list_directory(lsm->os, lsm->directory, judge_name, &search);
     view_release(view);
     return diag_wrap(err, "look for files of a crash in %s", lsm->directory);
+}
+
+bool lsm_strays_newest_log(const struct lsm *lsm, uint64_t *out_base_seq)
+{
+    bool is_there = false;
+    for (size_t i = 0; i < lsm->strays.count; i++) {
+        const struct lsm_stray *stray = &lsm->strays.files[i];
+        if (!stray->is_log || (is_there && stray->number < *out_base_seq))
+            continue;
+        *out_base_seq = stray->number;
+        is_there = true;
+    }
+    return is_there;
+}
+
+void lsm_strays_remove(struct lsm *lsm)
+{
+    struct lsm_strays *strays = &lsm->strays;
+    size_t kept = 0;
+    assert(manifest_is_written(lsm->manifest));
+    for (size_t i = 0; i < strays->count; i++) {
+        struct lsm_stray stray = strays->files[i];
+        if (!stray.is_log)
+            table_end(lsm, stray.number, 0, lsm->state.version);
+        else if (stray.number < lsm->state.log_seq)
+            unlink_quietly(lsm, lsm_log_path(lsm, stray.number));
+        else
+            strays->files[kept++] = stray;
+    }
+    strays->count = kept;
 }

@@ -10,59 +10,100 @@ enum { LARGE_KEPT_BYTES = 1 << 20 }; /* of a buffer for values out of line, betw
 struct found {
     enum lookup lookup;
     struct table_value value; /* a memtable's has no block */
-    struct table *table;      /* referenced if the value is out of line; else NULL */
+    struct table *table;      /* that a value out of line is in */
+    struct table *owned;      /* referenced for it; else NULL */
 };
 
-static sombra_err table_find(const struct version_run *run, size_t at, sombra_slice key,
-                             uint64_t key_hash, struct found *found)
+/* A table of a run that may have a key. */
+struct candidate {
+    const struct version_run *run;
+    size_t at;
+};
+
+/* `hash`: of the key; NULL = the filter is not asked. */
+static sombra_err table_find(struct candidate in, sombra_slice key, const uint64_t *hash,
+                             struct found *found)
 {
-    struct table *table;
-    sombra_err err = version_table_open(run->tables[at], &table);
+    struct table *table, *owned;
+    sombra_err err = version_table_borrow(in.run, in.at, &table, &owned);
     if (UNLIKELY(err))
         return err;
     struct table_value value = { .block = NULL };
     enum lookup lookup = LOOKUP_ABSENT;
-    err = table_get(table, key, key_hash, &lookup, &value);
+    err = table_get(table, key, hash, &lookup, &value);
     sombra_slice low, end;
-    if (!err && lookup == LOOKUP_ABSENT && run->has_ranges && table_hides(table, key, &low, &end))
+    if (!err && lookup == LOOKUP_ABSENT && in.run->has_ranges &&
+        table_hides(table, key, &low, &end))
         lookup = LOOKUP_DELETED;
     if (!err) {
         found->lookup = lookup;
         found->value = value;
     }
-    if (!err && lookup == LOOKUP_FOUND && UNLIKELY(value.is_large))
+    if (!err && lookup == LOOKUP_FOUND && UNLIKELY(value.is_large)) {
         found->table = table;
-    else
-        table_unref(table);
+        found->owned = owned;
+    } else if (UNLIKELY(owned)) {
+        table_unref(owned);
+    }
     return err;
 }
 
-static sombra_err runs_find(const struct version *version, sombra_slice key, struct found *found)
+/* The next table from run *at on that may have the key; false = there is none. */
+static inline bool candidate_next(const struct version *version, sombra_slice key, size_t *at,
+                                  struct candidate *out)
 {
-    uint64_t key_hash = table_key_hash(key);
-    for (size_t i = 0; i < version->count; i++) {
-        const struct version_run *run = &version->runs[i];
-        size_t at = version_run_find(run, key);
-        if (at == run->count || slice_compare(key, run->tables[at]->meta.low) < 0)
+    for (; *at < version->count; ++*at) {
+        const struct version_run *run = &version->runs[*at];
+        size_t table = version_run_find(run, key);
+        if (table == run->count || slice_compare(key, run->tables[table]->meta.low) < 0)
             continue;
-        sombra_err err = table_find(run, at, key, key_hash, found);
-        if (UNLIKELY(err) || found->lookup != LOOKUP_ABSENT)
+        *out = (struct candidate){ run, table };
+        ++*at;
+        return true;
+    }
+    return false;
+}
+
+static sombra_err runs_find(struct lsm_txn *txn, sombra_slice key, struct found *found)
+{
+    const struct version *version = txn->view->version;
+    struct candidate now, next;
+    uint64_t hash = 0;
+    size_t at = 0;
+    bool is_next = candidate_next(version, key, &at, &now), is_hashed = false;
+    while (is_next) {
+        is_next = candidate_next(version, key, &at, &next);
+        bool is_trusted = !is_next && lsm_is_trusted(txn);
+        if (!is_trusted && !is_hashed) {
+            hash = table_key_hash(key);
+            is_hashed = true;
+        }
+        sombra_err err = table_find(now, key, is_trusted ? NULL : &hash, found);
+        if (UNLIKELY(err))
             return err;
+        if (!is_next)
+            lsm_trust(txn, found->lookup != LOOKUP_ABSENT);
+        if (found->lookup != LOOKUP_ABSENT)
+            return SOMBRA_OK;
+        now = next;
     }
     return SOMBRA_OK;
 }
 
 /* `found` is empty. */
-static sombra_err find(const struct lsm_txn *txn, sombra_slice key, struct found *found)
+static sombra_err find(struct lsm_txn *txn, sombra_slice key, struct found *found)
 {
     const struct view *view = txn->view;
     assert(found->lookup == LOOKUP_ABSENT && !found->table);
     for (size_t i = 0; i < view->count; i++) {
+        /* What was committed before the snapshot is seen to be there. */
+        if (memtable_is_empty(view->memtables[i]))
+            continue;
         found->lookup = memtable_get(view->memtables[i], txn->seq, key, &found->value.value);
         if (found->lookup != LOOKUP_ABSENT)
             return SOMBRA_OK;
     }
-    return view->version->count ? runs_find(view->version, key, found) : SOMBRA_OK;
+    return view->version->count ? runs_find(txn, key, found) : SOMBRA_OK;
 }
 
 static struct cache *cache_of(const struct lsm_txn *txn)
@@ -85,7 +126,8 @@ static sombra_err large_read(struct lsm_txn *txn, const struct found *found, som
 
 static void found_release(const struct lsm_txn *txn, struct found *found)
 {
-    table_unref(found->table);
+    if (UNLIKELY(found->owned))
+        table_unref(found->owned);
     if (found->value.block)
         cache_release(cache_of(txn), found->value.block);
 }

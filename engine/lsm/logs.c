@@ -2,12 +2,13 @@
 /* The logs: one for each memtable, named after the commit before its first (log_format.h).
  *
  * A log is needed until what is in it stands in tables. The manifest says from where on logs are
- * needed (log_seq), and a log of just that base is there as long as the store is not closed.
+ * needed (log_seq), and a log of just that base is there unless it says that the store was closed.
+ * The first commit behind an open makes the first log: who only reads writes nothing.
  *
- * A switch of memtables makes a log without any sync, so that no commit waits for one. The name of
- * such a log is durable before one of its commits counts as that (lsm_logs_sync), and before the
- * manifest says that the logs before it are not needed (lsm_edit). Names lost in a power cut are
- * then those of logs without a durable commit.
+ * Logs are made without any sync, so that no commit waits for one. The name of a log is durable
+ * before one of its commits counts as that (lsm_logs_sync), and before the manifest says that the
+ * logs before it are not needed (lsm_edit). Names lost in a power cut are then those of logs
+ * without a durable commit.
  */
 #include "write_internal.h"
 #include "log_format.h"
@@ -16,17 +17,8 @@
 
 /* ---- make, drop -------------------------------------------------------------------------- */
 
-static sombra_err log_create_synced(struct lsm *lsm, const char *path, struct lsm_log *log)
-{
-    const uint64_t first_bytes =
-        u64_min(lsm->options.memtable_bytes + lsm->options.memtable_bytes / 4, 64 * KiB);
-    sombra_err err = wal_create(lsm->os, path, lsm->options.mode, first_bytes, &log->wal);
-    if (!err)
-        atomic_store(&log->is_named, true);
-    return err;
-}
-
-sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, bool syncs, struct lsm_log **out_log)
+sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
+                          struct lsm_log **out_log)
 {
     struct lsm_log *log = mem_zalloc(sizeof *log);
     char *path = lsm_log_path(lsm, base_seq);
@@ -34,15 +26,16 @@ sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, bool syncs, struct
     if (!log || !path)
         err = diag_nomem("a log", sizeof *log + strlen(lsm->directory));
     if (!err)
-        err = syncs ? log_create_synced(lsm, path, log)
-                    : wal_create_unsynced(lsm->os, path, lsm->options.mode, &log->wal);
+        err = wal_create_unsynced(lsm->os, path, lsm->options.mode, bytes, &log->wal);
     if (err == SOMBRA_EXISTS) {
         /* Left by a switch of memtables that failed and could not remove it: no manifest ever named
          * it, and nothing was committed to it. The name must be that of the new file before
          * anything is in it. */
         err = os_unlink(lsm->os, path);
         if (!err)
-            err = log_create_synced(lsm, path, log);
+            err = wal_create(lsm->os, path, lsm->options.mode, bytes, &log->wal);
+        if (!err)
+            atomic_store(&log->is_named, true);
     }
     if (!err)
         err = wal_restart(log->wal, base_seq + 1, 0);
@@ -181,6 +174,37 @@ sombra_err lsm_logs_sync(struct lsm *lsm, uint64_t durable_seq, uint64_t seq)
     return err;
 }
 
+/* ---- the first --------------------------------------------------------------------------- */
+
+sombra_err lsm_log_begin(struct lsm *lsm)
+{
+    /* What is written ahead here is synced with the first record. */
+    const uint64_t first_bytes =
+        u64_min(lsm->options.memtable_bytes + lsm->options.memtable_bytes / 4, 64 * KiB);
+    uint64_t base_seq = atomic_load(&lsm->seq);
+    struct lsm_log *log = NULL;
+    assert(!lsm->writer->log && !lsm->logs);
+    sombra_err err = lsm_log_create(lsm, base_seq, first_bytes, &log);
+    if (err == SOMBRA_IO) /* see lsm_memtable_retire */
+        return lsm_fail(lsm, err);
+    if (err)
+        return err;
+    err = lsm_edit(lsm, &(struct edit){ .log_seq = base_seq, .seq = base_seq, .begins_log = true },
+                   NULL);
+    if (err) {
+        if (!atomic_load(&lsm->is_failed)) /* or the manifest may name it */
+            log_unlink(lsm, base_seq);
+        lsm_log_free(log);
+        return diag_wrap(err, "begin a log");
+    }
+    atomic_store(&log->is_named, true); /* the edit saw to it */
+    os_mutex_lock(&lsm->mutex);
+    lsm_logs_add(lsm, log);
+    os_mutex_unlock(&lsm->mutex);
+    lsm->writer->log = log;
+    return SOMBRA_OK;
+}
+
 /* ---- switch ------------------------------------------------------------------------------ */
 
 /* Under lsm->mutex: a view whose memtable is `active`; the one that was active stays in it, if it
@@ -224,7 +248,7 @@ static sombra_err memtable_replace(struct lsm *lsm)
     if (err)
         memtable_unref(fresh);
     else
-        lsm_writer_begin_with(lsm, fresh, lsm->writer->log);
+        lsm_writer_begin_with(lsm, fresh);
     lsm_pool_sweep(lsm);
     return err;
 }
@@ -236,7 +260,7 @@ sombra_err lsm_memtable_retire(struct lsm *lsm, uint64_t seq, bool with_log)
     struct lsm_log *log = NULL;
     sombra_err err = full ? memtable_new(&fresh) : diag_nomem("a full memtable", sizeof *full);
     if (!err && with_log)
-        err = lsm_log_create(lsm, seq, false, &log);
+        err = lsm_log_create(lsm, seq, 0, &log);
     /* A sync of the directory may be what failed, and with it are lost the names of tables that a
      * flush or a compaction is about to commit: its own sync would not say so. */
     if (err == SOMBRA_IO)
@@ -272,7 +296,8 @@ sombra_err lsm_switch_memtable(struct lsm *lsm)
     struct lsm_writer *writer = lsm->writer;
     assert(!writer->txn.view); /* between transactions */
     uint64_t seq = atomic_load_explicit(&lsm->seq, memory_order_relaxed);
-    bool is_untouched = memtable_is_empty(writer->active) && writer->log->base_seq == seq;
+    bool is_untouched =
+        !writer->log || (memtable_is_empty(writer->active) && writer->log->base_seq == seq);
     if (is_untouched && memtable_bytes(writer->active) < lsm->options.memtable_bytes)
         return SOMBRA_OK;
     if (is_untouched)
@@ -336,27 +361,6 @@ static sombra_err names_list(struct lsm *lsm, struct log_names *out)
     if (!err && out->count)
         qsort(out->bases, out->count, sizeof *out->bases, base_compare);
     return err;
-}
-
-sombra_err lsm_logs_newest(struct lsm *lsm, uint64_t *out_base_seq, bool *out_is_there)
-{
-    struct log_names names = { 0 };
-    sombra_err err = names_list(lsm, &names);
-    if (!err) {
-        *out_is_there = names.count > 0;
-        *out_base_seq = names.count > 0 ? names.bases[names.count - 1] : 0;
-    }
-    mem_free(names.bases);
-    return err;
-}
-
-void lsm_logs_remove_stale(struct lsm *lsm, uint64_t log_seq)
-{
-    struct log_names names = { 0 };
-    sombra_err err = names_list(lsm, &names);
-    for (size_t i = 0; !err && i < names.count && names.bases[i] < log_seq; i++)
-        log_unlink(lsm, names.bases[i]);
-    mem_free(names.bases);
 }
 
 /* ---- replay ------------------------------------------------------------------------------ */

@@ -14,6 +14,7 @@ const struct kv_ops lsm_ops = {
     .abort = lsm_abort,
     .savepoint = lsm_savepoint,
     .get = lsm_get,
+    .get_many = lsm_get_many,
     .put = lsm_put,
     .remove = lsm_remove,
     .remove_range = lsm_remove_range,

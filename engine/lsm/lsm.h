@@ -121,15 +121,12 @@ sombra_err lsm_salvage(struct os *os, const char *path, const char *to,
 
 enum lsm_dump_what { LSM_DUMP_MANIFEST, LSM_DUMP_TABLE, LSM_DUMP_LOG, LSM_DUMP_TABLES };
 
-/* One line; the text lives until it returns. False cancels. */
-typedef bool (*lsm_dump_fn)(void *context, const char *line);
-
 /* Shows what stands in the files of the store at `path`, line by line, for people who look for a
  * fault. Opens no store and takes no lock: beside a writer the lines may contradict each other.
  * Damage is a line with `problem=`. `number` counts for LSM_DUMP_TABLE. NOT_FOUND, CORRUPT, IO,
  * NOMEM, CANCELLED. */
 sombra_err lsm_dump(struct os *os, const char *path, enum lsm_dump_what what, uint64_t number,
-                    lsm_dump_fn line, void *context) SOMBRA_MUST_CHECK;
+                    kv_line_fn line, void *context) SOMBRA_MUST_CHECK;
 
 /* True when a store of this engine is in the directory `path`. */
 bool lsm_is_at(struct os *os, const char *path);

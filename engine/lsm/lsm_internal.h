@@ -74,6 +74,18 @@ struct lsm_full {
     struct lsm_full *next; /* newer */
 };
 
+/* ---- files of a crash --------------------------------------------------------------------- */
+
+/* A table that no version names, or a log: of the time before this open. */
+struct lsm_stray {
+    uint64_t number; /* of the table, or base_seq of the log */
+    bool is_log;
+};
+struct lsm_strays {
+    struct lsm_stray *files;
+    size_t count, capacity;
+};
+
 /* ---- the store --------------------------------------------------------------------------- */
 
 struct lsm {
@@ -109,10 +121,11 @@ struct lsm {
     struct os_condition changed;         /* a flush or a compaction ended, or is_closing */
 
     struct os_mutex manifest_mutex; /* one edit at a time: lsm_edit */
-    struct manifest *manifest;
-    struct manifest_state state; /* as of the manifest */
-    uint64_t pinned_first;       /* read-only stores: the versions that are pinned, */
-    uint64_t pinned_last;        /* of those that there were */
+    struct manifest *manifest;      /* written with the first edit */
+    struct manifest_state state;    /* as of the manifest; is_clean until a log is in use */
+    struct lsm_strays strays;       /* found at open, removed with the first edit */
+    uint64_t pinned_first;          /* read-only stores: the versions that are pinned, */
+    uint64_t pinned_last;           /* of those that there were */
     bool has_pin;
 
     struct lsm_writer *writer;         /* txn.c: the turn, the active log, group commit */
@@ -153,12 +166,17 @@ sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit,
 void lsm_totals(struct lsm *lsm, uint64_t out_totals[TOTAL_COUNT]);
 /* Makes every name in the directory durable. */
 sombra_err lsm_sync_names(struct lsm *lsm) SOMBRA_MUST_CHECK;
-/* At open by a writer, when lsm->view is set and before any table is made: raises next_number above
- * that of every table file. Once lsm->manifest is there (manifest_create), it also removes tables
- * that are in no version, logs that are not needed, a new manifest of a crash. Before that it must
- * not: what was read may be page cache that the disk never got, and after a power cut an older
- * manifest would miss what was removed. Other names are left alone. */
-sombra_err lsm_remove_strays(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* At open by a writer, when lsm->view is set and before any table or log is made: raises
+ * next_number above that of every table file, and notes tables that are in no version, and all
+ * logs. Other names are left alone. */
+sombra_err lsm_strays_find(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* The greatest base among the logs that were found; false without any. */
+bool lsm_strays_newest_log(const struct lsm *lsm, uint64_t *out_base_seq);
+/* lsm_edit's part: removes what was found, logs once they are not needed. Not before the manifest
+ * is written: what was read may be page cache that the disk never got, and after a power cut an
+ * older manifest would miss what was removed. manifest_mutex is held, or nobody else has the
+ * store. */
+void lsm_strays_remove(struct lsm *lsm);
 /* What table_cache_on_obsolete calls, with the store as context: unlinks the file, now or when
  * readers of other processes let it go. */
 void lsm_table_obsolete(void *lsm, const struct version_table *table);
@@ -189,6 +207,7 @@ struct lsm_txn {
     uint64_t undone;          /* grows when writes are taken back */
     bool is_failed;           /* a write broke off: only abort and rollback are left */
     struct table_value got;   /* holds the last slice of get */
+    uint32_t trusted;         /* lookups since a filter would have helped: lsm_is_trusted */
     struct buf large;         /* the last value out of line */
     struct lsm_cursor *spare; /* closed cursors, for reuse; lsm_cursor_free_spare frees them */
     struct lsm_txn *next;     /* pool */
@@ -252,9 +271,11 @@ void lsm_pool_sweep(struct lsm *lsm);
 /* Sets the fields about readers. */
 void lsm_readers_measure(struct lsm *lsm, struct kv_stats *stats);
 
-/* ---- read path (get.c, merge.c, cursor.c, count.c) --------------------------------------- */
+/* ---- read path (get.c, get_many.c, merge.c, cursor.c, count.c) --------------------------------------- */
 
 sombra_err lsm_get(struct kv_txn *txn, sombra_slice key, sombra_slice *out_value);
+sombra_err lsm_get_many(struct kv_txn *txn, const sombra_slice *keys, size_t count,
+                        kv_value_fn each, void *context);
 sombra_err lsm_count(struct kv_txn *txn, struct kv_range range, uint64_t limit,
                      uint64_t *out_count);
 sombra_err lsm_estimate(struct kv_txn *txn, struct kv_range range, uint64_t *out_count);
@@ -267,6 +288,18 @@ void lsm_cursor_close(struct kv_cursor *cursor);
 /* Frees the cursors that the transaction keeps for reuse. They hold nothing of its view, so that
  * the next transaction in its place may have them. */
 void lsm_cursor_free_spare(struct lsm_txn *txn);
+/* Lookups in a row that found their keys in the last place there was: the next ones do not ask its
+ * filter. Keys that are there are sought far more often than others, and a filter is a cache line
+ * of its own; a key that is not there costs one block in vain, then filters are asked again. */
+enum { LSM_TRUSTED_MIN = 16 };
+static inline bool lsm_is_trusted(const struct lsm_txn *txn)
+{
+    return txn->trusted >= LSM_TRUSTED_MIN;
+}
+static inline void lsm_trust(struct lsm_txn *txn, bool was_there)
+{
+    txn->trusted = was_there ? txn->trusted + (txn->trusted < LSM_TRUSTED_MIN) : 0;
+}
 /* The live entries that the transaction sees, as a source: those in `range`, and maybe others
  * outside of it. Not to be sought outside of the range, which is not empty. A range that the
  * transaction removes later is seen by sources made after that. */

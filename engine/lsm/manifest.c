@@ -382,7 +382,8 @@ static sombra_err write_first(struct wal *wal, uint64_t epoch, sombra_slice payl
     return err ? err : wal_sync(wal);
 }
 
-/* Writes "MANIFEST-new", whole and synced. */
+/* Writes "MANIFEST-new", whole and synced by one call, with its record; of its name nothing is
+ * asked before the rename. */
 static sombra_err write_new(const struct manifest *manifest, sombra_slice payload,
                             struct wal **out_wal)
 {
@@ -395,7 +396,7 @@ static sombra_err write_new(const struct manifest *manifest, sombra_slice payloa
     if (err == SOMBRA_NOT_FOUND)
         err = SOMBRA_OK;
     if (!err)
-        err = wal_create(manifest->os, manifest->new_path, manifest->mode, bytes, &wal);
+        err = wal_create_unsynced(manifest->os, manifest->new_path, manifest->mode, bytes, &wal);
     if (err)
         return err;
     err = write_first(wal, epoch, payload);
@@ -447,11 +448,10 @@ static sombra_err replace(struct manifest *manifest, const struct manifest_state
     return diag_wrap(err, "write manifest %s", manifest->path);
 }
 
-sombra_err manifest_create(struct os *os, const char *directory, unsigned mode,
-                           const struct manifest_state *state, const struct version *version,
-                           struct manifest **out_manifest)
+sombra_err manifest_new(struct os *os, const char *directory, unsigned mode,
+                        struct manifest **out_manifest)
 {
-    assert(os && directory && state && version && out_manifest);
+    assert(os && directory && out_manifest);
     struct manifest *manifest = mem_zalloc(sizeof *manifest);
     if (!manifest)
         return diag_nomem("manifest", sizeof *manifest);
@@ -459,9 +459,23 @@ sombra_err manifest_create(struct os *os, const char *directory, unsigned mode,
     manifest->mode = mode;
     manifest->path = lsm_path(directory, "MANIFEST");
     manifest->new_path = lsm_path(directory, "MANIFEST-new");
-    sombra_err err = manifest->path && manifest->new_path
-                         ? replace(manifest, state, version)
-                         : diag_nomem("path of the manifest", strlen(directory));
+    if (!manifest->path || !manifest->new_path) {
+        manifest_close(manifest);
+        return diag_nomem("path of the manifest", strlen(directory));
+    }
+    *out_manifest = manifest;
+    return SOMBRA_OK;
+}
+
+sombra_err manifest_create(struct os *os, const char *directory, unsigned mode,
+                           const struct manifest_state *state, const struct version *version,
+                           struct manifest **out_manifest)
+{
+    assert(state && version && out_manifest);
+    struct manifest *manifest = NULL;
+    sombra_err err = manifest_new(os, directory, mode, &manifest);
+    if (!err)
+        err = replace(manifest, state, version);
     if (err)
         manifest_close(manifest);
     else
@@ -516,6 +530,7 @@ sombra_err manifest_commit(struct manifest *manifest, const struct edit *edit,
                            const struct manifest_state *state)
 {
     assert(manifest && edit && state);
+    assert(manifest_is_written(manifest));
     check_next(&manifest->state, state);
     struct buf payload = BUF_INIT;
     sombra_err err = refuse_if_failed(manifest);
@@ -548,5 +563,10 @@ uint64_t manifest_bytes(const struct manifest *manifest)
 
 bool manifest_has_failed(const struct manifest *manifest)
 {
-    return manifest->is_failed || wal_has_failed(manifest->wal);
+    return manifest->is_failed || (manifest->wal && wal_has_failed(manifest->wal));
+}
+
+bool manifest_is_written(const struct manifest *manifest)
+{
+    return manifest->wal != NULL;
 }

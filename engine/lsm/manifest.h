@@ -3,9 +3,9 @@
  * draws its records.
  *
  * The first record is a whole version; each further record is an edit. Replaced by writing
- * "MANIFEST-new", sync, rename, sync of the directory: at every open by a writer (what was read may
- * be page cache that the disk never got) and when it has outgrown its version. A failed append or
- * sync ends the file for ever.
+ * "MANIFEST-new", sync, rename, sync of the directory: with the first edit after an open (what was
+ * read may be page cache that the disk never got) and when it has outgrown its version. A failed
+ * append or sync ends the file for ever.
  *
  * Order on every change, kept by manifest_commit's callers: tables written and synced, directory
  * synced, then manifest_commit (append, sync), only then anything unlinked.
@@ -51,7 +51,11 @@ struct manifest_state {
 sombra_err manifest_read(struct os *os, const char *directory, struct table_cache *cache,
                          struct manifest_state *out_state,
                          struct version **out_version) SOMBRA_MUST_CHECK;
-/* Writes a new one with this content and takes its place. */
+/* One of which this process has written nothing so far: manifest_rewrite comes before any commit.
+ */
+sombra_err manifest_new(struct os *os, const char *directory, unsigned mode,
+                        struct manifest **out_manifest) SOMBRA_MUST_CHECK;
+/* The same, written with this content. */
 sombra_err manifest_create(struct os *os, const char *directory, unsigned mode,
                            const struct manifest_state *state, const struct version *version,
                            struct manifest **out_manifest) SOMBRA_MUST_CHECK;
@@ -61,13 +65,15 @@ void manifest_close(struct manifest *manifest); /* NULL is a no-op; writes nothi
  * manifest_has_failed tells where the edit may have reached the disk. */
 sombra_err manifest_commit(struct manifest *manifest, const struct edit *edit,
                            const struct manifest_state *state) SOMBRA_MUST_CHECK;
-/* Puts a new file with this content in its place, as manifest_create does. Where the old one is
- * still in place after an error, nothing changed; else the manifest has failed. */
+/* Puts a new file with this content in its place. Where the old one is still in place after an
+ * error, nothing changed; else the manifest has failed. */
 sombra_err manifest_rewrite(struct manifest *manifest, const struct manifest_state *state,
                             const struct version *version) SOMBRA_MUST_CHECK;
 /* Its edits have outgrown the version: a rewrite is due. */
 bool manifest_has_outgrown(const struct manifest *manifest);
 uint64_t manifest_bytes(const struct manifest *manifest);
 bool manifest_has_failed(const struct manifest *manifest);
+/* This process has written it, and may commit to it. */
+bool manifest_is_written(const struct manifest *manifest);
 
 #endif

@@ -5,16 +5,21 @@
  *
  *   1 lock: one process writes
  *   2 read the manifest, or find that there is none, and the directory empty
- *   3 write the manifest again: what was read may be page cache that the disk never got; then
- *     remove what no disk's manifest can name any more
- *   4 replay the logs that it says are needed
+ *   3 note which files it does not name, and which logs there are
+ *
+ * Of a store that was closed that is all: nothing is written before there is something to write.
+ * The first commit makes a log, then (or before that the first compaction) the manifest is written
+ * again, whole: what was read may be page cache that the disk never got. Only then may anything be
+ * removed that the disk's manifest could name. Of a store that was not closed:
+ *
+ *   4 replay the logs that the manifest says are needed
  *   5 make the new log; its base is above every number that any trace was seen of, so that numbers
  *     of lost commits are never given again
- *   6 flush what was replayed to a table, in one edit that says that only the new log is needed
+ *   6 flush what was replayed to a table, in the first edit: a whole manifest, which says that only
+ *     the new log is needed
  *   7 remove the old logs
  *
- * A crash between any two leaves what the next open does again. Of a store that was closed, 3 and 4
- * have nothing to do: the new log is made, then the manifest that says it is in use.
+ * A crash between any two leaves what the next open does again.
  */
 #include "write_internal.h"
 #include "paths.h"
@@ -65,6 +70,7 @@ static void store_free(struct lsm *lsm)
     lsm_purge(lsm, true);
     logs_free(lsm);
     manifest_close(lsm->manifest);
+    mem_free(lsm->strays.files);
     table_cache_free(lsm->tables);
     if (lsm->cache)
         cache_free(lsm->cache);
@@ -330,46 +336,16 @@ static sombra_err view_begin(struct lsm *lsm, struct version *version,
     return err;
 }
 
-static sombra_err manifest_renew(struct lsm *lsm, const struct version *version)
-{
-    os_mutex_lock(&lsm->mutex);
-    lsm->state.next_number = lsm->next_number;
-    lsm->state.next_run = lsm->next_run;
-    os_mutex_unlock(&lsm->mutex);
-    lsm->state.version = version->number;
-    return manifest_create(lsm->os, lsm->directory, lsm->options.mode, &lsm->state, version,
-                           &lsm->manifest);
-}
-
 /* A clean end may be page cache that the disk never got: the manifest of the disk may still need
- * the logs that are there. So the new one takes none of their names. */
-static sombra_err first_log(struct lsm *lsm, struct lsm_log **out_log)
+ * the logs that are there. So no log of this open takes one of their names. Takes `memtable` over.
+ */
+static void start_clean(struct lsm *lsm, struct memtable *memtable)
 {
     uint64_t base_seq = u64_max(lsm->state.seq, lsm->state.log_seq), newest;
-    bool is_there;
-    sombra_err err = lsm_logs_newest(lsm, &newest, &is_there);
-    if (!err && is_there && newest >= base_seq)
+    if (lsm_strays_newest_log(lsm, &newest) && newest >= base_seq)
         base_seq = newest + 1;
-    return err ? err : lsm_log_create(lsm, base_seq, true, out_log);
-}
-
-/* Takes `memtable` over. The log is there before the manifest says that it is in use. */
-static sombra_err start_clean(struct lsm *lsm, const struct version *version,
-                              struct memtable *memtable)
-{
-    struct lsm_log *log = NULL;
-    sombra_err err = first_log(lsm, &log);
-    if (err) {
-        memtable_unref(memtable);
-        return err;
-    }
-    lsm_logs_add(lsm, log);
-    lsm_seq_begin(lsm, log->base_seq);
-    lsm_writer_begin_with(lsm, memtable, log);
-    lsm->state.is_clean = false;
-    lsm->state.log_seq = log->base_seq;
-    err = manifest_renew(lsm, version);
-    return err ? err : lsm_remove_strays(lsm);
+    lsm_seq_begin(lsm, base_seq);
+    lsm_writer_begin_with(lsm, memtable);
 }
 
 static void recovery_report(struct lsm *lsm, const struct lsm_replay *replay, uint64_t begun_ns)
@@ -386,39 +362,21 @@ static void recovery_report(struct lsm *lsm, const struct lsm_replay *replay, ui
                                           .text = text });
 }
 
-/* Steps 5 to 7. `memtable` has what was replayed, and is the active one, so far without a log. */
+/* Steps 5 to 7. The active memtable has what was replayed, and no log so far. */
 static sombra_err replayed_flush(struct lsm *lsm, uint64_t base_seq)
 {
-    sombra_err err;
-    if (memtable_is_empty(lsm->writer->active)) {
-        struct lsm_log *log = NULL;
-        err = lsm_log_create(lsm, base_seq, true, &log);
-        if (err)
-            return err;
-        lsm_logs_add(lsm, log);
-        lsm->writer->log = log;
-        err = lsm_edit(lsm, &(struct edit){ .log_seq = base_seq, .seq = base_seq }, NULL);
-    } else {
-        err = lsm_memtable_retire(lsm, base_seq, true);
-        if (!err)
-            err = lsm_flush_full(lsm);
-    }
-    if (!err)
-        lsm_logs_remove_stale(lsm, base_seq);
-    return err;
+    if (memtable_is_empty(lsm->writer->active))
+        return lsm_log_begin(lsm);
+    sombra_err err = lsm_memtable_retire(lsm, base_seq, true);
+    return err ? err : lsm_flush_full(lsm);
 }
 
-static sombra_err start_unclean(struct lsm *lsm, const struct version *version,
-                                struct memtable *memtable)
+static sombra_err start_unclean(struct lsm *lsm, struct memtable *memtable)
 {
     uint64_t begun_ns = os_monotonic_ns(lsm->os);
     struct lsm_replay replay;
-    lsm->writer->active = memtable;
-    sombra_err err = manifest_renew(lsm, version);
-    if (!err)
-        err = lsm_remove_strays(lsm);
-    if (!err)
-        err = lsm_logs_recover(lsm, memtable, &replay);
+    lsm_writer_begin_with(lsm, memtable);
+    sombra_err err = lsm_logs_recover(lsm, memtable, &replay);
     if (!err && replay.seq_seen > UINT64_MAX / 2)
         err = diag_fail(SOMBRA_CORRUPT, "commit number %" PRIu64, replay.seq_seen);
     if (err)
@@ -431,22 +389,44 @@ static sombra_err start_unclean(struct lsm *lsm, const struct version *version,
     return diag_wrap(err, "recover %s", lsm->directory);
 }
 
+/* `is_new`: nothing is on the disk so far. Takes `memtable` over. */
+static sombra_err start_with(struct lsm *lsm, const struct version *version,
+                             struct memtable *memtable, bool is_new)
+{
+    if (is_new) {
+        lsm->state.version = version->number;
+        sombra_err err = manifest_rewrite(lsm->manifest, &lsm->state, version);
+        if (err) {
+            memtable_unref(memtable);
+            return err;
+        }
+    }
+    if (!lsm->state.is_clean)
+        return start_unclean(lsm, memtable);
+    start_clean(lsm, memtable);
+    return SOMBRA_OK;
+}
+
 static sombra_err writer_start(struct lsm *lsm)
 {
     struct version *version = NULL;
     struct memtable *memtable = NULL;
+    bool is_new = false;
     sombra_err err = manifest_read(lsm->os, lsm->directory, lsm->tables, &lsm->state, &version);
-    if (err == SOMBRA_NOT_FOUND && lsm->options.create)
+    if (err == SOMBRA_NOT_FOUND && lsm->options.create) {
+        is_new = true;
         err = store_make(lsm, &version);
+    }
     if (err == SOMBRA_NOT_FOUND)
         return diag_wrap(err, "no store is here (option create makes one)");
     if (!err)
+        err = manifest_new(lsm->os, lsm->directory, lsm->options.mode, &lsm->manifest);
+    if (!err)
         err = view_begin(lsm, version, &memtable);
     if (!err)
-        err = lsm_remove_strays(lsm);
+        err = lsm_strays_find(lsm);
     if (!err)
-        err = lsm->state.is_clean ? start_clean(lsm, version, memtable)
-                                  : start_unclean(lsm, version, memtable);
+        err = start_with(lsm, version, memtable, is_new);
     else
         memtable_unref(memtable);
     version_unref(version);
@@ -545,7 +525,7 @@ static sombra_err store_finish(struct lsm *lsm)
     if (lsm->options.is_readonly)
         return SOMBRA_OK;
     sombra_err err = lsm_check_writable(lsm);
-    if (!err && !memtable_is_empty(lsm->writer->active))
+    if (!err && lsm->writer->log && !memtable_is_empty(lsm->writer->active))
         err = lsm_memtable_retire(lsm, atomic_load(&lsm->seq), false);
     if (!err)
         err = lsm_flush_full(lsm);
@@ -555,7 +535,7 @@ static sombra_err store_finish(struct lsm *lsm)
     diag_restore(text);
     if (!err)
         err = lsm_check_writable(lsm);
-    if (!err)
+    if (!err && !lsm->state.is_clean) /* or nothing was committed since the open */
         err = mark_clean(lsm);
     if (!err)
         lsm_logs_unlink_all(lsm);

@@ -45,29 +45,29 @@ static sombra_slice range_prefix(const struct lsm *lsm, struct kv_range range)
     return range.high.bytes && slice_compare(range.high, end) <= 0 ? prefix : none;
 }
 
-static sombra_err table_is_wanted(const struct opening *opening, struct version_table *table,
-                                  bool *out_is_wanted)
+static sombra_err table_is_wanted(const struct opening *opening, const struct version_run *run,
+                                  size_t at, bool *out_is_wanted)
 {
     *out_is_wanted = true;
-    if (opening->prefix.bytes == 0 || table->meta.range_count > 0)
+    if (opening->prefix.bytes == 0 || run->tables[at]->meta.range_count > 0)
         return SOMBRA_OK;
-    struct table *open;
-    sombra_err err = version_table_open(table, &open);
+    struct table *open, *owned;
+    sombra_err err = version_table_borrow(run, at, &open, &owned);
     if (err)
         return err;
     *out_is_wanted = table_may_have_prefix(open, opening->prefix);
-    table_unref(open);
+    table_unref(owned);
     return SOMBRA_OK;
 }
 
-static sombra_err one_table(struct version_table *table, struct source **out_source)
+static sombra_err one_table(const struct version_run *run, size_t at, struct source **out_source)
 {
-    struct table *open;
-    sombra_err err = version_table_open(table, &open);
+    struct table *open, *owned;
+    sombra_err err = version_table_borrow(run, at, &open, &owned);
     if (err)
         return err;
     err = table_source(open, true, out_source);
-    table_unref(open);
+    table_unref(owned);
     return err;
 }
 
@@ -78,19 +78,19 @@ static sombra_err run_add(struct opening *opening, const struct version_run *run
     bool is_wanted = false;
     sombra_err err = SOMBRA_OK;
     for (; !err && first < end; first++) {
-        err = table_is_wanted(opening, run->tables[first], &is_wanted);
+        err = table_is_wanted(opening, run, first, &is_wanted);
         if (err || is_wanted)
             break;
     }
     for (is_wanted = false; !err && first + 1 < end; end--) {
-        err = table_is_wanted(opening, run->tables[end - 1], &is_wanted);
+        err = table_is_wanted(opening, run, end - 1, &is_wanted);
         if (err || is_wanted)
             break;
     }
     if (err || first == end)
         return err;
     struct source **to = &opening->sources[opening->count];
-    err = end - first == 1 ? one_table(run->tables[first], to)
+    err = end - first == 1 ? one_table(run, first, to)
                            : version_tables_source(run->tables + first, end - first, true, to);
     if (err)
         return err;

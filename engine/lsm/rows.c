@@ -16,8 +16,9 @@ static inline uint32_t head_of(const uint8_t *key, size_t key_bytes, size_t pref
 
 static size_t fixed_bytes(uint32_t count)
 {
-    return sizeof(struct rows_head) + (size_t)count * (2 * sizeof(uint32_t) + sizeof(uint16_t)) +
-           sizeof(uint32_t);
+    return sizeof(struct rows_head) +
+           (size_t)count * (sizeof(uint32_t) + sizeof(struct rows_place)) +
+           sizeof(struct rows_place);
 }
 
 size_t rows_bytes_max(uint32_t entries)
@@ -42,12 +43,14 @@ void rows_unpack(const struct block *block, uint8_t *to)
 {
     struct rows_head *head = (struct rows_head *)(void *)to;
     uint32_t count = block->entries, prefix_bytes = (uint32_t)block->prefix.bytes;
-    uint32_t *heads = (uint32_t *)(void *)(head + 1), *places = heads + count;
-    uint16_t *sizes = (uint16_t *)(void *)(places + count + 1);
-    uint8_t *bytes = (uint8_t *)(sizes + count), *key = bytes;
+    uint32_t *heads = (uint32_t *)(void *)(head + 1);
+    struct rows_place *places = (struct rows_place *)(void *)(heads + count);
+    uint8_t *bytes = (uint8_t *)(places + count + 1), *key = bytes;
     const uint8_t *at = block->data, *before = bytes;
     struct block_entry entry;
     *head = (struct rows_head){ .count = count, .prefix_bytes = prefix_bytes };
+    if (prefix_bytes > 0 && prefix_bytes <= ROWS_PREFIX_BYTES)
+        memcpy(head->prefix, block->prefix.data, prefix_bytes);
     for (uint32_t i = 0; i < count; i++, at = entry.next) {
         block_entry_at(at, &entry);
         size_t key_bytes = entry.shared + entry.rest.bytes;
@@ -57,12 +60,13 @@ void rows_unpack(const struct block *block, uint8_t *to)
         /* The value stands behind the rest of the key on disk as well. */
         memcpy(key + entry.shared, entry.rest.data, entry.rest.bytes + entry.value.bytes);
         heads[i] = head_of(key, key_bytes, prefix_bytes);
-        places[i] = (uint32_t)(key - bytes);
-        sizes[i] = (uint16_t)(key_bytes | (uint32_t)entry.kind << ROWS_KIND_SHIFT);
+        places[i] = (struct rows_place){ .key = (uint32_t)(key - bytes),
+                                         .size = (uint32_t)key_bytes | (uint32_t)entry.kind
+                                                                           << ROWS_KIND_SHIFT };
         before = key;
         key += key_bytes + entry.value.bytes;
     }
-    places[count] = (uint32_t)(key - bytes);
+    places[count] = (struct rows_place){ .key = (uint32_t)(key - bytes) };
 }
 
 /* ---- find -------------------------------------------------------------------------------- */
@@ -84,6 +88,17 @@ static inline uint32_t heads_not_below(const struct rows *rows, uint32_t low, ui
     return (uint32_t)(base - rows->heads) + (*base < head);
 }
 
+/* Orders the key at `at` and `key`, whose heads are equal. Where both end within their heads
+ * nothing but zeros can differ: their lengths tell. */
+static inline int tie_order(const struct rows *rows, uint32_t at, sombra_slice key)
+{
+    uint32_t bytes = rows_key_bytes(rows, at);
+    size_t most = (size_t)rows->prefix_bytes + sizeof(uint32_t);
+    if (bytes <= most && key.bytes <= most)
+        return (bytes > key.bytes) - (bytes < key.bytes);
+    return slice_compare(slice_of(rows->bytes + rows->places[at].key, bytes), key);
+}
+
 /* Among the entries from `low` on whose heads are equal to that of `key`: the first not below. */
 static uint32_t ties_find(const struct rows *rows, sombra_slice key, uint32_t head, uint32_t low,
                           bool *out_is_equal)
@@ -92,7 +107,7 @@ static uint32_t ties_find(const struct rows *rows, sombra_slice key, uint32_t he
     *out_is_equal = false;
     /* All before `low` are < key; that at `high`, if any, is >= key. */
     while (high < rows->count && rows->heads[high] == head) {
-        int order = slice_compare(rows_key(rows, high), key);
+        int order = tie_order(rows, high, key);
         if (order >= 0) {
             *out_is_equal = order == 0;
             break;
@@ -103,7 +118,7 @@ static uint32_t ties_find(const struct rows *rows, sombra_slice key, uint32_t he
     }
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        int order = rows->heads[middle] > head ? 1 : slice_compare(rows_key(rows, middle), key);
+        int order = rows->heads[middle] > head ? 1 : tie_order(rows, middle, key);
         if (order < 0) {
             low = middle + 1;
         } else {
@@ -118,7 +133,14 @@ static uint32_t ties_find(const struct rows *rows, sombra_slice key, uint32_t he
 static inline bool is_outside(const struct rows *rows, sombra_slice key, uint32_t *out_at)
 {
     size_t bytes = size_min(key.bytes, rows->prefix_bytes);
-    int order = bytes ? memcmp(key.data, rows->bytes, bytes) : 0;
+    int order = 0;
+    if (LIKELY(bytes <= sizeof(uint64_t))) { /* a loop of few bytes beats a call */
+        const uint8_t *a = key.data, *b = rows->prefix;
+        for (size_t i = 0; i < bytes && order == 0; i++)
+            order = (int)a[i] - (int)b[i];
+    } else {
+        order = memcmp(key.data, rows->prefix, bytes);
+    }
     if (LIKELY(order == 0 && bytes == rows->prefix_bytes))
         return false;
     *out_at = order > 0 ? rows->count : 0;

@@ -288,6 +288,7 @@ static void table_free(struct table *table)
     cache_charge(table->context.cache, -(int64_t)table->memory_bytes);
     for (size_t i = 0; i < COUNT_OF(table->parts); i++)
         mem_free(table->parts[i].memory);
+    mem_free(table->around);
     os_close(table->file);
     mem_free(table);
 }
@@ -304,11 +305,19 @@ sombra_err table_open(const struct table_context *context, const char *path,
     sombra_err err = os_open(context->os, path, OS_READ, 0, &table->file);
     if (!err)
         err = contents_read(table, meta);
+    size_t around_bytes = 0;
+    if (!err) {
+        around_bytes = (size_t)(table->properties.meta.file_bytes / TABLE_WINDOW_BYTES / 64 + 1) *
+                       sizeof *table->around;
+        table->around = mem_zalloc(around_bytes);
+        if (!table->around)
+            err = diag_nomem("an open table", around_bytes);
+    }
     if (err) {
         table_free(table);
         return err;
     }
-    table->memory_bytes = sizeof *table;
+    table->memory_bytes = sizeof *table + around_bytes;
     for (size_t i = 0; i < COUNT_OF(table->parts); i++)
         table->memory_bytes += table->parts[i].memory_bytes;
     cache_charge(context->cache, (int64_t)table->memory_bytes);
@@ -358,7 +367,7 @@ static bool block_get(const struct cache_block *block, sombra_slice key, struct 
     return is_equal;
 }
 
-sombra_err table_get(struct table *table, sombra_slice key, uint64_t key_hash,
+sombra_err table_get(struct table *table, sombra_slice key, const uint64_t *hash,
                      enum lookup *out_lookup, struct table_value *out_value)
 {
     struct kv_metrics *metrics = table->context.metrics;
@@ -366,9 +375,9 @@ sombra_err table_get(struct table *table, sombra_slice key, uint64_t key_hash,
     struct block_spot spot;
     struct lsm_entry entry;
     assert(key.bytes > 0);
-    if (table->filter.count > 0) {
+    if (hash && table->filter.count > 0) {
         kv_metrics_add(metrics, KV_COUNTER_FILTER_CHECKS, 1);
-        if (!filter_has(&table->filter, key_hash)) {
+        if (!filter_has(&table->filter, *hash)) {
             kv_metrics_add(metrics, KV_COUNTER_FILTER_SKIPS, 1);
             *out_lookup = LOOKUP_ABSENT;
             return SOMBRA_OK;
@@ -391,7 +400,7 @@ sombra_err table_get(struct table *table, sombra_slice key, uint64_t key_hash,
         return SOMBRA_OK;
     }
     cache_release(table->context.cache, block);
-    if (!is_found && table->filter.count > 0)
+    if (!is_found && hash && table->filter.count > 0)
         kv_metrics_add(metrics, KV_COUNTER_FILTER_FALSE, 1);
     *out_lookup = is_found ? LOOKUP_DELETED : LOOKUP_ABSENT;
     return SOMBRA_OK;

@@ -96,8 +96,8 @@ struct table_value {
 /* Hash of a key for the filters: computed once for all tables of a lookup. */
 uint64_t table_key_hash(sombra_slice key);
 /* DELETED for a tombstone of its own; ranges it hides count for older tables only and are asked
- * with table_hides. */
-sombra_err table_get(struct table *table, sombra_slice key, uint64_t key_hash,
+ * with table_hides. `hash` is that of the key, or NULL: the filter is not asked. */
+sombra_err table_get(struct table *table, sombra_slice key, const uint64_t *hash,
                      enum lookup *out_lookup, struct table_value *out_value) SOMBRA_MUST_CHECK;
 /* False when no key of the table has this prefix (of the store's extractor); true in doubt. */
 bool table_may_have_prefix(struct table *table, sombra_slice prefix);

@@ -124,6 +124,29 @@ sombra_err table_data_open(struct os_file *file, struct cache *cache, uint64_t o
     return err;
 }
 
+/* One access of the medium fetches a window of the file as fast as a block, and others are likely
+ * to be read from it: but once in the life of an open table, so that no more is ever fetched in
+ * vain than the file has. Blocks in a row are left to the system, which reads ahead by itself. */
+static void read_around(struct table *table, uint32_t index, uint64_t offset)
+{
+    uint64_t window = offset / TABLE_WINDOW_BYTES;
+    uint32_t last = atomic_exchange_explicit(&table->loaded, index, memory_order_relaxed);
+    bool was_read = table_window_was_read(table, window);
+    if (!was_read && index == last + 1)
+        return;
+    uint64_t end = window + cache_may_read_around(table->context.cache, was_read);
+    uint64_t file_end = table->properties.body_bytes, next = window;
+    while (next < end && next * TABLE_WINDOW_BYTES < file_end &&
+           !table_window_was_read(table, next)) {
+        atomic_fetch_or_explicit(&table->around[next / 64], UINT64_C(1) << next % 64,
+                                 memory_order_relaxed);
+        next++;
+    }
+    if (next > window)
+        os_read_ahead(table->file, window * TABLE_WINDOW_BYTES,
+                      u64_min(next * TABLE_WINDOW_BYTES, file_end) - window * TABLE_WINDOW_BYTES);
+}
+
 sombra_err table_load(struct table *table, uint32_t index, struct cache_block **out_block)
 {
     struct cache *cache = table->context.cache;
@@ -138,6 +161,7 @@ sombra_err table_load(struct table *table, uint32_t index, struct cache_block **
     uint8_t *stored = mem_alloc(bytes);
     if (!stored)
         return diag_nomem("a block of a table", bytes);
+    read_around(table, index, place.handle.offset);
     sombra_err err = os_read(table->file, place.handle.offset, stored, bytes);
     if (!err)
         err = table_data_open(table->file, cache, place.handle.offset, slice_of(stored, bytes),

@@ -89,6 +89,11 @@ size_t table_cache_open_count(struct table_cache *cache)
     return count;
 }
 
+unsigned table_cache_open_max(const struct table_cache *cache)
+{
+    return cache->open_max;
+}
+
 void table_cache_on_obsolete(struct table_cache *cache,
                              void (*obsolete)(void *context, const struct version_table *table),
                              void *context)
@@ -113,7 +118,6 @@ static struct table *ring_take(struct table_cache *cache, struct version_table *
     size_t bytes = table_memory_bytes(table);
     assert(cache->memory_bytes >= bytes);
     cache->memory_bytes -= bytes;
-    cache_charge(cache->context.cache, -(int64_t)bytes);
     return table;
 }
 
@@ -146,7 +150,6 @@ static struct table *ring_add(struct table_cache *cache, struct version_table *s
         *out_evicted = ring_take(cache, ring_choose(cache));
     size_t bytes = table_memory_bytes(table);
     cache->memory_bytes += bytes;
-    cache_charge(cache->context.cache, (int64_t)bytes);
     slot->place = cache->count;
     cache->ring[cache->count++] = slot;
     table_ref(table); /* one is the cache's, one the caller's */
@@ -209,6 +212,29 @@ sombra_err version_table_open(struct version_table *slot, struct table **out_tab
     if (UNLIKELY(!table))
         return open_slow(slot, out_table);
     *out_table = table;
+    return SOMBRA_OK;
+}
+
+sombra_err version_table_borrow(const struct version_run *run, size_t at, struct table **out_table,
+                                struct table **out_owned)
+{
+    struct table *table = NULL;
+    assert(at < run->count);
+    if (LIKELY(run->held)) {
+        table = atomic_load_explicit(&run->held[at], memory_order_acquire);
+        if (LIKELY(table)) {
+            *out_table = table;
+            *out_owned = NULL;
+            return SOMBRA_OK;
+        }
+    }
+    sombra_err err = version_table_open(run->tables[at], &table);
+    if (err)
+        return err;
+    struct table *held = NULL;
+    bool is_held = run->held && atomic_compare_exchange_strong(&run->held[at], &held, table);
+    *out_table = table;
+    *out_owned = is_held ? NULL : table;
     return SOMBRA_OK;
 }
 

@@ -8,6 +8,9 @@
 #include "rows.h"
 #include "table_internal.h"
 
+/* What is fetched along with a block: table_load. */
+#define TABLE_WINDOW_BYTES ((uint64_t)128 * KiB)
+
 /* A block that stays in memory as long as its table. */
 struct table_part {
     uint8_t *memory; /* NULL = the table has no such block */
@@ -40,8 +43,16 @@ struct table {
     struct block ranges;         /* entries = 0: hides nothing */
     struct filter filter;        /* count = 0: none */
     struct filter prefix_filter; /* count = 0: none, or of another extractor */
+    _Atomic uint64_t *around;    /* a bit for each window of the file that was fetched so */
+    _Atomic uint32_t loaded;     /* the data block read last */
     size_t memory_bytes;
 };
+
+static inline bool table_window_was_read(const struct table *table, uint64_t window)
+{
+    return atomic_load_explicit(&table->around[window / 64], memory_order_relaxed) >> window % 64 &
+           1;
+}
 
 /* A data block as the index knows it. */
 struct table_place {

@@ -54,12 +54,11 @@ void lsm_writer_free(struct lsm *lsm)
     lsm->writer = NULL;
 }
 
-void lsm_writer_begin_with(struct lsm *lsm, struct memtable *active, struct lsm_log *log)
+void lsm_writer_begin_with(struct lsm *lsm, struct memtable *active)
 {
-    assert(active && log);
+    assert(active);
     memtable_unref(lsm->writer->active);
     lsm->writer->active = active;
-    lsm->writer->log = log;
 }
 
 /* ---- begin ------------------------------------------------------------------------------- */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* version: counting, finding, and the next version of one and an edit.
  *
- * A version is one block of memory: the struct, its runs, and the pointers to the tables of all
- * runs one behind the other. An edit merges the old version's tables, which are in order, with the
- * few that it adds, sorted first: O(tables) with a binary search among the edit's numbers each.
+ * A version is one block of memory: the struct, its runs, the pointers to the tables of all runs
+ * one behind the other, and those to the open ones that it holds. An edit merges the old version's
+ * tables, which are in order, with the few that it adds, sorted first: O(tables) with a binary
+ * search among the edit's numbers each.
  *
  * Edits come from the manifest too, so all that may be wrong with one is CORRUPT and no assert.
  */
@@ -11,6 +12,8 @@
 
 #include <assert.h>
 #include <stdlib.h>
+
+enum { HELD_TABLES_MAX = 64 }; /* of a version that keeps its tables open */
 
 /* ---- tables ------------------------------------------------------------------------------- */
 
@@ -59,7 +62,7 @@ static sombra_err version_new(uint64_t number, size_t runs_max, size_t tables_ma
                               struct version **out_version)
 {
     size_t bytes = sizeof(struct version) + runs_max * sizeof(struct version_run) +
-                   tables_max * sizeof(struct version_table *);
+                   tables_max * (sizeof(struct version_table *) + sizeof(struct table *));
     struct version *version = mem_zalloc(bytes);
     if (!version)
         return diag_nomem("version", bytes);
@@ -92,9 +95,14 @@ void version_unref(struct version *version)
     assert(before > 0);
     if (before > 1)
         return;
-    for (size_t i = 0; i < version->count; i++)
-        for (size_t k = 0; k < version->runs[i].count; k++)
-            table_release(version->runs[i].tables[k]);
+    for (size_t i = 0; i < version->count; i++) {
+        const struct version_run *run = &version->runs[i];
+        for (size_t k = 0; k < run->count; k++) {
+            if (run->held)
+                table_unref(atomic_load_explicit(&run->held[k], memory_order_relaxed));
+            table_release(run->tables[k]);
+        }
+    }
     mem_free(version);
 }
 
@@ -171,6 +179,7 @@ struct apply {
     struct table_cache *cache;
     struct version *next;
     struct version_table **tables; /* the next version's, filled one by one */
+    _Atomic(struct table *) *held; /* its room for open ones, or NULL */
     struct change *removed;
     size_t removed_count;
     struct change *added;
@@ -338,6 +347,8 @@ static sombra_err append_table(struct apply *apply, unsigned level, uint64_t run
         struct version_table **tables = run ? run->tables + run->count : apply->tables;
         run = &next->runs[next->count++];
         *run = (struct version_run){ .level = level, .number = run_number, .tables = tables };
+        if (apply->held)
+            run->held = apply->held + (tables - apply->tables);
     }
     const struct version_table *before = run->count ? run->tables[run->count - 1] : NULL;
     if (before && slice_compare(before->meta.end, table->meta.low) > 0)
@@ -409,14 +420,16 @@ sombra_err version_apply(const struct version *old, struct table_cache *cache,
     assert(old->number < UINT64_MAX);
     struct apply apply = { .cache = cache };
     size_t runs_max = old->count + edit->added_count;
+    size_t tables_max = table_count(old) + edit->added_count;
     sombra_err err = apply_init(&apply, edit);
     if (!err)
         err = check_old(&apply, old);
     if (!err)
-        err = version_new(old->number + 1, runs_max, table_count(old) + edit->added_count,
-                          &apply.next);
+        err = version_new(old->number + 1, runs_max, tables_max, &apply.next);
     if (!err) {
         apply.tables = (struct version_table **)(void *)(apply.next->runs + runs_max);
+        if (tables_max <= size_min(HELD_TABLES_MAX, table_cache_open_max(cache) / 2))
+            apply.held = (_Atomic(struct table *) *)(void *)(apply.tables + tables_max);
         err = merge_tables(&apply, old);
     }
     if (!err) {

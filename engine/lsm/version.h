@@ -40,6 +40,8 @@ struct version_run {
     unsigned level;
     uint64_t number; /* level 0; else 0 */
     struct version_table **tables;
+    _Atomic(struct table *) *held; /* open ones that the version keeps referenced, or NULL each;
+                                      NULL = it keeps none */
     size_t count;
     uint64_t bytes;  /* of its files */
     bool has_ranges; /* some table hides ranges */
@@ -61,6 +63,11 @@ size_t version_run_find(const struct version_run *run, sombra_slice key);
  */
 sombra_err version_table_open(struct version_table *table,
                               struct table **out_table) SOMBRA_MUST_CHECK;
+/* Table `at` of a run, open for as long as the version is kept, or until table_unref(*out_owned),
+ * which may be NULL: a version of few tables keeps them open once they were asked for, so that a
+ * lookup counts no references. */
+sombra_err version_table_borrow(const struct version_run *run, size_t at, struct table **out_table,
+                                struct table **out_owned) SOMBRA_MUST_CHECK;
 /* The source of a run, tables opened as the position reaches them. The version must be kept. */
 sombra_err version_run_source(const struct version_run *run, bool fill_cache,
                               struct source **out_source) SOMBRA_MUST_CHECK;
@@ -90,6 +97,7 @@ struct edit {
     uint64_t log_seq; /* 0 = unchanged; logs that begin before this commit number are no longer
                          needed */
     uint64_t seq;     /* newest commit that the tables have */
+    bool begins_log;  /* the log of log_seq is in use from now on: not closed any more */
 };
 /* *out_version (refs = 1) has number old->number + 1. New tables are kept in `cache`. CORRUPT where
  * the edit contradicts the version: removes what is not there, overlaps in a run. A number that is
@@ -107,6 +115,7 @@ sombra_err table_cache_new(const struct table_context *context, const char *dire
 void table_cache_free(struct table_cache *cache); /* NULL is a no-op; no version may be left */
 size_t table_cache_memory_bytes(struct table_cache *cache);
 size_t table_cache_open_count(struct table_cache *cache);
+unsigned table_cache_open_max(const struct table_cache *cache);
 /* Closes what the cache holds of a table that no version has any more. */
 void table_cache_forget(struct version_table *table);
 /* Called when the last reference to an obsolete table went: its file may be unlinked now (any

@@ -36,7 +36,7 @@ struct lsm_writer {
     struct lsm_txn txn; /* the one write transaction */
     struct lsm_write write;
     struct memtable *active;     /* the view's first, referenced */
-    struct lsm_log *log;         /* its log */
+    struct lsm_log *log;         /* its log; NULL until the first commit behind an open */
     _Atomic(struct view *) view; /* of the last transaction, kept while it is the newest */
 
     struct os_mutex sync_mutex; /* guards is_syncing */
@@ -50,9 +50,9 @@ struct lsm_writer {
     _Atomic bool mark_wanted;      /* something was synced that no mark in the log is behind */
 };
 
-/* Makes the memtable and its log the ones that transactions write to; references are taken over.
- * The turn is held, or nobody else has the store. */
-void lsm_writer_begin_with(struct lsm *lsm, struct memtable *active, struct lsm_log *log);
+/* Makes the memtable the one that transactions write to; the reference is taken over. The turn is
+ * held, or nobody else has the store. */
+void lsm_writer_begin_with(struct lsm *lsm, struct memtable *active);
 
 /* ---- commit.c ---------------------------------------------------------------------------- */
 
@@ -90,10 +90,14 @@ sombra_err lsm_redo_apply(sombra_slice payload, uint64_t seq,
 
 /* ---- logs.c ------------------------------------------------------------------------------ */
 
-/* A new, empty log behind `base_seq`; a leftover of that name is replaced. Without `syncs` its name
- * is durable only once is_named says so. After IO the store must not go on. */
-sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, bool syncs,
+/* A new, empty log behind `base_seq`, with zeros written ahead; a leftover of that name is
+ * replaced. Its name is durable only once is_named says so. After IO the store must not go on. */
+sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
                           struct lsm_log **out_log) SOMBRA_MUST_CHECK;
+/* The first log of this open, and the edit that says that it is in use: before the first commit is
+ * appended. The turn is held, or nobody else has the store. Where it fails nothing changed, or the
+ * store has failed. */
+sombra_err lsm_log_begin(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* Closes it, does not unlink it; NULL is a no-op. */
 void lsm_log_free(struct lsm_log *log);
 /* Under lsm->mutex. */
@@ -111,11 +115,6 @@ struct lsm_replay {
 /* See lsm_logs_replay. NOT_FOUND where a log vanished meanwhile (for read-only openers). */
 sombra_err lsm_logs_recover(struct lsm *lsm, struct memtable *into,
                             struct lsm_replay *out_replay) SOMBRA_MUST_CHECK;
-/* The greatest base of the logs in the directory. */
-sombra_err lsm_logs_newest(struct lsm *lsm, uint64_t *out_base_seq,
-                           bool *out_is_there) SOMBRA_MUST_CHECK;
-/* Unlinks the logs of the directory that begin before `log_seq`. */
-void lsm_logs_remove_stale(struct lsm *lsm, uint64_t log_seq);
 /* The store was closed with nothing left in them: closes and unlinks all. */
 void lsm_logs_unlink_all(struct lsm *lsm);
 

@@ -156,6 +156,13 @@ sombra_err os_read(struct os_file *file, uint64_t offset, void *to, size_t bytes
     return err;
 }
 
+void os_read_ahead(struct os_file *file, uint64_t offset, uint64_t bytes)
+{
+    assert(offset <= INT64_MAX && bytes <= INT64_MAX - offset);
+    if (file->os->ops->read_ahead)
+        file->os->ops->read_ahead(file->os, file->fd, offset, bytes);
+}
+
 /* ---- files: write ------------------------------------------------------------------------ */
 
 /* Drops `done` transferred bytes from the front of parts[*first ...]. */

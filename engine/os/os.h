@@ -54,6 +54,9 @@ sombra_err os_read(struct os_file *file, uint64_t offset, void *to, size_t bytes
 /* Reads up to `bytes`; fewer only at the end of the file. */
 sombra_err os_read_some(struct os_file *file, uint64_t offset, void *to, size_t bytes,
                         size_t *out_bytes) SOMBRA_MUST_CHECK;
+/* Advice: this range is likely to be read soon, and may be fetched by one access of the medium.
+ * Waits for nothing. */
+void os_read_ahead(struct os_file *file, uint64_t offset, uint64_t bytes);
 sombra_err os_write(struct os_file *file, uint64_t offset, const void *from,
                     size_t bytes) SOMBRA_MUST_CHECK;
 struct os_iovec {

@@ -33,6 +33,8 @@ struct os_ops {
     void (*close)(struct os *os, int fd);
     int64_t (*read)(struct os *os, int fd, uint64_t offset, void *to, size_t bytes);
     int64_t (*write)(struct os *os, int fd, uint64_t offset, const struct iovec *parts, int count);
+    /* Advice, may be NULL: this range is likely to be read soon. */
+    void (*read_ahead)(struct os *os, int fd, uint64_t offset, uint64_t bytes);
     int (*sync)(struct os *os, int fd);
     int (*truncate)(struct os *os, int fd, uint64_t bytes);
     int (*allocate)(struct os *os, int fd, uint64_t offset, uint64_t bytes);

@@ -75,6 +75,12 @@ static int64_t posix_write(struct os *os, int fd, uint64_t offset, const struct 
     return done < 0 ? -errno : done;
 }
 
+static void posix_read_ahead(struct os *os, int fd, uint64_t offset, uint64_t bytes)
+{
+    (void)os;
+    (void)posix_fadvise(fd, (off_t)offset, (off_t)bytes, POSIX_FADV_WILLNEED);
+}
+
 static int posix_sync(struct os *os, int fd)
 {
     (void)os;
@@ -442,6 +448,7 @@ static const struct os_ops posix_ops = {
     .close = posix_close,
     .read = posix_read,
     .write = posix_write,
+    .read_ahead = posix_read_ahead,
     .sync = posix_sync,
     .truncate = posix_truncate,
     .allocate = posix_allocate,

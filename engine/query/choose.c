@@ -166,7 +166,7 @@ static sombra_err fit(struct search *search, const struct graph_rule *index,
         err = spread(search, any_of, choice);
     else if (at < index->property_count)
         err = narrow(search, index->properties[at], choice);
-    return err ? err : count_ranges(search, choice);
+    return err;
 }
 
 /* ---- order ------------------------------------------------------------------------------- */
@@ -226,6 +226,8 @@ static sombra_err try_index(struct search *search, const struct graph_rule *inde
     sombra_err err = choice_alloc(search, sizeof *choice, &choice);
     if (!err)
         err = fit(search, index, choice);
+    if (!err)
+        err = count_ranges(search, choice);
     if (err)
         return err;
     const size_t used = choice->ranges ? choice->ranges[0].equal_count : 0;
@@ -275,6 +277,43 @@ static bool is_impossible(const struct search *search)
             return true;
     }
     return false;
+}
+
+/* Is each of its properties equal to one value? */
+static bool pins_one(const struct search *search, const struct graph_rule *index)
+{
+    bool pins = index->kind == SOMBRA_RULE_UNIQUE && index->is_ready;
+    for (size_t i = 0; pins && i < index->property_count; i++)
+        pins = condition_on(search, index->properties[i], CONDITION_EQUAL) != NULL;
+    return pins;
+}
+
+sombra_err index_choose_unique(struct query_run *run, const struct step *source, uint32_t subject,
+                               struct index_search *out)
+{
+    struct search search = { .run = run };
+    const struct graph_rule *rules;
+    size_t count = 0;
+    gather(&search, source->next);
+    out->choice = NULL;
+    out->is_empty = is_impossible(&search);
+    if (out->is_empty || search.condition_count == 0)
+        return SOMBRA_OK;
+    sombra_err err =
+        graph_rules_of(run->txn, source->to == SOMBRA_ROW_EDGE, subject, &rules, &count);
+    for (size_t i = 0; !err && i < count && !out->choice; i++) {
+        struct index_choice *choice = NULL;
+        if (!pins_one(&search, &rules[i]))
+            continue;
+        err = choice_alloc(&search, sizeof *choice, &choice);
+        if (!err)
+            err = fit(&search, &rules[i], choice);
+        if (err)
+            break;
+        choice->is_one = true;
+        out->choice = choice;
+    }
+    return err;
 }
 
 sombra_err index_choose(struct query_run *run, const struct step *source, uint32_t subject,

@@ -15,10 +15,10 @@ struct fan {
     size_t node, node_count; /* with properties: the one that is read next */
     bool with_properties;
     bool is_open; /* `neighbours` */
-    struct graph_expand expand;
     /* with properties */
     sombra_slice *types; /* names */
     struct graph_neighbours *neighbours;
+    struct graph_expand expand; /* from here on nothing is set before it is used but its head */
     struct graph_hop hops[GRAPH_BATCH];
     sombra_slice properties[GRAPH_BATCH];
 };
@@ -47,11 +47,12 @@ sombra_err fan_new(struct query_run *run, const struct walk *walk, bool is_turne
     sombra_err err = run_charge(run, (int64_t)sizeof(struct fan));
     if (err)
         return err;
-    struct fan *fan = mem_zalloc(sizeof *fan);
+    struct fan *fan = mem_alloc(sizeof *fan);
     if (!fan) {
         run_refund(run, sizeof *fan);
         return diag_nomem("the edges of a walk", sizeof *fan);
     }
+    memset(fan, 0, offsetof(struct fan, expand) + offsetof(struct graph_expand, batch));
     fan->run = run;
     fan->walk = walk;
     fan->direction = walk->direction;

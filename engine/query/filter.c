@@ -144,6 +144,7 @@ struct distinct {
     struct operator op;
     struct id_set *ids;
     struct value_set values;
+    sombra_value_builder *builder; /* of records' canonical bytes */
 };
 
 static size_t value_slot(const struct value_set *set, sombra_slice value)
@@ -207,9 +208,15 @@ static void value_set_clear(struct query_run *run, struct value_set *set)
 static sombra_err distinct_keep(struct operator* op, const struct row *row, bool *out_keep)
 {
     struct distinct *distinct = container_of(op, struct distinct, op);
-    if (op->kind >= SOMBRA_ROW_PATH)
-        return value_set_add(op->run, &distinct->values, row->value, out_keep);
-    return id_set_add(distinct->ids, row->id, out_keep);
+    sombra_slice value = row->value;
+    if (op->kind < SOMBRA_ROW_PATH)
+        return id_set_add(distinct->ids, row->id, out_keep);
+    sombra_err err = SOMBRA_OK;
+    if (!distinct->builder)
+        err = sombra_value_builder_new(&distinct->builder);
+    if (!err)
+        err = value_canonical(distinct->builder, value, &value);
+    return err ? err : value_set_add(op->run, &distinct->values, value, out_keep);
 }
 
 static sombra_err distinct_next(struct operator* op, struct row_batch *out)
@@ -236,6 +243,7 @@ static void distinct_free(struct operator* op)
     id_set_free(distinct->ids);
     mem_free(distinct->values.slots);
     arena_release(&distinct->values.arena);
+    sombra_value_builder_free(distinct->builder);
 }
 
 static const struct operator_ops distinct_ops = {

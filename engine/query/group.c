@@ -56,6 +56,8 @@ static sombra_err key_add(struct grouping *grouping, sombra_slice encoded)
             sombra_value_builder_reset(grouping->builder);
             (void)sombra_value_push_integer(grouping->builder, (int64_t)value.as.real);
             err = sombra_value_finish(grouping->builder, &encoded);
+        } else if (!err) {
+            err = value_canonical(grouping->builder, encoded, &encoded);
         }
     }
     if (!err)

@@ -49,6 +49,11 @@ static sombra_err next_id(struct index_source *source, uint64_t *out_id)
     const struct index_choice *choice = source->choice;
     struct graph_txn *txn = source->op.run->txn;
     sombra_err err = SOMBRA_OK;
+    *out_id = 0;
+    if (choice->is_one)
+        return source->range++
+                   ? SOMBRA_OK
+                   : graph_index_find(txn, &choice->index, choice->ranges[0].equal, out_id);
     while (!err && source->left == 0) {
         if (!source->scan) {
             if (source->range == choice->range_count)
@@ -68,7 +73,6 @@ static sombra_err next_id(struct index_source *source, uint64_t *out_id)
     }
     if (err)
         return err;
-    *out_id = 0;
     if (source->left) {
         *out_id = *source->batch++;
         source->left--;
@@ -249,7 +253,13 @@ static sombra_err source_describe(struct operator* op)
             break;
         used += (size_t)added;
     }
-    op->estimate = (double)choice->count;
+    uint64_t count = choice->count;
+    sombra_err err = choice->is_one
+                         ? graph_index_count(txn, &choice->index, &choice->ranges[0], &count)
+                         : SOMBRA_OK;
+    if (err)
+        return err;
+    op->estimate = (double)count;
     operator_describe(op, "%s: %s%s", names, choice->what, choice->sorts ? ", sorted by id" : "");
     return SOMBRA_OK;
 }

@@ -12,7 +12,18 @@
  */
 #include "paths_internal.h"
 
-enum { REFUSED = UINT32_MAX }; /* in `seen`: walk->nodes does not take it */
+/* What both sides know of a node, in one place: to look for it on its own side and on the other is
+ * one search. */
+struct spot {
+    uint64_t id;        /* 0 = a free slot */
+    uint32_t places[2]; /* by side: 1 + its index into nodes; 0 = not known */
+};
+
+enum {
+    REFUSED = UINT32_MAX, /* a place: walk->nodes does not take it */
+    SPOTS_FIRST = 1024,
+    SPOTS_GROWTH = 4,
+};
 
 struct link {
     uint64_t edge;
@@ -22,7 +33,6 @@ struct link {
 
 struct side {
     struct fan *fan;
-    struct id_map seen; /* node -> index into nodes */
     uint64_t *nodes;
     uint32_t *firsts; /* of each node: its first link; 0 for the end itself */
     size_t count, node_capacity, first_capacity;
@@ -46,6 +56,8 @@ struct bfs {
     uint32_t max;
     bool collects;
     struct side sides[2]; /* from the start, from the end */
+    struct spot *spots;   /* open addressing, at most half full */
+    size_t spot_count, spot_capacity;
     struct meeting *meetings;
     size_t meeting_count, meeting_capacity;
     size_t meeting;  /* the one whose paths come next */
@@ -82,60 +94,123 @@ void bfs_free(struct bfs *bfs)
     for (size_t i = 0; i < COUNT_OF(bfs->sides); i++) {
         struct side *side = &bfs->sides[i];
         fan_free(side->fan);
-        id_map_release(bfs->run, &side->seen);
         run_free(bfs->run, &side->nodes, &side->node_capacity, sizeof *side->nodes);
         run_free(bfs->run, &side->firsts, &side->first_capacity, sizeof *side->firsts);
         run_free(bfs->run, &side->links, &side->link_capacity, sizeof *side->links);
         run_free(bfs->run, &side->level, &side->level_capacity, sizeof *side->level);
         run_free(bfs->run, &side->trail, &side->trail_capacity, sizeof *side->trail);
     }
+    run_free(bfs->run, &bfs->spots, &bfs->spot_capacity, sizeof *bfs->spots);
     run_free(bfs->run, &bfs->meetings, &bfs->meeting_capacity, sizeof *bfs->meetings);
     mem_free(bfs);
 }
 
-/* ---- sides ------------------------------------------------------------------------------- */
+/* ---- spots ------------------------------------------------------------------------------- */
 
-static sombra_err add_link(struct bfs *bfs, struct side *side, uint32_t node, uint32_t parent,
-                           uint64_t edge)
+/* The node's, or the free one where it would stand. */
+static inline struct spot *spot_of(const struct bfs *bfs, uint64_t id)
 {
-    sombra_err err = run_room(bfs->run, &side->links, side->link_count, &side->link_capacity,
-                              sizeof *side->links, "links of paths");
+    const size_t mask = bfs->spot_capacity - 1;
+    size_t at = (size_t)hash_u64(id) & mask;
+    while (bfs->spots[at].id && bfs->spots[at].id != id)
+        at = (at + 1) & mask;
+    return &bfs->spots[at];
+}
+
+static sombra_err spots_grow(struct bfs *bfs, size_t capacity)
+{
+    struct spot *old = bfs->spots;
+    size_t old_capacity = bfs->spot_capacity;
+    sombra_err err = run_charge(bfs->run, (int64_t)(capacity * sizeof *old));
     if (err)
         return err;
-    side->links[side->link_count] =
-        (struct link){ .edge = edge, .parent = parent, .next = side->firsts[node] };
-    side->firsts[node] = (uint32_t)side->link_count++;
+    struct spot *spots = mem_zalloc(capacity * sizeof *spots);
+    if (!spots) {
+        run_refund(bfs->run, capacity * sizeof *spots);
+        return diag_nomem("nodes of paths", capacity * sizeof *spots);
+    }
+    bfs->spots = spots;
+    bfs->spot_capacity = capacity;
+    for (size_t i = 0; i < old_capacity; i++) {
+        if (old[i].id)
+            *spot_of(bfs, old[i].id) = old[i];
+    }
+    run_free(bfs->run, &old, &old_capacity, sizeof *old);
     return SOMBRA_OK;
 }
 
-static sombra_err add_node(struct bfs *bfs, struct side *side, uint64_t node, uint32_t *out_index)
+/* Room for `more` nodes. */
+static inline sombra_err spots_reserve(struct bfs *bfs, size_t more)
 {
-    sombra_err err = run_room(bfs->run, &side->nodes, side->count, &side->node_capacity,
-                              sizeof *side->nodes, "nodes of paths");
-    if (!err)
-        err = run_room(bfs->run, &side->firsts, side->count, &side->first_capacity,
-                       sizeof *side->firsts, "nodes of paths");
-    if (!err)
-        err = id_map_put(bfs->run, &side->seen, node, (uint32_t)side->count);
-    if (err)
-        return err;
-    side->nodes[side->count] = node;
-    side->firsts[side->count] = 0;
-    *out_index = (uint32_t)side->count++;
-    return SOMBRA_OK;
+    size_t capacity = size_max(bfs->spot_capacity, SPOTS_FIRST);
+    while (capacity / 2 < bfs->spot_count + more)
+        capacity *= SPOTS_GROWTH;
+    return LIKELY(capacity == bfs->spot_capacity) ? SOMBRA_OK : spots_grow(bfs, capacity);
+}
+
+static void spots_clear(struct bfs *bfs)
+{
+    if (bfs->spot_count)
+        memset(bfs->spots, 0, bfs->spot_capacity * sizeof *bfs->spots);
+    bfs->spot_count = 0;
+}
+
+/* ---- sides ------------------------------------------------------------------------------- */
+
+/* Room for `more` nodes, each with a link, on one side. */
+static sombra_err side_reserve(struct bfs *bfs, struct side *side, size_t more)
+{
+    sombra_err err = spots_reserve(bfs, more);
+    while (!err && side->node_capacity < side->count + more)
+        err = run_room_slow(bfs->run, &side->nodes, &side->node_capacity, sizeof *side->nodes,
+                            "nodes of paths");
+    while (!err && side->first_capacity < side->count + more)
+        err = run_room_slow(bfs->run, &side->firsts, &side->first_capacity, sizeof *side->firsts,
+                            "nodes of paths");
+    while (!err && side->link_capacity < side->link_count + more)
+        err = run_room_slow(bfs->run, &side->links, &side->link_capacity, sizeof *side->links,
+                            "links of paths");
+    return err;
+}
+
+/* These three: room is reserved. */
+static inline void add_link(struct side *side, uint32_t node, uint32_t parent, uint64_t edge)
+{
+    assert(side->link_count < side->link_capacity);
+    side->links[side->link_count] =
+        (struct link){ .edge = edge, .parent = parent, .next = side->firsts[node] };
+    side->firsts[node] = (uint32_t)side->link_count++;
+}
+
+static inline void take_spot(struct bfs *bfs, struct spot *spot, uint64_t node,
+                             const struct side *side, uint32_t place)
+{
+    bfs->spot_count += spot->id == 0;
+    spot->id = node;
+    spot->places[side == &bfs->sides[1]] = place;
+}
+
+static inline uint32_t add_node(struct bfs *bfs, struct side *side, struct spot *spot,
+                                uint64_t node)
+{
+    uint32_t index = (uint32_t)side->count++;
+    assert(side->count <= side->node_capacity && side->count <= side->first_capacity);
+    side->nodes[index] = node;
+    side->firsts[index] = 0;
+    take_spot(bfs, spot, node, side, index + 1);
+    return index;
 }
 
 static sombra_err begin_side(struct bfs *bfs, struct side *side, uint64_t node)
 {
-    uint32_t index;
-    id_map_clear(&side->seen);
     side->count = 0;
     side->link_count = 1;
     side->level_at = 0;
     side->depth = 0;
-    sombra_err err = run_room(bfs->run, &side->links, 0, &side->link_capacity, sizeof *side->links,
-                              "links of paths");
-    return err ? err : add_node(bfs, side, node, &index);
+    sombra_err err = side_reserve(bfs, side, 1);
+    if (!err)
+        (void)add_node(bfs, side, spot_of(bfs, node), node);
+    return err;
 }
 
 static sombra_err add_meeting(struct bfs *bfs, const struct side *side, uint32_t mine,
@@ -151,45 +226,49 @@ static sombra_err add_meeting(struct bfs *bfs, const struct side *side, uint32_t
 }
 
 /* An edge from the last level's `parent` to a node that this side did not know. */
-static sombra_err reach(struct bfs *bfs, struct side *side, const struct side *other,
-                        const struct graph_hop *hop, uint32_t parent)
+static inline sombra_err reach(struct bfs *bfs, struct side *side, struct spot *spot,
+                               const struct graph_hop *hop, uint32_t parent)
 {
-    uint32_t index = 0, others = 0;
-    bool takes = true, meets = id_map_find(&other->seen, hop->node, &others) && others != REFUSED;
-    sombra_err err = SOMBRA_OK;
+    const uint32_t others = spot->places[side == &bfs->sides[0]];
+    const bool meets = others != 0 && others != REFUSED;
     /* The other side knows its nodes to be taken, or to be the end of the path. */
-    if (!meets && bfs->walk->nodes)
-        err = walk_takes_node(bfs->walk, bfs->run, hop->node, &takes);
-    if (!err && !takes)
-        return id_map_put(bfs->run, &side->seen, hop->node, REFUSED);
+    if (UNLIKELY(bfs->walk->nodes) && !meets) {
+        bool takes = true;
+        sombra_err err = walk_takes_node(bfs->walk, bfs->run, hop->node, &takes);
+        if (err)
+            return err;
+        if (!takes) {
+            take_spot(bfs, spot, hop->node, side, REFUSED);
+            return SOMBRA_OK;
+        }
+    }
+    uint32_t index = add_node(bfs, side, spot, hop->node);
+    add_link(side, index, parent, hop->edge);
+    return UNLIKELY(meets) ? add_meeting(bfs, side, index, others - 1) : SOMBRA_OK;
+}
+
+static sombra_err walk_hops(struct bfs *bfs, struct side *side, const struct graph_hop *hops,
+                            size_t count, size_t level_end)
+{
+    const bool is_back = side == &bfs->sides[1];
+    sombra_err err = run_ticks(bfs->run, (uint32_t)count);
     if (!err)
-        err = add_node(bfs, side, hop->node, &index);
-    if (!err)
-        err = add_link(bfs, side, index, parent, hop->edge);
-    if (!err && meets)
-        err = add_meeting(bfs, side, index, others);
+        err = side_reserve(bfs, side, count);
+    for (size_t i = 0; !err && i < count; i++) {
+        uint32_t parent = (uint32_t)(side->level_at + hops[i].source);
+        struct spot *spot = spot_of(bfs, hops[i].node);
+        const uint32_t place = spot->places[is_back];
+        if (!place)
+            err = reach(bfs, side, spot, &hops[i], parent);
+        else if (UNLIKELY(bfs->collects) && place != REFUSED && place > level_end)
+            add_link(side, place - 1, parent, hops[i].edge);
+        if (bfs->meeting_count && !bfs->collects)
+            break;
+    }
     return err;
 }
 
-static sombra_err walk_hops(struct bfs *bfs, struct side *side, const struct side *other,
-                            const struct graph_hop *hops, size_t count, size_t level_end)
-{
-    for (size_t i = 0; i < count; i++) {
-        uint32_t known, parent = (uint32_t)(side->level_at + hops[i].source);
-        sombra_err err = run_tick(bfs->run);
-        if (!err && !id_map_find(&side->seen, hops[i].node, &known))
-            err = reach(bfs, side, other, &hops[i], parent);
-        else if (!err && bfs->collects && known != REFUSED && known >= level_end)
-            err = add_link(bfs, side, known, parent, hops[i].edge);
-        if (err)
-            return err;
-        if (bfs->meeting_count && !bfs->collects)
-            return SOMBRA_OK;
-    }
-    return SOMBRA_OK;
-}
-
-static sombra_err walk_level(struct bfs *bfs, struct side *side, const struct side *other)
+static sombra_err walk_level(struct bfs *bfs, struct side *side)
 {
     size_t level_end = side->count, level_count = level_end - side->level_at;
     sombra_err err = SOMBRA_OK;
@@ -206,7 +285,7 @@ static sombra_err walk_level(struct bfs *bfs, struct side *side, const struct si
         err = fan_next(side->fan, &hops, &count);
         if (err || count == 0)
             break;
-        err = walk_hops(bfs, side, other, hops, count, level_end);
+        err = walk_hops(bfs, side, hops, count, level_end);
         if (err || (bfs->meeting_count && !bfs->collects))
             break;
     }
@@ -223,6 +302,7 @@ sombra_err bfs_begin(struct bfs *bfs, uint64_t from, uint64_t to)
     assert(from != to);
     bfs->meeting_count = bfs->meeting = 0;
     bfs->has_trails = false;
+    spots_clear(bfs);
     sombra_err err = begin_side(bfs, start, from);
     if (!err)
         err = begin_side(bfs, end, to);
@@ -230,7 +310,7 @@ sombra_err bfs_begin(struct bfs *bfs, uint64_t from, uint64_t to)
         size_t ahead = start->count - start->level_at, back = end->count - end->level_at;
         if (ahead == 0 || back == 0 || start->depth + end->depth >= bfs->max)
             break;
-        err = ahead <= back ? walk_level(bfs, start, end) : walk_level(bfs, end, start);
+        err = ahead <= back ? walk_level(bfs, start) : walk_level(bfs, end);
     }
     return err;
 }

@@ -147,17 +147,23 @@ static sombra_err plan_empty(struct plan *plan, const struct step *source)
     return ids_source_new(plan, &none);
 }
 
-static sombra_err find_subject(struct plan *plan, const struct step *step, uint32_t *out_id,
-                               uint64_t *out_count)
+/* By an index, if one helps. */
+static sombra_err search_subject(struct plan *plan, const struct step *step,
+                                 struct index_search *search)
 {
     const bool is_edge = step->to == SOMBRA_ROW_EDGE;
+    uint32_t subject = 0;
+    uint64_t count = 0;
     sombra_err err = graph_name_find(plan->run->txn, is_edge ? SOMBRA_NAME_TYPE : SOMBRA_NAME_LABEL,
-                                     step->as.subject, out_id);
-    *out_count = 0;
-    if (err || *out_id == 0)
+                                     step->as.subject, &subject);
+    if (err || subject == 0)
         return err;
-    return is_edge ? graph_edge_count(plan->run->txn, step->as.subject, out_count)
-                   : graph_node_count(plan->run->txn, step->as.subject, out_count);
+    err = index_choose_unique(plan->run, step, subject, search);
+    if (err || search->choice || search->is_empty)
+        return err;
+    err = is_edge ? graph_edge_count(plan->run->txn, step->as.subject, &count)
+                  : graph_node_count(plan->run->txn, step->as.subject, &count);
+    return err ? err : index_choose(plan->run, step, subject, count, search);
 }
 
 static sombra_err plan_scan(struct plan *plan, const struct step *step)
@@ -175,16 +181,12 @@ static sombra_err plan_subject(struct plan *plan, const struct step *step)
 {
     struct index_search search = { .choice = NULL };
     struct scan_range range;
-    uint32_t subject = 0;
-    uint64_t count = 0;
     bool is_over = false;
     const struct step *next = step->next;
     bool may_help = next && (next->kind == STEP_WHERE || next->kind == STEP_ORDER);
     if (step->as.subject.bytes == 0 || !may_help)
         return plan_scan(plan, step);
-    sombra_err err = find_subject(plan, step, &subject, &count);
-    if (!err && subject)
-        err = index_choose(plan->run, step, subject, count, &search);
+    sombra_err err = search_subject(plan, step, &search);
     if (err)
         return err;
     if (!search.choice && !search.is_empty)

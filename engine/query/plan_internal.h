@@ -217,7 +217,9 @@ struct index_choice {
     struct graph_rule index;
     struct graph_index_range *ranges;
     size_t range_count;
-    uint64_t count;           /* of ids in the ranges */
+    uint64_t count; /* of ids in the ranges */
+    bool is_one;    /* a unique index, each property equal to a value: at most one id, which
+                       was not counted */
     const struct step *order; /* the ids come in the order of this step; NULL = not so */
     bool reverse;             /* by the index backwards */
     bool sorts;               /* ids are read first and sorted */
@@ -231,6 +233,9 @@ struct index_search {
 };
 /* For a source and the where, order, skip, limit steps behind it. `subject`: id of the label or
  * type, `subject_count` of its nodes or edges. */
+/* If a unique index alone says which row it can be, that; nothing is counted for it. */
+sombra_err index_choose_unique(struct query_run *run, const struct step *source, uint32_t subject,
+                               struct index_search *out) SOMBRA_MUST_CHECK;
 sombra_err index_choose(struct query_run *run, const struct step *source, uint32_t subject,
                         uint64_t subject_count, struct index_search *out) SOMBRA_MUST_CHECK;
 

@@ -76,6 +76,12 @@ static inline sombra_err run_tick(struct query_run *run)
 {
     return LIKELY(++run->ticks & 255) ? SOMBRA_OK : run_tick_slow(run);
 }
+static inline sombra_err run_ticks(struct query_run *run, uint32_t count) /* so many at once */
+{
+    uint32_t before = run->ticks;
+    run->ticks += count;
+    return LIKELY(before / 256 == run->ticks / 256) ? SOMBRA_OK : run_tick_slow(run);
+}
 sombra_err run_track(struct query_run *run, uint32_t parent, uint64_t node, uint64_t edge,
                      uint32_t *out_track) SOMBRA_MUST_CHECK;
 /* The path that a track ends, as the encoded value of a path row, appended to nothing else. */

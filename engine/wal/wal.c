@@ -81,28 +81,28 @@ static sombra_err open_file(struct os *os, const char *path, unsigned flags, uns
     return SOMBRA_OK;
 }
 
-static sombra_err fill_new(struct wal *wal, const char *path, uint64_t bytes)
+static sombra_err fill_new(struct wal *wal, const char *path, uint64_t bytes, bool syncs)
 {
-    sombra_err err = os_write_zeros(wal->file, 0, bytes);
-    if (!err)
+    sombra_err err = bytes > 0 ? os_write_zeros(wal->file, 0, bytes) : SOMBRA_OK;
+    if (!err && syncs)
         err = os_sync(wal->file); /* the zeros before the name: a log by this name is whole */
-    if (!err)
+    if (!err && syncs)
         err = os_sync_directory_of(wal->os, path);
     if (!err)
         wal->file_bytes = bytes;
     return err;
 }
 
-sombra_err wal_create(struct os *os, const char *path, unsigned mode, uint64_t bytes,
-                      struct wal **out_wal)
+static sombra_err create(struct os *os, const char *path, unsigned mode, uint64_t bytes, bool syncs,
+                         struct wal **out_wal)
 {
     assert(os && path && out_wal);
     assert(bytes <= UINT64_MAX / 2);
     struct wal *wal = NULL;
     sombra_err err = open_file(os, path, OS_WRITE | OS_CREATE | OS_EXCLUSIVE, mode, &wal);
     if (err)
-        return err;
-    err = fill_new(wal, path, u64_align_up(u64_max(bytes, 1), CREATE_ALIGN_BYTES));
+        return diag_wrap(err, "create log");
+    err = fill_new(wal, path, u64_align_up(bytes, CREATE_ALIGN_BYTES), syncs);
     if (err) {
         char text[DIAG_TEXT_BYTES];
         diag_save(text);
@@ -116,11 +116,16 @@ sombra_err wal_create(struct os *os, const char *path, unsigned mode, uint64_t b
     return SOMBRA_OK;
 }
 
-sombra_err wal_create_unsynced(struct os *os, const char *path, unsigned mode, struct wal **out_wal)
+sombra_err wal_create(struct os *os, const char *path, unsigned mode, uint64_t bytes,
+                      struct wal **out_wal)
 {
-    assert(os && path && out_wal);
-    return diag_wrap(open_file(os, path, OS_WRITE | OS_CREATE | OS_EXCLUSIVE, mode, out_wal),
-                     "create log");
+    return create(os, path, mode, u64_max(bytes, 1), true, out_wal);
+}
+
+sombra_err wal_create_unsynced(struct os *os, const char *path, unsigned mode, uint64_t bytes,
+                               struct wal **out_wal)
+{
+    return create(os, path, mode, bytes, false, out_wal);
 }
 
 sombra_err wal_open(struct os *os, const char *path, bool is_readonly, struct wal **out_wal)

@@ -39,10 +39,10 @@ struct wal_position {
  * if the file is there. No record can be appended before wal_restart. */
 sombra_err wal_create(struct os *os, const char *path, unsigned mode, uint64_t bytes,
                       struct wal **out_wal) SOMBRA_MUST_CHECK;
-/* The same, empty and nothing of it synced: quick enough for a writer in a hurry. Growth and
- * wal_sync see to the bytes. The caller sees to the name: before a record counts as durable, or
- * anything durable refers to the log, os_sync_directory_of. */
-sombra_err wal_create_unsynced(struct os *os, const char *path, unsigned mode,
+/* The same, `bytes` may be 0, and nothing of it synced: quick enough for a writer in a hurry.
+ * Growth and wal_sync see to the bytes. The caller sees to the name: before a record counts as
+ * durable, or anything durable refers to the log, os_sync_directory_of. */
+sombra_err wal_create_unsynced(struct os *os, const char *path, unsigned mode, uint64_t bytes,
                                struct wal **out_wal) SOMBRA_MUST_CHECK;
 /* Opens an existing one; nothing is read yet. NOT_FOUND. */
 sombra_err wal_open(struct os *os, const char *path, bool is_readonly,

@@ -85,9 +85,13 @@ static inline void *self_check(lua_State *L, const char *name)
 }
 
 /* Makes the metatable `name`: metamethods as given, the methods of all sets (NULL ends them) behind
- * __index, each with the metatable as upvalue 1 and the iterators' step function as upvalue 2. */
+ * __index, each with the metatable as upvalue 1 and, of methods, the iterators' step function as
+ * upvalue 2. */
 void class_register(lua_State *L, const char *name, const luaL_Reg *metamethods,
                     const luaL_Reg *const *method_sets);
+/* Gives the userdata on top the metatable that was registered under the same address of a name: no
+ * text is looked up. */
+void class_set(lua_State *L, const char *name);
 
 void db_register(lua_State *L);
 int db_open(lua_State *L); /* sombra.open */
@@ -233,11 +237,12 @@ static inline void set_boolean(lua_State *L, const char *name, bool value)
     lua_pushboolean(L, value);
     lua_setfield(L, -2, name);
 }
+void value_mark_list(lua_State *L); /* the table on top is a list; pops nothing */
 /* Pushes an empty list, marked as one. */
 static inline void list_push(lua_State *L)
 {
     lua_newtable(L);
-    luaL_setmetatable(L, LIST_NAME);
+    value_mark_list(L);
 }
 /* Pops the value on top and puts it at the end of the list below it. */
 static inline void list_append(lua_State *L)
@@ -267,6 +272,12 @@ sombra_slice value_encode(lua_State *L, struct db_handle *db, int arg, const cha
 /* The same of the value at `index`, which is a part of argument `arg`. */
 sombra_slice value_encode_part(lua_State *L, struct db_handle *db, int arg, int index,
                                const char *root);
+/* Encodes the map {[key] = value} of two arguments, the first of them a string. */
+sombra_slice value_encode_pair(lua_State *L, struct db_handle *db, int key, int value);
+/* Encodes the list of so many values on the stack, the steps of a traversal. */
+sombra_slice value_encode_steps(lua_State *L, struct db_handle *db, int first, int count);
+/* The address of the metatable of lists. */
+const void *value_list_metatable(lua_State *L);
 /* Encodes a table of properties; nil and none are no properties. */
 sombra_slice value_encode_props(lua_State *L, struct db_handle *db, int arg);
 

@@ -6,7 +6,10 @@ void class_register(lua_State *L, const char *name, const luaL_Reg *metamethods,
                     const luaL_Reg *const *method_sets)
 {
     luaL_newmetatable(L, name); /* sets __name */
-    luaL_setfuncs(L, metamethods, 0);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, name);
+    lua_pushvalue(L, -1);
+    luaL_setfuncs(L, metamethods, 1);
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
     lua_newtable(L);
@@ -17,4 +20,10 @@ void class_register(lua_State *L, const char *name, const luaL_Reg *metamethods,
     }
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
+}
+
+void class_set(lua_State *L, const char *name)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, name);
+    lua_setmetatable(L, -2);
 }

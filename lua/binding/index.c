@@ -394,16 +394,15 @@ static int tx_find(lua_State *L)
 {
     struct tx_handle *tx = tx_self(L);
     sombra_slice label = check_name(L, 2);
+    sombra_slice values;
     if (lua_type(L, 3) != LUA_TTABLE) {
         (void)check_name(L, 3);
         luaL_argcheck(L, !lua_isnoneornil(L, 4), 4, "a value is expected");
         lua_settop(L, 4);
-        lua_createtable(L, 0, 1);
-        lua_insert(L, 3);
-        lua_rawset(L, 3);
-        tx = tx_self(L); /* making the table may have run a finalizer */
+        values = value_encode_pair(L, tx->db, 3, 4);
+    } else {
+        values = value_encode_props(L, tx->db, 3);
     }
-    sombra_slice values = value_encode_props(L, tx->db, 3);
     sombra_node_id node;
     sombra_err err = sombra_node_find(tx->txn, label, values, &node);
     if (err == SOMBRA_NOT_FOUND)

@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+static const char class_name[] = ITERATOR_NAME;
+
 struct iterator;
 typedef int (*step_fn)(lua_State *L, struct iterator *it);
 
@@ -52,7 +54,7 @@ static struct iterator *push(lua_State *L, struct tx_handle *tx, int tx_index, i
 {
     struct iterator *it = lua_newuserdatauv(L, sizeof *it, user_values);
     *it = (struct iterator){ .tx = tx };
-    luaL_setmetatable(L, ITERATOR_NAME);
+    class_set(L, class_name);
     lua_pushvalue(L, tx_index);
     lua_setiuservalue(L, -2, 1);
     if (!tx_is_open(tx)) /* a finalizer may have ended it */
@@ -164,7 +166,7 @@ static int list_nodes(lua_State *L, bool reverse)
     lua_Integer limit = luaL_optinteger(L, 3, 1);
     luaL_argcheck(L, limit >= 0, 3, "a number of nodes is at least 0");
     lua_newtable(L);
-    luaL_setmetatable(L, LIST_NAME);
+    value_mark_list(L);
     if (limit == 0)
         return 1;
     struct iterator *it = push(L, tx, 1, 1);
@@ -482,7 +484,7 @@ const luaL_Reg tx_iterator_methods[] = {
 
 static int iterator_gc(lua_State *L)
 {
-    release(luaL_checkudata(L, 1, ITERATOR_NAME));
+    release(self_check(L, ITERATOR_NAME));
     return 0;
 }
 
@@ -505,7 +507,7 @@ void iterator_register(lua_State *L)
         { NULL, NULL },
     };
     const luaL_Reg *const no_methods[] = { NULL };
-    class_register(L, ITERATOR_NAME, metamethods, no_methods);
+    class_register(L, class_name, metamethods, no_methods);
     luaL_getmetatable(L, ITERATOR_NAME);
     lua_pushcclosure(L, step, 1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &step_key);

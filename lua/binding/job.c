@@ -221,7 +221,7 @@ int db_compact(lua_State *L)
 
 static void push_report(lua_State *L, const sombra_repair_report *report)
 {
-    lua_createtable(L, 0, 16);
+    lua_createtable(L, 0, 24);
     set_integer(L, "pages", report->pages);
     set_integer(L, "page_size", report->page_bytes);
     set_integer(L, "pages_damaged", report->pages_damaged);
@@ -235,6 +235,13 @@ static void push_report(lua_State *L, const sombra_repair_report *report)
     set_integer(L, "transactions_replayed", report->txns_replayed);
     set_boolean(L, "log_incomplete", report->is_log_incomplete);
     set_integer(L, "damage", report->problems);
+    set_integer(L, "entries_rebuilt", report->entries_rebuilt);
+    set_integer(L, "entries_dropped", report->entries_dropped);
+    set_integer(L, "edges_bare", report->edges_bare);
+    set_integer(L, "names_made", report->names_made);
+    set_integer(L, "indexes_rebuilt", report->rules_rebuilt);
+    set_integer(L, "indexes_dropped", report->rules_dropped);
+    set_integer(L, "damage_mended", report->problems_mended);
     set_integer(L, "damage_left", report->problems_left);
 }
 

@@ -315,7 +315,7 @@ static void push_tree(lua_State *L, json_t *tree)
     case JSON_ARRAY: {
         size_t count = json_array_size(tree);
         lua_createtable(L, (int)count, 0);
-        luaL_setmetatable(L, LIST_NAME);
+        value_mark_list(L);
         for (size_t i = 0; i < count; i++) {
             push_tree(L, json_array_get(tree, i));
             lua_rawseti(L, -2, (lua_Integer)i + 1);

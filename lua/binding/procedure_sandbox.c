@@ -280,7 +280,7 @@ static void describe_parameters(lua_State *L)
         describe_parameter(L, i);
         lua_rawseti(L, -2, i);
     }
-    luaL_setmetatable(L, LIST_NAME);
+    value_mark_list(L);
     lua_setfield(L, 2, "params");
     lua_pop(L, 1);
 }

@@ -65,7 +65,7 @@ static sombra_err pack_record(struct pack *pack, sombra_record *record, bool has
 static const unsigned char *set_labels(lua_State *L, const unsigned char *at, uint32_t count)
 {
     lua_createtable(L, (int)count, 0);
-    luaL_setmetatable(L, LIST_NAME);
+    value_mark_list(L);
     for (uint32_t i = 1; i <= count; i++) {
         sombra_slice label;
         at = unpack(at, &label);

@@ -6,78 +6,13 @@
 
 #include <string.h>
 
-/* ---- the list of steps ----------------------------------------------------------------------- */
-
-struct traversal *traversal_self(lua_State *L)
-{
-    return self_check(L, TRAVERSAL_NAME);
-}
-
-/* Pushes an empty one; tx at `tx_index` (0 = a body), functions at `functions` (0 = a new list). */
-static void push_empty(lua_State *L, int tx_index, int functions)
-{
-    struct traversal *traversal = lua_newuserdatauv(L, sizeof *traversal, 4);
-    traversal->tx = tx_index ? lua_touserdata(L, tx_index) : NULL;
-    luaL_setmetatable(L, TRAVERSAL_NAME);
-    if (tx_index) {
-        lua_pushvalue(L, tx_index);
-        lua_setiuservalue(L, -2, TRAVERSAL_TX);
-    }
-    lua_newtable(L);
-    luaL_setmetatable(L, LIST_NAME);
-    lua_setiuservalue(L, -2, TRAVERSAL_STEPS);
-    if (functions)
-        lua_pushvalue(L, functions);
-    else
-        lua_newtable(L);
-    lua_setiuservalue(L, -2, TRAVERSAL_FUNCTIONS);
-}
-
-void traversal_extend(lua_State *L, int index)
-{
-    int step = lua_gettop(L);
-    index = lua_absindex(L, index);
-    struct traversal *from = lua_touserdata(L, index);
-    struct traversal *to = lua_newuserdatauv(L, sizeof *to, 4);
-    to->tx = from->tx;
-    luaL_setmetatable(L, TRAVERSAL_NAME);
-    lua_getiuservalue(L, index, TRAVERSAL_TX);
-    lua_setiuservalue(L, step + 1, TRAVERSAL_TX);
-    lua_getiuservalue(L, index, TRAVERSAL_FUNCTIONS);
-    lua_setiuservalue(L, step + 1, TRAVERSAL_FUNCTIONS);
-    lua_getiuservalue(L, index, TRAVERSAL_BOUNDS);
-    lua_setiuservalue(L, step + 1, TRAVERSAL_BOUNDS);
-    lua_getiuservalue(L, index, TRAVERSAL_STEPS);
-    lua_Integer count = (lua_Integer)lua_rawlen(L, -1);
-    lua_createtable(L, (int)count + 1, 0);
-    luaL_setmetatable(L, LIST_NAME);
-    for (lua_Integer i = 1; i <= count; i++) {
-        lua_rawgeti(L, -2, i);
-        lua_rawseti(L, -2, i);
-    }
-    lua_pushvalue(L, step);
-    lua_rawseti(L, -2, count + 1);
-    lua_setiuservalue(L, step + 1, TRAVERSAL_STEPS);
-    lua_pop(L, 1);
-    lua_replace(L, step);
-    lua_settop(L, step);
-}
-
-lua_Integer traversal_keep_function(lua_State *L, int functions, int index)
-{
-    index = lua_absindex(L, index);
-    functions = lua_absindex(L, functions);
-    lua_Integer number = (lua_Integer)lua_rawlen(L, functions) + 1;
-    lua_pushvalue(L, index);
-    lua_rawseti(L, functions, number);
-    return number;
-}
+/* ---- parts of steps ----------------------------------------------------------------------- */
 
 /* Pushes a step with its name as the first element. */
 static void push_step(lua_State *L, const char *name)
 {
     lua_createtable(L, 3, 0);
-    luaL_setmetatable(L, LIST_NAME);
+    value_mark_list(L);
     lua_pushstring(L, name);
     lua_rawseti(L, -2, 1);
 }
@@ -111,14 +46,9 @@ static void set_types(lua_State *L, int arg)
 {
     if (lua_isnoneornil(L, arg))
         return;
-    if (lua_type(L, arg) == LUA_TSTRING) {
-        list_push(L);
-        lua_pushvalue(L, arg);
-        list_append(L);
-    } else {
+    if (lua_type(L, arg) != LUA_TSTRING)
         luaL_checktype(L, arg, LUA_TTABLE);
-        lua_pushvalue(L, arg);
-    }
+    lua_pushvalue(L, arg);
     lua_setfield(L, -2, "types");
 }
 
@@ -145,7 +75,7 @@ static void push_ids(lua_State *L, int arg)
 static int source(lua_State *L)
 {
     int step = lua_gettop(L);
-    push_empty(L, 1, 0);
+    traversal_push_empty(L, 1, 0);
     lua_insert(L, step);
     traversal_extend(L, step);
     return 1;
@@ -218,7 +148,7 @@ static void number_functions(lua_State *L, int functions)
 /* Steps whose one element is an options table that may hold functions. */
 static int source_with_options(lua_State *L, const char *name, int arg)
 {
-    push_empty(L, 1, 0);
+    traversal_push_empty(L, 1, 0);
     int traversal = lua_gettop(L);
     push_step(L, name);
     lua_getiuservalue(L, traversal, TRAVERSAL_FUNCTIONS);
@@ -580,16 +510,7 @@ static int step_bounded(lua_State *L)
     (void)option_count(L, 2, "memory", 1, 1);
     (void)option_seconds(L, 2, "time", 1000);
     push_options(L, 2);
-    struct traversal *from = lua_touserdata(L, 1);
-    struct traversal *to = lua_newuserdatauv(L, sizeof *to, 4);
-    to->tx = from->tx;
-    luaL_setmetatable(L, TRAVERSAL_NAME);
-    for (int i = TRAVERSAL_TX; i < TRAVERSAL_BOUNDS; i++) {
-        lua_getiuservalue(L, 1, i);
-        lua_setiuservalue(L, 4, i);
-    }
-    lua_pushvalue(L, 3);
-    lua_setiuservalue(L, 4, TRAVERSAL_BOUNDS);
+    traversal_push_bounded(L, 1, 3);
     return 1;
 }
 
@@ -602,7 +523,7 @@ static void push_body(lua_State *L, int index)
     lua_getiuservalue(L, 1, TRAVERSAL_FUNCTIONS);
     int functions = lua_gettop(L);
     lua_pushvalue(L, index);
-    push_empty(L, 0, functions);
+    traversal_push_empty(L, 0, functions);
     lua_call(L, 1, 1);
     if (!luaL_testudata(L, -1, TRAVERSAL_NAME))
         luaL_argerror(L, index,
@@ -613,7 +534,7 @@ static void push_body(lua_State *L, int index)
     if (body->tx || !lua_rawequal(L, -1, functions))
         luaL_argerror(L, index, "the function must go on from the traversal that it was given");
     lua_pop(L, 1);
-    lua_getiuservalue(L, -1, TRAVERSAL_STEPS);
+    traversal_push_steps(L, lua_gettop(L));
     lua_replace(L, functions);
     lua_settop(L, functions);
 }
@@ -662,10 +583,9 @@ static int step_repeating(lua_State *L)
 /* t:to(id or ids): tx:from(a):repeat_out("T", {max = 6}):to(b) is tx:paths(a, b, ...). */
 static int step_to(lua_State *L)
 {
-    (void)traversal_self(L);
+    bool fits = traversal_self(L)->count == 2;
     lua_settop(L, 2);
     lua_getiuservalue(L, 1, TRAVERSAL_STEPS); /* 3 */
-    bool fits = lua_rawlen(L, 3) == 2;
     if (fits) {
         lua_rawgeti(L, 3, 1); /* 4: {"ids", {...}} */
         lua_rawgeti(L, 4, 1); /* 5 */
@@ -700,7 +620,7 @@ static int step_to(lua_State *L)
     lua_setfield(L, 9, "to");
     lua_getiuservalue(L, 1, TRAVERSAL_TX);        /* 10 */
     lua_getiuservalue(L, 1, TRAVERSAL_FUNCTIONS); /* 11 */
-    push_empty(L, 10, 11);
+    traversal_push_empty(L, 10, 11);
     push_step(L, "paths");
     lua_pushvalue(L, 9);
     list_append(L);
@@ -711,11 +631,11 @@ static int step_to(lua_State *L)
 /* Pushes the traversal at 1, whose one step is "paths", with the options of argument 2 merged. */
 static void push_paths_with(lua_State *L, const char *kind)
 {
-    (void)traversal_self(L);
+    bool fits = traversal_self(L)->count == 1;
     lua_settop(L, 2);
     lua_getiuservalue(L, 1, TRAVERSAL_STEPS); /* 3 */
     lua_rawgeti(L, 3, 1);                     /* 4 */
-    bool fits = lua_rawlen(L, 3) == 1 && lua_type(L, 4) == LUA_TTABLE;
+    fits = fits && lua_type(L, 4) == LUA_TTABLE;
     if (fits) {
         lua_rawgeti(L, 4, 1);
         fits = lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "paths") == 0;
@@ -743,7 +663,7 @@ static void push_paths_with(lua_State *L, const char *kind)
     lua_pushvalue(L, 6);
     number_functions(L, 8);
     lua_pop(L, 1);
-    push_empty(L, 7, 8);
+    traversal_push_empty(L, 7, 8);
     push_step(L, "paths");
     lua_pushvalue(L, 6);
     list_append(L);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define CURSOR_NAME "sombra.cursor"
+static const char cursor_class[] = CURSOR_NAME;
 
 enum {
     CURSOR_TRAVERSAL = 1,
@@ -208,17 +209,16 @@ static struct cursor *open_cursor(lua_State *L, int index, sombra_query_options 
     struct cursor *cursor = lua_newuserdatauv(L, sizeof *cursor, 2);
     int at = lua_gettop(L);
     *cursor = (struct cursor){ .tx = tx };
-    luaL_setmetatable(L, CURSOR_NAME);
+    class_set(L, cursor_class);
     lua_pushvalue(L, index);
     lua_setiuservalue(L, at, CURSOR_TRAVERSAL);
     lua_getiuservalue(L, index, TRAVERSAL_FUNCTIONS);
     lua_setiuservalue(L, at, CURSOR_FUNCTIONS);
-    lua_getiuservalue(L, index, TRAVERSAL_STEPS);
     options->filter = filter;
     options->cost = cost;
     options->poll = poll;
     options->context = cursor;
-    sombra_slice steps = value_encode(L, tx->db, at + 1, "steps");
+    sombra_slice steps = traversal_encode(L, index);
     if (!tx_is_open(tx))
         tx_raise_over(L, tx);
     enter(L, cursor, at, &was_readonly);
@@ -569,37 +569,17 @@ const luaL_Reg traversal_run_methods[] = {
 
 static int cursor_gc(lua_State *L)
 {
-    struct cursor *cursor = luaL_checkudata(L, 1, CURSOR_NAME);
+    struct cursor *cursor = self_check(L, CURSOR_NAME);
     if (!cursor->L) /* else it is in the middle of a call, whose end closes it */
         close_cursor(cursor);
     return 0;
 }
 
-static int traversal_tostring(lua_State *L)
-{
-    (void)luaL_checkudata(L, 1, TRAVERSAL_NAME);
-    lua_getiuservalue(L, 1, TRAVERSAL_STEPS);
-    int steps = lua_gettop(L);
-    lua_Integer count = (lua_Integer)lua_rawlen(L, steps);
-    lua_pushliteral(L, TRAVERSAL_NAME ":");
-    for (lua_Integer i = 1; i <= count; i++) {
-        lua_rawgeti(L, steps, i);
-        lua_rawgeti(L, -1, 1);
-        lua_pushfstring(L, "%s %s", lua_tostring(L, -3), lua_tostring(L, -1));
-        lua_replace(L, -4);
-        lua_pop(L, 2);
-    }
-    return 1;
-}
-
-void traversal_register(lua_State *L)
+void cursor_register(lua_State *L)
 {
     static const luaL_Reg cursor_metamethods[] = { { "__gc", cursor_gc },
                                                    { "__close", cursor_gc },
                                                    { NULL, NULL } };
-    static const luaL_Reg metamethods[] = { { "__tostring", traversal_tostring }, { NULL, NULL } };
     const luaL_Reg *const cursor_sets[] = { NULL };
-    const luaL_Reg *const sets[] = { traversal_step_methods, traversal_run_methods, NULL };
-    class_register(L, CURSOR_NAME, cursor_metamethods, cursor_sets);
-    class_register(L, TRAVERSAL_NAME, metamethods, sets);
+    class_register(L, cursor_class, cursor_metamethods, cursor_sets);
 }

@@ -12,12 +12,14 @@
 #include <assert.h>
 #include <string.h>
 
+static const char class_name[] = TX_NAME;
+
 struct tx_handle *tx_push(lua_State *L, int db_index)
 {
     db_index = lua_absindex(L, db_index);
     struct tx_handle *tx = lua_newuserdatauv(L, sizeof *tx, 1);
     *tx = (struct tx_handle){ .db = lua_touserdata(L, db_index), .state = TX_EMPTY };
-    luaL_setmetatable(L, TX_NAME);
+    class_set(L, class_name);
     lua_pushvalue(L, db_index);
     lua_setiuservalue(L, -2, 1);
     return tx;
@@ -63,7 +65,7 @@ struct tx_handle *tx_push_lent(lua_State *L, struct db_handle *db, sombra_txn *t
                               .is_managed = true,
                               .is_lent = true,
                               .mark_least = mark_least };
-    luaL_setmetatable(L, TX_NAME);
+    class_set(L, class_name);
     return tx;
 }
 
@@ -242,7 +244,7 @@ static int tx_method_is_open(lua_State *L)
 
 static int tx_gc(lua_State *L)
 {
-    tx_abort(luaL_checkudata(L, 1, TX_NAME));
+    tx_abort(self_check(L, TX_NAME));
     return 0;
 }
 
@@ -281,5 +283,5 @@ void tx_register(lua_State *L)
                                      tx_traversal_methods,
                                      tx_trigger_methods,
                                      NULL };
-    class_register(L, TX_NAME, metamethods, sets);
+    class_register(L, class_name, metamethods, sets);
 }

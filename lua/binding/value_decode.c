@@ -31,7 +31,7 @@ static void push_list(lua_State *L, const sombra_value *list)
     sombra_value element;
     bool is_found;
     lua_createtable(L, presize(list->count), 0);
-    luaL_setmetatable(L, LIST_NAME);
+    value_mark_list(L);
     sombra_value_enter(list, &cursor);
     for (lua_Integer i = 1;; i++) {
         raise_if(L, sombra_value_next(&cursor, NULL, &element, &is_found));
@@ -138,6 +138,24 @@ static int null_tostring(lua_State *L)
     return 1;
 }
 
+/* ---- lists' metatable -------------------------------------------------------------------- */
+
+static const char list_key = 'l'; /* its address is the registry key of the metatable */
+
+const void *value_list_metatable(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &list_key);
+    const void *address = lua_topointer(L, -1);
+    lua_pop(L, 1);
+    return address;
+}
+
+void value_mark_list(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &list_key);
+    lua_setmetatable(L, -2);
+}
+
 /* ---- sombra.list ------------------------------------------------------------------------- */
 
 /* sombra.list{...}: marks the table as a list and returns it. */
@@ -154,7 +172,7 @@ static int list_new(lua_State *L)
         luaL_argcheck(L, lua_rawequal(L, -1, -2), 1, "the table has a metatable already");
     }
     lua_settop(L, 1);
-    luaL_setmetatable(L, LIST_NAME);
+    value_mark_list(L);
     return 1;
 }
 
@@ -186,7 +204,7 @@ void value_register(lua_State *L)
     luaL_newmetatable(L, LIST_NAME);
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
-    lua_pop(L, 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &list_key);
 
     luaL_newmetatable(L, NULL_NAME);
     luaL_setfuncs(L, null_metamethods, 0);

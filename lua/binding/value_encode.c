@@ -25,6 +25,7 @@ struct encoder {
     lua_State *L;
     sombra_value_builder *builder;
     int arg;
+    const void *list_metatable; /* to be recognised by its address */
 };
 
 static void encode_any(const struct encoder *encoder, int index, const struct place *place,
@@ -75,13 +76,13 @@ static void refuse(const struct encoder *encoder, const struct place *place, con
     luaL_argerror(L, encoder->arg, lua_pushfstring(L, "%s: %s", lua_tostring(L, -1), what));
 }
 
-static bool has_list_metatable(lua_State *L, int index)
+static bool has_list_metatable(const struct encoder *encoder, int index)
 {
+    lua_State *L = encoder->L;
     if (!lua_getmetatable(L, index))
         return false;
-    luaL_getmetatable(L, LIST_NAME);
-    bool is_list = lua_rawequal(L, -1, -2);
-    lua_pop(L, 2);
+    bool is_list = lua_topointer(L, -1) == encoder->list_metatable;
+    lua_pop(L, 1);
     return is_list;
 }
 
@@ -176,7 +177,7 @@ static void encode_table(const struct encoder *encoder, int index, const struct 
     luaL_checkstack(L, SLOTS_PER_LEVEL, "nested tables");
     if (depth >= SOMBRA_VALUE_DEPTH_MAX)
         refuse_depth(encoder, index, place);
-    bool is_list = has_list_metatable(L, index);
+    bool is_list = has_list_metatable(encoder, index);
     if (!is_list) {
         lua_pushnil(L);
         if (lua_next(L, index)) {
@@ -248,22 +249,63 @@ sombra_slice value_encode(lua_State *L, struct db_handle *db, int arg, const cha
     return value_encode_part(L, db, arg, arg, root);
 }
 
-sombra_slice value_encode_part(lua_State *L, struct db_handle *db, int arg, int index,
-                               const char *root)
+static struct encoder encoder_begin(lua_State *L, struct db_handle *db, int arg)
 {
     if (UNLIKELY(!db->builder || db->encoded_bytes > BUILDER_KEEP_BYTES))
         renew_builder(L, db);
     else
         sombra_value_builder_reset(db->builder);
-    struct encoder encoder = { .L = L, .builder = db->builder, .arg = arg };
-    struct place place = { .root = root };
-    encode_any(&encoder, index, &place, 0);
+    return (struct encoder){
+        .L = L, .builder = db->builder, .arg = arg, .list_metatable = value_list_metatable(L)
+    };
+}
+
+static sombra_slice encoder_end(const struct encoder *encoder, struct db_handle *db)
+{
     sombra_slice encoded;
-    sombra_err err = sombra_value_finish(db->builder, &encoded);
+    sombra_err err = sombra_value_finish(encoder->builder, &encoded);
     if (err)
-        error_raise(L, err);
+        error_raise(encoder->L, err);
     db->encoded_bytes = encoded.bytes;
     return encoded;
+}
+
+sombra_slice value_encode_part(lua_State *L, struct db_handle *db, int arg, int index,
+                               const char *root)
+{
+    const struct encoder encoder = encoder_begin(L, db, arg);
+    const struct place place = { .root = root };
+    encode_any(&encoder, index, &place, 0);
+    return encoder_end(&encoder, db);
+}
+
+sombra_slice value_encode_pair(lua_State *L, struct db_handle *db, int key, int value)
+{
+    const struct encoder encoder = encoder_begin(L, db, value);
+    const struct place place = { .root = "props" };
+    const struct place inside = { .up = &place, .table = key, .key = key };
+    size_t bytes = 0;
+    const char *name = lua_tolstring(L, key, &bytes);
+    (void)sombra_value_begin_map(encoder.builder);
+    (void)sombra_value_push_key(encoder.builder, name, bytes);
+    encode_any(&encoder, value, &inside, 1);
+    (void)sombra_value_end_map(encoder.builder);
+    return encoder_end(&encoder, db);
+}
+
+sombra_slice value_encode_steps(lua_State *L, struct db_handle *db, int first, int count)
+{
+    const struct encoder encoder = encoder_begin(L, db, 1);
+    const struct place place = { .root = "steps" };
+    struct place inside = { .up = &place, .table = first };
+    luaL_checkstack(L, SLOTS_PER_LEVEL, "steps");
+    (void)sombra_value_begin_list(encoder.builder);
+    for (int i = 0; i < count; i++) {
+        inside.index = i + 1;
+        encode_any(&encoder, first + i, &inside, 1);
+    }
+    (void)sombra_value_end_list(encoder.builder);
+    return encoder_end(&encoder, db);
 }
 
 sombra_slice value_encode_props(lua_State *L, struct db_handle *db, int arg)

@@ -12,14 +12,16 @@ local values = require "sombra.transfer.values"
 
 ---@class sombra.export.Options
 ---@field format "csv"|"jsonl"|"graphml"
----@field only "nodes"|"edges"|"buckets"? nothing else; CSV needs it unless there are two files
+---@field only "nodes"|"edges"|"buckets"|"procedures"? nothing else; CSV needs it unless there are two files
 ---@field progress fun(records: integer, total: integer)? called now and then
 
 ---@class sombra.export.Report
 ---@field nodes integer
 ---@field edges integer
 ---@field entries integer of buckets
+---@field procedures integer versions of stored procedures
 ---@field buckets_left integer buckets that the format cannot hold
+---@field procedures_left integer versions of procedures that it cannot hold
 
 local option_names = { format = true, only = true, progress = true }
 local progress_records = 512
@@ -102,6 +104,17 @@ local function write_buckets(state, format, out)
   end
 end
 
+local function write_procedures(state, format, out)
+  for _, info in state.tx:procedures() do
+    if format.write_procedure then
+      format.write_procedure(out, info)
+      state.report.procedures = state.report.procedures + 1
+    else
+      state.report.procedures_left = state.report.procedures_left + 1
+    end
+  end
+end
+
 local function total_of(tx, options, format)
   local total = 0
   if wants(options, "nodes") then
@@ -142,7 +155,7 @@ function export.run(db, files, options)
     progress = options.progress,
     records = 0,
     total = total_of(tx, options, format),
-    report = { nodes = 0, edges = 0, entries = 0, buckets_left = 0 },
+    report = { nodes = 0, edges = 0, entries = 0, procedures = 0, buckets_left = 0, procedures_left = 0 },
   }
   local nodes_out, edges_out = out_of(is_pair and files.nodes or files), out_of(is_pair and files.edges or files)
   local types = collect_types(state, format)
@@ -158,6 +171,9 @@ function export.run(db, files, options)
   end
   if wants(options, "buckets") then
     write_buckets(state, format, nodes_out)
+  end
+  if wants(options, "procedures") then
+    write_procedures(state, format, nodes_out)
   end
   return state.report
 end

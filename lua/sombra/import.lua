@@ -28,6 +28,7 @@ local values = require "sombra.transfer.values"
 ---@field nodes integer
 ---@field edges integer
 ---@field entries integer of buckets
+---@field procedures integer versions that were not there already
 ---@field rejected integer
 ---@field commits integer
 
@@ -69,7 +70,7 @@ local function id_key(id)
 end
 
 ---Errors that are about the record, and leave the transaction good.
-local row_codes = { invalid = true, conflict = true, exists = true, not_found = true }
+local row_codes = { invalid = true, conflict = true, exists = true, not_found = true, procedure = true }
 
 ---Calls a method of the transaction; returns its result, or nil and why the record is bad.
 local function try(fn, ...)
@@ -135,7 +136,31 @@ local function add_entry(state, item)
   return why
 end
 
-local adders = { node = add_node, edge = add_edge, bucket = add_entry }
+---Its text says what it is; what the record says of it is only compared.
+local function add_procedure(state, item)
+  local is_new
+  local name, version = try(function()
+    local is_good, name, version, new = pcall(state.tx.define, state.tx,
+      item.chunk and { text = item.text, name = item.chunk } or item.text)
+    if not is_good then -- also a text that ran into a limit is only a bad text
+      error(type(name) == "table" and name.code == "limit" and name.message or name, 0)
+    end
+    is_new = new
+    if name == item.procedure and (not item.version or version == item.version) then
+      return name
+    end
+    if new then
+      state.tx:undefine(name, { version = version })
+    end
+    error(("the text is that of procedure '%s' version %d"):format(name, version), 0)
+  end)
+  if not name then
+    return version
+  end
+  state.report.procedures = state.report.procedures + (is_new and 1 or 0)
+end
+
+local adders = { node = add_node, edge = add_edge, bucket = add_entry, procedure = add_procedure }
 
 ---- rejects ----------------------------------------------------------------------------------------------------------
 
@@ -287,7 +312,7 @@ function import.run(db, paths, options)
     db = db,
     options = options,
     batch = options.batch or batch_default,
-    report = { nodes = 0, edges = 0, entries = 0, rejected = 0, commits = 0 },
+    report = { nodes = 0, edges = 0, entries = 0, procedures = 0, rejected = 0, commits = 0 },
     ids = {},
     in_batch = 0,
     records = 0,

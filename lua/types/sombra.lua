@@ -143,8 +143,15 @@ function sombra.source(path) end
 ---@field transactions_replayed integer taken from the log beside the file
 ---@field log_incomplete boolean true: the newest transactions are lost
 ---@field damage integer problems of the damaged file
----@field damage_left integer what verify finds in the new one: relations that the lost entries broke
----@field problems sombra.Problem[] both, in that order
+---@field entries_rebuilt integer put again in the new one, as other entries tell: of labels, names, ends of edges
+---@field entries_dropped integer taken out of it, for what they belong to is lost
+---@field edges_bare integer edges that are there and lost their properties
+---@field names_made integer "lost-label-7", "lost-bucket-2" ... in place of lost names
+---@field indexes_rebuilt integer indexes made anew, constraints proved again
+---@field indexes_dropped integer of both, those that what is left breaks, or that are lost themselves
+---@field damage_mended integer problems that this made an end of; what they cost is in their texts
+---@field damage_left integer what verify finds in the new one after all
+---@field problems sombra.Problem[] damage, damage_mended and damage_left, in that order
 
 ---Writes all that can be read of the damaged database at `path`, which is not changed, to a new one at `to`, which must
 ---not exist. What `progress` raises is raised; otherwise nil and an error, and then nothing is at `to`.

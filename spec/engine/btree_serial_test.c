@@ -4,7 +4,7 @@
  * checked afterwards by kv_serial.h. SOMBRA_LONG=1 makes it 10^6 operations.
  */
 #include "btree_fixture.h"
-#include "kv_serial_work.h"
+#include "kv_serial_threads.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -12,8 +12,6 @@
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-enum { SESSIONS_MAX = 16 };
 
 #define SMALL_LOG                                                                       \
     .create = true, .page_bytes = 4096, .busy_timeout_ms = 20000, .map_bytes_max = GiB, \
@@ -26,39 +24,6 @@ static uint64_t seed_of_test;
 
 /* ---- threads ----------------------------------------------------------------------------- */
 
-struct worker {
-    struct serial_log *log;
-    struct kv *kv;
-    uint32_t session, count;
-    pthread_t thread;
-};
-
-static void *worker_main(void *argument)
-{
-    struct worker *worker = argument;
-    serial_work(worker->log, worker->kv, worker->session, worker->count, seed_of_test);
-    return NULL;
-}
-
-static void workers_run(struct worker *workers, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        assert_int_equal(pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]), 0);
-    for (uint32_t i = 0; i < count; i++)
-        pthread_join(workers[i].thread, NULL);
-}
-
-/* Everything that the store `kv` holds is checked against the log. */
-static void expect_serial(const struct serial_log *log, const struct serial_txn *extra,
-                          size_t extra_count, struct kv *kv)
-{
-    uint32_t keys = serial_log_keys(log);
-    struct serial_list *lists = serial_lists_read(kv, keys);
-    assert_true(serial_log_check(log, extra, extra_count, lists));
-    serial_lists_free(lists, keys);
-    kv_expect_sound(kv);
-}
-
 static void run_threads(const struct btree_options *options, uint32_t threads)
 {
     uint32_t count = test_is_long() ? 20000 : 300;
@@ -67,15 +32,16 @@ static void run_threads(const struct btree_options *options, uint32_t threads)
     store_init(&store, options);
     struct kv *second = NULL; /* another handle of the same store */
     expect_ok(btree_open(store.os, store.path, options, &second));
-    struct worker workers[SESSIONS_MAX];
+    struct serial_worker workers[SERIAL_THREADS_MAX];
     for (uint32_t i = 0; i < threads; i++)
-        workers[i] = (struct worker){ log, i % 2 ? second : store.kv, i, count, 0 };
-    workers_run(workers, threads);
+        workers[i] =
+            (struct serial_worker){ log, i % 2 ? second : store.kv, i, count, seed_of_test, 0 };
+    assert_true(serial_workers_run(workers, threads));
     expect_ok(kv_close(second));
-    expect_serial(log, NULL, 0, store.kv);
+    serial_expect(log, NULL, 0, store.kv);
     assert_true(store_stats(store.kv, false).checkpoints > 1);
     store_reopen(&store);
-    expect_serial(log, NULL, 0, store.kv);
+    serial_expect(log, NULL, 0, store.kv);
     store_release(&store);
     serial_log_free(log);
 }
@@ -94,49 +60,9 @@ static void test_serial__threads_by_calls(void **state)
 
 /* ---- power cuts -------------------------------------------------------------------------- */
 
-enum { CUTS_MAX = 400 };
-
-/* The power fails now and then while threads of two processes work; they go on. */
-struct cuts {
-    pthread_mutex_t mutex; /* guards what follows */
-    struct random random;
-    uint64_t one_in; /* calls that are cut */
-    size_t count;
-    struct os_sim *images[CUTS_MAX];
-    struct serial_txn txns[CUTS_MAX];
-};
-
-static void cut_sometimes(void *context, struct os_sim *sim, const struct os_sim_event *event)
+static sombra_err image_open(struct os *os, struct kv **out_kv)
 {
-    struct cuts *cuts = context;
-    pthread_mutex_lock(&cuts->mutex);
-    if (cuts->count < CUTS_MAX && random_below(&cuts->random, cuts->one_in) == 0) {
-        enum os_sim_variant variant =
-            (enum os_sim_variant)random_below(&cuts->random, OS_SIM_VARIANTS);
-        struct serial_txn *txn = &cuts->txns[cuts->count];
-        txn->begin_ns = os_monotonic_ns(os_posix());
-        cuts->images[cuts->count] = os_sim_crash(sim, variant, event->number);
-        txn->begun_ns = os_monotonic_ns(os_posix());
-        cuts->count++;
-    }
-    pthread_mutex_unlock(&cuts->mutex);
-}
-
-static void image_read(struct os_sim *image, const struct btree_options *options, uint32_t keys,
-                       struct serial_txn *txn)
-{
-    struct kv *kv;
-    expect_ok(btree_open(os_sim_start(image), "store", options, &kv));
-    struct serial_list *lists = serial_lists_read(kv, keys);
-    struct serial_txn read = serial_lists_txn(lists, keys);
-    serial_lists_free(lists, keys);
-    kv_expect_sound(kv);
-    expect_ok(kv_close(kv));
-    txn->ops = read.ops;
-    txn->op_count = read.op_count;
-    txn->outcome = SERIAL_COMMITTED;
-    txn->is_after_cut = true;
-    txn->commit_ns = txn->end_ns = txn->begun_ns;
+    return btree_open(os, "store", &by_mapping, out_kv);
 }
 
 static void test_serial__power_cuts_take_no_durable_write_or_read(void **state)
@@ -144,43 +70,32 @@ static void test_serial__power_cuts_take_no_durable_write_or_read(void **state)
     (void)state;
     enum { THREADS = 6 };
     uint32_t count = test_is_long() ? 1500 : 60;
-    struct cuts *cuts = calloc(1, sizeof *cuts);
-    assert_non_null(cuts);
-    pthread_mutex_init(&cuts->mutex, NULL);
-    random_seed(&cuts->random, seed_of_test);
-    cuts->one_in = test_is_long() ? 20 : 8;
+    struct serial_cuts *cuts = serial_cuts_new(seed_of_test, test_is_long() ? 20 : 8);
     struct os_sim *sim = os_sim_new(NULL);
     struct serial_log *log = serial_log_new(THREADS, count, 40);
     struct kv *kvs[2];
     for (size_t i = 0; i < COUNT_OF(kvs); i++)
         expect_ok(btree_open(os_sim_start(sim), "store", i ? &by_calls : &by_mapping, &kvs[i]));
-    os_sim_set_hook(sim, cut_sometimes, cuts);
-    struct worker workers[THREADS];
+    os_sim_set_hook(sim, serial_cut_sometimes, cuts);
+    struct serial_worker workers[THREADS];
     for (uint32_t i = 0; i < THREADS; i++)
-        workers[i] = (struct worker){ log, kvs[i % 2], i, count, 0 };
-    workers_run(workers, THREADS);
+        workers[i] = (struct serial_worker){ log, kvs[i % 2], i, count, seed_of_test, 0 };
+    assert_true(serial_workers_run(workers, THREADS));
     os_sim_set_hook(sim, NULL, NULL);
-    for (size_t i = 0; i < cuts->count; i++) {
-        image_read(cuts->images[i], &by_mapping, serial_log_keys(log), &cuts->txns[i]);
-        os_sim_free(cuts->images[i]);
-    }
-    print_message("%zu power cuts\n", cuts->count);
-    assert_true(cuts->count > 0);
-    expect_serial(log, cuts->txns, cuts->count, kvs[0]);
+    serial_cuts_read(cuts, serial_log_keys(log), image_open);
+    serial_expect(log, cuts->txns, cuts->count, kvs[0]);
     for (size_t i = 0; i < COUNT_OF(kvs); i++)
         expect_ok(kv_close(kvs[i]));
-    for (size_t i = 0; i < cuts->count; i++)
-        free(cuts->txns[i].ops);
     os_sim_free(sim);
     serial_log_free(log);
-    free(cuts);
+    serial_cuts_free(cuts);
 }
 
 /* ---- processes --------------------------------------------------------------------------- */
 
 struct place {
     struct store store;
-    pid_t children[SESSIONS_MAX];
+    pid_t children[SERIAL_THREADS_MAX];
 };
 
 static pid_t child_start(const struct place *place, struct serial_log *log, uint32_t session,
@@ -240,7 +155,7 @@ static void test_serial__processes_that_are_killed_and_followed(void **state)
     for (uint32_t i = 0; i < PROCESSES; i++)
         child_expect(place.children[i], false);
     store_open(&place.store);
-    expect_serial(log, NULL, 0, place.store.kv);
+    serial_expect(log, NULL, 0, place.store.kv);
     store_release(&place.store);
     serial_log_free(log);
 }

@@ -1,28 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Rules on files: online builds that are killed, stopped, and raced by writers; other processes. */
-#include "base/base.h"
-#include "sombra/sombra.h"
+#include "db_fixture.h"
 
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
-
-#define NOTHING ((sombra_slice){ NULL, 0 })
-
-static void expect(sombra_err have, sombra_err want, int line)
-{
-    if (have != want)
-        print_error("line %d: %s\n", line, sombra_err_message());
-    _assert_int_equal((uintmax_t)have, (uintmax_t)want, __FILE__, line);
-}
-#define OK(call)        expect(call, SOMBRA_OK, __LINE__)
-#define ERR(call, code) expect(call, code, __LINE__)
 
 enum { PERSONS = 20000 };
 
@@ -33,8 +16,7 @@ static const sombra_slice person = { "Person", 6 };
 static int setup(void **state)
 {
     (void)state;
-    snprintf(directory, sizeof directory, "db_index_test.XXXXXX");
-    if (!mkdtemp(directory))
+    if (folder_make(directory, sizeof directory, "db_index_test"))
         return -1;
     snprintf(path, sizeof path, "%s/social.sombra", directory);
     return 0;
@@ -42,10 +24,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    char command[128];
     (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", directory);
-    return system(command);
+    return folder_remove(directory);
 }
 
 static sombra_db *open_file(void)
@@ -56,21 +36,6 @@ static sombra_db *open_file(void)
     options.durability = SOMBRA_DURABILITY_OFF;
     OK(sombra_open(path, &options, &db));
     return db;
-}
-
-static sombra_txn *begin(sombra_db *db, bool is_write)
-{
-    sombra_txn *txn;
-    sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
-    options.is_write = is_write;
-    OK(sombra_txn_begin(db, &options, &txn));
-    return txn;
-}
-
-static void commit(sombra_txn *txn)
-{
-    OK(sombra_txn_commit(txn, SOMBRA_DURABILITY_DEFAULT));
-    sombra_txn_close(txn);
 }
 
 /* {key = number}, kept in one of a few buffers. */

@@ -1,22 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Metrics and events of the public API, on the real engine. */
-#include "base/base.h"
-#include "sombra/sombra.h"
+#include "db_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
-#include <cmocka.h>
-
-static void expect(sombra_err have, sombra_err want, int line)
-{
-    if (have != want)
-        print_error("line %d: %s\n", line, sombra_err_message());
-    _assert_int_equal((uintmax_t)have, (uintmax_t)want, __FILE__, line);
-}
-#define OK(call) expect(call, SOMBRA_OK, __LINE__)
 
 static char directory[64];
 static char path[96];
@@ -24,8 +10,7 @@ static char path[96];
 static int setup(void **state)
 {
     (void)state;
-    snprintf(directory, sizeof directory, "db_metrics_test.XXXXXX");
-    if (!mkdtemp(directory))
+    if (folder_make(directory, sizeof directory, "db_metrics_test"))
         return -1;
     snprintf(path, sizeof path, "%s/a\"quote\\and\nline.sombra", directory);
     return 0;
@@ -33,10 +18,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    char command[128];
     (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", directory);
-    return system(command);
+    return folder_remove(directory);
 }
 
 static sombra_db *open_it(void)
@@ -56,8 +39,7 @@ static void commit_node(sombra_db *db)
     options.is_write = true;
     OK(sombra_txn_begin(db, &options, &txn));
     OK(sombra_node_create(txn, NULL, 0, (sombra_slice){ NULL, 0 }, &node));
-    OK(sombra_txn_commit(txn, SOMBRA_DURABILITY_DEFAULT));
-    sombra_txn_close(txn);
+    commit(txn);
 }
 
 /* ---- metrics ----------------------------------------------------------------------------- */

@@ -1,38 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Through the public API on the real engine: a loop of reads that has run once allocates nothing.
  */
-#include "base/base.h"
-#include "sombra/sombra.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
-#define NOTHING ((sombra_slice){ NULL, 0 })
-
-static void expect(sombra_err have, sombra_err want, int line)
-{
-    if (have != want)
-        print_error("line %d: %s\n", line, sombra_err_message());
-    _assert_int_equal((uintmax_t)have, (uintmax_t)want, __FILE__, line);
-}
-#define OK(call) expect(call, SOMBRA_OK, __LINE__)
+#include "db_fixture.h"
 
 enum { PEOPLE = 400, FRIENDS = 30, ENTRIES = 2000 };
 
 static sombra_db *db;
 static sombra_bucket_id bucket;
-
-static sombra_txn *begin(bool is_write)
-{
-    sombra_txn *txn;
-    sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
-    options.is_write = is_write;
-    OK(sombra_txn_begin(db, &options, &txn));
-    return txn;
-}
 
 static void fill_people(sombra_txn *txn, sombra_value_builder *builder)
 {
@@ -65,7 +39,7 @@ static int setup(void **state)
     sombra_bucket_options options = SOMBRA_BUCKET_OPTIONS_INIT;
     sombra_slice value;
     OK(sombra_open(":memory:", NULL, &db));
-    sombra_txn *txn = begin(true);
+    sombra_txn *txn = begin(db, true);
     OK(sombra_value_builder_new(&builder));
     fill_people(txn, builder);
     options.create = true;
@@ -78,8 +52,7 @@ static int setup(void **state)
         OK(sombra_bucket_put(txn, bucket, &key, value));
     }
     sombra_value_builder_free(builder);
-    OK(sombra_txn_commit(txn, SOMBRA_DURABILITY_DEFAULT));
-    sombra_txn_close(txn);
+    commit(txn);
     return 0;
 }
 
@@ -140,12 +113,12 @@ static void test_reads__a_loop_that_has_run_once_allocates_nothing(void **state)
     for (unsigned round = 0; round < 106; round++) {
         if (round == 6)
             before = mem_test_allocations();
-        sombra_txn *txn = begin(false);
+        sombra_txn *txn = begin(db, false);
         read_points(txn, round);
         read_ranges(txn, round);
         sombra_txn_close(txn);
     }
-    sombra_txn *txn = begin(false);
+    sombra_txn *txn = begin(db, false);
     for (unsigned round = 0; round < 100; round++) {
         read_points(txn, round);
         read_ranges(txn, round);

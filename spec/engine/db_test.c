@@ -2,24 +2,8 @@
 /* The handles of the public API, on the model store: who may end before whom, and what is told to
  * those who come late. */
 #include "db/db.h"
+#include "db_fixture.h"
 #include "kv_model.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
-#define NOTHING ((sombra_slice){ NULL, 0 })
-
-static void expect(sombra_err have, sombra_err want, int line)
-{
-    if (have != want)
-        print_error("line %d: %s\n", line, sombra_err_message());
-    _assert_int_equal((uintmax_t)have, (uintmax_t)want, __FILE__, line);
-}
-#define OK(call)        expect(call, SOMBRA_OK, __LINE__)
-#define ERR(call, code) expect(call, code, __LINE__)
 
 static sombra_db *db;
 
@@ -40,17 +24,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static sombra_txn *begin(bool is_write)
-{
-    sombra_txn *txn;
-    sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
-    options.is_write = is_write;
-    OK(sombra_txn_begin(db, &options, &txn));
-    assert_true(sombra_txn_is_open(txn));
-    assert_int_equal(sombra_txn_is_write(txn), is_write);
-    return txn;
-}
-
 static sombra_node_id node_new(sombra_txn *txn)
 {
     sombra_node_id node;
@@ -62,7 +35,7 @@ static sombra_node_id node_new(sombra_txn *txn)
 static uint64_t count_nodes(void)
 {
     uint64_t count;
-    sombra_txn *txn = begin(false);
+    sombra_txn *txn = begin(db, false);
     OK(sombra_node_count(txn, NOTHING, &count));
     sombra_txn_close(txn);
     return count;
@@ -71,7 +44,7 @@ static uint64_t count_nodes(void)
 static void test_txn__what_is_committed_is_seen_and_the_rest_is_not(void **state)
 {
     (void)state;
-    sombra_txn *txn = begin(true);
+    sombra_txn *txn = begin(db, true);
     node_new(txn);
     assert_int_equal(count_nodes(), 0);
     OK(sombra_txn_commit(txn, SOMBRA_DURABILITY_DEFAULT));
@@ -81,7 +54,7 @@ static void test_txn__what_is_committed_is_seen_and_the_rest_is_not(void **state
     sombra_txn_abort(txn);
     sombra_txn_close(txn);
     assert_int_equal(count_nodes(), 1);
-    txn = begin(true);
+    txn = begin(db, true);
     node_new(txn);
     sombra_txn_close(txn); /* is a rollback */
     assert_int_equal(count_nodes(), 1);
@@ -90,7 +63,7 @@ static void test_txn__what_is_committed_is_seen_and_the_rest_is_not(void **state
 static void test_txn__a_second_writer_in_the_thread_is_busy(void **state)
 {
     (void)state;
-    sombra_txn *txn = begin(true), *second = NULL;
+    sombra_txn *txn = begin(db, true), *second = NULL;
     sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
     options.is_write = true;
     ERR(sombra_txn_begin(db, &options, &second), SOMBRA_BUSY);
@@ -126,7 +99,7 @@ static void check_iterators(void (*end)(sombra_txn *txn), bool close_first)
     sombra_key key;
     sombra_slice value;
     bool found;
-    sombra_txn *txn = begin(true);
+    sombra_txn *txn = begin(db, true);
     sombra_node_id node = node_new(txn);
     sombra_edge_id edge;
     sombra_bucket_id bucket;
@@ -193,7 +166,7 @@ static void test_db__handles_are_used_again_without_new_memory(void **state)
 {
     (void)state;
     uint64_t before = mem_test_allocations(); /* counting begins with the first question */
-    sombra_txn *txn = begin(true);
+    sombra_txn *txn = begin(db, true);
     sombra_node_id node = node_new(txn);
     end_by_commit(txn);
     sombra_txn_close(txn);
@@ -204,7 +177,7 @@ static void test_db__handles_are_used_again_without_new_memory(void **state)
         size_t count;
         if (i == 2)
             before = mem_test_allocations();
-        txn = begin(i % 2);
+        txn = begin(db, i % 2);
         OK(sombra_node_get(txn, node, &record));
         OK(sombra_neighbours_open(txn, node, NULL, &n));
         OK(sombra_neighbours_next(n, &batch, &count));
@@ -224,7 +197,7 @@ static void test_record__a_later_read_ends_it(void **state)
     bool found;
     sombra_record first, second;
     sombra_name name;
-    sombra_txn *txn = begin(true);
+    sombra_txn *txn = begin(db, true);
     sombra_node_id a = node_new(txn), b = node_new(txn);
     OK(sombra_node_get(txn, a, &first));
     OK(sombra_record_next_label(&first, &name, &found));
@@ -242,7 +215,7 @@ static void test_savepoint__undoes_names_nodes_and_buckets_together(void **state
     sombra_bucket_id bucket;
     sombra_bucket_options create = SOMBRA_BUCKET_OPTIONS_INIT;
     create.must_create = true;
-    sombra_txn *txn = begin(true);
+    sombra_txn *txn = begin(db, true);
     node_new(txn);
     OK(sombra_txn_savepoint(txn, &mark));
     node_new(txn);
@@ -261,7 +234,7 @@ static void test_savepoint__undoes_names_nodes_and_buckets_together(void **state
 static void test_commit__that_fails_leaves_nothing(void **state)
 {
     (void)state;
-    sombra_txn *txn = begin(true);
+    sombra_txn *txn = begin(db, true);
     node_new(txn);
     ERR(sombra_txn_commit(txn, (sombra_durability)9), SOMBRA_INVALID);
     assert_false(sombra_txn_is_open(txn));
@@ -286,7 +259,7 @@ static void test_edge__is_read_whole(void **state)
     sombra_value_push_integer(builder, 2026);
     sombra_value_end_map(builder);
     OK(sombra_value_finish(builder, &props));
-    sombra_txn *txn = begin(true);
+    sombra_txn *txn = begin(db, true);
     sombra_node_id a = node_new(txn), b = node_new(txn);
     OK(sombra_edge_create(txn, a, slice_str("T"), b, props, &id));
     OK(sombra_edge_get(txn, id, &edge, &record));
@@ -330,7 +303,7 @@ static void test_db__statistics_and_checks_are_told(void **state)
     (void)state;
     sombra_stats stats = SOMBRA_STATS_INIT;
     uint64_t problems = 99;
-    sombra_txn *txn = begin(true);
+    sombra_txn *txn = begin(db, true);
     sombra_edge_id edge;
     sombra_node_id node = node_new(txn);
     OK(sombra_edge_create(txn, node, slice_str("T"), node, NOTHING, &edge));

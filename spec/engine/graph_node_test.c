@@ -36,6 +36,20 @@ static void test_node__one_property_is_read_alone(void **state)
     assert_int_equal(v.as.integer, 2);
     assert_err(graph_node_property(&f->txn, node, text("zz"), &value), SOMBRA_NOT_FOUND);
     assert_err(graph_node_property(&f->txn, node + 1, text("b"), &value), SOMBRA_NOT_FOUND);
+    /* Many at once: what is missing is NULL. */
+    sombra_node_id nodes[] = { node + 1, node, node };
+    sombra_slice values[COUNT_OF(nodes)];
+    assert_ok(graph_node_property(&f->txn, node, text("b"), &value));
+    uint8_t copy[64];
+    assert_true(value.bytes <= sizeof copy);
+    memcpy(copy, value.data, value.bytes);
+    sombra_slice want = slice_of(copy, value.bytes);
+    assert_ok(graph_node_property_many(&f->txn, nodes, COUNT_OF(nodes), text("b"), values));
+    assert_null(values[0].data);
+    assert_true(slice_equal(values[1], want) && slice_equal(values[2], want));
+    assert_ok(graph_node_property_many(&f->txn, nodes, COUNT_OF(nodes), text("zz"), values));
+    assert_null(values[0].data);
+    assert_null(values[1].data);
     assert_err(graph_node_property(&f->txn, 99, text("b"), &value), SOMBRA_NOT_FOUND);
     assert_err(graph_node_property(&f->txn, node, NOTHING, &value), SOMBRA_INVALID);
 }

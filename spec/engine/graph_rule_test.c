@@ -163,27 +163,6 @@ static void test_rule__of_a_snapshot_is_that_of_its_time(void **state)
     graph_txn_release(&old);
 }
 
-static void test_rule__database_without_rules_keeps_the_old_format(void **state)
-{
-    struct fixture *f = *state;
-    struct graph_key key = key_begin(TAG_COUNTERS);
-    sombra_slice value;
-    begin_write(f);
-    (void)node_new(f, "Person");
-    commit(f);
-    begin_read(f);
-    assert_ok(kv_get(f->txn.kv, key_slice(&key), &value));
-    assert_int_equal(*(const uint8_t *)value.data, GRAPH_FORMAT);
-    rollback(f);
-    begin_write(f);
-    (void)rule_new(f, SOMBRA_RULE_INDEX, "Person(name)");
-    commit(f);
-    begin_read(f);
-    assert_ok(kv_get(f->txn.kv, key_slice(&key), &value));
-    assert_int_equal(*(const uint8_t *)value.data, GRAPH_FORMAT_RULES);
-    rollback(f);
-}
-
 /* ---- refusals ---------------------------------------------------------------------------- */
 
 static void test_rule__unique_refuses_every_way_to_a_second(void **state)
@@ -521,7 +500,6 @@ int main(void)
         TEST(test_rule__dropped_takes_its_entries_along),
         TEST(test_rule__rolled_back_is_gone_for_all),
         TEST(test_rule__of_a_snapshot_is_that_of_its_time),
-        TEST(test_rule__database_without_rules_keeps_the_old_format),
         TEST(test_rule__unique_refuses_every_way_to_a_second),
         TEST(test_rule__unique_of_numbers_is_by_value),
         TEST(test_rule__unique_composite_frees_what_misses_a_property),

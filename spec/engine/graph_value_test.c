@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/base.h"
-#include "sombra/value.h"
+#include "graph/value.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -85,8 +85,75 @@ static void test_value__floats_survive_bit_for_bit(void **state)
         assert_memory_equal(&value.as.real, &cases[i], sizeof cases[i]);
     }
     sombra_value_builder_reset(b);
-    sombra_value_push_float(b, 1.5);
+    sombra_value_push_float(b, 0x1.8p-100);
     assert_int_equal(finish().bytes, 5);
+}
+
+static void assert_float(double value)
+{
+    sombra_value_builder_reset(b);
+    sombra_value_push_float(b, value);
+    sombra_slice encoded = finish();
+    assert_true(encoded.bytes <= 9);
+    sombra_value read = decode(encoded);
+    assert_int_equal(read.kind, SOMBRA_FLOAT);
+    assert_memory_equal(&read.as.real, &value, sizeof value);
+}
+
+static void test_value__floats_of_few_digits_are_short(void **state)
+{
+    (void)state;
+    static const struct {
+        double value;
+        const char *bytes;
+        size_t count;
+    } cases[] = {
+        { 0, "\x80", 1 },
+        { 3, "\x81\x03", 2 },
+        { -1, "\x81\xff", 2 },
+        { 0.37, "\x91\x25", 2 },
+        { -0.37, "\x91\xdb", 2 },
+        { 1.5, "\x89\x0f", 2 },
+        { 1.234, "\x9a\xd2\x04", 3 },
+        { 1e-15, "\xf9\x01", 2 },
+        { 123456.789, "\x9c\x15\xcd\x5b\x07", 5 },
+        { 70368744177663, "\x86\xff\xff\xff\xff\xff\x3f", 7 },
+        { 1099511627776, "\x24\x00\x00\x80\x53", 5 }, /* 2^40: shorter so */
+        { -0.0, "\x24\x00\x00\x00\x80", 5 },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        sombra_value_builder_reset(b);
+        sombra_value_push_float(b, cases[i].value);
+        assert_int_equal(finish().bytes, cases[i].count);
+        assert_memory_equal(finish().data, cases[i].bytes, cases[i].count);
+        assert_float(cases[i].value);
+    }
+}
+
+static void test_value__older_forms_of_floats_are_read_and_made_new(void **state)
+{
+    (void)state;
+    static const uint8_t whole[] = { 0x28, 0xae, 0x47, 0xe1, 0x7a, 0x14, 0xae, 0xd7, 0x3f };
+    static const uint8_t half[] = { 0x24, 0, 0, 0, 0x3f };
+    static const uint8_t nested[] = { 0x41, 15,   3, 0x11, 7, 0x51, 7,    1, 1,
+                                      'k',  0x24, 0, 0,    0, 0x3f, 0x41, 0, 0 };
+    static const uint8_t nested_new[] = { 0x41, 12,  3,    0x11, 7,    0x51, 4, 1,
+                                          1,    'k', 0x89, 5,    0x41, 0,    0 };
+    sombra_slice out;
+    assert_true(decode(slice_of(half, sizeof half)).as.real == 0.5);
+    assert_int_equal(value_canonical(b, slice_of(half, sizeof half), &out), SOMBRA_OK);
+    assert_true(slice_equal(out, slice_of("\x89\x05", 2)));
+    assert_true(decode(slice_of(whole, sizeof whole)).as.real == 0.37);
+    assert_int_equal(value_canonical(b, slice_of(whole, sizeof whole), &out), SOMBRA_OK);
+    assert_true(slice_equal(out, slice_of("\x91\x25", 2)));
+    sombra_slice older = slice_of(nested, sizeof nested);
+    assert_int_equal(value_canonical(b, older, &out), SOMBRA_OK);
+    assert_true(slice_equal(out, slice_of(nested_new, sizeof nested_new)));
+    /* What has no such float stays where it is; damage is told. */
+    assert_int_equal(value_canonical(b, slice_of(nested_new, sizeof nested_new), &older),
+                     SOMBRA_OK);
+    assert_ptr_equal(older.data, nested_new);
+    assert_int_equal(value_canonical(b, slice_of("\x41\x01\x01\x03", 4), &out), SOMBRA_CORRUPT);
 }
 
 static void test_value__an_integer_is_not_a_float(void **state)
@@ -294,6 +361,9 @@ static void test_value__hostile_bytes_are_corrupt(void **state)
         { "\x19", 1 },       /* integer of 9 bytes */
         { "\x12\x01", 2 },   /* cut integer */
         { "\x28\0\0\0", 4 }, /* cut float */
+        { "\x92\x01", 2 },   /* cut decimal */
+        { "\x87\0\0\0\0\0\0\0", 8 },
+        { "\xff\0\0\0\0\0\0\0", 8 }, /* decimals of 7 bytes */
         { "\x33"
           "ab",
           3 },                                                      /* cut string */
@@ -332,7 +402,7 @@ static void push_random(struct random *random, unsigned depth)
     if (kind == 2)
         sombra_value_push_integer(b, (int64_t)(random_u64(random) >> random_below(random, 64)));
     if (kind == 3)
-        sombra_value_push_float(b, (double)random_below(random, 1000) / 3);
+        sombra_value_push_float(b, (double)random_below(random, 1000) / (depth % 2 ? 3 : 100));
     if (kind == 4)
         sombra_value_push_string(b, bytes, random_below(random, sizeof bytes));
     if (kind == 5) {
@@ -428,6 +498,36 @@ static void test_value__what_is_read_builds_the_same_bytes(void **state)
     sombra_value_builder_free(other);
 }
 
+static double neighbour_of(double value, uint64_t step)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits += step;
+    memcpy(&value, &bits, sizeof bits);
+    return value;
+}
+
+/* Decimals of all lengths, their neighbours, which have none as short, and any bits at all. */
+static void test_value__any_float_survives_bit_for_bit(void **state)
+{
+    (void)state;
+    struct random random;
+    random_seed(&random, seed_of_run());
+    for (int i = 0; i < 30000; i++) {
+        int64_t number = (int64_t)(random_u64(&random) >> random_below(&random, 64));
+        double power = value_powers_of_ten[random_below(&random, VALUE_DECIMAL_DIGITS_MAX + 1)];
+        double decimal = (double)(i % 2 ? number : -number) / power;
+        uint64_t bits = random_u64(&random);
+        double any;
+        memcpy(&any, &bits, sizeof any);
+        assert_float(decimal);
+        assert_float(neighbour_of(decimal, 1));
+        assert_float(neighbour_of(decimal, UINT64_MAX));
+        assert_float(decimal * power);
+        assert_float(any);
+    }
+}
+
 /* Damaged bytes are read in a block of their exact length, so that a sanitizer sees one byte too
  * many; and what is accepted must be readable to its end. */
 static void test_value__damaged_bytes_never_mislead_the_reader(void **state)
@@ -469,6 +569,9 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(test_value__integers_survive_at_every_width),
         TEST(test_value__floats_survive_bit_for_bit),
+        TEST(test_value__floats_of_few_digits_are_short),
+        TEST(test_value__older_forms_of_floats_are_read_and_made_new),
+        TEST(test_value__any_float_survives_bit_for_bit),
         TEST(test_value__an_integer_is_not_a_float),
         TEST(test_value__strings_of_all_lengths_survive),
         TEST(test_value__empty_list_and_empty_map_differ),

@@ -71,8 +71,18 @@ static void test_verify__finds_entries_too_many_and_damaged_values(void **state)
         { key_1(TAG_NODE, 2), slice_of("\0\x01\x09\x01\0", 5) },   /* a property without a name */
         { key_1(TAG_NODE, 2), slice_of("\0\x01\x01\x01\xee", 5) }, /* an unsound value */
         { key_1(TAG_NODE, 2), slice_of("\0\x01\x01\x01\0\0", 6) }, /* bytes behind the end */
-        { key_2(TAG_NODE, 1, 1), slice_of("\0", 1) },              /* one number too many */
-        { key_2(TAG_LABEL, 1, 2), NOTHING },                       /* the record does not say so */
+        { key_1(TAG_NODE, 2), slice_of("\0\x80", 2) },             /* a head without its value */
+        { key_1(TAG_NODE, 2), slice_of("\0\x81\x01", 3) },         /* one value of two */
+        { key_1(TAG_NODE, 2), slice_of("\0\x80\x01\x01", 4) },     /* one value too many */
+        { key_1(TAG_NODE, 2), slice_of("\0\x80\x12\x01", 4) },     /* a value cut short */
+        { key_1(TAG_NODE, 2), slice_of("\0\x80\x05", 3) },         /* an unknown tag */
+        { key_1(TAG_NODE, 2), slice_of("\0\x80\x87\0\0\0\0\0\0\0", 10) },
+        { key_1(TAG_NODE, 2), slice_of("\0\x84\x01", 3) },     /* a head names no property */
+        { key_1(TAG_NODE, 2), slice_of("\0\xc0", 2) },         /* a head without its mask */
+        { key_1(TAG_NODE, 2), slice_of("\0\xff\0\0\x01", 5) }, /* the name 0 */
+        { key_1(TAG_NODE, 2), slice_of("\0\xff\xff\xff\xff\xff\x0f\0\x01", 9) },
+        { key_2(TAG_NODE, 1, 1), slice_of("\0", 1) }, /* one number too many */
+        { key_2(TAG_LABEL, 1, 2), NOTHING },          /* the record does not say so */
         { key_2(TAG_LABEL, 1, 1), slice_of("x", 1) },
         { key_out(&none), NOTHING },
         { key_in(&none), NOTHING },
@@ -141,7 +151,7 @@ static void test_graph__reads_of_damaged_records_are_corrupt(void **state)
     begin_write(f);
     assert_ok(kv_put(f->txn.kv, key_slice(&counters), slice_of("\x01", 1)));
     assert_err(graph_node_create(&f->txn, NULL, 0, NOTHING, &id), SOMBRA_CORRUPT);
-    assert_ok(kv_put(f->txn.kv, key_slice(&counters), slice_of("\x03\x01\x01\x01", 4)));
+    assert_ok(kv_put(f->txn.kv, key_slice(&counters), slice_of("\x04\x01\x01\x01\0", 5)));
     assert_err(graph_node_create(&f->txn, NULL, 0, NOTHING, &id), SOMBRA_UNSUPPORTED);
     assert_err(graph_check_format(f->txn.kv), SOMBRA_UNSUPPORTED);
 }

@@ -2,6 +2,7 @@
 /* Facts about single entries, ranges removed or counted, and the limits of keys and values. */
 #include "kv_contract.h"
 #include "kv_check.h"
+#include "kv_model.h"
 
 static struct kv *store_of(void **state)
 {
@@ -129,6 +130,86 @@ static void test_kv__value_over_the_limit_is_invalid(void **state)
     kv_put_text(txn, "c", "3");
     kv_expect_words(txn, NULL, NULL, "a c");
     kv_commit_ok(txn);
+}
+
+/* ---- many at once ------------------------------------------------------------------------ */
+
+/* Numbers from `first` on by `stride`, the value of each as many bytes of a pattern. */
+static void put_many_numbers(struct kv_txn *txn, uint64_t first, uint64_t stride, size_t count,
+                             const struct buf *value)
+{
+    struct kv_entry entries[3000];
+    uint8_t keys[3000][8];
+    assert_true(count <= COUNT_OF(entries));
+    for (size_t i = 0; i < count; i++)
+        entries[i] = (struct kv_entry){ .key = kv_number_key(first + stride * i, keys[i]),
+                                        .value = buf_slice(value) };
+    expect_ok(kv_put_many(txn, entries, count));
+}
+
+static void expect_same(struct kv_txn *txn, struct kv_txn *expected)
+{
+    uint64_t entries, expected_entries;
+    uint64_t digest = kv_digest(expected, kv_text_range(NULL, NULL), &expected_entries);
+    assert_int_equal(kv_digest(txn, kv_text_range(NULL, NULL), &entries), digest);
+    assert_int_equal(entries, expected_entries);
+}
+
+static void test_kv__entries_put_at_once_stand_among_others(void **state)
+{
+    /* First, stride, count, bytes: a load, between its keys, over them, few here and there, at both
+     * ends, long values, and over those. */
+    static const uint64_t puts[][4] = {
+        { 100000, 10, 3000, 12 }, { 100005, 10, 3000, 0 }, { 100000, 5, 2000, 40 },
+        { 100001, 700, 80, 7 },   { 0, 1, 2000, 3 },       { 900000, 1, 3000, 100 },
+        { 100002, 10, 20, 9000 }, { 100002, 5, 40, 5 },    { 100003, 1000, 30, 2500 },
+        { 99000, 2, 3000, 1 },
+    };
+    struct kv_contract *contract = *state;
+    struct kv *model;
+    struct buf value = BUF_INIT;
+    expect_ok(kv_model_open(NULL, &model));
+    for (size_t i = 0; i < COUNT_OF(puts); i++) {
+        const uint64_t *put = puts[i];
+        struct kv_txn *txn = kv_begin_write(contract->kv), *expected = kv_begin_write(model);
+        kv_pattern(&value, i, (size_t)put[3]);
+        put_many_numbers(txn, put[0], put[1], (size_t)put[2], &value);
+        put_many_numbers(expected, put[0], put[1], (size_t)put[2], &value);
+        expect_same(txn, expected);
+        kv_commit_ok(expected);
+        kv_commit_ok(txn);
+        kv_expect_sound(contract->kv);
+    }
+    kv_contract_reopen(contract);
+    struct kv_txn *txn = kv_begin_read(contract->kv), *expected = kv_begin_read(model);
+    expect_same(txn, expected);
+    kv_abort(txn);
+    kv_abort(expected);
+    expect_ok(kv_close(model));
+    buf_release(&value);
+}
+
+static void test_kv__entries_put_at_once_must_ascend(void **state)
+{
+    struct kv_entry entries[] = {
+        { slice_str("b"), slice_str("1") },
+        { slice_str("c"), slice_str("2") },
+        { slice_str("c"), slice_str("3") },
+    };
+    struct kv_txn *txn = kv_begin_write(store_of(state));
+    expect_err(SOMBRA_INVALID, kv_put_many(txn, entries, COUNT_OF(entries)));
+    entries[2].key = slice_str("bb");
+    expect_err(SOMBRA_INVALID, kv_put_many(txn, entries, COUNT_OF(entries)));
+    entries[2].key = slice_of("", 0);
+    expect_err(SOMBRA_INVALID, kv_put_many(txn, entries, COUNT_OF(entries)));
+    kv_expect_words(txn, NULL, NULL, "");
+    expect_ok(kv_put_many(txn, entries, 0));
+    expect_ok(kv_put_many(txn, entries, 2));
+    kv_expect_words(txn, NULL, NULL, "b c");
+    kv_commit_ok(txn);
+    txn = kv_begin_read(store_of(state));
+    expect_err(SOMBRA_READONLY, kv_put_many(txn, entries, 2));
+    kv_abort(txn);
 }
 
 /* ---- keys -------------------------------------------------------------------------------- */
@@ -421,6 +502,8 @@ const struct kv_fact kv_contract_points[] = {
     KV_FACT(test_kv__values_of_all_sizes_come_back_whole),
     KV_FACT(test_kv__one_value_may_be_very_large),
     KV_FACT(test_kv__value_over_the_limit_is_invalid),
+    KV_FACT(test_kv__entries_put_at_once_stand_among_others),
+    KV_FACT(test_kv__entries_put_at_once_must_ascend),
     KV_FACT(test_kv__keys_have_1_to_1024_bytes),
     KV_FACT(test_kv__impossible_keys_are_never_found),
     KV_FACT(test_kv__many_keys_of_the_greatest_length),

@@ -114,6 +114,20 @@ static sombra_err put_run(struct work *work, uint64_t count)
     return err;
 }
 
+static sombra_err put_many(struct work *work, uint64_t count)
+{
+    enum { MANY_MAX = 200 };
+    uint8_t keys[MANY_MAX][9];
+    struct kv_entry entries[MANY_MAX];
+    uint64_t first = work_below(work, 1000), stride = 1 + work_below(work, 3);
+    sombra_slice value = work_value(work, first, crash_value_bytes(work));
+    count = value.bytes > 300 ? 12 : u64_min(count, MANY_MAX);
+    for (uint64_t i = 0; i < count; i++)
+        entries[i] =
+            (struct kv_entry){ .key = crash_key('r', first + stride * i, keys[i]), .value = value };
+    return kv_put_many(work->txn, entries, count);
+}
+
 static sombra_err delete_run(struct work *work)
 {
     uint8_t low[9], high[9];
@@ -162,6 +176,8 @@ static sombra_err apply_commit(struct kv_txn *txn, uint64_t seed, uint64_t n)
     err = put_some(&work, work_below(&work, 10));
     if (!err && n % 4 == 1)
         err = put_run(&work, n % 8 == 5 ? 700 : 60);
+    if (!err && n % 4 == 3)
+        err = put_many(&work, n % 8 == 7 ? 200 : 40);
     if (!err && n % 5 == 0)
         err = delete_run(&work);
     if (!err && n % 6 == 2)

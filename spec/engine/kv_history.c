@@ -392,6 +392,54 @@ static bool op_put_run(struct history *h)
     return true;
 }
 
+static int entry_order(const void *a, const void *b)
+{
+    return slice_compare(((const struct kv_entry *)a)->key, ((const struct kv_entry *)b)->key);
+}
+
+/* Keys from all over, or from a few places, each once and in order; `keys` holds them. */
+static size_t draw_entries(struct history *h, struct kv_entry *entries, size_t count,
+                           sombra_slice value, struct buf *keys)
+{
+    size_t at = 0, kept = 0;
+    uint64_t near = below(h, 2) ? below(h, 5000) + 1 : 0;
+    for (size_t i = 0; i < count; i++) {
+        uint8_t key[10] = { (uint8_t)(1 + below(h, 4)) };
+        put_be64(key + 1, near + below(h, 300));
+        sombra_slice drawn = near ? slice_of(key, sizeof key) : draw_key(h);
+        if (buf_append_slice(keys, drawn) != SOMBRA_OK)
+            abort();
+        entries[i] = (struct kv_entry){ .key = slice_of(NULL, drawn.bytes), .value = value };
+    }
+    for (size_t i = 0; i < count; at += entries[i++].key.bytes)
+        entries[i].key.data = keys->data + at;
+    qsort(entries, count, sizeof *entries, entry_order);
+    for (size_t i = 0; i < count; i++)
+        if (kept == 0 || !slice_equal(entries[kept - 1].key, entries[i].key))
+            entries[kept++] = entries[i];
+    for (size_t i = 0; i < kept; i++) /* not all alike */
+        entries[i].value.bytes -= size_min(entries[i].value.bytes, below(h, 8));
+    return kept;
+}
+
+static bool op_put_many(struct history *h)
+{
+    struct kv_entry entries[400];
+    struct buf keys = BUF_INIT;
+    sombra_slice value = history_value(&h->random, &h->value);
+    if (below(h, 8)) /* else some with a run of pages each */
+        value.bytes = size_min(value.bytes, below(h, 3) ? 20 : 300);
+    size_t wanted = 1 + below(h, value.bytes > 3000 ? 12 : COUNT_OF(entries));
+    size_t count = draw_entries(h, entries, wanted, value, &keys);
+    log_line(h, "put many: %zu of %zu bytes from %s to %s", count, value.bytes,
+             shown(entries[0].key), shown(entries[count - 1].key));
+    writer_wrote(h);
+    bool agree = same_err(h, kv_put_many(h->writer.store, entries, count),
+                          kv_put_many(h->writer.model, entries, count));
+    buf_release(&keys);
+    return agree;
+}
+
 static bool op_delete(struct history *h)
 {
     sombra_slice key = draw_present_key(h, h->writer.model);
@@ -598,7 +646,7 @@ static bool step_writing(struct history *h)
     if (dice < 340)
         return shrinks ? op_delete(h) : op_put(h);
     if (dice < 360)
-        return shrinks ? op_delete_range(h) : op_put_run(h);
+        return shrinks ? op_delete_range(h) : h->op % 3 ? op_put_run(h) : op_put_many(h);
     if (dice < 460)
         return shrinks ? op_put(h) : op_delete(h);
     if (dice < 480)

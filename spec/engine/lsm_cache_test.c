@@ -269,6 +269,28 @@ static void test_cache__threads_get_whole_blocks_within_the_bound(void **state)
     cache_free(cache); /* asserts that nothing is in use */
 }
 
+/* ---- read-around ------------------------------------------------------------------------- */
+
+static void test_cache__read_around_ends_where_it_does_not_pay(void **state)
+{
+    (void)state;
+    struct cache *cache;
+    assert_int_equal(cache_new(1 * MiB, NULL, &cache), SOMBRA_OK);
+    unsigned windows = 0, steps = 0;
+    for (unsigned got; (got = cache_may_read_around(cache, false)) > 0; steps++) {
+        assert_int_equal(got, 1); /* it has never paid */
+        windows += got;
+        assert_true(steps < 1000000);
+    }
+    assert_in_range(windows, 100, 10000);
+    assert_int_equal(cache_may_read_around(cache, true), 0);
+    assert_int_equal(cache_may_read_around(cache, false), 1); /* earned by that */
+    for (int i = 0; i < 1000; i++)
+        assert_int_equal(cache_may_read_around(cache, true), 0);
+    assert_int_equal(cache_may_read_around(cache, false), CACHE_AROUND_MAX);
+    cache_free(cache);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_cache__forgets_the_blocks_of_a_table),
         cmocka_unit_test(test_cache__without_memory_blocks_are_just_not_kept),
         cmocka_unit_test(test_cache__threads_get_whole_blocks_within_the_bound),
+        cmocka_unit_test(test_cache__read_around_ends_where_it_does_not_pay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

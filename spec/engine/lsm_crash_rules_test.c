@@ -257,10 +257,11 @@ static void expect_strays_go(struct lsm_store *store)
             file_make(store->os, strays[i]);
     file_make(store->os, "data/notes.txt");
     lsm_store_open(store);
+    assert_true(lsm_of(store->kv)->next_number > 900);
+    put_one(store->kv, "more", "value", KV_FULL); /* writes the manifest, if the open did not */
     for (size_t i = 0; i < COUNT_OF(strays); i++)
         assert_false(is_there(store->os, strays[i]));
     assert_true(is_there(store->os, "data/notes.txt"));
-    assert_true(lsm_of(store->kv)->next_number > 900);
     expect_one(store->kv, "key", "value");
 }
 
@@ -316,8 +317,8 @@ static void images_check(struct images *images, const struct lsm_options *option
 }
 
 /* The mark of a clean end was written and its sync failed: the next open sees it, the disk does
- * not, and still needs the empty log behind the last commit. That open took the log away to make
- * its own of that name. */
+ * not, and still needs the empty log behind the last commit. The first commit behind that open took
+ * the log away to make its own of that name. */
 static void test_rules__a_clean_end_that_is_only_cached_is_not_built_on(void **state)
 {
     (void)state;
@@ -336,13 +337,91 @@ static void test_rules__a_clean_end_that_is_only_cached_is_not_built_on(void **s
     expect_err(SOMBRA_LIMIT, kv_close(kv));
     os_sim_set_hook(store.sim, image_take, &images);
     store.os = os_sim_start(store.sim);
-    expect_err(SOMBRA_LIMIT, lsm_open(store.os, "data", &options, &kv));
-    os_sim_fail(store.sim, NULL);
     lsm_store_open(&store);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_text(txn, "more", "lost");
+    expect_err(SOMBRA_LIMIT, kv_commit(txn, KV_OFF));
+    os_sim_fail(store.sim, NULL);
+    lsm_store_close(&store);
+    lsm_store_open(&store);
+    put_one(store.kv, "more", "value", KV_OFF);
     os_sim_set_hook(store.sim, NULL, NULL);
     images_check(&images, &options, "key", "value");
     expect_one(store.kv, "key", "value");
     lsm_store_release(&store);
+}
+
+/* The first change behind a clean open: a commit, or a compaction that comes before it. Whatever a
+ * crash at any call leaves is the store before it, or with it. */
+static void begin_and_cut(bool compacts_first)
+{
+    struct lsm_options options = quiet();
+    struct lsm_store store;
+    static struct images images;
+    lsm_store_init_simulated(&store, &options);
+    put_one(store.kv, "key", "value", KV_OFF);
+    lsm_store_close(&store);
+    for (uint64_t i = 0; i < 2; i++) { /* three tables, so that there is something to compact */
+        lsm_store_open(&store);
+        fill(store.kv, i, 30 + i, i);
+        lsm_store_close(&store);
+    }
+    lsm_store_open(&store);
+    os_sim_set_hook(store.sim, image_take, &images);
+    if (compacts_first)
+        maintain(store.kv, KV_COMPACT);
+    assert_true(lsm_of(store.kv)->state.is_clean);
+    put_one(store.kv, "new", "one", KV_FULL);
+    os_sim_set_hook(store.sim, NULL, NULL);
+    assert_false(lsm_of(store.kv)->state.is_clean);
+    images_check(&images, &options, "key", "value");
+    struct os_sim *cut = os_sim_crash(store.sim, OS_SIM_NOTHING, 1);
+    images = (struct images){ .list = { cut }, .count = 1 };
+    images_check(&images, &options, "new", "one");
+    lsm_store_release(&store);
+}
+
+static void test_rules__a_cut_before_the_first_commit_of_an_open_changes_nothing(void **state)
+{
+    (void)state;
+    begin_and_cut(false);
+    begin_and_cut(true);
+}
+
+/* The first commit fails at each of its calls; where the store goes on, the next one works. */
+static void test_rules__a_failed_first_commit_can_be_tried_again(void **state)
+{
+    (void)state;
+    unsigned again = 0;
+    for (uint64_t nth = 1; nth <= 12; nth++) {
+        struct lsm_options options = roomy();
+        struct lsm_store store;
+        lsm_store_init_simulated(&store, &options);
+        put_one(store.kv, "key", "value", KV_OFF);
+        lsm_store_close(&store);
+        lsm_store_open(&store);
+        os_sim_fail(store.sim, &(struct os_sim_fault){ .kind = OS_SIM_ENOSPC, .nth = nth });
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        kv_put_text(txn, "key", "other");
+        sombra_err err = kv_commit(txn, KV_OFF);
+        os_sim_fail(store.sim, NULL);
+        if (err && !atomic_load(&lsm_of(store.kv)->is_failed)) {
+            again++;
+            expect_one(store.kv, "key", "value");
+            put_one(store.kv, "key", "third", KV_FULL);
+        }
+        struct kv *kv = store.kv;
+        store.kv = NULL;
+        sombra_err close_err = kv_close(kv);
+        assert_true(!close_err || err);
+        lsm_store_open(&store);
+        txn = kv_begin_read(store.kv);
+        sombra_slice value;
+        expect_ok(kv_get(txn, slice_of("key", 3), &value));
+        kv_abort(txn);
+        lsm_store_release(&store);
+    }
+    assert_true(again >= 3);
 }
 
 static void image_take_bare(void *context, struct os_sim *sim, const struct os_sim_event *event)
@@ -791,6 +870,8 @@ int main(void)
         cmocka_unit_test(test_rules__a_failed_edit_leaves_its_tables),
         cmocka_unit_test(test_rules__strays_go_once_the_manifest_is_written_again),
         cmocka_unit_test(test_rules__a_clean_end_that_is_only_cached_is_not_built_on),
+        cmocka_unit_test(test_rules__a_cut_before_the_first_commit_of_an_open_changes_nothing),
+        cmocka_unit_test(test_rules__a_failed_first_commit_can_be_tried_again),
         cmocka_unit_test(test_rules__a_log_that_lost_its_end_does_not_hide_newer_tables),
         cmocka_unit_test(test_rules__numbers_of_lost_commits_are_not_used_again),
         cmocka_unit_test(test_rules__rot_of_the_last_record_before_idle_is_found),

@@ -12,7 +12,6 @@ struct table {
 static struct fake_file files[FAKE_FILES_MAX];
 _Atomic uint64_t fake_open_now, fake_open_total, fake_dropped, fake_open_fail_at;
 _Atomic uint64_t fake_open_limit = UINT64_MAX;
-_Atomic int64_t fake_charged;
 
 void fake_file_put(uint64_t number, struct fake_file file)
 {
@@ -205,12 +204,6 @@ sombra_err table_source(struct table *table, bool fill_cache, struct source **ou
 }
 
 /* ---- cache.h ------------------------------------------------------------------------------ */
-
-void cache_charge(struct cache *cache, int64_t bytes)
-{
-    (void)cache;
-    fake_charged += bytes;
-}
 
 void cache_drop_table(struct cache *cache, uint64_t table)
 {

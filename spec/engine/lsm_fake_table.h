@@ -53,7 +53,6 @@ void fake_forget_all(void);
 
 extern _Atomic uint64_t fake_open_now, fake_open_total;
 extern _Atomic uint64_t fake_dropped; /* calls of cache_drop_table */
-extern _Atomic int64_t fake_charged;
 /* Opens fail with LIMIT while more than this many are open. */
 extern _Atomic uint64_t fake_open_limit;
 /* The n-th open from now fails with IO; 0 = none. */

@@ -103,6 +103,7 @@ static int tear_down(void **state)
     lsm_purge(lsm, true);
     manifest_close(lsm->manifest);
     table_cache_free(lsm->tables);
+    mem_free(lsm->strays.files);
     os_close(lsm->lock);
     os_mutex_release(&lsm->mutex);
     os_mutex_release(&lsm->manifest_mutex);
@@ -256,6 +257,12 @@ static void test_files__reader_of_another_process_keeps_tables_of_its_version(vo
     assert_false(is_there(rig->os, 3));
 }
 
+static void strays_remove(struct rig *rig)
+{
+    ASSERT_OK(lsm_strays_find(&rig->lsm));
+    lsm_strays_remove(&rig->lsm);
+}
+
 static void test_files__failed_unlink_is_no_failed_edit(void **state)
 {
     struct rig *rig = *state;
@@ -267,7 +274,7 @@ static void test_files__failed_unlink_is_no_failed_edit(void **state)
     ASSERT_OK(edit_one(rig, 2, 1));
     os_sim_fail(rig->sim, NULL);
     assert_true(is_there(rig->os, 1));
-    ASSERT_OK(lsm_remove_strays(&rig->lsm));
+    strays_remove(rig);
     assert_false(is_there(rig->os, 1));
     assert_true(is_there(rig->os, 2));
 }
@@ -278,7 +285,6 @@ static void test_files__only_strays_of_our_own_are_removed(void **state)
     static const char *const strays[] = {
         DIRECTORY "/000077.sst",
         DIRECTORY "/1234567.sst",
-        DIRECTORY "/MANIFEST-new",
         DIRECTORY "/00000000000000000004.log",
     };
     static const char *const others[] = {
@@ -295,7 +301,7 @@ static void test_files__only_strays_of_our_own_are_removed(void **state)
     for (size_t i = 0; i < COUNT_OF(others); i++)
         if (!name_is_there(rig, others[i]))
             make_file(rig->os, others[i]);
-    ASSERT_OK(lsm_remove_strays(&rig->lsm));
+    strays_remove(rig);
     for (size_t i = 0; i < COUNT_OF(strays); i++)
         if (name_is_there(rig, strays[i]))
             fail_msg("%s is still there", strays[i]);
@@ -311,15 +317,31 @@ static void test_files__only_strays_of_our_own_are_removed(void **state)
 static void test_files__nothing_is_removed_before_the_manifest_is_written_anew(void **state)
 {
     struct rig *rig = *state;
-    struct manifest *manifest = rig->lsm.manifest;
+    struct lsm *lsm = &rig->lsm;
+    manifest_close(lsm->manifest);
+    ASSERT_OK(manifest_new(rig->os, DIRECTORY, 0600, &lsm->manifest));
     make_table(rig->os, 50);
-    rig->lsm.manifest = NULL;
-    ASSERT_OK(lsm_remove_strays(&rig->lsm));
-    rig->lsm.manifest = manifest;
+    make_file(rig->os, DIRECTORY "/MANIFEST-new");
+    make_file(rig->os, DIRECTORY "/00000000000000000004.log");
+    make_file(rig->os, DIRECTORY "/00000000000000000007.log");
+    ASSERT_OK(lsm_strays_find(lsm));
+    uint64_t newest = 0;
+    assert_true(lsm_strays_newest_log(lsm, &newest));
+    assert_int_equal(newest, 7);
+    assert_false(manifest_is_written(lsm->manifest));
     assert_true(is_there(rig->os, 50));
-    assert_int_equal(rig->lsm.next_number, 51);
-    ASSERT_OK(lsm_remove_strays(&rig->lsm));
+    assert_int_equal(lsm->next_number, 51);
+    ASSERT_OK(edit_one(rig, 51, 0));
+    assert_true(manifest_is_written(lsm->manifest));
     assert_false(is_there(rig->os, 50));
+    assert_true(is_there(rig->os, 51));
+    assert_false(name_is_there(rig, DIRECTORY "/MANIFEST-new"));
+    assert_true(name_is_there(rig, DIRECTORY "/00000000000000000004.log"));
+    lsm->state.log_seq = 5;
+    lsm_strays_remove(lsm);
+    assert_false(name_is_there(rig, DIRECTORY "/00000000000000000004.log"));
+    assert_true(name_is_there(rig, DIRECTORY "/00000000000000000007.log"));
+    lsm->state.log_seq = 0;
 }
 
 static void test_files__paths_are_as_the_format_says(void **state)

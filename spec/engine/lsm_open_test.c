@@ -416,8 +416,9 @@ static void test_lsm_open__a_clean_close_leaves_no_log(void **state)
     struct lsm_store store;
     struct lsm_options options = quiet();
     lsm_store_init_simulated(&store, &options);
-    assert_int_equal(names_of(store.os, store.path).logs, 1);
+    assert_int_equal(names_of(store.os, store.path).logs, 0);
     commit_words(store.kv, "a b c");
+    assert_int_equal(names_of(store.os, store.path).logs, 1);
     lsm_store_close(&store);
     struct names names = names_of(store.os, store.path);
     assert_int_equal(names.logs, 0);
@@ -426,6 +427,46 @@ static void test_lsm_open__a_clean_close_leaves_no_log(void **state)
     lsm_store_open(&store);
     assert_int_equal(kv_metrics_count(store.kv->metrics, KV_COUNTER_RECOVERIES), 0);
     expect_content(store.kv, "a b c");
+    lsm_store_release(&store);
+}
+
+/* Opens, reads, gives up a write and closes while every call that changes a disk would fail. */
+static void look_without_writing(struct lsm_store *store, const char *words)
+{
+    os_sim_fail(store->sim, &(struct os_sim_fault){ .kind = OS_SIM_EIO,
+                                                    .nth = 1,
+                                                    .is_sticky = true,
+                                                    .calls = (1U << OS_SIM_CALLS) - 1 });
+    lsm_store_open(store);
+    expect_content(store->kv, words);
+    struct kv_txn *txn = kv_begin_write(store->kv);
+    kv_put_words(txn, "given up");
+    kv_abort(txn);
+    txn = kv_begin_write(store->kv);
+    expect_ok(kv_commit(txn, KV_FULL)); /* of nothing */
+    expect_ok(kv_maintain(store->kv, &(struct kv_maintenance){ .kind = KV_CHECKPOINT }));
+    lsm_store_close(store);
+    os_sim_fail(store->sim, NULL);
+}
+
+static void test_lsm_open__who_only_reads_writes_nothing(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = quiet();
+    lsm_store_init_simulated(&store, &options);
+    lsm_store_close(&store);
+    look_without_writing(&store, ""); /* a store that nobody ever wrote to */
+    lsm_store_open(&store);
+    commit_words(store.kv, "a b c");
+    lsm_store_close(&store);
+    struct names before = names_of(store.os, store.path);
+    look_without_writing(&store, "a b c");
+    assert_string_equal(names_of(store.os, store.path).text, before.text);
+    lsm_store_open(&store);
+    commit_words(store.kv, "d");
+    lsm_store_close(&store);
+    look_without_writing(&store, "a b c d");
     lsm_store_release(&store);
 }
 
@@ -817,6 +858,7 @@ int main(void)
         cmocka_unit_test(test_lsm_open__handles_of_a_process_share_one_store),
         cmocka_unit_test(test_lsm_open__a_store_with_open_transactions_is_not_closed),
         cmocka_unit_test(test_lsm_open__a_clean_close_leaves_no_log),
+        cmocka_unit_test(test_lsm_open__who_only_reads_writes_nothing),
         cmocka_unit_test(test_lsm_open__an_unclean_end_is_recovered),
         cmocka_unit_test(test_lsm_open__a_chain_of_logs_is_replayed_whole),
         cmocka_unit_test(test_lsm_open__a_gap_in_the_chain_of_logs_is_damage),

@@ -255,8 +255,46 @@ static void expect_entry(struct store *store, uint32_t want, const struct kv_ent
     assert_true(slice_equal(entry->value, value_of(store, store->content.seeds[want])));
 }
 
+struct many_points {
+    struct store *store;
+    uint32_t numbers[KEYS];
+    size_t given;
+};
+
+static sombra_err many_each(void *context, size_t index, const sombra_slice *value)
+{
+    struct many_points *points = context;
+    uint32_t seed = points->store->content.seeds[points->numbers[index]];
+    assert_int_equal(index, points->given++);
+    assert_int_equal(value != NULL, seed != 0);
+    assert_true(!seed || slice_equal(*value, value_of(points->store, seed)));
+    return SOMBRA_OK;
+}
+
+/* As many keys as chance has it, ascending or in any order, some more than once. */
+static void expect_many_points(struct store *store)
+{
+    static uint8_t bytes[KEYS][KV_KEY_BYTES_MAX + 1];
+    static struct many_points points;
+    sombra_slice keys[KEYS];
+    size_t count = 0;
+    uint32_t stride = 1 + below(store, 40);
+    bool ascends = below(store, 2);
+    for (uint32_t at = 0; at < KEYS; at += below(store, stride + 1), count++) {
+        if (count == KEYS)
+            break;
+        points.numbers[count] = ascends ? at : below(store, KEYS);
+        keys[count] = key_of(points.numbers[count], bytes[count]);
+    }
+    points.store = store;
+    points.given = 0;
+    expect_ok(lsm_get_many(&store->txn.txn, keys, count, many_each, &points));
+    assert_int_equal(points.given, count);
+}
+
 static void expect_points(struct store *store)
 {
+    expect_many_points(store);
     uint8_t key[KV_KEY_BYTES_MAX + 1];
     for (uint32_t i = 0; i < KEYS; i++) {
         uint32_t seed = store->content.seeds[i];

@@ -94,7 +94,8 @@ static sombra_err get_all(struct world *world, struct table *table)
         const struct item *item = &world->model.items[i];
         enum lookup lookup = LOOKUP_ABSENT;
         struct table_value value = { .block = NULL };
-        err = table_get(table, item->key, table_key_hash(item->key), &lookup, &value);
+        err =
+            table_get(table, item->key, &(uint64_t){ table_key_hash(item->key) }, &lookup, &value);
         if (!err && lookup != (item->is_delete ? LOOKUP_DELETED : LOOKUP_FOUND))
             err = SOMBRA_INVALID;
         cache_release(world->cache, value.block);

@@ -232,6 +232,59 @@ static void assert_points_equal(const uint8_t *page, size_t page_bytes, const st
     }
 }
 
+/* Reads from places and ends looked for from them are as those by index. */
+static void assert_places_equal(const uint8_t *page, size_t page_bytes, const struct model *model,
+                                unsigned first, unsigned last)
+{
+    uint8_t room[2 * KV_KEY_BYTES_MAX];
+    for (unsigned i = first; i < last; i++) {
+        const sombra_slice key = model->entries[i].key;
+        struct leaf_place place;
+        struct leaf_value value;
+        struct leaf_iter iter;
+        struct kv_entry entries[2];
+        assert_true(leaf_get(page, page_bytes, key, &value));
+        assert_same_value(&value, &model->entries[i].value);
+        assert_true(leaf_find_place(page, page_bytes, key, &place));
+        assert_int_equal(place.index, i - first);
+        for (unsigned far = 1; i + far < last; far *= 3)
+            assert_int_equal(
+                leaf_find_end(page, page_bytes, &place, key, model->entries[i + far].key),
+                i - first + far);
+        leaf_iter_enter(&iter, page, page_bytes, &place, key);
+        for (unsigned k = i; k < last && k < i + 3; k++) {
+            assert_split_key(iter.prefix, iter.suffix, model->entries[k].key);
+            assert_same_value(&iter.value, &model->entries[k].value);
+            assert_int_equal(leaf_iter_next(&iter), k + 1 < last);
+        }
+        struct leaf_batch batch = { .entries = entries,
+                                    .capacity = 2,
+                                    .place = &place,
+                                    .place_key = key,
+                                    .room = room,
+                                    .room_bytes = sizeof room };
+        unsigned read = leaf_read(page, page_bytes, place.index, &batch);
+        assert_true(read > 0);
+        for (unsigned k = 0; k < read; k++)
+            assert_split_key(batch.prefix, entries[k].key, model->entries[i + k].key);
+        if (key.bytes == KV_KEY_BYTES_MAX)
+            continue;
+        /* The key right behind it. */
+        memcpy(room, key.data, key.bytes);
+        room[key.bytes] = 0;
+        const sombra_slice behind = slice_of(room, key.bytes + 1);
+        bool is_there = i + 1 < last && slice_equal(behind, model->entries[i + 1].key);
+        assert_int_equal(leaf_get(page, page_bytes, behind, &value), is_there);
+        assert_int_equal(leaf_find_end(page, page_bytes, &place, key, behind), i - first + 1);
+        assert_int_equal(leaf_find_place(page, page_bytes, behind, &place), is_there);
+        assert_int_equal(place.index, i - first + 1);
+        if (i + 1 == last)
+            continue;
+        leaf_iter_enter(&iter, page, page_bytes, &place, behind);
+        assert_split_key(iter.prefix, iter.suffix, model->entries[i + 1].key);
+    }
+}
+
 static void assert_walks_equal(const uint8_t *page, size_t page_bytes, const struct model *model,
                                unsigned first, unsigned last)
 {
@@ -294,6 +347,7 @@ void assert_leaf_equals(const uint8_t *page, size_t page_bytes, const struct mod
     if (first == last)
         return;
     assert_points_equal(page, page_bytes, model, first, last);
+    assert_places_equal(page, page_bytes, model, first, last);
     assert_walks_equal(page, page_bytes, model, first, last);
 }
 

@@ -132,7 +132,7 @@ describe("import and export", function()
       local report = import.run(db, {
         "scripts/examples/data/routes.csv", "scripts/examples/data/airports.csv",
       }, { id = "code", from = "from", to = "to", label = "airport", type = "route", batch = 100 })
-      assert.same({ nodes = 92, edges = 1552, entries = 0, rejected = 0, commits = 17 }, report)
+      assert.same({ nodes = 92, edges = 1552, entries = 0, procedures = 0, rejected = 0, commits = 17 }, report)
       db:read(function(tx)
         local first = tx:node(tx:first("airport")[1])
         assert.equal("float", math.type(first.props.latitude))
@@ -179,6 +179,54 @@ describe("import and export", function()
       return list
     end)
   end
+
+  describe("procedures", function()
+    local text = [[return { name = "twice", version = 2, params = { { "n", "integer" } }, run = function(tx, p) return 2 * p.n end }]]
+    local old = [[return { name = "twice", version = 1, run = function() return "\\u{ff} old" end }]]
+
+    it("keep all versions in jsonl, and are told of in other formats", function()
+      local db <close> = helper.memory()
+      db:define(old)
+      db:define { text = text, name = "procs/twice.lua" }
+      local copy <close> = round_trip(db, "jsonl")
+      assert.equal(42, copy:call("twice", { n = 21 }))
+      assert.equal(db:call("twice@1"), copy:call("twice@1"))
+      local chunks = {}
+      for _, info in copy:procedures() do
+        chunks[#chunks + 1] = info.version .. info.chunk
+      end
+      assert.same({ "1", "2procs/twice.lua" }, chunks)
+      local file <close> = assert(io.tmpfile())
+      assert.equal(2, export.run(db, file, { format = "graphml" }).procedures_left)
+      assert.equal(0, export.run(db, file, { format = "jsonl", only = "nodes" }).procedures)
+      assert.same({ 0, 2 }, (function(r) return { r.nodes, r.procedures } end)(
+        export.run(db, file, { format = "jsonl", only = "procedures" })))
+    end)
+
+    it("are bad records if their text is not what the line says", function()
+      local json = require "sombra.json"
+      local function try_line(line)
+        local db <close> = helper.memory()
+        db:define(text)
+        local path = write(".jsonl", json.encode(line) .. "\n")
+        local report = import.run(db, { path }, { rejects = path .. ".bad" })
+        os.remove(path .. ".bad")
+        local count = 0
+        for _ in db:procedures() do count = count + 1 end
+        return report.rejected, report.procedures, count
+      end
+      assert.same({ 0, 0, 1 }, { try_line { procedure = "twice", version = 2, text = text } })
+      assert.same({ 0, 1, 2 }, { try_line { procedure = "twice", text = old } })
+      assert.same({ 1, 0, 1 }, { try_line { procedure = "twice", version = 3, text = old } })
+      assert.same({ 1, 0, 1 }, { try_line { procedure = "thrice", text = old } })
+      assert.same({ 1, 0, 1 }, { try_line { procedure = "twice", text = text .. " " } }) -- another text of a version
+      assert.same({ 1, 0, 1 }, { try_line { procedure = "twice", text = "return (" } })
+      assert.same({ 1, 0, 1 }, { try_line { procedure = "twice", text = "error {}" } })
+      assert.same({ 1, 0, 1 }, { try_line { procedure = "twice", text = "while true do end" } })
+      assert.same({ 1, 0, 1 }, { try_line { procedure = "twice" } })
+      assert.same({ 1, 0, 1 }, { try_line { procedure = 7, text = text } })
+    end)
+  end)
 
   it("infer the types of columns from all rows", function()
     local props = props_of("a,b,c,d,e,f,g\n1,1,true,007,9223372036854775808,,1e3\n-2,2.5,false,1,1,x,nan\n")
@@ -278,7 +326,7 @@ describe("import and export", function()
     { "-edges.csv", "~from,~to,~label\n1,2,T\n", "edges.csv:2: there is no node with the id '1'" },
     { ".jsonl", '{"node":1}\n\n{"node":2\n', "jsonl:3: not JSON at column" },
     { ".jsonl", "[]\n", "jsonl:1: an object is expected" },
-    { ".jsonl", '{"x":1}\n', 'an object with "node", "edge" or "bucket"' },
+    { ".jsonl", '{"x":1}\n', 'an object with "node", "edge", "bucket" or "procedure"' },
     { ".jsonl", '{"node":1.5}\n', 'the member "node" has the wrong kind' },
     { ".jsonl", '{"node":1,"to":2}\n', 'there is no member "to" of a node' },
     { ".jsonl", '{"node":1,"labels":["A",1]}\n', 'the member "labels" has the wrong kind' },

@@ -266,8 +266,16 @@ typedef struct sombra_repair_report {
     uint64_t ranges_lost;       /* of keys; each is a problem that names its bounds */
     uint64_t txns_replayed;     /* taken from the log beside the file */
     uint64_t problems;          /* damage of the old file, as given to the job's problem */
-    uint64_t problems_left;     /* what verify finds in the new one, given to it too: relations that
-                                   the lost entries broke */
+    uint64_t problems_left;     /* what verify finds in the new one after all, given to it too */
+    /* What was done so that the new one is sound. */
+    uint64_t
+        entries_rebuilt; /* put again, as other entries tell: of labels, names, ends of edges */
+    uint64_t entries_dropped; /* left without what they belong to, and taken out */
+    uint64_t edges_bare;      /* that are there, and their properties lost */
+    uint64_t names_made;      /* "lost-label-7", "lost-bucket-2" ... in place of lost ones */
+    uint64_t rules_rebuilt;   /* indexes made anew, constraints proved again */
+    uint64_t rules_dropped;   /* that what is left breaks, or that are lost themselves */
+    uint64_t problems_mended; /* given to the job's problem: each thing lost by the above */
 } sombra_repair_report;
 
 #define SOMBRA_REPAIR_REPORT_INIT                    \
@@ -276,10 +284,11 @@ typedef struct sombra_repair_report {
     }
 
 /* Reads all that can be read of the damaged database at `path`, which is not changed, and writes it
- * to a new one at `to`, which must not exist. OK when that was done, whatever was lost: `report`
- * says what. Nothing is invented: what the lost entries had to do with others is reported, not
- * mended. BUSY if it is open for writing; EXISTS; NOT_FOUND; INVALID when nothing of a database is
- * in it; UNSUPPORTED, CANCELLED, IO, LIMIT, NOMEM: then nothing is at `to`. */
+ * to a new one at `to`, which must not exist. Then what the loss broke is mended there: what other
+ * entries tell is put again, indexes are made anew, and what is left without its node, say, is
+ * taken out. OK when that was done, whatever was lost: `report` says what. BUSY if it is open for
+ * writing; EXISTS; NOT_FOUND; INVALID when nothing of a database is in it; UNSUPPORTED, CANCELLED,
+ * IO, LIMIT, NOMEM: then nothing is at `to`. */
 SOMBRA_API sombra_err sombra_repair(const char *path, const char *to, const sombra_job *job,
                                     sombra_repair_report *report) SOMBRA_MUST_CHECK;
 

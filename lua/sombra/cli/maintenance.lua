@@ -254,11 +254,18 @@ local repair_rows = {
   { "pages", "pages read" },
   { "pages_damaged", "pages damaged" },
   { "damage", "damage found" },
+  { "entries_rebuilt", "entries put again from others" },
+  { "entries_dropped", "entries dropped with what they belong to" },
+  { "edges_bare", "edges kept without their properties" },
+  { "names_made", "names made in place of lost ones" },
+  { "indexes_rebuilt", "indexes and constraints rebuilt" },
+  { "indexes_dropped", "indexes and constraints dropped" },
+  { "damage_mended", "losses that were mended" },
   { "damage_left", "problems in the new database" },
 }
 
 local function print_report(report, path)
-  print_problems(report.problems, report.damage + report.damage_left)
+  print_problems(report.problems, report.damage + report.damage_mended + report.damage_left)
   local rows = {}
   for index, row in ipairs(repair_rows) do
     rows[index] = { row[2], report[row[1]] }
@@ -295,7 +302,7 @@ function maintenance.repair(arguments, options)
     print_report(report, arguments.new)
   end
   local is_whole = report.entries_lost == 0 and report.lost_exact and not report.log_incomplete
-  return is_whole and report.damage == 0 and report.damage_left == 0 and 0 or found_problems
+  return is_whole and report.damage + report.damage_mended + report.damage_left == 0 and 0 or found_problems
 end
 
 ---- backup, copy, checkpoint, compact --------------------------------------------------------------------------------

@@ -9,6 +9,11 @@ local output = require "sombra.cli.output"
 local progress = require "sombra.cli.progress"
 local words = require "sombra.cli.words"
 
+---What is there seldom is named only when it is.
+local function procedures_of(report)
+  return report.procedures > 0 and (", %d procedures"):format(report.procedures) or ""
+end
+
 ---- import -----------------------------------------------------------------------------------------------------------
 
 ---"name:int,born:int" as a table.
@@ -52,7 +57,8 @@ function transfer.import(arguments, options)
   if options.json then
     output.json(report)
   else
-    output.write(("%d nodes, %d edges, %d entries imported"):format(report.nodes, report.edges, report.entries))
+    output.write(("%d nodes, %d edges, %d entries%s imported"):format(report.nodes, report.edges, report.entries,
+      procedures_of(report)))
     output.write(report.rejected > 0 and (", %d records rejected\n"):format(report.rejected) or "\n")
   end
 end
@@ -128,10 +134,14 @@ function transfer.export(arguments, options)
   if report.buckets_left > 0 then
     io.stderr:write(("%d buckets are left out: of the formats only jsonl has them\n"):format(report.buckets_left))
   end
+  if report.procedures_left > 0 then
+    io.stderr:write(("%d procedures are left out: of the formats only jsonl has them\n"):format(report.procedures_left))
+  end
   if path ~= "-" and options.json then
     output.json(report)
   elseif path ~= "-" then
-    output.write(("%d nodes, %d edges, %d entries exported\n"):format(report.nodes, report.edges, report.entries))
+    output.write(("%d nodes, %d edges, %d entries%s exported\n"):format(report.nodes, report.edges, report.entries,
+      procedures_of(report)))
   end
 end
 

@@ -6,6 +6,7 @@
 ---    {"edge":1,"from":1,"to":2,"type":"KNOWS","props":{"since":2026}}
 ---    {"bucket":"visits"}                               a bucket, also an empty one
 ---    {"bucket":"visits","key":"ada","value":3}
+---    {"procedure":"person.check","version":1,"text":"return { name = ...","chunk":"procs/check.lua"}
 local format = {}
 
 local json = require "sombra.json"
@@ -14,6 +15,10 @@ local sombra = require "sombra"
 
 local function is_id(value)
   return type(value) == "string" or math.type(value) == "integer"
+end
+
+local function is_string(value)
+  return type(value) == "string"
 end
 
 local function is_map(value)
@@ -34,13 +39,12 @@ end
 
 local members = {
   node = { node = is_id, labels = is_names, props = is_map },
-  edge = { edge = is_id, from = is_id, to = is_id, type = function(value)
-    return type(value) == "string"
-  end, props = is_map },
-  bucket = { bucket = function(value)
-    return type(value) == "string"
-  end, key = is_id, value = function()
+  edge = { edge = is_id, from = is_id, to = is_id, type = is_string, props = is_map },
+  bucket = { bucket = is_string, key = is_id, value = function()
     return true
+  end },
+  procedure = { procedure = is_string, text = is_string, chunk = is_string, version = function(value)
+    return math.type(value) == "integer"
   end },
 }
 
@@ -71,7 +75,7 @@ local function item_of(text)
   end
   local kind = kind_of(object)
   if not kind then
-    return nil, 'an object with "node", "edge" or "bucket" is expected'
+    return nil, 'an object with "node", "edge", "bucket" or "procedure" is expected'
   end
   for name, value in pairs(object) do
     local check = members[kind][name]
@@ -85,6 +89,8 @@ local function item_of(text)
     return nil, 'an edge needs "from" and "to"'
   elseif kind == "bucket" and (object.key == nil) ~= (object.value == nil) then
     return nil, 'an entry needs "key" and "value"'
+  elseif kind == "procedure" and object.text == nil then
+    return nil, 'a procedure needs "text"'
   end
   object.kind = kind
   object.id = object.node
@@ -133,6 +139,12 @@ end
 
 function format.write_entry(out, bucket, key, value)
   out:write(plain.encode { bucket = bucket, key = key, value = value }, "\n")
+end
+
+function format.write_procedure(out, info)
+  out:write(plain.encode {
+    procedure = info.name, version = info.version, text = info.text, chunk = info.chunk ~= "" and info.chunk or nil,
+  }, "\n")
 end
 
 return format

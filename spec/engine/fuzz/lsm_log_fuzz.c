@@ -44,6 +44,10 @@ static void base_init(void)
         return;
     struct os_sim *sim = os_sim_new(NULL);
     REQUIRE(lsm_open(os_sim_start(sim), "data", &options, &kv) == SOMBRA_OK);
+    struct kv_txn *txn; /* the first commit makes the log */
+    REQUIRE(kv_begin(kv, &(struct kv_begin_options){ .is_write = true }, &txn) == SOMBRA_OK);
+    REQUIRE(kv_put(txn, slice_of("k", 1), slice_of("v", 1)) == SOMBRA_OK);
+    REQUIRE(kv_commit(txn, KV_OFF) == SOMBRA_OK);
     base = os_sim_clone(sim);
     REQUIRE(kv_close(kv) == SOMBRA_OK);
     os_sim_free(sim);

@@ -70,7 +70,7 @@ static void use_entry(struct use *use, const struct lsm_entry *entry)
     if (entry->kind == ENTRY_LARGE && !table_large_bytes(table, entry->value, &large) &&
         large < 64 * KiB)
         (void)!table_read_large(table, entry->value, &use->value);
-    (void)!table_get(table, entry->key, table_key_hash(entry->key), &lookup, &got);
+    (void)!table_get(table, entry->key, &(uint64_t){ table_key_hash(entry->key) }, &lookup, &got);
     cache_release(use->context->cache, got.block);
 }
 

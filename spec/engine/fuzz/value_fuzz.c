@@ -97,7 +97,10 @@ static void read_value(sombra_slice input)
     require(copy(builder, &value));
     require(sombra_value_finish(builder, &third) == SOMBRA_OK);
     require(again.bytes == third.bytes && memcmp(again.data, third.data, third.bytes) == 0);
+    require(value_canonical(builder, again, &third) == SOMBRA_OK && third.data == kept);
     free(kept);
+    require(value_canonical(builder, input, &third) == SOMBRA_OK);
+    require(sombra_value_validate(third) == SOMBRA_OK);
 }
 
 static void read_record(sombra_slice input, bool is_node)
@@ -114,10 +117,13 @@ static void read_record(sombra_slice input, bool is_node)
     }
     (void)(graph_record_find(&record, 3, &value) == SOMBRA_OK);
     before = 0;
+    const sombra_record whole = record;
     while (!graph_record_next_property(&record, &id, &value, &found) && found) {
+        sombra_slice again;
         require(id > before);
         before = id;
         touch(value);
+        require(graph_record_find(&whole, id, &again) == SOMBRA_OK && again.data == value.data);
     }
 }
 

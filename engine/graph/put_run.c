@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* Entries in the order of their keys, collected and handed to the store many at once. */
+#include "index_internal.h"
+
+enum {
+    RUN_ENTRIES_MAX = 4096,
+    /* Of the memory for keys and values: the usual entry, and the longest. */
+    RUN_ENTRY_BYTES = 40,
+    RUN_SPARE_BYTES = INDEX_KEY_BYTES_MAX + 3 * VARINT_BYTES_MAX,
+};
+
+sombra_err put_run_init(struct put_run *run, struct graph_txn *txn, size_t count)
+{
+    size_t capacity = size_min(size_max(count, 1), RUN_ENTRIES_MAX);
+    size_t bytes = capacity * RUN_ENTRY_BYTES + RUN_SPARE_BYTES;
+    *run = (struct put_run){ .txn = txn,
+                             .capacity = capacity,
+                             .bytes_max = bytes,
+                             .entries = mem_alloc(capacity * sizeof *run->entries),
+                             .bytes = mem_alloc(bytes) };
+    return run->entries && run->bytes ? SOMBRA_OK : diag_nomem("entries of a batch", bytes);
+}
+
+void put_run_release(struct put_run *run)
+{
+    mem_free(run->entries);
+    mem_free(run->bytes);
+}
+
+sombra_err put_run_flush(struct put_run *run)
+{
+    size_t count = run->count;
+    run->count = run->bytes_used = 0;
+    return kv_put_many(run->txn->kv, run->entries, count);
+}
+
+static sombra_slice run_copy(struct put_run *run, sombra_slice bytes)
+{
+    uint8_t *to = run->bytes + run->bytes_used;
+    assert(bytes.bytes <= run->bytes_max - run->bytes_used);
+    if (bytes.bytes)
+        memcpy(to, bytes.data, bytes.bytes);
+    run->bytes_used += bytes.bytes;
+    return slice_of(to, bytes.bytes);
+}
+
+sombra_err put_run_add(struct put_run *run, sombra_slice key, sombra_slice value, bool copies_value)
+{
+    assert(key.bytes + (copies_value ? value.bytes : 0) <= RUN_SPARE_BYTES);
+    if (run->count == run->capacity || run->bytes_max - run->bytes_used < RUN_SPARE_BYTES) {
+        sombra_err err = put_run_flush(run);
+        if (err)
+            return err;
+    }
+    struct kv_entry *entry = &run->entries[run->count++];
+    entry->key = run_copy(run, key);
+    entry->value = copies_value ? run_copy(run, value) : value;
+    return SOMBRA_OK;
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/* Records in all their forms: with a head or with lengths, of this format and of those before. */
+#include "graph_fixture.h"
+#include "graph/graph_internal.h"
+
+enum { NAMES = 200 };
+
+/* "p001" has the id 1 and so on. */
+static sombra_slice name_at(uint32_t id)
+{
+    static char name[8];
+    snprintf(name, sizeof name, "p%03u", id);
+    return text(name);
+}
+
+static void make_names(struct fixture *f)
+{
+    sombra_value_builder_reset(f->builder);
+    sombra_value_begin_map(f->builder);
+    for (uint32_t id = 1; id <= NAMES; id++) {
+        sombra_slice name = name_at(id);
+        sombra_value_push_key(f->builder, name.data, name.bytes);
+        sombra_value_push_integer(f->builder, id);
+    }
+    sombra_value_end_map(f->builder);
+    sombra_slice map;
+    sombra_node_id node;
+    assert_ok(sombra_value_finish(f->builder, &map));
+    assert_ok(graph_node_create(&f->txn, NULL, 0, map, &node));
+    assert_int_equal(node, 1);
+}
+
+static sombra_slice stored(struct fixture *f, sombra_node_id node)
+{
+    struct graph_key key = key_1(TAG_NODE, node);
+    sombra_slice value;
+    assert_ok(kv_get(f->txn.kv, key_slice(&key), &value));
+    return value;
+}
+
+static void store(struct fixture *f, sombra_node_id node, sombra_slice record)
+{
+    struct graph_key key = key_1(TAG_NODE, node);
+    assert_ok(kv_put(f->txn.kv, key_slice(&key), record));
+}
+
+/* Values of many tags; of name `id` when `salt` was given. */
+static void push_value(sombra_value_builder *to, uint32_t id, uint64_t salt, size_t text_bytes)
+{
+    static const char letters[300] = "text";
+    switch ((id + salt) % 6) {
+    case 0:
+        sombra_value_push_float(to, (double)id / 100);
+        return;
+    case 1:
+        sombra_value_push_string(to, letters, text_bytes);
+        return;
+    case 2:
+        sombra_value_push_boolean(to, id & 1);
+        return;
+    case 3:
+        sombra_value_begin_list(to);
+        sombra_value_push_integer(to, id);
+        sombra_value_end_list(to);
+        return;
+    case 4:
+        sombra_value_push_float(to, 1.0 / (3 + id));
+        return;
+    default:
+        sombra_value_push_integer(to, (int64_t)id * 1000);
+    }
+}
+
+/* Every name is found with its value or not at all, and the walk meets those that are there. */
+static void assert_record(struct fixture *f, sombra_node_id node, const bool *wanted, uint64_t salt,
+                          size_t text_bytes)
+{
+    sombra_record record, walk;
+    sombra_value_builder *builder;
+    assert_ok(sombra_value_builder_new(&builder));
+    assert_ok(graph_node_get(&f->txn, node, &record));
+    walk = record;
+    uint32_t count = 0;
+    for (uint32_t id = 1; id <= NAMES; id++) {
+        sombra_slice value, expected, walked;
+        uint32_t name;
+        bool found;
+        if (!wanted[id]) {
+            assert_err(graph_record_find(&record, id, &value), SOMBRA_NOT_FOUND);
+            continue;
+        }
+        count++;
+        sombra_value_builder_reset(builder);
+        push_value(builder, id, salt, text_bytes);
+        assert_ok(sombra_value_finish(builder, &expected));
+        assert_ok(graph_record_find(&record, id, &value));
+        assert_true(slice_equal(value, expected));
+        assert_ok(graph_record_next_property(&walk, &name, &walked, &found));
+        assert_true(found && name == id && slice_equal(walked, expected));
+        /* A record that was walked in part finds what is left. */
+        assert_err(graph_record_find(&walk, id, &value), SOMBRA_NOT_FOUND);
+    }
+    uint32_t name;
+    sombra_slice value;
+    bool found = true;
+    assert_ok(graph_record_next_property(&walk, &name, &value, &found));
+    assert_false(found);
+    assert_int_equal(record.property_count, count);
+    sombra_value_builder_free(builder);
+}
+
+static sombra_node_id node_with(struct fixture *f, const bool *wanted, uint64_t salt,
+                                size_t text_bytes)
+{
+    sombra_slice map;
+    sombra_node_id node;
+    sombra_value_builder_reset(f->builder);
+    sombra_value_begin_map(f->builder);
+    for (uint32_t id = 1; id <= NAMES; id++) {
+        sombra_slice name = name_at(id);
+        if (!wanted[id])
+            continue;
+        sombra_value_push_key(f->builder, name.data, name.bytes);
+        push_value(f->builder, id, salt, text_bytes);
+    }
+    sombra_value_end_map(f->builder);
+    assert_ok(sombra_value_finish(f->builder, &map));
+    assert_ok(graph_node_create(&f->txn, NULL, 0, map, &node));
+    return node;
+}
+
+static void test_record__heads_are_as_short_as_names_allow(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        uint32_t names[6];
+        const char *head;
+        size_t head_bytes;
+    } cases[] = {
+        { { 1 }, "\x80", 1 },          { { 1, 2 }, "\x81", 1 },
+        { { 6, 7 }, "\x95", 1 },       { { 16, 17, 18, 19 }, "\xbf", 1 },
+        { { 17, 18 }, "\xd0\x01", 2 }, { { 1, 2, 3, 4, 5 }, "\xc0\x0f", 2 },
+        { { 1, 3 }, "\xc0\x02", 2 },   { { 63 }, "\xfe\x00", 2 },
+        { { 64 }, "\xff\x40\x00", 3 }, { { 150, 151 }, "\xff\x96\x01\x01", 4 },
+        { { 1, 38 }, NULL, 0 }, /* a mask longer than two lengths */
+        { { 1, 66 }, NULL, 0 }, /* further apart than a mask has bits */
+    };
+    begin_write(f);
+    make_names(f);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        bool wanted[NAMES + 1] = { false };
+        uint32_t count = 0;
+        for (; count < COUNT_OF(cases[i].names) && cases[i].names[count]; count++)
+            wanted[cases[i].names[count]] = true;
+        sombra_node_id node = node_with(f, wanted, 3, 5);
+        const uint8_t *at = stored(f, node).data;
+        if (cases[i].head_bytes)
+            assert_memory_equal(at + 1, cases[i].head, cases[i].head_bytes);
+        else
+            assert_int_equal(at[1], count);
+        assert_record(f, node, wanted, 3, 5);
+    }
+    assert_sound(f);
+}
+
+static void test_record__any_set_of_names_and_sizes_is_read_back(void **state)
+{
+    struct fixture *f = *state;
+    struct random random;
+    unsigned compact = 0, with_lengths = 0;
+    random_seed(&random, test_seed());
+    begin_write(f);
+    make_names(f);
+    for (int i = 0; i < 400; i++) {
+        bool wanted[NAMES + 1] = { false };
+        uint32_t first = 1 + (uint32_t)random_below(&random, NAMES);
+        uint32_t span = 1 + (uint32_t)random_below(&random, i % 2 ? 8 : NAMES);
+        for (uint32_t id = first; id <= NAMES && id < first + span; id++)
+            wanted[id] = random_below(&random, 3) > 0;
+        wanted[first] = true;
+        uint64_t salt = random_u64(&random) % 6;
+        size_t text_bytes = random_below(&random, i % 3 ? 20 : 300);
+        sombra_node_id node = node_with(f, wanted, salt, text_bytes);
+        bool is_compact = ((const uint8_t *)stored(f, node).data)[1] >= 0x80;
+        *(is_compact ? &compact : &with_lengths) += 1;
+        assert_record(f, node, wanted, salt, text_bytes);
+    }
+    assert_true(compact > 50 && with_lengths > 50);
+    assert_sound(f);
+}
+
+/* Format 2 wrote doubles whole, and a length for each value. */
+static const uint8_t older_record[] = {
+    0, 2, 1, 9, 0x28, 0xae, 0x47, 0xe1, 0x7a, 0x14, 0xae, 0xd7, 0x3f, 2, 2, 0x11, 5,
+};
+
+static void make_older(struct fixture *f)
+{
+    struct graph_key counters = key_begin(TAG_COUNTERS);
+    begin_write(f);
+    make_names(f);
+    commit(f);
+    begin_write(f);
+    assert_ok(kv_put(f->txn.kv, key_slice(&counters), slice_of("\x01\x02\x01\x01", 4)));
+    store(f, 1, slice_of(older_record, sizeof older_record));
+    commit(f);
+}
+
+static void test_record__of_an_older_format_is_read_and_changed(void **state)
+{
+    struct fixture *f = *state;
+    struct graph_key counters = key_begin(TAG_COUNTERS);
+    sombra_slice value;
+    make_older(f);
+    begin_read(f);
+    assert_string_equal(node_text(f, 1), "p001=0.370000 p002=5");
+    assert_sound(f);
+    rollback(f);
+    begin_write(f);
+    assert_ok(graph_node_change(&f->txn, 1, map_of(f, "i", "p003", 7), GRAPH_MERGE));
+    assert_string_equal(node_text(f, 1), "p001=0.370000 p002=5 p003=7");
+    assert_memory_equal(stored(f, 1).data, "\x00\x82\x28", 3);
+    commit(f);
+    begin_read(f);
+    assert_ok(kv_get(f->txn.kv, key_slice(&counters), &value));
+    assert_memory_equal(value.data, "\x03\x02\x01\x01\x00", 5);
+    assert_sound(f);
+    rollback(f);
+}
+
+static void test_record__the_first_write_of_any_kind_raises_the_format(void **state)
+{
+    struct fixture *f = *state;
+    struct graph_key counters = key_begin(TAG_COUNTERS);
+    sombra_slice value;
+    uint64_t mark;
+    make_older(f);
+    begin_write(f);
+    assert_err(graph_node_change(&f->txn, 99, NOTHING, GRAPH_MERGE), SOMBRA_NOT_FOUND);
+    commit(f);
+    begin_read(f);
+    assert_ok(kv_get(f->txn.kv, key_slice(&counters), &value));
+    assert_int_equal(*(const uint8_t *)value.data, GRAPH_FORMAT_PLAIN); /* nothing was written */
+    rollback(f);
+    begin_write(f);
+    assert_ok(graph_txn_savepoint(&f->txn, &mark));
+    assert_ok(graph_node_change(&f->txn, 1, map_of(f, "f", "p001", 0.25), GRAPH_MERGE));
+    assert_ok(graph_txn_rollback_to(&f->txn, mark));
+    assert_ok(graph_node_change(&f->txn, 1, map_of(f, "f", "p001", 0.5), GRAPH_MERGE));
+    commit(f);
+    begin_read(f);
+    assert_ok(kv_get(f->txn.kv, key_slice(&counters), &value));
+    assert_int_equal(*(const uint8_t *)value.data, GRAPH_FORMAT);
+    assert_string_equal(node_text(f, 1), "p001=0.500000 p002=5");
+    rollback(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+        TEST(test_record__heads_are_as_short_as_names_allow),
+        TEST(test_record__any_set_of_names_and_sizes_is_read_back),
+        TEST(test_record__of_an_older_format_is_read_and_changed),
+        TEST(test_record__the_first_write_of_any_kind_raises_the_format),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
