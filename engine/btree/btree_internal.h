@@ -392,8 +392,9 @@ struct btree {
     /* The durable meta; changed by checkpoints, one at a time. */
     struct meta meta;
     unsigned meta_slot;
-    bool is_prepared; /* this process has synced what it read, and has the logs open */
-    bool has_turns;   /* this process had the writer's turn: its account may be caught up with */
+    uint8_t created_uuid[16]; /* of the file that this open made and synced; zeros = none */
+    bool is_prepared;         /* this process has synced what it read, and has the logs open */
+    bool has_turns; /* this process had the writer's turn: its account may be caught up with */
     /* Checkpoints: one at a time, and only under this. */
     struct os_mutex checkpoint_mutex;
     struct os_condition checkpoint_changed;
@@ -705,8 +706,8 @@ sombra_err btree_recover(struct btree *btree) SOMBRA_MUST_CHECK;
 /* A clean database's logs, if any were left, must be its own and empty. */
 sombra_err logs_check_clean(const struct btree *btree) SOMBRA_MUST_CHECK;
 /* Before the first write after an open: the chosen meta is written again and synced (what recovery
- * read may be page cache that the disk never got), the space maps are loaded, the log is made.
- * Under the gate. */
+ * read may be page cache that the disk never got; not if this very open made the file), the space
+ * maps are loaded, the log is made. Under the gate. */
 sombra_err btree_prepare_write(struct btree *btree) SOMBRA_MUST_CHECK;
 /* Has the writer's turn: everything that another process may have changed since the last turn is
  * caught up with. */

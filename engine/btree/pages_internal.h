@@ -184,12 +184,13 @@ struct space_chunk {
 
 struct space {
     struct btree *btree;
-    uint64_t page_count;    /* pages the file holds */
-    uint64_t first_page;    /* behind the meta area */
-    uint64_t *free_bits;    /* 1 = free now (reserved pages are not) */
-    uint64_t *pending_bits; /* 1 = pending */
-    size_t words;           /* of each */
-    uint64_t free_count;    /* set bits of free_bits */
+    uint64_t page_count;     /* pages the file holds */
+    uint64_t first_page;     /* behind the meta area */
+    uint64_t *free_bits;     /* 1 = free now (reserved pages are not) */
+    uint64_t *pending_bits;  /* 1 = pending */
+    uint64_t *reserved_bits; /* 1 = in `reserve` */
+    size_t words;            /* of each */
+    uint64_t free_count;     /* set bits of free_bits */
     uint64_t pending_count;
     uint64_t read_count; /* of these, pages of runs that are read */
     page_id *ready;      /* recently freed pages, last in first out; hints: the bit decides */

@@ -93,14 +93,11 @@ sombra_err redo_move(struct btree_txn *txn)
 
 /* ---- the record's head ------------------------------------------------------------------- */
 
-static sombra_err changes_append(struct btree_txn *txn)
+/* The page list. Returns its end. */
+static uint8_t *changes_put(const struct btree_txn *txn, uint8_t *at)
 {
     const struct space *space = &txn->btree->space;
-    struct buf *record = &txn->record;
-    sombra_err err = buf_reserve(record, (1 + 3 * space->change_count) * VARINT_BYTES_MAX);
-    if (err)
-        return err;
-    uint8_t *at = varint_put(record->data + record->bytes, space->change_count);
+    at = varint_put(at, space->change_count);
     page_id before = 0;
     for (size_t i = 0; i < space->change_count; i++) {
         const struct space_change *change = &space->changes[i];
@@ -110,8 +107,7 @@ static sombra_err changes_append(struct btree_txn *txn)
             at = varint_put(at, txn->stamp - change->born);
         before = change->id;
     }
-    record->bytes = (size_t)(at - record->data);
-    return SOMBRA_OK;
+    return at;
 }
 
 sombra_err redo_head(struct btree_txn *txn)
@@ -119,18 +115,18 @@ sombra_err redo_head(struct btree_txn *txn)
     const struct space *space = &txn->btree->space;
     struct buf *record = &txn->record;
     buf_reset(record);
-    uint8_t *at;
-    sombra_err err = buf_extend(record, 8, &at);
+    sombra_err err = buf_reserve(record, 8 + (3 + 3 * space->change_count) * VARINT_BYTES_MAX);
     if (err)
         return err;
-    put_le64(at, txn->stamp);
     uint64_t freed = 0;
     for (size_t i = 0; i < space->change_count; i++)
         freed += space->changes[i].action == SPACE_FREED ? space->changes[i].pages : 0;
-    err = buf_append_varint(record, space->page_count);
-    if (!err)
-        err = buf_append_varint(record, space_unused(space) + freed);
-    return err ? err : changes_append(txn);
+    uint8_t *at = record->data;
+    put_le64(at, txn->stamp);
+    at = varint_put(at + 8, space->page_count);
+    at = varint_put(at, space_unused(space) + freed);
+    record->bytes = (size_t)(changes_put(txn, at) - record->data);
+    return SOMBRA_OK;
 }
 
 /* ---- replay ------------------------------------------------------------------------------ */

@@ -26,6 +26,7 @@ void space_release(struct space *space)
 {
     mem_free(space->free_bits);
     mem_free(space->pending_bits);
+    mem_free(space->reserved_bits);
     mem_free(space->ready);
     mem_free(space->reserve);
     mem_free(space->pending);
@@ -86,13 +87,24 @@ static void free_clear(struct space *space, page_id id, uint64_t pages)
 
 bool space_is_unused(const struct space *space, page_id id)
 {
-    if (id >= space->page_count || space_bit(space->free_bits, id) ||
-        space_bit(space->pending_bits, id))
-        return true;
-    bool is_reserved = false;
-    for (size_t i = 0; i < space->reserve_count; i++)
-        is_reserved |= space->reserve[i] == id; /* no branch: there are some fifteen */
-    return is_reserved;
+    return id >= space->page_count || space_bit(space->free_bits, id) ||
+           space_bit(space->pending_bits, id) || space_bit(space->reserved_bits, id);
+}
+
+static void reserve_push(struct space *space, page_id id)
+{
+    assert(space->reserve_count < space->reserve_capacity);
+    assert(!space_bit(space->free_bits, id) && !space_bit(space->reserved_bits, id));
+    space->reserved_bits[id / 64] |= UINT64_C(1) << (id % 64);
+    space->reserve[space->reserve_count++] = id;
+}
+
+static page_id reserve_pop(struct space *space)
+{
+    assert(space->reserve_count > 0 && "space_reserve went before");
+    page_id id = space->reserve[--space->reserve_count];
+    space->reserved_bits[id / 64] &= ~(UINT64_C(1) << (id % 64));
+    return id;
 }
 
 /* ---- growing arrays ---------------------------------------------------------------------- */
@@ -129,7 +141,7 @@ static sombra_err bits_grow(struct space *space, uint64_t page_count)
     size_t words = (size_t)(page_count / 64 + 1);
     if (words > space->words) {
         words = size_max(words, space->words * 2);
-        uint64_t **arrays[] = { &space->free_bits, &space->pending_bits };
+        uint64_t **arrays[] = { &space->free_bits, &space->pending_bits, &space->reserved_bits };
         for (size_t i = 0; i < COUNT_OF(arrays); i++) {
             uint64_t *bits = mem_realloc(*arrays[i], words * sizeof *bits);
             if (!bits)
@@ -343,7 +355,7 @@ static sombra_err reserve_one(struct space *space)
     if (err)
         return err;
     free_clear(space, id, 1);
-    space->reserve[space->reserve_count++] = id;
+    reserve_push(space, id);
     return SOMBRA_OK;
 }
 
@@ -367,8 +379,7 @@ static void change_note(struct space *space, struct space_change change)
 
 page_id space_take(struct space *space)
 {
-    assert(space->reserve_count > 0 && "space_reserve went before");
-    page_id id = space->reserve[--space->reserve_count];
+    page_id id = reserve_pop(space);
     space->taken_since_scan++;
     chunk_touch(space, id);
     pager_trust(&space->btree->pager, id);
@@ -447,7 +458,7 @@ void space_free(struct space *space, page_id id, uint64_t pages, uint64_t born, 
 void space_drop_reserve(struct space *space)
 {
     while (space->reserve_count) {
-        page_id id = space->reserve[--space->reserve_count];
+        page_id id = reserve_pop(space);
         pager_dirty_drop(&space->btree->pager, id);
         free_set(space, id, 1);
     }
@@ -638,7 +649,10 @@ static void undo_return(struct space *space, const struct space_change *change)
         }
         for (size_t i = 0; i < space->reserve_count; i++) {
             if (space->reserve[i] == id) {
-                space->reserve[i] = space->reserve[--space->reserve_count];
+                /* The last one takes its place. */
+                space->reserve[i] = space->reserve[space->reserve_count - 1];
+                space->reserve[space->reserve_count - 1] = id;
+                (void)reserve_pop(space);
                 break;
             }
         }

@@ -156,6 +156,17 @@ sombra_err base_restore(struct btree *btree)
     return err;
 }
 
+/* Made and synced by this very open, and nobody wrote it since: then nothing of it was read that
+ * the disk does not have. */
+static bool is_as_created(struct btree *btree)
+{
+    uint64_t used_bytes = btree->meta.snapshot.page_count * btree->meta.page_bytes;
+    uint64_t file_bytes = 0;
+    return memcmp(btree->meta.uuid, btree->created_uuid, sizeof btree->created_uuid) == 0 &&
+           btree->meta.sequence == META_SLOTS && os_size(btree->file, &file_bytes) == SOMBRA_OK &&
+           file_bytes == used_bytes;
+}
+
 static sombra_err account_load(struct btree *btree, const struct meta *meta, bool keeps_pending)
 {
     space_release(&btree->space);
@@ -174,7 +185,7 @@ static sombra_err log_begin_first(struct btree *btree)
             SOMBRA_CONFLICT,
             "%s was moved or replaced since it was opened: close it, and open it by its new name",
             btree->path);
-    if (!err)
+    if (!err && !is_as_created(btree))
         err = base_restore(btree);
     if (!err && !btree->space.is_loaded)
         err = account_load(btree, &btree->meta, false);

@@ -346,6 +346,26 @@ static void test_leaf__two_largest_entries_share_the_smallest_page(void **state)
     }
 }
 
+static void test_leaf__append_takes_only_what_belongs_behind_the_last_entry(void **state)
+{
+    (void)state;
+    struct images images = images_new(4096);
+    struct leaf_value value = { .bytes = slice_str("value") };
+    unsigned index;
+    assert_false(leaf_append(images.page, 4096, slice_str("key 0100"), &value)); /* empty */
+    assert_true(leaf_insert(images.page, 4096, 0, slice_str("key 0100"), &value));
+    assert_true(leaf_insert(images.page, 4096, 1, slice_str("key 0200"), &value));
+    assert_false(leaf_append(images.page, 4096, slice_str("key 0150"), &value));
+    assert_false(leaf_append(images.page, 4096, slice_str("key 0200"), &value));
+    assert_false(leaf_append(images.page, 4096, slice_str("other"), &value)); /* another prefix */
+    assert_int_equal(page_count(images.page), 2);
+    assert_true(leaf_append(images.page, 4096, slice_str("key 0300"), &value));
+    assert_page_valid(images.page, 4096);
+    assert_true(leaf_find(images.page, 4096, slice_str("key 0300"), &index));
+    assert_int_equal(index, 2);
+    images_free(&images);
+}
+
 static void test_leaf__emptied_page_takes_any_entry(void **state)
 {
     (void)state;
@@ -376,6 +396,7 @@ int main(void)
         cmocka_unit_test(test_leaf__sequential_loads_leave_full_pages),
         cmocka_unit_test(test_leaf__big_entry_in_a_full_dense_leaf_gets_a_page_of_its_own),
         cmocka_unit_test(test_leaf__two_largest_entries_share_the_smallest_page),
+        cmocka_unit_test(test_leaf__append_takes_only_what_belongs_behind_the_last_entry),
         cmocka_unit_test(test_leaf__emptied_page_takes_any_entry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
