@@ -23,7 +23,6 @@ enum { MAP_BITS_DEFAULT = 36 }; /* the sanitizers' shadow memory leaves less */
 #else
 enum { MAP_BITS_DEFAULT = 40 };
 #endif
-enum { MAP_BITS_MIN = 30 };
 
 static void bit_set(_Atomic uint64_t *bits, uint64_t index)
 {
@@ -32,24 +31,64 @@ static void bit_set(_Atomic uint64_t *bits, uint64_t index)
 
 /* ---- lifecycle --------------------------------------------------------------------------- */
 
+static sombra_err map_try(struct pager *pager, uint64_t bytes)
+{
+    void *address = NULL;
+    sombra_err err = pager->file ? os_map(pager->file, 0, (size_t)bytes, false, &address)
+                                 : os_reserve_anonymous((size_t)bytes, &address);
+    if (err)
+        return diag_wrap(err, "reserve %" PRIu64 " MiB of address space (option map_bytes_max)",
+                         bytes / MiB);
+    pager->map = address;
+    pager->map_bytes = (size_t)bytes;
+    return SOMBRA_OK;
+}
+
+static void map_release(struct pager *pager)
+{
+    if (pager->map && pager->file)
+        os_unmap(pager->file, pager->map, pager->map_bytes);
+    else if (pager->map)
+        os_release_anonymous(pager->map, pager->map_bytes);
+    pager->map = NULL;
+}
+
+/* Is there as much again, for the windows that the file is written through, and half of it for
+ * everything else? */
+static bool leaves_room(uint64_t bytes)
+{
+    void *address = NULL;
+    size_t room = (size_t)(bytes + bytes / 2);
+    if (os_reserve_anonymous(room, &address))
+        return false;
+    os_release_anonymous(address, room);
+    return true;
+}
+
+/* Where the system refuses (ulimit -v): a power of two that leaves room, or the least that holds
+ * the file. */
+static sombra_err map_reserve_scarce(struct pager *pager, uint64_t bytes)
+{
+    uint64_t least = PAGER_WINDOW_BYTES, file_bytes = 0;
+    sombra_err err = pager->file ? os_size(pager->file, &file_bytes) : SOMBRA_OK;
+    if (err)
+        return err;
+    least = u64_max(least, file_bytes);
+    for (;; bytes /= 2) {
+        bool is_least = bytes / 2 < least;
+        err = map_try(pager, bytes);
+        if (is_least || (!err && leaves_room(bytes)))
+            return err;
+        map_release(pager);
+    }
+}
+
 static sombra_err map_reserve(struct pager *pager, uint64_t bytes_max)
 {
     uint64_t bytes = bytes_max ? bytes_max : UINT64_C(1) << MAP_BITS_DEFAULT;
     bytes = u64_align_up(u64_max(bytes, PAGER_WINDOW_BYTES), PAGER_WINDOW_BYTES);
-    for (;;) {
-        void *address = NULL;
-        sombra_err err = pager->file ? os_map(pager->file, 0, (size_t)bytes, false, &address)
-                                     : os_reserve_anonymous((size_t)bytes, &address);
-        if (!err) {
-            pager->map = address;
-            pager->map_bytes = (size_t)bytes;
-            return SOMBRA_OK;
-        }
-        if (bytes <= UINT64_C(1) << MAP_BITS_MIN || bytes_max)
-            return diag_wrap(err, "reserve %" PRIu64 " MiB of address space (option map_bytes_max)",
-                             bytes / MiB);
-        bytes = bytes / 2;
-    }
+    sombra_err err = map_try(pager, bytes);
+    return err && !bytes_max ? map_reserve_scarce(pager, bytes / 2) : err;
 }
 
 static sombra_err bitmaps_reserve(struct pager *pager)
@@ -117,10 +156,7 @@ void pager_release(struct pager *pager)
         os_release_anonymous((void *)pager->unsealed, pager->bitmap_bytes[0]);
     if (pager->read_clusters)
         os_release_anonymous((void *)pager->read_clusters, pager->bitmap_bytes[1]);
-    if (pager->map && pager->file)
-        os_unmap(pager->file, pager->map, pager->map_bytes);
-    else if (pager->map)
-        os_release_anonymous(pager->map, pager->map_bytes);
+    map_release(pager);
     *pager = (struct pager){ 0 };
 }
 

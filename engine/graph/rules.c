@@ -258,8 +258,8 @@ void rules_keep(struct graph_txn *txn)
 /* Until rules_keep, `rules` and `kept_rules` share the one reference. */
 void rules_take_kept(struct graph_txn *txn)
 {
-    assert(!txn->kv->is_write && !txn->rules);
-    if (!txn->kept_rules || txn->kept_version != txn->version)
+    assert(!txn->rules);
+    if (!txn->kept_rules || txn->version == 0 || txn->kept_version != txn->version)
         return;
     txn->rules = txn->kept_rules;
     txn->rules_version = txn->rules->version;

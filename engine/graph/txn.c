@@ -249,6 +249,7 @@ void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *
     txn->is_readonly = false;
     txn->graph = graph;
     txn->kv = kv;
+    txn->version = kv->is_write ? 0 : kv->version;
     txn->broken = SOMBRA_OK;
     txn->lent++;
     txn->writes = 0;
@@ -257,7 +258,6 @@ void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *
     txn->is_older_format = false;
     txn->rules_version = 0;
     txn->next_node = txn->next_edge = txn->next_bucket = 0;
-    txn->version = kv->is_write ? 0 : kv->version;
     if (!kv->is_write) {
         rules_take_kept(txn);
         return;

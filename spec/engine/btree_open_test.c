@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -450,6 +451,54 @@ static void test_btree__killed_process_leaves_its_commits(void **state)
 
 /* ---- close ------------------------------------------------------------------------------- */
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+/* The reservation once took what the windows for writing need, or was refused. */
+static void write_in_little_space(const char *path, uint64_t space_bytes)
+{
+    static uint8_t value[256 << 10];
+    const struct btree_options options = { .create = true };
+    const struct rlimit limit = { .rlim_cur = space_bytes, .rlim_max = space_bytes };
+    struct kv *kv;
+    if (setrlimit(RLIMIT_AS, &limit))
+        _exit(2);
+    if (btree_open(os_posix(), path, &options, &kv))
+        _exit(3);
+    for (uint64_t i = 0; i < 120; i++) {
+        uint8_t key[8];
+        struct kv_txn *txn;
+        if (kv_begin(kv, &(struct kv_begin_options){ .is_write = true }, &txn) ||
+            kv_put(txn, kv_number_key(i, key), slice_of(value, sizeof value)) ||
+            kv_commit(txn, KV_OFF))
+            _exit(4);
+    }
+    _exit(kv_close(kv) ? 5 : 0);
+}
+
+static void test_btree__little_address_space_is_shared_with_what_writes(void **state)
+{
+    (void)state;
+    struct store store;
+    store_begin(&store);
+    store_close(&store);
+    char path[160];
+    for (uint64_t space_bytes = 300 * MiB; space_bytes <= 2400 * MiB; space_bytes *= 2) {
+        snprintf(path, sizeof path, "%s/little-%u", store.directory, (unsigned)(space_bytes / MiB));
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            write_in_little_space(path, space_bytes);
+        int status = 0;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+        assert_int_equal(unlink(path), 0);
+        strcat(path, "-lock");
+        (void)unlink(path);
+    }
+    store_release(&store);
+}
+#endif
+
 static void test_btree__close_with_open_transactions_changes_nothing(void **state)
 {
     (void)state;
@@ -557,9 +606,9 @@ static void test_btree__failed_sync_stops_writes_for_good_and_reads_go_on(void *
         store_init_simulated(&store, &options);
         put_one(store.kv, "key", "value");
         struct os_sim_fault fault = { .kind = OS_SIM_EIO, .nth = 1, .calls = calls[i] };
-        os_sim_fail(store.sim, &fault);
         struct kv_txn *txn = kv_begin_write(store.kv);
         kv_put_text(txn, "unknown", "outcome");
+        os_sim_fail(store.sim, &fault); /* behind the put, which may make the file longer */
         expect_err(SOMBRA_IO, kv_commit(txn, KV_FULL));
         assert_true(strstr(sombra_err_message(), "outcome unknown") ||
                     strstr(sombra_err_message(), "outcome of the commit unknown"));
@@ -606,6 +655,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_btree__readonly_store_is_not_shared_for_writing),
         cmocka_unit_test(test_btree__second_process_shares_the_file),
         cmocka_unit_test(test_btree__killed_process_leaves_its_commits),
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        cmocka_unit_test(test_btree__little_address_space_is_shared_with_what_writes),
+#endif
         cmocka_unit_test(test_btree__close_with_open_transactions_changes_nothing),
         cmocka_unit_test(test_btree__background_work_goes_on_after_a_refused_close),
         cmocka_unit_test(test_btree__close_waits_for_a_background_checkpoint),
