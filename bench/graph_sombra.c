@@ -157,7 +157,7 @@ static void maps_release(struct maps *maps)
 
 /* ---- load -------------------------------------------------------------------------------- */
 
-enum { LOAD_NODES_MAX = 1 << 20, LOAD_EDGES = 1 << 18 };
+enum { LOAD_NODES_MAX = 1 << 20, LOAD_EDGES = 1 << 20 };
 
 static void make_index(sombra_txn *txn, const char *property, bool is_unique)
 {

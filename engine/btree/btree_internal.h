@@ -510,6 +510,8 @@ void txn_publish(struct btree_txn *txn, uint64_t lsn);
 /* ---- redo.c ------------------------------------------------------------------------------- */
 
 sombra_err redo_put(struct btree_txn *txn, sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
+sombra_err redo_put_many(struct btree_txn *txn, const struct kv_entry *entries,
+                         size_t count) SOMBRA_MUST_CHECK;
 sombra_err redo_delete(struct btree_txn *txn, sombra_slice key) SOMBRA_MUST_CHECK;
 sombra_err redo_delete_range(struct btree_txn *txn, struct kv_range range) SOMBRA_MUST_CHECK;
 /* The transaction changes pages and no entry. */

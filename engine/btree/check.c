@@ -337,6 +337,7 @@ static sombra_err stats_get(struct btree *btree, struct kv_maintenance *job)
     stats->pages_total = newest.page_count;
     stats->pages_free = atomic_load_explicit(&btree->pages_free, memory_order_relaxed);
     stats->pages_pending = atomic_load_explicit(&btree->pages_pending, memory_order_relaxed);
+    stats->pages_read = atomic_load_explicit(&btree->pages_read, memory_order_relaxed);
     stats->checkpoints = kv_metrics_count(&btree->metrics, KV_COUNTER_CHECKPOINTS);
     stats->commits = kv_metrics_count(&btree->metrics, KV_COUNTER_COMMITS);
     stats->refuses_writes = atomic_load(&btree->head->poisoned) != 0;

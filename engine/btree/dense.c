@@ -97,10 +97,10 @@ static bool run_pass(struct run_walk *walk, const struct wanted *wanted, bool *o
     return true;
 }
 
-/* As run_pass again and again, by words: true when an entry above what is wanted was met, or the
- * run's end. Short suffixes as words with zeros behind them are in the order of the suffixes,
- * unless they are equal. */
-static bool run_pass_words(struct run_walk *walk, const struct wanted *wanted)
+/* As run_pass again and again, by words: true when the entry that is wanted or one above it was
+ * met, or the run's end. Short suffixes as words with zeros behind them are in the order of the
+ * suffixes, unless they are equal. */
+static bool run_pass_words(struct run_walk *walk, const struct wanted *wanted, bool *out_found)
 {
     size_t matched = walk->matched;
     uint64_t rest = get_be64(wanted->data + matched);
@@ -121,7 +121,8 @@ static bool run_pass_words(struct run_walk *walk, const struct wanted *wanted)
         if (shared == matched) {
             uint64_t own = get_be64(suffix) & UINT64_MAX << (8 * (8 - bytes));
             if (own >= rest) {
-                is_over = own > rest;
+                *out_found = own == rest && matched + bytes == wanted->bytes;
+                is_over = own > rest || *out_found;
                 break;
             }
             size_t equal = size_min(bytes, (size_t)__builtin_clzll(own ^ rest) / 8);
@@ -144,7 +145,7 @@ static bool run_find(struct run_walk *walk, const struct wanted *wanted)
     const bool has_words = wanted->is_padded && walk->is_inside;
     bool is_found = false;
     while (walk->index < walk->last) {
-        if (has_words && run_pass_words(walk, wanted))
+        if (has_words && run_pass_words(walk, wanted, &is_found))
             break;
         if (!run_pass(walk, wanted, &is_found))
             break;

@@ -126,14 +126,19 @@ void general_value_at(const uint8_t *page, unsigned index, struct leaf_value *ou
     cell_value(&cell, out);
 }
 
-size_t general_weight_before(const uint8_t *page, unsigned index)
+size_t general_weight_of(const uint8_t *page, unsigned first, unsigned last)
 {
     unsigned count = cells_count(page);
-    assert(index <= count);
-    size_t weight = LEAF_SLOT_BYTES * (size_t)index;
-    for (unsigned i = 0; i < index; i++)
+    assert(first <= last && last <= count);
+    size_t weight = LEAF_SLOT_BYTES * (size_t)(last - first);
+    for (unsigned i = first; i < last; i++)
         weight += cell_bytes_at(page, count, i);
     return weight;
+}
+
+size_t general_weight_before(const uint8_t *page, unsigned index)
+{
+    return general_weight_of(page, 0, index);
 }
 
 unsigned general_index_at_weight(const uint8_t *page, size_t weight)
@@ -333,6 +338,37 @@ void general_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned l
     }
     cells_set_low(page, low);
     cells_set_holes(page, holes);
+}
+
+void general_move_cells(const uint8_t *from, unsigned first, unsigned last, bool to_end,
+                        uint8_t *to, size_t page_bytes)
+{
+    unsigned of = cells_count(from);
+    unsigned count = cells_count(to);
+    unsigned more = last - first;
+    size_t bytes = general_weight_of(from, first, last);
+    assert(first < last && last <= of && cells_prefix_bytes(from) == cells_prefix_bytes(to));
+    bool has_space = make_space(to, page_bytes, bytes);
+    assert(has_space);
+    (void)has_space;
+    uint8_t *heads = to + CELLS_HEADS;
+    unsigned at = to_end ? count : 0;
+    memmove(heads + 4 * ((size_t)count + more) + (to_end ? 0 : 2 * (size_t)more),
+            heads + 4 * (size_t)count, 2 * (size_t)count);
+    if (!to_end)
+        memmove(heads + 4 * (size_t)more, heads, 4 * (size_t)count);
+    memcpy(heads + 4 * (size_t)at, from + CELLS_HEADS + 4 * (size_t)first, 4 * (size_t)more);
+    size_t low = cells_low(to);
+    for (unsigned i = 0; i < more; i++) {
+        size_t offset = slot_at(from, of, first + i);
+        size_t cell_bytes = cell_bytes_at(from, of, first + i);
+        low -= cell_bytes;
+        memcpy(to + low, from + offset, cell_bytes);
+        slot_set(to, count + more, at + i, low);
+    }
+    cells_set_low(to, low);
+    cells_set_count(to, count + more);
+    assert(low >= page_arrays_end(to));
 }
 
 /* ---- build ------------------------------------------------------------------------------- */

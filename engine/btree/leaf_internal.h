@@ -84,6 +84,8 @@ bool general_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsi
 void general_value_at(const uint8_t *page, unsigned index, struct leaf_value *out);
 /* Bytes of entries [0, index), slots included, and the index that has about so many before it. */
 size_t general_weight_before(const uint8_t *page, unsigned index);
+/* Bytes of entries [first, last), slots included. */
+size_t general_weight_of(const uint8_t *page, unsigned first, unsigned last);
 unsigned general_index_at_weight(const uint8_t *page, size_t weight);
 bool general_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
                     const struct leaf_value *value);
@@ -93,6 +95,11 @@ bool general_append(uint8_t *page, size_t page_bytes, sombra_slice key,
 bool general_replace(uint8_t *page, size_t page_bytes, unsigned index,
                      const struct leaf_value *value);
 void general_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last);
+/* Copies entries [first, last) to the end or the front of a leaf that has the same prefix, and
+ * room.
+ */
+void general_move_cells(const uint8_t *from, unsigned first, unsigned last, bool to_end,
+                        uint8_t *to, size_t page_bytes);
 /* Builds entries [first, last), whose common prefix is `prefix_bytes` long; they must fit. */
 void general_build(const struct leaf_source *source, unsigned first, unsigned last,
                    size_t prefix_bytes, uint8_t *to);

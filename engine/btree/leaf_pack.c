@@ -41,29 +41,45 @@ static inline size_t dense_entry(const struct leaf_row *row, const struct tally 
     return dense_entry_bytes(shared - tally->prefix_bytes, key_bytes - shared);
 }
 
-/* Adds the next entry. A shorter prefix changes what all of them take. */
-static void tally_add(struct tally *tally, const struct leaf_row *row)
+/* A shorter prefix changes what all of them take. */
+static __attribute__((noinline)) size_t dense_anew(const struct tally *tally,
+                                                   const struct leaf_row *row)
+{
+    size_t bytes = CELLS_HEADS;
+    for (unsigned i = 0; i < tally->count; i++)
+        bytes += dense_entry(row, tally, tally->first + i);
+    return bytes;
+}
+
+static inline size_t cell_bytes(const struct leaf_entry *entry)
+{
+    if (LIKELY(entry->key.bytes < 0x80 && entry->value.bytes.bytes < 0x40 &&
+               !entry->value.overflow))
+        return 2 + entry->key.bytes + entry->value.bytes.bytes;
+    return general_cell_bytes(entry->key.bytes, &entry->value);
+}
+
+/* Adds the next entry. */
+static inline void tally_add(struct tally *tally, const struct leaf_row *row)
 {
     unsigned index = tally->first + tally->count;
     const struct leaf_entry *entry = &row->entries[index];
     size_t prefix_bytes =
         tally->count == 0 ? entry->key.bytes : size_min(tally->prefix_bytes, row->shared[index]);
     size_t value_bytes = entry->value.bytes.bytes;
-    tally->general += LEAF_SLOT_BYTES + general_cell_bytes(entry->key.bytes, &entry->value);
+    bool is_shorter = prefix_bytes != tally->prefix_bytes;
+    tally->prefix_bytes = prefix_bytes;
+    tally->general += LEAF_SLOT_BYTES + cell_bytes(entry);
     tally->values += 1 + value_bytes;
     tally->has_values |= value_bytes > 0;
     tally->is_unfit |= entry->value.overflow || value_bytes > DENSE_VALUE_BYTES_MAX;
     tally->count++;
-    if (tally->is_unfit) {
-        tally->prefix_bytes = prefix_bytes;
-    } else if (prefix_bytes == tally->prefix_bytes) {
+    if (tally->is_unfit)
+        return;
+    if (UNLIKELY(is_shorter))
+        tally->dense = dense_anew(tally, row);
+    else
         tally->dense += dense_entry(row, tally, index);
-    } else {
-        tally->prefix_bytes = prefix_bytes;
-        tally->dense = CELLS_HEADS;
-        for (unsigned i = tally->first; i <= index; i++)
-            tally->dense += dense_entry(row, tally, i);
-    }
 }
 
 /* Dense lookups cost more, so a dense leaf has to save a quarter. */

@@ -387,50 +387,94 @@ bool leaf_merge(const uint8_t *left, const uint8_t *right, size_t page_bytes, ui
     return build(&source, 0, source.count, to);
 }
 
-/* Moves entries [first, last) of `from` to the end, or to the front, of the general leaf `to`.
- * False if one does not have its prefix or does not fit: `to` is then of no use. */
+/* Moves entries [first, last) of `from` to the end, or to the front, of the general leaf `to`,
+ * whose prefix becomes shorter if it must. False if one does not fit: `to` is then of no use. */
 static bool entries_move(const uint8_t *from, size_t page_bytes, unsigned first, unsigned last,
                          bool to_end, uint8_t *to)
 {
-    sombra_slice prefix = cells_prefix(to, page_bytes);
     for (unsigned i = 0; i < last - first; i++) {
         unsigned index = to_end ? first + i : last - 1 - i;
         uint8_t key[KV_KEY_BYTES_MAX];
         struct leaf_value value;
         sombra_slice whole = slice_of(key, leaf_key_at(from, page_bytes, index, key));
         leaf_value_at(from, page_bytes, index, &value);
-        if (!cells_key_has_prefix(whole, prefix) ||
-            !general_insert(to, page_bytes, to_end ? cells_count(to) : 0, whole, &value))
+        if (!general_insert(to, page_bytes, to_end ? cells_count(to) : 0, whole, &value))
             return false;
     }
     return true;
 }
 
-/* Between general leaves that stay so only what has to move is moved, a few of the entries; false
- * if that does not do. */
-static bool balance_moving(const struct leaf_source *source, struct leaf_split *split)
+/* Which entries a balance moves, and where. */
+struct move {
+    const uint8_t *from, *to;
+    unsigned first, last; /* of `from` */
+    bool to_end;          /* of `to`; else to its front */
+};
+
+static struct move move_of(const uint8_t *left, const uint8_t *right, unsigned cut)
 {
-    const uint8_t *left = source->pages[0];
-    const uint8_t *right = source->pages[1];
-    size_t page_bytes = source->page_bytes;
-    if (!is_heavy(left, page_bytes) || !is_heavy(right, page_bytes))
-        return false;
-    unsigned cut = choose_cut(source);
-    unsigned count = source->page_count[0];
-    if (cut <= count) {
-        general_cut(left, page_bytes, 0, cut, split->left);
-        page_copy(split->right, right, page_bytes);
-        if (!entries_move(left, page_bytes, cut, count, false, split->right))
-            return false;
-    } else {
-        general_cut(right, page_bytes, cut - count, cells_count(right), split->right);
-        page_copy(split->left, left, page_bytes);
-        if (!entries_move(right, page_bytes, 0, cut - count, true, split->left))
-            return false;
+    unsigned count = cells_count(left);
+    if (cut <= count)
+        return (struct move){ .from = left, .to = right, .first = cut, .last = count };
+    return (struct move){ .from = right, .to = left, .last = cut - count, .to_end = true };
+}
+
+/* Is there surely room for what is moved, under the prefix that all of it has in common? */
+static bool move_fits(const struct move *move, size_t page_bytes)
+{
+    uint8_t key[KV_KEY_BYTES_MAX];
+    sombra_slice prefix = cells_prefix(move->to, page_bytes);
+    size_t from_bytes = cells_prefix_bytes(move->from);
+    size_t new_bytes = prefix.bytes;
+    const unsigned ends[] = { move->first, move->last - 1 };
+    for (unsigned i = 0; i < 2; i++) {
+        size_t key_bytes = leaf_key_at(move->from, page_bytes, ends[i], key);
+        new_bytes = size_min(new_bytes, slice_common_prefix(slice_of(key, key_bytes), prefix));
     }
-    leaf_set_ends(split->left, 0, 0);
-    leaf_set_ends(split->right, 0, 0);
-    return true;
+    size_t bytes = general_weight_of(move->from, move->first, move->last);
+    /* A longer suffix may take one more byte to say so. */
+    if (from_bytes > new_bytes)
+        bytes += (move->last - move->first) * (from_bytes - new_bytes + 1);
+    if (prefix.bytes > new_bytes)
+        bytes += cells_count(move->to) * (prefix.bytes - new_bytes + 1);
+    return page_used(move->to, page_bytes) + bytes <= page_bytes;
+}
+
+unsigned leaf_balance_plan(const uint8_t *left, const uint8_t *right, size_t page_bytes,
+                           struct leaf_split *split)
+{
+    if (!is_heavy(left, page_bytes) || !is_heavy(right, page_bytes))
+        return 0;
+    struct leaf_source source;
+    leaf_source_init(&source, left, right, page_bytes);
+    unsigned cut = choose_cut(&source);
+    struct move move = move_of(left, right, cut);
+    if (move.first == move.last || !move_fits(&move, page_bytes))
+        return 0;
+    uint8_t low[KV_KEY_BYTES_MAX], high[KV_KEY_BYTES_MAX];
+    unsigned at = move.to_end ? move.last : move.first;
+    size_t low_bytes = leaf_key_at(move.from, page_bytes, at - 1, low);
+    size_t high_bytes = leaf_key_at(move.from, page_bytes, at, high);
+    split->separator_bytes =
+        separator_between(slice_of(low, low_bytes), slice_of(high, high_bytes), split->separator);
+    return cut;
+}
+
+void leaf_balance_move(uint8_t *left, uint8_t *right, size_t page_bytes, unsigned cut)
+{
+    struct move move = move_of(left, right, cut);
+    uint8_t *from = move.to_end ? right : left;
+    uint8_t *to = move.to_end ? left : right;
+    if (slice_compare(cells_prefix(from, page_bytes), cells_prefix(to, page_bytes)) == 0) {
+        general_move_cells(from, move.first, move.last, move.to_end, to, page_bytes);
+    } else {
+        bool did_fit = entries_move(from, page_bytes, move.first, move.last, move.to_end, to);
+        assert(did_fit && "the plan saw to it");
+        (void)did_fit;
+    }
+    general_remove(from, page_bytes, move.first, move.last);
+    leaf_set_ends(left, 0, 0);
+    leaf_set_ends(right, 0, 0);
 }
 
 void leaf_balance(const uint8_t *left, const uint8_t *right, size_t page_bytes,
@@ -439,7 +483,7 @@ void leaf_balance(const uint8_t *left, const uint8_t *right, size_t page_bytes,
     assert(cells_count(left) > 0 && cells_count(right) > 0);
     struct leaf_source source;
     leaf_source_init(&source, left, right, page_bytes);
-    if (!balance_moving(&source, split) && !split_in_two(&source, split)) {
+    if (!split_in_two(&source, split)) {
         page_copy(split->left, left, page_bytes);
         page_copy(split->right, right, page_bytes);
     }

@@ -129,6 +129,11 @@ bool leaf_merge(const uint8_t *left, const uint8_t *right, size_t page_bytes, ui
 /* Spreads the entries of two neighbours over them evenly: fresh images and their separator. */
 void leaf_balance(const uint8_t *left, const uint8_t *right, size_t page_bytes,
                   struct leaf_split *split);
+/* The same in place, for leaves of large entries that stay of their kind: the plan gives how many
+ * entries of both stay left, and their separator; 0 = it cannot be done so. */
+unsigned leaf_balance_plan(const uint8_t *left, const uint8_t *right, size_t page_bytes,
+                           struct leaf_split *split);
+void leaf_balance_move(uint8_t *left, uint8_t *right, size_t page_bytes, unsigned cut);
 /* Moves entries of `right` to `left` until that has about `fill_bytes`: fresh images and their
  * separator. False when there is no room for any, or `right` would be empty (nothing to use). */
 bool leaf_fill(const uint8_t *left, const uint8_t *right, size_t page_bytes, size_t fill_bytes,

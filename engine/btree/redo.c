@@ -46,6 +46,32 @@ sombra_err redo_put(struct btree_txn *txn, sombra_slice key, sombra_slice value)
     return redo_append(txn, REDO_PUT, key, true, value);
 }
 
+sombra_err redo_put_many(struct btree_txn *txn, const struct kv_entry *entries, size_t count)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += 1 + 2 * VARINT_BYTES_MAX + entries[i].key.bytes + entries[i].value.bytes;
+    if (!redo_is_wanted(txn, bytes))
+        return SOMBRA_OK;
+    sombra_err err = buf_reserve(&txn->redo, bytes);
+    if (err)
+        return err;
+    uint8_t *at = txn->redo.data + txn->redo.bytes;
+    for (size_t i = 0; i < count; i++) {
+        sombra_slice key = entries[i].key, value = entries[i].value;
+        *at++ = REDO_PUT;
+        at = varint_put(at, key.bytes);
+        at = varint_put(at, value.bytes);
+        memcpy(at, key.data, key.bytes);
+        at += key.bytes;
+        if (value.bytes)
+            memcpy(at, value.data, value.bytes);
+        at += value.bytes;
+    }
+    txn->redo.bytes = (size_t)(at - txn->redo.data);
+    return SOMBRA_OK;
+}
+
 sombra_err redo_delete(struct btree_txn *txn, sombra_slice key)
 {
     return redo_append(txn, REDO_DELETE, key, false, slice_of(NULL, 0));

@@ -148,11 +148,14 @@ static sombra_err leaf_unpack(struct put_many *many, size_t total)
         return SOMBRA_OK;
     leaf_iter_seek(&iter, page, page_bytes, 0);
     for (unsigned i = 0; i < count; i++) {
-        uint8_t *at;
         size_t bytes = iter.prefix.bytes + iter.suffix.bytes;
-        sombra_err err = buf_extend(&many->keys, bytes, &at);
-        if (err)
-            return err;
+        if (many->keys.capacity - many->keys.bytes < bytes) {
+            sombra_err err = buf_reserve(&many->keys, bytes);
+            if (err)
+                return err;
+        }
+        uint8_t *at = many->keys.data + many->keys.bytes;
+        many->keys.bytes += bytes;
         memcpy(at, iter.prefix.data, iter.prefix.bytes);
         memcpy(at + iter.prefix.bytes, iter.suffix.data, iter.suffix.bytes);
         to[i] = (struct leaf_entry){ .key = slice_of(NULL, bytes), .value = iter.value };
@@ -185,6 +188,7 @@ static sombra_err value_drop(struct put_many *many, const struct leaf_value *val
  * is never overwritten, for no more are written than read and to come. */
 static sombra_err row_merge(struct put_many *many, size_t total)
 {
+    size_t inline_max = leaf_inline_max(many->txn->btree->pager.page_bytes);
     unsigned old_count = page_count(many->path.at[0].page);
     const struct leaf_entry *old = many->entered + (total - old_count);
     const struct leaf_entry *old_end = many->entered + total;
@@ -198,7 +202,8 @@ static sombra_err row_merge(struct put_many *many, size_t total)
         if (old < old_end && order == 0)
             err = value_drop(many, &old++->value);
         to->key = entry->key;
-        if (!err)
+        to->value = (struct leaf_value){ .bytes = entry->value };
+        if (!err && entry->value.bytes > inline_max)
             err = tree_store_value(many->txn, entry->value, &to->value);
         if (err)
             return err;
@@ -290,14 +295,6 @@ static sombra_slice piece_separator(const struct put_many *many, size_t index)
 
 /* ---- the step ---------------------------------------------------------------------------- */
 
-static sombra_err row_log(const struct put_many *many)
-{
-    sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; !err && i < many->taken; i++)
-        err = redo_put(many->txn, many->entries[i].key, many->entries[i].value);
-    return err;
-}
-
 static sombra_err step_reserve(const struct put_many *many)
 {
     struct btree_txn *txn = many->txn;
@@ -371,7 +368,7 @@ static sombra_err step(struct put_many *many, size_t count)
     if (!err)
         err = row_cut(many);
     if (!err)
-        err = row_log(many);
+        err = redo_put_many(txn, many->entries, count);
     if (!err)
         err = step_reserve(many);
     if (err)

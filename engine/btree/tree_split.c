@@ -4,7 +4,7 @@
 
 /* A full leaf spreads its entries over a neighbour that is filled no more than this, and splits
  * only if there is none. More would fill pages better, and spread more often. */
-enum { SHARE_USED_PERCENT = 70 };
+enum { SHARE_USED_PERCENT = 88, REBUILD_USED_PERCENT = 70 };
 /* So many entries put one right behind the other are a sequential load. */
 enum { RUN_ENTRIES_MIN = 16 };
 
@@ -92,6 +92,29 @@ static uint8_t *neighbour_page(struct btree_txn *txn, const uint8_t *neighbour, 
     return tree_new_page(txn, out_id);
 }
 
+/* In place: only what has to move is copied, a few of the entries. */
+static uint8_t *share_moving(struct btree_txn *txn, const uint8_t *other, uint8_t *leaf,
+                             bool is_left, unsigned cut, page_id *out_id)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    uint8_t *page = neighbour_page(txn, other, out_id);
+    if (page_number(other) != *out_id)
+        tree_put_image(txn, page, *out_id, other);
+    leaf_balance_move(is_left ? page : leaf, is_left ? leaf : page, page_bytes, cut);
+    return page;
+}
+
+static uint8_t *share_rebuilding(struct btree_txn *txn, const uint8_t *other,
+                                 struct path_level *leaf, bool is_left, page_id *out_id)
+{
+    const struct leaf_split *split = txn->btree->split;
+    uint8_t *page = neighbour_page(txn, other, out_id);
+    tree_put_image(txn, page, *out_id, is_left ? split->left : split->right);
+    tree_put_image(txn, tree_own_page(txn, leaf->id), leaf->id,
+                   is_left ? split->right : split->left);
+    return page;
+}
+
 /* Spreads the entries of the path's leaf, which is full, evenly over it and a neighbour. The path
  * then leads to the one that `key` belongs to. False = nothing changed. */
 static bool leaf_share(struct btree_txn *txn, struct tree_path *path, sombra_slice key)
@@ -111,16 +134,22 @@ static bool leaf_share(struct btree_txn *txn, struct tree_path *path, sombra_sli
     unsigned right_index = is_left ? above->index : other_index;
     struct leaf_split *split = btree->split;
     *split = (struct leaf_split){ .left = btree->scratch[2], .right = btree->scratch[4] };
-    leaf_balance(is_left ? other : leaf->page, is_left ? leaf->page : other, page_bytes, split);
+    const uint8_t *left = is_left ? other : leaf->page;
+    const uint8_t *right = is_left ? leaf->page : other;
+    unsigned cut = leaf_balance_plan(left, right, page_bytes, split);
+    if (!cut) {
+        if (page_used(other, page_bytes) > page_bytes * REBUILD_USED_PERCENT / 100)
+            return false;
+        leaf_balance(left, right, page_bytes, split);
+    }
     sombra_slice separator = slice_of(split->separator, split->separator_bytes);
     uint8_t *branch = tree_path_page(txn, path, 1);
     if (!branch_replace_separator(branch, page_bytes, right_index, separator))
         return false;
     page_id other_id;
-    uint8_t *other_page = neighbour_page(txn, other, &other_id);
-    tree_put_image(txn, other_page, other_id, is_left ? split->left : split->right);
-    tree_put_image(txn, tree_path_page(txn, path, 0), leaf->id,
-                   is_left ? split->right : split->left);
+    const uint8_t *other_page =
+        cut ? share_moving(txn, other, tree_path_page(txn, path, 0), is_left, cut, &other_id)
+            : share_rebuilding(txn, other, leaf, is_left, &other_id);
     branch_set_child(branch, page_bytes, other_index, other_id, page_count(other_page));
     tree_refresh_count(txn, path, 0);
     bool to_right = slice_compare(key, separator) >= 0;

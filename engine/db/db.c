@@ -174,6 +174,7 @@ sombra_err sombra_db_stats(sombra_db *db, sombra_stats *stats)
     out.pages_total = kv->pages_total;
     out.pages_free = kv->pages_free;
     out.pages_pending = kv->pages_pending;
+    out.pages_read = kv->pages_read;
     out.file_bytes = kv->file_bytes;
     out.log_bytes = kv->log_bytes;
     out.memory_bytes = kv->memory_bytes;

@@ -181,6 +181,28 @@ static inline __attribute__((always_inline)) bool read_usual(const struct graph_
     return true;
 }
 
+/* The same for a suffix of 1 to 8 bytes whose fields make one word: most are so. */
+static inline __attribute__((always_inline)) bool read_short(const struct graph_lane *lane,
+                                                             sombra_slice suffix,
+                                                             const bool has_type,
+                                                             struct entry *entry, bool *is_usual)
+{
+    uint64_t type = entry->type, other = 0, edge = 0;
+    uint64_t word = word_load(suffix.data, suffix.bytes);
+    size_t left = suffix.bytes + lane->rest_bytes - lane->match_bytes;
+    if (lane->match_bytes) { /* fewer than 8, and then `rest` is empty */
+        if (word >> (64 - 8 * lane->match_bytes) != lane->match_word)
+            return false;
+        word <<= 8 * lane->match_bytes;
+    } else {
+        word = lane->rest_word | word >> (8 * lane->rest_bytes);
+    }
+    *is_usual = (has_type || word_take(&word, &left, &type)) && word_take(&word, &left, &other) &&
+                word_take(&word, &left, &edge) && left == 0 && type - 1 < UINT32_MAX && other != 0;
+    *entry = (struct entry){ type, other, edge };
+    return true;
+}
+
 static sombra_err entry_corrupt(sombra_slice suffix)
 {
     return corrupt_key(suffix, "the end of node, type, node, edge");
@@ -198,14 +220,21 @@ static inline sombra_err take_entries(struct graph_expand *expand, struct graph_
     const size_t usual_max = lane->match_bytes <= 8 && lane->rest_bytes <= 8
                                  ? 16 - lane->rest_bytes
                                  : 0; /* bytes of suffixes that make one word */
+    /* And one word of 8 bytes: suffixes longer than what they must match. */
+    const size_t short_min = lane->match_bytes < 8 ? lane->match_bytes + 1 : SIZE_MAX;
+    const size_t short_max = usual_max && lane->rest_bytes < 8 ? 8 - lane->rest_bytes : 0;
     size_t at = lane->at, made = *count;
     struct entry entry = { .type = has_type ? expand->types[expand->type] : 0 };
     for (; at < lane->count && made < GRAPH_BATCH; at++) {
         const sombra_slice suffix = lane->entries[at].key;
         bool is_usual = false;
-        bool is_in_range = LIKELY(suffix.bytes <= usual_max)
-                               ? read_usual(lane, suffix, has_type, &entry, &is_usual)
-                               : entry_order(lane, suffix) == 0;
+        bool is_in_range;
+        if (LIKELY(suffix.bytes <= short_max && suffix.bytes >= short_min))
+            is_in_range = read_short(lane, suffix, has_type, &entry, &is_usual);
+        else if (suffix.bytes <= usual_max)
+            is_in_range = read_usual(lane, suffix, has_type, &entry, &is_usual);
+        else
+            is_in_range = entry_order(lane, suffix) == 0;
         if (!is_in_range) {
             *out_ended = true;
             break;

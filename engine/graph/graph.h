@@ -92,9 +92,10 @@ struct graph_txn {
     struct graph_rule_set *rules;      /* as this transaction sees them; NULL = not looked yet */
     struct graph_rule_set *kept_rules; /* of the reader before this one; NULL = none */
     uint64_t kept_version;             /* kv's: what that one saw */
-    bool has_counters;                 /* loaded from the store */
-    bool is_older_format;              /* the store, before what this transaction writes */
-    uint64_t rules_version;            /* among them */
+    uint64_t version;       /* kv's, 0 for writers; here, since the kv transaction ends first */
+    bool has_counters;      /* loaded from the store */
+    bool is_older_format;   /* the store, before what this transaction writes */
+    uint64_t rules_version; /* among them */
     /* the rest is for writers */
     bool rules_changed; /* here: `rules` is not for others */
     struct graph_plan *plan;

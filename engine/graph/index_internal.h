@@ -26,8 +26,8 @@ static inline sombra_err rules_load(struct graph_txn *txn)
     return LIKELY(txn->rules != NULL) ? SOMBRA_OK : rules_load_slow(txn);
 }
 void rules_unload(struct graph_txn *txn);
-/* The same at a reader's end, for the next one of the same handle: what it sees has the same rules
- * if the store says that it is the same. */
+/* The same at the end of a transaction; a reader keeps them for the next one of the same handle:
+ * what it sees has the same rules if the store says that it is the same. */
 void rules_keep(struct graph_txn *txn);
 void rules_take_kept(struct graph_txn *txn);
 void rules_release(struct graph *graph);

@@ -469,6 +469,7 @@ static sombra_err counters_save(struct mend *mend, struct graph_txn *txn, void *
         return err;
     txn->has_counters = true; /* what is damaged counts as nothing */
     txn->next_node = u64_max(txn->next_node, mend->top_node + 1);
+    txn->fresh_node = txn->next_node; /* not all below it are there */
     txn->next_edge = u64_max(txn->next_edge, mend->top_edge + 1);
     txn->next_bucket = u64_max(txn->next_bucket, mend->top_bucket + 1);
     txn->rules_version = u64_max(txn->rules_version, mend->top_rule);

@@ -243,8 +243,7 @@ void graph_txn_forget_rules(struct graph_txn *txn)
 void rules_keep(struct graph_txn *txn)
 {
     struct graph_rule_set *set = txn->rules;
-    assert(!txn->kv->is_write);
-    if (!set || txn->kv->version == 0) {
+    if (!set || txn->version == 0) {
         rules_unload(txn);
         return;
     }
@@ -253,14 +252,14 @@ void rules_keep(struct graph_txn *txn)
         return;
     graph_txn_forget_rules(txn);
     txn->kept_rules = set;
-    txn->kept_version = txn->kv->version;
+    txn->kept_version = txn->version;
 }
 
 /* Until rules_keep, `rules` and `kept_rules` share the one reference. */
 void rules_take_kept(struct graph_txn *txn)
 {
-    assert(!txn->kv->is_write && !txn->rules);
-    if (!txn->kept_rules || txn->kept_version != txn->kv->version)
+    assert(!txn->rules);
+    if (!txn->kept_rules || txn->version == 0 || txn->kept_version != txn->version)
         return;
     txn->rules = txn->kept_rules;
     txn->rules_version = txn->rules->version;

@@ -249,6 +249,7 @@ void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *
     txn->is_readonly = false;
     txn->graph = graph;
     txn->kv = kv;
+    txn->version = kv->is_write ? 0 : kv->version;
     txn->broken = SOMBRA_OK;
     txn->lent++;
     txn->writes = 0;
@@ -293,10 +294,7 @@ void graph_txn_end(struct graph_txn *txn, bool is_committed)
         graph_names_release(&txn->made);
     graph_name_list_free(txn->names_undone);
     txn->names_undone = NULL;
-    if (txn->kv->is_write)
-        rules_unload(txn);
-    else
-        rules_keep(txn);
+    rules_keep(txn);
     plan_drop(txn);
     changes_cut(txn, 0);
     txn->mark_count = 0;

@@ -323,10 +323,62 @@ sombra_err value_open_map_unproved(sombra_slice encoded, sombra_value_cursor *ou
     return SOMBRA_OK;
 }
 
+/* Length of a value that its tag proves: neither a list nor a map, nor a long string or a float. 0
+ * = look closer. */
+static inline size_t plain_length(const uint8_t *at, size_t left)
+{
+    unsigned tag = *at;
+    size_t bytes = 0;
+    if (tag >= VALUE_STRING && tag < VALUE_STRING_LONG)
+        bytes = tag - VALUE_STRING + 1;
+    else if (tag >= VALUE_INTEGER && tag <= VALUE_INTEGER + 8)
+        bytes = tag - VALUE_INTEGER + 1;
+    else if (tag >= VALUE_DECIMAL && (tag & 7) <= VALUE_DECIMAL_BYTES_MAX)
+        bytes = (tag & 7) + 1;
+    else if (tag <= VALUE_TRUE)
+        bytes = 1;
+    return bytes <= left ? bytes : 0;
+}
+
+static inline bool key_is_above(sombra_slice key, sombra_slice before)
+{
+    if (key.bytes && before.bytes && *(const uint8_t *)key.data != *(const uint8_t *)before.data)
+        return *(const uint8_t *)key.data > *(const uint8_t *)before.data;
+    return slice_compare(before, key) < 0;
+}
+
+/* The next entry of a map, if its key is short and its value plain. */
+static inline bool next_plain(sombra_value_cursor *cursor, sombra_slice *out_key,
+                              sombra_slice *out_encoded)
+{
+    size_t left = (size_t)(cursor->end - cursor->next);
+    if (cursor->left == 0 || !cursor->is_map || left == 0)
+        return false;
+    size_t key_bytes = *cursor->next;
+    sombra_slice key = slice_of(cursor->next + 1, key_bytes);
+    if (key_bytes >= 0x80 || left < 1 + key_bytes + 1 ||
+        (cursor->has_key && !key_is_above(key, cursor->key)))
+        return false;
+    const uint8_t *at = cursor->next + 1 + key_bytes;
+    size_t bytes = plain_length(at, left - 1 - key_bytes);
+    if (bytes == 0)
+        return false;
+    cursor->next = at + bytes;
+    cursor->left--;
+    cursor->key = *out_key = key;
+    cursor->has_key = true;
+    *out_encoded = slice_of(at, bytes);
+    return true;
+}
+
 sombra_err value_next_proved(sombra_value_cursor *cursor, sombra_slice *out_key,
                              sombra_slice *out_encoded, bool *out_found)
 {
     sombra_value value;
+    if (LIKELY(next_plain(cursor, out_key, out_encoded))) {
+        *out_found = true;
+        return SOMBRA_OK;
+    }
     sombra_err err = next_element(cursor, out_key, &value, out_encoded, out_found);
     if (!err && *out_found && (value.kind == SOMBRA_LIST || value.kind == SOMBRA_MAP))
         err = sombra_value_validate(*out_encoded);

@@ -437,6 +437,22 @@ static int entry_order(const void *a, const void *b, void *base)
     return slice_compare(entry_key(a, base), entry_key(b, base));
 }
 
+/* By insertion for the usual handful. */
+static void entries_sort(struct entry *entries, size_t count, uint8_t *base)
+{
+    if (count > 16) {
+        qsort_r(entries, count, sizeof *entries, entry_order, base);
+        return;
+    }
+    for (size_t i = 1; i < count; i++) {
+        struct entry moved = entries[i];
+        size_t at = i;
+        for (; at > 0 && entry_order(&entries[at - 1], &moved, base) > 0; at--)
+            entries[at] = entries[at - 1];
+        entries[at] = moved;
+    }
+}
+
 /* Puts the entries of the top level in the order of their keys. */
 static sombra_err order_map(sombra_value_builder *builder, const struct level *level)
 {
@@ -446,7 +462,7 @@ static sombra_err order_map(sombra_value_builder *builder, const struct level *l
         size_t end = i + 1 < level->count ? entries[i + 1].offset : builder->bytes.bytes;
         entries[i].bytes = (uint32_t)(end - entries[i].offset);
     }
-    qsort_r(entries, level->count, sizeof *entries, entry_order, builder->bytes.data);
+    entries_sort(entries, level->count, builder->bytes.data);
     buf_reset(&builder->scratch);
     sombra_err err = buf_reserve(&builder->scratch, builder->bytes.bytes - body);
     for (uint32_t i = 0; !err && i < level->count; i++) {

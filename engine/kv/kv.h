@@ -127,6 +127,7 @@ struct kv_stats {
     uint64_t pages_total;      /* size of the file in pages */
     uint64_t pages_free;       /* reusable now */
     uint64_t pages_pending;    /* freed, but a snapshot or the checkpoint still needs them */
+    uint64_t pages_read;       /* of these, what readers' snapshots need */
     uint64_t pages_branch, pages_leaf, pages_leaf_dense, pages_overflow; /* only after `walk` */
     uint64_t bytes_used; /* only after `walk`: bytes of entries and headers in tree pages */
     uint64_t file_bytes, log_bytes, memory_bytes;
@@ -171,7 +172,7 @@ struct kv_maintenance {
  * the call and is what that returns. */
 typedef sombra_err (*kv_value_fn)(void *context, size_t index, const sombra_slice *value);
 
-/* What an engine implements: 16 operations and two that may be missing (decision 0015); none named
+/* What an engine implements: 16 operations and two that may be missing (decision 0016); none named
  * after an engine. */
 struct kv_ops {
     const char *name;

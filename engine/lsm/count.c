@@ -168,24 +168,92 @@ static sombra_err run_estimate(const struct version_run *run, struct kv_range ra
     return err;
 }
 
+/* What a source hides at the beginning of the range does not count in older ones: `low` moves
+ * behind it. What is hidden further on is estimated as if it were there. */
+struct older {
+    struct kv_range range;
+    struct buf low;  /* bytes of range.low, once it moved */
+    bool is_nothing; /* all of it is hidden */
+};
+
+static sombra_err older_trim(struct older *older, struct source *source)
+{
+    static const uint8_t first_key[1] = { 0 };
+    sombra_err err = SOMBRA_OK;
+    while (!err && !older->is_nothing) {
+        sombra_slice low = older->range.low, hidden_low, hidden_end;
+        if (low.bytes == 0)
+            low = slice_of(first_key, sizeof first_key);
+        if (!source->ops->hides || !source->ops->hides(source, low, &hidden_low, &hidden_end))
+            break;
+        older->is_nothing =
+            hidden_end.bytes == 0 ||
+            (older->range.high.bytes && slice_compare(hidden_end, older->range.high) >= 0);
+        err = buf_set(&older->low, hidden_end);
+        if (!err)
+            older->range.low = buf_slice(&older->low);
+    }
+    source_close(source);
+    return err;
+}
+
+static sombra_err memtable_trim(struct memtable *memtable, uint64_t seq, struct older *older)
+{
+    struct source *source;
+    if (LIKELY(!memtable_has_ranges(memtable)))
+        return SOMBRA_OK;
+    sombra_err err = memtable_source(memtable, seq, &source);
+    return err ? err : older_trim(older, source);
+}
+
+static sombra_err run_trim(const struct version_run *run, struct older *older)
+{
+    size_t first = 0, end = 0;
+    struct source *source;
+    lsm_run_overlap(run, older->range, &first, &end);
+    while (first < end && run->tables[first]->meta.range_count == 0)
+        first++;
+    if (first == end)
+        return SOMBRA_OK;
+    sombra_err err = version_tables_source(&run->tables[first], end - first, true, &source);
+    return err ? err : older_trim(older, source);
+}
+
+/* From the newest source to the oldest. */
+static sombra_err sources_estimate(const struct lsm_txn *txn, struct older *older,
+                                   struct estimate *estimate)
+{
+    const struct view *view = txn->view;
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; !err && !older->is_nothing && i < view->count; i++) {
+        struct memtable *memtable = view->memtables[i];
+        estimate->entries +=
+            u64_min(memtable_estimate(memtable, older->range.low, older->range.high),
+                    memtable_entries(memtable));
+        err = memtable_trim(memtable, txn->seq, older);
+    }
+    for (size_t i = 0; !err && !older->is_nothing && i < view->version->count; i++) {
+        err = run_estimate(&view->version->runs[i], older->range, estimate);
+        if (!err)
+            err = run_trim(&view->version->runs[i], older);
+    }
+    return err;
+}
+
 sombra_err lsm_estimate(struct kv_txn *kv_txn, struct kv_range range, uint64_t *out_count)
 {
     struct lsm_txn *txn = lsm_txn_of(kv_txn);
-    const struct view *view = txn->view;
     struct estimate estimate = { .entries = 0 };
+    struct older older = { .range = range, .low = BUF_INIT };
     uint64_t count = 0;
-    sombra_err err = SOMBRA_OK;
     if (lsm_txn_is_unusable(txn))
         return lsm_txn_refuse(txn);
     if (lsm_range_is_empty(range)) {
         *out_count = 0;
         return SOMBRA_OK;
     }
-    for (size_t i = 0; i < view->count; i++)
-        estimate.entries += u64_min(memtable_estimate(view->memtables[i], range.low, range.high),
-                                    memtable_entries(view->memtables[i]));
-    for (size_t i = 0; !err && i < view->version->count; i++)
-        err = run_estimate(&view->version->runs[i], range, &estimate);
+    sombra_err err = sources_estimate(txn, &older, &estimate);
+    buf_release(&older.low);
     if (err)
         return err;
     /* A delete is no entry, and most often takes one away. */

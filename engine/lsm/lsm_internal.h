@@ -271,7 +271,8 @@ void lsm_pool_sweep(struct lsm *lsm);
 /* Sets the fields about readers. */
 void lsm_readers_measure(struct lsm *lsm, struct kv_stats *stats);
 
-/* ---- read path (get.c, get_many.c, merge.c, cursor.c, count.c) --------------------------------------- */
+/* ---- read path (get.c, get_many.c, merge.c, cursor.c, count.c)
+ * --------------------------------------- */
 
 sombra_err lsm_get(struct kv_txn *txn, sombra_slice key, sombra_slice *out_value);
 sombra_err lsm_get_many(struct kv_txn *txn, const sombra_slice *keys, size_t count,

@@ -109,6 +109,7 @@ static void live_remove(struct shard *shard, struct reader *reader)
 static bool snapshot_take(struct lsm *lsm, struct lsm_txn *txn)
 {
     txn->seq = atomic_load_explicit(&lsm->seq, memory_order_acquire);
+    txn->txn.version = txn->seq; /* commits never change */
     return txn->view->number == atomic_load_explicit(&lsm->view_number, memory_order_acquire);
 }
 

@@ -335,8 +335,9 @@ static sombra_err grow_to(struct wal *wal, uint64_t bytes)
     return SOMBRA_OK;
 }
 
-/* Grows by as much as there is, at least 64 KiB and at most 8 MiB, or to the need if that is more;
- * on a disk too full for that, by the bare need. */
+/* Grows by as much as there is, which saves syncs, or where nothing is synced by an eighth of it;
+ * at least 64 KiB and at most 8 MiB, or to the need if that is more; on a disk too full for that,
+ * by the bare need. */
 static sombra_err grow(struct wal *wal, uint64_t need, uint64_t file_bytes_max)
 {
     assert(need > wal->file_bytes);
@@ -344,7 +345,8 @@ static sombra_err grow(struct wal *wal, uint64_t need, uint64_t file_bytes_max)
         return diag_fail(SOMBRA_LIMIT,
                          "log %s would grow to %" PRIu64 " bytes; its limit is %" PRIu64,
                          os_file_path(wal->file), need, file_bytes_max);
-    uint64_t step = u64_min(u64_max(wal->file_bytes, GROW_BYTES_MIN), GROW_BYTES_MAX);
+    uint64_t share = wal->uses_window ? wal->file_bytes / 8 : wal->file_bytes;
+    uint64_t step = u64_min(u64_max(share, GROW_BYTES_MIN), GROW_BYTES_MAX);
     uint64_t goal = u64_align_up(u64_max(wal->file_bytes + step, need), CREATE_ALIGN_BYTES);
     goal = u64_min(goal, file_bytes_max);
     sombra_err err = grow_to(wal, goal);

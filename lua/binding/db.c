@@ -211,6 +211,7 @@ static void set_numbers(lua_State *L, const sombra_stats *stats)
         { "pages", stats->pages_total },
         { "pages_free", stats->pages_free },
         { "pages_pending", stats->pages_pending },
+        { "pages_read", stats->pages_read },
         { "file_bytes", stats->file_bytes },
         { "log_bytes", stats->log_bytes },
         { "memory_bytes", stats->memory_bytes },

@@ -365,12 +365,26 @@ static struct row *rows_add(lua_State *L, struct rows *rows, sombra_slice encode
     return row;
 }
 
+/* "[12]", for messages; made for each row, so not by printf. */
+enum { ROW_NAME_BYTES = 24 };
+static const char *row_name(lua_Integer number, char to[ROW_NAME_BYTES])
+{
+    char *at = to + ROW_NAME_BYTES - 1;
+    *at = 0;
+    *--at = ']';
+    do
+        *--at = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    *--at = '[';
+    return at;
+}
+
 /* The properties at `index`, which belong to entry `number` of the list `arg`; nil is none. */
 static sombra_slice encode_row(lua_State *L, struct db_handle *db, int arg, int index,
                                lua_Integer number)
 {
     sombra_slice none = { NULL, 0 };
-    char root[40];
+    char root[ROW_NAME_BYTES];
     if (lua_isnil(L, index))
         return none;
     if (!lua_istable(L, index))
@@ -383,8 +397,7 @@ static sombra_slice encode_row(lua_State *L, struct db_handle *db, int arg, int 
     if (!is_map)
         luaL_argerror(L, arg,
                       lua_pushfstring(L, "[%I]: the names of properties are strings", number));
-    snprintf(root, sizeof root, "[%lld]", (long long)number);
-    return value_encode_part(L, db, arg, index, root);
+    return value_encode_part(L, db, arg, index, row_name(number, root));
 }
 
 /* ---- find and upsert --------------------------------------------------------------------- */

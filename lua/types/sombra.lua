@@ -321,6 +321,7 @@ function DB:migrations(directory) end
 ---@field pages integer
 ---@field pages_free integer reusable now
 ---@field pages_pending integer freed, but a snapshot or the last checkpoint needs them
+---@field pages_read integer of these, what open snapshots need
 ---@field file_bytes integer
 ---@field log_bytes integer
 ---@field memory_bytes integer

@@ -466,6 +466,80 @@ static void test_btree__pages_of_an_ended_reader_are_used_again(void **state)
     store_release(&store);
 }
 
+/* ---- fill, and an old tree beside the new one --------------------------------------------- */
+
+static void random_commit(struct kv *kv, struct random *random, unsigned keys, unsigned count)
+{
+    struct kv_txn *txn = kv_begin_write(kv);
+    for (unsigned i = 0; i < count; i++) {
+        char key[40];
+        uint64_t number = random_below(random, keys);
+        snprintf(key, sizeof key, "%016" PRIx64, hash_u64(number));
+        put_sized(txn, key, random_u64(random), 100);
+    }
+    kv_commit_ok(txn);
+}
+
+/* A full leaf passes entries to a neighbour until both are nearly full: 70 % of a page each is what
+ * splits alone come to, 77 % what neighbours gave that shared only when they were 70 % full. */
+static void test_btree__random_inserts_fill_four_fifths_of_their_pages(void **state)
+{
+    struct random random;
+    random_seed(&random, *(uint64_t *)*state);
+    struct btree_options options = small_options();
+    options.page_bytes = 8192;
+    struct store store;
+    store_init_simulated(&store, &options);
+    for (unsigned i = 0; i < 400; i++)
+        random_commit(store.kv, &random, 1000000, 100);
+    struct kv_stats stats = store_stats(store.kv, true);
+    uint64_t pages = stats.pages_leaf + stats.pages_leaf_dense + stats.pages_branch;
+    uint64_t percent = stats.bytes_used * 100 / (pages * stats.page_bytes);
+    print_message("%" PRIu64 " pages, %" PRIu64 " %% full\n", pages, percent);
+    assert_true(stats.pages_leaf > 500);
+    assert_true(percent >= 80);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
+/* The log alone would ask for a checkpoint when every page of the tree has been written several
+ * times: the file would hold the reader's tree, the durable one and the newest. */
+static void test_btree__checkpoints_keep_the_file_small_beside_an_old_reader(void **state)
+{
+    enum { KEYS = 20000, COMMITS = 2500, COMMIT_KEYS = 20 };
+    struct random random;
+    random_seed(&random, *(uint64_t *)*state);
+    struct btree_options options = small_options();
+    options.checkpoint_log_bytes = 4 * MiB;
+    struct store store;
+    store_init_simulated(&store, &options);
+    for (unsigned i = 0; i < 500; i++)
+        random_commit(store.kv, &random, KEYS, 100);
+    checkpoint(store.kv);
+    struct kv_txn *reader = kv_begin_read(store.kv);
+    struct state seen = state_of(reader);
+    for (unsigned i = 0; i < COMMITS; i++)
+        random_commit(store.kv, &random, KEYS, COMMIT_KEYS);
+    struct kv_stats stats = store_stats(store.kv, true);
+    uint64_t tree = stats.pages_leaf + stats.pages_branch;
+    print_message("%" PRIu64 " pages in the file, %" PRIu64 " in the tree, %" PRIu64
+                  " checkpoints\n",
+                  stats.pages_total, tree, stats.checkpoints);
+    assert_true(stats.pages_total * 10 <= tree * 26);
+    assert_true(stats.pages_read * 10 >= tree * 9 && stats.pages_read <= stats.pages_pending);
+    expect_state(reader, seen);
+    kv_abort(reader);
+    /* It ended: they are as rare as the log asks for, and nothing is pinned by readers. */
+    uint64_t checkpoints = stats.checkpoints;
+    for (unsigned i = 0; i < 500; i++)
+        random_commit(store.kv, &random, KEYS, COMMIT_KEYS);
+    stats = store_stats(store.kv, false);
+    assert_true(stats.checkpoints <= checkpoints + 2);
+    assert_int_equal(stats.pages_read, 0);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
 /* ---- the end of the file ------------------------------------------------------------------- */
 
 static void test_btree__close_cuts_the_free_end_off(void **state)
@@ -647,6 +721,10 @@ int main(void)
         cmocka_unit_test_prestate(test_btree__steady_work_needs_no_more_file, &seed),
         cmocka_unit_test_prestate(test_btree__long_reader_pins_its_tree_and_no_more, &seed),
         cmocka_unit_test(test_btree__pages_of_an_ended_reader_are_used_again),
+        cmocka_unit_test_prestate(test_btree__random_inserts_fill_four_fifths_of_their_pages,
+                                  &seed),
+        cmocka_unit_test_prestate(test_btree__checkpoints_keep_the_file_small_beside_an_old_reader,
+                                  &seed),
         cmocka_unit_test(test_btree__sequential_load_fills_pages_wherever_it_goes),
         cmocka_unit_test(test_btree__close_cuts_the_free_end_off),
         cmocka_unit_test(test_btree__file_may_shrink_over_the_border_of_a_map),

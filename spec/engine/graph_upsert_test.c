@@ -106,6 +106,28 @@ static void test_batch__makes_nodes_as_single_calls_do(void **state)
     rollback(f);
 }
 
+/* Among keys that are cut, hashes order, not the values behind the cut. */
+static void test_batch__values_alike_beyond_the_cut_are_all_indexed(void **state)
+{
+    struct fixture *f = *state;
+    sombra_slice properties[40];
+    char long_text[600];
+    uint64_t first;
+    memset(long_text, 'x', sizeof long_text);
+    begin_write(f);
+    uint32_t unique = rule_new(f, SOMBRA_RULE_UNIQUE, "Person(key)");
+    for (int i = 0; i < 40; i++) {
+        snprintf(long_text + 500, 8, "%d", i);
+        properties[i] = value_keep(map_of(f, "s", "key", long_text));
+    }
+    assert_ok(graph_node_create_many(&f->txn, &person, 1, properties, 40, &first));
+    assert_int_equal(entries_of(f, unique), 40);
+    assert_sound(f);
+    assert_err(graph_node_create_many(&f->txn, &person, 1, properties + 39, 1, &first),
+               SOMBRA_UNIQUE);
+    rollback(f);
+}
+
 static void test_batch__refused_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -490,6 +512,7 @@ int main(void)
         TEST(test_upsert__creates_once_and_merges_then),
         TEST(test_upsert__of_an_edge_is_by_its_ends),
         TEST(test_batch__makes_nodes_as_single_calls_do),
+        TEST(test_batch__values_alike_beyond_the_cut_are_all_indexed),
         TEST(test_batch__refused_leaves_nothing),
         TEST(test_batch__makes_edges_in_any_order),
         TEST(test_batch__makes_thousands_of_edges_in_any_order),

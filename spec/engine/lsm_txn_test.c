@@ -292,6 +292,65 @@ static void test_lsm_txn__snapshots_outlive_switches_flushes_and_compactions(voi
     lsm_store_release(&store);
 }
 
+static uint64_t estimate_of(struct kv_txn *txn, uint64_t first, uint64_t last)
+{
+    uint8_t low[8], high[8];
+    uint64_t count;
+    expect_ok(kv_estimate(
+        txn, (struct kv_range){ kv_number_key(first, low), kv_number_key(last, high) }, &count));
+    return count;
+}
+
+static void expect_estimates(struct kv_txn *txn)
+{
+    uint64_t all;
+    assert_int_equal(estimate_of(txn, 1000, 3000), 0);
+    assert_int_equal(estimate_of(txn, 1500, 2500), 0);
+    assert_in_range(estimate_of(txn, 1000, 4000), 700, 1300);
+    assert_in_range(estimate_of(txn, 2000, 4000), 700, 1300);
+    expect_ok(kv_estimate(txn, (struct kv_range){ 0 }, &all));
+    assert_in_range(all, 2000, 4000);
+}
+
+/* A planner would read a removed range for a full one, and a full one for the larger. */
+static void test_lsm_txn__estimates_know_what_is_removed(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = quiet();
+    options.level0_compact = options.level0_slow = options.level0_stop =
+        30; /* the tables stay as they are */
+    lsm_store_init_simulated(&store, &options);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, 0, 4000, 30, 0);
+    kv_commit_ok(txn);
+    struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+    expect_ok(kv_maintain(store.kv, &job));
+    txn = kv_begin_read(store.kv);
+    assert_in_range(estimate_of(txn, 1000, 3000), 1500, 2500);
+    struct kv_txn *writer = kv_begin_write(store.kv);
+    uint8_t low[8], high[8];
+    for (uint64_t at = 1000; at < 3000; at += 1000) { /* two ranges that touch */
+        struct kv_range range = { kv_number_key(at, low), kv_number_key(at + 1000, high) };
+        expect_ok(kv_delete_range(writer, range, NULL));
+    }
+    expect_estimates(writer);
+    assert_in_range(estimate_of(txn, 1000, 3000), 1500, 2500); /* an older snapshot */
+    kv_commit_ok(writer);
+    kv_abort(txn);
+    expect_ok(kv_maintain(store.kv, &job));
+    txn = kv_begin_read(store.kv);
+    expect_estimates(txn); /* from a table that hides */
+    kv_abort(txn);
+    txn = kv_begin_write(store.kv);
+    expect_ok(kv_delete_range(txn, (struct kv_range){ 0 }, NULL));
+    uint64_t all;
+    expect_ok(kv_estimate(txn, (struct kv_range){ 0 }, &all));
+    assert_int_equal(all, 0);
+    kv_abort(txn);
+    lsm_store_release(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_lsm_txn__the_limit_of_memory_is_named_and_undoes_only_the_call),
         cmocka_unit_test(test_lsm_txn__a_rollback_makes_a_failed_transaction_usable),
         cmocka_unit_test(test_lsm_txn__snapshots_outlive_switches_flushes_and_compactions),
+        cmocka_unit_test(test_lsm_txn__estimates_know_what_is_removed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

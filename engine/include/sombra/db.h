@@ -181,6 +181,7 @@ typedef struct sombra_stats {
     uint64_t total_commit_bytes, total_log_bytes, total_flush_bytes, total_compaction_bytes;
     uint64_t total_filter_skips, total_filter_false_positives;
     uint64_t total_stalls, total_stall_ns;
+    uint64_t pages_read; /* of pages_pending, what open snapshots need; the rest, checkpoints */
 } sombra_stats;
 
 #define SOMBRA_STATS_INIT                    \

@@ -100,8 +100,8 @@ function maintenance.collect(db, walks)
 end
 
 local database_fields = {
-  "path", "engine", "nodes", "edges", "entries", "page_size", "pages", "pages_free", "pages_pending", "depth",
-  "file_bytes", "log_bytes", "txn", "lsn", "durable_lsn", "readers",
+  "path", "engine", "nodes", "edges", "entries", "page_size", "pages", "pages_free", "pages_pending", "pages_read",
+  "depth", "file_bytes", "log_bytes", "txn", "lsn", "durable_lsn", "readers",
 }
 local level_fields = {
   "path", "engine", "nodes", "edges", "entries", "depth", "file_bytes", "log_bytes", "memtable_bytes", "cache_bytes",
