@@ -389,12 +389,12 @@ static sombra_err put_edge_ids(const struct edge_batch *batch, struct put_run *r
 {
     sombra_err err = SOMBRA_OK;
     for (size_t i = 0; !err && i < batch->count; i++) {
-        uint8_t value[3 * VARINT_BYTES_MAX], *at = value;
-        at = varint_put(at, batch->edges[i].src);
-        at = varint_put(at, batch->type);
-        at = varint_put(at, batch->edges[i].dst);
+        const sombra_new_edge *edge = &batch->edges[i];
+        const struct graph_edge ends = { .src = edge->src, .dst = edge->dst, .type = batch->type };
+        uint8_t value[ENDS_BYTES_MAX];
         struct graph_key key = key_1(TAG_EDGE, batch->first + i);
-        err = put_run_add(run, key_slice(&key), slice_of(value, (size_t)(at - value)), true);
+        err =
+            put_run_add(run, key_slice(&key), slice_of(value, edge_ends_write(&ends, value)), true);
     }
     return err;
 }

@@ -6,14 +6,65 @@
 
 /* ---- read -------------------------------------------------------------------------------- */
 
+static const unsigned type_bits[] = { 0, 3, 6, 16 };
+
+static unsigned bits_of(uint64_t number)
+{
+    return number ? 64 - (unsigned)__builtin_clzll(number) : 0;
+}
+
+size_t edge_ends_write(const struct graph_edge *edge, uint8_t to[ENDS_BYTES_MAX])
+{
+    unsigned source = bits_of(edge->src), target = bits_of(edge->dst), code = 0;
+    uint8_t *at = to;
+    assert(source > 0 && target > 0 && edge->type > 0);
+    while (code < COUNT_OF(type_bits) && (edge->type - 1) >> type_bits[code])
+        code++;
+    if (code == COUNT_OF(type_bits) || source > ENDS_SOURCE_BITS_MAX ||
+        source + type_bits[code] + target > 64) {
+        at = varint_put(at, edge->src);
+        at = varint_put(at, edge->type);
+        return (size_t)(varint_put(at, edge->dst) - to);
+    }
+    unsigned low = source + type_bits[code];
+    uint64_t number = edge->src | (uint64_t)(edge->type - 1) << source | edge->dst << low;
+    for (; number; number >>= 8)
+        *at++ = (uint8_t)number;
+    *at++ = (uint8_t)(ENDS_PACKED | code << ENDS_TYPE_SHIFT | (source - 1));
+    return (size_t)(at - to);
+}
+
+/* Of 1 to 8 bytes and the one that says what they are; src 0 = they are damaged. */
+static struct graph_edge unpack_ends(const uint8_t *at, size_t bytes)
+{
+    unsigned head = at[bytes - 1], source = (head & (ENDS_SOURCE_BITS_MAX - 1)) + 1;
+    unsigned low = source + type_bits[head >> ENDS_TYPE_SHIFT & 3];
+    uint64_t number = 0;
+    for (size_t i = 0; i < bytes - 1; i++)
+        number |= (uint64_t)at[i] << (8 * i);
+    uint64_t lowest = number & ((UINT64_C(1) << low) - 1);
+    return (struct graph_edge){ .src = lowest & ((UINT64_C(1) << source) - 1),
+                                .type = (uint32_t)(lowest >> source) + 1,
+                                .dst = number >> low };
+}
+
 sombra_err edge_ends_read(sombra_slice value, struct graph_edge *out_edge)
 {
     const uint8_t *at = value.data, *end = at + value.bytes;
     uint64_t src = 0, type = 0, dst = 0;
-    at = at ? varint_get(at, end, &src) : NULL;
-    at = at ? varint_get(at, end, &type) : NULL;
-    at = at ? varint_get(at, end, &dst) : NULL;
-    if (!at || at != end || src == 0 || dst == 0 || type == 0 || type > UINT32_MAX)
+    if (value.bytes > 1 && value.bytes <= 9 && end[-1] >= ENDS_PACKED) {
+        struct graph_edge ends = unpack_ends(at, value.bytes);
+        src = ends.src;
+        type = ends.type;
+        dst = ends.dst;
+    } else {
+        at = at ? varint_get(at, end, &src) : NULL;
+        at = at ? varint_get(at, end, &type) : NULL;
+        at = at ? varint_get(at, end, &dst) : NULL;
+        if (at != end)
+            at = NULL;
+    }
+    if (!at || src == 0 || dst == 0 || type == 0 || type > UINT32_MAX)
         return diag_fail(SOMBRA_CORRUPT, "the entry of an edge is not (source, type, target)");
     out_edge->src = src;
     out_edge->type = (uint32_t)type;
@@ -191,17 +242,15 @@ static sombra_err write_new(struct graph_txn *txn, const struct graph_edge *edge
 {
     struct graph_key by_id = key_1(TAG_EDGE, edge->id);
     struct graph_key out = key_out(edge), in = key_in(edge);
-    uint8_t value[3 * VARINT_BYTES_MAX], *at = value;
-    at = varint_put(at, edge->src);
-    at = varint_put(at, edge->type);
-    at = varint_put(at, edge->dst);
+    uint8_t value[ENDS_BYTES_MAX];
+    size_t value_bytes = edge_ends_write(edge, value);
     txn->writes++;
     txn->counters_dirty = true;
     sombra_err err = kv_put(txn->kv, key_slice(&out), buf_slice(&txn->record));
     if (!err)
         err = kv_put(txn->kv, key_slice(&in), slice_of(NULL, 0));
     if (!err)
-        err = kv_put(txn->kv, key_slice(&by_id), slice_of(value, (size_t)(at - value)));
+        err = kv_put(txn->kv, key_slice(&by_id), slice_of(value, value_bytes));
     if (!err)
         err = txn_type_add(txn, edge->type, 1);
     if (!err)

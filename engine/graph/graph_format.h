@@ -14,7 +14,7 @@
  *   1b   bucket                   text: its name
  *   20   node                     node record
  *   21   label, node              empty
- *   30   edge                     src, type, dst
+ *   30   edge                     ends: src, type, dst
  *   31   src, type, dst, edge     edge record
  *   32   dst, type, src, edge     empty
  *   40   bucket, entry key        encoded value (value_format.h)
@@ -28,9 +28,15 @@
  * a commit touches one page for both.
  *
  * Format 3 is what is written: whatever the first write finds becomes one. Formats 1 (without
- * rules) and 2 have no decimals (value_format.h) and no properties with a head; what they wrote is
- * read for ever, and written anew only when it changes. The version of the rules is raised by each
- * change of them; the number of a new rule is the version that it makes.
+ * rules) and 2 have no decimals and short integers (value_format.h), no packed ends and no
+ * properties with a head; what they wrote is read for ever, and written anew only when it changes.
+ * The version of the rules is raised by each change of them; the number of a new rule is the
+ * version that it makes.
+ *
+ * Ends: a number of up to 64 bits, little-endian, and a byte 1ttsssss behind it. The lowest sssss +
+ * 1 bits of the number are src; the next 0, 3, 6 or 16 (tt 0 to 3) are type less 1; the others dst.
+ * What does not fit, and ends of formats 1 and 2: src, type and dst as numbers, of which the last
+ * byte is always below 80.
  *
  * Definition: kind as in sombra/index.h; flags 1 = subject is an edge type, 2 = ready; subject and
  * properties are ids of names.
@@ -143,6 +149,14 @@ enum {
     GRAPH_KEY_BYTES_MAX = 1 + GRAPH_NUMBERS_MAX * ORDERED_BYTES_MAX,
     ENTRY_KEY_BYTES_MAX = 1 + ORDERED_BYTES_MAX + 1 + SOMBRA_KEY_BYTES_MAX,
 };
+/* The last byte of packed ends. */
+enum {
+    ENDS_PACKED = 0x80,
+    ENDS_TYPE_SHIFT = 5,
+    ENDS_SOURCE_BITS_MAX = 32,
+    ENDS_BYTES_MAX = 3 * VARINT_BYTES_MAX,
+};
+
 /* Heads of properties without lengths. */
 enum {
     HEAD_COMPACT = 0x80,

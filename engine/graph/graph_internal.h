@@ -262,7 +262,9 @@ sombra_err edge_delete(struct graph_txn *txn, const struct graph_edge *edge) SOM
 /* The record as the store lends it. That an edge has none is damage (CORRUPT), not absence. */
 sombra_err edge_stored_record(struct graph_txn *txn, const struct graph_edge *edge,
                               sombra_slice *out_value) SOMBRA_MUST_CHECK;
-/* The value of an edge's id entry; sets all but the id. */
+/* The value of an edge's id entry. Returns its bytes. */
+size_t edge_ends_write(const struct graph_edge *edge, uint8_t to[ENDS_BYTES_MAX]);
+/* The same read; sets all but the id. */
 sombra_err edge_ends_read(sombra_slice value, struct graph_edge *out_edge) SOMBRA_MUST_CHECK;
 
 /* ---- entries of buckets -------------------------------------------------------------------- */

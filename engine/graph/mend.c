@@ -272,12 +272,9 @@ static sombra_err drop_rest(struct mend *mend, const struct graph_edge *edge, so
 
 static sombra_err put_ends(struct mend *mend, const struct graph_edge *edge)
 {
-    uint8_t value[3 * VARINT_BYTES_MAX], *at = value;
+    uint8_t value[ENDS_BYTES_MAX];
     struct graph_key key = key_1(TAG_EDGE, edge->id);
-    at = varint_put(at, edge->src);
-    at = varint_put(at, edge->type);
-    at = varint_put(at, edge->dst);
-    return mend_rebuild(mend, key_slice(&key), slice_of(value, (size_t)(at - value)));
+    return mend_rebuild(mend, key_slice(&key), slice_of(value, edge_ends_write(edge, value)));
 }
 
 /* An edge whose properties are lost is kept, for its ends say the most. */

@@ -133,6 +133,12 @@ sombra_err value_read(sombra_slice from, uint32_t depth, sombra_value *out_value
         err = read_string(at, from.bytes, &value, &length);
     } else if (tag >= VALUE_INTEGER && tag <= VALUE_INTEGER + 8) {
         err = read_integer(at, from.bytes, &value, &length);
+    } else if (tag >= VALUE_INTEGER_SHORT && tag < VALUE_DECIMAL) {
+        if (from.bytes < 2)
+            return cut_short("integer", 0, 1);
+        value.kind = SOMBRA_INTEGER;
+        value.as.integer = (int64_t)(tag - VALUE_INTEGER_SHORT) << 8 | at[1];
+        length = 2;
     } else if (tag >= VALUE_DECIMAL) {
         err = read_decimal(at, from.bytes, &value, &length);
     } else if (tag == VALUE_FLOAT_4 || tag == VALUE_FLOAT_8) {

@@ -31,6 +31,8 @@ static inline size_t value_length(const uint8_t *at, size_t left)
         bytes = tag - VALUE_STRING + 1;
     else if (tag >= VALUE_DECIMAL)
         bytes = (tag & 7) + 1;
+    else if (tag >= VALUE_INTEGER_SHORT)
+        bytes = 2;
     else
         return value_length_slow(at, left);
     return bytes <= left ? bytes : 0;
@@ -52,7 +54,7 @@ sombra_err value_next_proved(sombra_value_cursor *cursor, sombra_slice *out_key,
                              sombra_slice *out_encoded, bool *out_found) SOMBRA_MUST_CHECK;
 
 /* The bytes that the builder makes of the value today: `encoded` itself, or in `builder` (which is
- * reset) what replaces floats of an older form. Equal values have equal canonical bytes. CORRUPT,
+ * reset) what replaces numbers of an older form. Equal values have equal canonical bytes. CORRUPT,
  * NOMEM. (value_build.c) */
 sombra_err value_canonical(sombra_value_builder *builder, sombra_slice encoded,
                            sombra_slice *out_encoded) SOMBRA_MUST_CHECK;

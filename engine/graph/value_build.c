@@ -152,16 +152,30 @@ static void signed_put(uint8_t *at, int64_t value, unsigned bytes)
         at[i] = (uint8_t)((uint64_t)value >> (8 * i));
 }
 
+enum { NUMBER_BYTES_MAX = 9 }; /* of an encoded integer or float */
+
+/* Returns how many bytes it is. */
+static size_t integer_encode(int64_t value, uint8_t *to)
+{
+    if (value >= VALUE_INTEGER_SHORT_MIN && value <= VALUE_INTEGER_SHORT_MAX) {
+        to[0] = (uint8_t)(VALUE_INTEGER_SHORT + (value >> 8));
+        to[1] = (uint8_t)value;
+        return 2;
+    }
+    unsigned bytes = signed_bytes(value);
+    to[0] = (uint8_t)(VALUE_INTEGER + bytes);
+    signed_put(to + 1, value, bytes);
+    return 1 + bytes;
+}
+
 sombra_err sombra_value_push_integer(sombra_value_builder *builder, int64_t value)
 {
-    unsigned bytes = signed_bytes(value);
-    uint8_t *at;
-    sombra_err err = begin_value(builder, 1 + bytes, &at);
-    if (err)
-        return err;
-    *at = (uint8_t)(VALUE_INTEGER + bytes);
-    signed_put(at + 1, value, bytes);
-    return SOMBRA_OK;
+    uint8_t encoded[NUMBER_BYTES_MAX], *at;
+    size_t bytes = integer_encode(value, encoded);
+    sombra_err err = begin_value(builder, bytes, &at);
+    if (!err)
+        memcpy(at, encoded, bytes);
+    return err;
 }
 
 static int64_t nearest(double magnitude)
@@ -202,14 +216,12 @@ static bool find_decimal(double value, int64_t *out_number, unsigned *out_digits
     return true;
 }
 
-enum { FLOAT_BYTES_MAX = 9 };
-
 /* Returns how many bytes it is. */
 static size_t float_encode(double value, uint8_t *to)
 {
     /* Only numbers: a NaN's payload would not survive, an infinity need not be short. */
     bool is_short = fabs(value) <= (double)FLT_MAX && (double)(float)value == value;
-    size_t bytes = is_short ? 5 : FLOAT_BYTES_MAX;
+    size_t bytes = is_short ? 5 : NUMBER_BYTES_MAX;
     int64_t number;
     unsigned digits;
     if (find_decimal(value, &number, &digits) && 1 + signed_bytes(number) < bytes) {
@@ -236,7 +248,7 @@ static size_t float_encode(double value, uint8_t *to)
 
 sombra_err sombra_value_push_float(sombra_value_builder *builder, double value)
 {
-    uint8_t encoded[FLOAT_BYTES_MAX], *at;
+    uint8_t encoded[NUMBER_BYTES_MAX], *at;
     size_t bytes = float_encode(value, encoded);
     sombra_err err = begin_value(builder, bytes, &at);
     if (!err)
@@ -506,13 +518,15 @@ sombra_err sombra_value_finish(sombra_value_builder *builder, sombra_slice *out_
 
 /* ---- canonical bytes --------------------------------------------------------------------- */
 
-static bool float_is_canonical(double value, sombra_slice encoded)
+static bool number_is_canonical(const sombra_value *value, sombra_slice encoded)
 {
-    uint8_t wanted[FLOAT_BYTES_MAX];
-    return slice_equal(slice_of(wanted, float_encode(value, wanted)), encoded);
+    uint8_t wanted[NUMBER_BYTES_MAX];
+    size_t bytes = value->kind == SOMBRA_FLOAT ? float_encode(value->as.real, wanted)
+                                               : integer_encode(value->as.integer, wanted);
+    return slice_equal(slice_of(wanted, bytes), encoded);
 }
 
-static sombra_err find_old_float(sombra_slice encoded, bool *out_found)
+static sombra_err find_old_number(sombra_slice encoded, bool *out_found)
 {
     sombra_value_cursor levels[SOMBRA_VALUE_DEPTH_MAX];
     unsigned open = 0;
@@ -520,8 +534,8 @@ static sombra_err find_old_float(sombra_slice encoded, bool *out_found)
     bool is_old = false;
     sombra_err err = sombra_value_decode(encoded, &value);
     for (bool found = true; !err && !is_old;) {
-        if (found && value.kind == SOMBRA_FLOAT)
-            is_old = !float_is_canonical(value.as.real, encoded);
+        if (found && (value.kind == SOMBRA_FLOAT || value.kind == SOMBRA_INTEGER))
+            is_old = !number_is_canonical(&value, encoded);
         else if (found && (value.kind == SOMBRA_LIST || value.kind == SOMBRA_MAP))
             sombra_value_enter(&value, &levels[open++]);
         else if (!found)
@@ -549,6 +563,8 @@ static sombra_err push_again(sombra_value_builder *builder, sombra_slice encoded
         bool is_map = found ? value.kind == SOMBRA_MAP : levels[open - 1].is_map;
         if (found && value.kind == SOMBRA_FLOAT) {
             (void)sombra_value_push_float(builder, value.as.real);
+        } else if (found && value.kind == SOMBRA_INTEGER) {
+            (void)sombra_value_push_integer(builder, value.as.integer);
         } else if (found && (is_map || value.kind == SOMBRA_LIST)) {
             (void)(is_map ? sombra_value_begin_map(builder) : sombra_value_begin_list(builder));
             sombra_value_enter(&value, &levels[open++]);
@@ -576,7 +592,7 @@ sombra_err value_canonical(sombra_value_builder *builder, sombra_slice encoded,
                            sombra_slice *out_encoded)
 {
     bool has_old = false;
-    sombra_err err = find_old_float(encoded, &has_old);
+    sombra_err err = find_old_number(encoded, &has_old);
     if (!err && has_old) {
         sombra_value_builder_reset(builder);
         err = push_again(builder, encoded);

@@ -6,6 +6,7 @@
  *   01, 02       boolean  - (false, true)
  *   10 .. 18     integer  the low nibble counts the bytes: two's complement, little-endian, as few
  *                         as hold the number (0 is the tag alone)
+ *   60 .. 7f     integer  128 to 8191: the low five bits are its bits 8 to 12, one byte follows
  *   24           float    4 bytes, IEEE 754 binary32, little-endian: where that loses nothing
  *   28           float    8 bytes, IEEE 754 binary64, little-endian
  *   30 .. 3e     string   the low nibble counts the bytes
@@ -26,8 +27,8 @@
  * less than 2^47 and the power of ten is a double. The decimal of the fewest digits is written
  * where it gives back every bit and is shorter than 24 or 28; never for -0.0, infinities and NaN.
  *
- * Equal values have equal bytes, but for floats written before there were decimals (graph formats 1
- * and 2): value_canonical. Readers refuse all other tags, a nesting deeper than
+ * Equal values have equal bytes, but for numbers written before there were decimals and 60 .. 7f
+ * (graph formats 1 and 2): value_canonical. Readers refuse all other tags, a nesting deeper than
  * SOMBRA_VALUE_DEPTH_MAX, and lengths that leave their container; they do not insist on the
  * shortest form. Values are on disk: append only.
  */
@@ -47,8 +48,11 @@ enum {
     VALUE_LIST_4 = 0x44,
     VALUE_MAP_1 = 0x51,
     VALUE_MAP_4 = 0x54,
-    VALUE_DECIMAL = 0x80, /* + digits behind the point << 3, + bytes */
+    VALUE_INTEGER_SHORT = 0x60, /* + bits 8 to 12 */
+    VALUE_DECIMAL = 0x80,       /* + digits behind the point << 3, + bytes */
 
+    VALUE_INTEGER_SHORT_MIN = 0x80,
+    VALUE_INTEGER_SHORT_MAX = 0x1fff,
     VALUE_STRING_SHORT_MAX = 14,
     VALUE_HEAD_1 = 3, /* bytes of tag, length and count */
     VALUE_HEAD_4 = 9,

@@ -356,7 +356,7 @@ static void test_mend__a_newer_format_is_left_alone(void **state)
     struct fixture *f = *state;
     struct graph_mend report = { 0 };
     make_graph(f);
-    put(f, key_begin(TAG_COUNTERS), slice_of("\x7f\x01\x01\x01", 4));
+    put(f, key_begin(TAG_COUNTERS), slice_of("\x04\x01\x01\x01\0", 5));
     lose(f, TAG_LABEL, 0, 2);
     assert_err(graph_mend(f->kv, &report), SOMBRA_UNSUPPORTED);
     assert_int_equal(report.rebuilt + report.dropped, 0);

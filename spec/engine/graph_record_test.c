@@ -255,6 +255,60 @@ static void test_record__the_first_write_of_any_kind_raises_the_format(void **st
     rollback(f);
 }
 
+/* Of every width, in the form of now and in that of formats 1 and 2. */
+static void test_ends__are_read_back_in_both_forms(void **state)
+{
+    (void)state;
+    struct random random;
+    unsigned packed = 0, with_numbers = 0;
+    random_seed(&random, test_seed());
+    for (int i = 0; i < 20000; i++) {
+        const struct graph_edge ends = {
+            .src = 1 + (random_u64(&random) >> (1 + random_below(&random, 63))),
+            .dst = 1 + (random_u64(&random) >> (1 + random_below(&random, 63))),
+            .type = 1 + (uint32_t)(random_u64(&random) >> (32 + random_below(&random, 32))) / 2
+        };
+        struct graph_edge read = { 0 };
+        uint8_t value[ENDS_BYTES_MAX], older[ENDS_BYTES_MAX], *at = older;
+        size_t bytes = edge_ends_write(&ends, value);
+        assert_true(bytes <= ENDS_BYTES_MAX);
+        *(value[bytes - 1] >= ENDS_PACKED ? &packed : &with_numbers) += 1;
+        assert_ok(edge_ends_read(slice_of(value, bytes), &read));
+        assert_true(read.src == ends.src && read.dst == ends.dst && read.type == ends.type);
+        at = varint_put(at, ends.src);
+        at = varint_put(at, ends.type);
+        at = varint_put(at, ends.dst);
+        read = (struct graph_edge){ 0 };
+        assert_ok(edge_ends_read(slice_of(older, (size_t)(at - older)), &read));
+        assert_true(read.src == ends.src && read.dst == ends.dst && read.type == ends.type);
+    }
+    assert_true(packed > 1000 && with_numbers > 1000);
+}
+
+static void test_ends__hostile_bytes_are_corrupt(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t count;
+    } cases[] = {
+        { "", 0 },
+        { "\x80", 1 },                                      /* a head and no number */
+        { "\x02\x80", 2 },                                  /* source 0 */
+        { "\x01\x80", 2 },                                  /* target 0 */
+        { "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x80", 10 }, /* a number of 9 bytes */
+        { "\xff\xff\xff\xff\x9f", 5 },                      /* the source takes all */
+        { "\x01\x01", 2 },                                  /* no target */
+        { "\x01\x01\x01\x01", 4 },                          /* a number too many */
+        { "\x01\x80\x80\x80\x80\x10\x01", 7 },              /* a type of 33 bits */
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct graph_edge read = { 0 };
+        if (edge_ends_read(slice_of(cases[i].bytes, cases[i].count), &read) != SOMBRA_CORRUPT)
+            fail_msg("case %zu was accepted", i);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +317,8 @@ int main(void)
         TEST(test_record__any_set_of_names_and_sizes_is_read_back),
         TEST(test_record__of_an_older_format_is_read_and_changed),
         TEST(test_record__the_first_write_of_any_kind_raises_the_format),
+        TEST(test_ends__are_read_back_in_both_forms),
+        TEST(test_ends__hostile_bytes_are_corrupt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,9 +63,20 @@ static void test_value__integers_survive_at_every_width(void **state)
     sombra_value_builder_reset(b);
     sombra_value_push_integer(b, -128);
     assert_int_equal(finish().bytes, 2);
+    static const struct {
+        int64_t value;
+        size_t bytes;
+    } lengths[] = { { 127, 2 },  { 128, 2 },  { 2024, 2 },  { 8191, 2 },
+                    { 8192, 3 }, { -129, 3 }, { 32767, 3 }, { 32768, 4 } };
+    for (size_t i = 0; i < COUNT_OF(lengths); i++) {
+        sombra_value_builder_reset(b);
+        sombra_value_push_integer(b, lengths[i].value);
+        assert_int_equal(finish().bytes, lengths[i].bytes);
+        assert_int_equal(decode(finish()).as.integer, lengths[i].value);
+    }
     sombra_value_builder_reset(b);
-    sombra_value_push_integer(b, 128);
-    assert_int_equal(finish().bytes, 3);
+    sombra_value_push_integer(b, 2024);
+    assert_memory_equal(finish().data, "\x67\xe8", 2);
 }
 
 static void test_value__floats_survive_bit_for_bit(void **state)
@@ -130,7 +141,7 @@ static void test_value__floats_of_few_digits_are_short(void **state)
     }
 }
 
-static void test_value__older_forms_of_floats_are_read_and_made_new(void **state)
+static void test_value__older_forms_of_numbers_are_read_and_made_new(void **state)
 {
     (void)state;
     static const uint8_t whole[] = { 0x28, 0xae, 0x47, 0xe1, 0x7a, 0x14, 0xae, 0xd7, 0x3f };
@@ -143,6 +154,9 @@ static void test_value__older_forms_of_floats_are_read_and_made_new(void **state
     assert_true(decode(slice_of(half, sizeof half)).as.real == 0.5);
     assert_int_equal(value_canonical(b, slice_of(half, sizeof half), &out), SOMBRA_OK);
     assert_true(slice_equal(out, slice_of("\x89\x05", 2)));
+    assert_true(decode(slice_of("\x12\xe8\x07", 3)).as.integer == 2024);
+    assert_int_equal(value_canonical(b, slice_of("\x12\xe8\x07", 3), &out), SOMBRA_OK);
+    assert_true(slice_equal(out, slice_of("\x67\xe8", 2)));
     assert_true(decode(slice_of(whole, sizeof whole)).as.real == 0.37);
     assert_int_equal(value_canonical(b, slice_of(whole, sizeof whole), &out), SOMBRA_OK);
     assert_true(slice_equal(out, slice_of("\x91\x25", 2)));
@@ -362,6 +376,7 @@ static void test_value__hostile_bytes_are_corrupt(void **state)
         { "\x12\x01", 2 },   /* cut integer */
         { "\x28\0\0\0", 4 }, /* cut float */
         { "\x92\x01", 2 },   /* cut decimal */
+        { "\x67", 1 },       /* cut short integer */
         { "\x87\0\0\0\0\0\0\0", 8 },
         { "\xff\0\0\0\0\0\0\0", 8 }, /* decimals of 7 bytes */
         { "\x33"
@@ -570,7 +585,7 @@ int main(void)
         TEST(test_value__integers_survive_at_every_width),
         TEST(test_value__floats_survive_bit_for_bit),
         TEST(test_value__floats_of_few_digits_are_short),
-        TEST(test_value__older_forms_of_floats_are_read_and_made_new),
+        TEST(test_value__older_forms_of_numbers_are_read_and_made_new),
         TEST(test_value__any_float_survives_bit_for_bit),
         TEST(test_value__an_integer_is_not_a_float),
         TEST(test_value__strings_of_all_lengths_survive),
