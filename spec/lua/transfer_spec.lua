@@ -181,7 +181,8 @@ describe("import and export", function()
   end
 
   describe("procedures", function()
-    local text = [[return { name = "twice", version = 2, params = { { "n", "integer" } }, run = function(tx, p) return 2 * p.n end }]]
+    local text = [[return { name = "twice", version = 2, params = { { "n", "integer" } }, ]]
+      .. "run = function(tx, p) return 2 * p.n end }"
     local old = [[return { name = "twice", version = 1, run = function() return "\\u{ff} old" end }]]
 
     it("keep all versions in jsonl, and are told of in other formats", function()
