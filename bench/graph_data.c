@@ -195,6 +195,8 @@ void data_snap(struct graph_data *data, const char *path)
     data->id_count = ids_sort(data->ids, ends);
     free(seen.slots);
     free(text);
+    if (data->edge_count == 0)
+        die("%s: no lines of two numbers: is it compressed?", path);
 }
 
 /* ---- cases ------------------------------------------------------------------------------- */

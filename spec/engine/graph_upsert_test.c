@@ -117,7 +117,7 @@ static void test_batch__values_alike_beyond_the_cut_are_all_indexed(void **state
     begin_write(f);
     uint32_t unique = rule_new(f, SOMBRA_RULE_UNIQUE, "Person(key)");
     for (int i = 0; i < 40; i++) {
-        snprintf(long_text + 500, 8, "%d", i);
+        snprintf(long_text + 500, 16, "%d", i);
         properties[i] = value_keep(map_of(f, "s", "key", long_text));
     }
     assert_ok(graph_node_create_many(&f->txn, &person, 1, properties, 40, &first));
