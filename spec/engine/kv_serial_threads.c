@@ -55,7 +55,8 @@ void serial_cut_sometimes(void *context, struct os_sim *sim, const struct os_sim
 {
     struct serial_cuts *cuts = context;
     pthread_mutex_lock(&cuts->mutex);
-    if (cuts->count < SERIAL_CUTS_MAX && random_below(&cuts->random, cuts->one_in) == 0) {
+    if (!cuts->is_over && cuts->count < SERIAL_CUTS_MAX &&
+        random_below(&cuts->random, cuts->one_in) == 0) {
         enum os_sim_variant variant =
             (enum os_sim_variant)random_below(&cuts->random, OS_SIM_VARIANTS);
         struct serial_txn *txn = &cuts->txns[cuts->count];
@@ -87,6 +88,9 @@ static void image_read(struct os_sim *image, sombra_err (*open)(struct os *os, s
 void serial_cuts_read(struct serial_cuts *cuts, uint32_t keys,
                       sombra_err (*open)(struct os *os, struct kv **out_kv))
 {
+    pthread_mutex_lock(&cuts->mutex);
+    cuts->is_over = true;
+    pthread_mutex_unlock(&cuts->mutex);
     for (size_t i = 0; i < cuts->count; i++) {
         image_read(cuts->images[i], open, keys, &cuts->txns[i]);
         os_sim_free(cuts->images[i]);

@@ -34,6 +34,7 @@ struct serial_cuts {
     pthread_mutex_t mutex; /* guards what follows */
     struct random random;
     uint64_t one_in; /* calls that are cut */
+    bool is_over;    /* a background thread may be in the hook still */
     size_t count;
     struct os_sim *images[SERIAL_CUTS_MAX];
     struct serial_txn txns[SERIAL_CUTS_MAX];
