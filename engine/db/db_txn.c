@@ -262,7 +262,7 @@ void txn_orphan(sombra_txn *txn)
 {
     assert(txn->db);
     sombra_txn_abort(txn);
-    graph_txn_forget_rules(&txn->graph);
+    graph_txn_unlearn(&txn->graph);
     txn_unlink(txn);
     txn->db = NULL;
 }

@@ -133,8 +133,9 @@ void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *
 sombra_err graph_txn_flush(struct graph_txn *txn) SOMBRA_MUST_CHECK;
 /* The kv transaction is over; names it made are shared from now on if it was committed. */
 void graph_txn_end(struct graph_txn *txn, bool is_committed);
-/* Before the graph is released, of every transaction that outlives it. */
-void graph_txn_forget_rules(struct graph_txn *txn);
+/* What it knows of the graph by heart; before the graph is released, of every transaction that
+ * outlives it. */
+void graph_txn_unlearn(struct graph_txn *txn);
 void graph_txn_release(struct graph_txn *txn);
 
 sombra_err graph_txn_savepoint(struct graph_txn *txn, uint64_t *out_mark) SOMBRA_MUST_CHECK;

@@ -30,6 +30,8 @@ void rules_unload(struct graph_txn *txn);
  * what it sees has the same rules if the store says that it is the same. */
 void rules_keep(struct graph_txn *txn);
 void rules_take_kept(struct graph_txn *txn);
+/* Of a transaction that is over: nothing is kept any more. */
+void rules_forget(struct graph_txn *txn);
 void rules_release(struct graph *graph);
 /* A rollback may have undone changes of the rules. */
 sombra_err rules_rolled_back(struct graph_txn *txn) SOMBRA_MUST_CHECK;

@@ -231,7 +231,7 @@ void rules_unload(struct graph_txn *txn)
     pthread_mutex_unlock(&txn->graph->mutex);
 }
 
-void graph_txn_forget_rules(struct graph_txn *txn)
+void rules_forget(struct graph_txn *txn)
 {
     assert(!txn->rules);
     txn->rules = txn->kept_rules;
@@ -248,20 +248,18 @@ void rules_keep(struct graph_txn *txn)
         return;
     }
     txn->rules = NULL;
-    if (set == txn->kept_rules)
-        return;
-    graph_txn_forget_rules(txn);
+    rules_forget(txn);
     txn->kept_rules = set;
     txn->kept_version = txn->version;
 }
 
-/* Until rules_keep, `rules` and `kept_rules` share the one reference. */
 void rules_take_kept(struct graph_txn *txn)
 {
     assert(!txn->rules);
     if (!txn->kept_rules || txn->version == 0 || txn->kept_version != txn->version)
         return;
     txn->rules = txn->kept_rules;
+    txn->kept_rules = NULL; /* the reference goes along */
     txn->rules_version = txn->rules->version;
 }
 

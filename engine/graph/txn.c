@@ -308,11 +308,17 @@ void graph_txn_end(struct graph_txn *txn, bool is_committed)
     txn->kv = NULL;
 }
 
-void graph_txn_release(struct graph_txn *txn)
+void graph_txn_unlearn(struct graph_txn *txn)
 {
     assert(!txn->kv);
     if (txn->kept_rules)
-        graph_txn_forget_rules(txn);
+        rules_forget(txn);
+    memset(txn->recent, 0, sizeof txn->recent);
+}
+
+void graph_txn_release(struct graph_txn *txn)
+{
+    graph_txn_unlearn(txn);
     buf_release(&txn->read);
     buf_release(&txn->record);
     buf_release(&txn->old);

@@ -72,14 +72,21 @@ static void note_problem(void *context, sombra_err code, const char *message)
     assert_ok(buf_append_u8(texts, '\n'));
 }
 
+/* What the graph and its transaction know by heart. */
+static void graph_forget(struct fixture *f)
+{
+    graph_txn_unlearn(&f->txn);
+    graph_release(&f->graph);
+    assert_ok(graph_init(&f->graph));
+}
+
 /* Mends, and sees that the graph is sound. What the graph knows by heart is forgotten: somebody
  * else made the damage. */
 static struct graph_mend mend(struct fixture *f, struct buf *texts)
 {
     struct graph_mend report = { .problem = texts ? note_problem : NULL, .context = texts };
     assert_ok(graph_mend(f->kv, &report));
-    graph_release(&f->graph);
-    assert_ok(graph_init(&f->graph));
+    graph_forget(f);
     begin_read(f);
     assert_sound(f);
     rollback(f);
@@ -346,8 +353,7 @@ static void test_mend__damaged_entries_are_found_and_taken_out(void **state)
         txn = damage_begin(f); /* from nothing */
         assert_ok(kv_delete_range(txn, (struct kv_range){ 0 }, NULL));
         assert_ok(kv_commit(txn, KV_OFF));
-        graph_release(&f->graph);
-        assert_ok(graph_init(&f->graph));
+        graph_forget(f);
     }
 }
 
@@ -410,8 +416,7 @@ static void test_mend__random_losses_leave_a_sound_graph(void **state)
         txn = damage_begin(f);
         assert_ok(kv_delete_range(txn, (struct kv_range){ 0 }, NULL));
         assert_ok(kv_commit(txn, KV_OFF));
-        graph_release(&f->graph);
-        assert_ok(graph_init(&f->graph));
+        graph_forget(f);
     }
     assert_true(changed > 0);
 }
