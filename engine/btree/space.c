@@ -686,7 +686,7 @@ sombra_err space_commit_reserve(struct space *space)
  * begins as soon as checkpoints need SHORT and the free ones are no more, and commits wait for it
  * once that is OUT and next to none is free. Less would make the file smaller, and each checkpoint
  * writes as much. */
-enum { READ_PERCENT = 25, HELD_SHORT_PERCENT = 12, HELD_OUT_PERCENT = 20, FREE_OUT_PERCENT = 2 };
+enum { READ_PERCENT = 25, HELD_SHORT_PERCENT = 6, HELD_OUT_PERCENT = 9, FREE_OUT_PERCENT = 2 };
 /* A checkpoint for less than this share of the log that starts one anyway costs more than it saves.
  */
 enum { HELD_LOG_SHARE = 16 };
