@@ -18,16 +18,15 @@ static bool redo_is_wanted(struct btree_txn *txn, uint64_t more)
     return false;
 }
 
-static sombra_err redo_append(struct btree_txn *txn, enum redo_op op, sombra_slice a, bool has_b,
-                              sombra_slice b)
+static inline size_t op_bytes_max(size_t a_bytes, size_t b_bytes)
 {
-    size_t bytes = 1 + 2 * VARINT_BYTES_MAX + a.bytes + b.bytes;
-    if (!redo_is_wanted(txn, bytes))
-        return SOMBRA_OK;
-    sombra_err err = buf_reserve(&txn->redo, bytes);
-    if (err)
-        return err;
-    uint8_t *at = txn->redo.data + txn->redo.bytes;
+    return 1 + 2 * VARINT_BYTES_MAX + a_bytes + b_bytes;
+}
+
+/* Returns where it ends. */
+static inline uint8_t *op_write(uint8_t *at, enum redo_op op, sombra_slice a, bool has_b,
+                                sombra_slice b)
+{
     *at++ = (uint8_t)op;
     at = varint_put(at, a.bytes);
     if (has_b)
@@ -37,7 +36,20 @@ static sombra_err redo_append(struct btree_txn *txn, enum redo_op op, sombra_sli
     at += a.bytes;
     if (b.bytes)
         memcpy(at, b.data, b.bytes);
-    txn->redo.bytes = (size_t)(at + b.bytes - txn->redo.data);
+    return at + b.bytes;
+}
+
+static sombra_err redo_append(struct btree_txn *txn, enum redo_op op, sombra_slice a, bool has_b,
+                              sombra_slice b)
+{
+    size_t bytes = op_bytes_max(a.bytes, b.bytes);
+    if (!redo_is_wanted(txn, bytes))
+        return SOMBRA_OK;
+    sombra_err err = buf_reserve(&txn->redo, bytes);
+    if (err)
+        return err;
+    uint8_t *at = op_write(txn->redo.data + txn->redo.bytes, op, a, has_b, b);
+    txn->redo.bytes = (size_t)(at - txn->redo.data);
     return SOMBRA_OK;
 }
 
@@ -50,24 +62,15 @@ sombra_err redo_put_many(struct btree_txn *txn, const struct kv_entry *entries, 
 {
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++)
-        bytes += 1 + 2 * VARINT_BYTES_MAX + entries[i].key.bytes + entries[i].value.bytes;
+        bytes += op_bytes_max(entries[i].key.bytes, entries[i].value.bytes);
     if (!redo_is_wanted(txn, bytes))
         return SOMBRA_OK;
     sombra_err err = buf_reserve(&txn->redo, bytes);
     if (err)
         return err;
     uint8_t *at = txn->redo.data + txn->redo.bytes;
-    for (size_t i = 0; i < count; i++) {
-        sombra_slice key = entries[i].key, value = entries[i].value;
-        *at++ = REDO_PUT;
-        at = varint_put(at, key.bytes);
-        at = varint_put(at, value.bytes);
-        memcpy(at, key.data, key.bytes);
-        at += key.bytes;
-        if (value.bytes)
-            memcpy(at, value.data, value.bytes);
-        at += value.bytes;
-    }
+    for (size_t i = 0; i < count; i++)
+        at = op_write(at, REDO_PUT, entries[i].key, true, entries[i].value);
     txn->redo.bytes = (size_t)(at - txn->redo.data);
     return SOMBRA_OK;
 }

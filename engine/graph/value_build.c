@@ -168,14 +168,19 @@ static size_t integer_encode(int64_t value, uint8_t *to)
     return 1 + bytes;
 }
 
-sombra_err sombra_value_push_integer(sombra_value_builder *builder, int64_t value)
+static sombra_err push_encoded(sombra_value_builder *builder, const uint8_t *encoded, size_t bytes)
 {
-    uint8_t encoded[NUMBER_BYTES_MAX], *at;
-    size_t bytes = integer_encode(value, encoded);
+    uint8_t *at;
     sombra_err err = begin_value(builder, bytes, &at);
     if (!err)
         memcpy(at, encoded, bytes);
     return err;
+}
+
+sombra_err sombra_value_push_integer(sombra_value_builder *builder, int64_t value)
+{
+    uint8_t encoded[NUMBER_BYTES_MAX];
+    return push_encoded(builder, encoded, integer_encode(value, encoded));
 }
 
 static int64_t nearest(double magnitude)
@@ -248,12 +253,8 @@ static size_t float_encode(double value, uint8_t *to)
 
 sombra_err sombra_value_push_float(sombra_value_builder *builder, double value)
 {
-    uint8_t encoded[NUMBER_BYTES_MAX], *at;
-    size_t bytes = float_encode(value, encoded);
-    sombra_err err = begin_value(builder, bytes, &at);
-    if (!err)
-        memcpy(at, encoded, bytes);
-    return err;
+    uint8_t encoded[NUMBER_BYTES_MAX];
+    return push_encoded(builder, encoded, float_encode(value, encoded));
 }
 
 sombra_err sombra_value_push_string(sombra_value_builder *builder, const void *data, size_t bytes)
