@@ -87,16 +87,11 @@ void branch_add_entries(uint8_t *page, unsigned index, int64_t delta)
 
 /* ---- search ------------------------------------------------------------------------------ */
 
-unsigned branch_find(const uint8_t *page, size_t page_bytes, sombra_slice key)
+/* The child for a suffix whose head is above those of the first `low` separators. */
+static inline unsigned find_among_equals(const uint8_t *page, unsigned keys, sombra_slice suffix,
+                                         uint32_t head, unsigned low)
 {
-    unsigned keys = cells_count(page) - 1;
-    sombra_slice prefix = cells_prefix(page, page_bytes);
-    if (UNLIKELY(!cells_key_has_prefix(key, prefix)))
-        return slice_compare(key, prefix) < 0 ? 0 : keys;
-    sombra_slice suffix = slice_from(key, prefix.bytes);
     const uint8_t *heads = page + CELLS_HEADS;
-    uint32_t head = head_of(suffix.data, suffix.bytes);
-    unsigned low = heads_below(heads, keys, head);
     unsigned high = low;
     if (low < keys && head_at(heads, low) == head) {
         high = low + 1;
@@ -105,7 +100,7 @@ unsigned branch_find(const uint8_t *page, size_t page_bytes, sombra_slice key)
                        ? keys
                        : low + heads_below(heads + 4 * (size_t)low, keys - low, head + 1);
     }
-    while (low < high) { /* among equal heads: the first separator above the key */
+    while (low < high) { /* the first separator above the key */
         unsigned middle = low + (high - low) / 2;
         if (slice_compare(suffix_at(page, keys, middle), suffix) <= 0)
             low = middle + 1;
@@ -113,6 +108,29 @@ unsigned branch_find(const uint8_t *page, size_t page_bytes, sombra_slice key)
             high = middle;
     }
     return low;
+}
+
+unsigned branch_find(const uint8_t *page, size_t page_bytes, sombra_slice key)
+{
+    unsigned keys = cells_count(page) - 1;
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    if (UNLIKELY(!cells_key_has_prefix(key, prefix)))
+        return slice_compare(key, prefix) < 0 ? 0 : keys;
+    sombra_slice suffix = slice_from(key, prefix.bytes);
+    uint32_t head = head_of(suffix.data, suffix.bytes);
+    return find_among_equals(page, keys, suffix, head, heads_below(page + CELLS_HEADS, keys, head));
+}
+
+unsigned branch_find_near(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned near)
+{
+    unsigned keys = cells_count(page) - 1;
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    if (UNLIKELY(!cells_key_has_prefix(key, prefix)))
+        return slice_compare(key, prefix) < 0 ? 0 : keys;
+    sombra_slice suffix = slice_from(key, prefix.bytes);
+    uint32_t head = head_of(suffix.data, suffix.bytes);
+    return find_among_equals(page, keys, suffix, head,
+                             heads_below_near(page + CELLS_HEADS, keys, head, near));
 }
 
 static size_t key_copy(const uint8_t *page, size_t page_bytes, unsigned key, uint8_t *to)

@@ -397,6 +397,7 @@ const struct kv_ops btree_ops = {
     .abort = btree_abort,
     .savepoint = btree_savepoint,
     .get = btree_get,
+    .get_many = btree_get_many,
     .put = btree_put,
     .put_many = btree_put_many,
     .remove = btree_delete,

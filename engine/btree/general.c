@@ -95,18 +95,13 @@ static bool find_among_equals(const uint8_t *page, unsigned count, sombra_slice 
     return false;
 }
 
-bool general_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index)
+/* First of the entries from `low` on, the first whose head is not below the suffix's, that is >=
+ * suffix. */
+static inline bool find_from(const uint8_t *page, unsigned count, sombra_slice suffix, unsigned low,
+                             unsigned *out_index)
 {
-    unsigned count = cells_count(page);
-    sombra_slice prefix = cells_prefix(page, page_bytes);
-    if (UNLIKELY(!cells_key_has_prefix(key, prefix))) {
-        *out_index = slice_compare(key, prefix) < 0 ? 0 : count;
-        return false;
-    }
-    sombra_slice suffix = slice_from(key, prefix.bytes);
     const uint8_t *heads = page + CELLS_HEADS;
     uint32_t head = head_of(suffix.data, suffix.bytes);
-    unsigned low = heads_below(heads, count, head);
     if (low == count || head_at(heads, low) != head) {
         *out_index = low;
         return false;
@@ -118,6 +113,72 @@ bool general_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsi
                    : low + heads_below(heads + 4 * (size_t)low, count - low, head + 1);
     }
     return find_among_equals(page, count, suffix, low, high, out_index);
+}
+
+bool general_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index)
+{
+    unsigned count = cells_count(page);
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    if (UNLIKELY(!cells_key_has_prefix(key, prefix))) {
+        *out_index = slice_compare(key, prefix) < 0 ? 0 : count;
+        return false;
+    }
+    sombra_slice suffix = slice_from(key, prefix.bytes);
+    unsigned low = heads_below(page + CELLS_HEADS, count, head_of(suffix.data, suffix.bytes));
+    return find_from(page, count, suffix, low, out_index);
+}
+
+/* Of keys that are numbers without gaps the first two tell where each stands. */
+static inline unsigned guess_index(const uint8_t *heads, unsigned count, uint32_t head)
+{
+    uint32_t first = head_at(heads, 0), unit = count > 1 ? head_at(heads, 1) - first : 0;
+    if (unit == 0 || (unit & (unit - 1)) || head < first)
+        return 0;
+    uint32_t steps = (head - first) >> __builtin_ctz(unit);
+    return steps < count ? steps : count - 1;
+}
+
+void general_seek_begin(struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
+                        sombra_slice key)
+{
+    unsigned count = cells_count(page);
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    const uint8_t *heads = page + CELLS_HEADS;
+    seek->has_prefix = count > 0 && cells_key_has_prefix(key, prefix);
+    if (UNLIKELY(!seek->has_prefix))
+        return;
+    sombra_slice suffix = slice_from(key, prefix.bytes);
+    seek->head = head_of(suffix.data, suffix.bytes);
+    seek->index = guess_index(heads, count, seek->head);
+    __builtin_prefetch(heads + 4 * (size_t)seek->index);
+    __builtin_prefetch(heads + 4 * (size_t)count + 2 * (size_t)seek->index);
+}
+
+void general_seek_fetch(struct leaf_seek *seek, const uint8_t *page)
+{
+    const uint8_t *heads = page + CELLS_HEADS;
+    if (UNLIKELY(!seek->has_prefix))
+        return;
+    unsigned count = cells_count(page), index = seek->index;
+    if (UNLIKELY(head_at(heads, index) != seek->head ||
+                 (index > 0 && head_at(heads, index - 1) == seek->head)))
+        index = heads_below(heads, count, seek->head);
+    seek->index = index;
+    if (index < count)
+        __builtin_prefetch(page + slot_at(page, count, index));
+}
+
+bool general_seek_end(const struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
+                      sombra_slice key, struct leaf_value *out)
+{
+    unsigned count = cells_count(page), index;
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    if (!seek->has_prefix ||
+        !find_from(page, count, slice_from(key, prefix.bytes), seek->index, &index))
+        return false;
+    struct cell cell = cell_at(page, count, index);
+    cell_value(&cell, out);
+    return true;
 }
 
 void general_value_at(const uint8_t *page, unsigned index, struct leaf_value *out)

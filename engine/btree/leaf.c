@@ -56,6 +56,28 @@ bool leaf_get(const uint8_t *page, size_t page_bytes, sombra_slice key, struct l
     return true;
 }
 
+void leaf_seek_begin(struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
+                     sombra_slice key)
+{
+    assert(key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX);
+    seek->is_general = !is_dense(page);
+    if (seek->is_general)
+        general_seek_begin(seek, page, page_bytes, key);
+}
+
+void leaf_seek_fetch(struct leaf_seek *seek, const uint8_t *page)
+{
+    if (seek->is_general)
+        general_seek_fetch(seek, page);
+}
+
+bool leaf_seek_end(const struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
+                   sombra_slice key, struct leaf_value *out)
+{
+    return seek->is_general ? general_seek_end(seek, page, page_bytes, key, out)
+                            : dense_get(page, page_bytes, key, out);
+}
+
 bool leaf_find_place(const uint8_t *page, size_t page_bytes, sombra_slice key,
                      struct leaf_place *out_place)
 {

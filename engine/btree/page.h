@@ -70,6 +70,20 @@ bool leaf_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigne
 /* The value of `key`, if it is there. */
 bool leaf_get(const uint8_t *page, size_t page_bytes, sombra_slice key, struct leaf_value *out);
 
+/* leaf_get in three steps, for who has many keys: between them, what the next one reads is on its
+ * way. The page and the key are the same in all. */
+struct leaf_seek {
+    unsigned index; /* general: the first entry that is not below the key by its head; before
+                       leaf_seek_fetch a guess */
+    uint32_t head;
+    bool is_general, has_prefix;
+};
+void leaf_seek_begin(struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
+                     sombra_slice key);
+void leaf_seek_fetch(struct leaf_seek *seek, const uint8_t *page);
+bool leaf_seek_end(const struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
+                   sombra_slice key, struct leaf_value *out);
+
 /* Where a search ended, for those who go on from there with the same key and the same page. */
 struct leaf_place {
     unsigned index;    /* as leaf_find's */
@@ -231,6 +245,8 @@ bool leaf_read_needs_room(const uint8_t *page);
 
 /* The child to descend to for `key`. */
 unsigned branch_find(const uint8_t *page, size_t page_bytes, sombra_slice key);
+/* The same, fast for a key not far above one of the child `near`. */
+unsigned branch_find_near(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned near);
 page_id branch_child(const uint8_t *page, size_t page_bytes, unsigned index);
 uint64_t branch_entries(const uint8_t *page, size_t page_bytes, unsigned index);
 /* Sum over children [0, index). */

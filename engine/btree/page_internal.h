@@ -135,6 +135,22 @@ static inline unsigned heads_below(const uint8_t *heads, unsigned count, uint32_
     return base + heads_count_below(heads + 4 * (size_t)base, count, head);
 }
 
+/* The same for an answer that is probably not far above `near`: it is looked for in steps that
+ * double. */
+static inline unsigned heads_below_near(const uint8_t *heads, unsigned count, uint32_t head,
+                                        unsigned near)
+{
+    unsigned step = 8;
+    if (near > 0 && (near > count || head_at(heads, near - 1) >= head))
+        return heads_below(heads, count, head);
+    while (step < count - near && head_at(heads, near + step - 1) < head) {
+        near += step;
+        step *= 2;
+    }
+    unsigned window = count - near < step ? count - near : step;
+    return near + heads_below(heads + 4 * (size_t)near, window, head);
+}
+
 /* Heads and slots are two arrays that abut: one place is opened or closed in both at once.
  * `tail_bytes` is what stands behind the slots and moves with them. */
 void slots_insert(uint8_t *page, unsigned count, unsigned index, uint32_t head, size_t offset,

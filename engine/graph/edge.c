@@ -119,7 +119,6 @@ sombra_err graph_edge_property(struct graph_txn *txn, sombra_edge_id edge, sombr
                                sombra_slice *out_value)
 {
     struct graph_edge ends;
-    sombra_record record;
     sombra_slice value;
     uint32_t id = 0;
     sombra_err err = txn_check_read(txn);
@@ -129,11 +128,9 @@ sombra_err graph_edge_property(struct graph_txn *txn, sombra_edge_id edge, sombr
         err = graph_edge_ends(txn, edge, &ends);
     if (!err)
         err = edge_stored_record(txn, &ends, &value);
-    if (!err)
-        err = graph_record_open(value, false, &record);
     if (err)
         return err;
-    err = graph_record_find(&record, id, &value);
+    err = graph_record_value(value, false, id, &value);
     if (err == SOMBRA_NOT_FOUND)
         return SOMBRA_NOT_FOUND;
     return err ? err : txn_lend(txn, value, out_value);

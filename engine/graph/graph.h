@@ -172,6 +172,10 @@ sombra_err graph_record_next_property(sombra_record *record, uint32_t *out_name,
 sombra_err graph_record_find(const sombra_record *record, uint32_t name,
                              sombra_slice *out_value) SOMBRA_MUST_CHECK;
 
+/* The same of a record's bytes at once. */
+sombra_err graph_record_value(sombra_slice bytes, bool is_node, uint32_t name,
+                              sombra_slice *out_value) SOMBRA_MUST_CHECK;
+
 /* ---- nodes and edges (node.c, edge.c); the rules are those of sombra/graph.h ------------------
  */
 

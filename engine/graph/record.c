@@ -23,6 +23,15 @@ static const uint8_t *read_number(const uint8_t *at, const uint8_t *end, uint64_
     return at;
 }
 
+/* Without a call: the processor's own is not of every x86. */
+static inline unsigned bits_count(uint64_t bits)
+{
+    bits -= bits >> 1 & UINT64_C(0x5555555555555555);
+    bits = (bits & UINT64_C(0x3333333333333333)) + (bits >> 2 & UINT64_C(0x3333333333333333));
+    bits = (bits + (bits >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (unsigned)(bits * UINT64_C(0x0101010101010101) >> 56);
+}
+
 /* The names of properties that have no lengths: property_next is set. NULL = they are damaged. */
 static const uint8_t *read_head(const uint8_t *at, sombra_record *record)
 {
@@ -37,7 +46,7 @@ static const uint8_t *read_head(const uint8_t *at, sombra_record *record)
     if ((head & HEAD_FIRST_LONG) == HEAD_FIRST_LONG)
         at = read_number(at, record->end, UINT32_MAX - 64, &record->property_next);
     at = at ? varint_get(at, record->end, &record->property_mask) : NULL;
-    record->property_count = 1 + (unsigned)__builtin_popcountll(record->property_mask);
+    record->property_count = 1 + bits_count(record->property_mask);
     return at && record->property_next ? at : NULL;
 }
 
@@ -148,7 +157,7 @@ static sombra_err compact_find(const sombra_record *record, uint32_t name, sombr
         if (bit >= 64 || !(record->property_mask >> bit & 1))
             return SOMBRA_NOT_FOUND;
         uint64_t below = (UINT64_C(1) << bit) - 1;
-        skipped = 1 + (unsigned)__builtin_popcountll(record->property_mask & below);
+        skipped = 1 + bits_count(record->property_mask & below);
     }
     for (;;) {
         size_t bytes = value_length(at, (size_t)(record->end - at));
@@ -181,6 +190,57 @@ sombra_err graph_record_find(const sombra_record *record, uint32_t name, sombra_
             return SOMBRA_OK;
         }
     }
+}
+
+/* As compact_find, of a record of one-byte numbers: most are so. False = look closer. */
+static inline bool find_plain(sombra_slice bytes, bool is_node, uint32_t name,
+                              sombra_slice *out_value, bool *out_found)
+{
+    const uint8_t *at = bytes.data, *end = at + bytes.bytes;
+    if (UNLIKELY(bytes.bytes < 4 || bytes.bytes > COMPACT_BYTES_MAX))
+        return false;
+    for (unsigned labels = is_node ? *at++ : 0; labels > 0; labels--) {
+        if (UNLIKELY(labels >= 0x80 || end - at < 4 || *at++ >= 0x80))
+            return false;
+    }
+    unsigned head = *at++, mask, first = (head & HEAD_FIRST_LONG) + 1;
+    if (head >= HEAD_MASK) {
+        mask = *at++;
+        if (UNLIKELY(first > HEAD_FIRST_LONG || mask >= 0x80))
+            return false;
+    } else {
+        first = (head >> 2 & (HEAD_FIRST_MAX - 1)) + 1;
+        mask = (1u << (head & HEAD_FOLLOWING_MAX)) - 1;
+        if (UNLIKELY(head < HEAD_COMPACT))
+            return false;
+    }
+    /* A bit for each name from the first on, and the one that is wanted. */
+    mask = mask << 1 | 1;
+    *out_found = name - first < 8 && (mask >> (name - first) & 1);
+    if (!*out_found)
+        return true;
+    for (mask &= (1u << (name - first)) - 1; at < end; mask &= mask - 1) {
+        size_t length = value_length(at, (size_t)(end - at));
+        if (UNLIKELY(length == 0))
+            return false;
+        if (mask == 0) {
+            *out_value = slice_of(at, length);
+            return true;
+        }
+        at += length;
+    }
+    return false;
+}
+
+sombra_err graph_record_value(sombra_slice bytes, bool is_node, uint32_t name,
+                              sombra_slice *out_value)
+{
+    bool found = false;
+    sombra_record record;
+    if (LIKELY(find_plain(bytes, is_node, name, out_value, &found)))
+        return found ? SOMBRA_OK : SOMBRA_NOT_FOUND;
+    sombra_err err = graph_record_open(bytes, is_node, &record);
+    return err ? err : graph_record_find(&record, name, out_value);
 }
 
 /* ---- build ------------------------------------------------------------------------------- */
