@@ -196,14 +196,9 @@ const uint8_t *length_get_checked(const uint8_t *at, const uint8_t *end, size_t 
     return NULL;
 }
 
-void byte_map_init(struct byte_map *map, size_t page_bytes)
+/* Takes them; true if one was taken. */
+static bool bits_take(struct byte_map *map, size_t offset, size_t bytes)
 {
-    memset(map->words, 0, page_bytes / 8);
-}
-
-bool byte_map_take(struct byte_map *map, size_t offset, size_t bytes)
-{
-    assert(bytes > 0 && offset + bytes <= PAGE_BYTES_MAX);
     uint64_t taken = 0;
     while (bytes > 0) {
         size_t bit = offset % 64;
@@ -214,7 +209,22 @@ bool byte_map_take(struct byte_map *map, size_t offset, size_t bytes)
         offset += here;
         bytes -= here;
     }
-    return taken == 0;
+    return taken != 0;
+}
+
+bool byte_map_take_slow(struct byte_map *map, size_t offset, size_t bytes)
+{
+    if (map->low == SIZE_MAX) {
+        map->low = offset;
+        map->high = offset + bytes;
+        return true;
+    }
+    if (!map->has_bits) {
+        memset(map->words, 0, map->page_bytes / 8);
+        map->has_bits = true;
+        (void)bits_take(map, map->low, map->high - map->low);
+    }
+    return !bits_take(map, offset, bytes);
 }
 
 sombra_err cells_validate_area(const uint8_t *page, size_t page_bytes, size_t arrays_end)

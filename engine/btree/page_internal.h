@@ -196,13 +196,36 @@ const uint8_t *length_get_checked(const uint8_t *at, const uint8_t *end, size_t 
 
 /* ---- validation -------------------------------------------------------------------------- */
 
-/* A bit for each byte of a page: which bytes are already part of a cell. */
+/* Which bytes of a page are already part of a cell. Cells mostly stand one beside the other, in
+ * their order: what is taken is then one stretch, and only what does not join it needs a bit for
+ * each byte. */
 struct byte_map {
+    size_t low, high; /* the stretch taken last */
+    bool has_bits;    /* others are in `words` */
+    size_t page_bytes;
     uint64_t words[PAGE_BYTES_MAX / 64];
 };
-void byte_map_init(struct byte_map *map, size_t page_bytes);
+static inline void byte_map_init(struct byte_map *map, size_t page_bytes)
+{
+    map->low = map->high = SIZE_MAX;
+    map->has_bits = false;
+    map->page_bytes = page_bytes;
+}
+bool byte_map_take_slow(struct byte_map *map, size_t offset, size_t bytes);
 /* False if one of the bytes [offset, offset + bytes) was taken before. */
-bool byte_map_take(struct byte_map *map, size_t offset, size_t bytes);
+static inline bool byte_map_take(struct byte_map *map, size_t offset, size_t bytes)
+{
+    assert(bytes > 0 && offset + bytes <= PAGE_BYTES_MAX);
+    if (LIKELY(!map->has_bits && offset + bytes == map->low)) {
+        map->low = offset;
+        return true;
+    }
+    if (!map->has_bits && offset == map->high) {
+        map->high += bytes;
+        return true;
+    }
+    return byte_map_take_slow(map, offset, bytes);
+}
 
 /* "page 12: offset 40: what" */
 sombra_err page_corrupt(const uint8_t *page, size_t offset, const char *what);
