@@ -6,7 +6,7 @@
 #define PAGES_INTERNAL_H
 
 #include "btree.h"
-#include "page.h"
+#include "btree/page/page.h"
 #include "wal/wal.h"
 
 struct btree;

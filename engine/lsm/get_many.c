@@ -6,7 +6,7 @@
  * Each step is the one of get.c; what is found is the same.
  */
 #include "lsm_internal.h"
-#include "table_read.h"
+#include "lsm/table/table_read.h"
 
 enum { GROUP_KEYS = 16 };
 

@@ -23,7 +23,7 @@
 #ifndef LSM_MEMTABLE_H
 #define LSM_MEMTABLE_H
 
-#include "source.h"
+#include "lsm/table/source.h"
 
 struct memtable;
 

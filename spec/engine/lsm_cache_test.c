@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "lsm/cache.h"
+#include "lsm/table/cache.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

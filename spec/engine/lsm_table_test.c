@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "lsm/table_format.h"
+#include "lsm/table/table_format.h"
 #include "lsm_table_fixture.h"
 
 #include <stdio.h>
