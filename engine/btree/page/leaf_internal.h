@@ -139,6 +139,16 @@ void dense_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned las
 /* Builds entries [first, last), which must fit (`measure` is theirs). */
 void dense_build(const struct leaf_source *source, unsigned first, unsigned last,
                  const struct leaf_measure *measure, uint8_t *to);
+/* Entries [first, last) of a dense leaf; perhaps none. */
+struct dense_piece {
+    const uint8_t *page;
+    unsigned first, last;
+};
+/* Builds a leaf of one or two pieces, in the runs they have, under the prefix that all of their
+ * keys have in common, or a shorter one. False = they do not fit so. Of one piece, under a prefix
+ * as long as its own or longer, they do. */
+bool dense_join(const struct dense_piece pieces[2], size_t page_bytes, size_t prefix_bytes,
+                uint8_t *to);
 unsigned dense_read(const uint8_t *page, size_t page_bytes, unsigned index,
                     struct leaf_batch *batch);
 /* As in general leaves, but to the run: within, entries count as equal. */
