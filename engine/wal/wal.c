@@ -12,9 +12,10 @@ enum {
     CREATE_ALIGN_BYTES = 4096,
     WINDOW_ALIGN_BYTES = 65536, /* a multiple of every page size in use */
 };
-#define WINDOW_BYTES_MIN ((uint64_t)16 * MiB)
-#define GROW_BYTES_MIN   ((uint64_t)64 * KiB)
-#define GROW_BYTES_MAX   ((uint64_t)8 * MiB)
+#define WINDOW_BYTES_MIN         ((uint64_t)16 * MiB)
+#define GROW_BYTES_MIN           ((uint64_t)64 * KiB)
+#define GROW_BYTES_MAX           ((uint64_t)8 * MiB)
+#define GROW_UNWRITTEN_BYTES_MAX ((uint64_t)1 * MiB)
 /* A record so long is written, even where others are stored through the window: a first store to a
  * page costs a fault, which is more than a share of a system call. */
 #define WINDOW_RECORD_BYTES_MAX ((uint64_t)16 * KiB)
@@ -335,9 +336,10 @@ static sombra_err grow_to(struct wal *wal, uint64_t bytes)
     return SOMBRA_OK;
 }
 
-/* Grows by as much as there is, which saves syncs, or where nothing is synced by an eighth of it;
- * at least 64 KiB and at most 8 MiB, or to the need if that is more; on a disk too full for that,
- * by the bare need. */
+/* Grows by as much as there is, which saves syncs, up to 8 MiB; or where nothing is synced by an
+ * eighth of it, up to 1 MiB: space that is only promised is missed by others, and cheap to ask for
+ * often. At least by 64 KiB, or to the need if that is more; on a disk too full for that, by the
+ * bare need. */
 static sombra_err grow(struct wal *wal, uint64_t need, uint64_t file_bytes_max)
 {
     assert(need > wal->file_bytes);
@@ -346,7 +348,8 @@ static sombra_err grow(struct wal *wal, uint64_t need, uint64_t file_bytes_max)
                          "log %s would grow to %" PRIu64 " bytes; its limit is %" PRIu64,
                          os_file_path(wal->file), need, file_bytes_max);
     uint64_t share = wal->uses_window ? wal->file_bytes / 8 : wal->file_bytes;
-    uint64_t step = u64_min(u64_max(share, GROW_BYTES_MIN), GROW_BYTES_MAX);
+    uint64_t step_max = wal->uses_window ? GROW_UNWRITTEN_BYTES_MAX : GROW_BYTES_MAX;
+    uint64_t step = u64_min(u64_max(share, GROW_BYTES_MIN), step_max);
     uint64_t goal = u64_align_up(u64_max(wal->file_bytes + step, need), CREATE_ALIGN_BYTES);
     goal = u64_min(goal, file_bytes_max);
     sombra_err err = grow_to(wal, goal);
