@@ -337,6 +337,20 @@ static size_t build_run(struct leaf_cursor *cursor, size_t prefix_bytes, unsigne
     return (size_t)(at - to);
 }
 
+/* The same of entries that are given, from `first` on: what they share is known. */
+static size_t build_run_given(const struct leaf_source *source, unsigned first, size_t prefix_bytes,
+                              unsigned entries, bool has_values, uint8_t *to)
+{
+    uint8_t *at = to;
+    for (unsigned i = first; i < first + entries; i++) {
+        const struct leaf_entry *entry = &source->entries[i];
+        size_t shared = i == first ? 0 : source->shared[i] - prefix_bytes;
+        at = dense_put(at, has_values, slice_from(entry->key, prefix_bytes), shared,
+                       entry->value.bytes);
+    }
+    return (size_t)(at - to);
+}
+
 void dense_build(const struct leaf_source *source, unsigned first, unsigned last,
                  const struct leaf_measure *measure, uint8_t *to)
 {
@@ -359,9 +373,15 @@ void dense_build(const struct leaf_source *source, unsigned first, unsigned last
     for (unsigned run = 0; run < runs; run++) {
         unsigned left = count - run * DENSE_INTERVAL;
         unsigned entries = left < DENSE_INTERVAL ? left : DENSE_INTERVAL;
-        set_head(to, run, slice_of(cursor.key + prefix_bytes, cursor.key_bytes - prefix_bytes));
         dense_set_ordinal(to, runs, run, run * DENSE_INTERVAL);
-        size_t bytes = build_run(&cursor, prefix_bytes, entries, measure->has_values, encoded);
+        size_t bytes =
+            source->entries
+                ? build_run_given(source, first + run * DENSE_INTERVAL, prefix_bytes, entries,
+                                  measure->has_values, encoded)
+                : build_run(&cursor, prefix_bytes, entries, measure->has_values, encoded);
+        struct dense_entry entry;
+        (void)dense_parse(encoded, measure->has_values, &entry);
+        set_head(to, run, slice_of(entry.suffix, entry.suffix_bytes));
         low -= bytes;
         memcpy(to + low, encoded, bytes);
         slot_set(to, runs, run, low);

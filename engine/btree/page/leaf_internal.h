@@ -36,6 +36,7 @@ static inline void leaf_set_ends(uint8_t *page, unsigned appends, unsigned prepe
  * any entries (leaf_pack.c). The pages and entries outlive it. */
 struct leaf_source {
     const struct leaf_entry *entries; /* if it is not NULL, these, and no pages */
+    const uint16_t *shared;           /* by the keys of these, each with the one before */
     const uint8_t *pages[2];          /* [1] may be NULL */
     size_t page_bytes;
     unsigned page_count[2];
