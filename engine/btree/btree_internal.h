@@ -653,6 +653,7 @@ sombra_err btree_cursor_move(struct kv_cursor *cursor, enum kv_motion motion, so
                              bool *out_found) SOMBRA_MUST_CHECK;
 sombra_err btree_cursor_read(struct kv_cursor *cursor, enum kv_motion direction,
                              struct kv_batch *batch) SOMBRA_MUST_CHECK;
+sombra_err btree_cursor_words(struct kv_cursor *cursor, struct kv_words *words) SOMBRA_MUST_CHECK;
 void btree_cursor_close(struct kv_cursor *cursor);
 /* Frees the closed cursors that the transaction keeps. */
 void cursors_free_spare(struct btree_txn *txn);

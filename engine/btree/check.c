@@ -406,6 +406,7 @@ const struct kv_ops btree_ops = {
     .cursor_open = btree_cursor_open,
     .cursor_move = btree_cursor_move,
     .cursor_read = btree_cursor_read,
+    .cursor_words = btree_cursor_words,
     .cursor_close = btree_cursor_close,
     .maintain = btree_maintain,
 };

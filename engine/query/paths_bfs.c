@@ -278,7 +278,7 @@ static sombra_err walk_level(struct bfs *bfs, struct side *side)
     if (err)
         return err;
     memcpy(side->level, side->nodes + side->level_at, level_count * sizeof *side->level);
-    fan_open(side->fan, side->level, level_count);
+    fan_open_gently(side->fan, side->level, level_count);
     for (;;) {
         const struct graph_hop *hops;
         size_t count;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 set(kv_model kv_model.c)
-set(kv_contract kv_contract.c kv_contract_points.c kv_contract_cursors.c kv_contract_txns.c
+set(kv_contract kv_contract.c kv_contract_points.c kv_contract_cursors.c kv_contract_words.c
+  kv_contract_txns.c
   kv_history.c kv_history_keys.c kv_check.c)
 set(kv_crash kv_crash.c kv_crash_cuts.c kv_crash_faults.c kv_check.c)
 

@@ -453,6 +453,100 @@ unsigned dense_read(const uint8_t *page, size_t page_bytes, unsigned index,
     }
 }
 
+/* ---- keys as words ----------------------------------------------------------------------- */
+
+enum word_answer { WORD_READ, WORD_OVER, WORD_LONG };
+
+/* The word of an entry, given that of the one before; `is_first`: what that was is not known, only
+ * that the entry shares no more with it than with `match` and the word. */
+static inline __attribute__((always_inline)) enum word_answer
+word_step(const struct word_frame *frame, const struct dense_entry *entry, const bool is_first,
+          const uint8_t *page_end, uint64_t *word, size_t *out_bytes)
+{
+    size_t shared = entry->shared, from = 0;
+    if (is_first && shared < frame->match_bytes) {
+        from = frame->match_bytes - shared;
+        if (entry->suffix_bytes < from || memcmp(entry->suffix, frame->match + shared, from) != 0)
+            return WORD_OVER;
+        shared = frame->match_bytes;
+    }
+    if (shared < frame->match_bytes)
+        return WORD_OVER;
+    size_t kept = shared - frame->match_bytes + frame->rest_bytes;
+    size_t own = entry->suffix_bytes - from;
+    if (UNLIKELY(kept + own > KV_WORD_BYTES))
+        return WORD_LONG;
+    uint64_t read = word_read(entry->suffix + from, own, page_end);
+    *word = kept < KV_WORD_BYTES ? (*word & word_mask(kept)) | read >> (8 * kept) : *word;
+    *out_bytes = kept + own;
+    return WORD_READ;
+}
+
+/* What the next entry may share of the one before: the first of its bytes behind `within`. */
+static uint64_t word_before(const struct leaf_words *words)
+{
+    const uint8_t *before = words->before.data;
+    size_t bytes = words->before.bytes - words->within.bytes;
+    assert(words->before.bytes >= words->within.bytes);
+    before += words->within.bytes;
+    return word_read(before, size_min(bytes, KV_WORD_BYTES), before + bytes);
+}
+
+/* Where the entry `index` of the run is. */
+static const uint8_t *entry_at(const uint8_t *page, unsigned run, unsigned index)
+{
+    unsigned runs = dense_runs(page);
+    const uint8_t *at = page + slot_at(page, runs, run);
+    struct dense_entry entry;
+    for (unsigned i = dense_ordinal(page, runs, run); i < index; i++)
+        at = dense_parse(at, dense_has_values(page), &entry);
+    return at;
+}
+
+unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index,
+                          struct leaf_words *words)
+{
+    struct word_frame frame;
+    if (!word_frame_init(&frame, cells_prefix(page, page_bytes), words->within)) {
+        words->is_over = true;
+        return 0;
+    }
+    const struct leaf_place *place = words->place;
+    const bool has_place = place && place->at, has_values = dense_has_values(page);
+    const uint8_t *page_end = page + page_bytes;
+    const unsigned runs = dense_runs(page), from = index;
+    unsigned run = has_place ? place->run : dense_run_of(page, index);
+    const uint8_t *at = has_place ? place->at : entry_at(page, run, index);
+    const bool is_begin = place || index == dense_ordinal(page, runs, run);
+    uint64_t word = is_begin ? frame.rest_word : word_before(words);
+    bool is_first = true;
+    const size_t most = size_min(words->capacity, cells_count(page) - index);
+    for (unsigned last = dense_run_last(page, runs, run); index - from < most; index++) {
+        struct dense_entry entry;
+        size_t bytes = 0;
+        if (index == last) {
+            run++;
+            last = dense_run_last(page, runs, run);
+            at = page + slot_at(page, runs, run);
+            is_first = true;
+            word = frame.rest_word;
+        }
+        at = dense_parse(at, has_values, &entry);
+        enum word_answer answer = UNLIKELY(is_first)
+                                      ? word_step(&frame, &entry, true, page_end, &word, &bytes)
+                                      : word_step(&frame, &entry, false, page_end, &word, &bytes);
+        if (UNLIKELY(answer != WORD_READ)) {
+            words->is_over = answer == WORD_OVER;
+            words->is_long = answer == WORD_LONG;
+            break;
+        }
+        is_first = false;
+        words->words[index - from] = word;
+        words->bytes[index - from] = (uint8_t)bytes;
+    }
+    return index - from;
+}
+
 /* ---- validation -------------------------------------------------------------------------- */
 
 /* Like dense_parse, within [at, end); a text says what is wrong. */

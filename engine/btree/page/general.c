@@ -181,6 +181,35 @@ unsigned general_read(const uint8_t *page, unsigned index, struct leaf_batch *ba
     return read;
 }
 
+unsigned general_read_words(const uint8_t *page, size_t page_bytes, unsigned index,
+                            struct leaf_words *words)
+{
+    struct word_frame frame;
+    const unsigned count = cells_count(page), from = index;
+    if (!word_frame_init(&frame, cells_prefix(page, page_bytes), words->within)) {
+        words->is_over = true;
+        return 0;
+    }
+    for (; index < count && index - from < words->capacity; index++) {
+        const struct cell cell = cell_at(page, count, index);
+        words->is_over = cell.suffix_bytes < frame.match_bytes ||
+                         memcmp(cell.suffix, frame.match, frame.match_bytes) != 0;
+        if (words->is_over)
+            break;
+        size_t own = cell.suffix_bytes - frame.match_bytes;
+        words->is_long = frame.rest_bytes + own > KV_WORD_BYTES;
+        if (words->is_long)
+            break;
+        uint64_t word = word_read(cell.suffix + frame.match_bytes, own, page + page_bytes);
+        if (frame.rest_bytes)
+            word = frame.rest_word |
+                   (frame.rest_bytes < KV_WORD_BYTES ? word >> (8 * frame.rest_bytes) : 0);
+        words->words[index - from] = word;
+        words->bytes[index - from] = (uint8_t)(frame.rest_bytes + own);
+    }
+    return index - from;
+}
+
 /* ---- change ------------------------------------------------------------------------------ */
 
 /* Lays the cells anew, in key order, so that the holes join the free space. */

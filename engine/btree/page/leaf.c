@@ -224,3 +224,30 @@ unsigned leaf_read(const uint8_t *page, size_t page_bytes, unsigned index, struc
         return dense_read(page, page_bytes, index, batch);
     return general_read(page, index, batch);
 }
+
+/* ---- keys as words ----------------------------------------------------------------------- */
+
+bool word_frame_init(struct word_frame *frame, sombra_slice prefix, sombra_slice within)
+{
+    size_t common = size_min(prefix.bytes, within.bytes);
+    const uint8_t *rest = (const uint8_t *)prefix.data + common;
+    if (common && memcmp(prefix.data, within.data, common) != 0)
+        return false;
+    *frame = (struct word_frame){ .match = (const uint8_t *)within.data + common,
+                                  .match_bytes = within.bytes - common,
+                                  .rest_bytes = prefix.bytes - common };
+    frame->rest_word =
+        word_read(rest, size_min(frame->rest_bytes, KV_WORD_BYTES), rest + frame->rest_bytes);
+    return true;
+}
+
+unsigned leaf_read_words(const uint8_t *page, size_t page_bytes, unsigned index,
+                         struct leaf_words *words)
+{
+    assert(index <= cells_count(page) && words->capacity > 0);
+    words->is_over = words->is_long = false;
+    if (index == cells_count(page))
+        return 0;
+    return is_dense(page) ? dense_read_words(page, page_bytes, index, words)
+                          : general_read_words(page, page_bytes, index, words);
+}

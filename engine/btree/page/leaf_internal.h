@@ -78,6 +78,46 @@ size_t leaf_common_prefix(const struct leaf_source *source, unsigned first, unsi
 void leaf_measure(const struct leaf_source *source, unsigned first, unsigned last,
                   struct leaf_measure *out);
 
+/* ---- keys as words (leaf_words.c) ---------------------------------------------------------- */
+
+/* How the bytes that are wanted lie to the page's prefix: one of the two lengths is 0. */
+struct word_frame {
+    const uint8_t *match; /* what a suffix begins with, to be wanted */
+    size_t match_bytes;
+    size_t rest_bytes; /* of the page's prefix, that stand in front of each word */
+    uint64_t rest_word;
+};
+/* False: no key of the page is wanted. */
+bool word_frame_init(struct word_frame *frame, sombra_slice prefix, sombra_slice within);
+
+/* The first `bytes` of a word; 0 to 8. */
+static inline uint64_t word_mask(size_t bytes)
+{
+    static const uint64_t masks[9] = {
+        0,
+        UINT64_C(0xff00000000000000),
+        UINT64_C(0xffff000000000000),
+        UINT64_C(0xffffff0000000000),
+        UINT64_C(0xffffffff00000000),
+        UINT64_C(0xffffffffff000000),
+        UINT64_C(0xffffffffffff0000),
+        UINT64_C(0xffffffffffffff00),
+        UINT64_MAX,
+    };
+    return masks[bytes];
+}
+
+/* `bytes` (0 to 8) as a word; nothing is read from `end` on. */
+static inline uint64_t word_read(const uint8_t *at, size_t bytes, const uint8_t *end)
+{
+    if (LIKELY(end - at >= 8))
+        return get_be64(at) & word_mask(bytes);
+    uint64_t word = 0;
+    for (size_t i = 0; i < bytes; i++)
+        word |= (uint64_t)at[i] << (56 - 8 * i);
+    return word;
+}
+
 /* ---- general leaves (general.c) ----------------------------------------------------------- */
 
 size_t general_cell_bytes(size_t suffix_bytes, const struct leaf_value *value);
@@ -112,6 +152,8 @@ void general_build_one(const struct leaf_source *source, uint8_t *to);
 void general_entry_at(const uint8_t *page, unsigned index, sombra_slice *out_suffix,
                       struct leaf_value *out_value);
 unsigned general_read(const uint8_t *page, unsigned index, struct leaf_batch *batch);
+unsigned general_read_words(const uint8_t *page, size_t page_bytes, unsigned index,
+                            struct leaf_words *words);
 
 /* ---- dense leaves (dense.c) --------------------------------------------------------------- */
 
@@ -152,6 +194,8 @@ bool dense_join(const struct dense_piece pieces[2], size_t page_bytes, size_t pr
                 uint8_t *to);
 unsigned dense_read(const uint8_t *page, size_t page_bytes, unsigned index,
                     struct leaf_batch *batch);
+unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index,
+                          struct leaf_words *words);
 /* As in general leaves, but to the run: within, entries count as equal. */
 size_t dense_weight_before(const uint8_t *page, size_t page_bytes, unsigned index);
 unsigned dense_index_at_weight(const uint8_t *page, size_t page_bytes, size_t weight);

@@ -206,6 +206,21 @@ static inline size_t leaf_room_bytes(unsigned capacity)
  * entries if it has KV_KEY_BYTES_MAX bytes. */
 unsigned leaf_read(const uint8_t *page, size_t page_bytes, unsigned index,
                    struct leaf_batch *batch);
+/* Keys as kv_words has them. */
+struct leaf_words {
+    sombra_slice within;
+    const struct leaf_place *place; /* of `within`: the first of them is read next; or NULL */
+    sombra_slice before;            /* else the key of the entry before, unless that is none */
+    uint64_t *words;
+    uint8_t *bytes;
+    size_t capacity;
+    bool is_over; /* out: the next entry does not begin with `within` */
+    bool is_long; /* out: it does, and has more than KV_WORD_BYTES behind it */
+};
+/* Reads from the entry `index` on, which may be the leaf's count; how many. Fewer than there is
+ * room for, and neither flag set: the leaf is at its end. */
+unsigned leaf_read_words(const uint8_t *page, size_t page_bytes, unsigned index,
+                         struct leaf_words *words);
 /* Does the leaf have suffixes to decode? Else the room is not used. */
 bool leaf_read_needs_room(const uint8_t *page);
 
