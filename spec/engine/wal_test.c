@@ -337,12 +337,12 @@ static void test_wal__cut_records_cannot_be_spliced(void **state)
     log_append_bytes(fixture->wal, 2, 0, 64);
     log_append_bytes(fixture->wal, 3, 0, 64);
     reopen(fixture, false);
-    ASSERT_OK(wal_cut(fixture->wal, tail));
+    ASSERT_OK(wal_cut(fixture->wal, tail, 1));
     assert_position(wal_position(fixture->wal), tail);
     log_expect(fixture->wal, 1, 1);
     log_append_bytes(fixture->wal, 2, 1, 64); /* same size: 3 would stand right behind */
     log_expect(fixture->wal, 1, 2);
-    ASSERT_OK(wal_cut(fixture->wal, tail));
+    ASSERT_OK(wal_cut(fixture->wal, tail, 1));
     log_append_bytes(fixture->wal, 2, 0, 64); /* the very same bytes as before the cut */
     log_expect(fixture->wal, 1, 2);
 }
@@ -354,10 +354,10 @@ static void test_wal__cut_follows_a_file_that_another_handle_grew(void **state)
     ASSERT_OK(wal_open(os_posix(), fixture->place.path, false, &other));
     log_append(fixture->wal, 1, 0);
     log_append_bytes(fixture->wal, 2, 0, MiB);
-    ASSERT_OK(wal_cut(other, wal_position(fixture->wal)));
+    ASSERT_OK(wal_cut(other, wal_position(fixture->wal), 2));
     assert_int_equal(wal_file_bytes(other), wal_file_bytes(fixture->wal));
     log_append(other, 3, 2);
-    ASSERT_OK(wal_cut(fixture->wal, wal_position(other)));
+    ASSERT_OK(wal_cut(fixture->wal, wal_position(other), 3));
     log_append(fixture->wal, 4, 3);
     log_expect(other, 1, 4);
     wal_close(other);
@@ -367,9 +367,9 @@ static void test_wal__cut_behind_the_file_is_corrupt(void **state)
 {
     struct fixture *fixture = *state;
     struct wal_position at = { .epoch = 1, .offset = 64 * KiB + 8 };
-    ASSERT_FAILS(wal_cut(fixture->wal, at), SOMBRA_CORRUPT);
+    ASSERT_FAILS(wal_cut(fixture->wal, at, 0), SOMBRA_CORRUPT);
     at.offset = 64 * KiB;
-    ASSERT_OK(wal_cut(fixture->wal, at));
+    ASSERT_OK(wal_cut(fixture->wal, at, 0));
 }
 
 static void test_wal__impossible_positions_are_corrupt(void **state)
