@@ -28,6 +28,8 @@ sombra_err edge_words_read(struct edge_words *words, struct kv_cursor *cursor, s
         if (err)
             return err;
         words->count = 1;
+        words->words[0] = 0;
+        words->bytes[0] = UINT8_MAX; /* no word is so long: it is read slowly */
         words->long_key = slice_from(cursor->entry.key, within.bytes);
     }
     return SOMBRA_OK;

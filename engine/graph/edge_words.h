@@ -26,15 +26,14 @@ static inline __attribute__((always_inline)) bool edge_words_get(const struct ed
     size_t left = words->bytes[index];
     bool is_read = (field > 0 || word_take(&word, &left, &fields->type)) &&
                    (field > 1 || word_take(&word, &left, &fields->other)) &&
-                   (field > 2 || word_take(&word, &left, &fields->edge)) && left == 0 &&
-                   words->long_key.bytes == 0;
+                   (field > 2 || word_take(&word, &left, &fields->edge)) && left == 0;
     if (UNLIKELY(!is_read)) { /* on a copy: the fields themselves stay in registers */
         struct edge_fields slow = *fields;
         if (!edge_words_slow(words, index, field, &slow))
             return false;
         *fields = slow;
     }
-    return LIKELY(fields->type - 1 < UINT32_MAX && fields->other != 0);
+    return LIKELY((field > 0 || fields->type - 1 < UINT32_MAX) && fields->other != 0);
 }
 
 #endif

@@ -42,6 +42,10 @@ static inline size_t value_length(const uint8_t *at, size_t left)
 sombra_err value_next_encoded(sombra_value_cursor *cursor, sombra_slice *out_key,
                               sombra_slice *out_encoded, bool *out_found) SOMBRA_MUST_CHECK;
 
+/* sombra_value_member that lends the member's encoded bytes as well. */
+sombra_err value_member(const sombra_value *map, sombra_slice key, sombra_value *out_value,
+                        sombra_slice *out_encoded) SOMBRA_MUST_CHECK;
+
 /* Opens the map that `encoded` must be (an empty slice is an empty map): INVALID, since it comes
  * from the caller. */
 sombra_err value_open_map(sombra_slice encoded, sombra_value_cursor *out_cursor) SOMBRA_MUST_CHECK;

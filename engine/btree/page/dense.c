@@ -503,48 +503,105 @@ static const uint8_t *entry_at(const uint8_t *page, unsigned run, unsigned index
     return at;
 }
 
+/* Entries of one run as long as they are of the usual kind: lengths in one byte, wanted, of few
+ * bytes. *at and *word move on; how many. */
+static inline __attribute__((always_inline)) size_t
+words_of_run(const struct word_frame *frame, const uint8_t **at, size_t most, const bool has_values,
+             const uint8_t *page_end, uint64_t *word, uint64_t *words, uint8_t *bytes)
+{
+    const size_t head_bytes = has_values ? 2 : 1, match_bytes = frame->match_bytes;
+    const size_t rest_bytes = frame->rest_bytes;
+    const uint8_t *entry = *at, *last = page_end - 8 - head_bytes;
+    uint64_t key = *word;
+    size_t i = 0;
+    for (; i < most && entry <= last; i++) {
+        size_t shared = *entry >> 4, own = *entry & 15;
+        size_t kept = shared - match_bytes + rest_bytes; /* wraps to many if it is not wanted */
+        if (UNLIKELY(shared < match_bytes || shared == DENSE_NIBBLE_MAX || kept + own > 8))
+            break;
+        const uint8_t *suffix = entry + head_bytes;
+        uint64_t read = get_be64(suffix) & word_mask(own);
+        key = (key & word_mask(kept)) | read >> (8 * (kept & 7));
+        words[i] = key;
+        bytes[i] = (uint8_t)(kept + own);
+        entry = suffix + own + (has_values ? entry[1] : 0);
+    }
+    *at = entry;
+    *word = key;
+    return i;
+}
+
+/* What a reader of words goes on with. */
+struct words_reader {
+    struct word_frame frame;
+    const uint8_t *page_end;
+    const uint8_t *at; /* the next entry */
+    uint64_t word;     /* of the one before, as far as it matters */
+    bool has_values;
+    bool is_first; /* see word_step */
+};
+
+/* Up to `most` entries of one run. */
+static size_t words_read_run(struct words_reader *reader, size_t most, uint64_t *words,
+                             uint8_t *bytes, enum word_answer *out_answer)
+{
+    const struct word_frame *frame = &reader->frame;
+    size_t read = 0;
+    *out_answer = WORD_READ;
+    while (read < most) {
+        struct dense_entry entry;
+        size_t length = 0;
+        const uint8_t *next = dense_parse(reader->at, reader->has_values, &entry);
+        *out_answer =
+            word_step(frame, &entry, reader->is_first, reader->page_end, &reader->word, &length);
+        if (*out_answer != WORD_READ)
+            break;
+        reader->at = next;
+        reader->is_first = false;
+        words[read] = reader->word;
+        bytes[read++] = (uint8_t)length;
+        read += reader->has_values
+                    ? words_of_run(frame, &reader->at, most - read, true, reader->page_end,
+                                   &reader->word, words + read, bytes + read)
+                    : words_of_run(frame, &reader->at, most - read, false, reader->page_end,
+                                   &reader->word, words + read, bytes + read);
+    }
+    return read;
+}
+
 unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index,
                           struct leaf_words *words)
 {
-    struct word_frame frame;
-    if (!word_frame_init(&frame, cells_prefix(page, page_bytes), words->within)) {
+    struct words_reader reader = { .page_end = page + page_bytes,
+                                   .has_values = dense_has_values(page),
+                                   .is_first = true };
+    if (!word_frame_init(&reader.frame, cells_prefix(page, page_bytes), words->within)) {
         words->is_over = true;
         return 0;
     }
     const struct leaf_place *place = words->place;
-    const bool has_place = place && place->at, has_values = dense_has_values(page);
-    const uint8_t *page_end = page + page_bytes;
-    const unsigned runs = dense_runs(page), from = index;
-    unsigned run = has_place ? place->run : dense_run_of(page, index);
-    const uint8_t *at = has_place ? place->at : entry_at(page, run, index);
-    const bool is_begin = place || index == dense_ordinal(page, runs, run);
-    uint64_t word = is_begin ? frame.rest_word : word_before(words);
-    bool is_first = true;
+    const bool has_place = place && place->at;
+    const unsigned runs = dense_runs(page);
     const size_t most = size_min(words->capacity, cells_count(page) - index);
-    for (unsigned last = dense_run_last(page, runs, run); index - from < most; index++) {
-        struct dense_entry entry;
-        size_t bytes = 0;
-        if (index == last) {
-            run++;
-            last = dense_run_last(page, runs, run);
-            at = page + slot_at(page, runs, run);
-            is_first = true;
-            word = frame.rest_word;
-        }
-        at = dense_parse(at, has_values, &entry);
-        enum word_answer answer = UNLIKELY(is_first)
-                                      ? word_step(&frame, &entry, true, page_end, &word, &bytes)
-                                      : word_step(&frame, &entry, false, page_end, &word, &bytes);
-        if (UNLIKELY(answer != WORD_READ)) {
-            words->is_over = answer == WORD_OVER;
-            words->is_long = answer == WORD_LONG;
+    unsigned run = has_place ? place->run : dense_run_of(page, index);
+    const bool is_begin = place || index == dense_ordinal(page, runs, run);
+    enum word_answer answer = WORD_READ;
+    size_t read = 0;
+    reader.at = has_place ? place->at : entry_at(page, run, index);
+    reader.word = is_begin ? reader.frame.rest_word : word_before(words);
+    for (;;) {
+        size_t of_run = dense_run_last(page, runs, run) - (index + read);
+        read += words_read_run(&reader, size_min(of_run, most - read), words->words + read,
+                               words->bytes + read, &answer);
+        if (answer != WORD_READ || read == most)
             break;
-        }
-        is_first = false;
-        words->words[index - from] = word;
-        words->bytes[index - from] = (uint8_t)bytes;
+        reader.at = page + slot_at(page, runs, ++run);
+        reader.word = reader.frame.rest_word;
+        reader.is_first = true;
     }
-    return index - from;
+    words->is_over = answer == WORD_OVER;
+    words->is_long = answer == WORD_LONG;
+    return (unsigned)read;
 }
 
 /* ---- validation -------------------------------------------------------------------------- */
