@@ -136,7 +136,7 @@ static sombra_err run_load(struct group *group)
         if (!spot.at)
             continue;
         assert(group->held_count < group->held_max);
-        sombra_err err = table_load(table, spot.index, &probe->block);
+        sombra_err err = table_load(table, spot.index, 0, &probe->block);
         if (UNLIKELY(err))
             return err;
         group->held[group->held_count++] = probe->block;
