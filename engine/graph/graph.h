@@ -503,6 +503,14 @@ sombra_err graph_edge_create_many(struct graph_txn *txn, sombra_slice type,
                                   const sombra_new_edge *edges, size_t count,
                                   sombra_edge_id *out_first) SOMBRA_MUST_CHECK;
 
+sombra_err graph_node_create_columns(struct graph_txn *txn, const sombra_slice *labels,
+                                     size_t label_count, const sombra_columns *columns,
+                                     sombra_node_id *out_first) SOMBRA_MUST_CHECK;
+sombra_err graph_edge_create_columns(struct graph_txn *txn, sombra_slice type,
+                                     const sombra_node_id *sources, const sombra_node_id *targets,
+                                     const sombra_columns *columns,
+                                     sombra_edge_id *out_first) SOMBRA_MUST_CHECK;
+
 /* ---- triggers (trigger.c; sombra/index.h) ------------------------------------------------------
  */
 

@@ -330,11 +330,43 @@ struct record_names {
 /* Appends the properties of a new node or edge to txn->record, where its labels are. */
 sombra_err record_append_new(struct graph_txn *txn, struct record_names *names,
                              sombra_slice given) SOMBRA_MUST_CHECK;
+/* Adds one to txn->properties, which are in the order of their names' ids, each once. */
+sombra_err record_property_add(struct graph_txn *txn,
+                               const struct graph_property *property) SOMBRA_MUST_CHECK;
+/* Appends them to txn->record. */
+sombra_err record_append_properties(struct graph_txn *txn) SOMBRA_MUST_CHECK;
+/* The head that a record of just their names has if it is short enough; returns its bytes, or 0. */
+size_t record_head(const struct graph_txn *txn, uint8_t to[HEAD_BYTES_MAX]);
 /* The same labels, and the properties of `old` less one. Moves `old`. */
 sombra_err record_build_without(struct graph_txn *txn, sombra_record *old, bool is_node,
                                 uint32_t name) SOMBRA_MUST_CHECK;
 /* Begins the record of a node. Ascending ids, each once. */
 sombra_err record_begin_labels(struct graph_txn *txn, const uint32_t *labels,
                                size_t count) SOMBRA_MUST_CHECK;
+
+/* ---- records by columns (record_columns.c) ---------------------------------------------------
+ */
+
+/* What the caller gave, which outlives it. */
+struct record_columns {
+    struct record_column {
+        const sombra_column *column;
+        uint32_t name;
+    } * at;       /* in the order of names' ids; those that have any value */
+    size_t count; /* of them */
+    uint8_t head[HEAD_BYTES_MAX];
+    size_t head_bytes; /* of a short record that has all of them; 0 = it has none */
+    struct buf values; /* of one record that is not such */
+};
+/* Proves the columns, then makes their names. To be released even after a failure. */
+sombra_err record_columns_init(struct record_columns *columns, struct graph_txn *txn,
+                               const sombra_columns *given) SOMBRA_MUST_CHECK;
+void record_columns_release(struct record_columns *columns);
+/* Appends the properties of a row to txn->record, where the labels are. */
+sombra_err record_columns_append(struct graph_txn *txn, struct record_columns *columns,
+                                 size_t row) SOMBRA_MUST_CHECK;
+/* The property of a row; *out_has false: it is missing. */
+sombra_err record_columns_value(const struct record_columns *columns, uint32_t name, size_t row,
+                                sombra_value *out_value, bool *out_has) SOMBRA_MUST_CHECK;
 
 #endif

@@ -245,7 +245,7 @@ sombra_err graph_record_value(sombra_slice bytes, bool is_node, uint32_t name,
 
 /* ---- build ------------------------------------------------------------------------------- */
 
-static sombra_err property_add(struct graph_txn *txn, const struct graph_property *property)
+sombra_err record_property_add(struct graph_txn *txn, const struct graph_property *property)
 {
     if (txn->property_count == txn->property_capacity) {
         size_t capacity = size_max(32, txn->property_capacity * 2);
@@ -295,7 +295,7 @@ static sombra_err walk_given(struct graph_txn *txn, sombra_slice given)
         if (err || !found)
             break;
         property.is_null = *(const uint8_t *)property.value.data == 0;
-        err = property_add(txn, &property);
+        err = record_property_add(txn, &property);
     }
     return err;
 }
@@ -351,7 +351,7 @@ static sombra_err merge(struct graph_txn *txn, sombra_record *old)
             at++;
         if (at < given && txn->properties[at].name == property.name)
             continue;
-        err = property_add(txn, &property);
+        err = record_property_add(txn, &property);
         if (err)
             return err;
     }
@@ -403,7 +403,13 @@ static size_t head_encode(const struct sum *sum, uint8_t to[HEAD_BYTES_MAX])
     return is_better && bytes + sum->value_bytes <= COMPACT_BYTES_MAX ? bytes : 0;
 }
 
-static sombra_err append_properties(struct graph_txn *txn)
+size_t record_head(const struct graph_txn *txn, uint8_t to[HEAD_BYTES_MAX])
+{
+    const struct sum sum = sum_properties(txn);
+    return sum.count ? head_encode(&sum, to) : 0;
+}
+
+sombra_err record_append_properties(struct graph_txn *txn)
 {
     const struct sum sum = sum_properties(txn);
     uint8_t head[HEAD_BYTES_MAX];
@@ -480,13 +486,13 @@ sombra_err record_build(struct graph_txn *txn, sombra_record *old, bool is_node,
         err = copy_labels(txn, old);
     else if (!err && !is_node)
         buf_reset(&txn->record);
-    return err ? err : append_properties(txn);
+    return err ? err : record_append_properties(txn);
 }
 
 sombra_err record_append_new(struct graph_txn *txn, struct record_names *names, sombra_slice given)
 {
     sombra_err err = collect(txn, names, given);
-    return err ? err : append_properties(txn);
+    return err ? err : record_append_properties(txn);
 }
 
 sombra_err record_build_without(struct graph_txn *txn, sombra_record *old, bool is_node,
@@ -501,11 +507,11 @@ sombra_err record_build_without(struct graph_txn *txn, sombra_record *old, bool 
         if (err || !found)
             break;
         property.is_null = property.name == name;
-        err = property_add(txn, &property);
+        err = record_property_add(txn, &property);
     }
     if (!err && is_node)
         err = copy_labels(txn, old);
     else if (!err)
         buf_reset(&txn->record);
-    return err ? err : append_properties(txn);
+    return err ? err : record_append_properties(txn);
 }

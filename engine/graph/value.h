@@ -57,6 +57,16 @@ sombra_err value_open_map_unproved(sombra_slice encoded,
 sombra_err value_next_proved(sombra_value_cursor *cursor, sombra_slice *out_key,
                              sombra_slice *out_encoded, bool *out_found) SOMBRA_MUST_CHECK;
 
+/* The encoded value; returns how many bytes it is. (value_build.c) */
+enum { VALUE_NUMBER_BYTES_MAX = 9 };
+size_t value_put_integer(uint8_t *to, int64_t value);
+size_t value_put_float(uint8_t *to, double value);
+size_t value_put_string(uint8_t *to, sombra_slice string);
+static inline size_t value_string_bytes(size_t bytes)
+{
+    return bytes + (bytes <= VALUE_STRING_SHORT_MAX ? 1 : 1 + varint_bytes(bytes));
+}
+
 /* The bytes that the builder makes of the value today: `encoded` itself, or in `builder` (which is
  * reset) what replaces numbers of an older form. Equal values have equal canonical bytes. CORRUPT,
  * NOMEM. (value_build.c) */

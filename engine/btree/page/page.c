@@ -203,6 +203,7 @@ static bool bits_take(struct byte_map *map, size_t offset, size_t bytes)
     while (bytes > 0) {
         size_t bit = offset % 64;
         size_t here = size_min(bytes, 64 - bit);
+        /* cppcheck-suppress shiftTooManyBits ; here > 0 */
         uint64_t mask = (UINT64_MAX >> (64 - here)) << bit;
         taken |= map->words[offset / 64] & mask;
         map->words[offset / 64] |= mask;

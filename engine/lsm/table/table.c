@@ -387,7 +387,7 @@ sombra_err table_get(struct table *table, sombra_slice key, const uint64_t *hash
     if (table->index.entries > 0)
         block_find(&table->index, key, &spot);
     if (table->index.entries > 0 && spot.at) {
-        sombra_err err = table_load(table, spot.index, &block);
+        sombra_err err = table_load(table, spot.index, 0, &block);
         if (err)
             return err;
         is_found = block_get(block, key, &entry);

@@ -3,7 +3,10 @@
  * entries are given where they stand. */
 #include "table_read.h"
 
-enum { AHEAD_BYTES = 256 * 1024 }; /* read at once in scans beside the cache */
+enum {
+    AHEAD_BYTES = 256 * 1024, /* read at once in scans beside the cache */
+    AHEAD_BLOCKS_MAX = 64,    /* in others: as many as were entered in a row, up to these */
+};
 
 struct table_source {
     struct source source;
@@ -14,6 +17,8 @@ struct table_source {
     struct cache_block *block; /* NULL = none */
     struct rows rows;          /* of it */
     uint32_t position;         /* of the current entry in it; while source.is_valid */
+
+    uint32_t in_row; /* blocks that were entered before this one, each behind the other */
 
     struct cache_block *given; /* the block that the last read's entries lie in, if it was left */
 
@@ -82,7 +87,9 @@ static sombra_err enter_block(struct table_source *source, uint32_t index, bool 
         return SOMBRA_OK;
     leave_block(source);
     struct cache_block *block = NULL;
-    sombra_err err = source->fill_cache ? table_load(source->table, index, &block)
+    bool goes_on = is_forward && index == source->index + 1;
+    source->in_row = goes_on ? (uint32_t)u64_min(source->in_row + 1, AHEAD_BLOCKS_MAX) : 0;
+    sombra_err err = source->fill_cache ? table_load(source->table, index, source->in_row, &block)
                                         : load_beside_cache(source, index, is_forward, &block);
     if (err)
         return err;

@@ -51,23 +51,9 @@ static sombra_err codec_missing(enum codec_id codec)
                      codec_name(codec));
 }
 
-sombra_err codec_of_option(enum lsm_codec option, enum codec_id *out_codec)
+sombra_err codec_check(enum codec_id codec)
 {
-    static const enum codec_id codecs[] = {
-        [LSM_CODEC_NONE] = CODEC_NONE,
-        [LSM_CODEC_ZLIB] = CODEC_ZLIB,
-        [LSM_CODEC_LZ4] = CODEC_LZ4,
-        [LSM_CODEC_ZSTD] = CODEC_ZSTD,
-    };
-    if ((unsigned)option >= COUNT_OF(codecs))
-        return diag_fail(SOMBRA_INVALID, "there is no codec %u", (unsigned)option);
-    enum codec_id codec = codecs[option];
-    if (option == LSM_CODEC_DEFAULT)
-        codec = codec_is_there(CODEC_LZ4) ? CODEC_LZ4 : CODEC_NONE;
-    if (!codec_is_there(codec))
-        return codec_missing(codec);
-    *out_codec = codec;
-    return SOMBRA_OK;
+    return codec_is_there(codec) ? SOMBRA_OK : codec_missing(codec);
 }
 
 /* ---- work memory ------------------------------------------------------------------------- */

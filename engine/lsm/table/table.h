@@ -18,6 +18,7 @@
 
 #include "cache.h"
 #include "codec.h"
+#include "prefix.h"
 #include "source.h"
 
 /* A table as versions and the manifest know it. All keys of it, and all ranges it hides, lie in

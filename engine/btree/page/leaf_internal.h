@@ -36,6 +36,7 @@ static inline void leaf_set_ends(uint8_t *page, unsigned appends, unsigned prepe
  * any entries (leaf_pack.c). The pages and entries outlive it. */
 struct leaf_source {
     const struct leaf_entry *entries; /* if it is not NULL, these, and no pages */
+    const uint16_t *shared;           /* by the keys of these, each with the one before */
     const uint8_t *pages[2];          /* [1] may be NULL */
     size_t page_bytes;
     unsigned page_count[2];
@@ -186,6 +187,16 @@ void dense_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned las
 /* Builds entries [first, last), which must fit (`measure` is theirs). */
 void dense_build(const struct leaf_source *source, unsigned first, unsigned last,
                  const struct leaf_measure *measure, uint8_t *to);
+/* Entries [first, last) of a dense leaf; perhaps none. */
+struct dense_piece {
+    const uint8_t *page;
+    unsigned first, last;
+};
+/* Builds a leaf of one or two pieces, in the runs they have, under the prefix that all of their
+ * keys have in common, or a shorter one. False = they do not fit so. Of one piece, under a prefix
+ * as long as its own or longer, they do. */
+bool dense_join(const struct dense_piece pieces[2], size_t page_bytes, size_t prefix_bytes,
+                uint8_t *to);
 unsigned dense_read(const uint8_t *page, size_t page_bytes, unsigned index,
                     struct leaf_batch *batch);
 unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index,

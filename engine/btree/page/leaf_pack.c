@@ -123,6 +123,7 @@ void leaf_row_build(const struct leaf_row *row, const struct leaf_cut *cut, uint
 {
     struct leaf_source source = { .page_bytes = row->page_bytes,
                                   .entries = row->entries,
+                                  .shared = row->shared,
                                   .extra_at = SOURCE_NO_EXTRA,
                                   .count = row->count };
     unsigned last = cut->first + cut->count;

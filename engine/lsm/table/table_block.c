@@ -147,29 +147,112 @@ static void read_around(struct table *table, uint32_t index, uint64_t offset)
                       u64_min(next * TABLE_WINDOW_BYTES, file_end) - window * TABLE_WINDOW_BYTES);
 }
 
-sombra_err table_load(struct table *table, uint32_t index, struct cache_block **out_block)
+/* ---- blocks that are read together ------------------------------------------------------- */
+
+/* Blocks [first, end) of the index, without a gap in the file. */
+struct span {
+    uint32_t first, end;
+    uint64_t offset;
+    size_t bytes;
+};
+
+static bool span_is_cached(const struct table *table, uint32_t index)
+{
+    return cache_has(table->context.cache, table->properties.meta.number,
+                     table_place_at(table, index).handle.offset);
+}
+
+/* Adds up to `ahead` blocks: what is read at once and takes no noticeable part of the cache, up to
+ * the first that is there already. */
+static void span_extend(const struct table *table, struct span *span, uint32_t ahead)
+{
+    enum { CACHE_PART = 32 };
+    size_t bytes_max =
+        size_min(cache_bytes_max(table->context.cache) / CACHE_PART, CACHE_SPARE_BYTES);
+    for (; ahead > 0 && span->end < table->index.entries; ahead--) {
+        struct table_handle handle = table_place_at(table, span->end).handle;
+        if (handle.offset != span->offset + span->bytes || handle.bytes + span->bytes > bytes_max ||
+            span_is_cached(table, span->end))
+            return;
+        span->bytes += (size_t)handle.bytes;
+        span->end++;
+    }
+}
+
+/* A block of the span, from its bytes, into the cache. */
+static sombra_err span_block(struct table *table, const struct span *span, const uint8_t *bytes,
+                             uint32_t index, struct cache_block **out_block)
 {
     struct cache *cache = table->context.cache;
-    uint64_t number = table->properties.meta.number;
-    struct table_place place = table_place_at(table, index);
-    struct cache_block *block = cache_get(cache, number, place.handle.offset);
+    struct table_handle handle = table_place_at(table, index).handle;
+    struct cache_block *block = NULL;
+    sombra_err err =
+        table_data_open(table->file, cache, handle.offset,
+                        slice_of(bytes + (handle.offset - span->offset), (size_t)handle.bytes),
+                        table_entries_in(table, index), &block);
+    if (!err)
+        *out_block = cache_add(cache, table->properties.meta.number, handle.offset, block);
+    return err;
+}
+
+/* The blocks behind the first, as far as they are sound: who wants them is told what is wrong. */
+static void span_fill(struct table *table, const struct span *span, const uint8_t *bytes)
+{
+    struct cache_block *block = NULL;
+    for (uint32_t i = span->first + 1; i < span->end; i++) {
+        if (span_block(table, span, bytes, i, &block))
+            return;
+        cache_release(table->context.cache, block);
+    }
+}
+
+static sombra_err span_load(struct table *table, const struct span *span,
+                            struct cache_block **out_block)
+{
+    struct cache *cache = table->context.cache;
+    uint8_t *bytes = cache_spare_take(cache);
+    if (!bytes)
+        return diag_nomem("blocks of a table", CACHE_SPARE_BYTES);
+    sombra_err err = os_read(table->file, span->offset, bytes, span->bytes);
+    if (!err)
+        err = span_block(table, span, bytes, span->first, out_block);
+    if (!err) {
+        span_fill(table, span, bytes);
+        atomic_store_explicit(&table->loaded, span->end - 1, memory_order_relaxed);
+    }
+    cache_spare_give(cache, bytes);
+    return err;
+}
+
+static sombra_err block_load(struct table *table, const struct span *span,
+                             struct cache_block **out_block)
+{
+    uint8_t *bytes = mem_alloc(span->bytes);
+    if (!bytes)
+        return diag_nomem("a block of a table", span->bytes);
+    sombra_err err = os_read(table->file, span->offset, bytes, span->bytes);
+    if (!err)
+        err = span_block(table, span, bytes, span->first, out_block);
+    mem_free(bytes);
+    return err;
+}
+
+sombra_err table_load(struct table *table, uint32_t index, uint32_t ahead,
+                      struct cache_block **out_block)
+{
+    struct table_handle handle = table_place_at(table, index).handle;
+    struct cache_block *block =
+        cache_get(table->context.cache, table->properties.meta.number, handle.offset);
     if (LIKELY(block)) {
         *out_block = block;
         return SOMBRA_OK;
     }
-    size_t bytes = (size_t)place.handle.bytes; /* within the file and the maximum: index_check */
-    uint8_t *stored = mem_alloc(bytes);
-    if (!stored)
-        return diag_nomem("a block of a table", bytes);
-    read_around(table, index, place.handle.offset);
-    sombra_err err = os_read(table->file, place.handle.offset, stored, bytes);
-    if (!err)
-        err = table_data_open(table->file, cache, place.handle.offset, slice_of(stored, bytes),
-                              table_entries_in(table, index), &block);
-    mem_free(stored);
-    if (!err)
-        *out_block = cache_add(cache, number, place.handle.offset, block);
-    return err;
+    /* Within the file and the maximum: index_check. */
+    struct span span = { index, index + 1, handle.offset, (size_t)handle.bytes };
+    span_extend(table, &span, ahead);
+    read_around(table, index, handle.offset);
+    return span.end - index > 1 ? span_load(table, &span, out_block)
+                                : block_load(table, &span, out_block);
 }
 
 /* ---- values out of line ------------------------------------------------------------------ */

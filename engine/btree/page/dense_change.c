@@ -337,6 +337,20 @@ static size_t build_run(struct leaf_cursor *cursor, size_t prefix_bytes, unsigne
     return (size_t)(at - to);
 }
 
+/* The same of entries that are given, from `first` on: what they share is known. */
+static size_t build_run_given(const struct leaf_source *source, unsigned first, size_t prefix_bytes,
+                              unsigned entries, bool has_values, uint8_t *to)
+{
+    uint8_t *at = to;
+    for (unsigned i = first; i < first + entries; i++) {
+        const struct leaf_entry *entry = &source->entries[i];
+        size_t shared = i == first ? 0 : source->shared[i] - prefix_bytes;
+        at = dense_put(at, has_values, slice_from(entry->key, prefix_bytes), shared,
+                       entry->value.bytes);
+    }
+    return (size_t)(at - to);
+}
+
 void dense_build(const struct leaf_source *source, unsigned first, unsigned last,
                  const struct leaf_measure *measure, uint8_t *to)
 {
@@ -359,13 +373,145 @@ void dense_build(const struct leaf_source *source, unsigned first, unsigned last
     for (unsigned run = 0; run < runs; run++) {
         unsigned left = count - run * DENSE_INTERVAL;
         unsigned entries = left < DENSE_INTERVAL ? left : DENSE_INTERVAL;
-        set_head(to, run, slice_of(cursor.key + prefix_bytes, cursor.key_bytes - prefix_bytes));
         dense_set_ordinal(to, runs, run, run * DENSE_INTERVAL);
-        size_t bytes = build_run(&cursor, prefix_bytes, entries, measure->has_values, encoded);
+        size_t bytes =
+            source->entries
+                ? build_run_given(source, first + run * DENSE_INTERVAL, prefix_bytes, entries,
+                                  measure->has_values, encoded)
+                : build_run(&cursor, prefix_bytes, entries, measure->has_values, encoded);
+        struct dense_entry entry;
+        (void)dense_parse(encoded, measure->has_values, &entry);
+        set_head(to, run, slice_of(entry.suffix, entry.suffix_bytes));
         low -= bytes;
         memcpy(to + low, encoded, bytes);
         slot_set(to, runs, run, low);
     }
     cells_set_low(to, low);
     assert(page_used(to, source->page_bytes) == measure->dense_bytes);
+}
+
+/* ---- join -------------------------------------------------------------------------------- */
+
+/* The keys of a piece behind the new leaf's prefix: shorter by `dropped` bytes than behind that of
+ * its own page, or longer by `added`, which begin with `front`. */
+struct shift {
+    size_t dropped, added;
+    const uint8_t *front;
+};
+
+static struct shift shift_of(const uint8_t *page, size_t page_bytes, size_t prefix_bytes)
+{
+    sombra_slice own = cells_prefix(page, page_bytes);
+    if (prefix_bytes >= own.bytes)
+        return (struct shift){ .dropped = prefix_bytes - own.bytes };
+    return (struct shift){ .added = own.bytes - prefix_bytes,
+                           .front = (const uint8_t *)own.data + prefix_bytes };
+}
+
+/* What of run `run` the piece has. */
+static unsigned join_first(const struct dense_piece *piece, unsigned run)
+{
+    unsigned first = dense_ordinal(piece->page, dense_runs(piece->page), run);
+    return first > piece->first ? first : piece->first;
+}
+
+static unsigned join_last(const struct dense_piece *piece, unsigned run)
+{
+    unsigned last = dense_run_last(piece->page, dense_runs(piece->page), run);
+    return last < piece->last ? last : piece->last;
+}
+
+/* That as a run of its own; returns its bytes. */
+static size_t join_run(const struct dense_piece *piece, size_t page_bytes, unsigned run,
+                       const struct shift *shift, uint8_t *to)
+{
+    const uint8_t *page = piece->page;
+    unsigned runs = dense_runs(page);
+    unsigned first = join_first(piece, run), last = dense_run_last(page, runs, run);
+    bool has_values = dense_has_values(page);
+    bool is_kept = shift->dropped + shift->added == 0 && last <= piece->last;
+    struct dense_key key;
+    struct dense_entry entry;
+    const uint8_t *at = run_walk(page, run, first, &key);
+    uint8_t whole[KV_KEY_BYTES_MAX], *from = to;
+    last = join_last(piece, run);
+    for (unsigned i = first; i < last; i++) {
+        if (i > first && is_kept) { /* only the first one could be written otherwise */
+            size_t rest = (size_t)(page + dense_run_end(page, page_bytes, runs, run) - at);
+            memcpy(to, at, rest);
+            return (size_t)(to - from) + rest;
+        }
+        at = dense_parse(at, has_values, &entry);
+        dense_key_apply(&key, &entry);
+        size_t shared = i == first ? 0 : entry.shared + shift->added - shift->dropped;
+        sombra_slice suffix = slice_from(dense_key_slice(&key), shift->dropped);
+        if (shift->added) {
+            memcpy(whole, shift->front, shift->added);
+            memcpy(whole + shift->added, suffix.data, suffix.bytes);
+            suffix = slice_of(whole, shift->added + suffix.bytes);
+        }
+        to = dense_put(to, has_values, suffix, shared, slice_of(entry.value, entry.value_bytes));
+    }
+    return (size_t)(to - from);
+}
+
+/* The runs of a piece, from slot `slot` on; false = there is no room. */
+static bool join_piece(const struct dense_piece *piece, size_t page_bytes, unsigned *slot,
+                       unsigned *count, uint8_t *to)
+{
+    uint8_t encoded[PAGE_BYTES_MAX + 2 * KV_KEY_BYTES_MAX];
+    const uint8_t *page = piece->page;
+    const struct shift shift = shift_of(page, page_bytes, cells_prefix_bytes(to));
+    unsigned runs = dense_runs(to);
+    unsigned end = dense_run_of(page, piece->last - 1);
+    for (unsigned run = dense_run_of(page, piece->first); run <= end; run++, ++*slot) {
+        size_t bytes = join_run(piece, page_bytes, run, &shift, encoded);
+        size_t low = cells_low(to);
+        if (low < dense_arrays_end(to) + bytes)
+            return false;
+        struct dense_entry entry;
+        (void)dense_parse(encoded, dense_has_values(to), &entry);
+        memcpy(to + low - bytes, encoded, bytes);
+        cells_set_low(to, low - bytes);
+        slot_set(to, runs, *slot, low - bytes);
+        set_head(to, *slot, slice_of(entry.suffix, entry.suffix_bytes));
+        dense_set_ordinal(to, runs, *slot, *count);
+        *count += join_last(piece, run) - join_first(piece, run);
+    }
+    return true;
+}
+
+bool dense_join(const struct dense_piece pieces[2], size_t page_bytes, size_t prefix_bytes,
+                uint8_t *to)
+{
+    unsigned runs = 0, slot = 0, count = 0;
+    const struct dense_piece *first = &pieces[pieces[0].first == pieces[0].last];
+    for (unsigned i = 0; i < 2; i++) {
+        const struct dense_piece *piece = &pieces[i];
+        assert(piece->page != to);
+        if (piece->first == piece->last)
+            continue;
+        assert(piece->first < piece->last && piece->last <= cells_count(piece->page));
+        if (dense_has_values(piece->page) != dense_has_values(first->page))
+            return false;
+        runs += dense_run_of(piece->page, piece->last - 1) -
+                dense_run_of(piece->page, piece->first) + 1;
+    }
+    page_init(to, page_bytes, PAGE_DENSE, 0, 0, 0);
+    put_le16(to + CELLS_PREFIX_BYTES, (uint16_t)prefix_bytes);
+    put_le16(to + DENSE_RUNS, (uint16_t)runs);
+    to[DENSE_FLAGS] = first->page[DENSE_FLAGS];
+    cells_set_low(to, page_bytes - prefix_bytes);
+    uint8_t key[KV_KEY_BYTES_MAX];
+    size_t key_bytes = leaf_key_at(first->page, page_bytes, first->first, key);
+    assert(prefix_bytes <= key_bytes);
+    (void)key_bytes;
+    memcpy(to + page_bytes - prefix_bytes, key, prefix_bytes);
+    for (unsigned i = 0; i < 2; i++)
+        if (pieces[i].first < pieces[i].last &&
+            !join_piece(&pieces[i], page_bytes, &slot, &count, to))
+            return false;
+    assert(slot == runs);
+    cells_set_count(to, count);
+    return true;
 }

@@ -21,7 +21,7 @@ enum {
     AROUND_FIRST = 1024, /* windows that are read around on trust */
     AROUND_EARNED = 32,  /* for each block found in one */
     AROUND_MAX = 8192,
-    AROUND_PAID_SHIFT = 3, /* one window more at once for so many blocks found */
+    AROUND_STEPS = 2, /* one window more at once for so many calls */
 };
 
 struct entry {
@@ -53,9 +53,10 @@ struct cache {
     struct kv_metrics *metrics;
     /* Lines of their own: what follows changes with every miss, the above never. */
     _Alignas(64) _Atomic int64_t bytes;
-    _Atomic uint32_t hand;        /* shard that gives next */
-    _Atomic int64_t around;       /* windows that may be read: cache_may_read_around */
-    _Atomic uint32_t around_paid; /* blocks that were found in one, up to some */
+    _Atomic uint32_t hand;         /* shard that gives next */
+    _Atomic int64_t around;        /* windows that may be read: cache_may_read_around */
+    _Atomic uint32_t around_steps; /* calls since there were none, up to some */
+    _Atomic(uint8_t *) spare;      /* cache_spare_take; NULL: none, or in use */
 };
 
 static struct entry *entry_of(struct cache_block *block)
@@ -213,6 +214,7 @@ void cache_free(struct cache *cache)
         }
         mem_free(shard->slots);
     }
+    mem_free(atomic_load(&cache->spare));
     mem_free(cache);
 }
 
@@ -288,6 +290,16 @@ struct cache_block *cache_get(struct cache *cache, uint64_t table, uint64_t offs
     shard_unlock(shard);
     kv_metrics_add(cache->metrics, entry ? KV_COUNTER_CACHE_HITS : KV_COUNTER_CACHE_MISSES, 1);
     return entry ? &entry->block : NULL;
+}
+
+bool cache_has(struct cache *cache, uint64_t table, uint64_t offset)
+{
+    uint64_t hash = name_hash(table, offset);
+    struct shard *shard = shard_of(cache, hash);
+    shard_lock(shard);
+    bool has = shard_find(shard, hash, table, offset) != NULL;
+    shard_unlock(shard);
+    return has;
 }
 
 sombra_err cache_block_new(struct cache *cache, size_t bytes, uint8_t **out_data,
@@ -394,23 +406,42 @@ size_t cache_bytes(const struct cache *cache)
     return bytes > 0 ? (size_t)bytes : 0;
 }
 
+size_t cache_bytes_max(const struct cache *cache)
+{
+    return cache->bytes_max;
+}
+
+uint8_t *cache_spare_take(struct cache *cache)
+{
+    uint8_t *memory = atomic_exchange_explicit(&cache->spare, NULL, memory_order_acquire);
+    return memory ? memory : mem_alloc(CACHE_SPARE_BYTES);
+}
+
+void cache_spare_give(struct cache *cache, uint8_t *memory)
+{
+    if (memory)
+        mem_free(atomic_exchange_explicit(&cache->spare, memory, memory_order_acq_rel));
+}
+
 /* ---- read-around ------------------------------------------------------------------------- */
 
 unsigned cache_may_read_around(struct cache *cache, bool was_read_around)
 {
     /* Races lose or find some windows: no matter. */
     int64_t left = atomic_load_explicit(&cache->around, memory_order_relaxed);
-    uint32_t paid = atomic_load_explicit(&cache->around_paid, memory_order_relaxed);
+    uint32_t steps = atomic_load_explicit(&cache->around_steps, memory_order_relaxed);
+    if (steps < CACHE_AROUND_MAX * AROUND_STEPS)
+        atomic_store_explicit(&cache->around_steps, steps + 1, memory_order_relaxed);
     if (was_read_around) {
         if (left < AROUND_MAX)
             atomic_store_explicit(&cache->around, left + AROUND_EARNED, memory_order_relaxed);
-        if (paid < CACHE_AROUND_MAX << AROUND_PAID_SHIFT)
-            atomic_store_explicit(&cache->around_paid, paid + 1, memory_order_relaxed);
         return 0;
     }
-    if (left <= 0)
+    if (left <= 0) {
+        atomic_store_explicit(&cache->around_steps, 0, memory_order_relaxed);
         return 0;
-    unsigned windows = (unsigned)u64_min(1 + (paid >> AROUND_PAID_SHIFT), CACHE_AROUND_MAX);
+    }
+    unsigned windows = (unsigned)u64_min(1 + steps / AROUND_STEPS, CACHE_AROUND_MAX);
     atomic_store_explicit(&cache->around, left - windows, memory_order_relaxed);
     return windows;
 }

@@ -103,8 +103,9 @@ sombra_err table_block_check(struct os_file *file, uint64_t offset, sombra_slice
 sombra_err table_data_open(struct os_file *file, struct cache *cache, uint64_t offset,
                            sombra_slice bytes, uint64_t entries,
                            struct cache_block **out_block) SOMBRA_MUST_CHECK;
-/* A data block of the index, from the cache or the file. */
-sombra_err table_load(struct table *table, uint32_t index,
+/* A data block of the index, from the cache or the file. The `ahead` blocks behind it are likely to
+ * be wanted next: they may be read along. */
+sombra_err table_load(struct table *table, uint32_t index, uint32_t ahead,
                       struct cache_block **out_block) SOMBRA_MUST_CHECK;
 
 /* A value out of line. */

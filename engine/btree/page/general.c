@@ -528,10 +528,17 @@ static const char *cell_check(const uint8_t *page, size_t page_bytes, size_t off
     struct cell cell;
     if (offset < cells_low(page) || offset >= page_bytes - prefix_bytes)
         return "a slot points outside the cell area";
-    const uint8_t *at = length_get_checked(page + offset, end, &cell.suffix_bytes);
-    at = at ? length_get_checked(at, end, &mark) : NULL;
-    if (!at)
-        return "a cell's lengths are not well formed";
+    const uint8_t *at = page + offset;
+    if (LIKELY(end - at >= 2 && (at[0] | at[1]) < 0x80)) {
+        cell.suffix_bytes = at[0];
+        mark = at[1];
+        at += 2;
+    } else {
+        at = length_get_checked(at, end, &cell.suffix_bytes);
+        at = at ? length_get_checked(at, end, &mark) : NULL;
+        if (!at)
+            return "a cell's lengths are not well formed";
+    }
     cell.is_overflow = (mark & 1) != 0;
     cell.value_bytes = cell.is_overflow ? LEAF_OVERFLOW_BYTES : mark >> 1;
     cell.suffix = at;
@@ -583,22 +590,35 @@ sombra_err general_validate(const uint8_t *page, size_t page_bytes)
 
     unsigned count = cells_count(page);
     size_t used = 0;
+    /* Cells of a built leaf stand one below the other; a map is for those that do not. */
+    size_t row_end = cells_top(page, page_bytes);
+    bool is_row = true;
     struct byte_map taken;
-    struct cell cell, before;
-    memset(&before, 0, sizeof before);
-    byte_map_init(&taken, page_bytes);
+    struct cell cells[2];
+    memset(cells, 0, sizeof cells);
     for (unsigned i = 0; i < count; i++) {
         size_t offset = slot_at(page, count, i);
-        const char *wrong = cell_check(page, page_bytes, offset, &cell);
+        struct cell *cell = &cells[i % 2];
+        const char *wrong = cell_check(page, page_bytes, offset, cell);
         if (!wrong)
-            wrong = entry_check(page, i, &cell, &before);
+            wrong = entry_check(page, i, cell, &cells[(i + 1) % 2]);
         if (wrong)
             return page_corrupt(page, offset, wrong);
-        size_t bytes = (size_t)(cell.value + cell.value_bytes - (page + offset));
+        size_t bytes = (size_t)(cell->value + cell->value_bytes - (page + offset));
+        used += bytes;
+        if (LIKELY(is_row && offset + bytes == row_end)) {
+            row_end = offset;
+            continue;
+        }
+        if (is_row) {
+            is_row = false;
+            byte_map_init(&taken, page_bytes);
+            size_t row_bytes = cells_top(page, page_bytes) - row_end;
+            if (row_bytes)
+                (void)byte_map_take(&taken, row_end, row_bytes);
+        }
         if (!byte_map_take(&taken, offset, bytes))
             return page_corrupt(page, offset, "two cells overlap");
-        used += bytes;
-        before = cell;
     }
     if (used + cells_holes(page) != cells_top(page, page_bytes) - cells_low(page))
         return page_corrupt(page, CELLS_HOLES, "cells and holes do not fill the cell area");

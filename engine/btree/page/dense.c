@@ -607,8 +607,8 @@ unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index
 /* ---- validation -------------------------------------------------------------------------- */
 
 /* Like dense_parse, within [at, end); a text says what is wrong. */
-static const char *entry_check(const uint8_t *page, const uint8_t *at, const uint8_t *end,
-                               struct dense_entry *out)
+static inline const char *entry_check(const uint8_t *page, const uint8_t *at, const uint8_t *end,
+                                      bool has_values, struct dense_entry *out)
 {
     size_t more;
     size_t key_bytes_max = KV_KEY_BYTES_MAX - cells_prefix_bytes(page);
@@ -616,20 +616,20 @@ static const char *entry_check(const uint8_t *page, const uint8_t *at, const uin
         return "a run ends before its last entry";
     out->shared = *at >> 4;
     out->suffix_bytes = *at++ & 15;
-    if (out->shared == DENSE_NIBBLE_MAX) {
+    if (UNLIKELY(out->shared == DENSE_NIBBLE_MAX)) {
         at = length_get_checked(at, end, &more);
         if (!at)
             return "an entry's shared length is not well formed";
         out->shared += more;
     }
-    if (out->suffix_bytes == DENSE_NIBBLE_MAX) {
+    if (UNLIKELY(out->suffix_bytes == DENSE_NIBBLE_MAX)) {
         at = length_get_checked(at, end, &more);
         if (!at)
             return "an entry's suffix length is not well formed";
         out->suffix_bytes += more;
     }
     out->value_bytes = 0;
-    if (dense_has_values(page)) {
+    if (has_values) {
         if (at >= end || *at > DENSE_VALUE_BYTES_MAX)
             return "an entry's value length is out of bounds";
         out->value_bytes = *at++;
@@ -644,7 +644,8 @@ static const char *entry_check(const uint8_t *page, const uint8_t *at, const uin
 }
 
 /* The entry follows `before` in its run: greater, and not one byte more could be shared. */
-static const char *order_check(const struct dense_entry *entry, const struct dense_key *before)
+static inline const char *order_check(const struct dense_entry *entry,
+                                      const struct dense_key *before)
 {
     if (entry->shared > before->bytes)
         return "an entry shares more than the key before it has";
@@ -678,14 +679,21 @@ static sombra_err run_validate(const uint8_t *page, size_t page_bytes, unsigned 
     unsigned last = dense_run_last(page, runs, run);
     const uint8_t *at = page + slot_at(page, runs, run);
     const uint8_t *end = page + dense_run_end(page, page_bytes, runs, run);
+    const bool has_values = dense_has_values(page);
     for (unsigned i = first; i < last; i++) {
         struct dense_entry entry;
-        const char *wrong = entry_check(page, at, end, &entry);
+        const char *wrong = entry_check(page, at, end, has_values, &entry);
         if (!wrong)
             wrong = i == first ? first_check(page, run, &entry, key) : order_check(&entry, key);
         if (wrong)
             return page_corrupt(page, (size_t)(at - page), wrong);
-        dense_key_apply(key, &entry);
+        if (LIKELY(entry.suffix_bytes <= 16 && page + page_bytes - entry.suffix >= 16 &&
+                   entry.shared <= sizeof key->data - 16)) {
+            copy_16(key->data + entry.shared, entry.suffix);
+            key->bytes = entry.shared + entry.suffix_bytes;
+        } else {
+            dense_key_apply(key, &entry);
+        }
         at = entry.value + entry.value_bytes;
     }
     if (at != end)

@@ -7,16 +7,16 @@
 #ifndef LSM_CODEC_H
 #define LSM_CODEC_H
 
-#include "lsm.h"
+#include "base/base.h"
 
 /* Values are on disk: append only. */
 enum codec_id { CODEC_NONE = 0, CODEC_ZLIB = 1, CODEC_LZ4 = 2, CODEC_ZSTD = 3, CODECS };
 
 const char *codec_name(enum codec_id codec);
-/* What an option means in this build; UNSUPPORTED where the library was not there. */
-sombra_err codec_of_option(enum lsm_codec option, enum codec_id *out_codec) SOMBRA_MUST_CHECK;
 /* True where the build can read and write it. */
 bool codec_is_there(enum codec_id codec);
+/* OK, or UNSUPPORTED with its name. */
+sombra_err codec_check(enum codec_id codec) SOMBRA_MUST_CHECK;
 
 /* Appends the compressed bytes to `to`. *out_codec is CODEC_NONE, and the bytes are copied, where
  * compression saves less than an eighth. UNSUPPORTED, NOMEM. */

@@ -41,17 +41,28 @@ struct cache_block *cache_add(struct cache *cache, uint64_t table, uint64_t offs
                               struct cache_block *block);
 void cache_ref(struct cache_block *block);
 void cache_release(struct cache *cache, struct cache_block *block); /* NULL is a no-op */
+/* Is it there? Takes no reference and counts as no use. */
+bool cache_has(struct cache *cache, uint64_t table, uint64_t offset);
 /* Forgets the blocks of a table that is gone. May leave some to the clock. */
 void cache_drop_table(struct cache *cache, uint64_t table);
 
 /* Counts `bytes` that somebody holds outside (may be negative when given back). */
 void cache_charge(struct cache *cache, int64_t bytes);
 size_t cache_bytes(const struct cache *cache);
+size_t cache_bytes_max(const struct cache *cache);
+
+/* Memory of CACHE_SPARE_BYTES to read into, given back with cache_spare_give: mostly the one that
+ * was given back before, for memory of that size comes fresh from the system otherwise, page by
+ * page. NULL: NOMEM. */
+enum { CACHE_SPARE_BYTES = 128 * 1024 };
+uint8_t *cache_spare_take(struct cache *cache);
+void cache_spare_give(struct cache *cache, uint8_t *memory); /* NULL is a no-op */
 
 /* A block that is not here is about to be read: how many windows that begin with its own may be
  * fetched along? With `was_read_around` that was done before, for another block: it paid, and none
- * is. It begins with one. Where reads go all over a store that is larger than memory it does not
- * pay, and after some windows there are no more. */
+ * is. It begins with one, and takes more at once as reads go on: one access of the medium for all
+ * of them. Where reads go all over a store that is larger than memory it does not pay, and after
+ * some windows there are no more. */
 enum { CACHE_AROUND_MAX = 8 };
 unsigned cache_may_read_around(struct cache *cache, bool was_read_around);
 
