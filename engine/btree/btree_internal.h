@@ -384,8 +384,9 @@ struct btree {
     /* Read transactions, with their spare cursors, kept for the next in the same reader slot. Who
      * holds slot i of the head owns entry i, from the claim to the release: no lock, no atomics. */
     struct btree_txn *readers[HEAD_SLOTS];
-    _Atomic uint32_t reader_count;   /* of them; above READERS_KEPT_MAX an ending one is freed */
-    uint64_t next_txn;               /* the writer's: greater than any number used */
+    _Atomic uint32_t reader_count; /* of them; above READERS_KEPT_MAX an ending one is freed */
+    uint64_t newest_sequence; /* of the last commit this process published, 0 = none, and that */
+    struct snapshot newest;   /* commit; the writer's */
     uint8_t *scratch[SCRATCH_PAGES]; /* the writer's page images for splits and merges */
     struct leaf_split *split;        /* the writer's */
     struct put_finger finger;        /* the writer's */
@@ -573,6 +574,9 @@ static inline void tree_prefetch(const struct btree_txn *txn, page_id id)
 
 sombra_err tree_descend(struct btree_txn *txn, sombra_slice key,
                         struct tree_path *out_path) SOMBRA_MUST_CHECK;
+/* The same for who will change the leaf: no user may be lent what is read through this path. */
+sombra_err tree_descend_writing(struct btree_txn *txn, sombra_slice key,
+                                struct tree_path *out_path) SOMBRA_MUST_CHECK;
 /* To the first or last leaf; the leaf's index is that of its first or last entry. */
 sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last,
                              struct tree_path *out_path) SOMBRA_MUST_CHECK;
@@ -711,7 +715,8 @@ sombra_err logs_check_clean(const struct btree *btree) SOMBRA_MUST_CHECK;
 sombra_err btree_prepare_write(struct btree *btree) SOMBRA_MUST_CHECK;
 /* Has the writer's turn: everything that another process may have changed since the last turn is
  * caught up with. */
-sombra_err turn_take(struct btree *btree, owner_word dead) SOMBRA_MUST_CHECK;
+sombra_err turn_take(struct btree *btree, owner_word dead,
+                     struct snapshot *out_newest) SOMBRA_MUST_CHECK;
 /* A checkpoint that was cut short by its process's death: makes it whole, or as if it never was. */
 sombra_err intent_finish(struct btree *btree) SOMBRA_MUST_CHECK;
 /* Another process may have written a newer durable meta: reads it. */

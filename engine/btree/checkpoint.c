@@ -147,6 +147,7 @@ static sombra_err make_durable(struct checkpoint *checkpoint)
                         btree->meta.snapshot.txn);
     if (!err)
         err = maps_write(checkpoint);
+    pager_let_go(&btree->pager);
     if (!err)
         err = shared_sync(btree, btree->file);
     unsigned slot = 1 - btree->meta_slot;
@@ -348,11 +349,12 @@ static sombra_err both_enter(struct btree *btree, bool is_brief, owner_word *out
 sombra_err checkpoint_pause(struct btree *btree)
 {
     owner_word dead = 0;
+    struct snapshot newest;
     sombra_err err = both_enter(btree, false, &dead);
     if (err)
         return err;
     if (atomic_load(&btree->head->has_logs) && !head_check_writable(btree->head))
-        err = turn_take(btree, dead);
+        err = turn_take(btree, dead, &newest);
     if (err)
         checkpoint_resume(btree);
     return err;
@@ -551,10 +553,9 @@ static sombra_err mark_append(struct btree *btree)
     if (err)
         return err == SOMBRA_BUSY ? SOMBRA_OK : err;
     err = head_check_writable(btree->head);
+    struct snapshot newest = { 0 };
     if (!err)
-        err = turn_take(btree, dead);
-    struct snapshot newest;
-    head_newest(btree->head, &newest);
+        err = turn_take(btree, dead, &newest);
     uint64_t durable = atomic_load(&btree->head->durable_lsn);
     if (!err && durable >= newest.lsn && logs_position(&btree->logs).offset > 0) {
         err = logs_append_mark(&btree->logs, newest.lsn, durable);
