@@ -415,6 +415,7 @@ struct btree {
     _Atomic uint32_t compacts;
     unsigned compact_waiters;
     bool compact_wanted; /* a checkpoint found much of the file free */
+    uint64_t rest_ms;    /* COMPACT_REST_MS, but in tests */
 };
 
 /* ---- txn.c -------------------------------------------------------------------------------- */
@@ -504,6 +505,8 @@ void btree_txn_free(struct btree_txn *txn);
 void txn_undo_all(struct btree_txn *txn);
 /* The page account of this process is that of the snapshot. */
 void account_note(struct btree *btree, const struct snapshot *snapshot);
+/* And the snapshot is the newest commit, for everybody. */
+void account_publish(struct btree *btree, const struct snapshot *snapshot);
 /* Commits it through the log, without a sync. */
 sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon) SOMBRA_MUST_CHECK;
 /* Makes the transaction the newest state; the page account and numbers move on. */
@@ -670,6 +673,7 @@ sombra_err checkpoint_run(struct btree *btree, bool closes) SOMBRA_MUST_CHECK;
 struct compact_report {
     page_id maps_end;         /* space maps that lie behind are written anew */
     bool is_whole;            /* a round is done: the meta record says what follows */
+    bool is_resting;          /* the store rested: it says nothing of the work that goes on else */
     uint64_t pages_before;    /* that the file had */
     uint64_t pages_moved;     /* of them */
     uint32_t free_before_ppm; /* share of the file that was free */
@@ -695,11 +699,30 @@ void background_stop(struct btree *btree);
 
 /* ---- compact.c ----------------------------------------------------------------------------- */
 
-enum { COMPACT_WATERMARK_PPM = 600000, COMPACT_UNUSED_BYTES_MIN = 16 << 20 };
+enum {
+    COMPACT_WATERMARK_PPM = 600000,
+    COMPACT_UNUSED_BYTES_MIN = 16 << 20,
+    COMPACT_REST_PPM = 500000, /* of a store that rests */
+    COMPACT_REST_MS = 2000,    /* which is to say, so long after its last commit */
+};
+
+/* What the background thread knows of the store's rest. */
+struct compact_rest {
+    uint64_t commits;  /* of this process, and */
+    uint64_t since_ns; /* when that was new */
+    uint64_t next_ns;  /* nothing before */
+    uint64_t pins;     /* space_pins at the last look */
+};
 
 sombra_err btree_compact(struct btree *btree, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 /* The background thread's: if enough of the file is free; gives way when `job` says so. */
 sombra_err compact_automatic(struct btree *btree, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+/* The background thread's, when it has nothing else to do: true = this process wrote last, nobody
+ * has committed for a while, and half of the file is free or about to be. */
+bool compact_rest_is_due(struct btree *btree, struct compact_rest *rest);
+/* That compaction. It gives way to commits of this process as well. */
+sombra_err compact_resting(struct btree *btree, struct compact_rest *rest,
+                           struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 
 /* ---- open.c, check.c ----------------------------------------------------------------------- */
 

@@ -287,6 +287,8 @@ sombra_err space_take_run(struct space *space, uint64_t pages, page_id *out_id) 
 page_id space_take_run_before(struct space *space, uint64_t pages, page_id end);
 /* Frees every pending page that no snapshot needs any more. */
 void space_reclaim(struct space *space);
+/* A number of all pinned snapshots: another one = others are pinned. */
+uint64_t space_pins(struct space *space);
 /* No longer used by the write transaction, whose stamp is `stamp`: free at once if it was born
  * under the same stamp, else pending when the transaction commits. */
 void space_free(struct space *space, page_id id, uint64_t pages, uint64_t born, uint64_t stamp);

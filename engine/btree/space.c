@@ -253,6 +253,12 @@ static void pending_scan(struct space *space)
     space->pending_scanned = kept;
 }
 
+uint64_t space_pins(struct space *space)
+{
+    shared_sweep(space->btree);
+    return txns_signature(space->pinned, head_pinned(space->btree->head, space->pinned));
+}
+
 void space_reclaim(struct space *space)
 {
     space->pending_scanned = 0;

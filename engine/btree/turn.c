@@ -124,8 +124,7 @@ static sombra_err meta_make_in_use(struct btree *btree)
     struct snapshot newest;
     head_newest(btree->head, &newest);
     snapshot_set_position(&newest, meta.log, meta.log_half);
-    account_note(btree, &newest);
-    head_publish(btree->head, &newest);
+    account_publish(btree, &newest);
     atomic_store(&btree->head->has_logs, 1);
     atomic_store(&btree->head->pinned_intent, 0);
     return SOMBRA_OK;

@@ -226,6 +226,14 @@ void account_note(struct btree *btree, const struct snapshot *snapshot)
     btree->space.log_half = snapshot_half(snapshot);
 }
 
+void account_publish(struct btree *btree, const struct snapshot *snapshot)
+{
+    account_note(btree, snapshot);
+    head_publish(btree->head, snapshot);
+    btree->newest = *snapshot;
+    btree->newest_sequence = atomic_load_explicit(&btree->head->sequence, memory_order_relaxed);
+}
+
 void txn_publish(struct btree_txn *txn, uint64_t lsn)
 {
     struct btree *btree = txn->btree;
@@ -235,10 +243,7 @@ void txn_publish(struct btree_txn *txn, uint64_t lsn)
     txn->snapshot.page_count = btree->space.page_count;
     if (btree->file)
         snapshot_set_position(&txn->snapshot, logs_position(&btree->logs), btree->logs.active);
-    account_note(btree, &txn->snapshot);
-    head_publish(btree->head, &txn->snapshot);
-    btree->newest = txn->snapshot;
-    btree->newest_sequence = atomic_load_explicit(&btree->head->sequence, memory_order_relaxed);
+    account_publish(btree, &txn->snapshot);
 }
 
 /* Steps 1 to 5. */
