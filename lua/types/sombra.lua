@@ -12,6 +12,7 @@ local sombra = {}
 
 ---What can be stored: booleans, integers, floats, strings (any bytes), `sombra.null`, and lists and string-keyed maps
 ---of them, up to 64 deep. `{}` is a map; `sombra.list{}` is an empty list.
+---@alias sombra.Columns table<string, sombra.Value[]> a list of values for each property
 ---@alias sombra.Value boolean|integer|number|string|sombra.Null|sombra.Value[]|table<string, sombra.Value>
 ---@alias sombra.Props table<string, sombra.Value>
 ---@alias sombra.Key string|integer
@@ -682,7 +683,7 @@ function Tx:link_upsert(src, type, dst, props) end
 ---Makes a node for each table of properties, all or none. Ids follow one another. Or by columns: a
 ---list of values for each property, all of one length (`sombra.null`: it has none).
 ---@param labels string|string[]|nil
----@param list sombra.Props[]|table<string, sombra.Value[]>
+---@param list sombra.Props[]|sombra.Columns
 ---@return integer? first nil if the list is empty
 ---@return integer count
 function Tx:create_many(labels, list) end
@@ -692,7 +693,7 @@ function Tx:create_many(labels, list) end
 ---@param list table[]
 ---@return integer? first nil if the list is empty
 ---@return integer count
----@overload fun(self: sombra.Tx, type: string, sources: integer[], targets: integer[], columns?: table<string, sombra.Value[]>): integer?, integer
+---@overload fun(self: sombra.Tx, type: string, src: integer[], dst: integer[], columns?: sombra.Columns): integer?, integer
 function Tx:link_many(type, list) end
 
 ---One property, without reading the others; nil if the node or the property is missing.
