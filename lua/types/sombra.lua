@@ -12,9 +12,9 @@ local sombra = {}
 
 ---What can be stored: booleans, integers, floats, strings (any bytes), `sombra.null`, and lists and string-keyed maps
 ---of them, up to 64 deep. `{}` is a map; `sombra.list{}` is an empty list.
----@alias sombra.Columns table<string, sombra.Value[]> a list of values for each property
 ---@alias sombra.Value boolean|integer|number|string|sombra.Null|sombra.Value[]|table<string, sombra.Value>
 ---@alias sombra.Props table<string, sombra.Value>
+---@alias sombra.Columns table<string, sombra.Value[]> a list of values for each property
 ---@alias sombra.Key string|integer
 ---@alias sombra.Sync "full"|"group"|"normal"|"off"
 ---@alias sombra.Direction "out"|"into"|"both"
@@ -693,7 +693,7 @@ function Tx:create_many(labels, list) end
 ---@param list table[]
 ---@return integer? first nil if the list is empty
 ---@return integer count
----@overload fun(self: sombra.Tx, type: string, src: integer[], dst: integer[], columns?: sombra.Columns): integer?, integer
+---@overload fun(self: sombra.Tx, type: string, src: integer[], dst: integer[], list?: sombra.Columns): integer?, integer
 function Tx:link_many(type, list) end
 
 ---One property, without reading the others; nil if the node or the property is missing.
