@@ -693,7 +693,7 @@ function Tx:create_many(labels, list) end
 ---@param list table[]
 ---@return integer? first nil if the list is empty
 ---@return integer count
----@overload fun(self: sombra.Tx, t: string, src: integer[], dst: integer[], columns?: sombra.Columns): integer?, integer
+---@overload fun(self: sombra.Tx, type: string, src: integer[], dst: integer[], props?: sombra.Columns): integer?, integer
 function Tx:link_many(type, list) end
 
 ---One property, without reading the others; nil if the node or the property is missing.
