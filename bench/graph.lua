@@ -13,8 +13,6 @@ assert(path, "usage: sombra bench/graph.lua DATA_FOLDER STORE_PATH [rounds] [eng
 local new = { create = true, engine = arg[4] }
 
 local BULK, DURABLE, CODE_READS = 100000, 200, 10000
--- Rows of one batch: the tables of a longer list cost the garbage collector more than a batch saves.
-local BATCH = 5000
 
 -- /proc/uptime has hundredths of a second: enough for whole lines.
 local function wall()
@@ -81,40 +79,44 @@ end
 local function load()
   local db <close> = assert(sombra.open(path, new))
   db:write(function(tx)
-    local rows, ids, nodes = {}, {}, {}
-    local is_head = true
+    local ids, names, ages, cities, scores, nodes = {}, {}, {}, {}, {}, {}
+    local count = -1
     for line in io.lines(data .. "/nodes.csv") do
-      if not is_head then
+      count = count + 1
+      if count > 0 then
         local id, name, age, city, score = line:match "(%d+),([^,]*),(%d+),([^,]*),(.*)"
-        id = math.tointeger(id)
-        rows[#rows + 1] = { id = id, name = name, age = math.tointeger(age), city = city, score = tonumber(score) }
-        ids[#ids + 1] = id
+        ids[count], names[count], ages[count] = math.tointeger(id), name, math.tointeger(age)
+        cities[count], scores[count] = city, tonumber(score)
       end
-      is_head = false
     end
-    local first = tx:create_many("Node", rows)
+    local first = tx:create_many("Node", { id = ids, name = names, age = ages, city = cities, score = scores })
     for i, id in ipairs(ids) do
       nodes[id] = first + i - 1
     end
     tx:create_index("Node", "id", { unique = true })
     tx:create_index("Node", "name")
-    local edges, count = {}, -1
-    for line in io.lines(data .. "/edges.csv") do
-      if count >= 0 then
-        local src, dst, since, weight = line:match "(%d+),(%d+),(%d+),(.*)"
-        edges[#edges + 1] = {
-          nodes[math.tointeger(src)],
-          nodes[math.tointeger(dst)],
-          { since = math.tointeger(since), weight = tonumber(weight) },
-        }
+    local sources, targets, since, weights
+    count = -1
+    local function link()
+      if count > 0 then
+        tx:link_many("LINKS", sources, targets, { since = since, weight = weights })
       end
-      count = count + 1
-      if #edges == 100000 then
-        tx:link_many("LINKS", edges)
-        edges = {}
+      sources, targets, since, weights, count = {}, {}, {}, {}, 0
+    end
+    for line in io.lines(data .. "/edges.csv") do
+      if count == -1 then
+        link()
+      else
+        local src, dst, year, weight = line:match "(%d+),(%d+),(%d+),(.*)"
+        count = count + 1
+        sources[count], targets[count] = nodes[math.tointeger(src)], nodes[math.tointeger(dst)]
+        since[count], weights[count] = math.tointeger(year), tonumber(weight)
+        if count == 200000 then
+          link()
+        end
       end
     end
-    tx:link_many("LINKS", edges)
+    link()
   end)
   return 1
 end
@@ -197,14 +199,13 @@ end
 
 local function bulk(db, first)
   return db:write(function(tx)
-    local rows = {}
+    local ids, names, ages, cities, scores = {}, {}, {}, {}, {}
     for i = 1, BULK do
-      rows[#rows + 1] = new_row(first + i, 18 + i % 63)
-      if #rows == BATCH or i == BULK then
-        tx:create_many("Node", rows)
-        rows = {}
-      end
+      local id = first + i
+      ids[i], names[i], ages[i] = id, ("user%07d"):format(id), 18 + i % 63
+      cities[i], scores[i] = "city00", id % 100 / 4
     end
+    tx:create_many("Node", { id = ids, name = names, age = ages, city = cities, score = scores })
     return BULK
   end)
 end
@@ -223,26 +224,30 @@ local function code_row(i)
   }
 end
 
--- The published workload, in one transaction, by batches.
+-- The published workload, in one transaction, by columns.
 local function code_load(nodes, edges)
   local db <close> = assert(sombra.open(path, new))
   db:write(function(tx)
-    local rows, first = {}, nil
+    local columns = {}
+    for name in pairs(code_row(0)) do
+      columns[name] = {}
+    end
+    local names, paths, starts, ends = columns.name, columns.filePath, columns.startLine, columns.endLine
+    local texts, languages, metadata = columns.codeText, columns.language, columns.metadata
     for i = 0, nodes - 1 do
-      rows[#rows + 1] = code_row(i)
-      if #rows == BATCH or i == nodes - 1 then
-        local id = tx:create_many("Node", rows)
-        first, rows = first or id, {}
-      end
+      local at = i + 1
+      names[at], paths[at] = "function_" .. i, ("src/module_%d/file_%d.lua"):format(i % 97, i % 1009)
+      starts[at], ends[at], texts[at], languages[at] = i % 5000, i % 5000 + 20, code_text, "lua"
+      metadata[at] = ('{"complexity":%d}'):format(i % 23)
     end
+    local first = tx:create_many("Node", columns)
+    local sources, targets, weights, kinds = {}, {}, {}, {}
     for i = 0, edges - 1 do
-      rows[#rows + 1] =
-        { first + i % nodes, first + (13 * i + 7) % nodes, { weight = i % 10 / 10, kind = "calls" } }
-      if #rows == 10 * BATCH or i == edges - 1 then
-        tx:link_many("LINKS", rows)
-        rows = {}
-      end
+      local at = i + 1
+      sources[at], targets[at] = first + i % nodes, first + (13 * i + 7) % nodes
+      weights[at], kinds[at] = i % 10 / 10, "calls"
     end
+    tx:link_many("LINKS", sources, targets, { weight = weights, kind = kinds })
   end)
   return 1
 end

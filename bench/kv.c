@@ -2,15 +2,18 @@
 /* kv: an engine beside its peers, on the same records, in turns: btree beside LMDB, SQLite and
  * WiredTiger, lsm beside LevelDB and RocksDB.
  *
- *   kv [--lsm] [--cold] [--quick] [--rounds N] [--seconds S] [--operations N] [--cache MIB]
- *      [--memtable MIB] [--stores a,b] [--only workload,...] [--cpu] [--folder PATH]
- *      [--json FILE] [records]
+ *   kv [--lsm] [--cold] [--limited S] [--quick] [--rounds N] [--seconds S] [--operations N]
+ *      [--cache MIB] [--memtable MIB] [--table MIB] [--log MIB] [--stores a,b]
+ *      [--only workload,...] [--cpu] [--folder PATH] [--json FILE] [records]
  *
  * Each round runs every store once, one after the other, so that a ratio compares neighbours in
  * time. --quick is 100,000 records; the default is 1,000,000. --operations bounds those of each
  * workload that is no fill. --stores takes any, of either engine. --cold: each read workload begins
  * with its store just opened and nothing of it in the page cache. --only still runs what a workload
  * stands on. --cpu adds a table of CPU time, which neighbours on the machine disturb less.
+ * --limited: one round of one store, for a process with little memory: batched writes, then reads
+ * of the same store; a line ends after S seconds and says so, and nothing follows a fill that did.
+ * --table and --log scale what else bounds memory: table files, btree's log between checkpoints.
  */
 #include "kv.h"
 
@@ -24,6 +27,7 @@ struct settings {
     uint32_t count, operations;
     size_t rounds;
     double sync_seconds;
+    double line_seconds; /* 0 = not --limited */
     const char *stores, *only; /* comma-separated lists; NULL = all */
     const char *folder, *json;
     bool has_cpu;
@@ -62,6 +66,12 @@ static void sums_agree(const struct report *report, const struct line *line, siz
                 report->kinds[0]->name, report->kinds[kind]->name);
 }
 
+/* Of a store that did not hold what the next line stands on nothing follows. */
+static bool is_cut(const struct line *line)
+{
+    return line->rounds == 0 || line->results[0][line->rounds - 1].is_cut;
+}
+
 static size_t group_needed(const struct workload_group *group, const char *only)
 {
     size_t needed = 0;
@@ -79,9 +89,11 @@ static void rounds_write(const struct settings *settings, struct report *report,
     for (size_t round = 0; round < settings->rounds; round++) {
         for (size_t kind = 0; kind < report->kind_count; kind++) {
             store_open(&stores[kind], report->kinds[kind], settings->folder, group->is_durable);
-            for (size_t i = 0; i < count; i++)
+            for (size_t i = 0; i < count && !(i && is_cut(&lines[i - 1])); i++) {
                 run(&group->workloads[i], &stores[kind], report->plan,
                     &lines[i].results[kind][round]);
+                lines[i].rounds = round + 1;
+            }
             if (group->writing && round + 1 == settings->rounds)
                 continue;
             store_close(&stores[kind]);
@@ -106,6 +118,7 @@ static void rounds_read(const struct settings *settings, struct report *report, 
                 store_cool(&stores[kind], false);
             run(line->workload, &stores[kind], report->plan, &line->results[kind][round]);
         }
+        line->rounds = round + 1;
         sums_agree(report, line, round);
     }
 }
@@ -121,16 +134,17 @@ static void group_run(const struct settings *settings, struct report *report,
     if (!lines)
         die("out of memory");
     for (size_t i = 0; i < needed; i++)
-        lines[i] = (struct line){ .workload = &group->workloads[i], .rounds = settings->rounds };
+        lines[i] = (struct line){ .workload = &group->workloads[i] };
     fprintf(stderr, "kv: %s ...\n", group->workloads[0].name);
     size_t writing = group->writing ? size_min(group->writing, needed) : needed;
     rounds_write(settings, report, group, writing, lines, stores);
     if (group->writing) {
-        for (size_t kind = 0; kind < report->kind_count; kind++)
-            if (report->kinds[kind]->settle && needed > writing)
+        bool goes_on = needed > writing && !is_cut(&lines[writing - 1]);
+        for (size_t kind = 0; kind < report->kind_count && goes_on; kind++)
+            if (report->kinds[kind]->settle)
                 report->kinds[kind]->settle(stores[kind].store);
         sync();
-        for (size_t i = writing; i < needed; i++) {
+        for (size_t i = writing; i < needed && goes_on; i++) {
             fprintf(stderr, "kv: %s ...\n", lines[i].workload->name);
             if (list_has(settings->only, lines[i].workload->name))
                 rounds_read(settings, report, &lines[i], stores);
@@ -141,7 +155,7 @@ static void group_run(const struct settings *settings, struct report *report,
         }
     }
     for (size_t i = 0; i < needed; i++)
-        if (list_has(settings->only, lines[i].workload->name))
+        if (lines[i].rounds && list_has(settings->only, lines[i].workload->name))
             report->lines[report->line_count++] = lines[i];
     free(lines);
 }
@@ -149,10 +163,10 @@ static void group_run(const struct settings *settings, struct report *report,
 /* ---- the command ------------------------------------------------------------------------- */
 
 static const char usage[] =
-    "usage: kv [--lsm] [--cold] [--quick] [--rounds N] [--seconds S] [--operations N] [--cache "
-    "MIB]\n"
-    "          [--memtable MIB] [--stores a,b] [--only workload,...] [--cpu] [--folder PATH]\n"
-    "          [--json FILE] [records >= 10000]";
+    "usage: kv [--lsm] [--cold] [--limited S] [--quick] [--rounds N] [--seconds S]\n"
+    "          [--operations N] [--cache MIB] [--memtable MIB] [--table MIB] [--log MIB]\n"
+    "          [--stores a,b] [--only workload,...] [--cpu] [--folder PATH] [--json FILE]\n"
+    "          [records >= 10000]";
 
 static const char *value_of(char **argv, int argc, int *at)
 {
@@ -189,6 +203,12 @@ static struct settings settings_read(int argc, char **argv)
             tuning.cache_bytes = number_of(argv, argc, &i) * MiB;
         else if (strcmp(word, "--memtable") == 0)
             tuning.memtable_bytes = number_of(argv, argc, &i) * MiB;
+        else if (strcmp(word, "--table") == 0)
+            tuning.table_bytes = number_of(argv, argc, &i) * MiB;
+        else if (strcmp(word, "--log") == 0)
+            tuning.log_bytes = number_of(argv, argc, &i) * MiB;
+        else if (strcmp(word, "--limited") == 0)
+            settings.line_seconds = strtod(value_of(argv, argc, &i), NULL);
         else if (strcmp(word, "--seconds") == 0)
             settings.sync_seconds = strtod(value_of(argv, argc, &i), NULL);
         else if (strcmp(word, "--stores") == 0)
@@ -204,6 +224,8 @@ static struct settings settings_read(int argc, char **argv)
     }
     if (settings.count < RECORDS_MIN || settings.rounds < 1 || settings.rounds > ROUNDS_MAX)
         die("%s", usage);
+    if (settings.line_seconds > 0)
+        settings.rounds = 1;
     if (!settings.operations || settings.operations > settings.count)
         settings.operations = settings.count;
     return settings;
@@ -227,7 +249,9 @@ int main(int argc, char **argv)
     }
     if (report.kind_count == 0)
         die("none of the stores is known or installed");
-    size_t line_count = 0;
+    if (settings.line_seconds > 0 && report.kind_count != 1)
+        die("--limited is for one store a process: --stores NAME");
+    size_t line_count = workload_group_limited.count;
     for (size_t i = 0; i < workload_group_count; i++)
         line_count += workload_groups[i].count;
     report.lines = calloc(line_count, sizeof *report.lines);
@@ -236,8 +260,11 @@ int main(int argc, char **argv)
     data_init();
     struct plan plan;
     plan_init(&plan, settings.count, settings.operations, settings.sync_seconds);
+    plan.line_seconds = settings.line_seconds;
     report.plan = &plan;
-    for (size_t i = 0; i < workload_group_count; i++)
+    if (plan.line_seconds > 0)
+        group_run(&settings, &report, &workload_group_limited);
+    for (size_t i = 0; i < workload_group_count && !(plan.line_seconds > 0); i++)
         group_run(&settings, &report, &workload_groups[i]);
     report_table(&report);
     if (settings.has_cpu)

@@ -130,6 +130,7 @@ struct tuning {
     size_t cache_bytes;    /* 256 MiB */
     size_t memtable_bytes; /* 64 MiB */
     size_t table_bytes;    /* 0 = the store's own; 8 MiB of LevelDB, as in the study */
+    size_t log_bytes;      /* of btree, after which a checkpoint begins; 0 = its own */
 };
 extern struct tuning tuning; /* set before the first store is opened */
 
@@ -153,9 +154,14 @@ uint64_t store_file_bytes(const struct bench_store *store); /* allocated by its 
 uint64_t store_largest_file_bytes(const struct bench_store *store);
 size_t store_file_count(const struct bench_store *store);
 
-/* What this process gave the kernel to write until now: pages when they became dirty, so that one
- * that is written again before it is on the disk counts once. */
-uint64_t written_bytes(void);
+/* What this process made the kernel do until now. */
+struct io_counts {
+    uint64_t read_bytes;    /* fetched from the medium, for faults and read-ahead too */
+    uint64_t written_bytes; /* pages when they became dirty, so that one that is written again
+                               before it is on the disk counts once */
+    uint64_t major_faults;
+};
+void io_counts(struct io_counts *out_counts);
 
 /* ---- kv_workload.c ----------------------------------------------------------------------- */
 
@@ -164,6 +170,7 @@ struct plan {
     uint32_t count;
     uint32_t operations; /* of a workload that is no fill, at most `count` */
     double sync_seconds; /* of each durable workload */
+    double line_seconds; /* batched fills and overwrites, gets and seeks end after these */
     uint32_t *order;     /* of the random fill */
     uint32_t *overwrites, *deletes, *reads, *zipf;
 };
@@ -173,6 +180,8 @@ struct result {
     double wall_s, cpu_s;
     uint64_t sum;        /* of what was returned */
     uint64_t sum_wanted; /* where the data says so; else all stores must agree */
+    bool is_cut;         /* ended after line_seconds, not done: there is no sum */
+    struct io_counts io;
 };
 
 typedef void (*workload_fn)(struct bench_store *store, const struct plan *plan,
@@ -202,6 +211,8 @@ struct workload_group {
 
 extern const struct workload_group workload_groups[];
 extern const size_t workload_group_count;
+/* Batched writes and the reads that follow, in one store. */
+extern const struct workload_group workload_group_limited;
 
 void plan_init(struct plan *plan, uint32_t count, uint32_t operations, double sync_seconds);
 void plan_release(struct plan *plan);
@@ -211,6 +222,8 @@ uint64_t store_hash(struct bench_store *store, uint64_t *out_count);
 void raw_append(const char *folder, double seconds, struct result *out_result);
 
 /* Shared with kv_ycsb.c. */
+/* Under the clock: is the line to end here? */
+bool clock_is_over(const struct plan *plan, struct result *result);
 void clock_start(struct result *result);
 void clock_stop(struct result *result);
 void sum_store(struct bench_store *store, struct result *result);

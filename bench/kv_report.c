@@ -101,6 +101,14 @@ static void table(const struct report *report, const char *title, figure_fn figu
     }
 }
 
+static void cuts(const struct report *report)
+{
+    for (size_t i = 0; i < report->line_count; i++)
+        if (report->lines[i].results[0][0].is_cut)
+            printf("\n%s was ended after %.0f seconds.\n", report->lines[i].workload->name,
+                   report->plan->line_seconds);
+}
+
 void report_table(const struct report *report)
 {
     char text[16];
@@ -108,6 +116,7 @@ void report_table(const struct report *report)
            "median of the rounds; ratio = ours / peer (size, written: less is better)\n\n",
            report->plan->count);
     table(report, "workload", rate, true);
+    cuts(report);
     const struct line *raw = &report->raw;
     if (raw->rounds) {
         struct summary summary = summarise(raw, 0, rate);
@@ -146,7 +155,14 @@ static void json_store(FILE *file, const struct line *line, size_t kind)
         const struct result *result = &line->results[kind][round];
         fprintf(file, "%s{\"operations\": %.6f, \"wall_s\": %.6f, \"cpu_s\": %.6f, ",
                 round ? ", " : "", result->operations, result->wall_s, result->cpu_s);
-        fprintf(file, "\"sum\": \"%016" PRIx64 "\"}", result->sum_wanted ? 0 : result->sum);
+        fprintf(file,
+                "\"read_bytes\": %" PRIu64 ", \"written_bytes\": %" PRIu64
+                ", \"major_faults\": %" PRIu64 ", ",
+                result->io.read_bytes, result->io.written_bytes, result->io.major_faults);
+        if (result->is_cut)
+            fprintf(file, "\"is_cut\": true}");
+        else
+            fprintf(file, "\"sum\": \"%016" PRIx64 "\"}", result->sum_wanted ? 0 : result->sum);
     }
     fprintf(file, "]}");
 }

@@ -26,7 +26,9 @@ static void *open_store(const char *folder, bool is_durable)
 {
     char path[300];
     snprintf(path, sizeof path, "%s/bench.db", folder);
-    struct btree_options options = { .create = true, .durability = is_durable ? KV_FULL : KV_OFF };
+    struct btree_options options = { .create = true,
+                                     .durability = is_durable ? KV_FULL : KV_OFF,
+                                     .checkpoint_log_bytes = tuning.log_bytes };
     struct kv *kv;
     check(btree_open(os_posix(), path, &options, &kv), "open");
     return kv;

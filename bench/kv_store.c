@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,17 +24,21 @@ _Noreturn void die(const char *format, ...)
 
 struct tuning tuning = { .cache_bytes = 256 * MiB, .memtable_bytes = 64 * MiB };
 
-uint64_t written_bytes(void)
+void io_counts(struct io_counts *out_counts)
 {
-    unsigned long long bytes = 0;
+    struct io_counts counts = { 0 };
+    struct rusage usage;
     char line[100];
     FILE *file = fopen("/proc/self/io", "r");
     while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "write_bytes: %llu", &bytes) == 1)
+        if (sscanf(line, "read_bytes: %" SCNu64, &counts.read_bytes) != 1 &&
+            sscanf(line, "write_bytes: %" SCNu64, &counts.written_bytes) == 1)
             break;
     if (file)
         fclose(file);
-    return bytes;
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        counts.major_faults = (uint64_t)usage.ru_majflt;
+    *out_counts = counts;
 }
 
 /* ---- stores ------------------------------------------------------------------------------ */

@@ -28,14 +28,28 @@ static double seconds_of(clockid_t clock)
 
 void clock_start(struct result *result)
 {
+    io_counts(&result->io);
     result->wall_s = -seconds_of(CLOCK_MONOTONIC);
     result->cpu_s = -seconds_of(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 void clock_stop(struct result *result)
 {
+    struct io_counts now;
     result->wall_s += seconds_of(CLOCK_MONOTONIC);
     result->cpu_s += seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+    io_counts(&now);
+    result->io = (struct io_counts){ now.read_bytes - result->io.read_bytes,
+                                     now.written_bytes - result->io.written_bytes,
+                                     now.major_faults - result->io.major_faults };
+}
+
+bool clock_is_over(const struct plan *plan, struct result *result)
+{
+    if (plan->line_seconds > 0 &&
+        seconds_of(CLOCK_MONOTONIC) + result->wall_s > plan->line_seconds)
+        result->is_cut = true;
+    return result->is_cut;
 }
 
 /* ---- the plan ---------------------------------------------------------------------------- */
@@ -96,35 +110,45 @@ static void write_one(struct bench_store *store, const struct writes *writes, ui
                          !writes->indexes);
 }
 
-static void write_all(struct bench_store *store, const struct writes *writes)
+/* One transaction, from `at` on. Returns where the next begins. */
+static uint32_t write_batch(struct bench_store *store, const struct writes *writes, uint32_t at)
 {
-    for (uint32_t at = 0; at < writes->count;) {
-        uint32_t end = at + writes->batch < writes->count ? at + writes->batch : writes->count;
-        store->kind->write_begin(store->session);
-        while (at < end)
-            write_one(store, writes, at++);
-        store->kind->write_commit(store->session);
-    }
+    uint32_t end = at + writes->batch < writes->count ? at + writes->batch : writes->count;
+    store->kind->write_begin(store->session);
+    while (at < end)
+        write_one(store, writes, at++);
+    store->kind->write_commit(store->session);
+    return end;
 }
 
-static void write_timed(struct bench_store *store, struct writes writes, struct result *result)
+static void write_all(struct bench_store *store, const struct writes *writes)
 {
+    for (uint32_t at = 0; at < writes->count;)
+        at = write_batch(store, writes, at);
+}
+
+static void write_timed(struct bench_store *store, const struct plan *plan, struct writes writes,
+                        struct result *result)
+{
+    uint32_t at = 0;
     clock_start(result);
-    write_all(store, &writes);
+    while (at < writes.count && !(writes.batch > 1 && clock_is_over(plan, result)))
+        at = write_batch(store, &writes, at);
     clock_stop(result);
-    result->operations = writes.count;
-    sum_store(store, result);
+    result->operations = at;
+    if (!result->is_cut)
+        sum_store(store, result);
 }
 
 static void fillseq(struct bench_store *store, const struct plan *plan, struct result *result)
 {
-    write_timed(store, (struct writes){ .count = plan->count, .batch = BATCH }, result);
+    write_timed(store, plan, (struct writes){ .count = plan->count, .batch = BATCH }, result);
 }
 
 static void fillrandom_b1000(struct bench_store *store, const struct plan *plan,
                              struct result *result)
 {
-    write_timed(store,
+    write_timed(store, plan,
                 (struct writes){ .indexes = plan->order, .count = plan->count, .batch = BATCH },
                 result);
 }
@@ -132,7 +156,7 @@ static void fillrandom_b1000(struct bench_store *store, const struct plan *plan,
 static void fillrandom_single(struct bench_store *store, const struct plan *plan,
                               struct result *result)
 {
-    write_timed(store, (struct writes){ .indexes = plan->order, .count = plan->count, .batch = 1 },
+    write_timed(store, plan, (struct writes){ .indexes = plan->order, .count = plan->count, .batch = 1 },
                 result);
 }
 
@@ -146,13 +170,13 @@ static struct writes overwrites_of(const struct plan *plan)
 static void overwrite_b1000(struct bench_store *store, const struct plan *plan,
                             struct result *result)
 {
-    write_timed(store, overwrites_of(plan), result);
+    write_timed(store, plan, overwrites_of(plan), result);
 }
 
 static void deleterandom_b1000(struct bench_store *store, const struct plan *plan,
                                struct result *result)
 {
-    write_timed(store,
+    write_timed(store, plan,
                 (struct writes){ .indexes = plan->deletes,
                                  .count = plan->operations / 2,
                                  .batch = BATCH,
@@ -173,11 +197,14 @@ static void size_closed(struct bench_store *store, const struct plan *plan, stru
 /* Until the store is closed and open again: what lies in memory only is not written yet. */
 static void written_by(struct bench_store *store, struct writes writes, struct result *result)
 {
-    uint64_t before = written_bytes();
+    struct io_counts before, after;
+    io_counts(&before);
     write_all(store, &writes);
     store_reopen(store, false);
-    *result = (struct result){ .operations = (double)(written_bytes() - before) /
-                                             ((double)writes.count * (KEY_BYTES + VALUE_BYTES)) };
+    io_counts(&after);
+    uint64_t bytes = after.written_bytes - before.written_bytes;
+    *result = (struct result){ .operations =
+                                   (double)bytes / (writes.count * (KEY_BYTES + VALUE_BYTES + 0.0)) };
     sum_store(store, result);
 }
 
@@ -233,11 +260,19 @@ struct reads {
     bool is_missing;        /* keys that are not there */
 };
 
-static uint64_t read_all(const struct store_kind *kind, void *session, const struct reads *reads)
+/* Between looks at the clock, which cost a store in memory nothing then. */
+enum { CLOCK_STEP = 64 };
+
+/* `result` is the line's that may end early, or NULL; then *out_done may be less than the count. */
+static uint64_t read_all(const struct store_kind *kind, void *session, const struct reads *reads,
+                         const struct plan *plan, struct result *result, uint32_t *out_done)
 {
     uint64_t sum = 0;
     uint8_t key[KEY_BYTES], value[VALUE_BYTES];
-    for (uint32_t at = 0; at < reads->count;) {
+    uint32_t at = 0;
+    while (at < reads->count) {
+        if (result && at % CLOCK_STEP == 0 && clock_is_over(plan, result))
+            break;
         uint32_t end = at + reads->snapshot_gets;
         if (end > reads->count)
             end = reads->count;
@@ -255,6 +290,7 @@ static uint64_t read_all(const struct store_kind *kind, void *session, const str
         }
         kind->read_end(session);
     }
+    *out_done = at;
     return sum;
 }
 
@@ -263,10 +299,11 @@ static void read_timed(struct bench_store *store, const struct plan *plan, struc
 {
     reads.indexes = plan->reads;
     reads.count = plan->operations;
+    uint32_t done;
     clock_start(result);
-    result->sum = read_all(store->kind, store->session, &reads);
+    result->sum = read_all(store->kind, store->session, &reads, plan, result, &done);
     clock_stop(result);
-    result->operations = reads.count;
+    result->operations = done;
 }
 
 static void readrandom(struct bench_store *store, const struct plan *plan, struct result *result)
@@ -296,7 +333,8 @@ struct read_thread {
 static void *read_thread_run(void *opaque)
 {
     struct read_thread *thread = opaque;
-    thread->sum = read_all(thread->kind, thread->session, &thread->reads);
+    uint32_t done;
+    thread->sum = read_all(thread->kind, thread->session, &thread->reads, NULL, NULL, &done);
     return NULL;
 }
 
@@ -374,18 +412,18 @@ static void readwhilewriting(struct bench_store *store, const struct plan *plan,
 static void seek_timed(struct bench_store *store, const struct plan *plan, uint32_t entries,
                        struct result *result)
 {
-    uint32_t seeks = plan->operations / entries;
+    uint32_t seeks = plan->operations / entries, i = 0;
     uint8_t key[KEY_BYTES];
     result->sum = 0;
     clock_start(result);
-    for (uint32_t i = 0; i < seeks; i++) {
+    for (; i < seeks && !(i % CLOCK_STEP == 0 && clock_is_over(plan, result)); i++) {
         data_key(plan->reads[i], key);
         struct scan scan = { .from = key, .count_max = entries, .work = SCAN_COPY };
         store->kind->scan(store->session, &scan);
         result->sum += scan.sum + scan.count;
     }
     clock_stop(result);
-    result->operations = seeks;
+    result->operations = i;
 }
 
 static void seek10(struct bench_store *store, const struct plan *plan, struct result *result)
@@ -553,6 +591,14 @@ static const struct workload reading[] = {
     { "readreverse", readreverse, UNIT_RATE },
     { "readwhilewriting", readwhilewriting, UNIT_RATE },
 };
+static const struct workload limited[] = {
+    { "fillrandom_b1000", fillrandom_b1000, UNIT_RATE },
+    { "overwrite_b1000", overwrite_b1000, UNIT_RATE },
+    { "readrandom", readrandom, UNIT_RATE },
+    { "readmissing", readmissing, UNIT_RATE },
+    { "seek10", seek10, UNIT_RATE },
+    { "readseq", readseq, UNIT_RATE },
+};
 static const struct workload sync_t1[] = { { "fillsync_t1", fillsync_t1, UNIT_RATE } };
 static const struct workload sync_t4[] = { { "fillsync_t4", fillsync_t4, UNIT_RATE } };
 static const struct workload sync_t16[] = { { "fillsync_t16", fillsync_t16, UNIT_RATE } };
@@ -582,3 +628,4 @@ const struct workload_group workload_groups[] = {
     { .workloads = ycsb_workloads, .count = YCSB_WORKLOADS },
 };
 const size_t workload_group_count = COUNT_OF(workload_groups);
+const struct workload_group workload_group_limited = GROUP(limited, .writing = 2);

@@ -11,7 +11,7 @@
  *
  * CPU time, median of 3 rounds. `layout [records]`; the default is 1,000,000.
  */
-#include "btree/leaf_internal.h"
+#include "btree/page/leaf_internal.h"
 #include "layout_plain.h"
 
 #include <inttypes.h>

@@ -41,7 +41,8 @@ local function add_line(into, line, path)
     into.stores[name] = target
     for _, round in ipairs(store.rounds) do
       into.sum = into.sum or round.sum
-      assert(round.sum == into.sum, ("%s: %s: %s returned different data"):format(path, line.name, name))
+      assert(round.is_cut or round.sum == into.sum, ("%s: %s: %s returned different data"):format(path, line.name, name))
+      target.is_cut = target.is_cut or round.is_cut
       target.rounds[#target.rounds + 1] = round
     end
   end
@@ -100,7 +101,8 @@ local function print_table(whole)
     io.write(("| %-20s |"):format(line.name))
     for i, store in ipairs(whole.stores) do
       local cell = line.stores[store.name]
-      io.write(cell and (" %6s ±%3.0f%% |"):format(amount(cell.median), cell.spread * 100) or "              |")
+      local mark = cell and cell.is_cut and "*" or ""
+      io.write(cell and (" %6s%s ±%3.0f%% |"):format(amount(cell.median), mark, cell.spread * 100) or "              |")
       if i > 1 then
         io.write(cell and cell.ratio and (" %5.2f |"):format(cell.ratio) or "       |")
       end

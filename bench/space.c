@@ -99,12 +99,14 @@ static void amplification(struct bench_store *store, uint32_t records)
     free(order);
     for (size_t i = 0; i < COUNT_OF(batches); i++) {
         uint32_t count = records / 2, *choice = data_choice(count, records, 3 + i);
-        uint64_t before = written_bytes();
+        struct io_counts before, after;
+        io_counts(&before);
         overwrite(store, store->session, choice, count, batches[i], 6);
         store_reopen(store, false);
+        io_counts(&after);
         double user = (double)count * (KEY_BYTES + VALUE_BYTES);
         printf("| %-7s | %9" PRIu32 " | %10" PRIu32 " | %7.1f |\n", store->kind->name, count,
-               batches[i], (double)(written_bytes() - before) / user);
+               batches[i], (double)(after.written_bytes - before.written_bytes) / user);
         fflush(stdout);
         free(choice);
     }

@@ -641,6 +641,9 @@ sombra_err range_invalid(struct kv_range range) SOMBRA_MUST_CHECK;
 
 sombra_err btree_get(struct kv_txn *txn, sombra_slice key,
                      sombra_slice *out_value) SOMBRA_MUST_CHECK;
+/* get_many.c */
+sombra_err btree_get_many(struct kv_txn *txn, const sombra_slice *keys, size_t count,
+                          kv_value_fn each, void *context) SOMBRA_MUST_CHECK;
 sombra_err btree_count(struct kv_txn *txn, struct kv_range range, uint64_t limit,
                        uint64_t *out_count) SOMBRA_MUST_CHECK;
 sombra_err btree_estimate(struct kv_txn *txn, struct kv_range range,
@@ -660,6 +663,7 @@ sombra_err btree_cursor_move(struct kv_cursor *cursor, enum kv_motion motion, so
                              bool *out_found) SOMBRA_MUST_CHECK;
 sombra_err btree_cursor_read(struct kv_cursor *cursor, enum kv_motion direction,
                              struct kv_batch *batch) SOMBRA_MUST_CHECK;
+sombra_err btree_cursor_words(struct kv_cursor *cursor, struct kv_words *words) SOMBRA_MUST_CHECK;
 void btree_cursor_close(struct kv_cursor *cursor);
 /* Frees the closed cursors that the transaction keeps. */
 void cursors_free_spare(struct btree_txn *txn);

@@ -397,6 +397,7 @@ const struct kv_ops btree_ops = {
     .abort = btree_abort,
     .savepoint = btree_savepoint,
     .get = btree_get,
+    .get_many = btree_get_many,
     .put = btree_put,
     .put_many = btree_put_many,
     .remove = btree_delete,
@@ -406,6 +407,7 @@ const struct kv_ops btree_ops = {
     .cursor_open = btree_cursor_open,
     .cursor_move = btree_cursor_move,
     .cursor_read = btree_cursor_read,
+    .cursor_words = btree_cursor_words,
     .cursor_close = btree_cursor_close,
     .maintain = btree_maintain,
 };

@@ -26,6 +26,7 @@ struct btree_cursor {
     struct btree_cursor *next_spare;
     enum cursor_state state;
     bool has_iter;           /* iter is in the path's leaf, and `key` begins with its prefix */
+    bool has_path;           /* after keys were read as words: the path leads to a leaf */
     uint64_t generation;     /* of the transaction when the path was made */
     struct tree_path path;   /* the leaf's index is that of the entry it is on */
     struct leaf_iter iter;   /* follows it when an entry is shown */
@@ -119,6 +120,7 @@ sombra_err btree_cursor_open(struct kv_txn *kv_txn, struct kv_range range,
     cursor->txn = txn;
     cursor->state = CURSOR_FRESH;
     cursor->has_iter = false;
+    cursor->has_path = false;
     cursor->place.at = NULL;
     cursor->generation = txn->generation;
     sombra_err err = bound_copy(range.low, cursor->low, &cursor->low_bytes);
@@ -465,6 +467,7 @@ static sombra_err move(struct btree_cursor *cursor, enum kv_motion motion, sombr
 static sombra_err lost(struct btree_cursor *cursor, sombra_err err)
 {
     cursor->generation = cursor->txn->generation - 1;
+    cursor->has_path = false;
     cursor->place.at = NULL;
     cursor->kv.is_positioned = false;
     return err;
@@ -595,5 +598,134 @@ sombra_err btree_cursor_read(struct kv_cursor *kv_cursor, enum kv_motion directi
         batch->count = 0;
         return lost(cursor, err);
     }
+    return SOMBRA_OK;
+}
+
+/* ---- keys as words ----------------------------------------------------------------------- */
+
+/* To the first key that begins with `within`: who sweeps over many of them finds the next often in
+ * the same leaf, which is tried first, but for its ends. */
+static sombra_err words_seek(struct btree_cursor *cursor, sombra_slice within)
+{
+    const uint8_t *page = cursor->path.at[0].page;
+    bool is_here = cursor->has_path && cursor->generation == cursor->txn->generation;
+    if (is_here) {
+        (void)leaf_find_place(page, page_bytes_of(cursor), within, &cursor->place);
+        is_here = cursor->place.index > 0 && cursor->place.index < page_count(page);
+    }
+    if (!is_here) {
+        unsigned index;
+        bool exact;
+        cursor->has_path = false;
+        sombra_err err = seek(cursor, within, &index, &exact);
+        if (err)
+            return err;
+    }
+    cursor->path.at[0].index = cursor->place.index;
+    cursor->has_path = true;
+    return SOMBRA_OK;
+}
+
+/* Behind the position: the path's index is that of the next entry. */
+static sombra_err words_go_on(struct btree_cursor *cursor)
+{
+    if (LIKELY(cursor->generation == cursor->txn->generation)) {
+        cursor->path.at[0].index++;
+        return SOMBRA_OK;
+    }
+    unsigned index;
+    bool exact;
+    sombra_err err = seek(cursor, slice_of(cursor->key, cursor->key_bytes), &index, &exact);
+    if (!err)
+        cursor->path.at[0].index = exact ? index + 1 : index;
+    return err;
+}
+
+/* The last one that was read, if any, is the cursor's key. */
+static void words_set_key(struct btree_cursor *cursor, const struct kv_words *words)
+{
+    const sombra_slice within = words->within;
+    if (words->count == 0)
+        return;
+    uint8_t word[KV_WORD_BYTES];
+    put_be64(word, words->words[words->count - 1]);
+    memcpy(cursor->key, within.data, within.bytes);
+    key_set_suffix(cursor, within.bytes, slice_of(word, words->bytes[words->count - 1]));
+    cursor->state = CURSOR_ON;
+}
+
+/* From the path's entry on, leaf by leaf. The path is left on the one behind the last that was
+ * read. */
+static sombra_err words_read(struct btree_cursor *cursor, struct kv_words *words)
+{
+    struct path_level *leaf = &cursor->path.at[0];
+    struct leaf_words from = { .within = words->within };
+    if (words->seeks)
+        from.place = &cursor->place;
+    else
+        from.before = slice_of(cursor->key, cursor->key_bytes);
+    for (;;) {
+        from.words = words->words + words->count;
+        from.bytes = words->bytes + words->count;
+        from.capacity = words->capacity - words->count;
+        unsigned read = leaf_read_words(leaf->page, page_bytes_of(cursor), leaf->index, &from);
+        leaf->index += read;
+        words->count += read;
+        words->is_last = from.is_over;
+        words->is_long = from.is_long;
+        if (from.is_over || from.is_long || words->count == words->capacity)
+            return SOMBRA_OK;
+        bool found;
+        words_set_key(cursor, words);
+        sombra_err err = tree_step_leaf(cursor->txn, &cursor->path, true, &found);
+        words->is_last = !found;
+        if (err || !found)
+            return err;
+        if (words->count || !words->seeks)
+            err = order_check(cursor, true);
+        if (err)
+            return err;
+        leaf->index = 0;
+        from.place = NULL;
+    }
+}
+
+/* The cursor stands on the last key that was read; behind the last one of all nowhere. */
+static void words_publish(struct btree_cursor *cursor, const struct kv_words *words)
+{
+    leaf_enter(cursor);
+    cursor->place.at = NULL;
+    cursor->kv.is_positioned = false;
+    if (words->is_last || (words->seeks && words->count == 0)) {
+        cursor->state = CURSOR_FRESH;
+        return;
+    }
+    words_set_key(cursor, words);
+    if (LIKELY(cursor->path.at[0].index > 0))
+        cursor->path.at[0].index--;
+    else /* it is in the leaf before */
+        cursor->generation = cursor->txn->generation - 1;
+}
+
+sombra_err btree_cursor_words(struct kv_cursor *kv_cursor, struct kv_words *words)
+{
+    struct btree_cursor *cursor = cursor_of(kv_cursor);
+    words->count = 0;
+    words->is_last = words->is_long = false;
+    assert(words->seeks || cursor->state == CURSOR_ON);
+    if (UNLIKELY(!txn_is_usable(cursor->txn)))
+        return txn_unusable(cursor->txn);
+    if (cursor->txn->snapshot.depth == 0) {
+        words->is_last = true;
+        return SOMBRA_OK;
+    }
+    sombra_err err = words->seeks ? words_seek(cursor, words->within) : words_go_on(cursor);
+    if (!err)
+        err = words_read(cursor, words);
+    if (UNLIKELY(err)) {
+        words->count = 0;
+        return lost(cursor, err);
+    }
+    words_publish(cursor, words);
     return SOMBRA_OK;
 }

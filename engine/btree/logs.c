@@ -69,6 +69,8 @@ static sombra_err half_create(struct logs *logs, unsigned half)
             err = wal_create(btree->os, path, btree->options.mode, LOG_FIRST_BYTES,
                              &logs->halves[half]);
     }
+    if (!err)
+        wal_use_short_records(logs->halves[half]);
     mem_free(path);
     return err;
 }
@@ -105,6 +107,8 @@ sombra_err logs_open(struct logs *logs)
         if (!path)
             return diag_nomem("the log's path", strlen(btree->path));
         err = wal_open(btree->os, path, btree->options.is_readonly, &logs->halves[half]);
+        if (!err)
+            wal_use_short_records(logs->halves[half]);
         if (err == SOMBRA_NOT_FOUND)
             err = diag_fail(
                 SOMBRA_CORRUPT,
@@ -156,7 +160,7 @@ sombra_err logs_take_turn(struct logs *logs, const struct snapshot *newest)
 {
     logs->active = snapshot_half(newest);
     logs->epoch = newest->log_epoch;
-    return diag_wrap(wal_cut(logs->halves[logs->active], snapshot_position(newest)),
+    return diag_wrap(wal_cut(logs->halves[logs->active], snapshot_position(newest), newest->lsn),
                      "take over the log");
 }
 
@@ -204,16 +208,15 @@ sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes, bool syncs_so
 sombra_err logs_append(struct logs *logs, uint64_t lsn, const struct os_iovec *parts, size_t count)
 {
     struct head *head = logs->btree->head;
-    sombra_err err =
-        wal_append(logs->halves[logs->active], lsn, atomic_load(&head->durable_lsn), parts, count);
+    struct wal *wal = logs->halves[logs->active];
+    uint64_t from = wal_position(wal).offset;
+    sombra_err err = wal_append(wal, lsn, atomic_load(&head->durable_lsn), parts, count);
     if (err) {
         head_poison(logs->btree);
         return diag_wrap(err, "append to the log, outcome unknown");
     }
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < count; i++)
-        bytes += parts[i].bytes;
-    kv_metrics_add_alone(&logs->btree->metrics, KV_COUNTER_LOG_BYTES, wal_record_bytes(bytes));
+    kv_metrics_add_alone(&logs->btree->metrics, KV_COUNTER_LOG_BYTES,
+                         wal_position(wal).offset - from);
     /* Who asks learns of the commit by the head that is published after it. */
     atomic_store_explicit(&head->half_last_lsn[logs->active], lsn, memory_order_relaxed);
     return SOMBRA_OK;

@@ -612,6 +612,11 @@ static sombra_err bytes_read(struct pager *pager, uint64_t offset, uint64_t byte
     return SOMBRA_OK;
 }
 
+sombra_err pager_bring(struct pager *pager, page_id id)
+{
+    return bytes_read(pager, id << pager->page_shift, pager->page_bytes);
+}
+
 static const char *pager_name(const struct pager *pager)
 {
     return pager->file ? os_file_path(pager->file) : BTREE_MEMORY;

@@ -6,7 +6,7 @@
 #define PAGES_INTERNAL_H
 
 #include "btree.h"
-#include "page.h"
+#include "btree/page/page.h"
 #include "wal/wal.h"
 
 struct btree;
@@ -115,6 +115,8 @@ void pager_dirty_clear(struct pager *pager);
 sombra_err pager_prove_tree(struct pager *pager, page_id id, uint64_t sealed_txn) SOMBRA_MUST_CHECK;
 sombra_err pager_prove_run(struct pager *pager, page_id id, uint64_t value_bytes,
                            uint64_t page_count) SOMBRA_MUST_CHECK;
+/* Reads a page without proving it: what it says is a hint, and may be anything. */
+sombra_err pager_bring(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
 /* Seals a published page in place; checkpoints only. */
 sombra_err pager_seal(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
 /* Before a sync of the file: see os_map_let_go. Beside the writer. */

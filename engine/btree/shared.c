@@ -9,7 +9,7 @@
  */
 #include "btree_internal.h"
 
-enum { HEAD_MAGIC_LAYOUT = 2, WAIT_SLICE_MS = 10, SWEEP_INTERVAL_MS = 20 };
+enum { HEAD_MAGIC_LAYOUT = 3, WAIT_SLICE_MS = 10, SWEEP_INTERVAL_MS = 20 };
 #define HEAD_MAGIC (UINT64_C(0x736f6d6272610000) + HEAD_MAGIC_LAYOUT)
 
 static owner_word word_of(unsigned entry, uint64_t generation)

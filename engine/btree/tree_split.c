@@ -53,6 +53,20 @@ void tree_add_child(struct btree_txn *txn, struct tree_path *path, unsigned leve
                    tree_entries(txn, right_page, above));
 }
 
+/* What a page says of its own size, before it is proved: not to prove one that is full anyway. */
+static bool may_have_room(struct btree_txn *txn, page_id id, size_t used_max)
+{
+    struct pager *pager = &txn->btree->pager;
+    if (pager->is_buffered || id >= txn->snapshot.page_count || pager_bit(pager->sound_trees, id))
+        return true;
+    if (pager_bring(pager, id) != SOMBRA_OK)
+        return false;
+    const uint8_t *page = pager_page(pager, id);
+    return page_level(page) == 0 &&
+           (page_kind(page) == PAGE_LEAF || page_kind(page) == PAGE_DENSE) &&
+           page_used(page, pager->page_bytes) <= used_max;
+}
+
 /* The emptier neighbour of the path's leaf under the same branch, if it has room to share; NULL if
  * none has. One that cannot be read is left alone. */
 static const uint8_t *neighbour_with_room(struct btree_txn *txn, const struct tree_path *path,
@@ -68,7 +82,7 @@ static const uint8_t *neighbour_with_room(struct btree_txn *txn, const struct tr
         unsigned index = side ? above->index + 1 : above->index - 1;
         page_id id = branch_child(above->page, page_bytes, index);
         const uint8_t *page;
-        if (tree_page(txn, id, 0, &page) ||
+        if (!may_have_room(txn, id, least) || tree_page(txn, id, 0, &page) ||
             (page_txn(page) != txn->stamp && tree_check_used(txn, id, 1)))
             continue;
         size_t used = page_used(page, page_bytes);

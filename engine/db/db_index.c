@@ -219,3 +219,21 @@ sombra_err sombra_edge_create_many(sombra_txn *txn, sombra_slice type, const som
     sombra_err err = txn_live(txn);
     return err ? err : graph_edge_create_many(&txn->graph, type, edges, count, out_first);
 }
+
+sombra_err sombra_node_create_columns(sombra_txn *txn, const sombra_slice *labels,
+                                      size_t label_count, const sombra_columns *columns,
+                                      sombra_node_id *out_first)
+{
+    sombra_err err = txn_live(txn);
+    return err ? err
+               : graph_node_create_columns(&txn->graph, labels, label_count, columns, out_first);
+}
+
+sombra_err sombra_edge_create_columns(sombra_txn *txn, sombra_slice type,
+                                      const sombra_node_id *sources, const sombra_node_id *targets,
+                                      const sombra_columns *columns, sombra_edge_id *out_first)
+{
+    sombra_err err = txn_live(txn);
+    return err ? err
+               : graph_edge_create_columns(&txn->graph, type, sources, targets, columns, out_first);
+}

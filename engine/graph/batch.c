@@ -55,25 +55,6 @@ static sombra_err rules_gather(struct graph_txn *txn, bool is_edge, const uint32
     return SOMBRA_OK;
 }
 
-/* txn->record is the new member's. */
-static sombra_err rules_add(struct graph_txn *txn, struct batch_rules *rules, uint64_t id,
-                            bool is_node)
-{
-    sombra_record record;
-    if (rules->check_count + rules->index_count == 0)
-        return SOMBRA_OK;
-    sombra_err err = graph_record_open(buf_slice(&txn->record), is_node, &record);
-    for (size_t i = 0; !err && i < rules->check_count; i++) {
-        if (rules->checks[i]->kind == SOMBRA_RULE_TRIGGER)
-            err = change_note(txn, rules->checks[i], id, NULL, &record);
-        else
-            err = constraint_check(txn, rules->checks[i], 0, NULL, &record);
-    }
-    for (size_t i = 0; !err && i < rules->index_count; i++)
-        err = index_batch_add(&rules->indexes[i], id, &record);
-    return err;
-}
-
 static sombra_err rules_check(struct graph_txn *txn, struct batch_rules *rules)
 {
     sombra_err err = SOMBRA_OK;
@@ -127,6 +108,43 @@ static sombra_slice record_at(const struct batch_records *records, size_t at)
     return slice_of(end > begin ? records->bytes.data + begin : NULL, end - begin);
 }
 
+/* What the records are built from: a map for each, or columns. */
+struct batch_rows {
+    const sombra_slice *maps;       /* of nodes */
+    const sombra_new_edge *edges;   /* of edges, with their ends */
+    struct record_columns *columns; /* NULL = maps */
+    struct record_names names;
+};
+
+/* Appends row `at` to txn->record. */
+static sombra_err rows_append(struct graph_txn *txn, struct batch_rows *rows, size_t at)
+{
+    if (rows->columns)
+        return record_columns_append(txn, rows->columns, at);
+    return record_append_new(txn, &rows->names,
+                             rows->maps ? rows->maps[at] : rows->edges[at].properties);
+}
+
+/* What the rules ask of the new member that row `at` is; txn->record is its record. */
+static sombra_err rules_add(struct graph_txn *txn, struct batch_rules *rules, uint64_t id,
+                            bool is_node, const struct batch_rows *rows, size_t at)
+{
+    sombra_record record = { 0 };
+    sombra_err err = SOMBRA_OK;
+    if (rules->check_count || (rules->index_count && !rows->columns))
+        err = graph_record_open(buf_slice(&txn->record), is_node, &record);
+    for (size_t i = 0; !err && i < rules->check_count; i++) {
+        if (rules->checks[i]->kind == SOMBRA_RULE_TRIGGER)
+            err = change_note(txn, rules->checks[i], id, NULL, &record);
+        else
+            err = constraint_check(txn, rules->checks[i], 0, NULL, &record);
+    }
+    for (size_t i = 0; !err && i < rules->index_count; i++)
+        err = rows->columns ? index_batch_add_row(&rules->indexes[i], id, rows->columns, at)
+                            : index_batch_add(&rules->indexes[i], id, &record);
+    return err;
+}
+
 /* As many ids as asked for. */
 static sombra_err ids_check(uint64_t next, size_t count, const char *what)
 {
@@ -147,16 +165,17 @@ struct node_batch {
 };
 
 static sombra_err build_nodes(struct graph_txn *txn, struct node_batch *batch,
-                              const sombra_slice *properties)
+                              struct batch_rows *rows)
 {
-    struct record_names names = { 0 };
     sombra_err err = records_init(&batch->records, batch->count);
-    for (size_t i = 0; !err && i < batch->count; i++) {
+    if (!err)
         err = record_begin_labels(txn, batch->labels, batch->label_count);
+    const size_t label_bytes = txn->record.bytes;
+    for (size_t i = 0; !err && i < batch->count; i++) {
+        txn->record.bytes = label_bytes; /* the labels are those of all */
+        err = rows_append(txn, rows, i);
         if (!err)
-            err = record_append_new(txn, &names, properties[i]);
-        if (!err)
-            err = rules_add(txn, &batch->rules, batch->first + i, true);
+            err = rules_add(txn, &batch->rules, batch->first + i, true, rows, i);
         if (!err)
             err = records_add(&batch->records, txn);
         if (err)
@@ -196,27 +215,24 @@ static sombra_err put_nodes(struct graph_txn *txn, struct node_batch *batch)
     return err ? txn_break(txn, err) : SOMBRA_OK;
 }
 
-sombra_err graph_node_create_many(struct graph_txn *txn, const sombra_slice *labels,
-                                  size_t label_count, const sombra_slice *properties, size_t count,
-                                  sombra_node_id *out_first)
+static sombra_err create_nodes(struct graph_txn *txn, const sombra_slice *labels,
+                               size_t label_count, struct batch_rows *rows, size_t count,
+                               sombra_node_id *out_first)
 {
     struct node_batch batch = { .count = count };
-    assert((labels || label_count == 0) && (properties || count == 0));
-    sombra_err err = txn_check_write(txn);
-    if (err)
-        return err;
+    assert(labels || label_count == 0);
     size_t changes = changes_count(txn);
     batch.first = txn->next_node;
     batch.labels = mem_alloc((label_count + 1) * sizeof *batch.labels);
     if (!batch.labels)
         return diag_nomem("labels", label_count * sizeof *batch.labels);
-    err = ids_check(batch.first, count, "nodes");
+    sombra_err err = ids_check(batch.first, count, "nodes");
     if (!err)
         err = node_labels(txn, labels, label_count, batch.labels, &batch.label_count);
     if (!err)
         err = rules_gather(txn, false, batch.labels, batch.label_count, &batch.rules);
     if (!err)
-        err = build_nodes(txn, &batch, properties);
+        err = build_nodes(txn, &batch, rows);
     if (!err)
         err = put_nodes(txn, &batch);
     records_release(&batch.records);
@@ -226,6 +242,33 @@ sombra_err graph_node_create_many(struct graph_txn *txn, const sombra_slice *lab
         changes_cut(txn, changes);
     else
         *out_first = batch.first;
+    return err;
+}
+
+sombra_err graph_node_create_many(struct graph_txn *txn, const sombra_slice *labels,
+                                  size_t label_count, const sombra_slice *properties, size_t count,
+                                  sombra_node_id *out_first)
+{
+    struct batch_rows rows = { .maps = properties };
+    assert(properties || count == 0);
+    sombra_err err = txn_check_write(txn);
+    if (!err)
+        err = create_nodes(txn, labels, label_count, &rows, count, out_first);
+    return diag_wrap(err, "create nodes");
+}
+
+sombra_err graph_node_create_columns(struct graph_txn *txn, const sombra_slice *labels,
+                                     size_t label_count, const sombra_columns *columns,
+                                     sombra_node_id *out_first)
+{
+    struct record_columns set = { 0 };
+    struct batch_rows rows = { .columns = &set };
+    sombra_err err = txn_check_write(txn);
+    if (!err)
+        err = record_columns_init(&set, txn, columns);
+    if (!err)
+        err = create_nodes(txn, labels, label_count, &rows, columns->count, out_first);
+    record_columns_release(&set);
     return diag_wrap(err, "create nodes");
 }
 
@@ -323,12 +366,23 @@ static sombra_err nodes_exist(struct graph_txn *txn, const struct place *places,
 struct edge_batch {
     uint32_t type;
     sombra_edge_id first;
-    const sombra_new_edge *edges;
+    struct batch_rows rows;
+    const sombra_node_id *sources, *targets; /* if the rows have no edges */
     size_t count;
     struct place *outs, *ins;     /* sorted */
     struct batch_records records; /* in the order of `outs` */
     struct batch_rules rules;
 };
+
+static struct graph_edge ends_of(const void *context, size_t index)
+{
+    const struct edge_batch *batch = context;
+    const sombra_new_edge *edges = batch->rows.edges;
+    return (struct graph_edge){ .id = batch->first + index,
+                                .src = edges ? edges[index].src : batch->sources[index],
+                                .dst = edges ? edges[index].dst : batch->targets[index],
+                                .type = batch->type };
+}
 
 static sombra_err places_new(const struct edge_batch *batch, bool is_out, struct place **out_places)
 {
@@ -337,9 +391,9 @@ static sombra_err places_new(const struct edge_batch *batch, bool is_out, struct
     if (!places)
         return diag_nomem("a batch of edges", bytes);
     for (size_t i = 0; i < batch->count; i++) {
-        const sombra_new_edge *edge = &batch->edges[i];
-        places[i] = (struct place){ .node = is_out ? edge->src : edge->dst,
-                                    .other = is_out ? edge->dst : edge->src,
+        const struct graph_edge edge = ends_of(batch, i);
+        places[i] = (struct place){ .node = is_out ? edge.src : edge.dst,
+                                    .other = is_out ? edge.dst : edge.src,
                                     .index = i };
     }
     places_sort(&places, batch->count);
@@ -351,16 +405,16 @@ enum { PREFETCH_AHEAD = 16 };
 
 static sombra_err build_edges(struct graph_txn *txn, struct edge_batch *batch)
 {
-    struct record_names names = { 0 };
+    const sombra_new_edge *edges = batch->rows.edges;
     sombra_err err = records_init(&batch->records, batch->count);
     for (size_t i = 0; !err && i < batch->count; i++) {
         size_t index = batch->outs[i].index;
-        if (i + PREFETCH_AHEAD < batch->count) /* the order of sources is not that of the batch */
-            __builtin_prefetch(&batch->edges[batch->outs[i + PREFETCH_AHEAD].index].properties);
+        if (edges && i + PREFETCH_AHEAD < batch->count) /* the order is not that of the batch */
+            __builtin_prefetch(&edges[batch->outs[i + PREFETCH_AHEAD].index].properties);
         buf_reset(&txn->record);
-        err = record_append_new(txn, &names, batch->edges[index].properties);
+        err = rows_append(txn, &batch->rows, index);
         if (!err)
-            err = rules_add(txn, &batch->rules, batch->first + index, false);
+            err = rules_add(txn, &batch->rules, batch->first + index, false, &batch->rows, index);
         if (!err)
             err = records_add(&batch->records, txn);
         if (err)
@@ -383,20 +437,6 @@ static sombra_err check_edges(struct graph_txn *txn, struct edge_batch *batch)
     if (!err)
         err = rules_gather(txn, true, &batch->type, 1, &batch->rules);
     return err ? err : build_edges(txn, batch);
-}
-
-static sombra_err put_edge_ids(const struct edge_batch *batch, struct put_run *run)
-{
-    sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; !err && i < batch->count; i++) {
-        const sombra_new_edge *edge = &batch->edges[i];
-        const struct graph_edge ends = { .src = edge->src, .dst = edge->dst, .type = batch->type };
-        uint8_t value[ENDS_BYTES_MAX];
-        struct graph_key key = key_1(TAG_EDGE, batch->first + i);
-        err =
-            put_run_add(run, key_slice(&key), slice_of(value, edge_ends_write(&ends, value)), true);
-    }
-    return err;
 }
 
 static sombra_err put_adjacency(const struct edge_batch *batch, struct put_run *run)
@@ -425,9 +465,10 @@ static sombra_err put_edges(struct graph_txn *txn, struct edge_batch *batch)
     txn->next_edge += batch->count;
     sombra_err err = put_run_init(&run, txn, batch->count);
     if (!err)
-        err = put_edge_ids(batch, &run);
-    if (!err)
         err = put_adjacency(batch, &run);
+    if (!err)
+        err = edge_ends_run(txn, &run, ends_of, batch,
+                            (struct edge_range){ batch->first, batch->count });
     if (!err)
         err = put_run_flush(&run);
     if (!err)
@@ -438,29 +479,54 @@ static sombra_err put_edges(struct graph_txn *txn, struct edge_batch *batch)
     return err ? txn_break(txn, err) : SOMBRA_OK;
 }
 
+static sombra_err create_edges(struct graph_txn *txn, sombra_slice type, struct edge_batch *batch,
+                               sombra_edge_id *out_first)
+{
+    size_t changes = changes_count(txn);
+    batch->first = txn->next_edge;
+    sombra_err err =
+        diag_wrap(graph_name_intern(txn, SOMBRA_NAME_TYPE, type, &batch->type), "type");
+    if (!err)
+        err = check_edges(txn, batch);
+    if (!err)
+        err = put_edges(txn, batch);
+    records_release(&batch->records);
+    rules_release_batch(&batch->rules);
+    mem_free(batch->outs);
+    mem_free(batch->ins);
+    if (err)
+        changes_cut(txn, changes);
+    else
+        *out_first = batch->first;
+    return err;
+}
+
 sombra_err graph_edge_create_many(struct graph_txn *txn, sombra_slice type,
                                   const sombra_new_edge *edges, size_t count,
                                   sombra_edge_id *out_first)
 {
-    struct edge_batch batch = { .edges = edges, .count = count };
+    struct edge_batch batch = { .rows = { .edges = edges }, .count = count };
     assert(edges || count == 0);
     sombra_err err = txn_check_write(txn);
-    if (err)
-        return err;
-    size_t changes = changes_count(txn);
-    batch.first = txn->next_edge;
-    err = diag_wrap(graph_name_intern(txn, SOMBRA_NAME_TYPE, type, &batch.type), "type");
     if (!err)
-        err = check_edges(txn, &batch);
+        err = create_edges(txn, type, &batch, out_first);
+    return diag_wrap(err, "create edges");
+}
+
+sombra_err graph_edge_create_columns(struct graph_txn *txn, sombra_slice type,
+                                     const sombra_node_id *sources, const sombra_node_id *targets,
+                                     const sombra_columns *columns, sombra_edge_id *out_first)
+{
+    struct record_columns set = { 0 };
+    struct edge_batch batch = {
+        .rows = { .columns = &set }, .sources = sources, .targets = targets, .count = columns->count
+    };
+    assert((sources && targets) || columns->count == 0);
+    sombra_err err = txn_check_write(txn);
     if (!err)
-        err = put_edges(txn, &batch);
-    records_release(&batch.records);
-    rules_release_batch(&batch.rules);
-    mem_free(batch.outs);
-    mem_free(batch.ins);
-    if (err)
-        changes_cut(txn, changes);
-    else
-        *out_first = batch.first;
+        err = record_columns_init(&set, txn, columns);
+    if (!err)
+        err = create_edges(txn, type, &batch, out_first);
+    record_columns_release(&set);
     return diag_wrap(err, "create edges");
 }

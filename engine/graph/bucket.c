@@ -328,9 +328,11 @@ sombra_err graph_bucket_count(struct graph_txn *txn, sombra_bucket_id bucket,
         err = bucket_check(txn, bucket);
     if (!err)
         err = entry_range(bucket, range, &low, &high, &is_empty);
-    struct kv_range keys = { slice_of(low.bytes, low.length), slice_of(high.bytes, high.length) };
     if (!err && !is_empty)
-        err = kv_count(txn->kv, keys, range->limit, &count);
+        err = kv_count(
+            txn->kv,
+            (struct kv_range){ slice_of(low.bytes, low.length), slice_of(high.bytes, high.length) },
+            range->limit, &count);
     if (err)
         return err;
     *out_count = range->limit ? u64_min(count, range->limit) : count;

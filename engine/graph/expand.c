@@ -6,14 +6,38 @@
  * knows its floor: everything behind the range it read last is either in the batch or still ahead,
  * and only what lies before it, or far behind the batch, costs a seek.
  *
+ * Stores that read keys as numbers keep their place themselves: a seek each, no reading ahead.
+ *
  * Ranges (a node, or a node and a type) are told apart by the bytes of the keys; only what follows
  * those bytes is decoded, and only of the range's own entries.
  */
-#include "graph_internal.h"
+#include "edge_words.h"
 
 /* How far ahead (in nodes, and for how many of them) reading on is cheaper than a seek, and how
  * many entries are looked at one by one rather than halved. */
-enum { READ_ON_NODES = 2, READ_ON_SOURCES = 16, LOOK_AT = 8 };
+enum { READ_ON_NODES = 2, READ_ON_SOURCES = 16, LOOK_AT = 8, LANE_ENTRIES = 256 };
+
+/* One direction: a cursor over all edges in its order, and what it has read ahead. */
+struct graph_lane {
+    struct kv_cursor *cursor;
+    uint64_t floor_node; /* everything behind the range (floor_node, floor_type) lies ahead */
+    uint32_t floor_type, taken_type;
+    uint64_t taken_other, taken_edge; /* of that range, taken last; edge 0 = none */
+    bool is_placed;                   /* the floor is set */
+    bool is_at_end;                   /* nothing is left behind what was read */
+    uint64_t writes;                  /* of the transaction when it read */
+    size_t at, count;                 /* of the entries read */
+    size_t done_bytes;                /* of `done`; 0 = not known */
+    uint8_t done[32];                 /* the key before which nothing is left to be read */
+    sombra_slice prefix;              /* of their keys */
+    size_t match_bytes, rest_bytes;   /* of the range behind the prefix; of the prefix behind it */
+    uint64_t match_word, rest_word;   /* if they are 1 to 8; the latter left-aligned */
+    uint8_t match[KV_KEY_BYTES_MAX];
+    union {
+        struct kv_entry entries[LANE_ENTRIES];
+        struct edge_words words;
+    };
+};
 
 /* ---- words of keys ----------------------------------------------------------------------- */
 
@@ -225,7 +249,7 @@ static inline sombra_err take_entries(struct graph_expand *expand, struct graph_
     const size_t short_max = usual_max && lane->rest_bytes < 8 ? 8 - lane->rest_bytes : 0;
     size_t at = lane->at, made = *count;
     struct entry entry = { .type = has_type ? expand->types[expand->type] : 0 };
-    for (; at < lane->count && made < GRAPH_BATCH; at++) {
+    for (; at < lane->count && made < expand->batch_max; at++) {
         const sombra_slice suffix = lane->entries[at].key;
         bool is_usual = false;
         bool is_in_range;
@@ -288,7 +312,7 @@ static sombra_err lane_read(struct graph_expand *expand, struct graph_lane *lane
 {
     const struct graph_key end = wanted_end(expand);
     struct kv_batch batch = { .entries = lane->entries,
-                              .capacity = GRAPH_LANE,
+                              .capacity = size_min(LANE_ENTRIES, 2 * (size_t)expand->batch_max),
                               .before = key_slice(&end) };
     lane->at = lane->count = 0;
     sombra_err err = kv_cursor_read(lane->cursor, KV_NEXT, &batch);
@@ -413,7 +437,7 @@ static sombra_err lane_take(struct graph_expand *expand, struct graph_lane *lane
             else
                 err = take_entries(expand, lane, false, count, out_ended);
         }
-        if (err || *out_ended || *count == GRAPH_BATCH)
+        if (err || *out_ended || *count == expand->batch_max)
             return err;
         if (lane_is_done(lane, &range)) {
             *out_ended = true;
@@ -423,6 +447,49 @@ static sombra_err lane_take(struct graph_expand *expand, struct graph_lane *lane
         if (err)
             return err;
     }
+}
+
+/* ---- numbers ----------------------------------------------------------------------------- */
+
+/* Hops of the words; the first field is 0 (type) or 1 (other). */
+static inline __attribute__((always_inline)) sombra_err take_words(struct graph_expand *expand,
+                                                                   const struct edge_words *words,
+                                                                   const size_t field,
+                                                                   size_t *count)
+{
+    const uint64_t node = expand->sources[expand->source];
+    const uint64_t loop = expand->is_in && expand->direction == SOMBRA_BOTH ? node : 0;
+    const bool is_out = !expand->is_in;
+    struct edge_fields fields = { .type = field ? expand->types[expand->type] : 0 };
+    struct graph_hop *hop = &expand->batch[*count];
+    for (size_t i = 0; i < words->count; i++) {
+        if (UNLIKELY(!edge_words_get(words, i, field, &fields)))
+            return diag_fail(SOMBRA_CORRUPT, "an edge's key is damaged");
+        hop->node = fields.other;
+        hop->edge = fields.edge;
+        hop->source = (uint32_t)expand->source;
+        hop->type = (uint32_t)fields.type;
+        hop->is_out = is_out;
+        hop += fields.other != loop;
+    }
+    *count = (size_t)(hop - expand->batch);
+    return SOMBRA_OK;
+}
+
+/* As lane_take, with one read of the store, whose cursor keeps the place. */
+static sombra_err lane_take_words(struct graph_expand *expand, struct graph_lane *lane,
+                                  size_t *count, bool *out_ended)
+{
+    const struct graph_key range = range_key(expand);
+    struct edge_words *words = &lane->words;
+    sombra_err err = edge_words_read(words, lane->cursor, key_slice(&range), !expand->is_begun,
+                                     expand->batch_max - *count);
+    if (err)
+        return err;
+    err = expand->has_types ? take_words(expand, words, 1, count)
+                            : take_words(expand, words, 0, count);
+    *out_ended = words->is_last;
+    return err;
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
@@ -454,6 +521,8 @@ sombra_err graph_expand_open(struct graph_expand *expand, struct graph_txn *txn,
     expand->types = options->types;
     expand->type_count = options->type_count;
     expand->has_types = options->has_types;
+    expand->batch_max = GRAPH_BATCH;
+    expand->has_words = kv_has_words(txn->kv);
     graph_expand_sources(expand, NULL, 0);
     if (expand->direction & SOMBRA_OUT)
         err = lane_open(expand, options->arena, false);
@@ -506,15 +575,17 @@ sombra_err graph_expand_next(struct graph_expand *expand, const struct graph_hop
     sombra_err err = txn_check_read(expand->txn);
     if (expand->has_types && expand->type_count == 0)
         expand->source = expand->source_count;
-    while (!err && count < GRAPH_BATCH && expand->source < expand->source_count) {
+    while (!err && count < expand->batch_max && expand->source < expand->source_count) {
         struct graph_lane *lane = expand->lanes[expand->is_in];
         bool ended = false;
-        if (!expand->is_begun)
+        if (expand->has_words)
+            err = lane_take_words(expand, lane, &count, &ended);
+        else if (!expand->is_begun)
             err = lane_place(expand, lane);
         else if (lane->writes != expand->txn->writes)
             err = lane_renew(expand, lane);
         expand->is_begun = !err;
-        if (!err)
+        if (!err && !expand->has_words)
             err = lane_take(expand, lane, &count, &ended);
         if (err) {
             lane->is_placed = expand->is_begun = false;

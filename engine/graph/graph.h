@@ -71,6 +71,7 @@ void graph_release(struct graph *graph);
 struct graph_property; /* one property while a record is merged */
 struct graph_mark;     /* a savepoint */
 struct graph_plan;     /* what a write will do to indexes */
+struct edge_block;     /* ends of 64 edges */
 struct graph_changes;  /* what triggers are waiting to hear of */
 
 enum { GRAPH_KNOWN_NODES = 64, GRAPH_RECENT_NAMES = 4 };
@@ -110,6 +111,7 @@ struct graph_txn {
     uint64_t next_node, next_edge, next_bucket;
     int64_t *type_deltas; /* by type id: edges made less edges deleted since the last flush */
     size_t type_capacity;
+    struct edge_block *block; /* of edges' ends that changed last; NULL = none ever did */
     uint64_t known_nodes[GRAPH_KNOWN_NODES]; /* seen to exist; by id modulo, 0 = none */
     uint64_t fresh_node;   /* this and all up to next_node were made here, and are there */
     uint64_t known_bucket; /* seen to exist; 0 = none */
@@ -171,6 +173,10 @@ sombra_err graph_record_next_property(sombra_record *record, uint32_t *out_name,
 /* NOT_FOUND. Among those not walked yet; does not move the record. */
 sombra_err graph_record_find(const sombra_record *record, uint32_t name,
                              sombra_slice *out_value) SOMBRA_MUST_CHECK;
+
+/* The same of a record's bytes at once. */
+sombra_err graph_record_value(sombra_slice bytes, bool is_node, uint32_t name,
+                              sombra_slice *out_value) SOMBRA_MUST_CHECK;
 
 /* ---- nodes and edges (node.c, edge.c); the rules are those of sombra/graph.h ------------------
  */
@@ -237,6 +243,15 @@ sombra_err graph_edge_count(struct graph_txn *txn, sombra_slice type,
  * release frees them. They must be closed before their kv transaction ends. */
 enum { GRAPH_BATCH_FIRST = 16, GRAPH_BATCH = 128 };
 
+/* Keys of edges as numbers (edge_words.h). */
+struct edge_words {
+    uint64_t words[GRAPH_BATCH];
+    uint8_t bytes[GRAPH_BATCH];
+    size_t count;
+    bool is_last;          /* no more of the range */
+    sombra_slice long_key; /* if it is not empty, all there is: one key that no word holds */
+};
+
 struct graph_neighbours {
     struct graph_txn *txn;
     struct kv_cursor *cursor; /* of the range that is read now; NULL between ranges */
@@ -254,12 +269,16 @@ struct graph_neighbours {
     unsigned capacity;   /* of the next batch */
     size_t count;        /* of this one */
     bool is_out;         /* the range that is read now */
+    bool is_begun;       /* by words */
     bool has_types;
     bool reverse;
     bool with_properties;
     sombra_direction direction;
     struct buf properties; /* of the batch */
-    struct kv_entry entries[GRAPH_BATCH];
+    union {
+        struct kv_entry entries[GRAPH_BATCH];
+        struct edge_words words;
+    };
     sombra_neighbour batch[GRAPH_BATCH];
 };
 
@@ -284,26 +303,7 @@ struct graph_hop {
     bool is_out;
 };
 
-enum { GRAPH_LANE = 256 };
-
-/* One direction: a cursor over all edges in its order, and what it has read ahead. */
-struct graph_lane {
-    struct kv_cursor *cursor;
-    uint64_t floor_node; /* everything behind the range (floor_node, floor_type) lies ahead */
-    uint32_t floor_type, taken_type;
-    uint64_t taken_other, taken_edge; /* of that range, taken last; edge 0 = none */
-    bool is_placed;                   /* the floor is set */
-    bool is_at_end;                   /* nothing is left behind what was read */
-    uint64_t writes;                  /* of the transaction when it read */
-    size_t at, count;                 /* of the entries read */
-    size_t done_bytes;                /* of `done`; 0 = not known */
-    uint8_t done[32];                 /* the key before which nothing is left to be read */
-    sombra_slice prefix;              /* of their keys */
-    size_t match_bytes, rest_bytes;   /* of the range behind the prefix; of the prefix behind it */
-    uint64_t match_word, rest_word;   /* if they are 1 to 8; the latter left-aligned */
-    uint8_t match[KV_KEY_BYTES_MAX];
-    struct kv_entry entries[GRAPH_LANE];
-};
+struct graph_lane;
 
 /* The edges of many nodes, in the order of the nodes and for each as graph_neighbours has them. One
  * cursor a direction sweeps over all: nodes in ascending order cost a seek each where they lie
@@ -315,8 +315,10 @@ struct graph_expand {
     size_t source_count, type_count;
     size_t source, type; /* the range that is read now */
     bool has_types;      /* else all */
+    bool has_words;      /* the lanes read numbers */
     bool is_in;          /* reads incoming edges now */
     bool is_begun;       /* the range: its lane stands in it */
+    unsigned batch_max;  /* hops of a batch; who may stop early sets it lower than GRAPH_BATCH */
     sombra_direction direction;
     struct graph_lane *lanes[2]; /* out, in */
     struct graph_hop batch[GRAPH_BATCH];
@@ -345,7 +347,10 @@ sombra_err graph_degree_by(struct graph_txn *txn, sombra_node_id node, sombra_di
 struct graph_ids {
     struct graph_txn *txn;
     struct kv_cursor *cursor; /* NULL = nothing can be there */
+    struct kv_cursor *blocks; /* of edges: those that have an entry of their own come before */
     uint64_t left;
+    uint64_t from, to; /* of edges: those that are still asked for; 0 = no bound */
+    uint64_t writes;   /* of the transaction, when the cursor on blocks was moved last */
     size_t prefix_bytes;
     unsigned capacity;
     bool reverse;
@@ -502,6 +507,14 @@ sombra_err graph_node_create_many(struct graph_txn *txn, const sombra_slice *lab
 sombra_err graph_edge_create_many(struct graph_txn *txn, sombra_slice type,
                                   const sombra_new_edge *edges, size_t count,
                                   sombra_edge_id *out_first) SOMBRA_MUST_CHECK;
+
+sombra_err graph_node_create_columns(struct graph_txn *txn, const sombra_slice *labels,
+                                     size_t label_count, const sombra_columns *columns,
+                                     sombra_node_id *out_first) SOMBRA_MUST_CHECK;
+sombra_err graph_edge_create_columns(struct graph_txn *txn, sombra_slice type,
+                                     const sombra_node_id *sources, const sombra_node_id *targets,
+                                     const sombra_columns *columns,
+                                     sombra_edge_id *out_first) SOMBRA_MUST_CHECK;
 
 /* ---- triggers (trigger.c; sombra/index.h) ------------------------------------------------------
  */

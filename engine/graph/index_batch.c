@@ -21,12 +21,14 @@ static uint64_t front_of(sombra_slice values)
     return get_be64(front);
 }
 
-sombra_err index_batch_add(struct index_batch *batch, uint64_t id, const sombra_record *record)
+/* The values of the item stand behind `at`; those of one that is outside are taken back. */
+static sombra_err item_add(struct index_batch *batch, uint64_t id, size_t at,
+                           enum index_membership membership)
 {
-    enum index_membership membership;
-    sombra_err err = index_values(batch->rule, record, &batch->scratch, &membership);
-    if (err || membership == INDEX_OUTSIDE)
-        return err;
+    if (membership == INDEX_OUTSIDE) {
+        batch->values.bytes = at;
+        return SOMBRA_OK;
+    }
     if (batch->count == batch->capacity) {
         size_t capacity = size_max(256, batch->capacity * 2);
         struct index_item *grown = mem_realloc(batch->items, capacity * sizeof *grown);
@@ -35,17 +37,45 @@ sombra_err index_batch_add(struct index_batch *batch, uint64_t id, const sombra_
         batch->items = grown;
         batch->capacity = capacity;
     }
-    sombra_slice values = buf_slice(&batch->scratch);
-    batch->items[batch->count] = (struct index_item){ .id = id,
-                                                      .front = front_of(values),
-                                                      .values = NULL,
-                                                      .at = batch->values.bytes,
-                                                      .bytes = values.bytes,
-                                                      .is_complete = membership == INDEX_COMPLETE };
-    err = buf_append_slice(&batch->values, values);
-    if (!err)
-        batch->count++;
-    return err;
+    size_t bytes = batch->values.bytes - at;
+    batch->items[batch->count++] =
+        (struct index_item){ .id = id,
+                             .front = front_of(slice_of(batch->values.data + at, bytes)),
+                             .values = NULL,
+                             .at = at,
+                             .bytes = bytes,
+                             .is_complete = membership == INDEX_COMPLETE };
+    return SOMBRA_OK;
+}
+
+sombra_err index_batch_add(struct index_batch *batch, uint64_t id, const sombra_record *record)
+{
+    enum index_membership membership;
+    size_t at = batch->values.bytes;
+    sombra_err err = index_append_values(batch->rule, record, &batch->values, &membership);
+    return err ? err : item_add(batch, id, at, membership);
+}
+
+sombra_err index_batch_add_row(struct index_batch *batch, uint64_t id,
+                               const struct record_columns *columns, size_t row)
+{
+    const struct graph_rule *rule = batch->rule;
+    enum index_membership membership = INDEX_COMPLETE;
+    size_t at = batch->values.bytes;
+    for (size_t i = 0; i < rule->property_count && membership != INDEX_OUTSIDE; i++) {
+        sombra_value value;
+        bool has = false;
+        sombra_err err = record_columns_value(columns, rule->properties[i], row, &value, &has);
+        if (!err && has) {
+            err = index_append_value(&batch->values, &value);
+        } else if (!err) {
+            membership = i == 0 ? INDEX_OUTSIDE : INDEX_PARTIAL;
+            err = buf_append_u8(&batch->values, INDEX_MISSING);
+        }
+        if (err)
+            return err;
+    }
+    return item_add(batch, id, at, membership);
 }
 
 static sombra_slice item_values(const struct index_item *item)
@@ -178,5 +208,4 @@ void index_batch_release(struct index_batch *batch)
 {
     mem_free(batch->items);
     buf_release(&batch->values);
-    buf_release(&batch->scratch);
 }

@@ -78,7 +78,14 @@ enum index_membership {
     INDEX_PARTIAL,  /* a later one is */
     INDEX_COMPLETE, /* none is */
 };
-/* Sets `to` to the values of a record under an index; of no use if it is outside. */
+/* A decoded value, whole. */
+sombra_err index_append_value(struct buf *to, const sombra_value *value) SOMBRA_MUST_CHECK;
+/* Appends the values of a record under an index; what was appended is of no use if it is outside,
+ * or after a failure. */
+sombra_err index_append_values(const struct graph_rule *index, const sombra_record *record,
+                               struct buf *to,
+                               enum index_membership *out_membership) SOMBRA_MUST_CHECK;
+/* Sets `to` to them. */
 sombra_err index_values(const struct graph_rule *index, const sombra_record *record, struct buf *to,
                         enum index_membership *out_membership) SOMBRA_MUST_CHECK;
 
@@ -148,10 +155,12 @@ struct index_batch {
     struct index_item *items;
     size_t count, capacity;
     struct buf values; /* of all items, one after the other */
-    struct buf scratch;
 };
 sombra_err index_batch_add(struct index_batch *batch, uint64_t id,
                            const sombra_record *record) SOMBRA_MUST_CHECK;
+/* The same for a row of columns. */
+sombra_err index_batch_add_row(struct index_batch *batch, uint64_t id,
+                               const struct record_columns *columns, size_t row) SOMBRA_MUST_CHECK;
 /* Sorts them. UNIQUE, if two of them, or one of them and one that is stored, exclude each other. */
 sombra_err index_batch_check(struct index_batch *batch, struct graph_txn *txn) SOMBRA_MUST_CHECK;
 /* Puts what was checked, and forgets it. The run is empty, before and after. */

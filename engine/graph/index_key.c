@@ -91,8 +91,6 @@ static sombra_err append_text(struct buf *to, sombra_slice text, bool ends)
     return SOMBRA_OK;
 }
 
-static sombra_err append_value(struct buf *to, const sombra_value *value);
-
 /* The depth of the recursion is bounded: the reader refuses what is nested deeper than
  * SOMBRA_VALUE_DEPTH_MAX. */
 static sombra_err append_container(struct buf *to, const sombra_value *value)
@@ -113,12 +111,12 @@ static sombra_err append_container(struct buf *to, const sombra_value *value)
         if (!err && is_map)
             err = append_text(to, key, true);
         if (!err)
-            err = append_value(to, &element);
+            err = index_append_value(to, &element);
     }
     return err ? err : buf_append_u8(to, INDEX_END);
 }
 
-static sombra_err append_value(struct buf *to, const sombra_value *value)
+sombra_err index_append_value(struct buf *to, const sombra_value *value)
 {
     uint8_t number[NUMBER_BYTES_MAX], *end;
     sombra_err err;
@@ -147,7 +145,7 @@ sombra_err index_append(struct buf *to, sombra_slice encoded)
 {
     sombra_value value;
     sombra_err err = sombra_value_decode(encoded, &value);
-    return err ? err : append_value(to, &value);
+    return err ? err : index_append_value(to, &value);
 }
 
 sombra_err index_append_prefix(struct buf *to, sombra_slice prefix)
@@ -159,8 +157,14 @@ sombra_err index_append_prefix(struct buf *to, sombra_slice prefix)
 sombra_err index_values(const struct graph_rule *index, const sombra_record *record, struct buf *to,
                         enum index_membership *out_membership)
 {
-    enum index_membership membership = INDEX_COMPLETE;
     buf_reset(to);
+    return index_append_values(index, record, to, out_membership);
+}
+
+sombra_err index_append_values(const struct graph_rule *index, const sombra_record *record,
+                               struct buf *to, enum index_membership *out_membership)
+{
+    enum index_membership membership = INDEX_COMPLETE;
     for (size_t i = 0; i < index->property_count; i++) {
         sombra_slice value;
         sombra_err err = graph_record_find(record, index->properties[i], &value);

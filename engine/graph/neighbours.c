@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Edges of one node. What is asked for is a sequence of key ranges, one for each direction and
  * type (or one a direction, when all types are wanted), read one after the other in batches. */
-#include "graph_internal.h"
+#include "edge_words.h"
 
 #include <stdlib.h>
 
@@ -132,25 +132,30 @@ void graph_neighbours_release(struct graph_neighbours *n)
     buf_release(&n->properties);
 }
 
+/* What the keys of the range that is read now begin with. */
+static struct graph_key range_key(const struct graph_neighbours *n)
+{
+    struct graph_key key = key_1(n->is_out ? TAG_OUT : TAG_IN, n->node);
+    if (n->field >= 1)
+        key_add(&key, n->range_type);
+    if (n->field >= 2)
+        key_add(&key, n->other);
+    return key;
+}
+
 static sombra_err open_range(struct graph_neighbours *n)
 {
     size_t of_direction = n->has_types ? n->type_count : 1;
     size_t range = n->reverse ? n->range_count - 1 - n->range : n->range;
     assert(n->range < n->range_count);
     n->is_out = (n->direction & SOMBRA_OUT) && range < of_direction;
-    struct graph_key prefix = key_1(n->is_out ? TAG_OUT : TAG_IN, n->node);
-    n->field = 0;
-    if (n->has_types) {
+    n->field = n->has_types ? n->other ? 2 : 1 : 0;
+    if (n->has_types)
         n->range_type = n->types[range % of_direction];
-        key_add(&prefix, n->range_type);
-        n->field = 1;
-        if (n->other) {
-            key_add(&prefix, n->other);
-            n->field = 2;
-        }
-    }
+    const struct graph_key prefix = range_key(n);
     n->prefix_bytes = prefix.length;
     n->range++;
+    n->is_begun = false;
     struct key_span span;
     return kv_cursor_open(n->txn->kv, span_of(&prefix, &span), &n->cursor);
 }
@@ -251,6 +256,63 @@ static sombra_err read_properties(struct graph_neighbours *n, size_t count)
     return err;
 }
 
+/* As `decode`; `field` is the first one that the words have. */
+static inline __attribute__((always_inline)) sombra_err decode_words(struct graph_neighbours *n,
+                                                                     const size_t field)
+{
+    struct edge_fields fields = { .type = n->range_type, .other = n->other };
+    const uint64_t loop = n->direction == SOMBRA_BOTH && !n->is_out ? n->node : 0;
+    sombra_neighbour *to = n->batch;
+    for (size_t i = 0; i < n->words.count; i++) {
+        if (UNLIKELY(!edge_words_get(&n->words, i, field, &fields)))
+            return diag_fail(SOMBRA_CORRUPT, "an edge's key is damaged");
+        to->node = fields.other;
+        to->edge = fields.edge;
+        to->type = (uint32_t)fields.type;
+        to->is_out = n->is_out;
+        to->properties = slice_of(NULL, 0);
+        to += fields.other != loop;
+    }
+    n->count = (size_t)(to - n->batch);
+    return SOMBRA_OK;
+}
+
+/* Does the store read this range as numbers? */
+static bool has_words(const struct graph_neighbours *n)
+{
+    return !n->reverse && !n->with_properties && kv_has_words(n->txn->kv);
+}
+
+/* The next keys of the range, decoded; *out_ended: there are no more. */
+static sombra_err read_words(struct graph_neighbours *n, size_t capacity, bool *out_ended)
+{
+    const struct graph_key within = range_key(n);
+    sombra_err err =
+        edge_words_read(&n->words, n->cursor, key_slice(&within), !n->is_begun, capacity);
+    if (err)
+        return err;
+    n->is_begun = true;
+    *out_ended = n->words.is_last;
+    switch (n->field) {
+    case 0:
+        return decode_words(n, 0);
+    case 1:
+        return decode_words(n, 1);
+    default:
+        return decode_words(n, 2);
+    }
+}
+
+static sombra_err read_entries(struct graph_neighbours *n, size_t capacity, bool *out_ended)
+{
+    struct kv_batch batch = { .entries = n->entries, .capacity = capacity };
+    sombra_err err = kv_cursor_read(n->cursor, n->reverse ? KV_PREVIOUS : KV_NEXT, &batch);
+    if (err)
+        return err;
+    *out_ended = batch.count == 0;
+    return batch.count ? decode(n, &batch) : SOMBRA_OK;
+}
+
 sombra_err graph_neighbours_next(struct graph_neighbours *n, const sombra_neighbour **out_batch,
                                  size_t *out_count)
 {
@@ -264,15 +326,13 @@ sombra_err graph_neighbours_next(struct graph_neighbours *n, const sombra_neighb
             if (err)
                 break;
         }
-        struct kv_batch batch = { .entries = n->entries,
-                                  .capacity = (size_t)u64_min(n->capacity, n->left) };
-        err = kv_cursor_read(n->cursor, n->reverse ? KV_PREVIOUS : KV_NEXT, &batch);
-        if (!err && batch.count == 0) {
+        bool ended = false;
+        size_t capacity = (size_t)u64_min(n->capacity, n->left);
+        err = has_words(n) ? read_words(n, capacity, &ended) : read_entries(n, capacity, &ended);
+        n->capacity = GRAPH_BATCH;
+        if (ended) {
             kv_cursor_close(n->cursor);
             n->cursor = NULL;
-        } else if (!err) {
-            n->capacity = GRAPH_BATCH;
-            err = decode(n, &batch);
         }
     }
     if (!err && n->with_properties && n->count)

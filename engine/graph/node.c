@@ -48,7 +48,6 @@ sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombr
 {
     struct graph_key key = key_1(TAG_NODE, node);
     sombra_slice value;
-    sombra_record record;
     uint32_t id = 0;
     sombra_err err = txn_check_read(txn);
     if (!err)
@@ -60,9 +59,7 @@ sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombr
     if (err == SOMBRA_NOT_FOUND)
         return SOMBRA_NOT_FOUND;
     if (!err)
-        err = graph_record_open(value, true, &record);
-    if (!err)
-        err = graph_record_find(&record, id, &value);
+        err = graph_record_value(value, true, id, &value);
     if (err == SOMBRA_NOT_FOUND)
         return SOMBRA_NOT_FOUND;
     if (!err)
@@ -81,20 +78,18 @@ struct property_read {
 static sombra_err property_each(void *context, size_t index, const sombra_slice *value)
 {
     const struct property_read *read = context;
-    sombra_record record;
     sombra_slice property;
     if (!value)
         return SOMBRA_OK;
-    sombra_err err = graph_record_open(*value, true, &record);
-    if (!err)
-        err = graph_record_find(&record, read->name, &property);
+    sombra_err err = graph_record_value(*value, true, read->name, &property);
     if (err == SOMBRA_NOT_FOUND)
         return SOMBRA_OK;
     if (!err)
         err = buf_append_slice(&read->txn->read, property);
-    if (!err)
-        read->out[index].bytes = property.bytes;
-    return diag_wrap(err, "node %" PRIu64, read->nodes[index]);
+    if (UNLIKELY(err))
+        return diag_wrap(err, "node %" PRIu64, read->nodes[index]);
+    read->out[index].bytes = property.bytes;
+    return SOMBRA_OK;
 }
 
 sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id *nodes,

@@ -23,6 +23,15 @@ static const uint8_t *read_number(const uint8_t *at, const uint8_t *end, uint64_
     return at;
 }
 
+/* Without a call: the processor's own is not of every x86. */
+static inline unsigned bits_count(uint64_t bits)
+{
+    bits -= bits >> 1 & UINT64_C(0x5555555555555555);
+    bits = (bits & UINT64_C(0x3333333333333333)) + (bits >> 2 & UINT64_C(0x3333333333333333));
+    bits = (bits + (bits >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (unsigned)(bits * UINT64_C(0x0101010101010101) >> 56);
+}
+
 /* The names of properties that have no lengths: property_next is set. NULL = they are damaged. */
 static const uint8_t *read_head(const uint8_t *at, sombra_record *record)
 {
@@ -37,7 +46,7 @@ static const uint8_t *read_head(const uint8_t *at, sombra_record *record)
     if ((head & HEAD_FIRST_LONG) == HEAD_FIRST_LONG)
         at = read_number(at, record->end, UINT32_MAX - 64, &record->property_next);
     at = at ? varint_get(at, record->end, &record->property_mask) : NULL;
-    record->property_count = 1 + (unsigned)__builtin_popcountll(record->property_mask);
+    record->property_count = 1 + bits_count(record->property_mask);
     return at && record->property_next ? at : NULL;
 }
 
@@ -148,7 +157,7 @@ static sombra_err compact_find(const sombra_record *record, uint32_t name, sombr
         if (bit >= 64 || !(record->property_mask >> bit & 1))
             return SOMBRA_NOT_FOUND;
         uint64_t below = (UINT64_C(1) << bit) - 1;
-        skipped = 1 + (unsigned)__builtin_popcountll(record->property_mask & below);
+        skipped = 1 + bits_count(record->property_mask & below);
     }
     for (;;) {
         size_t bytes = value_length(at, (size_t)(record->end - at));
@@ -183,9 +192,77 @@ sombra_err graph_record_find(const sombra_record *record, uint32_t name, sombra_
     }
 }
 
+/* As compact_find, of a record of one-byte numbers: most are so. False = look closer. */
+static inline bool find_plain(sombra_slice bytes, bool is_node, uint32_t name,
+                              sombra_slice *out_value, bool *out_found)
+{
+    const uint8_t *at = bytes.data, *end = at + bytes.bytes;
+    if (UNLIKELY(bytes.bytes < 4 || bytes.bytes > COMPACT_BYTES_MAX))
+        return false;
+    for (unsigned labels = is_node ? *at++ : 0; labels > 0; labels--) {
+        if (UNLIKELY(labels >= 0x80 || end - at < 4 || *at++ >= 0x80))
+            return false;
+    }
+    unsigned head = *at++, mask, first = (head & HEAD_FIRST_LONG) + 1;
+    if (head >= HEAD_MASK) {
+        mask = *at++;
+        if (UNLIKELY(first > HEAD_FIRST_LONG || mask >= 0x80))
+            return false;
+    } else {
+        first = (head >> 2 & (HEAD_FIRST_MAX - 1)) + 1;
+        mask = (1u << (head & HEAD_FOLLOWING_MAX)) - 1;
+        if (UNLIKELY(head < HEAD_COMPACT))
+            return false;
+    }
+    /* A bit for each name from the first on, and the one that is wanted. */
+    mask = mask << 1 | 1;
+    *out_found = name - first < 8 && (mask >> (name - first) & 1);
+    if (!*out_found)
+        return true;
+    for (mask &= (1u << (name - first)) - 1; at < end; mask &= mask - 1) {
+        size_t length = value_length(at, (size_t)(end - at));
+        if (UNLIKELY(length == 0))
+            return false;
+        if (mask == 0) {
+            *out_value = slice_of(at, length);
+            return true;
+        }
+        at += length;
+    }
+    return false;
+}
+
+sombra_err graph_record_value(sombra_slice bytes, bool is_node, uint32_t name,
+                              sombra_slice *out_value)
+{
+    bool found = false;
+    sombra_record record;
+    if (LIKELY(find_plain(bytes, is_node, name, out_value, &found)))
+        return found ? SOMBRA_OK : SOMBRA_NOT_FOUND;
+    sombra_err err = graph_record_open(bytes, is_node, &record);
+    return err ? err : graph_record_find(&record, name, out_value);
+}
+
+sombra_err record_prove(sombra_record *record, record_name_check name_check, void *context)
+{
+    for (;;) {
+        uint32_t name;
+        sombra_slice value;
+        bool found = false;
+        sombra_err err = graph_record_next_property(record, &name, &value, &found);
+        if (err || !found)
+            return err;
+        err = name_check(context, name);
+        if (!err)
+            err = diag_wrap(sombra_value_validate(value), "property %" PRIu32, name);
+        if (err)
+            return err;
+    }
+}
+
 /* ---- build ------------------------------------------------------------------------------- */
 
-static sombra_err property_add(struct graph_txn *txn, const struct graph_property *property)
+sombra_err record_property_add(struct graph_txn *txn, const struct graph_property *property)
 {
     if (txn->property_count == txn->property_capacity) {
         size_t capacity = size_max(32, txn->property_capacity * 2);
@@ -235,7 +312,7 @@ static sombra_err walk_given(struct graph_txn *txn, sombra_slice given)
         if (err || !found)
             break;
         property.is_null = *(const uint8_t *)property.value.data == 0;
-        err = property_add(txn, &property);
+        err = record_property_add(txn, &property);
     }
     return err;
 }
@@ -291,7 +368,7 @@ static sombra_err merge(struct graph_txn *txn, sombra_record *old)
             at++;
         if (at < given && txn->properties[at].name == property.name)
             continue;
-        err = property_add(txn, &property);
+        err = record_property_add(txn, &property);
         if (err)
             return err;
     }
@@ -343,7 +420,13 @@ static size_t head_encode(const struct sum *sum, uint8_t to[HEAD_BYTES_MAX])
     return is_better && bytes + sum->value_bytes <= COMPACT_BYTES_MAX ? bytes : 0;
 }
 
-static sombra_err append_properties(struct graph_txn *txn)
+size_t record_head(const struct graph_txn *txn, uint8_t to[HEAD_BYTES_MAX])
+{
+    const struct sum sum = sum_properties(txn);
+    return sum.count ? head_encode(&sum, to) : 0;
+}
+
+sombra_err record_append_properties(struct graph_txn *txn)
 {
     const struct sum sum = sum_properties(txn);
     uint8_t head[HEAD_BYTES_MAX];
@@ -420,13 +503,13 @@ sombra_err record_build(struct graph_txn *txn, sombra_record *old, bool is_node,
         err = copy_labels(txn, old);
     else if (!err && !is_node)
         buf_reset(&txn->record);
-    return err ? err : append_properties(txn);
+    return err ? err : record_append_properties(txn);
 }
 
 sombra_err record_append_new(struct graph_txn *txn, struct record_names *names, sombra_slice given)
 {
     sombra_err err = collect(txn, names, given);
-    return err ? err : append_properties(txn);
+    return err ? err : record_append_properties(txn);
 }
 
 sombra_err record_build_without(struct graph_txn *txn, sombra_record *old, bool is_node,
@@ -441,11 +524,11 @@ sombra_err record_build_without(struct graph_txn *txn, sombra_record *old, bool 
         if (err || !found)
             break;
         property.is_null = property.name == name;
-        err = property_add(txn, &property);
+        err = record_property_add(txn, &property);
     }
     if (!err && is_node)
         err = copy_labels(txn, old);
     else if (!err)
         buf_reset(&txn->record);
-    return err ? err : append_properties(txn);
+    return err ? err : record_append_properties(txn);
 }

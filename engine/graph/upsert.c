@@ -28,12 +28,12 @@ static sombra_err read_values(struct graph_txn *txn, sombra_slice values,
     sombra_value_cursor cursor;
     size_t count = 0;
     bool exist = true;
-    sombra_err err = value_open_map(values, &cursor);
+    sombra_err err = value_open_map_unproved(values, &cursor);
     while (!err) {
         sombra_slice key;
         struct graph_property property = { 0 };
         bool found = false;
-        err = value_next_encoded(&cursor, &key, &property.value, &found);
+        err = value_next_proved(&cursor, &key, &property.value, &found);
         if (err || !found)
             break;
         if (count == SOMBRA_INDEX_PROPERTIES)
@@ -94,6 +94,32 @@ static sombra_err find_index(struct graph_txn *txn, sombra_slice label, sombra_s
     return err;
 }
 
+/* Behind the values of an entry stand the id and its length, which most often make one word.
+ * *out_is_read false: not so. */
+static sombra_err first_word(struct graph_txn *txn, sombra_slice prefix, uint64_t *out_id,
+                             bool *out_is_read)
+{
+    struct kv_cursor *cursor;
+    uint64_t word = 0, id = 0;
+    uint8_t bytes = 0;
+    struct kv_words words = {
+        .within = prefix, .seeks = true, .capacity = 1, .words = &word, .bytes = &bytes
+    };
+    sombra_err err = kv_cursor_open(txn->kv, (struct kv_range){ .low = { NULL, 0 } }, &cursor);
+    if (err)
+        return err;
+    err = kv_cursor_words(cursor, &words);
+    kv_cursor_close(cursor);
+    if (err)
+        return err;
+    size_t left = bytes;
+    *out_is_read = words.count == 0 ? words.is_last
+                                    : word_take(&word, &left, &id) && left == 1 && id != 0 &&
+                                          word >> 56 == bytes - 1u;
+    *out_id = id;
+    return SOMBRA_OK;
+}
+
 /* The first entry of a range of keys; *out_id 0 = there is none. Values that are cut in keys are
  * for a scan. */
 static sombra_err first_entry(struct graph_txn *txn, const struct index_key *prefix,
@@ -103,9 +129,14 @@ static sombra_err first_entry(struct graph_txn *txn, const struct index_key *pre
     struct kv_cursor *cursor;
     struct index_entry entry = { 0 };
     bool found = false;
+    sombra_err err = SOMBRA_OK;
+    if (kv_has_words(txn->kv))
+        err = first_word(txn, index_key_slice(prefix), out_id, &found);
+    if (err || found)
+        return err;
     struct kv_range range = { index_key_slice(prefix),
                               kv_prefix_end(index_key_slice(prefix), high) };
-    sombra_err err = kv_cursor_open(txn->kv, range, &cursor);
+    err = kv_cursor_open(txn->kv, range, &cursor);
     if (err)
         return err;
     err = kv_cursor_move(cursor, KV_FIRST, slice_of(NULL, 0), &found);

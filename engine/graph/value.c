@@ -259,27 +259,6 @@ sombra_err value_next_encoded(sombra_value_cursor *cursor, sombra_slice *out_key
     return next_element(cursor, out_key, &value, out_encoded, out_found);
 }
 
-sombra_err sombra_value_member(const sombra_value *map, sombra_slice key, sombra_value *out_value)
-{
-    assert(map && out_value);
-    sombra_value_cursor cursor;
-    sombra_value_enter(map, &cursor);
-    for (;;) {
-        sombra_slice at;
-        sombra_value value;
-        bool found = false;
-        sombra_err err = sombra_value_next(&cursor, &at, &value, &found);
-        if (err)
-            return err;
-        if (!found || !cursor.is_map)
-            return SOMBRA_NOT_FOUND;
-        if (slice_equal(at, key)) {
-            *out_value = value;
-            return SOMBRA_OK;
-        }
-    }
-}
-
 sombra_err sombra_value_validate(sombra_slice encoded)
 {
     /* One cursor a level: depth is bounded, so hostile nesting cannot exhaust the stack. */
@@ -351,6 +330,69 @@ static inline bool key_is_above(sombra_slice key, sombra_slice before)
     if (key.bytes && before.bytes && *(const uint8_t *)key.data != *(const uint8_t *)before.data)
         return *(const uint8_t *)key.data > *(const uint8_t *)before.data;
     return slice_compare(before, key) < 0;
+}
+
+/* To the member's value, past those before it, whose bytes are only counted; false where that takes
+ * a closer look, or there is none: the cursor then stands before what was not passed. */
+static bool pass_to_member(sombra_value_cursor *cursor, sombra_slice key, sombra_slice *out_rest)
+{
+    while (cursor->left && cursor->next < cursor->end) {
+        size_t left = (size_t)(cursor->end - cursor->next), bytes = *cursor->next;
+        const sombra_slice at = slice_of(cursor->next + 1, bytes);
+        if (bytes >= 0x80 || left < 1 + bytes + 1 ||
+            (cursor->has_key && !key_is_above(at, cursor->key)))
+            return false;
+        const uint8_t *value = cursor->next + 1 + bytes;
+        left -= 1 + bytes;
+        if (slice_equal(at, key)) {
+            *out_rest = slice_of(value, left);
+            return true;
+        }
+        size_t length = value_length(value, left);
+        if (length == 0)
+            return false;
+        cursor->next = value + length;
+        cursor->key = at;
+        cursor->has_key = true;
+        cursor->left--;
+    }
+    return false;
+}
+
+sombra_err value_member(const sombra_value *map, sombra_slice key, sombra_value *out_value,
+                        sombra_slice *out_encoded)
+{
+    sombra_value_cursor cursor;
+    sombra_slice rest;
+    size_t bytes = 0;
+    assert(map && out_value);
+    sombra_value_enter(map, &cursor);
+    if (cursor.is_map && pass_to_member(&cursor, key, &rest)) {
+        sombra_err err = value_read(rest, cursor.depth, out_value, &bytes);
+        *out_encoded = slice_of(rest.data, bytes);
+        return err;
+    }
+    for (;;) {
+        sombra_slice at, encoded;
+        sombra_value value;
+        bool found = false;
+        sombra_err err = next_element(&cursor, &at, &value, &encoded, &found);
+        if (err)
+            return err;
+        if (!found || !cursor.is_map)
+            return SOMBRA_NOT_FOUND;
+        if (slice_equal(at, key)) {
+            *out_value = value;
+            *out_encoded = encoded;
+            return SOMBRA_OK;
+        }
+    }
+}
+
+sombra_err sombra_value_member(const sombra_value *map, sombra_slice key, sombra_value *out_value)
+{
+    sombra_slice unused;
+    return value_member(map, key, out_value, &unused);
 }
 
 /* The next entry of a map, if its key is short and its value plain. */

@@ -42,6 +42,10 @@ static inline size_t value_length(const uint8_t *at, size_t left)
 sombra_err value_next_encoded(sombra_value_cursor *cursor, sombra_slice *out_key,
                               sombra_slice *out_encoded, bool *out_found) SOMBRA_MUST_CHECK;
 
+/* sombra_value_member that lends the member's encoded bytes as well. */
+sombra_err value_member(const sombra_value *map, sombra_slice key, sombra_value *out_value,
+                        sombra_slice *out_encoded) SOMBRA_MUST_CHECK;
+
 /* Opens the map that `encoded` must be (an empty slice is an empty map): INVALID, since it comes
  * from the caller. */
 sombra_err value_open_map(sombra_slice encoded, sombra_value_cursor *out_cursor) SOMBRA_MUST_CHECK;
@@ -52,6 +56,16 @@ sombra_err value_open_map_unproved(sombra_slice encoded,
                                    sombra_value_cursor *out_cursor) SOMBRA_MUST_CHECK;
 sombra_err value_next_proved(sombra_value_cursor *cursor, sombra_slice *out_key,
                              sombra_slice *out_encoded, bool *out_found) SOMBRA_MUST_CHECK;
+
+/* The encoded value; returns how many bytes it is. (value_build.c) */
+enum { VALUE_NUMBER_BYTES_MAX = 9 };
+size_t value_put_integer(uint8_t *to, int64_t value);
+size_t value_put_float(uint8_t *to, double value);
+size_t value_put_string(uint8_t *to, sombra_slice string);
+static inline size_t value_string_bytes(size_t bytes)
+{
+    return bytes + (bytes <= VALUE_STRING_SHORT_MAX ? 1 : 1 + varint_bytes(bytes));
+}
 
 /* The bytes that the builder makes of the value today: `encoded` itself, or in `builder` (which is
  * reset) what replaces numbers of an older form. Equal values have equal canonical bytes. CORRUPT,

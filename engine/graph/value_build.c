@@ -152,10 +152,7 @@ static void signed_put(uint8_t *at, int64_t value, unsigned bytes)
         at[i] = (uint8_t)((uint64_t)value >> (8 * i));
 }
 
-enum { NUMBER_BYTES_MAX = 9 }; /* of an encoded integer or float */
-
-/* Returns how many bytes it is. */
-static size_t integer_encode(int64_t value, uint8_t *to)
+size_t value_put_integer(uint8_t *to, int64_t value)
 {
     if (value >= VALUE_INTEGER_SHORT_MIN && value <= VALUE_INTEGER_SHORT_MAX) {
         to[0] = (uint8_t)(VALUE_INTEGER_SHORT + (value >> 8));
@@ -179,8 +176,8 @@ static sombra_err push_encoded(sombra_value_builder *builder, const uint8_t *enc
 
 sombra_err sombra_value_push_integer(sombra_value_builder *builder, int64_t value)
 {
-    uint8_t encoded[NUMBER_BYTES_MAX];
-    return push_encoded(builder, encoded, integer_encode(value, encoded));
+    uint8_t encoded[VALUE_NUMBER_BYTES_MAX];
+    return push_encoded(builder, encoded, value_put_integer(encoded, value));
 }
 
 static int64_t nearest(double magnitude)
@@ -221,12 +218,11 @@ static bool find_decimal(double value, int64_t *out_number, unsigned *out_digits
     return true;
 }
 
-/* Returns how many bytes it is. */
-static size_t float_encode(double value, uint8_t *to)
+size_t value_put_float(uint8_t *to, double value)
 {
     /* Only numbers: a NaN's payload would not survive, an infinity need not be short. */
     bool is_short = fabs(value) <= (double)FLT_MAX && (double)(float)value == value;
-    size_t bytes = is_short ? 5 : NUMBER_BYTES_MAX;
+    size_t bytes = is_short ? 5 : VALUE_NUMBER_BYTES_MAX;
     int64_t number;
     unsigned digits;
     if (find_decimal(value, &number, &digits) && 1 + signed_bytes(number) < bytes) {
@@ -253,29 +249,34 @@ static size_t float_encode(double value, uint8_t *to)
 
 sombra_err sombra_value_push_float(sombra_value_builder *builder, double value)
 {
-    uint8_t encoded[NUMBER_BYTES_MAX];
-    return push_encoded(builder, encoded, float_encode(value, encoded));
+    uint8_t encoded[VALUE_NUMBER_BYTES_MAX];
+    return push_encoded(builder, encoded, value_put_float(encoded, value));
+}
+
+size_t value_put_string(uint8_t *to, sombra_slice string)
+{
+    uint8_t *at = to;
+    if (string.bytes <= VALUE_STRING_SHORT_MAX) {
+        *at++ = (uint8_t)(VALUE_STRING + string.bytes);
+    } else {
+        *at = VALUE_STRING_LONG;
+        at = varint_put(at + 1, string.bytes);
+    }
+    if (string.bytes)
+        memcpy(at, string.data, string.bytes);
+    return (size_t)(at - to) + string.bytes;
 }
 
 sombra_err sombra_value_push_string(sombra_value_builder *builder, const void *data, size_t bytes)
 {
     assert(data || bytes == 0);
-    size_t head = bytes <= VALUE_STRING_SHORT_MAX ? 1 : 1 + varint_bytes(bytes);
     uint8_t *at = NULL;
     if (bytes > SOMBRA_VALUE_BYTES_MAX)
         bytes = SOMBRA_VALUE_BYTES_MAX; /* begin_value refuses it, and the sum cannot wrap */
-    sombra_err err = begin_value(builder, head + bytes, &at);
-    if (err)
-        return err;
-    if (bytes <= VALUE_STRING_SHORT_MAX) {
-        *at++ = (uint8_t)(VALUE_STRING + bytes);
-    } else {
-        *at = VALUE_STRING_LONG;
-        at = varint_put(at + 1, bytes);
-    }
-    if (bytes)
-        memcpy(at, data, bytes);
-    return SOMBRA_OK;
+    sombra_err err = begin_value(builder, value_string_bytes(bytes), &at);
+    if (!err)
+        (void)value_put_string(at, slice_of(data, bytes));
+    return err;
 }
 
 /* Containers of `encoded` may not end up deeper than the limit. */
@@ -521,9 +522,9 @@ sombra_err sombra_value_finish(sombra_value_builder *builder, sombra_slice *out_
 
 static bool number_is_canonical(const sombra_value *value, sombra_slice encoded)
 {
-    uint8_t wanted[NUMBER_BYTES_MAX];
-    size_t bytes = value->kind == SOMBRA_FLOAT ? float_encode(value->as.real, wanted)
-                                               : integer_encode(value->as.integer, wanted);
+    uint8_t wanted[VALUE_NUMBER_BYTES_MAX];
+    size_t bytes = value->kind == SOMBRA_FLOAT ? value_put_float(wanted, value->as.real)
+                                               : value_put_integer(wanted, value->as.integer);
     return slice_equal(slice_of(wanted, bytes), encoded);
 }
 

@@ -56,6 +56,41 @@ sombra_err kv_get_many(struct kv_txn *txn, const sombra_slice *keys, size_t coun
     return err;
 }
 
+sombra_err kv_cursor_words(struct kv_cursor *cursor, struct kv_words *words)
+{
+    const sombra_slice within = words->within;
+    assert(within.bytes > 0 && within.bytes <= KV_KEY_BYTES_MAX && words->capacity > 0);
+    if (cursor->ops->cursor_words)
+        return cursor->ops->cursor_words(cursor, words);
+    bool found = false;
+    size_t count = 0;
+    words->count = 0;
+    words->is_last = words->is_long = false;
+    sombra_err err = words->seeks ? kv_cursor_move(cursor, KV_SEEK_GE, within, &found)
+                                  : kv_cursor_move(cursor, KV_NEXT, within, &found);
+    for (;; err = kv_cursor_move(cursor, KV_NEXT, within, &found)) {
+        if (err)
+            return err;
+        if (!found || !slice_has_prefix(cursor->entry.key, within)) {
+            words->is_last = true;
+            break;
+        }
+        sombra_slice rest = slice_from(cursor->entry.key, within.bytes);
+        words->is_long = rest.bytes > KV_WORD_BYTES;
+        if (words->is_long || count == words->capacity)
+            break;
+        uint8_t word[KV_WORD_BYTES] = { 0 };
+        if (rest.bytes)
+            memcpy(word, rest.data, rest.bytes);
+        words->words[count] = get_be64(word);
+        words->bytes[count++] = (uint8_t)rest.bytes;
+    }
+    words->count = count;
+    /* Back to where the next one is found by a step. */
+    bool is_ahead = !words->is_last && (count > 0 || !words->seeks);
+    return is_ahead ? kv_cursor_move(cursor, KV_PREVIOUS, within, &found) : SOMBRA_OK;
+}
+
 /* Before the first of them is put. */
 static sombra_err entries_check(const struct kv_entry *entries, size_t count)
 {

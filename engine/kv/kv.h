@@ -87,6 +87,20 @@ struct kv_batch {
     bool is_before_next; /* out: no key is left before `before`. False says nothing */
 };
 
+/* Keys as numbers: of those that begin with `within`, what stands behind it, most significant byte
+ * first, zeros behind it. For keys of which few bytes are left; values are not asked for. */
+enum { KV_WORD_BYTES = 8 };
+struct kv_words {
+    sombra_slice within; /* at least one byte; all keys that begin with it are in the range */
+    bool seeks;      /* from the first of them on; else behind the last one given, or moved to */
+    size_t capacity; /* >= 1 */
+    uint64_t *words; /* the caller's, so many */
+    uint8_t *bytes;  /* of each: how many stand behind `within`; the caller's */
+    size_t count;    /* out */
+    bool is_last;    /* out: no further key begins with it */
+    bool is_long;    /* out: the next one has more than KV_WORD_BYTES behind it: move there */
+};
+
 enum kv_savepoint_action {
     KV_SAVEPOINT_SET,      /* *mark := a new savepoint, nested in those before */
     KV_SAVEPOINT_ROLLBACK, /* undo what came after *mark; the mark stays, later ones are gone */
@@ -172,8 +186,8 @@ struct kv_maintenance {
  * the call and is what that returns. */
 typedef sombra_err (*kv_value_fn)(void *context, size_t index, const sombra_slice *value);
 
-/* What an engine implements: 16 operations and two that may be missing (decision 0016); none named
- * after an engine. */
+/* What an engine implements: 16 operations and three that may be missing (decisions 0016, 0017);
+ * none named after an engine. */
 struct kv_ops {
     const char *name;
     sombra_err (*close)(struct kv *kv);
@@ -200,6 +214,8 @@ struct kv_ops {
                               bool *out_found);
     sombra_err (*cursor_read)(struct kv_cursor *cursor, enum kv_motion direction,
                               struct kv_batch *batch);
+    /* NULL: by moves. */
+    sombra_err (*cursor_words)(struct kv_cursor *cursor, struct kv_words *words);
     void (*cursor_close)(struct kv_cursor *cursor);
     sombra_err (*maintain)(struct kv *kv, struct kv_maintenance *job);
 };
@@ -330,6 +346,15 @@ static inline sombra_err kv_cursor_read(struct kv_cursor *cursor, enum kv_motion
                                         struct kv_batch *batch)
 {
     return cursor->ops->cursor_read(cursor, direction, batch);
+}
+/* At least one key a call, unless `is_last` or `is_long`. Between two calls for one `within` the
+ * cursor may be moved to a key with it, and nowhere else; the transaction may write. The cursor's
+ * entry is not set. */
+sombra_err kv_cursor_words(struct kv_cursor *cursor, struct kv_words *words) SOMBRA_MUST_CHECK;
+/* Is that faster than reading entries? */
+static inline bool kv_has_words(const struct kv_txn *txn)
+{
+    return txn->ops->cursor_words != NULL;
 }
 static inline void kv_cursor_close(struct kv_cursor *cursor)
 {

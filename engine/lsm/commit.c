@@ -226,9 +226,11 @@ static sombra_err record_append(struct lsm *lsm, const struct lsm_txn *txn, bool
         return wal_has_failed(log->wal) ? lsm_fail(lsm, err) : err;
     atomic_store_explicit(&log->bytes, wal_file_bytes(log->wal), memory_order_relaxed);
     struct os_iovec part = { redo->data, redo->bytes };
+    uint64_t from = wal_position(log->wal).offset;
     err = wal_append(log->wal, txn->seq, atomic_load(&lsm->durable_seq), &part, 1);
     if (err)
         return lsm_fail(lsm, diag_wrap(err, "append to the log, outcome unknown"));
+    kv_metrics_add(&lsm->metrics, KV_COUNTER_LOG_BYTES, wal_position(log->wal).offset - from);
     return SOMBRA_OK;
 }
 
@@ -236,7 +238,6 @@ static void commit_count(struct lsm *lsm, const struct lsm_write *write)
 {
     kv_metrics_add(&lsm->metrics, KV_COUNTER_COMMITS, 1);
     kv_metrics_add(&lsm->metrics, KV_COUNTER_COMMIT_BYTES, write->given_bytes);
-    kv_metrics_add(&lsm->metrics, KV_COUNTER_LOG_BYTES, wal_record_bytes(write->redo.bytes));
 }
 
 /* Nothing was written, or a write broke off. */

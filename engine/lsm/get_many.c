@@ -6,7 +6,7 @@
  * Each step is the one of get.c; what is found is the same.
  */
 #include "lsm_internal.h"
-#include "table_read.h"
+#include "lsm/table/table_read.h"
 
 enum { GROUP_KEYS = 16 };
 
@@ -136,7 +136,7 @@ static sombra_err run_load(struct group *group)
         if (!spot.at)
             continue;
         assert(group->held_count < group->held_max);
-        sombra_err err = table_load(table, spot.index, &probe->block);
+        sombra_err err = table_load(table, spot.index, 0, &probe->block);
         if (UNLIKELY(err))
             return err;
         group->held[group->held_count++] = probe->block;

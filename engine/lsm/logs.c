@@ -44,6 +44,7 @@ sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
         lsm_log_free(log);
         return diag_wrap(err, "make a log");
     }
+    wal_use_short_records(log->wal);
     log->base_seq = base_seq;
     log->can_map = true;
     atomic_store(&log->bytes, wal_file_bytes(log->wal));

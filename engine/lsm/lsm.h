@@ -15,6 +15,7 @@
 
 #include "kv/kv.h"
 #include "os/os.h"
+#include "lsm/table/prefix.h"
 
 enum lsm_codec {
     LSM_CODEC_DEFAULT = 0, /* lz4 where the build has it, else none */
@@ -30,14 +31,6 @@ enum lsm_compaction_style {
 };
 
 enum { LSM_LEVELS = 7 };
-
-/* How many of a key's first bytes are the prefix that prefix filters know; 0 = this key has none. A
- * pure function: equal first bytes, equal answer. It is part of the tables' format: the name of the
- * extractor is kept in each, and the filter of another name is not asked. */
-struct lsm_prefix {
-    const char *name;
-    size_t (*bytes)(sombra_slice key);
-};
 
 /* Everything 0 means the default. */
 struct lsm_options {

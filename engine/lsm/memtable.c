@@ -1,77 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* memtable: lifecycle, memory, writes and their undoing, point lookups. */
+/* memtable: lifecycle, writes and their undoing, point lookups. */
 #include "memtable_internal.h"
-
-/* ---- memory ------------------------------------------------------------------------------ */
-
-enum { CHUNK_ALIGNMENT = 64 };
-static const size_t chunk_bytes_min = 4 * KiB, chunk_bytes_max = 1 * MiB;
-
-struct memtable_chunk {
-    struct memtable_chunk *next;
-    uint8_t padding[CHUNK_ALIGNMENT - sizeof(struct memtable_chunk *)];
-};
-static_assert(sizeof(struct memtable_chunk) == CHUNK_ALIGNMENT, "blocks begin aligned");
-
-static void arena_init(struct memtable_arena *arena, size_t alignment, _Atomic size_t *bytes)
-{
-    assert(alignment <= CHUNK_ALIGNMENT);
-    *arena = (struct memtable_arena){ .alignment = alignment, .bytes = bytes };
-}
-
-void memtable_arena_release(struct memtable_arena *arena)
-{
-    for (struct memtable_chunk *chunk = arena->chunks, *next; chunk; chunk = next) {
-        next = chunk->next;
-        mem_free(chunk);
-    }
-    arena->chunks = NULL;
-    arena->at = arena->end = NULL;
-}
-
-static struct memtable_chunk *chunk_new(struct memtable_arena *arena, size_t bytes)
-{
-    struct memtable_chunk *chunk = mem_alloc_aligned(CHUNK_ALIGNMENT, bytes);
-    if (!chunk)
-        return NULL;
-    chunk->next = arena->chunks;
-    arena->chunks = chunk;
-    atomic_fetch_add_explicit(arena->bytes, bytes, memory_order_relaxed);
-    return chunk;
-}
-
-/* Chunks double, so that small memtables stay small. */
-sombra_err memtable_arena_reserve(struct memtable_arena *arena, size_t bytes)
-{
-    if ((size_t)(arena->end - arena->at) >= bytes)
-        return SOMBRA_OK;
-    size_t chunk_bytes =
-        size_min(size_max(2 * arena->chunk_bytes, chunk_bytes_min), chunk_bytes_max);
-    while (chunk_bytes < bytes + sizeof(struct memtable_chunk))
-        chunk_bytes *= 2;
-    struct memtable_chunk *chunk = chunk_new(arena, chunk_bytes);
-    if (!chunk)
-        return diag_nomem("a memtable", chunk_bytes);
-    arena->chunk_bytes = chunk_bytes;
-    arena->at = (uint8_t *)(chunk + 1);
-    arena->end = (uint8_t *)chunk + chunk_bytes;
-    return SOMBRA_OK;
-}
-
-/* A block that would waste much of a chunk gets one of its own. */
-void *memtable_arena_alloc(struct memtable_arena *arena, size_t bytes)
-{
-    bytes = (size_t)u64_align_up(bytes, arena->alignment);
-    if (bytes > chunk_bytes_max / 4 && (size_t)(arena->end - arena->at) < bytes) {
-        struct memtable_chunk *chunk = chunk_new(arena, sizeof *chunk + bytes);
-        return chunk ? chunk + 1 : NULL;
-    }
-    if (memtable_arena_reserve(arena, bytes))
-        return NULL;
-    void *block = arena->at;
-    arena->at += bytes;
-    return block;
-}
 
 /* ---- lifecycle --------------------------------------------------------------------------- */
 
@@ -81,7 +10,7 @@ sombra_slice memtable_key_end(void)
     return slice_of(end, sizeof end);
 }
 
-const struct version_record memtable_uncovered = { .seq = 0, .kind = RECORD_COVER };
+const struct version_record memtable_uncovered = { .what = RECORD_COVER };
 
 sombra_err memtable_new(struct memtable **out_memtable)
 {
@@ -90,8 +19,8 @@ sombra_err memtable_new(struct memtable **out_memtable)
         return diag_nomem("a memtable", sizeof *memtable);
     atomic_init(&memtable->refs, 1);
     atomic_init(&memtable->bytes, sizeof *memtable);
-    arena_init(&memtable->nodes, CHUNK_ALIGNMENT, &memtable->bytes);
-    arena_init(&memtable->records, sizeof(uint64_t), &memtable->bytes);
+    memtable_arena_init(&memtable->nodes.arena, NODE_ALIGNMENT, &memtable->bytes);
+    memtable_arena_init(&memtable->records, sizeof(uint64_t), &memtable->bytes);
     sombra_err err = memtable_tree_init(&memtable->keys, &memtable->nodes);
     if (!err)
         err = memtable_tree_init(&memtable->ranges, &memtable->nodes);
@@ -114,10 +43,23 @@ void memtable_unref(struct memtable *memtable)
 {
     if (!memtable || atomic_fetch_sub_explicit(&memtable->refs, 1, memory_order_acq_rel) > 1)
         return;
-    memtable_arena_release(&memtable->nodes);
+    memtable_nodes_release(&memtable->nodes);
     memtable_arena_release(&memtable->records);
     mem_free(memtable->undo);
     mem_free(memtable);
+}
+
+bool memtable_has_waste(const struct memtable *memtable)
+{
+    enum { WASTE_NODES_MIN = 128 };
+    const struct memtable_nodes *nodes = &memtable->nodes;
+    return nodes->dead.count - nodes->dead_asked >= WASTE_NODES_MIN;
+}
+
+void memtable_reuse_nodes(struct memtable *memtable, uint64_t next_seq, uint64_t oldest_seq)
+{
+    assert(next_seq > memtable->settled_seq);
+    memtable_nodes_reuse(&memtable->nodes, next_seq, oldest_seq);
 }
 
 /* ---- undo -------------------------------------------------------------------------------- */
@@ -159,7 +101,7 @@ static void entry_set(struct memtable *memtable, struct memtable_entry *entry,
 
 static bool is_boundary_record(const struct version_record *record)
 {
-    return record->kind == RECORD_COVER;
+    return record_what(record) == RECORD_COVER;
 }
 
 struct memtable_mark memtable_mark(const struct memtable *memtable)
@@ -203,46 +145,68 @@ void memtable_settle(struct memtable *memtable)
 
 /* ---- put --------------------------------------------------------------------------------- */
 
-static void record_init(struct version_record *record, uint64_t seq, uint32_t kind,
+static uint32_t what_of(enum entry_kind kind, sombra_slice value)
+{
+    assert(kind == ENTRY_PUT ? value.bytes <= KV_VALUE_BYTES_MAX : value.bytes == 0);
+    return kind == ENTRY_PUT ? (uint32_t)value.bytes : RECORD_DELETE;
+}
+
+static void record_init(struct version_record *record, uint64_t seq, uint32_t what,
                         sombra_slice value)
 {
-    record->seq = seq;
-    record->older = NULL;
-    record->value_bytes = (uint32_t)value.bytes;
-    record->kind = kind;
+    record->seq[0] = (uint32_t)seq;
+    record->seq[1] = (uint32_t)(seq >> 32);
+    record->what = what;
     if (value.bytes)
         memcpy(record->value, value.data, value.bytes);
 }
 
+/* A version over `older`, or the first. NULL: NOMEM. */
+static struct version_record *record_new(struct memtable *memtable, uint64_t seq, uint32_t what,
+                                         sombra_slice value, const struct version_record *older)
+{
+    size_t head_bytes = older ? sizeof older : 0;
+    uint8_t *block =
+        memtable_arena_alloc(&memtable->records, head_bytes + RECORD_BYTES + value.bytes);
+    if (!block)
+        return NULL;
+    struct version_record *record = (void *)(block + head_bytes);
+    record_init(record, seq, older ? what | RECORD_HAS_OLDER : what, value);
+    if (older)
+        memcpy(block, &older, sizeof older);
+    return record;
+}
+
+/* Up to its first version. */
 static size_t entry_bytes(sombra_slice key)
 {
-    return (size_t)u64_align_up(sizeof(struct memtable_entry) + key.bytes, sizeof(uint64_t));
+    return (size_t)u64_align_up(ENTRY_HEAD_BYTES + key.bytes, _Alignof(struct version_record));
 }
 
 /* An entry without a version, and room for one behind it. */
 static struct memtable_entry *entry_new(struct memtable *memtable, sombra_slice key,
                                         size_t more_bytes)
 {
+    assert(key.bytes <= UINT16_MAX);
     struct memtable_entry *entry =
         memtable_arena_alloc(&memtable->records, entry_bytes(key) + more_bytes);
     if (!entry)
         return NULL;
     atomic_init(&entry->newest, NULL);
-    entry->key_bytes = (uint32_t)key.bytes;
+    entry->key_bytes = (uint16_t)key.bytes;
     if (key.bytes)
         memcpy(entry->key, key.data, key.bytes);
     return entry;
 }
 
-static sombra_err put_new(struct memtable *memtable, unsigned rank, uint64_t seq, uint32_t kind,
+static sombra_err put_new(struct memtable *memtable, unsigned rank, uint64_t seq, uint32_t what,
                           const sombra_slice pair[2])
 {
-    struct memtable_entry *entry =
-        entry_new(memtable, pair[0], sizeof(struct version_record) + pair[1].bytes);
+    struct memtable_entry *entry = entry_new(memtable, pair[0], RECORD_BYTES + pair[1].bytes);
     if (!entry)
         return diag_nomem("an entry", pair[0].bytes + pair[1].bytes);
     struct version_record *record = (void *)((uint8_t *)entry + entry_bytes(pair[0]));
-    record_init(record, seq, kind, pair[1]);
+    record_init(record, seq, what, pair[1]);
     sombra_err err = memtable_tree_insert(&memtable->keys, rank, entry);
     if (err)
         return err;
@@ -252,16 +216,14 @@ static sombra_err put_new(struct memtable *memtable, unsigned rank, uint64_t seq
 }
 
 static sombra_err put_version(struct memtable *memtable, struct memtable_entry *entry, uint64_t seq,
-                              uint32_t kind, sombra_slice value)
+                              uint32_t what, sombra_slice value)
 {
-    struct version_record *record =
-        memtable_arena_alloc(&memtable->records, sizeof *record + value.bytes);
+    const struct version_record *older = atomic_load_explicit(&entry->newest, memory_order_relaxed);
+    struct version_record *record = record_new(memtable, seq, what, value, older);
     if (!record)
         return diag_nomem("a version", value.bytes);
-    record_init(record, seq, kind, value);
-    record->older = atomic_load_explicit(&entry->newest, memory_order_relaxed);
-    assert(!record->older || record->older->seq <= seq);
-    if (!record->older)
+    assert(!older || record_seq(older) <= seq);
+    if (!older)
         count_up(&memtable->entries, 1);
     entry_set(memtable, entry, record);
     return SOMBRA_OK;
@@ -271,16 +233,17 @@ sombra_err memtable_put(struct memtable *memtable, uint64_t seq, enum entry_kind
                         sombra_slice key, sombra_slice value)
 {
     assert(kind == ENTRY_PUT || kind == ENTRY_DELETE);
-    assert(seq >= memtable->newest_seq && key.bytes > 0 && value.bytes <= UINT32_MAX);
+    assert(seq >= memtable->newest_seq && key.bytes > 0);
     sombra_err err = undo_reserve(memtable);
     if (err)
         return err;
     unsigned rank;
     struct memtable_entry *entry = memtable_tree_locate(&memtable->keys, key, &rank);
     if (entry)
-        err = put_version(memtable, entry, seq, kind, value);
+        err = put_version(memtable, entry, seq, what_of(kind, value), value);
     else
-        err = put_new(memtable, rank, seq, kind, (const sombra_slice[2]){ key, value });
+        err = put_new(memtable, rank, seq, what_of(kind, value),
+                      (const sombra_slice[2]){ key, value });
     if (!err)
         memtable->newest_seq = seq;
     return err;
@@ -331,16 +294,15 @@ static sombra_err boundaries_cover(struct memtable *memtable, uint64_t seq, somb
             atomic_load_explicit(&entry->newest, memory_order_relaxed);
         if (slice_compare(entry_key(entry), high) >= 0)
             break;
-        if (!former || former->seq == seq)
+        if (!former || record_seq(former) == seq)
             continue;
-        struct version_record *record = memtable_arena_alloc(&memtable->records, sizeof *record);
+        struct version_record *record =
+            record_new(memtable, seq, RECORD_COVER, slice_of(NULL, 0), former);
         if (!record)
             return diag_nomem("a range", sizeof *record);
         sombra_err err = undo_reserve(memtable);
         if (err)
             return err;
-        record_init(record, seq, RECORD_COVER, slice_of(NULL, 0));
-        record->older = former;
         entry_set(memtable, entry, record);
         count_up(&memtable->covers, 1);
         count_up(&memtable->range_changes, 1);
@@ -353,10 +315,10 @@ static sombra_err entry_bury(struct memtable *memtable, uint64_t seq, struct mem
 {
     const struct version_record *newest =
         atomic_load_explicit(&entry->newest, memory_order_relaxed);
-    if (!newest || newest->seq != seq || newest->kind == ENTRY_DELETE)
+    if (!newest || record_seq(newest) != seq || record_is_delete(newest))
         return SOMBRA_OK;
     sombra_err err = undo_reserve(memtable);
-    return err ? err : put_version(memtable, entry, seq, ENTRY_DELETE, slice_of(NULL, 0));
+    return err ? err : put_version(memtable, entry, seq, RECORD_DELETE, slice_of(NULL, 0));
 }
 
 static bool range_has(sombra_slice low, sombra_slice high, const struct memtable_entry *entry)
@@ -377,7 +339,7 @@ static sombra_err range_bury(struct memtable *memtable, uint64_t seq, sombra_sli
             struct memtable_entry *entry = memtable->undo[i].entry;
             const struct version_record *newest =
                 atomic_load_explicit(&entry->newest, memory_order_relaxed);
-            if (newest && newest->kind != RECORD_COVER && range_has(low, high, entry))
+            if (newest && !is_boundary_record(newest) && range_has(low, high, entry))
                 err = entry_bury(memtable, seq, entry);
         }
         return err;
@@ -428,7 +390,7 @@ struct memtable_cover memtable_cover_at(const struct memtable *memtable, uint64_
         memtable_tree_previous(&at);
     if (record) {
         cover.low = entry_key(memtable_tree_cursor_entry(&at));
-        cover.seq = record->seq;
+        cover.seq = record_seq(record);
         memtable_tree_next(&at);
     } else {
         at = memtable_tree_seek_ge(&memtable->ranges, key);
@@ -449,14 +411,14 @@ enum lookup memtable_get(const struct memtable *memtable, uint64_t seq, sombra_s
     const struct version_record *record = entry ? entry_version(entry, seq) : NULL;
     if (UNLIKELY(memtable_has_ranges(memtable))) {
         uint64_t covered = memtable_cover_at(memtable, seq, key).seq;
-        if (covered > 0 && (!record || record->seq < covered))
+        if (covered > 0 && (!record || record_seq(record) < covered))
             return LOOKUP_DELETED;
     }
     if (!record)
         return LOOKUP_ABSENT;
-    if (record->kind == ENTRY_DELETE)
+    if (record_is_delete(record))
         return LOOKUP_DELETED;
-    *out_value = slice_of(record->value, record->value_bytes);
+    *out_value = record_value(record);
     return LOOKUP_FOUND;
 }
 

@@ -3,7 +3,7 @@
  *
  * A B+tree of small nodes in an arena. A slot, once written, never changes its key; an order word
  * (a permutation, as in Masstree: Mao, Kohler, Morris 2012) that is stored last publishes new
- * slots. A full node is replaced by two new ones; the old one stays as it was for readers that are
+ * slots. A full node is replaced by two new ones; the old one stays as it was while readers may be
  * in it. Each key has a chain of versions, newest first, every one with the sequence number of
  * its transaction.
  *
@@ -23,7 +23,7 @@
 #ifndef LSM_MEMTABLE_H
 #define LSM_MEMTABLE_H
 
-#include "source.h"
+#include "lsm/table/source.h"
 
 struct memtable;
 
@@ -52,6 +52,12 @@ struct memtable_mark memtable_mark(const struct memtable *memtable);
 void memtable_rollback(struct memtable *memtable, struct memtable_mark mark);
 /* Forgets the undo list: what was written stays. */
 void memtable_settle(struct memtable *memtable);
+
+/* Between transactions. Enough of the tree was replaced to ask who may still be in it, and make
+ * what nobody is in new nodes. `next_seq` is greater than the number of every commit; no reader of
+ * the memtable has a snapshot below `oldest_seq` (UINT64_MAX: there is no reader). */
+bool memtable_has_waste(const struct memtable *memtable);
+void memtable_reuse_nodes(struct memtable *memtable, uint64_t next_seq, uint64_t oldest_seq);
 
 /* ---- read -------------------------------------------------------------------------------- */
 

@@ -3,7 +3,8 @@
  *
  * An ENTRY is a key and the chain of its versions. It is allocated once and never moves, so leaves
  * only say which keys there are and in what order; writing a version or taking one back changes the
- * entry and no leaf.
+ * entry and no leaf. Its first version stands right behind the key and has no pointer to an older
+ * one.
  *
  * Range tombstones are a second tree, of BOUNDARIES: a boundary's chain says since which numbers
  * the keys from it up to the next boundary are covered, and ends in `memtable_uncovered`. A new
@@ -20,7 +21,10 @@
 
 /* ---- memory ------------------------------------------------------------------------------ */
 
+enum { NODE_ALIGNMENT = 64 };
+
 /* Chunks that are freed together. What a failed or undone write took stays taken. */
+struct tree_node;
 struct memtable_arena {
     struct memtable_chunk *chunks; /* all of them */
     uint8_t *at, *end;             /* the free part of the current one */
@@ -28,29 +32,83 @@ struct memtable_arena {
     size_t chunk_bytes;            /* of the newest */
     _Atomic size_t *bytes;         /* counts what is allocated */
 };
+void memtable_arena_init(struct memtable_arena *arena, size_t alignment, _Atomic size_t *bytes);
 void memtable_arena_release(struct memtable_arena *arena);
 /* What is reserved can be allocated without failing. */
 sombra_err memtable_arena_reserve(struct memtable_arena *arena, size_t bytes) SOMBRA_MUST_CHECK;
 /* NULL when memory is out. Uninitialised. */
 void *memtable_arena_alloc(struct memtable_arena *arena, size_t bytes);
 
+/* Nodes of the trees. One that was replaced stays as it is while a reader may be in it: until all
+ * whose snapshots are older than the commit behind its death have gone. Then it is used again. */
+struct node_list {
+    struct tree_node **nodes;
+    size_t count, capacity;
+};
+struct memtable_nodes {
+    struct memtable_arena arena;
+    struct free_node *free[2]; /* [1] leaves, [0] others */
+    struct node_list dead;     /* since `waiting` was filled */
+    struct node_list waiting;  /* for readers with snapshots below waiting_seq */
+    uint64_t waiting_seq;
+    size_t dead_asked; /* dead.count when memtable_nodes_reuse was called last */
+};
+/* memtable_arena_reserve holds for nodes as well: a free one takes nothing of it. */
+void *memtable_nodes_alloc(struct memtable_nodes *nodes, bool is_leaf, size_t bytes);
+/* The node was replaced: who comes from the root or from a live leaf does not find it any more. */
+void memtable_nodes_retire(struct memtable_nodes *nodes, struct tree_node *node);
+/* See memtable_reuse_nodes. */
+void memtable_nodes_reuse(struct memtable_nodes *nodes, uint64_t next_seq, uint64_t oldest_seq);
+void memtable_nodes_release(struct memtable_nodes *nodes);
+
 /* ---- entries ----------------------------------------------------------------------------- */
 
-enum { RECORD_COVER = 3 }; /* kind of what stands in boundaries, beside enum entry_kind */
-
-/* One version; never changed after it was published. */
+/* One version; never changed after it was published. Where an older one is below it, the pointer to
+ * that stands right before it. */
 struct version_record {
-    uint64_t seq;
-    const struct version_record *older; /* smaller or same seq; NULL: none */
-    uint32_t value_bytes;
-    uint32_t kind; /* enum entry_kind, or RECORD_COVER */
+    uint32_t seq[2]; /* low half, high half */
+    uint32_t what;   /* bytes of the value that was put, or one of the two below; and a flag */
     uint8_t value[];
 };
+enum { RECORD_BYTES = 12 };
+static_assert(sizeof(struct version_record) == RECORD_BYTES, "aligned like its words");
+#define RECORD_HAS_OLDER UINT32_C(0x80000000)
+#define RECORD_DELETE    UINT32_C(0x7FFFFFFF)
+#define RECORD_COVER     UINT32_C(0x7FFFFFFE) /* what stands in boundaries */
+static_assert(KV_VALUE_BYTES_MAX < RECORD_COVER, "a length is no kind");
+
+static inline uint64_t record_seq(const struct version_record *record)
+{
+    return (uint64_t)record->seq[1] << 32 | record->seq[0];
+}
+static inline const struct version_record *record_older(const struct version_record *record)
+{
+    const struct version_record *older;
+    if (!(record->what & RECORD_HAS_OLDER))
+        return NULL;
+    memcpy(&older, (const uint8_t *)record - sizeof older, sizeof older);
+    return older;
+}
+static inline uint32_t record_what(const struct version_record *record)
+{
+    return record->what & ~RECORD_HAS_OLDER;
+}
+static inline bool record_is_delete(const struct version_record *record)
+{
+    return record_what(record) == RECORD_DELETE;
+}
+static inline sombra_slice record_value(const struct version_record *record)
+{
+    uint32_t what = record_what(record);
+    return slice_of(record->value, what < RECORD_COVER ? what : 0);
+}
+
 struct memtable_entry {
     _Atomic(const struct version_record *) newest; /* NULL: no entry, no boundary */
-    uint32_t key_bytes;
+    uint16_t key_bytes;
     uint8_t key[];
 };
+enum { ENTRY_HEAD_BYTES = offsetof(struct memtable_entry, key) };
 static inline sombra_slice entry_key(const struct memtable_entry *entry)
 {
     return slice_of(entry->key, entry->key_bytes);
@@ -61,8 +119,8 @@ static inline const struct version_record *entry_version(const struct memtable_e
 {
     const struct version_record *record =
         atomic_load_explicit(&entry->newest, memory_order_acquire);
-    while (record && record->seq > seq)
-        record = record->older;
+    while (record && record_seq(record) > seq)
+        record = record_older(record);
     return record;
 }
 
@@ -104,13 +162,13 @@ struct tree_path {
 };
 struct memtable_tree {
     _Atomic(struct tree_node *) root;
-    struct memtable_arena *nodes;
+    struct memtable_nodes *nodes;
     struct tree_path finger; /* to the leaf of the last write */
     unsigned hits;           /* grows when the finger helped; 0 = it is not tried */
 };
 
 sombra_err memtable_tree_init(struct memtable_tree *tree,
-                              struct memtable_arena *nodes) SOMBRA_MUST_CHECK;
+                              struct memtable_nodes *nodes) SOMBRA_MUST_CHECK;
 
 /* Writer. Puts the finger on the leaf of `key`: the entry, or NULL and the rank it would have. */
 struct memtable_entry *memtable_tree_locate(struct memtable_tree *tree, sombra_slice key,
@@ -172,7 +230,8 @@ struct memtable_undo {
 
 struct memtable {
     struct memtable_tree keys, ranges;
-    struct memtable_arena nodes, records;
+    struct memtable_nodes nodes;
+    struct memtable_arena records;
     struct memtable_undo *undo; /* the writer's */
     size_t undo_count, undo_capacity;
     uint64_t settled_seq; /* newest number when the undo list was last forgotten */

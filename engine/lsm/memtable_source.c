@@ -47,7 +47,7 @@ static struct memtable_cover hidden_at(const struct memtable *memtable, uint64_t
     struct tree_cursor at = memtable_tree_seek_lt(&memtable->ranges, hidden.low);
     for (; at.leaf; memtable_tree_previous(&at)) {
         const struct version_record *record = entry_version(memtable_tree_cursor_entry(&at), seq);
-        if (record && record->seq == 0)
+        if (record && record_seq(record) == 0)
             break;
         if (record)
             hidden.low = entry_key(memtable_tree_cursor_entry(&at));
@@ -97,7 +97,7 @@ static inline const struct version_record *source_version(struct memtable_source
 {
     const struct version_record *record = entry_version(entry, source->seq);
     if (UNLIKELY(memtable_has_ranges(source->memtable)) && record &&
-        record->seq < cover_of(source, entry_key(entry)))
+        record_seq(record) < cover_of(source, entry_key(entry)))
         return NULL;
     return record;
 }
@@ -106,8 +106,8 @@ static inline void entry_fill(struct lsm_entry *to, const struct memtable_entry 
                               const struct version_record *record)
 {
     to->key = entry_key(entry);
-    to->value = slice_of(record->value, record->value_bytes);
-    to->kind = (enum entry_kind)record->kind;
+    to->value = record_value(record);
+    to->kind = record_is_delete(record) ? ENTRY_DELETE : ENTRY_PUT;
     to->table = NULL;
 }
 
@@ -209,8 +209,9 @@ static sombra_err source_read(struct source *base, sombra_slice before, struct l
             const struct version_record *record = source_version(source, entry);
             if (!record)
                 continue;
-            __builtin_prefetch(record->value + record->value_bytes);
-            entry_fill(&entries[count++], entry, record);
+            struct lsm_entry *to = &entries[count++];
+            entry_fill(to, entry, record);
+            __builtin_prefetch((const uint8_t *)to->value.data + to->value.bytes);
         }
         if (at.rank < order_count(at.order))
             break;

@@ -3,7 +3,7 @@
  *
  * What is published is never changed, but for three kinds of atomic words: a node's order, which
  * only grows (a slot is filled first, then the order that has it is stored); an inner node's
- * children; the links of leaves. Nodes are freed with the whole memtable.
+ * children; the links of leaves.
  *
  * A node that is full is REPLACED: two new ones get its slots and the new one, then the parent is
  * changed, then the neighbours' links. The old node stays as it was: dead, but intact. Between
@@ -34,6 +34,11 @@
  * links, followed to either side, passes every key the snapshot may see, once and in order. The
  * writer itself is the reader only between its own calls, and finds the live leaf of a key by a
  * descent.
+ *
+ * When a dead node is used again: by the claim a reader whose snapshot was taken after the node's
+ * death does not come to it. So it waits until all readers are gone that began before the commit
+ * behind its death (memtable_reuse_nodes), which is known between transactions only: the writer's
+ * own cursors have no snapshot that would tell.
  */
 #include "memtable_internal.h"
 
@@ -330,9 +335,9 @@ struct memtable_entry *memtable_tree_locate(struct memtable_tree *tree, sombra_s
 
 /* ---- nodes ------------------------------------------------------------------------------- */
 
-static struct tree_leaf *leaf_new(struct memtable_arena *arena)
+static struct tree_leaf *leaf_new(struct memtable_nodes *nodes)
 {
-    struct tree_leaf *leaf = memtable_arena_alloc(arena, leaf_bytes);
+    struct tree_leaf *leaf = memtable_nodes_alloc(nodes, true, leaf_bytes);
     if (!leaf)
         return NULL;
     leaf->node.level = 0;
@@ -343,7 +348,7 @@ static struct tree_leaf *leaf_new(struct memtable_arena *arena)
     return leaf;
 }
 
-sombra_err memtable_tree_init(struct memtable_tree *tree, struct memtable_arena *nodes)
+sombra_err memtable_tree_init(struct memtable_tree *tree, struct memtable_nodes *nodes)
 {
     struct tree_leaf *leaf = leaf_new(nodes);
     if (!leaf)
@@ -377,11 +382,11 @@ static bool heads_are_worn(const struct leaf_content *content, unsigned first, u
 }
 
 /* A leaf of `count` of the entries, whose keys are from `low` up to `high`. */
-static struct tree_leaf *leaf_fill(struct memtable_arena *arena, const struct leaf_content *content,
+static struct tree_leaf *leaf_fill(struct memtable_nodes *nodes, const struct leaf_content *content,
                                    unsigned first, unsigned count, const struct memtable_entry *low,
                                    const struct memtable_entry *high)
 {
-    struct tree_leaf *leaf = leaf_new(arena);
+    struct tree_leaf *leaf = leaf_new(nodes);
     assert(leaf && count > 0 && count <= LEAF_SLOTS);
     uint32_t skip = content->skip;
     if (heads_are_worn(content, first, count))
@@ -403,10 +408,10 @@ struct child {
     struct tree_node *node;
 };
 
-static struct tree_inner *inner_fill(struct memtable_arena *arena, uint32_t level,
+static struct tree_inner *inner_fill(struct memtable_nodes *nodes, uint32_t level,
                                      const struct child *children, unsigned count, uint32_t skip)
 {
-    struct tree_inner *inner = memtable_arena_alloc(arena, inner_bytes);
+    struct tree_inner *inner = memtable_nodes_alloc(nodes, false, inner_bytes);
     assert(inner && count > 0 && count <= INNER_SLOTS);
     inner->node.level = level;
     inner->node.skip = skip;
@@ -493,6 +498,7 @@ static bool inner_replace(struct memtable_tree *tree, unsigned level, struct chi
     right->node = &inner_fill(tree->nodes, level, children + at, count - at,
                               shared_bytes(middle, tree->finger.at[level].high))
                        ->node;
+    memtable_nodes_retire(tree->nodes, &inner->node);
     return true;
 }
 
@@ -511,8 +517,8 @@ static sombra_err leaf_split(struct memtable_tree *tree, unsigned rank,
     uint64_t order = load_order(&old->node);
     unsigned levels = tree->finger.levels, count = order_count(order);
     struct leaf_content content = { .skip = old->node.skip };
-    sombra_err err =
-        memtable_arena_reserve(tree->nodes, 2 * leaf_bytes + (2 * levels + 1) * inner_bytes);
+    sombra_err err = memtable_arena_reserve(&tree->nodes->arena,
+                                            2 * leaf_bytes + (2 * levels + 1) * inner_bytes);
     if (err)
         return err;
     for (unsigned i = 0; i < count; i++) {
@@ -537,6 +543,7 @@ static sombra_err leaf_split(struct memtable_tree *tree, unsigned rank,
     if (level == levels)
         root_grow(tree, level, low, high);
     leaf_link_neighbours(left, right);
+    memtable_nodes_retire(tree->nodes, &old->node);
     tree->finger.levels = 0;
     return SOMBRA_OK;
 }

@@ -108,6 +108,26 @@ static sombra_err compaction_complete(struct lsm_options *out)
     return err;
 }
 
+/* What an option of codecs means in this build. */
+static sombra_err codec_complete(const char *name, enum lsm_codec option, enum codec_id *out_codec)
+{
+    static const enum codec_id codecs[] = {
+        [LSM_CODEC_NONE] = CODEC_NONE,
+        [LSM_CODEC_ZLIB] = CODEC_ZLIB,
+        [LSM_CODEC_LZ4] = CODEC_LZ4,
+        [LSM_CODEC_ZSTD] = CODEC_ZSTD,
+    };
+    if ((unsigned)option >= COUNT_OF(codecs))
+        return diag_fail(SOMBRA_INVALID, "option %s: there is no codec %u", name, (unsigned)option);
+    enum codec_id codec = codecs[option];
+    if (option == LSM_CODEC_DEFAULT)
+        codec = codec_is_there(CODEC_LZ4) ? CODEC_LZ4 : CODEC_NONE;
+    sombra_err err = diag_wrap(codec_check(codec), "option %s", name);
+    if (!err)
+        *out_codec = codec;
+    return err;
+}
+
 sombra_err lsm_options_complete(const struct lsm_options *given, struct lsm_options *out,
                                 enum codec_id *out_codec, enum codec_id *out_bottom_codec)
 {
@@ -124,10 +144,9 @@ sombra_err lsm_options_complete(const struct lsm_options *given, struct lsm_opti
     if (!err)
         err = compaction_complete(&options);
     if (!err)
-        err = diag_wrap(codec_of_option(options.codec, out_codec), "option codec");
+        err = codec_complete("codec", options.codec, out_codec);
     if (!err)
-        err = diag_wrap(codec_of_option(options.bottom_codec, out_bottom_codec),
-                        "option bottom_codec");
+        err = codec_complete("bottom_codec", options.bottom_codec, out_bottom_codec);
     if (!err)
         *out = options;
     return err;

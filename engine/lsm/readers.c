@@ -232,6 +232,19 @@ void lsm_readers_measure(struct lsm *lsm, struct kv_stats *stats)
     }
 }
 
+uint64_t lsm_readers_oldest(struct lsm *lsm)
+{
+    uint64_t oldest_seq = UINT64_MAX;
+    for (size_t i = 0; i < SHARDS; i++) {
+        struct shard *shard = &lsm->pool->shards[i];
+        os_mutex_lock(&shard->mutex);
+        for (const struct reader *at = shard->live; at; at = at->next)
+            oldest_seq = u64_min(oldest_seq, at->txn.seq);
+        os_mutex_unlock(&shard->mutex);
+    }
+    return oldest_seq;
+}
+
 uint64_t lsm_readers_count(struct lsm *lsm)
 {
     struct kv_stats stats = { 0 };

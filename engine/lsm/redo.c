@@ -3,8 +3,8 @@
 #include "write_internal.h"
 #include "log_format.h"
 
-/* A log record's payload is counted in 32 bits. */
-#define REDO_BYTES_MAX ((size_t)UINT32_MAX)
+/* What a log record holds. */
+#define REDO_BYTES_MAX ((size_t)UINT32_C(0xFEFFFFFF))
 
 enum { OP_HEAD_BYTES_MAX = 1 + 2 * VARINT_BYTES_MAX };
 

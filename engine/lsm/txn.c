@@ -95,6 +95,8 @@ static void write_start(struct lsm *lsm)
     assert(txn->write->redo.bytes == 0 && txn->write->savepoint_count == 0);
     txn->view = view;
     txn->seq = atomic_load_explicit(&lsm->seq, memory_order_relaxed) + 1;
+    if (UNLIKELY(memtable_has_waste(writer->active)))
+        memtable_reuse_nodes(writer->active, txn->seq, lsm_readers_oldest(lsm));
     txn->changes = txn->undone = 0;
     txn->txn.pages = 0;
     txn->is_failed = false;

@@ -18,7 +18,8 @@
 #ifndef LSM_VERSION_H
 #define LSM_VERSION_H
 
-#include "table.h"
+#include "lsm.h"
+#include "lsm/table/table.h"
 
 struct table_cache; /* open tables of a store: version.c */
 

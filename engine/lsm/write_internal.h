@@ -75,6 +75,9 @@ void lsm_readers_free(struct lsm *lsm);
 sombra_err lsm_readers_begin(struct lsm *lsm, struct lsm_txn **out_txn) SOMBRA_MUST_CHECK;
 void lsm_readers_end(struct lsm_txn *txn);
 uint64_t lsm_readers_count(struct lsm *lsm);
+/* The oldest snapshot of a read transaction; UINT64_MAX: there is none. Who begins later is not
+ * counted, and reads what was written before the call. */
+uint64_t lsm_readers_oldest(struct lsm *lsm);
 
 /* ---- redo.c ------------------------------------------------------------------------------ */
 

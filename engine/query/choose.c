@@ -310,6 +310,7 @@ sombra_err index_choose_unique(struct query_run *run, const struct step *source,
             err = fit(&search, &rules[i], choice);
         if (err)
             break;
+        /* cppcheck-suppress nullPointerRedundantCheck ; set where there was no error */
         choice->is_one = true;
         out->choice = choice;
     }

@@ -7,6 +7,8 @@
  */
 #include "search_internal.h"
 
+enum { GENTLE_BATCH = 16 };
+
 struct fan {
     struct query_run *run;
     const struct walk *walk;
@@ -100,8 +102,17 @@ void fan_open(struct fan *fan, const uint64_t *nodes, size_t count)
     if (fan->is_open)
         graph_neighbours_close(fan->neighbours);
     fan->is_open = false;
+    if (fan->with_properties)
+        return;
+    graph_expand_sources(&fan->expand, nodes, count);
+    fan->expand.batch_max = GRAPH_BATCH;
+}
+
+void fan_open_gently(struct fan *fan, const uint64_t *nodes, size_t count)
+{
+    fan_open(fan, nodes, count);
     if (!fan->with_properties)
-        graph_expand_sources(&fan->expand, nodes, count);
+        fan->expand.batch_max = GENTLE_BATCH;
 }
 
 /* ---- reading ----------------------------------------------------------------------------- */
@@ -153,6 +164,15 @@ static sombra_err next_with_properties(struct fan *fan, const struct graph_hop *
     return SOMBRA_OK;
 }
 
+/* Batches grow while they are asked for. */
+static sombra_err next_swept(struct fan *fan, const struct graph_hop **out_hops, size_t *out_count)
+{
+    sombra_err err = graph_expand_next(&fan->expand, out_hops, out_count);
+    if (fan->expand.batch_max < GRAPH_BATCH)
+        fan->expand.batch_max *= 2;
+    return err;
+}
+
 sombra_err fan_record(const struct fan *fan, size_t index, sombra_record *out_record)
 {
     assert(fan->with_properties && index < GRAPH_BATCH);
@@ -186,7 +206,7 @@ sombra_err fan_next(struct fan *fan, const struct graph_hop **out_hops, size_t *
         const struct graph_hop *hops = NULL;
         size_t count = 0, kept = 0;
         sombra_err err = fan->with_properties ? next_with_properties(fan, &hops, &count)
-                                              : graph_expand_next(&fan->expand, &hops, &count);
+                                              : next_swept(fan, &hops, &count);
         if (!err && (!fan->walk->where || count == 0)) {
             *out_hops = hops;
             *out_count = count;

@@ -51,6 +51,7 @@ static sombra_err key_add(struct grouping *grouping, sombra_slice encoded)
     sombra_err err = SOMBRA_OK;
     if (encoded.bytes) {
         err = sombra_value_decode(encoded, &value);
+        /* cppcheck-suppress incorrectLogicOperator ; it takes the hexadecimal floats for 0 */
         if (!err && value.kind == SOMBRA_FLOAT && value.as.real >= -0x1p63 &&
             value.as.real < 0x1p63 && trunc(value.as.real) == value.as.real) {
             sombra_value_builder_reset(grouping->builder);

@@ -117,25 +117,17 @@ sombra_err option_choice(const sombra_value *options, const char *name, const ch
 sombra_err option_encoded(const sombra_value *options, const char *name, sombra_slice *out_encoded,
                           bool *out_found)
 {
-    sombra_value_cursor cursor;
-    sombra_slice key, encoded;
+    sombra_value value;
+    sombra_slice encoded;
     *out_found = false;
     if (options->kind != SOMBRA_MAP)
         return SOMBRA_OK;
-    sombra_value_enter(options, &cursor);
-    for (;;) {
-        bool found = false;
-        sombra_err err = value_next_encoded(&cursor, &key, &encoded, &found);
-        if (err || !found)
-            return err;
-        if (!slice_equal(key, slice_str(name)))
-            continue;
-        sombra_value value;
-        err = sombra_value_decode(encoded, &value);
-        if (!err && value.kind != SOMBRA_NULL) {
-            *out_encoded = encoded;
-            *out_found = true;
-        }
-        return err;
+    sombra_err err = value_member(options, slice_str(name), &value, &encoded);
+    if (err == SOMBRA_NOT_FOUND)
+        return SOMBRA_OK;
+    if (!err && value.kind != SOMBRA_NULL) {
+        *out_encoded = encoded;
+        *out_found = true;
     }
+    return err;
 }

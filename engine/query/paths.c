@@ -266,7 +266,7 @@ static sombra_err parse(struct paths *paths, const sombra_value *options)
         err = option_count(options, "k", UINT32_MAX - 1, &k);
     if (!err)
         err = walk_parse(run->txn, options, SOMBRA_OUT, &paths->walk);
-    if (!err)
+    if (!err && (paths->kind == KIND_WEIGHTED || paths->kind == KIND_K_SHORTEST))
         err = costs_parse(run, options, &paths->costs);
     return err ? err : make_search(paths, max, k);
 }

@@ -15,15 +15,20 @@
 /* What both sides know of a node, in one place: to look for it on its own side and on the other is
  * one search. */
 struct spot {
-    uint64_t id;        /* 0 = a free slot */
+    uint64_t id;
     uint32_t places[2]; /* by side: 1 + its index into nodes; 0 = not known */
 };
 
 enum {
     REFUSED = UINT32_MAX, /* a place: walk->nodes does not take it */
-    SPOTS_FIRST = 1024,
-    SPOTS_GROWTH = 4,
+    SLOTS_FIRST = 1024,
+    SLOTS_GROWTH = 4,
+    ITEMS_FIRST = 512,
+    ARENA_BYTES_MAX = 64 * 1024, /* of an array: longer ones are freed when they grow */
 };
+
+/* Ids that follow one another are spread evenly (Knuth's multiplicative hash). */
+#define SLOT_FACTOR UINT64_C(0x9E3779B97F4A7C15)
 
 struct link {
     uint64_t edge;
@@ -56,12 +61,16 @@ struct bfs {
     uint32_t max;
     bool collects;
     struct side sides[2]; /* from the start, from the end */
-    struct spot *spots;   /* open addressing, at most half full */
+    struct spot *spots;   /* index 0 is that of no node */
     size_t spot_count, spot_capacity;
+    uint32_t *slots; /* indexes of spots by id; open addressing, at most half full */
+    size_t slot_capacity;
+    unsigned slot_shift; /* of a hash: so many of its high bits are a slot */
     struct meeting *meetings;
     size_t meeting_count, meeting_capacity;
     size_t meeting;  /* the one whose paths come next */
     bool has_trails; /* they stand on a path of it */
+    size_t arena_bytes;
 };
 
 /* ---- lifecycle --------------------------------------------------------------------------- */
@@ -87,6 +96,60 @@ sombra_err bfs_new(struct query_run *run, const struct walk *walk, uint32_t max,
     return SOMBRA_OK;
 }
 
+/* Memory for an array. Short ones are the arena's, which the next query of the handle finds there:
+ * most searches allocate nothing. */
+static sombra_err array_new(struct bfs *bfs, size_t bytes, void **out_array)
+{
+    sombra_err err = run_charge(bfs->run, (int64_t)bytes);
+    if (err)
+        return err;
+    *out_array = bytes > ARENA_BYTES_MAX ? mem_alloc(bytes) : arena_alloc(&bfs->run->arena, bytes);
+    if (!*out_array) {
+        run_refund(bfs->run, bytes);
+        return diag_nomem("a search", bytes);
+    }
+    if (bytes <= ARENA_BYTES_MAX)
+        bfs->arena_bytes += bytes;
+    return SOMBRA_OK;
+}
+
+/* What the arena has stays charged until the end: it is still there. */
+static void array_free(struct bfs *bfs, void *array, size_t bytes)
+{
+    if (bytes <= ARENA_BYTES_MAX)
+        return;
+    run_refund(bfs->run, bytes);
+    mem_free(array);
+}
+
+/* `array` is the address of a pointer of any type, so it goes through memcpy. */
+static sombra_err array_grow(struct bfs *bfs, void *array, size_t *capacity, size_t item_bytes)
+{
+    void *old, *grown = NULL;
+    size_t more = *capacity ? 2 * *capacity : ITEMS_FIRST;
+    if (more >= UINT32_MAX / 2)
+        return diag_fail(SOMBRA_LIMIT, "a search of more than %zu steps", *capacity);
+    sombra_err err = array_new(bfs, more * item_bytes, &grown);
+    if (err)
+        return err;
+    memcpy(&old, array, sizeof old);
+    if (*capacity)
+        memcpy(grown, old, *capacity * item_bytes);
+    array_free(bfs, old, *capacity * item_bytes);
+    memcpy(array, &grown, sizeof grown);
+    *capacity = more;
+    return SOMBRA_OK;
+}
+
+static inline sombra_err array_reserve(struct bfs *bfs, void *array, size_t count, size_t *capacity,
+                                       size_t item_bytes)
+{
+    sombra_err err = SOMBRA_OK;
+    while (!err && UNLIKELY(*capacity < count))
+        err = array_grow(bfs, array, capacity, item_bytes);
+    return err;
+}
+
 void bfs_free(struct bfs *bfs)
 {
     if (!bfs)
@@ -94,65 +157,68 @@ void bfs_free(struct bfs *bfs)
     for (size_t i = 0; i < COUNT_OF(bfs->sides); i++) {
         struct side *side = &bfs->sides[i];
         fan_free(side->fan);
-        run_free(bfs->run, &side->nodes, &side->node_capacity, sizeof *side->nodes);
-        run_free(bfs->run, &side->firsts, &side->first_capacity, sizeof *side->firsts);
-        run_free(bfs->run, &side->links, &side->link_capacity, sizeof *side->links);
-        run_free(bfs->run, &side->level, &side->level_capacity, sizeof *side->level);
-        run_free(bfs->run, &side->trail, &side->trail_capacity, sizeof *side->trail);
+        array_free(bfs, side->nodes, side->node_capacity * sizeof *side->nodes);
+        array_free(bfs, side->firsts, side->first_capacity * sizeof *side->firsts);
+        array_free(bfs, side->links, side->link_capacity * sizeof *side->links);
+        array_free(bfs, side->level, side->level_capacity * sizeof *side->level);
+        array_free(bfs, side->trail, side->trail_capacity * sizeof *side->trail);
     }
-    run_free(bfs->run, &bfs->spots, &bfs->spot_capacity, sizeof *bfs->spots);
-    run_free(bfs->run, &bfs->meetings, &bfs->meeting_capacity, sizeof *bfs->meetings);
+    array_free(bfs, bfs->spots, bfs->spot_capacity * sizeof *bfs->spots);
+    array_free(bfs, bfs->slots, bfs->slot_capacity * sizeof *bfs->slots);
+    array_free(bfs, bfs->meetings, bfs->meeting_capacity * sizeof *bfs->meetings);
+    run_refund(bfs->run, bfs->arena_bytes);
     mem_free(bfs);
 }
 
 /* ---- spots ------------------------------------------------------------------------------- */
 
-/* The node's, or the free one where it would stand. */
-static inline struct spot *spot_of(const struct bfs *bfs, uint64_t id)
+/* The slot of the node, or the free one (0) that would be. */
+static inline uint32_t *slot_of(const struct bfs *bfs, uint64_t id)
 {
-    const size_t mask = bfs->spot_capacity - 1;
-    size_t at = (size_t)hash_u64(id) & mask;
-    while (bfs->spots[at].id && bfs->spots[at].id != id)
+    const size_t mask = bfs->slot_capacity - 1;
+    size_t at = (size_t)(id * SLOT_FACTOR >> bfs->slot_shift);
+    while (bfs->slots[at] && bfs->spots[bfs->slots[at]].id != id)
         at = (at + 1) & mask;
-    return &bfs->spots[at];
+    return &bfs->slots[at];
 }
 
-static sombra_err spots_grow(struct bfs *bfs, size_t capacity)
+static sombra_err slots_grow(struct bfs *bfs, size_t capacity)
 {
-    struct spot *old = bfs->spots;
-    size_t old_capacity = bfs->spot_capacity;
-    sombra_err err = run_charge(bfs->run, (int64_t)(capacity * sizeof *old));
+    void *memory;
+    sombra_err err = array_new(bfs, capacity * sizeof *bfs->slots, &memory);
     if (err)
         return err;
-    struct spot *spots = mem_zalloc(capacity * sizeof *spots);
-    if (!spots) {
-        run_refund(bfs->run, capacity * sizeof *spots);
-        return diag_nomem("nodes of paths", capacity * sizeof *spots);
-    }
-    bfs->spots = spots;
-    bfs->spot_capacity = capacity;
-    for (size_t i = 0; i < old_capacity; i++) {
-        if (old[i].id)
-            *spot_of(bfs, old[i].id) = old[i];
-    }
-    run_free(bfs->run, &old, &old_capacity, sizeof *old);
+    memset(memory, 0, capacity * sizeof *bfs->slots);
+    array_free(bfs, bfs->slots, bfs->slot_capacity * sizeof *bfs->slots);
+    bfs->slots = memory;
+    bfs->slot_capacity = capacity;
+    bfs->slot_shift = (unsigned)__builtin_clzll(capacity) + 1;
+    for (size_t i = 1; i < bfs->spot_count; i++)
+        *slot_of(bfs, bfs->spots[i].id) = (uint32_t)i;
     return SOMBRA_OK;
 }
 
 /* Room for `more` nodes. */
 static inline sombra_err spots_reserve(struct bfs *bfs, size_t more)
 {
-    size_t capacity = size_max(bfs->spot_capacity, SPOTS_FIRST);
-    while (capacity / 2 < bfs->spot_count + more)
-        capacity *= SPOTS_GROWTH;
-    return LIKELY(capacity == bfs->spot_capacity) ? SOMBRA_OK : spots_grow(bfs, capacity);
+    const size_t count = bfs->spot_count + more;
+    size_t capacity = size_max(bfs->slot_capacity, SLOTS_FIRST);
+    sombra_err err =
+        array_reserve(bfs, &bfs->spots, count, &bfs->spot_capacity, sizeof *bfs->spots);
+    while (capacity / 2 < count)
+        capacity *= SLOTS_GROWTH;
+    return LIKELY(err || capacity == bfs->slot_capacity) ? err : slots_grow(bfs, capacity);
 }
 
-static void spots_clear(struct bfs *bfs)
+static sombra_err spots_clear(struct bfs *bfs)
 {
-    if (bfs->spot_count)
-        memset(bfs->spots, 0, bfs->spot_capacity * sizeof *bfs->spots);
-    bfs->spot_count = 0;
+    if (bfs->spot_count > 1)
+        memset(bfs->slots, 0, bfs->slot_capacity * sizeof *bfs->slots);
+    bfs->spot_count = 1;
+    sombra_err err = spots_reserve(bfs, 1);
+    if (!err)
+        bfs->spots[0] = (struct spot){ .id = 0 };
+    return err;
 }
 
 /* ---- sides ------------------------------------------------------------------------------- */
@@ -160,16 +226,14 @@ static void spots_clear(struct bfs *bfs)
 /* Room for `more` nodes, each with a link, on one side. */
 static sombra_err side_reserve(struct bfs *bfs, struct side *side, size_t more)
 {
+    const size_t nodes = side->count + more, links = side->link_count + more;
     sombra_err err = spots_reserve(bfs, more);
-    while (!err && side->node_capacity < side->count + more)
-        err = run_room_slow(bfs->run, &side->nodes, &side->node_capacity, sizeof *side->nodes,
-                            "nodes of paths");
-    while (!err && side->first_capacity < side->count + more)
-        err = run_room_slow(bfs->run, &side->firsts, &side->first_capacity, sizeof *side->firsts,
-                            "nodes of paths");
-    while (!err && side->link_capacity < side->link_count + more)
-        err = run_room_slow(bfs->run, &side->links, &side->link_capacity, sizeof *side->links,
-                            "links of paths");
+    if (!err)
+        err = array_reserve(bfs, &side->nodes, nodes, &side->node_capacity, sizeof *side->nodes);
+    if (!err)
+        err = array_reserve(bfs, &side->firsts, nodes, &side->first_capacity, sizeof *side->firsts);
+    if (!err)
+        err = array_reserve(bfs, &side->links, links, &side->link_capacity, sizeof *side->links);
     return err;
 }
 
@@ -182,22 +246,24 @@ static inline void add_link(struct side *side, uint32_t node, uint32_t parent, u
     side->firsts[node] = (uint32_t)side->link_count++;
 }
 
-static inline void take_spot(struct bfs *bfs, struct spot *spot, uint64_t node,
+static inline void take_spot(struct bfs *bfs, uint32_t *slot, uint64_t node,
                              const struct side *side, uint32_t place)
 {
-    bfs->spot_count += spot->id == 0;
-    spot->id = node;
-    spot->places[side == &bfs->sides[1]] = place;
+    if (*slot == 0) {
+        assert(bfs->spot_count < bfs->spot_capacity);
+        bfs->spots[bfs->spot_count] = (struct spot){ .id = node };
+        *slot = (uint32_t)bfs->spot_count++;
+    }
+    bfs->spots[*slot].places[side == &bfs->sides[1]] = place;
 }
 
-static inline uint32_t add_node(struct bfs *bfs, struct side *side, struct spot *spot,
-                                uint64_t node)
+static inline uint32_t add_node(struct bfs *bfs, struct side *side, uint32_t *slot, uint64_t node)
 {
     uint32_t index = (uint32_t)side->count++;
     assert(side->count <= side->node_capacity && side->count <= side->first_capacity);
     side->nodes[index] = node;
     side->firsts[index] = 0;
-    take_spot(bfs, spot, node, side, index + 1);
+    take_spot(bfs, slot, node, side, index + 1);
     return index;
 }
 
@@ -209,7 +275,7 @@ static sombra_err begin_side(struct bfs *bfs, struct side *side, uint64_t node)
     side->depth = 0;
     sombra_err err = side_reserve(bfs, side, 1);
     if (!err)
-        (void)add_node(bfs, side, spot_of(bfs, node), node);
+        (void)add_node(bfs, side, slot_of(bfs, node), node);
     return err;
 }
 
@@ -217,8 +283,8 @@ static sombra_err add_meeting(struct bfs *bfs, const struct side *side, uint32_t
                               uint32_t others)
 {
     bool is_start = side == &bfs->sides[0];
-    sombra_err err = run_room(bfs->run, &bfs->meetings, bfs->meeting_count, &bfs->meeting_capacity,
-                              sizeof *bfs->meetings, "meetings of paths");
+    sombra_err err = array_reserve(bfs, &bfs->meetings, bfs->meeting_count + 1,
+                                   &bfs->meeting_capacity, sizeof *bfs->meetings);
     if (!err)
         bfs->meetings[bfs->meeting_count++] =
             (struct meeting){ { is_start ? mine : others, is_start ? others : mine } };
@@ -226,10 +292,10 @@ static sombra_err add_meeting(struct bfs *bfs, const struct side *side, uint32_t
 }
 
 /* An edge from the last level's `parent` to a node that this side did not know. */
-static inline sombra_err reach(struct bfs *bfs, struct side *side, struct spot *spot,
+static inline sombra_err reach(struct bfs *bfs, struct side *side, uint32_t *slot,
                                const struct graph_hop *hop, uint32_t parent)
 {
-    const uint32_t others = spot->places[side == &bfs->sides[0]];
+    const uint32_t others = bfs->spots[*slot].places[side == &bfs->sides[0]];
     const bool meets = others != 0 && others != REFUSED;
     /* The other side knows its nodes to be taken, or to be the end of the path. */
     if (UNLIKELY(bfs->walk->nodes) && !meets) {
@@ -238,13 +304,50 @@ static inline sombra_err reach(struct bfs *bfs, struct side *side, struct spot *
         if (err)
             return err;
         if (!takes) {
-            take_spot(bfs, spot, hop->node, side, REFUSED);
+            take_spot(bfs, slot, hop->node, side, REFUSED);
             return SOMBRA_OK;
         }
     }
-    uint32_t index = add_node(bfs, side, spot, hop->node);
+    uint32_t index = add_node(bfs, side, slot, hop->node);
     add_link(side, index, parent, hop->edge);
     return UNLIKELY(meets) ? add_meeting(bfs, side, index, others - 1) : SOMBRA_OK;
+}
+
+/* As walk_hops for one path through any nodes, which most searches are for: of each node the first
+ * edge is kept, and the first that meets the other side ends it. */
+static sombra_err walk_hops_plain(struct bfs *bfs, struct side *side, const struct graph_hop *hops,
+                                  size_t count)
+{
+    const unsigned own = side == &bfs->sides[1];
+    struct spot *spots = bfs->spots;
+    size_t spot_count = bfs->spot_count, node = side->count, link = side->link_count;
+    uint32_t others = 0;
+    assert(!bfs->collects && !bfs->walk->nodes);
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t id = hops[i].node;
+        uint32_t *slot = slot_of(bfs, id);
+        if (*slot == 0) {
+            spots[spot_count].id = id;
+            spots[spot_count].places[1 - own] = 0;
+            *slot = (uint32_t)spot_count++;
+        } else {
+            if (spots[*slot].places[own])
+                continue;
+            others = spots[*slot].places[1 - own];
+        }
+        side->nodes[node] = id;
+        side->firsts[node] = (uint32_t)link;
+        side->links[link++] =
+            (struct link){ .edge = hops[i].edge,
+                           .parent = (uint32_t)(side->level_at + hops[i].source) };
+        spots[*slot].places[own] = (uint32_t)++node;
+        if (others)
+            break;
+    }
+    bfs->spot_count = spot_count;
+    side->count = node;
+    side->link_count = link;
+    return others ? add_meeting(bfs, side, (uint32_t)node - 1, others - 1) : SOMBRA_OK;
 }
 
 static sombra_err walk_hops(struct bfs *bfs, struct side *side, const struct graph_hop *hops,
@@ -254,12 +357,14 @@ static sombra_err walk_hops(struct bfs *bfs, struct side *side, const struct gra
     sombra_err err = run_ticks(bfs->run, (uint32_t)count);
     if (!err)
         err = side_reserve(bfs, side, count);
+    if (LIKELY(!err && !bfs->collects && !bfs->walk->nodes))
+        return walk_hops_plain(bfs, side, hops, count);
     for (size_t i = 0; !err && i < count; i++) {
         uint32_t parent = (uint32_t)(side->level_at + hops[i].source);
-        struct spot *spot = spot_of(bfs, hops[i].node);
-        const uint32_t place = spot->places[is_back];
+        uint32_t *slot = slot_of(bfs, hops[i].node);
+        const uint32_t place = bfs->spots[*slot].places[is_back];
         if (!place)
-            err = reach(bfs, side, spot, &hops[i], parent);
+            err = reach(bfs, side, slot, &hops[i], parent);
         else if (UNLIKELY(bfs->collects) && place != REFUSED && place > level_end)
             add_link(side, place - 1, parent, hops[i].edge);
         if (bfs->meeting_count && !bfs->collects)
@@ -271,14 +376,12 @@ static sombra_err walk_hops(struct bfs *bfs, struct side *side, const struct gra
 static sombra_err walk_level(struct bfs *bfs, struct side *side)
 {
     size_t level_end = side->count, level_count = level_end - side->level_at;
-    sombra_err err = SOMBRA_OK;
-    while (!err && side->level_capacity < level_count)
-        err = run_room(bfs->run, &side->level, side->level_capacity, &side->level_capacity,
-                       sizeof *side->level, "a level of nodes");
+    sombra_err err =
+        array_reserve(bfs, &side->level, level_count, &side->level_capacity, sizeof *side->level);
     if (err)
         return err;
     memcpy(side->level, side->nodes + side->level_at, level_count * sizeof *side->level);
-    fan_open(side->fan, side->level, level_count);
+    fan_open_gently(side->fan, side->level, level_count);
     for (;;) {
         const struct graph_hop *hops;
         size_t count;
@@ -302,8 +405,9 @@ sombra_err bfs_begin(struct bfs *bfs, uint64_t from, uint64_t to)
     assert(from != to);
     bfs->meeting_count = bfs->meeting = 0;
     bfs->has_trails = false;
-    spots_clear(bfs);
-    sombra_err err = begin_side(bfs, start, from);
+    sombra_err err = spots_clear(bfs);
+    if (!err)
+        err = begin_side(bfs, start, from);
     if (!err)
         err = begin_side(bfs, end, to);
     while (!err && bfs->meeting_count == 0) {
@@ -321,8 +425,8 @@ sombra_err bfs_begin(struct bfs *bfs, uint64_t from, uint64_t to)
 static sombra_err fill_trail(struct bfs *bfs, struct side *side, uint32_t node)
 {
     for (uint32_t link = side->firsts[node]; link; link = side->firsts[side->links[link].parent]) {
-        sombra_err err = run_room(bfs->run, &side->trail, side->trail_count, &side->trail_capacity,
-                                  sizeof *side->trail, "a path");
+        sombra_err err = array_reserve(bfs, &side->trail, side->trail_count + 1,
+                                       &side->trail_capacity, sizeof *side->trail);
         if (err)
             return err;
         side->trail[side->trail_count++] = link;

@@ -65,6 +65,8 @@ sombra_err fan_new(struct query_run *run, const struct walk *walk, bool is_turne
 void fan_free(struct fan *fan); /* NULL is a no-op */
 /* `nodes` must live until all their edges were read, or others are given. */
 void fan_open(struct fan *fan, const uint64_t *nodes, size_t count);
+/* The same for who may stop soon: its first batches are small. */
+void fan_open_gently(struct fan *fan, const uint64_t *nodes, size_t count);
 /* Edges in the order of the nodes; count 0 = no more. They live until the next call. */
 sombra_err fan_next(struct fan *fan, const struct graph_hop **out_hops,
                     size_t *out_count) SOMBRA_MUST_CHECK;

@@ -12,9 +12,10 @@ enum {
     CREATE_ALIGN_BYTES = 4096,
     WINDOW_ALIGN_BYTES = 65536, /* a multiple of every page size in use */
 };
-#define WINDOW_BYTES_MIN ((uint64_t)16 * MiB)
-#define GROW_BYTES_MIN   ((uint64_t)64 * KiB)
-#define GROW_BYTES_MAX   ((uint64_t)8 * MiB)
+#define WINDOW_BYTES_MIN         ((uint64_t)16 * MiB)
+#define GROW_BYTES_MIN           ((uint64_t)64 * KiB)
+#define GROW_BYTES_MAX           ((uint64_t)8 * MiB)
+#define GROW_UNWRITTEN_BYTES_MAX ((uint64_t)1 * MiB)
 /* A record so long is written, even where others are stored through the window: a first store to a
  * page costs a fault, which is more than a share of a system call. */
 #define WINDOW_RECORD_BYTES_MAX ((uint64_t)16 * KiB)
@@ -59,6 +60,40 @@ bool wal_header_fits(const struct wal_header *header, uint64_t epoch, uint64_t o
     assert(offset <= file_bytes && file_bytes - offset >= WAL_HEADER_BYTES);
     return header->epoch == epoch && header->offset == offset &&
            header->payload_bytes <= file_bytes - offset - WAL_HEADER_BYTES;
+}
+
+bool wal_short_get(const uint8_t *at, struct wal_position position, uint64_t last_lsn,
+                   uint64_t file_bytes, struct wal_header *out_header)
+{
+    assert(position.offset <= file_bytes);
+    assert(file_bytes - position.offset >= WAL_SHORT_HEADER_BYTES);
+    struct wal_header header = {
+        .crc = get_le32(at + WAL_CRC),
+        .payload_bytes = get_le16(at + WAL_SHORT_PAYLOAD_BYTES),
+        .epoch = position.epoch,
+        .lsn = last_lsn + 1,
+        .offset = position.offset,
+        .link = position.link,
+        .kind = WAL_KIND_SHORT,
+        .is_short = true,
+    };
+    if (at[WAL_SHORT_TAG] != WAL_SHORT_TAG_VALUE || at[WAL_SHORT_LSN] != (uint8_t)header.lsn ||
+        header.payload_bytes > file_bytes - position.offset - WAL_SHORT_HEADER_BYTES)
+        return false;
+    *out_header = header;
+    return true;
+}
+
+uint32_t wal_short_put(uint8_t *at, const struct wal_header *header)
+{
+    uint8_t whole[WAL_HEADER_BYTES];
+    assert(header->is_short && header->kind == WAL_KIND_SHORT && header->durable_lsn == 0);
+    wal_header_put(whole, header);
+    put_le16(at + WAL_SHORT_PAYLOAD_BYTES, (uint16_t)header->payload_bytes);
+    at[WAL_SHORT_LSN] = (uint8_t)header->lsn;
+    at[WAL_SHORT_TAG] = WAL_SHORT_TAG_VALUE;
+    memcpy(whole + WAL_PAYLOAD_BYTES, at + WAL_SHORT_PAYLOAD_BYTES, 4);
+    return crc32_update(0, whole + WAL_PAYLOAD_BYTES, WAL_HEADER_BYTES - WAL_PAYLOAD_BYTES);
 }
 
 /* ---- lifecycle ---------------------------------------------------------------------------- */
@@ -161,6 +196,11 @@ void wal_close(struct wal *wal)
     mem_free(wal);
 }
 
+void wal_use_short_records(struct wal *wal)
+{
+    wal->has_short_records = true;
+}
+
 /* ---- state -------------------------------------------------------------------------------- */
 
 static void check(const struct wal *wal)
@@ -226,6 +266,8 @@ static void move_to(struct wal *wal, struct wal_position at)
 {
     wal->next = at;
     wal->last_lsn = 0;
+    wal->leader_block = UINT64_MAX;
+    wal->told_durable_lsn = 0;
     wal->written_bytes = wal->file_bytes; /* as far as known */
     check(wal);
 }
@@ -246,27 +288,41 @@ sombra_err wal_restart(struct wal *wal, uint64_t epoch, uint32_t link)
     return SOMBRA_OK;
 }
 
-/* Zeroes the header at `at` and, while it was one of this epoch, those of the records behind it:
- * a record written again here with the same bytes would give them a valid predecessor. */
-static sombra_err zero_headers(struct wal *wal, struct wal_position at)
+/* Zeroes the headers of the records chained from `at` on: a record written again here with the same
+ * bytes would give them a valid predecessor. A header at `at` that is no record's goes too. */
+static sombra_err zero_chain(struct wal *wal, struct wal_position at, uint64_t last_lsn)
 {
-    uint64_t offset = at.offset;
-    while (wal->file_bytes - offset >= WAL_HEADER_BYTES) {
-        uint8_t bytes[WAL_HEADER_BYTES];
-        sombra_err err = os_read(wal->file, offset, bytes, sizeof bytes);
-        if (!err && memcmp(bytes, zeros, sizeof bytes) != 0)
-            err = os_write(wal->file, offset, zeros, sizeof zeros);
-        if (err)
-            return err;
-        struct wal_header header = wal_header_get(bytes);
-        if (!wal_header_fits(&header, at.epoch, offset, wal->file_bytes))
-            return SOMBRA_OK;
-        offset = u64_min(offset + wal_record_bytes(header.payload_bytes), wal->file_bytes);
+    struct wal_reader reader;
+    bool is_valid = true;
+    sombra_err err = wal_reader_init(&reader, wal->file);
+    for (bool is_first = true; !err && is_valid; is_first = false) {
+        struct wal_header header = { 0 };
+        sombra_slice payload;
+        err = wal_read_record(&reader, at, last_lsn, &header, &payload, &is_valid);
+        if (err || (!is_valid && !is_first))
+            break;
+        uint64_t rest = u64_min(reader.file_bytes - at.offset, WAL_HEADER_BYTES);
+        err = os_write(wal->file, at.offset, zeros,
+                       is_valid && header.is_short ? WAL_SHORT_HEADER_BYTES : (size_t)rest);
+        at.offset += is_valid ? wal_header_record_bytes(&header) : 0;
+        at.link = header.crc;
+        last_lsn = header.lsn;
     }
-    return SOMBRA_OK;
+    wal_reader_release(&reader);
+    return err;
 }
 
-sombra_err wal_cut(struct wal *wal, struct wal_position at)
+static sombra_err cut_at(struct wal *wal, struct wal_position at, uint64_t last_lsn)
+{
+    uint8_t bytes[WAL_HEADER_BYTES];
+    size_t rest = (size_t)u64_min(wal->file_bytes - at.offset, sizeof bytes);
+    sombra_err err = rest > 0 ? os_read(wal->file, at.offset, bytes, rest) : SOMBRA_OK;
+    if (err || memcmp(bytes, zeros, rest) == 0)
+        return err;
+    return zero_chain(wal, at, last_lsn);
+}
+
+sombra_err wal_cut(struct wal *wal, struct wal_position at, uint64_t last_lsn)
 {
     check(wal);
     assert(!wal->is_readonly);
@@ -279,7 +335,7 @@ sombra_err wal_cut(struct wal *wal, struct wal_position at)
             diag_fail(SOMBRA_CORRUPT, "log %s ends at %" PRIu64 ", before its own tail at %" PRIu64,
                       os_file_path(wal->file), wal->file_bytes, at.offset);
     if (!err)
-        err = zero_headers(wal, at);
+        err = cut_at(wal, at, last_lsn);
     if (err)
         return diag_wrap(err, "cut log");
     move_to(wal, at);
@@ -335,9 +391,10 @@ static sombra_err grow_to(struct wal *wal, uint64_t bytes)
     return SOMBRA_OK;
 }
 
-/* Grows by as much as there is, which saves syncs, or where nothing is synced by an eighth of it;
- * at least 64 KiB and at most 8 MiB, or to the need if that is more; on a disk too full for that,
- * by the bare need. */
+/* Grows by as much as there is, which saves syncs, up to 8 MiB; or where nothing is synced by an
+ * eighth of it, up to 1 MiB: space that is only promised is missed by others, and cheap to ask for
+ * often. At least by 64 KiB, or to the need if that is more; on a disk too full for that, by the
+ * bare need. */
 static sombra_err grow(struct wal *wal, uint64_t need, uint64_t file_bytes_max)
 {
     assert(need > wal->file_bytes);
@@ -346,7 +403,8 @@ static sombra_err grow(struct wal *wal, uint64_t need, uint64_t file_bytes_max)
                          "log %s would grow to %" PRIu64 " bytes; its limit is %" PRIu64,
                          os_file_path(wal->file), need, file_bytes_max);
     uint64_t share = wal->uses_window ? wal->file_bytes / 8 : wal->file_bytes;
-    uint64_t step = u64_min(u64_max(share, GROW_BYTES_MIN), GROW_BYTES_MAX);
+    uint64_t step_max = wal->uses_window ? GROW_UNWRITTEN_BYTES_MAX : GROW_BYTES_MAX;
+    uint64_t step = u64_min(u64_max(share, GROW_BYTES_MIN), step_max);
     uint64_t goal = u64_align_up(u64_max(wal->file_bytes + step, need), CREATE_ALIGN_BYTES);
     goal = u64_min(goal, file_bytes_max);
     sombra_err err = grow_to(wal, goal);
@@ -442,77 +500,107 @@ sombra_err wal_use_window(struct wal *wal, bool use)
 
 /* ---- append ------------------------------------------------------------------------------- */
 
-static void store_mapped(struct wal *wal, const uint8_t *header, const struct os_iovec *parts,
-                         size_t part_count, size_t padding_bytes)
+/* What is appended: a header of 8 or 48 bytes, the payload, zeros. */
+struct append {
+    uint8_t header[WAL_HEADER_BYTES];
+    size_t header_bytes, padding_bytes;
+    const struct os_iovec *parts;
+    size_t part_count;
+};
+
+static void store_mapped(struct wal *wal, const struct append *append)
 {
     uint8_t *record = wal->window + (wal->next.offset - wal->window_offset);
-    uint8_t *at = record + WAL_HEADER_BYTES;
-    for (size_t i = 0; i < part_count; i++) {
-        if (parts[i].bytes)
-            memcpy(at, parts[i].data, parts[i].bytes);
-        at += parts[i].bytes;
+    uint8_t *at = record + append->header_bytes;
+    for (size_t i = 0; i < append->part_count; i++) {
+        if (append->parts[i].bytes)
+            memcpy(at, append->parts[i].data, append->parts[i].bytes);
+        at += append->parts[i].bytes;
     }
-    memset(at, 0, padding_bytes);
-    memcpy(record + 8, header + 8, WAL_HEADER_BYTES - 8);
+    memset(at, 0, append->padding_bytes);
+    memcpy(record + 8, append->header + 8, append->header_bytes - 8);
     /* Checksum and length last, in one store: whoever is killed above leaves the old word. */
     uint64_t word;
-    memcpy(&word, header, sizeof word);
+    memcpy(&word, append->header, sizeof word);
     __atomic_store_n((uint64_t *)(void *)record, word, __ATOMIC_RELEASE);
 }
 
-static sombra_err store_written(struct wal *wal, const uint8_t *header,
-                                const struct os_iovec *parts, size_t part_count,
-                                size_t padding_bytes)
+static sombra_err store_written(struct wal *wal, const struct append *append)
 {
     struct os_iovec gather[WAL_PARTS_MAX + 2];
     size_t count = 0;
-    assert(part_count <= WAL_PARTS_MAX);
-    gather[count++] = (struct os_iovec){ .data = header, .bytes = WAL_HEADER_BYTES };
-    for (size_t i = 0; i < part_count; i++)
-        if (parts[i].bytes)
-            gather[count++] = parts[i];
-    if (padding_bytes)
-        gather[count++] = (struct os_iovec){ .data = zeros, .bytes = padding_bytes };
+    assert(append->part_count <= WAL_PARTS_MAX);
+    gather[count++] = (struct os_iovec){ .data = append->header, .bytes = append->header_bytes };
+    for (size_t i = 0; i < append->part_count; i++)
+        if (append->parts[i].bytes)
+            gather[count++] = append->parts[i];
+    if (append->padding_bytes)
+        gather[count++] = (struct os_iovec){ .data = zeros, .bytes = append->padding_bytes };
     return os_write_gather(wal->file, wal->next.offset, gather, count);
 }
 
-/* Completes `header` with place, epoch, link, length and checksum, and stores the record. */
-static sombra_err append(struct wal *wal, struct wal_header *header, const struct os_iovec *parts,
-                         size_t part_count)
+/* The rules of short records: see wal_format.h. */
+static bool can_be_short(const struct wal *wal, const struct wal_header *header)
+{
+    return wal->has_short_records && header->kind == WAL_KIND_LEADER &&
+           header->payload_bytes <= WAL_SHORT_PAYLOAD_BYTES_MAX &&
+           header->durable_lsn <= wal->told_durable_lsn &&
+           header->offset / WAL_BLOCK_BYTES == wal->leader_block;
+}
+
+/* Completes `header` with place, epoch, link, length and checksum, and writes it to `append`. */
+static void header_seal(const struct wal *wal, struct wal_header *header, struct append *append)
 {
     uint64_t payload_bytes = 0;
-    for (size_t i = 0; i < part_count; i++)
-        payload_bytes += parts[i].bytes;
-    uint64_t record_bytes = wal_record_bytes(payload_bytes);
+    for (size_t i = 0; i < append->part_count; i++)
+        payload_bytes += append->parts[i].bytes;
     assert(payload_bytes <= WAL_PAYLOAD_BYTES_MAX);
-    assert(record_bytes <= wal->file_bytes - wal->next.offset); /* wal_reserve came first */
-    assert(header->lsn >= wal->last_lsn);
-
-    uint8_t bytes[WAL_HEADER_BYTES];
     header->payload_bytes = (uint32_t)payload_bytes;
     header->epoch = wal->next.epoch;
     header->offset = wal->next.offset;
     header->link = wal->next.link;
-    wal_header_put(bytes, header);
-    uint32_t crc = crc32_update(0, bytes + WAL_PAYLOAD_BYTES, WAL_HEADER_BYTES - WAL_PAYLOAD_BYTES);
-    for (size_t i = 0; i < part_count; i++)
-        if (parts[i].bytes)
-            crc = crc32_update(crc, parts[i].data, parts[i].bytes);
-    put_le32(bytes + WAL_CRC, crc);
+    if (can_be_short(wal, header)) {
+        header->is_short = true;
+        header->kind = WAL_KIND_SHORT;
+        header->durable_lsn = 0;
+        header->crc = wal_short_put(append->header, header);
+        append->header_bytes = WAL_SHORT_HEADER_BYTES;
+    } else {
+        wal_header_put(append->header, header);
+        header->crc = crc32_update(0, append->header + WAL_PAYLOAD_BYTES,
+                                   WAL_HEADER_BYTES - WAL_PAYLOAD_BYTES);
+        append->header_bytes = WAL_HEADER_BYTES;
+    }
+    for (size_t i = 0; i < append->part_count; i++)
+        if (append->parts[i].bytes)
+            header->crc = crc32_update(header->crc, append->parts[i].data, append->parts[i].bytes);
+    put_le32(append->header + WAL_CRC, header->crc);
+}
 
-    size_t padding_bytes = (size_t)(record_bytes - WAL_HEADER_BYTES - payload_bytes);
+static sombra_err append_record(struct wal *wal, struct wal_header header,
+                                const struct os_iovec *parts, size_t part_count)
+{
+    struct append append = { .parts = parts, .part_count = part_count };
+    header_seal(wal, &header, &append);
+    uint64_t record_bytes = wal_header_record_bytes(&header);
+    append.padding_bytes = (size_t)(record_bytes - append.header_bytes - header.payload_bytes);
+    assert(record_bytes <= wal->file_bytes - wal->next.offset); /* wal_reserve came first */
+    assert(header.lsn >= wal->last_lsn);
     if (wal->uses_window && record_bytes <= WINDOW_RECORD_BYTES_MAX &&
         window_covers(wal, record_bytes)) {
-        store_mapped(wal, bytes, parts, part_count, padding_bytes);
+        store_mapped(wal, &append);
     } else {
-        sombra_err err = store_written(wal, bytes, parts, part_count, padding_bytes);
+        sombra_err err = store_written(wal, &append);
         if (err)
             return diag_wrap(poison(wal, err), "append to log");
     }
+    if (header.kind == WAL_KIND_LEADER)
+        wal->leader_block = header.offset / WAL_BLOCK_BYTES;
+    wal->told_durable_lsn = u64_max(wal->told_durable_lsn, header.durable_lsn);
     wal->next.offset += record_bytes;
     wal->written_bytes = u64_max(wal->written_bytes, wal->next.offset);
-    wal->next.link = crc;
-    wal->last_lsn = header->lsn;
+    wal->next.link = header.crc;
+    wal->last_lsn = header.lsn;
     check(wal);
     return SOMBRA_OK;
 }
@@ -529,8 +617,10 @@ sombra_err wal_append(struct wal *wal, uint64_t lsn, uint64_t durable_lsn,
     if (part_count > WAL_PARTS_MAX)
         return diag_fail(SOMBRA_INVALID, "a log record in %zu parts: at most %d", part_count,
                          WAL_PARTS_MAX);
-    struct wal_header header = { .kind = WAL_KIND_RECORD, .lsn = lsn, .durable_lsn = durable_lsn };
-    return append(wal, &header, parts, part_count);
+    struct wal_header header = { .kind = wal->has_short_records ? WAL_KIND_LEADER : WAL_KIND_RECORD,
+                                 .lsn = lsn,
+                                 .durable_lsn = durable_lsn };
+    return append_record(wal, header, parts, part_count);
 }
 
 sombra_err wal_append_mark(struct wal *wal, uint64_t last_lsn, uint64_t durable_lsn)
@@ -543,7 +633,7 @@ sombra_err wal_append_mark(struct wal *wal, uint64_t last_lsn, uint64_t durable_
     struct wal_header header = { .kind = WAL_KIND_MARK,
                                  .lsn = last_lsn,
                                  .durable_lsn = durable_lsn };
-    return append(wal, &header, NULL, 0);
+    return append_record(wal, header, NULL, 0);
 }
 
 sombra_err wal_sync(struct wal *wal)

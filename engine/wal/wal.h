@@ -48,6 +48,9 @@ sombra_err wal_create_unsynced(struct os *os, const char *path, unsigned mode, u
 sombra_err wal_open(struct os *os, const char *path, bool is_readonly,
                     struct wal **out_wal) SOMBRA_MUST_CHECK;
 void wal_close(struct wal *wal); /* NULL is a no-op; never syncs, never unlinks */
+/* Records may be appended with a header of 8 bytes instead of 48. All of this version replay both;
+ * a build that knows none refuses the whole log as CORRUPT. */
+void wal_use_short_records(struct wal *wal);
 
 /* ---- write ------------------------------------------------------------------------------- */
 
@@ -56,9 +59,9 @@ void wal_close(struct wal *wal); /* NULL is a no-op; never syncs, never unlinks 
 sombra_err wal_restart(struct wal *wal, uint64_t epoch, uint32_t link) SOMBRA_MUST_CHECK;
 /* Makes space for one record of `payload_bytes`, growing the file by zeros, written and synced, or
  * while wal_use_window is on by allocated space, neither written nor synced: by as much as there
- * is, or an eighth of it (64 KiB at least, 8 MiB at most, or the need), by the bare need on a full
- * disk. LIMIT when the disk is full, the file would pass `file_bytes_max` or the payload 4 GiB - 1;
- * IO. Unless wal_has_failed then says so, nothing changed. */
+ * is (8 MiB at most), or an eighth of it (1 MiB at most); 64 KiB at least, or the need; by the bare
+ * need on a full disk. LIMIT when the disk is full, the file would pass `file_bytes_max` or the
+ * payload 4 GiB - 1; IO. Unless wal_has_failed then says so, nothing changed. */
 sombra_err wal_reserve(struct wal *wal, uint64_t payload_bytes,
                        uint64_t file_bytes_max) SOMBRA_MUST_CHECK;
 
@@ -85,19 +88,20 @@ sombra_err wal_append_mark(struct wal *wal, uint64_t last_lsn,
 sombra_err wal_use_window(struct wal *wal, bool use) SOMBRA_MUST_CHECK;
 /* fdatasync: saves every append that returned before the call, windowed ones too. */
 sombra_err wal_sync(struct wal *wal) SOMBRA_MUST_CHECK;
-/* Takes `at` for the log's end: zeroes the record header there, if any, and those of the records
- * chained behind it, so that they can never be replayed, and continues there. Writes nothing where
- * zeros are already. For taking over from a writer that died while the system lived; what a crash
- * of the system left behind a hole is outlived only by a new epoch. CORRUPT if the file ends
- * before. */
-sombra_err wal_cut(struct wal *wal, struct wal_position at) SOMBRA_MUST_CHECK;
+/* Takes `at`, behind the record `last_lsn`, for the log's end: zeroes the record header there, if
+ * any, and those of the records chained behind it, so that they can never be replayed, and
+ * continues there. Writes nothing where zeros are already. For taking over from a writer that died
+ * while the system lived; what a crash of the system left behind a hole is outlived only by a new
+ * epoch. CORRUPT if the file ends before. */
+sombra_err wal_cut(struct wal *wal, struct wal_position at, uint64_t last_lsn) SOMBRA_MUST_CHECK;
 
 /* Where the next record goes. */
 struct wal_position wal_position(const struct wal *wal);
 uint64_t wal_file_bytes(const struct wal *wal);
 /* The log is over: an append, a sync or the sync of a growth failed through this handle. */
 bool wal_has_failed(const struct wal *wal);
-uint64_t wal_record_bytes(uint64_t payload_bytes); /* on disk, with header and padding */
+/* On disk, with header and padding; a short record takes less. */
+uint64_t wal_record_bytes(uint64_t payload_bytes);
 
 /* ---- read -------------------------------------------------------------------------------- */
 

@@ -2,7 +2,8 @@
 /* wal_replay: reads the chain of records from a position on.
  *
  * A header is believed only as far as needed to check it: epoch and offset first, the length
- * against the file's rest, then the checksum over all of it, and only then what it says.
+ * against the file's rest, then the checksum over all of it, and only then what it says. What is no
+ * whole record there may be a short one, whose checksum holds only in this chain.
  */
 #include "wal/wal_internal.h"
 
@@ -14,11 +15,24 @@ struct replay {
     uint64_t durable_lsn;
 };
 
-/* Reads the record at `offset`. *out_is_valid: it stands there whole, in this epoch; then the
- * header and the payload (which lives until the reader's next view) are set. */
-static sombra_err read_record(struct wal_reader *reader, uint64_t epoch, uint64_t offset,
-                              struct wal_header *out_header, sombra_slice *out_payload,
-                              bool *out_is_valid)
+static sombra_err checksum_check(struct wal_reader *reader, uint64_t offset, uint32_t crc,
+                                 size_t header_bytes, const struct wal_header *header,
+                                 sombra_slice *out_payload, bool *out_is_valid)
+{
+    const uint8_t *at;
+    size_t from = header_bytes == WAL_HEADER_BYTES ? WAL_PAYLOAD_BYTES : header_bytes;
+    size_t bytes = header_bytes + (size_t)header->payload_bytes;
+    sombra_err err = wal_reader_view(reader, offset, bytes, &at);
+    if (err)
+        return err;
+    *out_is_valid = crc32_update(crc, at + from, bytes - from) == header->crc;
+    *out_payload = slice_of(at + header_bytes, header->payload_bytes);
+    return SOMBRA_OK;
+}
+
+static sombra_err read_whole(struct wal_reader *reader, uint64_t epoch, uint64_t offset,
+                             struct wal_header *out_header, sombra_slice *out_payload,
+                             bool *out_is_valid)
 {
     const uint8_t *at;
     *out_is_valid = false;
@@ -27,19 +41,44 @@ static sombra_err read_record(struct wal_reader *reader, uint64_t epoch, uint64_
     sombra_err err = wal_reader_view(reader, offset, WAL_HEADER_BYTES, &at);
     if (err)
         return err;
-    struct wal_header header = wal_header_get(at);
-    if (!wal_header_fits(&header, epoch, offset, reader->file_bytes))
+    *out_header = wal_header_get(at);
+    if (!wal_header_fits(out_header, epoch, offset, reader->file_bytes))
         return SOMBRA_OK;
-    size_t bytes = WAL_HEADER_BYTES + (size_t)header.payload_bytes;
-    err = wal_reader_view(reader, offset, bytes, &at);
-    if (err)
+    return checksum_check(reader, offset, 0, WAL_HEADER_BYTES, out_header, out_payload,
+                          out_is_valid);
+}
+
+static sombra_err read_short(struct wal_reader *reader, struct wal_position position,
+                             uint64_t last_lsn, struct wal_header *out_header,
+                             sombra_slice *out_payload, bool *out_is_valid)
+{
+    const uint8_t *at;
+    uint8_t bytes[WAL_SHORT_HEADER_BYTES];
+    uint64_t offset = position.offset;
+    *out_is_valid = false;
+    if (offset > reader->file_bytes || reader->file_bytes - offset < WAL_SHORT_HEADER_BYTES)
+        return SOMBRA_OK;
+    sombra_err err = wal_reader_view(reader, offset, WAL_SHORT_HEADER_BYTES, &at);
+    if (err || !wal_short_get(at, position, last_lsn, reader->file_bytes, out_header))
         return err;
-    if (crc32_update(0, at + WAL_PAYLOAD_BYTES, bytes - WAL_PAYLOAD_BYTES) != header.crc)
-        return SOMBRA_OK;
-    *out_header = header;
-    *out_payload = slice_of(at + WAL_HEADER_BYTES, header.payload_bytes);
-    *out_is_valid = true;
-    return SOMBRA_OK;
+    return checksum_check(reader, offset, wal_short_put(bytes, out_header), WAL_SHORT_HEADER_BYTES,
+                          out_header, out_payload, out_is_valid);
+}
+
+sombra_err wal_read_record(struct wal_reader *reader, struct wal_position at, uint64_t last_lsn,
+                           struct wal_header *out_header, sombra_slice *out_payload,
+                           bool *out_is_valid)
+{
+    sombra_err err = read_whole(reader, at.epoch, at.offset, out_header, out_payload, out_is_valid);
+    if (!err && !*out_is_valid)
+        err = read_short(reader, at, last_lsn, out_header, out_payload, out_is_valid);
+    return err;
+}
+
+static bool is_known_kind(const struct wal_header *header)
+{
+    return header->is_short || header->kind == WAL_KIND_RECORD || header->kind == WAL_KIND_MARK ||
+           header->kind == WAL_KIND_LEADER;
 }
 
 /* The checksum held, so these bytes were written like this, by something that is not this code. */
@@ -47,7 +86,7 @@ static sombra_err check_written(const struct replay *replay, const struct wal_he
 {
     const char *path = os_file_path(replay->reader.file);
     bool is_mark = header->kind == WAL_KIND_MARK;
-    if (!is_mark && header->kind != WAL_KIND_RECORD)
+    if (!is_known_kind(header))
         return diag_fail(SOMBRA_CORRUPT,
                          "log %s: record at offset %" PRIu64 " is of the unknown kind %" PRIu32,
                          path, header->offset, header->kind);
@@ -68,8 +107,8 @@ static sombra_err step(struct replay *replay, wal_replay_fn each, void *context,
     sombra_slice payload;
     bool is_valid;
     *out_fits = false;
-    sombra_err err = read_record(&replay->reader, replay->at.epoch, replay->at.offset, &header,
-                                 &payload, &is_valid);
+    sombra_err err = wal_read_record(&replay->reader, replay->at, replay->last_lsn, &header,
+                                     &payload, &is_valid);
     if (err || !is_valid)
         return err;
     err = check_written(replay, &header);
@@ -89,7 +128,7 @@ static sombra_err step(struct replay *replay, wal_replay_fn each, void *context,
     }
     replay->last_lsn = header.lsn;
     replay->durable_lsn = u64_max(replay->durable_lsn, header.durable_lsn);
-    replay->at.offset += wal_record_bytes(header.payload_bytes);
+    replay->at.offset += wal_header_record_bytes(&header);
     replay->at.link = header.crc;
     *out_fits = true;
     return SOMBRA_OK;
@@ -171,7 +210,7 @@ sombra_err wal_first_epoch(struct wal *wal, uint64_t *out_epoch)
         if (!err)
             epoch = get_le64(at + WAL_EPOCH);
         if (!err && epoch != 0)
-            err = read_record(&reader, epoch, 0, &header, &payload, &is_valid);
+            err = read_whole(&reader, epoch, 0, &header, &payload, &is_valid);
     }
     wal_reader_release(&reader);
     if (!err)

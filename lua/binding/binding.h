@@ -272,6 +272,9 @@ sombra_slice value_encode(lua_State *L, struct db_handle *db, int arg, const cha
 /* The same of the value at `index`, which is a part of argument `arg`. */
 sombra_slice value_encode_part(lua_State *L, struct db_handle *db, int arg, int index,
                                const char *root);
+/* The same of one that will be a property: it may nest one level less. */
+sombra_slice value_encode_element(lua_State *L, struct db_handle *db, int arg, int index,
+                                  const char *root);
 /* Encodes the map {[key] = value} of two arguments, the first of them a string. */
 sombra_slice value_encode_pair(lua_State *L, struct db_handle *db, int key, int value);
 /* Encodes the list of so many values on the stack, the steps of a traversal. */

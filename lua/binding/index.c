@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Methods of sombra.tx that stand on indexes, and rules: making, dropping and listing them. The
  * online build is in job.c. */
-#include "binding.h"
+#include "batch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -296,110 +296,6 @@ int db_schema(lua_State *L)
     return 1;
 }
 
-/* ---- encoded rows ------------------------------------------------------------------------ */
-
-/* Encoded maps, one behind the other, since the builder holds one. In C memory: to make a userdata
- * grow could run a finalizer while the builder's bytes are still needed. */
-struct row {
-    size_t at, bytes;
-    uint64_t src, dst;
-};
-struct rows {
-    char *data;
-    size_t bytes, capacity;
-    struct row *items;
-    size_t count, item_capacity;
-    void *argument; /* what the engine takes */
-};
-
-static int rows_gc(lua_State *L)
-{
-    struct rows *rows = lua_touserdata(L, 1);
-    free(rows->data);
-    free(rows->items);
-    free(rows->argument);
-    *rows = (struct rows){ 0 };
-    return 0;
-}
-
-/* Released at the latest when the calling function ends. */
-static struct rows *push_rows(lua_State *L)
-{
-    struct rows *rows = lua_newuserdatauv(L, sizeof *rows, 0);
-    *rows = (struct rows){ 0 };
-    lua_createtable(L, 0, 2);
-    lua_pushcfunction(L, rows_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, rows_gc);
-    lua_setfield(L, -2, "__close");
-    lua_setmetatable(L, -2);
-    lua_toclose(L, -1);
-    return rows;
-}
-
-static void *grow(lua_State *L, void *memory, size_t bytes)
-{
-    void *grown = realloc(memory, bytes);
-    if (!grown)
-        error_raise_text(L, SOMBRA_NOMEM, "out of memory for a batch");
-    return grown;
-}
-
-static struct row *rows_add(lua_State *L, struct rows *rows, sombra_slice encoded)
-{
-    if (encoded.bytes > rows->capacity - rows->bytes) {
-        size_t capacity = (rows->capacity + encoded.bytes) * 2;
-        rows->data = grow(L, rows->data, capacity);
-        rows->capacity = capacity;
-    }
-    if (rows->count == rows->item_capacity) {
-        size_t capacity = rows->item_capacity * 2 + 16;
-        rows->items = grow(L, rows->items, capacity * sizeof *rows->items);
-        rows->item_capacity = capacity;
-    }
-    struct row *row = &rows->items[rows->count++];
-    *row = (struct row){ .at = rows->bytes, .bytes = encoded.bytes };
-    if (encoded.bytes)
-        memcpy(rows->data + rows->bytes, encoded.data, encoded.bytes);
-    rows->bytes += encoded.bytes;
-    return row;
-}
-
-/* "[12]", for messages; made for each row, so not by printf. */
-enum { ROW_NAME_BYTES = 24 };
-static const char *row_name(lua_Integer number, char to[ROW_NAME_BYTES])
-{
-    char *at = to + ROW_NAME_BYTES - 1;
-    *at = 0;
-    *--at = ']';
-    do
-        *--at = (char)('0' + number % 10);
-    while ((number /= 10) > 0);
-    *--at = '[';
-    return at;
-}
-
-/* The properties at `index`, which belong to entry `number` of the list `arg`; nil is none. */
-static sombra_slice encode_row(lua_State *L, struct db_handle *db, int arg, int index,
-                               lua_Integer number)
-{
-    sombra_slice none = { NULL, 0 };
-    char root[ROW_NAME_BYTES];
-    if (lua_isnil(L, index))
-        return none;
-    if (!lua_istable(L, index))
-        luaL_argerror(L, arg, lua_pushfstring(L, "[%I]: a table of properties expected", number));
-    lua_pushnil(L);
-    if (!lua_next(L, index))
-        return none;
-    bool is_map = lua_type(L, -2) == LUA_TSTRING;
-    lua_pop(L, 2);
-    if (!is_map)
-        luaL_argerror(L, arg,
-                      lua_pushfstring(L, "[%I]: the names of properties are strings", number));
-    return value_encode_part(L, db, arg, index, row_name(number, root));
-}
-
 /* ---- find and upsert --------------------------------------------------------------------- */
 
 /* tx:find(label, property, value) or tx:find(label, values) -> id or nil */
@@ -436,7 +332,7 @@ static int tx_upsert(lua_State *L)
     bool is_created;
     luaL_checktype(L, 3, LUA_TTABLE);
     lua_settop(L, 4);
-    struct rows *rows = push_rows(L);
+    struct rows *rows = rows_push(L);
     tx = tx_self(L); /* a finalizer may have ended it */
     (void)rows_add(L, rows, value_encode_props(L, tx->db, 3));
     sombra_slice props = value_encode_props(L, tx->db, 4);
@@ -465,93 +361,6 @@ static int tx_link_upsert(lua_State *L)
     lua_pushinteger(L, (lua_Integer)edge);
     lua_pushboolean(L, is_created);
     return 2;
-}
-
-/* ---- batches ----------------------------------------------------------------------------- */
-
-static lua_Integer check_list(lua_State *L, int arg)
-{
-    luaL_checktype(L, arg, LUA_TTABLE);
-    return (lua_Integer)lua_rawlen(L, arg);
-}
-
-static int push_made(lua_State *L, uint64_t first, size_t count)
-{
-    if (count)
-        lua_pushinteger(L, (lua_Integer)first);
-    else
-        lua_pushnil(L);
-    lua_pushinteger(L, (lua_Integer)count);
-    return 2;
-}
-
-/* tx:create_many(labels, list of props) -> first id, count */
-static int tx_create_many(lua_State *L)
-{
-    struct tx_handle *tx = tx_self(L);
-    sombra_slice inlined[NAMES_INLINE];
-    size_t label_count;
-    lua_settop(L, 3);
-    lua_Integer count = check_list(L, 3);
-    const sombra_slice *labels = check_names(L, 2, inlined, &label_count);
-    struct rows *rows = push_rows(L);
-    tx = tx_self(L); /* a finalizer may have ended it */
-    for (lua_Integer i = 1; i <= count; i++) {
-        lua_rawgeti(L, 3, i);
-        (void)rows_add(L, rows, encode_row(L, tx->db, 3, lua_gettop(L), i));
-        lua_pop(L, 1);
-    }
-    sombra_slice *properties = grow(L, NULL, (rows->count + 1) * sizeof *properties);
-    rows->argument = properties;
-    for (size_t i = 0; i < rows->count; i++)
-        properties[i] = (sombra_slice){ rows->data + rows->items[i].at, rows->items[i].bytes };
-    sombra_node_id first;
-    sombra_err err =
-        sombra_node_create_many(tx->txn, labels, label_count, properties, rows->count, &first);
-    return err ? tx_raise(L, tx, err) : push_made(L, first, rows->count);
-}
-
-static uint64_t row_id(lua_State *L, int row, int field, lua_Integer number)
-{
-    int is_integer = 0;
-    lua_rawgeti(L, row, field);
-    lua_Integer id = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &is_integer) : 0;
-    if (!is_integer || id < 0)
-        luaL_argerror(
-            L, 3, lua_pushfstring(L, "[%I][%d]: an id is an integer of at least 1", number, field));
-    lua_pop(L, 1);
-    return (uint64_t)id;
-}
-
-/* tx:link_many(type, list of {src, dst [, props]}) -> first id, count */
-static int tx_link_many(lua_State *L)
-{
-    struct tx_handle *tx = tx_self(L);
-    lua_settop(L, 3);
-    sombra_slice type = check_name(L, 2);
-    lua_Integer count = check_list(L, 3);
-    struct rows *rows = push_rows(L);
-    tx = tx_self(L); /* a finalizer may have ended it */
-    for (lua_Integer i = 1; i <= count; i++) {
-        if (lua_rawgeti(L, 3, i) != LUA_TTABLE)
-            luaL_argerror(L, 3, lua_pushfstring(L, "[%I]: {src, dst, props} expected", i));
-        int at = lua_gettop(L);
-        uint64_t src = row_id(L, at, 1, i), dst = row_id(L, at, 2, i);
-        lua_rawgeti(L, at, 3);
-        struct row *row = rows_add(L, rows, encode_row(L, tx->db, 3, at + 1, i));
-        row->src = src;
-        row->dst = dst;
-        lua_settop(L, at - 1);
-    }
-    sombra_new_edge *edges = grow(L, NULL, (rows->count + 1) * sizeof *edges);
-    rows->argument = edges;
-    for (size_t i = 0; i < rows->count; i++) {
-        const struct row *row = &rows->items[i];
-        edges[i] = (sombra_new_edge){ row->src, row->dst, { rows->data + row->at, row->bytes } };
-    }
-    sombra_edge_id first;
-    sombra_err err = sombra_edge_create_many(tx->txn, type, edges, rows->count, &first);
-    return err ? tx_raise(L, tx, err) : push_made(L, first, rows->count);
 }
 
 const luaL_Reg tx_index_methods[] = {

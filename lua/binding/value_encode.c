@@ -279,6 +279,15 @@ sombra_slice value_encode_part(lua_State *L, struct db_handle *db, int arg, int 
     return encoder_end(&encoder, db);
 }
 
+sombra_slice value_encode_element(lua_State *L, struct db_handle *db, int arg, int index,
+                                  const char *root)
+{
+    const struct encoder encoder = encoder_begin(L, db, arg);
+    const struct place place = { .root = root };
+    encode_any(&encoder, index, &place, 1);
+    return encoder_end(&encoder, db);
+}
+
 sombra_slice value_encode_pair(lua_State *L, struct db_handle *db, int key, int value)
 {
     const struct encoder encoder = encoder_begin(L, db, value);

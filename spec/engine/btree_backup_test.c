@@ -16,16 +16,37 @@ static struct btree_options small_options(void)
                                    .no_background = true };
 }
 
-static void target_path(const struct store *store, char to[128])
-{
-    snprintf(to, 128, "%s-copy", store->path);
-}
+/* A store in a directory of its own, and where its copy goes. */
+struct original {
+    struct store store;
+    char copy[128];
+};
 
 static sombra_err backup_to(struct kv *kv, const char *path)
 {
     struct kv_maintenance job = { .kind = KV_BACKUP, .path = path };
     return kv_maintain(kv, &job);
 }
+
+static int original_open(void **state)
+{
+    static struct original original;
+    struct btree_options options = small_options();
+    store_init(&original.store, &options);
+    snprintf(original.copy, sizeof original.copy, "%s-copy", original.store.path);
+    *state = &original;
+    return 0;
+}
+
+static int original_close(void **state)
+{
+    struct original *original = *state;
+    unlink(original->copy);
+    store_release(&original->store);
+    return 0;
+}
+
+#define BACKUP_TEST(test) cmocka_unit_test_setup_teardown(test, original_open, original_close)
 
 static void fill(struct kv *kv, uint64_t entries)
 {
@@ -80,167 +101,128 @@ static bool is_there(struct os *os, const char *path)
 
 static void test_backup__holds_everything_and_stands_alone(void **state)
 {
-    (void)state;
-    struct store store;
-    char path[128];
-    struct btree_options options = small_options();
-    store_init(&store, &options);
-    target_path(&store, path);
-    fill(store.kv, 5000);
+    struct original *original = *state;
+    fill(original->store.kv, 5000);
     uint64_t digest = 0;
-    expect_ok(content_digest(store.kv, &digest));
-    unsigned names = names_in(store.os, store.directory);
-    expect_ok(backup_to(store.kv, path));
-    assert_int_equal(names_in(store.os, store.directory), names + 1);
-    expect_copy(store.os, path, digest);
-    store_expect_exact(store.kv);
-    unlink(path);
-    store_release(&store);
+    expect_ok(content_digest(original->store.kv, &digest));
+    unsigned names = names_in(original->store.os, original->store.directory);
+    expect_ok(backup_to(original->store.kv, original->copy));
+    assert_int_equal(names_in(original->store.os, original->store.directory), names + 1);
+    expect_copy(original->store.os, original->copy, digest);
+    store_expect_exact(original->store.kv);
 }
 
 static void test_backup__of_an_empty_store_is_an_empty_store(void **state)
 {
-    (void)state;
-    struct store store;
-    char path[128];
-    struct btree_options options = small_options();
-    store_init(&store, &options);
-    target_path(&store, path);
+    struct original *original = *state;
     uint64_t digest = 0;
-    expect_ok(content_digest(store.kv, &digest));
-    expect_ok(backup_to(store.kv, path));
-    expect_copy(store.os, path, digest);
-    unlink(path);
-    store_release(&store);
+    expect_ok(content_digest(original->store.kv, &digest));
+    expect_ok(backup_to(original->store.kv, original->copy));
+    expect_copy(original->store.os, original->copy, digest);
 }
 
 static void test_backup__saves_a_database_without_a_file(void **state)
 {
-    (void)state;
-    struct store store;
-    char path[128];
+    struct original *original = *state;
     struct btree_options options = small_options();
-    store_init(&store, &options);
-    target_path(&store, path);
     struct kv *memory;
-    expect_ok(btree_open(store.os, BTREE_MEMORY, &options, &memory));
+    expect_ok(btree_open(original->store.os, BTREE_MEMORY, &options, &memory));
     fill(memory, 3000);
     uint64_t digest = 0;
     expect_ok(content_digest(memory, &digest));
-    expect_ok(backup_to(memory, path));
-    expect_copy(store.os, path, digest);
+    expect_ok(backup_to(memory, original->copy));
+    expect_copy(original->store.os, original->copy, digest);
     expect_ok(kv_close(memory));
-    unlink(path);
-    store_release(&store);
 }
 
 /* Random inserts and deletes leave holes everywhere; the copy has none. */
 static void test_backup__is_compact(void **state)
 {
-    (void)state;
-    struct store store;
-    char path[128];
+    struct original *original = *state;
     uint8_t key[8];
     struct btree_options options = small_options();
-    store_init(&store, &options);
-    target_path(&store, path);
-    fill(store.kv, 20000);
-    struct kv_txn *txn = kv_begin_write(store.kv);
+    fill(original->store.kv, 20000);
+    struct kv_txn *txn = kv_begin_write(original->store.kv);
     for (uint64_t i = 0; i < 20000; i++)
         if (i % 4)
             expect_ok(kv_delete(txn, kv_number_key(i, key)));
     kv_commit_ok(txn);
     uint64_t digest = 0;
-    expect_ok(content_digest(store.kv, &digest));
-    expect_ok(backup_to(store.kv, path));
-    expect_copy(store.os, path, digest);
+    expect_ok(content_digest(original->store.kv, &digest));
+    expect_ok(backup_to(original->store.kv, original->copy));
+    expect_copy(original->store.os, original->copy, digest);
     struct kv *kv;
-    expect_ok(btree_open(store.os, path, &options, &kv));
+    expect_ok(btree_open(original->store.os, original->copy, &options, &kv));
     struct kv_stats stats = store_stats(kv, true);
     expect_ok(kv_close(kv));
     uint64_t pages = stats.pages_leaf + stats.pages_leaf_dense + stats.pages_branch;
     if (stats.bytes_used * 10 < (pages + stats.pages_overflow) * PAGE_BYTES * 8)
         fail_msg("%" PRIu64 " bytes in %" PRIu64 " pages", stats.bytes_used, pages);
-    assert_true(stats.pages_total < store_stats(store.kv, false).pages_total / 2);
-    unlink(path);
-    store_release(&store);
+    assert_true(stats.pages_total < store_stats(original->store.kv, false).pages_total / 2);
 }
 
 static void test_backup__has_the_mode_of_the_options(void **state)
 {
     (void)state;
     struct store store;
-    char path[128];
+    char copy[144];
     struct stat found;
     struct btree_options options = small_options();
     options.mode = 0640;
     store_init(&store, &options);
-    target_path(&store, path);
+    snprintf(copy, sizeof copy, "%s-copy", store.path);
     mode_t mask = umask(0);
-    expect_ok(backup_to(store.kv, path));
+    expect_ok(backup_to(store.kv, copy));
     umask(mask);
-    assert_int_equal(stat(path, &found), 0);
+    assert_int_equal(stat(copy, &found), 0);
     assert_int_equal(found.st_mode & 0777, 0640);
-    unlink(path);
+    unlink(copy);
     store_release(&store);
 }
 
 /* Without mapped stores the pages are private until a batch is committed. */
 static void test_backup__larger_than_a_batch_is_whole(void **state)
 {
-    (void)state;
-    struct store store;
-    char path[128];
-    struct btree_options options = small_options();
-    store_init(&store, &options);
-    target_path(&store, path);
-    struct kv_txn *txn = kv_begin_write(store.kv);
+    struct original *original = *state;
+    struct kv_txn *txn = kv_begin_write(original->store.kv);
     for (unsigned i = 0; i < 12; i++) {
         char key[16];
         snprintf(key, sizeof key, "large %02u", i);
         put_sized(txn, key, i, 6 * MiB);
     }
     kv_commit_ok(txn);
-    fill(store.kv, 2000);
+    fill(original->store.kv, 2000);
     uint64_t digest = 0;
-    expect_ok(content_digest(store.kv, &digest));
-    expect_ok(backup_to(store.kv, path));
-    expect_copy(store.os, path, digest);
-    unlink(path);
-    store_release(&store);
+    expect_ok(content_digest(original->store.kv, &digest));
+    expect_ok(backup_to(original->store.kv, original->copy));
+    expect_copy(original->store.os, original->copy, digest);
 }
 
 /* ---- what it refuses --------------------------------------------------------------------- */
 
 static void test_backup__never_replaces(void **state)
 {
-    (void)state;
-    struct store store;
-    char path[128];
-    struct btree_options options = small_options();
-    store_init(&store, &options);
-    target_path(&store, path);
-    fill(store.kv, 100);
-    file_store(path, slice_str("somebody's"));
-    unsigned names = names_in(store.os, store.directory);
-    expect_err(SOMBRA_EXISTS, backup_to(store.kv, path));
-    expect_err(SOMBRA_EXISTS, backup_to(store.kv, store.path));
-    expect_err(SOMBRA_INVALID, backup_to(store.kv, BTREE_MEMORY));
-    expect_err(SOMBRA_NOT_FOUND, backup_to(store.kv, "/nonexistent/directory/copy"));
-    assert_int_equal(names_in(store.os, store.directory), names);
+    struct original *original = *state;
+    fill(original->store.kv, 100);
+    file_store(original->copy, slice_str("somebody's"));
+    unsigned names = names_in(original->store.os, original->store.directory);
+    expect_err(SOMBRA_EXISTS, backup_to(original->store.kv, original->copy));
+    expect_err(SOMBRA_EXISTS, backup_to(original->store.kv, original->store.path));
+    expect_err(SOMBRA_INVALID, backup_to(original->store.kv, BTREE_MEMORY));
+    expect_err(SOMBRA_NOT_FOUND, backup_to(original->store.kv, "/nonexistent/directory/copy"));
+    assert_int_equal(names_in(original->store.os, original->store.directory), names);
     struct buf bytes = BUF_INIT;
-    assert_true(file_load(path, &bytes));
+    assert_true(file_load(original->copy, &bytes));
     assert_true(slice_equal(buf_slice(&bytes), slice_str("somebody's")));
     buf_release(&bytes);
-    unlink(path);
+    unlink(original->copy);
     /* The log of a database that was there would not let the copy open. */
     char log[144];
-    snprintf(log, sizeof log, "%s-log1", path);
+    snprintf(log, sizeof log, "%s-log1", original->copy);
     file_store(log, slice_str("somebody's"));
-    expect_err(SOMBRA_EXISTS, backup_to(store.kv, path));
-    assert_int_equal(names_in(store.os, store.directory), names);
+    expect_err(SOMBRA_EXISTS, backup_to(original->store.kv, original->copy));
+    assert_int_equal(names_in(original->store.os, original->store.directory), names);
     unlink(log);
-    store_release(&store);
 }
 
 /* The name is taken while the copy is made: it stays with who has it. */
@@ -264,56 +246,43 @@ static bool intrude(void *context, uint64_t done, uint64_t total)
 
 static void test_backup__loses_a_race_for_the_name(void **state)
 {
-    (void)state;
-    struct store store;
-    char path[128];
-    struct btree_options options = small_options();
-    store_init(&store, &options);
-    target_path(&store, path);
-    fill(store.kv, 2000);
-    unsigned names = names_in(store.os, store.directory);
-    struct intruder intruder = { .path = path };
+    struct original *original = *state;
+    fill(original->store.kv, 2000);
+    unsigned names = names_in(original->store.os, original->store.directory);
+    struct intruder intruder = { .path = original->copy };
     struct kv_maintenance job = {
-        .kind = KV_BACKUP, .path = path, .progress = intrude, .context = &intruder
+        .kind = KV_BACKUP, .path = original->copy, .progress = intrude, .context = &intruder
     };
-    expect_err(SOMBRA_EXISTS, kv_maintain(store.kv, &job));
-    assert_int_equal(names_in(store.os, store.directory), names + 1);
+    expect_err(SOMBRA_EXISTS, kv_maintain(original->store.kv, &job));
+    assert_int_equal(names_in(original->store.os, original->store.directory), names + 1);
     struct buf bytes = BUF_INIT;
-    assert_true(file_load(path, &bytes));
+    assert_true(file_load(original->copy, &bytes));
     assert_true(slice_equal(buf_slice(&bytes), slice_str("faster")));
     buf_release(&bytes);
-    unlink(path);
-    store_release(&store);
 }
 
 static void test_backup__cancelled_leaves_nothing(void **state)
 {
-    (void)state;
-    struct store store;
-    char path[128];
-    struct btree_options options = small_options();
-    store_init(&store, &options);
-    target_path(&store, path);
-    fill(store.kv, 2000);
-    unsigned names = names_in(store.os, store.directory);
+    struct original *original = *state;
+    fill(original->store.kv, 2000);
+    unsigned names = names_in(original->store.os, original->store.directory);
     struct intruder watcher = { .calls = 0 };
     struct kv_maintenance job = {
-        .kind = KV_BACKUP, .path = path, .progress = intrude, .context = &watcher
+        .kind = KV_BACKUP, .path = original->copy, .progress = intrude, .context = &watcher
     };
-    expect_ok(kv_maintain(store.kv, &job));
+    expect_ok(kv_maintain(original->store.kv, &job));
     assert_int_equal(watcher.last_done, 2002);
     assert_int_equal(watcher.total, 2002);
-    unlink(path);
+    unlink(original->copy);
     uint64_t calls = watcher.calls;
     assert_true(calls > 5);
     for (uint64_t at = 1; at <= calls; at++) {
         watcher = (struct intruder){ .cancel_at = at };
-        expect_err(SOMBRA_CANCELLED, kv_maintain(store.kv, &job));
+        expect_err(SOMBRA_CANCELLED, kv_maintain(original->store.kv, &job));
         assert_int_equal(watcher.calls, at);
-        assert_int_equal(names_in(store.os, store.directory), names);
+        assert_int_equal(names_in(original->store.os, original->store.directory), names);
     }
-    assert_int_equal(store_stats(store.kv, false).readers, 0);
-    store_release(&store);
+    assert_int_equal(store_stats(original->store.kv, false).readers, 0);
 }
 
 static void test_backup__of_damaged_content_is_refused(void **state)
@@ -427,28 +396,25 @@ static bool wait_for_commit(void *context, uint64_t done, uint64_t total)
 
 static void test_backup__is_one_snapshot_while_a_writer_commits(void **state)
 {
-    (void)state;
-    struct store store;
-    char path[128];
+    struct original *original = *state;
     struct btree_options options = small_options();
-    store_init(&store, &options);
-    target_path(&store, path);
-    struct kv_txn *txn = kv_begin_write(store.kv);
+    struct kv_txn *txn = kv_begin_write(original->store.kv);
     for (uint64_t i = 0; i < ACCOUNTS; i++)
         expect_ok(unit_write(txn, i, UNITS));
     kv_put_numbers(txn, ACCOUNTS, 5000, 40, 0);
     kv_commit_ok(txn);
-    struct writer writer = { .kv = store.kv };
+    struct writer writer = { .kv = original->store.kv };
     struct os_thread thread;
     expect_ok(os_thread_start(&thread, write_on, &writer));
     for (unsigned round = 0; round < 4; round++) {
-        struct kv_maintenance job = {
-            .kind = KV_BACKUP, .path = path, .progress = wait_for_commit, .context = &writer
-        };
-        expect_ok(kv_maintain(store.kv, &job));
+        struct kv_maintenance job = { .kind = KV_BACKUP,
+                                      .path = original->copy,
+                                      .progress = wait_for_commit,
+                                      .context = &writer };
+        expect_ok(kv_maintain(original->store.kv, &job));
         struct kv *copy;
         uint64_t sum = 0;
-        expect_ok(btree_open(store.os, path, &options, &copy));
+        expect_ok(btree_open(original->store.os, original->copy, &options, &copy));
         txn = kv_begin_read(copy);
         for (uint64_t i = 0; i < ACCOUNTS; i++) {
             uint64_t units = 0;
@@ -459,14 +425,13 @@ static void test_backup__is_one_snapshot_while_a_writer_commits(void **state)
         store_expect_exact(copy);
         expect_ok(kv_close(copy));
         assert_int_equal(sum, ACCOUNTS * UNITS);
-        unlink(path);
+        unlink(original->copy);
     }
     atomic_store(&writer.stops, true);
     os_thread_join(&thread);
     expect_ok(writer.err);
     assert_true(atomic_load(&writer.commits) > 40);
-    store_expect_exact(store.kv);
-    store_release(&store);
+    store_expect_exact(original->store.kv);
 }
 
 /* ---- crashes and faults ------------------------------------------------------------------ */
@@ -661,17 +626,17 @@ static void test_backup__survives_failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_backup__holds_everything_and_stands_alone),
-        cmocka_unit_test(test_backup__of_an_empty_store_is_an_empty_store),
-        cmocka_unit_test(test_backup__saves_a_database_without_a_file),
-        cmocka_unit_test(test_backup__is_compact),
+        BACKUP_TEST(test_backup__holds_everything_and_stands_alone),
+        BACKUP_TEST(test_backup__of_an_empty_store_is_an_empty_store),
+        BACKUP_TEST(test_backup__saves_a_database_without_a_file),
+        BACKUP_TEST(test_backup__is_compact),
         cmocka_unit_test(test_backup__has_the_mode_of_the_options),
-        cmocka_unit_test(test_backup__larger_than_a_batch_is_whole),
-        cmocka_unit_test(test_backup__never_replaces),
-        cmocka_unit_test(test_backup__loses_a_race_for_the_name),
-        cmocka_unit_test(test_backup__cancelled_leaves_nothing),
+        BACKUP_TEST(test_backup__larger_than_a_batch_is_whole),
+        BACKUP_TEST(test_backup__never_replaces),
+        BACKUP_TEST(test_backup__loses_a_race_for_the_name),
+        BACKUP_TEST(test_backup__cancelled_leaves_nothing),
         cmocka_unit_test(test_backup__of_damaged_content_is_refused),
-        cmocka_unit_test(test_backup__is_one_snapshot_while_a_writer_commits),
+        BACKUP_TEST(test_backup__is_one_snapshot_while_a_writer_commits),
         cmocka_unit_test(test_backup__cut_anywhere_is_nothing_or_whole),
         cmocka_unit_test(test_backup__fails_cleanly_at_every_call),
         cmocka_unit_test(test_backup__survives_failing_allocations),

@@ -7,7 +7,7 @@
 #include "btree_fixture.h"
 
 #include "btree/meta_format.h"
-#include "btree/page.h"
+#include "btree/page/page.h"
 
 #include <inttypes.h>
 #include <sys/stat.h>

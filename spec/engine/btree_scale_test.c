@@ -4,7 +4,7 @@
  */
 #include "btree_fixture.h"
 
-#include "btree/page.h"
+#include "btree/page/page.h"
 
 #include <inttypes.h>
 

@@ -48,7 +48,8 @@ static size_t facts_count(const struct kv_fact *facts)
 int kv_contract_run(const struct kv_driver *driver, uint64_t history_ops)
 {
     const struct kv_fact *const lists[] = { kv_contract_points, kv_contract_cursors,
-                                            kv_contract_txns, kv_contract_histories };
+                                            kv_contract_words, kv_contract_txns,
+                                            kv_contract_histories };
     size_t count = 0, filled = 0;
     for (size_t i = 0; i < COUNT_OF(lists); i++)
         count += facts_count(lists[i]);

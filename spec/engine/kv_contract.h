@@ -43,6 +43,7 @@ struct kv_fact {
     }
 extern const struct kv_fact kv_contract_points[];
 extern const struct kv_fact kv_contract_cursors[];
+extern const struct kv_fact kv_contract_words[];
 extern const struct kv_fact kv_contract_txns[];
 extern const struct kv_fact kv_contract_histories[];
 

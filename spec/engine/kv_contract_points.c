@@ -215,6 +215,99 @@ static void test_kv__entries_put_at_once_must_ascend(void **state)
 
 /* ---- keys -------------------------------------------------------------------------------- */
 
+/* What get_many gives, held against get. */
+struct many_got {
+    const sombra_slice *keys;
+    size_t next, found, stop;
+    uint64_t digest;
+};
+
+static sombra_err many_each(void *context, size_t index, const sombra_slice *value)
+{
+    struct many_got *got = context;
+    assert_int_equal(index, got->next++);
+    if (index == got->stop)
+        return SOMBRA_CANCELLED;
+    got->found += value != NULL;
+    sombra_slice none = slice_of(NULL, 0);
+    got->digest = kv_entry_digest(got->digest, got->keys[index], value ? *value : none) + !value;
+    return SOMBRA_OK;
+}
+
+static void expect_many(struct kv_txn *txn, const sombra_slice *keys, size_t count)
+{
+    struct many_got got = { .keys = keys, .stop = SIZE_MAX };
+    struct many_got expected = { .keys = keys, .stop = SIZE_MAX };
+    expect_ok(kv_get_many(txn, keys, count, many_each, &got));
+    for (size_t i = 0; i < count; i++) {
+        sombra_slice value;
+        sombra_err err = kv_get(txn, keys[i], &value);
+        assert_true(err == SOMBRA_OK || err == SOMBRA_NOT_FOUND);
+        expect_ok(many_each(&expected, i, err ? NULL : &value));
+    }
+    assert_int_equal(got.next, count);
+    assert_int_equal(got.found, expected.found);
+    assert_true(got.digest == expected.digest);
+}
+
+/* Numbers without gaps and with them, few and many a leaf, values that a leaf does not hold. */
+static void put_for_many(struct kv_txn *txn)
+{
+    kv_put_numbers(txn, 0, 2000, 40, 1);
+    kv_put_numbers(txn, 5000, 7000, 3, 1);
+    kv_put_numbers(txn, 1 << 16, (1 << 16) + 300, 500, 1);
+    kv_put_numbers(txn, 1 << 24, (1 << 24) + 12, 30000, 1);
+    for (uint64_t i = 0; i < 700; i++)
+        kv_put_numbers(txn, 100000 + 37 * i, 100001 + 37 * i, 60, 1);
+    kv_put_words(txn, "a aa ab b ba bb bba bbb c");
+}
+
+static void many_in(struct kv_txn *txn)
+{
+    enum { COUNT = 200 };
+    static const uint64_t bases[] = { 0, 4990, 6990, 1 << 16, 1 << 24, 100000, 120000 };
+    static const char *const words[] = { "a", "ac", "bb", "bbbb", "", "z" };
+    struct random random = { kv_test_seed("get_many") };
+    for (size_t round = 0; round < 60; round++) {
+        uint8_t bytes[COUNT][8];
+        sombra_slice keys[COUNT];
+        uint64_t base = bases[round % COUNT_OF(bases)], at = base;
+        for (size_t i = 0; i < COUNT; i++) {
+            at = round % 3 ? at + random_below(&random, 40) : base + random_below(&random, 3000);
+            keys[i] = kv_number_key(at, bytes[i]);
+            const char *word = words[random_below(&random, COUNT_OF(words))];
+            if (round % 5 == 4 && *word)
+                keys[i] = slice_str(word);
+        }
+        expect_many(txn, keys, random_below(&random, COUNT + 1));
+    }
+}
+
+static void test_kv__many_keys_are_got_as_one_by_one(void **state)
+{
+    struct kv_txn *txn = kv_begin_write(store_of(state));
+    many_in(txn);
+    put_for_many(txn);
+    many_in(txn);
+    kv_commit_ok(txn);
+    txn = kv_begin_read(store_of(state));
+    many_in(txn);
+    kv_abort(txn);
+}
+
+static void test_kv__an_error_of_the_caller_ends_many_gets(void **state)
+{
+    const sombra_slice keys[] = { slice_str("a"), slice_str("x"), slice_str("b") };
+    struct kv_txn *txn = kv_begin_write(store_of(state));
+    for (size_t stop = 0; stop < COUNT_OF(keys); stop++) {
+        struct many_got got = { .keys = keys, .stop = stop };
+        expect_err(SOMBRA_CANCELLED, kv_get_many(txn, keys, COUNT_OF(keys), many_each, &got));
+        assert_int_equal(got.next, stop + 1);
+        kv_put_words(txn, "a b");
+    }
+    kv_abort(txn);
+}
+
 static void test_kv__keys_have_1_to_1024_bytes(void **state)
 {
     uint8_t key[KV_KEY_BYTES_MAX + 1];
@@ -505,6 +598,8 @@ const struct kv_fact kv_contract_points[] = {
     KV_FACT(test_kv__value_over_the_limit_is_invalid),
     KV_FACT(test_kv__entries_put_at_once_stand_among_others),
     KV_FACT(test_kv__entries_put_at_once_must_ascend),
+    KV_FACT(test_kv__many_keys_are_got_as_one_by_one),
+    KV_FACT(test_kv__an_error_of_the_caller_ends_many_gets),
     KV_FACT(test_kv__keys_have_1_to_1024_bytes),
     KV_FACT(test_kv__impossible_keys_are_never_found),
     KV_FACT(test_kv__many_keys_of_the_greatest_length),

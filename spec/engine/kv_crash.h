@@ -25,6 +25,8 @@ struct kv_crash_driver {
     sombra_err (*open)(void *context, struct os *os, struct kv **out_kv);
     struct os_sim_options machine;
     unsigned share_percent; /* of what is sampled; 0 = 100 */
+    bool has_threads;       /* of its own: calls come in another order each time, so only the power
+                               is cut */
     FILE *report;           /* NULL = stderr */
 };
 
@@ -35,5 +37,8 @@ bool kv_crash_power_cuts(const struct kv_crash_driver *driver, uint64_t seed);
 bool kv_crash_faults(const struct kv_crash_driver *driver, uint64_t seed);
 /* Allocations fail, once or from then on until the failure was seen. */
 bool kv_crash_allocations(const struct kv_crash_driver *driver, uint64_t seed);
+
+/* The program of tests of an engine: all of it for each driver. */
+int kv_crash_main(const char *engine, const struct kv_crash_driver *drivers, size_t count);
 
 #endif

@@ -50,44 +50,13 @@ static const struct kv_crash_driver drivers[] = {
       .open = open_store,
       .machine = { .lacks_allocate = true, .lacks_mapped_stores = true, .lacks_populate = true } },
     { .name = "btree, pages spill", .context = &with_spill, .open = open_store },
-    { .name = "btree, background threads", .context = &with_threads, .open = open_store },
+    { .name = "btree, background threads",
+      .context = &with_threads,
+      .open = open_store,
+      .has_threads = true },
 };
-enum { DETERMINISTIC = COUNT_OF(drivers) - 1 }; /* those without threads */
-
-static void test_btree__power_cuts_and_kills_leave_whole_commits(void **state)
-{
-    uint64_t seed = *(uint64_t *)*state;
-    size_t failed = 0;
-    for (size_t i = 0; i < COUNT_OF(drivers); i++)
-        failed += !kv_crash_power_cuts(&drivers[i], seed + i);
-    assert_int_equal(failed, 0);
-}
-
-static void test_btree__failing_calls_lose_nothing(void **state)
-{
-    uint64_t seed = *(uint64_t *)*state;
-    size_t failed = 0;
-    for (size_t i = 0; i < DETERMINISTIC; i++)
-        failed += !kv_crash_faults(&drivers[i], seed + i);
-    assert_int_equal(failed, 0);
-}
-
-static void test_btree__failing_allocations_are_survived(void **state)
-{
-    uint64_t seed = *(uint64_t *)*state;
-    size_t failed = 0;
-    for (size_t i = 0; i < DETERMINISTIC; i++)
-        failed += !kv_crash_allocations(&drivers[i], seed + i);
-    assert_int_equal(failed, 0);
-}
 
 int main(void)
 {
-    uint64_t seed = kv_test_seed("btree, crashes");
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_prestate(test_btree__power_cuts_and_kills_leave_whole_commits, &seed),
-        cmocka_unit_test_prestate(test_btree__failing_calls_lose_nothing, &seed),
-        cmocka_unit_test_prestate(test_btree__failing_allocations_are_survived, &seed),
-    };
-    return cmocka_run_group_tests_name("btree, crashes", tests, NULL, NULL);
+    return kv_crash_main("btree, crashes", drivers, COUNT_OF(drivers));
 }

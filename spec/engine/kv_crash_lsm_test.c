@@ -36,44 +36,10 @@ static const struct kv_crash_driver drivers[] = {
     { DRIVER("lsm, tiered, zlib", tiered) },
     { DRIVER("lsm, machine without allocate and mapped stores", with_small_tables),
       .machine = { .lacks_allocate = true, .lacks_mapped_stores = true, .lacks_populate = true } },
-    { DRIVER("lsm, background threads", with_threads) },
+    { DRIVER("lsm, background threads", with_threads), .has_threads = true },
 };
-enum { DETERMINISTIC = COUNT_OF(drivers) - 1 }; /* those without threads */
-
-static void test_lsm__power_cuts_and_kills_leave_whole_commits(void **state)
-{
-    uint64_t seed = *(uint64_t *)*state;
-    size_t failed = 0;
-    for (size_t i = 0; i < COUNT_OF(drivers); i++)
-        failed += !kv_crash_power_cuts(&drivers[i], seed + i);
-    assert_int_equal(failed, 0);
-}
-
-static void test_lsm__failing_calls_lose_nothing(void **state)
-{
-    uint64_t seed = *(uint64_t *)*state;
-    size_t failed = 0;
-    for (size_t i = 0; i < DETERMINISTIC; i++)
-        failed += !kv_crash_faults(&drivers[i], seed + i);
-    assert_int_equal(failed, 0);
-}
-
-static void test_lsm__failing_allocations_are_survived(void **state)
-{
-    uint64_t seed = *(uint64_t *)*state;
-    size_t failed = 0;
-    for (size_t i = 0; i < DETERMINISTIC; i++)
-        failed += !kv_crash_allocations(&drivers[i], seed + i);
-    assert_int_equal(failed, 0);
-}
 
 int main(void)
 {
-    uint64_t seed = kv_test_seed("lsm, crashes");
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_prestate(test_lsm__power_cuts_and_kills_leave_whole_commits, &seed),
-        cmocka_unit_test_prestate(test_lsm__failing_calls_lose_nothing, &seed),
-        cmocka_unit_test_prestate(test_lsm__failing_allocations_are_survived, &seed),
-    };
-    return cmocka_run_group_tests_name("lsm, crashes", tests, NULL, NULL);
+    return kv_crash_main("lsm, crashes", drivers, COUNT_OF(drivers));
 }

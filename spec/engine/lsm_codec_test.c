@@ -2,7 +2,7 @@
 /* codec: what goes in comes out; what was damaged is CORRUPT and touches nothing beyond. */
 #include "os_fixture.h"
 
-#include "lsm/codec.h"
+#include "lsm/write_internal.h"
 
 enum { TEXT_BYTES = 100000 };
 
@@ -204,24 +204,37 @@ static void test_codec__unknown_ones_are_unsupported(void **state)
     buf_release(&packed);
 }
 
+static enum codec_id codec_of_option(enum lsm_codec option)
+{
+    struct lsm_options options;
+    enum codec_id codec = CODECS, bottom = CODECS;
+    assert_ok(
+        lsm_options_complete(&(struct lsm_options){ .codec = option }, &options, &codec, &bottom));
+    assert_int_equal(codec, bottom);
+    return codec;
+}
+
+static void option_fails(sombra_err code, enum lsm_codec option)
+{
+    struct lsm_options options;
+    enum codec_id codec, bottom;
+    assert_fails(code, lsm_options_complete(&(struct lsm_options){ .bottom_codec = option },
+                                            &options, &codec, &bottom));
+}
+
 static void test_codec__options_mean_what_the_build_has(void **state)
 {
     (void)state;
-    enum codec_id codec = CODECS;
-    assert_ok(codec_of_option(LSM_CODEC_DEFAULT, &codec));
-    assert_int_equal(codec, codec_is_there(CODEC_LZ4) ? CODEC_LZ4 : CODEC_NONE);
-    assert_ok(codec_of_option(LSM_CODEC_NONE, &codec));
-    assert_int_equal(codec, CODEC_NONE);
-    assert_ok(codec_of_option(LSM_CODEC_ZLIB, &codec));
-    assert_int_equal(codec, CODEC_ZLIB);
-    assert_string_equal(codec_name(codec), "zlib");
-    if (codec_is_there(CODEC_ZSTD)) {
-        assert_ok(codec_of_option(LSM_CODEC_ZSTD, &codec));
-        assert_int_equal(codec, CODEC_ZSTD);
-    } else {
-        assert_fails(SOMBRA_UNSUPPORTED, codec_of_option(LSM_CODEC_ZSTD, &codec));
-    }
-    assert_fails(SOMBRA_INVALID, codec_of_option((enum lsm_codec)99, &codec));
+    assert_int_equal(codec_of_option(LSM_CODEC_DEFAULT),
+                     codec_is_there(CODEC_LZ4) ? CODEC_LZ4 : CODEC_NONE);
+    assert_int_equal(codec_of_option(LSM_CODEC_NONE), CODEC_NONE);
+    assert_int_equal(codec_of_option(LSM_CODEC_ZLIB), CODEC_ZLIB);
+    assert_string_equal(codec_name(CODEC_ZLIB), "zlib");
+    if (codec_is_there(CODEC_ZSTD))
+        assert_int_equal(codec_of_option(LSM_CODEC_ZSTD), CODEC_ZSTD);
+    else
+        option_fails(SOMBRA_UNSUPPORTED, LSM_CODEC_ZSTD);
+    option_fails(SOMBRA_INVALID, (enum lsm_codec)99);
 }
 
 static void *pack_and_unpack(void *argument)

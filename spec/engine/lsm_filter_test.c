@@ -4,7 +4,7 @@
 
 #include "os_fixture.h"
 
-#include "lsm/filter.h"
+#include "lsm/table/filter.h"
 
 static uint64_t hash_of(const char *kind, uint64_t number)
 {

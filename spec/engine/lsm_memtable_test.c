@@ -478,6 +478,95 @@ static void test_memtable__cursor_of_the_writer_survives_its_writes(void **state
     memtable_unref(memtable);
 }
 
+/* ---- nodes used again -------------------------------------------------------------------- */
+
+/* Commits of 50 new keys each, scattered over 8 * SPREAD places. */
+enum { SPREAD = 1 << 16, NEW_PER_COMMIT = 50, UNDONE_KEYS = 4000 };
+
+static uint64_t new_key(uint64_t commit, uint64_t i)
+{
+    return (commit * NEW_PER_COMMIT + i) * 40503 % SPREAD * 8;
+}
+
+static void commit_new_keys(struct memtable *memtable, uint64_t commit, uint64_t oldest_seq)
+{
+    if (memtable_has_waste(memtable))
+        memtable_reuse_nodes(memtable, commit, oldest_seq);
+    for (uint64_t i = 0; i < NEW_PER_COMMIT; i++)
+        put_number(memtable, commit, new_key(commit, i), commit);
+    memtable_settle(memtable);
+}
+
+/* Many other keys, taken back: nodes are split under a number that the next commit has again. */
+static void split_and_undo(struct memtable *memtable, uint64_t commit)
+{
+    for (uint64_t i = 0; i < UNDONE_KEYS; i++)
+        put_number(memtable, commit, new_key(commit, i) + 1 + commit % 7, commit);
+    memtable_rollback(memtable, (struct memtable_mark){ 0 });
+    assert_true(memtable_has_waste(memtable));
+}
+
+static size_t bytes_of_fill(uint64_t commits, bool is_asked, bool has_reader)
+{
+    struct memtable *memtable;
+    assert_ok(memtable_new(&memtable));
+    for (uint64_t commit = 1; commit <= commits; commit++)
+        for (uint64_t i = 0; i < NEW_PER_COMMIT; i++) {
+            put_number(memtable, commit, new_key(commit, i), commit);
+            memtable_settle(memtable);
+            if (is_asked && memtable_has_waste(memtable))
+                memtable_reuse_nodes(memtable, commit + 1, has_reader ? 1 : UINT64_MAX);
+        }
+    size_t bytes = memtable_bytes(memtable);
+    memtable_unref(memtable);
+    return bytes;
+}
+
+static void test_memtable__dead_nodes_are_used_again_once_nobody_is_in_them(void **state)
+{
+    (void)state;
+    enum { FILL_COMMITS = 1000 };
+    size_t never = bytes_of_fill(FILL_COMMITS, false, false);
+    size_t always = bytes_of_fill(FILL_COMMITS, true, false);
+    size_t blocked = bytes_of_fill(FILL_COMMITS, true, true);
+    assert_true(never > always + 20 * FILL_COMMITS * NEW_PER_COMMIT);
+    assert_true(blocked >= never); /* a snapshot from before all of it */
+}
+
+/* A reader stands in a leaf, in the snapshot of commit `snapshot`, while `later` commits split
+ * everything around it; then it goes on, to both sides. */
+static void walk_beside_reuse(uint64_t snapshot, uint64_t later, bool is_forward)
+{
+    struct memtable *memtable;
+    struct source *source;
+    uint64_t commit = 0, walked = 0;
+    assert_ok(memtable_new(&memtable));
+    while (commit < snapshot)
+        commit_new_keys(memtable, ++commit, UINT64_MAX);
+    assert_ok(memtable_source(memtable, snapshot, &source));
+    assert_ok((is_forward ? source->ops->seek_ge : source->ops->seek_lt)(source, slice_of("", 0)));
+    while (source->is_valid) {
+        if (walked++ % 500 == 0) {
+            split_and_undo(memtable, commit + 1);
+            for (uint64_t i = 0; i < later; i++)
+                commit_new_keys(memtable, ++commit, snapshot);
+        }
+        assert_int_equal(number_of(source->entry.key) % 8, 0);
+        assert_in_range(get_le64(source->entry.value.data), 1, snapshot);
+        assert_ok((is_forward ? source->ops->next : source->ops->previous)(source));
+    }
+    assert_int_equal(walked, snapshot * NEW_PER_COMMIT);
+    source_close(source);
+    memtable_unref(memtable);
+}
+
+static void test_memtable__reader_in_a_dead_leaf_finds_all_of_its_snapshot(void **state)
+{
+    (void)state;
+    walk_beside_reuse(40, 100, true);
+    walk_beside_reuse(40, 100, false);
+}
+
 /* ---- threads ----------------------------------------------------------------------------- */
 
 /* Commit n puts `value = n` under its keys, and each reader's snapshot S must show, of every key,
@@ -485,7 +574,10 @@ static void test_memtable__cursor_of_the_writer_survives_its_writes(void **state
 enum { SHARED_KEYS = 1000, READERS = 4, PER_COMMIT = 8, SNAPSHOTS = 500, COMMITS_MAX = 30000 };
 struct shared {
     struct memtable *memtable;
+    struct os_mutex mutex;
+    uint64_t live[READERS]; /* guarded: snapshots that are read; UINT64_MAX: none */
     _Atomic uint64_t seq;
+    _Atomic unsigned readers;
     _Atomic bool is_done;
     _Atomic uint64_t failures, snapshots;
 };
@@ -527,15 +619,42 @@ static uint64_t walk_failures(struct source *source, const uint64_t *newest, boo
     return failures + (source->is_valid || err);
 }
 
+static uint64_t snapshot_begin(struct shared *shared, unsigned reader)
+{
+    os_mutex_lock(&shared->mutex);
+    uint64_t seq = atomic_load_explicit(&shared->seq, memory_order_acquire);
+    shared->live[reader] = seq;
+    os_mutex_unlock(&shared->mutex);
+    return seq;
+}
+
+static void snapshot_end(struct shared *shared, unsigned reader)
+{
+    os_mutex_lock(&shared->mutex);
+    shared->live[reader] = UINT64_MAX;
+    os_mutex_unlock(&shared->mutex);
+}
+
+static uint64_t snapshot_oldest(struct shared *shared)
+{
+    uint64_t oldest = UINT64_MAX;
+    os_mutex_lock(&shared->mutex);
+    for (unsigned i = 0; i < READERS; i++)
+        oldest = u64_min(oldest, shared->live[i]);
+    os_mutex_unlock(&shared->mutex);
+    return oldest;
+}
+
 static void *reader_run(void *argument)
 {
     struct shared *shared = argument;
+    unsigned reader = atomic_fetch_add(&shared->readers, 1);
     uint64_t *newest = calloc(SHARED_KEYS, sizeof *newest), seq = 0;
     struct random random;
     random_seed(&random, 99);
     for (bool is_last = false; newest && !is_last;) {
         is_last = atomic_load(&shared->is_done);
-        uint64_t now = atomic_load_explicit(&shared->seq, memory_order_acquire);
+        uint64_t now = snapshot_begin(shared, reader);
         struct source *source;
         expect_advance(newest, seq, now);
         seq = now;
@@ -556,6 +675,7 @@ static void *reader_run(void *argument)
             if (got == LOOKUP_FOUND)
                 failures += get_le64(value.data) != newest[number];
         }
+        snapshot_end(shared, reader);
         atomic_fetch_add(&shared->failures, failures);
         atomic_fetch_add(&shared->snapshots, 1);
     }
@@ -567,6 +687,8 @@ static void writer_commit(struct shared *shared, uint64_t commit)
 {
     struct memtable *memtable = shared->memtable;
     struct memtable_mark mark = memtable_mark(memtable);
+    if (memtable_has_waste(memtable))
+        memtable_reuse_nodes(memtable, commit, snapshot_oldest(shared));
     for (unsigned attempt = 0; attempt < 2; attempt++) {
         if (commit % 16 == 0) {
             uint8_t low[16] = "prefix__", high[16] = "prefix__";
@@ -592,6 +714,8 @@ static void test_memtable__readers_beside_the_writer_see_whole_snapshots(void **
     (void)state;
     struct shared shared = { .failures = 0 };
     struct os_thread threads[READERS];
+    memset(shared.live, 0xFF, sizeof shared.live);
+    assert_ok(os_mutex_init(&shared.mutex));
     assert_ok(memtable_new(&shared.memtable));
     for (unsigned i = 0; i < READERS; i++)
         assert_ok(os_thread_start(&threads[i], reader_run, &shared));
@@ -607,6 +731,7 @@ static void test_memtable__readers_beside_the_writer_see_whole_snapshots(void **
         os_thread_join(&threads[i]);
     assert_int_equal(atomic_load(&shared.failures), 0);
     memtable_unref(shared.memtable);
+    os_mutex_release(&shared.mutex);
 }
 
 /* Keys 0, 1000, 2000, ... were there before; others come between them, and nodes split. */
@@ -695,6 +820,8 @@ int main(void)
         cmocka_unit_test(test_memtable__fills_in_any_order),
         cmocka_unit_test(test_memtable__takes_values_of_any_size),
         cmocka_unit_test(test_memtable__cursor_of_the_writer_survives_its_writes),
+        cmocka_unit_test(test_memtable__dead_nodes_are_used_again_once_nobody_is_in_them),
+        cmocka_unit_test(test_memtable__reader_in_a_dead_leaf_finds_all_of_its_snapshot),
         cmocka_unit_test(test_memtable__readers_beside_the_writer_see_whole_snapshots),
         cmocka_unit_test(test_memtable__descents_beside_splits_find_every_key),
         cmocka_unit_test(test_range_set__is_the_union_of_what_was_added),

@@ -5,7 +5,7 @@
 
 #include "os_fixture.h"
 
-#include "lsm/table.h"
+#include "lsm/table/table.h"
 #include "os/os_sim.h"
 
 struct item {

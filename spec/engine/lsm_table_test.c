@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "lsm/table_format.h"
+#include "lsm/table/table_format.h"
 #include "lsm_table_fixture.h"
 
 #include <stdio.h>
@@ -379,6 +379,85 @@ static void test_table__filters_spare_blocks_and_are_counted(void **state)
     world_close(&world);
 }
 
+/* Entries given until the end or an error. */
+static sombra_err scan(struct table *table, size_t *out_count)
+{
+    struct source *source;
+    struct lsm_entry entries[100];
+    size_t got;
+    assert_ok(table_source(table, true, &source));
+    sombra_err err = source->ops->seek_ge(source, slice_str(""));
+    *out_count = 0;
+    while (!err && source->is_valid) {
+        err = source->ops->read(source, slice_str(""), entries, COUNT_OF(entries), &got);
+        *out_count += got;
+    }
+    source_close(source);
+    return err;
+}
+
+static void test_table__scans_read_several_blocks_at_once(void **state)
+{
+    struct world world;
+    uint64_t seed = 1;
+    size_t count;
+    (void)state;
+    do { /* with a cache that a scan's blocks take no large part of */
+        world_open(&world, seed, 20000, 60);
+        if (world.options.block_bytes == KiB && seed % 3)
+            break;
+        world_close(&world);
+    } while (seed++ < 100);
+    assert_ok(scan(world.table, &count));
+    assert_int_equal(count, world.model.count);
+    uint64_t reads = world.metrics.counters[KV_COUNTER_CACHE_MISSES];
+    uint64_t blocks = reads + world.metrics.counters[KV_COUNTER_CACHE_HITS];
+    assert_true(blocks > 200);
+    assert_in_range(reads, 1, blocks / 8);
+    assert_ok(scan(world.table, &count)); /* all are in the cache now */
+    assert_int_equal(world.metrics.counters[KV_COUNTER_CACHE_MISSES], reads);
+    world_close(&world);
+}
+
+/* What is read along may be damaged: that is said to who comes there. */
+static void test_table__damage_ahead_of_a_scan_is_found_where_it_is(void **state)
+{
+    struct world world;
+    uint64_t seed = 1;
+    size_t all, count, before = 0;
+    (void)state;
+    for (;; seed++) {
+        world_open(&world, seed, 5000, 20);
+        if (world.options.block_bytes == KiB && seed % 3)
+            break;
+        world_close(&world);
+    }
+    assert_ok(scan(world.table, &all));
+    uint64_t file_bytes = table_meta(world.table)->file_bytes;
+    for (uint64_t part = 1; part < 10; part++) {
+        struct table_meta meta = *table_meta(world.table);
+        struct os_file *file;
+        struct table *table;
+        uint8_t byte;
+        uint64_t at = file_bytes / 2 * part / 10; /* the filters and the index stand at the end */
+        assert_ok(os_open(world.os, "1.sst", OS_WRITE, 0, &file));
+        assert_ok(os_read(file, at, &byte, 1));
+        byte ^= 1;
+        assert_ok(os_write(file, at, &byte, 1));
+        cache_drop_table(world.cache, meta.number);
+        assert_ok(table_open(&world.context, "1.sst", &meta, &table));
+        assert_fails(SOMBRA_CORRUPT, scan(table, &count));
+        assert_in_range(count, before, all - 1);
+        before = count;
+        table_unref(table);
+        byte ^= 1;
+        assert_ok(os_write(file, at, &byte, 1));
+        os_close(file);
+    }
+    assert_true(before > all / 4);
+    world_close(&world);
+}
+
 /* The most that a writer's blocks unpack to: long keys that differ in their last bytes only. A
  * reader, which bounds what it allocates, must take them. */
 static void test_table__the_densest_blocks_are_read(void **state)
@@ -427,6 +506,8 @@ int main(void)
         cmocka_unit_test(test_table__values_of_several_pieces_are_read_and_copied),
         cmocka_unit_test(test_table__is_only_opened_as_the_one_that_is_known),
         cmocka_unit_test(test_table__filters_spare_blocks_and_are_counted),
+        cmocka_unit_test(test_table__scans_read_several_blocks_at_once),
+        cmocka_unit_test(test_table__damage_ahead_of_a_scan_is_found_where_it_is),
         cmocka_unit_test(test_table__the_densest_blocks_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

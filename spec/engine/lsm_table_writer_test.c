@@ -3,7 +3,7 @@
  * what fails leaves no file. */
 #include "table_bytes.h"
 
-#include "lsm/table_internal.h"
+#include "lsm/table/table_internal.h"
 #include "os/os_sim.h"
 
 /* ---- an old table, of which large values are copied --------------------------------------- */

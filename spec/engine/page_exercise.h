@@ -7,7 +7,7 @@
 #ifndef PAGE_EXERCISE_H
 #define PAGE_EXERCISE_H
 
-#include "btree/page.h"
+#include "btree/page/page.h"
 
 #include <stdio.h>
 #include <stdlib.h>

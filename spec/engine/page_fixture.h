@@ -5,7 +5,7 @@
 #ifndef PAGE_FIXTURE_H
 #define PAGE_FIXTURE_H
 
-#include "btree/page.h"
+#include "btree/page/page.h"
 
 enum key_set {
     KEYS_DECIMAL,   /* 16 decimal digits, values of 100 bytes */

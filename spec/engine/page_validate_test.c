@@ -3,8 +3,8 @@
 #include "page_exercise.h"
 #include "page_fixture.h"
 
-#include "btree/branch_format.h"
-#include "btree/dense_format.h"
+#include "btree/page/branch_format.h"
+#include "btree/page/dense_format.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "table_bytes.h"
 
-#include "lsm/filter.h"
+#include "lsm/table/filter.h"
 
 /* ---- what is written ---------------------------------------------------------------------- */
 

@@ -6,8 +6,8 @@
 
 #include "os_fixture.h"
 
-#include "lsm/table.h"
-#include "lsm/table_format.h"
+#include "lsm/table/table.h"
+#include "lsm/table/table_format.h"
 
 /* ---- what a table should hold ------------------------------------------------------------- */
 

@@ -269,7 +269,7 @@ static void test_wal__payload_that_imitates_a_record_is_not_believed(void **stat
     memcpy(payload + 64, payload, WAL_HEADER_BYTES);
     put_le64(payload + 64 + WAL_OFFSET, WAL_HEADER_BYTES + 64);
     ASSERT_OK(wal_open(os_posix(), fixture->place.path, false, &wal));
-    ASSERT_OK(wal_cut(wal, fixture->ends[0]));
+    ASSERT_OK(wal_cut(wal, fixture->ends[0], 0));
     ASSERT_OK(wal_reserve(wal, sizeof payload, LOG_BYTES_MAX));
     struct os_iovec part = { .data = payload, .bytes = sizeof payload };
     ASSERT_OK(wal_append(wal, 1, 0, &part, 1));
@@ -304,8 +304,8 @@ static void test_wal__sealed_nonsense_is_corrupt(void **state)
         size_t at;
         uint64_t value;
     } lies[] = {
-        { WAL_KIND, 0 },        { WAL_KIND, 3 },         { WAL_KIND, UINT32_MAX },
-        { WAL_DURABLE_LSN, 3 }, { WAL_DURABLE_LSN, 99 }, { WAL_KIND, WAL_KIND_MARK },
+        { WAL_KIND, 0 },        { WAL_KIND, WAL_KIND_SHORT }, { WAL_KIND, UINT32_MAX },
+        { WAL_DURABLE_LSN, 3 }, { WAL_DURABLE_LSN, 99 },      { WAL_KIND, WAL_KIND_MARK },
     };
     for (size_t i = 0; i < COUNT_OF(lies); i++) {
         make_log(fixture, false, false, 64);

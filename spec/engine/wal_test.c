@@ -337,12 +337,12 @@ static void test_wal__cut_records_cannot_be_spliced(void **state)
     log_append_bytes(fixture->wal, 2, 0, 64);
     log_append_bytes(fixture->wal, 3, 0, 64);
     reopen(fixture, false);
-    ASSERT_OK(wal_cut(fixture->wal, tail));
+    ASSERT_OK(wal_cut(fixture->wal, tail, 1));
     assert_position(wal_position(fixture->wal), tail);
     log_expect(fixture->wal, 1, 1);
     log_append_bytes(fixture->wal, 2, 1, 64); /* same size: 3 would stand right behind */
     log_expect(fixture->wal, 1, 2);
-    ASSERT_OK(wal_cut(fixture->wal, tail));
+    ASSERT_OK(wal_cut(fixture->wal, tail, 1));
     log_append_bytes(fixture->wal, 2, 0, 64); /* the very same bytes as before the cut */
     log_expect(fixture->wal, 1, 2);
 }
@@ -354,10 +354,10 @@ static void test_wal__cut_follows_a_file_that_another_handle_grew(void **state)
     ASSERT_OK(wal_open(os_posix(), fixture->place.path, false, &other));
     log_append(fixture->wal, 1, 0);
     log_append_bytes(fixture->wal, 2, 0, MiB);
-    ASSERT_OK(wal_cut(other, wal_position(fixture->wal)));
+    ASSERT_OK(wal_cut(other, wal_position(fixture->wal), 2));
     assert_int_equal(wal_file_bytes(other), wal_file_bytes(fixture->wal));
     log_append(other, 3, 2);
-    ASSERT_OK(wal_cut(fixture->wal, wal_position(other)));
+    ASSERT_OK(wal_cut(fixture->wal, wal_position(other), 3));
     log_append(fixture->wal, 4, 3);
     log_expect(other, 1, 4);
     wal_close(other);
@@ -367,9 +367,9 @@ static void test_wal__cut_behind_the_file_is_corrupt(void **state)
 {
     struct fixture *fixture = *state;
     struct wal_position at = { .epoch = 1, .offset = 64 * KiB + 8 };
-    ASSERT_FAILS(wal_cut(fixture->wal, at), SOMBRA_CORRUPT);
+    ASSERT_FAILS(wal_cut(fixture->wal, at, 0), SOMBRA_CORRUPT);
     at.offset = 64 * KiB;
-    ASSERT_OK(wal_cut(fixture->wal, at));
+    ASSERT_OK(wal_cut(fixture->wal, at, 0));
 }
 
 static void test_wal__impossible_positions_are_corrupt(void **state)
@@ -406,16 +406,16 @@ static void test_wal__grows_by_doubling_steps_up_to_8_mib(void **state)
     log_expect(fixture->wal, 1, lsn);
 }
 
-static void test_wal__grows_by_eighths_where_nothing_is_synced(void **state)
+static void test_wal__grows_by_eighths_up_to_1_mib_where_nothing_is_synced(void **state)
 {
     struct fixture *fixture = *state;
     if (wal_use_window(fixture->wal, true) == SOMBRA_UNSUPPORTED)
         skip();
     uint64_t before = wal_file_bytes(fixture->wal);
-    for (uint64_t lsn = 1; before < 4 * MiB; lsn++) {
+    for (uint64_t lsn = 1; before < 12 * MiB; lsn++) {
         log_append_bytes(fixture->wal, lsn, 0, 10000);
         uint64_t bytes = wal_file_bytes(fixture->wal);
-        uint64_t step = u64_align_up(u64_max(before / 8, 64 * KiB), 4096);
+        uint64_t step = u64_align_up(u64_min(u64_max(before / 8, 64 * KiB), 1 * MiB), 4096);
         assert_true(bytes == before || bytes == before + step);
         before = bytes;
     }
@@ -549,7 +549,7 @@ int main(void)
         TEST(cut_behind_the_file_is_corrupt),
         TEST(impossible_positions_are_corrupt),
         TEST(grows_by_doubling_steps_up_to_8_mib),
-        TEST(grows_by_eighths_where_nothing_is_synced),
+        TEST(grows_by_eighths_up_to_1_mib_where_nothing_is_synced),
         TEST(limit_of_the_file_is_exact_and_leaves_it_usable),
         TEST(full_disk_fails_the_reserve_and_no_more),
         TEST(failing_allocations_leak_nothing),

@@ -4,6 +4,8 @@ local json = require("sombra.json")
 local run = require("spec.host.run")
 local sombra = require("sombra")
 
+local ok, fails = run.ok, run.fails
+
 describe("the commands", function()
   local directory, path
 
@@ -25,21 +27,6 @@ describe("the commands", function()
   teardown(function()
     run.remove_directory(directory)
   end)
-
-  local function ok(words, options)
-    local result = run.host(words, options)
-    assert.equal("", result.err)
-    assert.equal(0, result.code)
-    return result.out
-  end
-
-  local function fails(code, pattern, words, options)
-    local result = run.host(words, options)
-    assert.matches(pattern, result.err)
-    assert.not_matches("traceback", result.err)
-    assert.equal(code, result.code)
-    return result
-  end
 
   describe("are told from scripts:", function()
     it("a file of the same name runs with ./ and with --", function()

@@ -2,6 +2,8 @@
 -- Runs the host as a child process and reports what it printed and how it ended.
 local run = {}
 
+local assert = require "luassert"
+
 -- The binary under test: SOMBRA_BIN, or the one in SOMBRA_BUILD, or that of the preset dev.
 run.binary = os.getenv("SOMBRA_BIN") or (os.getenv("SOMBRA_BUILD") or "build/dev") .. "/sombra"
 
@@ -43,6 +45,17 @@ function run.shell(text)
   return output, kind == "exit" and code or 128 + code
 end
 
+-- What a child left in its directory, which goes.
+local function collect(directory, code)
+  local result = {
+    out = run.read_file(directory .. "/out"),
+    err = run.read_file(directory .. "/err"),
+    code = code,
+  }
+  run.remove_directory(directory)
+  return result
+end
+
 -- run.host({ "-e", "print(1)" }, { input = "...", environment = { LUA_INIT = "x" } })
 -- returns { out =, err =, code = }.
 function run.host(words, options)
@@ -59,12 +72,23 @@ function run.host(words, options)
   run.write_file(directory .. "/in", options.input or "")
   command[#command + 1] = ("<%s/in >%s/out 2>%s/err"):format(directory, directory, directory)
   local _, code = run.shell(table.concat(command, " "))
-  local result = {
-    out = run.read_file(directory .. "/out"),
-    err = run.read_file(directory .. "/err"),
-    code = code,
-  }
-  run.remove_directory(directory)
+  return collect(directory, code)
+end
+
+-- run.host that must go well and say nothing else: what it printed.
+function run.ok(words, options)
+  local result = run.host(words, options)
+  assert.equal("", result.err)
+  assert.equal(0, result.code)
+  return result.out
+end
+
+-- run.host that must end with this exit code and message, for people.
+function run.fails(code, pattern, words, options)
+  local result = run.host(words, options)
+  assert.matches(pattern, result.err)
+  assert.not_matches("traceback", result.err)
+  assert.equal(code, result.code)
   return result
 end
 
@@ -83,13 +107,7 @@ function run.interrupt(script, count)
   end
   text[#text + 1] = "cat <&3 >out; wait $child"
   local _, code = run.shell(table.concat(text, "\n"))
-  local result = {
-    out = run.read_file(directory .. "/out"),
-    err = run.read_file(directory .. "/err"),
-    code = code,
-  }
-  run.remove_directory(directory)
-  return result
+  return collect(directory, code)
 end
 
 function run.absolute_binary()

@@ -4,6 +4,8 @@ local json = require("sombra.json")
 local run = require("spec.host.run")
 local sombra = require("sombra")
 
+local ok, fails = run.ok, run.fails
+
 local sample = "scripts/examples/data"
 
 describe("the commands import and export", function()
@@ -16,13 +18,6 @@ describe("the commands import and export", function()
   after_each(function()
     run.remove_directory(directory)
   end)
-
-  local function ok(words, options)
-    local result = run.host(words, options)
-    assert.equal("", result.err)
-    assert.equal(0, result.code)
-    return result.out
-  end
 
   local function import_sample()
     return ok({ "import", path, "--create", "--id=code", "--from=from", "--to=to", "--label=airport", "--type=route",
@@ -110,12 +105,6 @@ describe("the commands import and export", function()
 
   it("refuse what they cannot do", function()
     import_sample()
-    local function fails(code, pattern, words)
-      local result = run.host(words)
-      assert.matches(pattern, result.err)
-      assert.not_matches("traceback", result.err)
-      assert.equal(code, result.code)
-    end
     fails(2, "FILE is missing", { "import", path })
     fails(1, "cannot open .*nothing.csv: No such file", { "import", path, "nothing.csv" })
     fails(1, "the format of the standard input is not known", { "import", path, "-" })

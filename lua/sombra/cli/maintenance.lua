@@ -129,15 +129,6 @@ local function space_amplification(stats)
   return last > 0 and ("%.2f"):format(stats.file_bytes / last) or "-"
 end
 
-local function sorted_keys(map)
-  local keys = {}
-  for key in pairs(map) do
-    keys[#keys + 1] = key
-  end
-  table.sort(keys)
-  return keys
-end
-
 local function print_section(title, rows)
   if #rows > 0 then
     output.write("\n", title, "\n")
@@ -147,9 +138,9 @@ end
 
 local function property_rows(sums)
   local rows = {}
-  for _, name in ipairs(sorted_keys(sums)) do
+  for _, name in ipairs(output.sorted_keys(sums)) do
     local kinds = {}
-    for _, kind in ipairs(sorted_keys(sums[name])) do
+    for _, kind in ipairs(output.sorted_keys(sums[name])) do
       kinds[#kinds + 1] = ("%s %d"):format(kind, sums[name][kind])
     end
     rows[#rows + 1] = { "  " .. output.escape(name), table.concat(kinds, ", ") }

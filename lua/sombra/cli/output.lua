@@ -45,6 +45,16 @@ function output.json(value)
   output.write(json.encode(value), "\n")
 end
 
+---The keys of a table in the order that people look for them.
+function output.sorted_keys(map)
+  local keys = {}
+  for key in pairs(map) do
+    keys[#keys + 1] = key
+  end
+  table.sort(keys)
+  return keys
+end
+
 ---Rows {name, value} in two columns. Names are texts for people: "page_size" is printed "page size".
 function output.pairs(rows)
   local width = 0

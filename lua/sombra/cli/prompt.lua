@@ -81,17 +81,8 @@ end
 
 ---- commands ---------------------------------------------------------------------------------------------------------
 
-local function sorted_keys(map)
-  local keys = {}
-  for key in pairs(map) do
-    keys[#keys + 1] = key
-  end
-  table.sort(keys)
-  return keys
-end
-
 local function shown_names(map)
-  local names = sorted_keys(map)
+  local names = output.sorted_keys(map)
   for index, name in ipairs(names) do
     names[index] = output.escape(name)
   end
@@ -108,7 +99,7 @@ local commands
 commands = {
   help = { "this text", function()
     local lines = {}
-    for _, name in ipairs(sorted_keys(commands)) do
+    for _, name in ipairs(output.sorted_keys(commands)) do
       lines[#lines + 1] = (".%-8s %s"):format(name, commands[name][1])
     end
     lines[#lines + 1] = "Anything else is Lua: an expression, whose values are shown, or a statement. Tab completes"
@@ -138,7 +129,7 @@ commands = {
   end },
   stats = { "what db:stats() says", function(db)
     local stats, lines = db:stats(), {}
-    for _, name in ipairs(sorted_keys(stats)) do
+    for _, name in ipairs(output.sorted_keys(stats)) do
       lines[#lines + 1] = ("%-14s %s"):format(name:gsub("_", " "), literal.format(stats[name]))
     end
     return lines

@@ -14,7 +14,7 @@
 
 #include "btree/meta_format.h"
 #include "btree/overflow_format.h"
-#include "btree/page_format.h"
+#include "btree/page/page_format.h"
 
 #include <stdio.h>
 #include <stdlib.h>

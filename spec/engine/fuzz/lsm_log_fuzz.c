@@ -105,7 +105,7 @@ static void record_end(struct recipe *recipe, bool is_mark)
     put_le64(at + WAL_OFFSET, offset);
     put_le64(at + WAL_DURABLE_LSN, recipe->durable_lsn);
     put_le32(at + WAL_LINK, recipe->link);
-    put_le32(at + WAL_KIND, is_mark ? WAL_KIND_MARK : WAL_KIND_RECORD);
+    put_le32(at + WAL_KIND, is_mark ? WAL_KIND_MARK : WAL_KIND_LEADER);
     if (payload_bytes)
         memcpy(at + WAL_HEADER_BYTES, recipe->payload.data, payload_bytes);
     recipe->link = crc32_update(0, at + WAL_PAYLOAD_BYTES,
@@ -113,6 +113,36 @@ static void record_end(struct recipe *recipe, bool is_mark)
     put_le32(at + WAL_CRC, recipe->link);
     if (!is_mark)
         buf_reset(&recipe->payload);
+}
+
+/* The payload as a short record, behind another one of the log. */
+static void short_record_end(struct recipe *recipe)
+{
+    uint8_t header[WAL_HEADER_BYTES] = { 0 };
+    size_t bytes = recipe->payload.bytes, offset = recipe->file.bytes;
+    if (offset == 0 || bytes > UINT16_MAX) {
+        record_end(recipe, false);
+        return;
+    }
+    uint8_t *at = extend(&recipe->file, WAL_SHORT_HEADER_BYTES + ((bytes + 7) & ~(size_t)7));
+    recipe->lsn++;
+    put_le16(at + WAL_SHORT_PAYLOAD_BYTES, (uint16_t)bytes);
+    at[WAL_SHORT_LSN] = (uint8_t)recipe->lsn;
+    at[WAL_SHORT_TAG] = WAL_SHORT_TAG_VALUE;
+    memcpy(header + WAL_PAYLOAD_BYTES, at + WAL_PAYLOAD_BYTES, 4);
+    put_le64(header + WAL_EPOCH, recipe->log_base + 1);
+    put_le64(header + WAL_LSN, recipe->lsn);
+    put_le64(header + WAL_OFFSET, offset);
+    put_le32(header + WAL_LINK, recipe->link);
+    put_le32(header + WAL_KIND, WAL_KIND_SHORT);
+    uint32_t crc = crc32_update(0, header + WAL_PAYLOAD_BYTES, sizeof header - WAL_PAYLOAD_BYTES);
+    if (bytes) {
+        memcpy(at + WAL_SHORT_HEADER_BYTES, recipe->payload.data, bytes);
+        crc = crc32_update(crc, recipe->payload.data, bytes);
+    }
+    recipe->link = crc;
+    put_le32(at + WAL_CRC, crc);
+    buf_reset(&recipe->payload);
 }
 
 /* An operation with keys of one byte and more, by the argument; sound. */
@@ -141,8 +171,11 @@ static void operation(struct recipe *recipe, uint8_t op, uint8_t argument)
 static void step(struct recipe *recipe, uint8_t what, uint8_t argument)
 {
     switch (what % 10) {
-    case 0: /* d n x: the record ends */
-        record_end(recipe, false);
+    case 0: /* d n x: the record ends; 13579... make it short */
+        if (argument % 2)
+            short_record_end(recipe);
+        else
+            record_end(recipe, false);
         break;
     case 1: /* e o y */
         operation(recipe, LSM_LOG_PUT, argument);

@@ -3,8 +3,8 @@
  * and salvaging end, and touch nothing outside. With an odd last byte (which is cut off) every
  * block's checksum and that of the footer are put right first, so that what stands behind the
  * checksums is reached. */
-#include "lsm/table.h"
-#include "lsm/table_format.h"
+#include "lsm/table/table.h"
+#include "lsm/table/table_format.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
  * and holes counted anew (general leaves and branches), which random changes seldom get right. */
 #include "../page_exercise.h"
 
-#include "btree/branch_format.h"
+#include "btree/page/branch_format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 

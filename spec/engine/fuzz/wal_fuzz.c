@@ -5,9 +5,9 @@
  * The first byte of the input says what the rest is:
  *   r  the log file itself
  *   s  the log file, whose records are then given the place, epoch, link and checksum that fit, so
- *      that mutations get past the checks
+ *      that mutations get past the checks; those with the tag of short records as such
  *   otherwise a recipe, in pairs of an operation and an argument (make_by_recipe), which a seed
- *      corpus of plain text can hold
+ *      corpus of plain text can hold; w: of a log with short records
  */
 #include "wal/wal.h"
 #include "wal/wal_format.h"
@@ -43,26 +43,58 @@ static void put(const struct target *target, uint64_t offset, const void *bytes,
     REQUIRE(pwrite(target->fd, bytes, count, (off_t)offset) == (ssize_t)count);
 }
 
+static void crc_of_short(uint8_t *at, size_t offset, uint64_t lsn, uint32_t link)
+{
+    uint8_t header[WAL_HEADER_BYTES] = { 0 };
+    at[WAL_SHORT_LSN] = (uint8_t)lsn;
+    memcpy(header + WAL_PAYLOAD_BYTES, at + WAL_PAYLOAD_BYTES, 4);
+    put_le64(header + WAL_EPOCH, 1);
+    put_le64(header + WAL_LSN, lsn);
+    put_le64(header + WAL_OFFSET, offset);
+    put_le32(header + WAL_LINK, link);
+    put_le32(header + WAL_KIND, WAL_KIND_SHORT);
+    uint32_t crc = crc32_update(0, header + WAL_PAYLOAD_BYTES, sizeof header - WAL_PAYLOAD_BYTES);
+    put_le32(at + WAL_CRC, crc32_update(crc, at + WAL_SHORT_HEADER_BYTES,
+                                        get_le16(at + WAL_SHORT_PAYLOAD_BYTES)));
+}
+
+static void crc_of_whole(uint8_t *at, size_t offset, uint32_t link)
+{
+    put_le64(at + WAL_EPOCH, 1);
+    put_le64(at + WAL_OFFSET, offset);
+    put_le32(at + WAL_LINK, link);
+    put_le32(at + WAL_KIND, get_le32(at + WAL_KIND) % 5);
+    put_le32(at + WAL_CRC,
+             crc32_update(0, at + WAL_PAYLOAD_BYTES,
+                          WAL_HEADER_BYTES - WAL_PAYLOAD_BYTES + get_le32(at + WAL_PAYLOAD_BYTES)));
+}
+
 /* Makes the records of raw bytes valid as far as their lengths and lsns allow. */
 static void seal(uint8_t *file, size_t bytes)
 {
     uint32_t link = 0;
+    uint64_t lsn = 0;
     for (size_t at = 0; bytes - at >= WAL_HEADER_BYTES;) {
         uint8_t *header = file + at;
-        size_t rest = bytes - at - WAL_HEADER_BYTES;
-        uint32_t payload_bytes = get_le32(header + WAL_PAYLOAD_BYTES);
+        bool is_short = at > 0 && header[WAL_SHORT_TAG] == WAL_SHORT_TAG_VALUE;
+        size_t header_bytes = is_short ? WAL_SHORT_HEADER_BYTES : WAL_HEADER_BYTES;
+        size_t rest = bytes - at - header_bytes;
+        uint32_t payload_bytes = is_short ? get_le16(header + WAL_SHORT_PAYLOAD_BYTES)
+                                          : get_le32(header + WAL_PAYLOAD_BYTES);
         if (payload_bytes > rest)
-            put_le32(header + WAL_PAYLOAD_BYTES, payload_bytes = (uint32_t)(payload_bytes % 512));
+            payload_bytes %= 512;
         if (payload_bytes > rest)
             return;
-        put_le64(header + WAL_EPOCH, 1);
-        put_le64(header + WAL_OFFSET, at);
-        put_le32(header + WAL_LINK, link);
-        put_le32(header + WAL_KIND, get_le32(header + WAL_KIND) % 4);
-        link = crc32_update(0, header + WAL_PAYLOAD_BYTES,
-                            WAL_HEADER_BYTES - WAL_PAYLOAD_BYTES + payload_bytes);
-        put_le32(header + WAL_CRC, link);
-        uint64_t record_bytes = wal_record_bytes(payload_bytes);
+        if (is_short) {
+            put_le16(header + WAL_SHORT_PAYLOAD_BYTES, (uint16_t)payload_bytes);
+            crc_of_short(header, at, ++lsn, link);
+        } else {
+            put_le32(header + WAL_PAYLOAD_BYTES, payload_bytes);
+            crc_of_whole(header, at, link);
+            lsn = get_le64(header + WAL_LSN);
+        }
+        link = get_le32(header + WAL_CRC);
+        uint64_t record_bytes = header_bytes + u64_align_up(payload_bytes, WAL_ALIGN_BYTES);
         if (record_bytes > bytes - at)
             return;
         at += (size_t)record_bytes;
@@ -74,6 +106,7 @@ struct recipe {
     uint64_t lsn;
     struct wal_position kept; /* where a cut goes back to */
     uint64_t kept_lsn;
+    bool has_short_records;
 };
 
 static void append(struct target *target, struct recipe *recipe, uint8_t size)
@@ -83,8 +116,10 @@ static void append(struct target *target, struct recipe *recipe, uint8_t size)
     if (wal_reserve(target->wal, part.bytes, UINT64_MAX) != SOMBRA_OK)
         return;
     recipe->lsn++;
-    REQUIRE(wal_append(target->wal, recipe->lsn, recipe->lsn - 1 - size % u64_min(4, recipe->lsn),
-                       &part, 1) == SOMBRA_OK);
+    uint64_t durable_lsn = recipe->lsn - 1 - size % u64_min(4, recipe->lsn);
+    if (recipe->has_short_records) /* it seldom rises */
+        durable_lsn -= durable_lsn % 8;
+    REQUIRE(wal_append(target->wal, recipe->lsn, durable_lsn, &part, 1) == SOMBRA_OK);
 }
 
 static void step(struct target *target, struct recipe *recipe, uint8_t operation, uint8_t argument)
@@ -101,7 +136,7 @@ static void step(struct target *target, struct recipe *recipe, uint8_t operation
         break;
     case 3: /* c k s: the log goes back to where the last keep was */
         if (recipe->kept.epoch == recipe->epoch) {
-            REQUIRE(wal_cut(target->wal, recipe->kept) == SOMBRA_OK);
+            REQUIRE(wal_cut(target->wal, recipe->kept, recipe->kept_lsn) == SOMBRA_OK);
             recipe->lsn = recipe->kept_lsn;
         }
         break;
@@ -125,12 +160,15 @@ static void step(struct target *target, struct recipe *recipe, uint8_t operation
     }
 }
 
-static void make_by_recipe(struct target *target, const uint8_t *data, size_t bytes)
+static void make_by_recipe(struct target *target, const uint8_t *data, size_t bytes,
+                           bool has_short_records)
 {
-    struct recipe recipe = { .epoch = 1, .lsn = 0 };
+    struct recipe recipe = { .epoch = 1, .lsn = 0, .has_short_records = has_short_records };
     REQUIRE(ftruncate(target->fd, RECIPE_FILE_BYTES) == 0);
     REQUIRE(wal_open(os_posix(), target->path, false, &target->wal) == SOMBRA_OK);
     REQUIRE(wal_restart(target->wal, 1, 0) == SOMBRA_OK);
+    if (has_short_records)
+        wal_use_short_records(target->wal);
     for (size_t i = 0; i + 1 < bytes; i += 2)
         step(target, &recipe, data[i], data[i + 1]);
 }
@@ -176,7 +214,7 @@ static void check_accepted(struct target *target, struct wal_position from, uint
     REQUIRE(second.end.link == result.end.link);
     if (result.last_lsn == UINT64_MAX || result.end.offset > wal_file_bytes(target->wal))
         return;
-    REQUIRE(wal_cut(target->wal, result.end) == SOMBRA_OK);
+    REQUIRE(wal_cut(target->wal, result.end, result.last_lsn) == SOMBRA_OK);
     /* A payload of its own: the very bytes of a lost record would bring back its successors, which
      * is why a store goes on under a new epoch after a crash. */
     struct os_iovec part = { .data = "behind the cut", .bytes = 14 };
@@ -218,7 +256,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (data[0] == 'r' || data[0] == 's')
         make_raw(&target, data + 1, bytes - 1, data[0] == 's');
     else
-        make_by_recipe(&target, data + 1, bytes - 1);
+        make_by_recipe(&target, data + 1, bytes - 1, data[0] == 'w');
     read_log(&target);
     wal_close(target.wal);
     close(target.fd);

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/* Leaves of either kind: the calls of page.h that choose the kind. Splits and merges are
+ * in leaf_split.c.
+ */
+#include "leaf_internal.h"
+
+static inline bool is_dense(const uint8_t *page)
+{
+    assert(page_level(page) == 0);
+    return page[PAGE_KIND] == PAGE_DENSE;
+}
+
+size_t leaf_inline_max(size_t page_bytes)
+{
+    /* So that two entries of the longest key and value share the smallest page. */
+    return page_bytes / 4 - 64;
+}
+
+/* ---- sequential loads -------------------------------------------------------------------- */
+
+/* Counts an insert at either end; any other starts the counts anew. */
+static void note_insert(uint8_t *page, unsigned index, unsigned count)
+{
+    unsigned appends = leaf_appends(page);
+    unsigned prepends = leaf_prepends(page);
+    leaf_set_ends(page, index == count ? appends + 1 : 0, index == 0 ? prepends + 1 : 0);
+}
+
+/* An empty leaf is general, whatever it was. */
+static void make_general(uint8_t *page, size_t page_bytes)
+{
+    assert(cells_count(page) == 0);
+    page[PAGE_KIND] = PAGE_LEAF;
+    memset(page + CELLS_COUNT, 0, LEAF_ENDS - CELLS_COUNT);
+    cells_set_low(page, page_bytes);
+}
+
+/* ---- one entry --------------------------------------------------------------------------- */
+
+bool leaf_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index)
+{
+    assert(key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX);
+    if (is_dense(page))
+        return dense_find(page, page_bytes, key, out_index);
+    return general_find(page, page_bytes, key, out_index);
+}
+
+bool leaf_get(const uint8_t *page, size_t page_bytes, sombra_slice key, struct leaf_value *out)
+{
+    unsigned index;
+    if (is_dense(page))
+        return dense_get(page, page_bytes, key, out);
+    if (!general_find(page, page_bytes, key, &index))
+        return false;
+    general_value_at(page, index, out);
+    return true;
+}
+
+void leaf_seek_begin(struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
+                     sombra_slice key)
+{
+    assert(key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX);
+    seek->is_general = !is_dense(page);
+    if (seek->is_general)
+        general_seek_begin(seek, page, page_bytes, key);
+}
+
+void leaf_seek_fetch(struct leaf_seek *seek, const uint8_t *page)
+{
+    if (seek->is_general)
+        general_seek_fetch(seek, page);
+}
+
+bool leaf_seek_end(const struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
+                   sombra_slice key, struct leaf_value *out)
+{
+    return seek->is_general ? general_seek_end(seek, page, page_bytes, key, out)
+                            : dense_get(page, page_bytes, key, out);
+}
+
+bool leaf_find_place(const uint8_t *page, size_t page_bytes, sombra_slice key,
+                     struct leaf_place *out_place)
+{
+    assert(key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX);
+    if (is_dense(page))
+        return dense_find_place(page, page_bytes, key, out_place);
+    out_place->at = NULL;
+    return general_find(page, page_bytes, key, &out_place->index);
+}
+
+unsigned leaf_find_end(const uint8_t *page, size_t page_bytes, const struct leaf_place *place,
+                       sombra_slice low, sombra_slice high)
+{
+    unsigned index;
+    assert(slice_compare(low, high) < 0);
+    if (is_dense(page))
+        return dense_find_end(page, page_bytes, place, low, high);
+    (void)general_find(page, page_bytes, high, &index);
+    return index;
+}
+
+bool leaf_is_behind(const uint8_t *page, size_t page_bytes, sombra_slice key)
+{
+    unsigned count = cells_count(page);
+    sombra_slice prefix = cells_prefix(page, page_bytes);
+    if (is_dense(page) || count == 0 || !cells_key_has_prefix(key, prefix))
+        return false;
+    sombra_slice suffix = slice_from(key, prefix.bytes);
+    return head_of(suffix.data, suffix.bytes) > head_at(page + CELLS_HEADS, count - 1);
+}
+
+void leaf_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out)
+{
+    assert(index < cells_count(page));
+    if (is_dense(page))
+        dense_value_at(page, page_bytes, index, out);
+    else
+        general_value_at(page, index, out);
+}
+
+size_t leaf_key_at(const uint8_t *page, size_t page_bytes, unsigned index, uint8_t *to)
+{
+    assert(index < cells_count(page));
+    struct leaf_iter iter;
+    leaf_iter_seek(&iter, page, page_bytes, index);
+    memcpy(to, iter.prefix.data, iter.prefix.bytes);
+    memcpy(to + iter.prefix.bytes, iter.suffix.data, iter.suffix.bytes);
+    return iter.prefix.bytes + iter.suffix.bytes;
+}
+
+bool leaf_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
+                 const struct leaf_value *value)
+{
+    unsigned count = cells_count(page);
+    assert(index <= count);
+    assert(key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX);
+    assert(value->overflow || value->bytes.bytes <= leaf_inline_max(page_bytes));
+
+    if (count == 0)
+        make_general(page, page_bytes);
+    bool did_fit = is_dense(page) ? dense_insert(page, page_bytes, index, key, value)
+                                  : general_insert(page, page_bytes, index, key, value);
+    if (did_fit)
+        note_insert(page, index, count);
+    return did_fit;
+}
+
+bool leaf_append(uint8_t *page, size_t page_bytes, sombra_slice key, const struct leaf_value *value)
+{
+    unsigned count = cells_count(page);
+    if (is_dense(page) || count == 0 || !general_append(page, page_bytes, key, value))
+        return false;
+    leaf_set_ends(page, leaf_appends(page) + 1, 0);
+    return true;
+}
+
+bool leaf_replace(uint8_t *page, size_t page_bytes, unsigned index, const struct leaf_value *value)
+{
+    assert(index < cells_count(page));
+    assert(value->overflow || value->bytes.bytes <= leaf_inline_max(page_bytes));
+    if (is_dense(page))
+        return dense_replace(page, page_bytes, index, value);
+    return general_replace(page, page_bytes, index, value);
+}
+
+void leaf_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last)
+{
+    assert(first <= last && last <= cells_count(page));
+    if (first == last)
+        return;
+    if (is_dense(page))
+        dense_remove(page, page_bytes, first, last);
+    else
+        general_remove(page, page_bytes, first, last);
+}
+
+/* ---- iteration --------------------------------------------------------------------------- */
+
+static void general_iter_load(struct leaf_iter *iter, unsigned index)
+{
+    iter->index = index;
+    general_entry_at(iter->page, index, &iter->suffix, &iter->value);
+}
+
+void leaf_iter_seek(struct leaf_iter *iter, const uint8_t *page, size_t page_bytes, unsigned index)
+{
+    iter->page = page;
+    iter->page_bytes = page_bytes;
+    iter->count = cells_count(page);
+    iter->prefix = cells_prefix(page, page_bytes);
+    assert(index < iter->count);
+    if (is_dense(page))
+        dense_iter_seek(iter, index);
+    else
+        general_iter_load(iter, index);
+}
+
+void leaf_iter_enter(struct leaf_iter *iter, const uint8_t *page, size_t page_bytes,
+                     const struct leaf_place *place, sombra_slice key)
+{
+    if (!place->at) {
+        leaf_iter_seek(iter, page, page_bytes, place->index);
+        return;
+    }
+    assert(is_dense(page));
+    iter->page = page;
+    iter->page_bytes = page_bytes;
+    iter->count = cells_count(page);
+    iter->prefix = cells_prefix(page, page_bytes);
+    dense_iter_enter(iter, place, key);
+}
+
+bool leaf_iter_next(struct leaf_iter *iter)
+{
+    if (iter->index + 1 >= iter->count)
+        return false;
+    if (is_dense(iter->page))
+        dense_iter_next(iter);
+    else
+        general_iter_load(iter, iter->index + 1);
+    return true;
+}
+
+bool leaf_iter_previous(struct leaf_iter *iter)
+{
+    if (iter->index == 0)
+        return false;
+    if (is_dense(iter->page))
+        dense_iter_previous(iter);
+    else
+        general_iter_load(iter, iter->index - 1);
+    return true;
+}
+
+bool leaf_read_needs_room(const uint8_t *page)
+{
+    return is_dense(page);
+}
+
+unsigned leaf_read(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_batch *batch)
+{
+    assert(index <= cells_count(page));
+    batch->prefix = cells_prefix(page, page_bytes);
+    batch->has_overflows = false;
+    if (is_dense(page))
+        return dense_read(page, page_bytes, index, batch);
+    return general_read(page, index, batch);
+}
+
+/* ---- keys as words ----------------------------------------------------------------------- */
+
+bool word_frame_init(struct word_frame *frame, sombra_slice prefix, sombra_slice within)
+{
+    size_t common = size_min(prefix.bytes, within.bytes);
+    const uint8_t *rest = (const uint8_t *)prefix.data + common;
+    if (common && memcmp(prefix.data, within.data, common) != 0)
+        return false;
+    *frame = (struct word_frame){ .match = (const uint8_t *)within.data + common,
+                                  .match_bytes = within.bytes - common,
+                                  .rest_bytes = prefix.bytes - common };
+    frame->rest_word =
+        word_read(rest, size_min(frame->rest_bytes, KV_WORD_BYTES), rest + frame->rest_bytes);
+    return true;
+}
+
+unsigned leaf_read_words(const uint8_t *page, size_t page_bytes, unsigned index,
+                         struct leaf_words *words)
+{
+    assert(index <= cells_count(page) && words->capacity > 0);
+    words->is_over = words->is_long = false;
+    if (index == cells_count(page))
+        return 0;
+    return is_dense(page) ? dense_read_words(page, page_bytes, index, words)
+                          : general_read_words(page, page_bytes, index, words);
+}

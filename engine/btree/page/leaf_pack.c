@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/* Many entries as a row of leaves: where to cut, and in which kind each is built.
+ *
+ * Sizes are counted entry by entry, for both kinds at once. Those of a general leaf may come out a
+ * little too high (a length of two bytes that the prefix would make one of one), those of a dense
+ * leaf are exact.
+ */
+#include "leaf_internal.h"
+
+/* Below so many entries the costs say little: the leaf is general. */
+enum { KIND_ENTRIES_MIN = 8 };
+
+/* What entries [first, first + count) take, without the prefix itself. */
+struct tally {
+    unsigned first, count;
+    size_t prefix_bytes;
+    size_t general; /* with whole keys */
+    size_t dense;   /* without values */
+    size_t values;  /* of a dense leaf, with their lengths */
+    bool has_values;
+    bool is_unfit; /* for a dense leaf */
+};
+
+static size_t general_bytes(const struct tally *tally)
+{
+    return tally->general + tally->prefix_bytes - tally->count * tally->prefix_bytes;
+}
+
+static size_t dense_bytes(const struct tally *tally)
+{
+    return tally->dense + tally->prefix_bytes + (tally->has_values ? tally->values : 0);
+}
+
+static inline size_t dense_entry(const struct leaf_row *row, const struct tally *tally,
+                                 unsigned index)
+{
+    size_t key_bytes = row->entries[index].key.bytes;
+    size_t shared = row->shared[index];
+    if ((index - tally->first) % DENSE_ROW_INTERVAL == 0)
+        return DENSE_SLOT_BYTES + dense_entry_bytes(0, key_bytes - tally->prefix_bytes);
+    return dense_entry_bytes(shared - tally->prefix_bytes, key_bytes - shared);
+}
+
+/* A shorter prefix changes what all of them take. */
+static __attribute__((noinline)) size_t dense_anew(const struct tally *tally,
+                                                   const struct leaf_row *row)
+{
+    size_t bytes = CELLS_HEADS;
+    for (unsigned i = 0; i < tally->count; i++)
+        bytes += dense_entry(row, tally, tally->first + i);
+    return bytes;
+}
+
+static inline size_t cell_bytes(const struct leaf_entry *entry)
+{
+    if (LIKELY(entry->key.bytes < 0x80 && entry->value.bytes.bytes < 0x40 &&
+               !entry->value.overflow))
+        return 2 + entry->key.bytes + entry->value.bytes.bytes;
+    return general_cell_bytes(entry->key.bytes, &entry->value);
+}
+
+/* Adds the next entry. */
+static inline void tally_add(struct tally *tally, const struct leaf_row *row)
+{
+    unsigned index = tally->first + tally->count;
+    const struct leaf_entry *entry = &row->entries[index];
+    size_t prefix_bytes =
+        tally->count == 0 ? entry->key.bytes : size_min(tally->prefix_bytes, row->shared[index]);
+    size_t value_bytes = entry->value.bytes.bytes;
+    bool is_shorter = prefix_bytes != tally->prefix_bytes;
+    tally->prefix_bytes = prefix_bytes;
+    tally->general += LEAF_SLOT_BYTES + cell_bytes(entry);
+    tally->values += 1 + value_bytes;
+    tally->has_values |= value_bytes > 0;
+    tally->is_unfit |= entry->value.overflow || value_bytes > DENSE_VALUE_BYTES_MAX;
+    tally->count++;
+    if (tally->is_unfit)
+        return;
+    if (UNLIKELY(is_shorter))
+        tally->dense = dense_anew(tally, row);
+    else
+        tally->dense += dense_entry(row, tally, index);
+}
+
+/* Dense lookups cost more, so a dense leaf has to save a quarter. */
+static bool prefers_dense(const struct tally *tally, size_t page_bytes)
+{
+    return !tally->is_unfit && tally->count >= KIND_ENTRIES_MIN &&
+           dense_bytes(tally) <= page_bytes &&
+           dense_bytes(tally) - CELLS_HEADS <= (general_bytes(tally) - CELLS_HEADS) / 4 * 3;
+}
+
+void leaf_row_cut(const struct leaf_row *row, unsigned first, size_t fill_bytes,
+                  struct leaf_cut *out)
+{
+    assert(first < row->count && fill_bytes <= row->page_bytes);
+    struct tally tally = { .first = first, .general = CELLS_HEADS, .dense = CELLS_HEADS };
+    bool is_dense = false;
+    tally_add(&tally, row);
+    while (first + tally.count < row->count) {
+        struct tally next = tally;
+        tally_add(&next, row);
+        if (!is_dense && general_bytes(&next) > fill_bytes) {
+            is_dense = prefers_dense(&tally, row->page_bytes);
+            if (!is_dense)
+                break;
+        }
+        if (is_dense && (next.is_unfit || dense_bytes(&next) > fill_bytes))
+            break;
+        tally = next;
+    }
+    is_dense = is_dense || prefers_dense(&tally, row->page_bytes);
+    *out = (struct leaf_cut){ .first = first,
+                              .count = tally.count,
+                              .bytes = is_dense ? dense_bytes(&tally) : general_bytes(&tally),
+                              .prefix_bytes = tally.prefix_bytes,
+                              .is_dense = is_dense,
+                              .has_values = tally.has_values };
+    assert(out->bytes <= row->page_bytes);
+}
+
+void leaf_row_build(const struct leaf_row *row, const struct leaf_cut *cut, uint8_t *to)
+{
+    struct leaf_source source = { .page_bytes = row->page_bytes,
+                                  .entries = row->entries,
+                                  .shared = row->shared,
+                                  .extra_at = SOURCE_NO_EXTRA,
+                                  .count = row->count };
+    unsigned last = cut->first + cut->count;
+    assert(cut->count > 0 && last <= row->count);
+    if (!cut->is_dense) {
+        general_build(&source, cut->first, last, cut->prefix_bytes, to);
+        return;
+    }
+    struct leaf_measure measure = { .prefix_bytes = cut->prefix_bytes,
+                                    .dense_bytes = cut->bytes,
+                                    .has_values = cut->has_values };
+    dense_build(&source, cut->first, last, &measure, to);
+}
+
+void leaf_mark_appended(uint8_t *page)
+{
+    leaf_set_ends(page, LEAF_SEQUENTIAL_MIN, 0);
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/* page_internal: what the page kinds share: header fields, head search, cells. Private to the page
+ * files of btree/. Everything here trusts the image.
+ */
+#ifndef BTREE_PAGE_INTERNAL_H
+#define BTREE_PAGE_INTERNAL_H
+
+#include "branch_format.h"
+#include "leaf_format.h"
+#include "page.h"
+
+/* Below so many heads they are all counted, above the range is halved first. */
+enum { HEADS_WINDOW = 64 };
+
+/* ---- header fields ----------------------------------------------------------------------- */
+
+static inline unsigned cells_count(const uint8_t *page)
+{
+    return get_le16(page + CELLS_COUNT);
+}
+static inline void cells_set_count(uint8_t *page, unsigned count)
+{
+    assert(count <= UINT16_MAX);
+    put_le16(page + CELLS_COUNT, (uint16_t)count);
+}
+static inline size_t cells_prefix_bytes(const uint8_t *page)
+{
+    return get_le16(page + CELLS_PREFIX_BYTES);
+}
+/* The cell area ends where the prefix begins. */
+static inline size_t cells_top(const uint8_t *page, size_t page_bytes)
+{
+    return page_bytes - cells_prefix_bytes(page);
+}
+static inline sombra_slice cells_prefix(const uint8_t *page, size_t page_bytes)
+{
+    size_t bytes = cells_prefix_bytes(page);
+    return slice_of(page + page_bytes - bytes, bytes);
+}
+static inline size_t cells_low(const uint8_t *page)
+{
+    return get_le32(page + CELLS_LOW);
+}
+static inline void cells_set_low(uint8_t *page, size_t low)
+{
+    put_le32(page + CELLS_LOW, (uint32_t)low);
+}
+static inline size_t cells_holes(const uint8_t *page)
+{
+    return get_le32(page + CELLS_HOLES);
+}
+static inline void cells_set_holes(uint8_t *page, size_t holes)
+{
+    put_le32(page + CELLS_HOLES, (uint32_t)holes);
+}
+
+/* Prefixes are short: no call for them. */
+static inline bool cells_key_has_prefix(sombra_slice key, sombra_slice prefix)
+{
+    const uint8_t *a = key.data, *b = prefix.data;
+    size_t left = prefix.bytes;
+    if (UNLIKELY(key.bytes < left))
+        return false;
+    uint64_t differs = 0;
+    for (; left >= 8; left -= 8, a += 8, b += 8)
+        differs |= get_le64(a) ^ get_le64(b);
+    if (left >= 4) {
+        differs |= get_le32(a) ^ get_le32(b);
+        left -= 4, a += 4, b += 4;
+    }
+    for (; left > 0; left--)
+        differs |= (uint64_t)(*a++ ^ *b++);
+    return differs == 0;
+}
+
+/* ---- heads ------------------------------------------------------------------------------- */
+
+static inline uint32_t head_of(const uint8_t *bytes, size_t count)
+{
+    if (LIKELY(count >= 4))
+        return get_be32(bytes);
+    uint32_t head = 0;
+    for (size_t i = 0; i < count; i++)
+        head |= (uint32_t)bytes[i] << (24 - 8 * i);
+    return head;
+}
+
+static inline uint32_t head_at(const uint8_t *heads, unsigned index)
+{
+    return get_le32(heads + 4 * (size_t)index);
+}
+
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+typedef uint32_t head_lanes __attribute__((vector_size(16)));
+
+static inline head_lanes head_load(const uint8_t *at)
+{
+    head_lanes lanes;
+    memcpy(&lanes, at, sizeof lanes);
+    return lanes;
+}
+
+/* How many of a few heads are below `head`: all are compared, four at a time. */
+static inline unsigned heads_count_below(const uint8_t *heads, unsigned count, uint32_t head)
+{
+    const head_lanes wanted = { head, head, head, head };
+    head_lanes below = { 0, 0, 0, 0 };
+    unsigned i = 0;
+    for (; i + 4 <= count; i += 4)
+        below -= (head_lanes)(head_load(heads + 4 * (size_t)i) < wanted);
+    unsigned total = below[0] + below[1] + below[2] + below[3];
+    for (; i < count; i++)
+        total += head_at(heads, i) < head;
+    return total;
+}
+#else
+static inline unsigned heads_count_below(const uint8_t *heads, unsigned count, uint32_t head)
+{
+    unsigned total = 0;
+    for (unsigned i = 0; i < count; i++)
+        total += head_at(heads, i) < head;
+    return total;
+}
+#endif
+
+/* How many of the ascending `heads` are below `head`: halving without branches, then counting. */
+static inline unsigned heads_below(const uint8_t *heads, unsigned count, uint32_t head)
+{
+    unsigned base = 0;
+    while (count > HEADS_WINDOW) {
+        unsigned half = count / 2;
+        base += head_at(heads, base + half - 1) < head ? half : 0;
+        count -= half;
+    }
+    return base + heads_count_below(heads + 4 * (size_t)base, count, head);
+}
+
+/* The same for an answer that is probably not far above `near`: it is looked for in steps that
+ * double. */
+static inline unsigned heads_below_near(const uint8_t *heads, unsigned count, uint32_t head,
+                                        unsigned near)
+{
+    unsigned step = 8;
+    if (near > 0 && (near > count || head_at(heads, near - 1) >= head))
+        return heads_below(heads, count, head);
+    while (step < count - near && head_at(heads, near + step - 1) < head) {
+        near += step;
+        step *= 2;
+    }
+    unsigned window = count - near < step ? count - near : step;
+    return near + heads_below(heads + 4 * (size_t)near, window, head);
+}
+
+/* Heads and slots are two arrays that abut: one place is opened or closed in both at once.
+ * `tail_bytes` is what stands behind the slots and moves with them. */
+void slots_insert(uint8_t *page, unsigned count, unsigned index, uint32_t head, size_t offset,
+                  size_t tail_bytes);
+void slots_remove(uint8_t *page, unsigned count, unsigned first, unsigned last, size_t tail_bytes);
+
+static inline size_t slot_at(const uint8_t *page, unsigned count, unsigned index)
+{
+    return get_le16(page + CELLS_HEADS + 4 * (size_t)count + 2 * (size_t)index);
+}
+static inline void slot_set(uint8_t *page, unsigned count, unsigned index, size_t offset)
+{
+    assert(offset <= UINT16_MAX);
+    put_le16(page + CELLS_HEADS + 4 * (size_t)count + 2 * (size_t)index, (uint16_t)offset);
+}
+
+/* ---- lengths in cells: LEB128 of at most 3 bytes ------------------------------------------ */
+
+static inline const uint8_t *length_get(const uint8_t *at, size_t *out_length)
+{
+    size_t length = *at++;
+    if (UNLIKELY(length >= 0x80)) {
+        length = (length & 0x7f) | (size_t)(*at & 0x7f) << 7;
+        if (UNLIKELY(*at++ >= 0x80))
+            length |= (size_t)(*at++ & 0x7f) << 14;
+    }
+    *out_length = length;
+    return at;
+}
+static inline size_t length_bytes(size_t length)
+{
+    return length < 0x80 ? 1 : length < 0x4000 ? 2 : 3;
+}
+static inline uint8_t *length_put(uint8_t *at, size_t length)
+{
+    for (; length >= 0x80; length >>= 7)
+        *at++ = (uint8_t)(length | 0x80);
+    *at++ = (uint8_t)length;
+    return at;
+}
+/* The checked form for validators: NULL when cut short, over 3 bytes, or not the shortest form. */
+const uint8_t *length_get_checked(const uint8_t *at, const uint8_t *end, size_t *out_length);
+
+/* ---- validation -------------------------------------------------------------------------- */
+
+/* Which bytes of a page are already part of a cell. Cells mostly stand one beside the other, in
+ * their order: what is taken is then one stretch, and only what does not join it needs a bit for
+ * each byte. */
+struct byte_map {
+    size_t low, high; /* the stretch taken last */
+    bool has_bits;    /* others are in `words` */
+    size_t page_bytes;
+    uint64_t words[PAGE_BYTES_MAX / 64];
+};
+static inline void byte_map_init(struct byte_map *map, size_t page_bytes)
+{
+    map->low = map->high = SIZE_MAX;
+    map->has_bits = false;
+    map->page_bytes = page_bytes;
+}
+bool byte_map_take_slow(struct byte_map *map, size_t offset, size_t bytes);
+/* False if one of the bytes [offset, offset + bytes) was taken before. */
+static inline bool byte_map_take(struct byte_map *map, size_t offset, size_t bytes)
+{
+    assert(bytes > 0 && offset + bytes <= PAGE_BYTES_MAX);
+    if (LIKELY(!map->has_bits && offset + bytes == map->low)) {
+        map->low = offset;
+        return true;
+    }
+    if (!map->has_bits && offset == map->high) {
+        map->high += bytes;
+        return true;
+    }
+    return byte_map_take_slow(map, offset, bytes);
+}
+
+/* "page 12: offset 40: what" */
+sombra_err page_corrupt(const uint8_t *page, size_t offset, const char *what);
+/* Bounds of arrays (`arrays_end`), cell area and prefix. */
+sombra_err cells_validate_area(const uint8_t *page, size_t page_bytes, size_t arrays_end);
+
+sombra_err general_validate(const uint8_t *page, size_t page_bytes) SOMBRA_MUST_CHECK;
+sombra_err dense_validate(const uint8_t *page, size_t page_bytes) SOMBRA_MUST_CHECK;
+sombra_err branch_validate(const uint8_t *page, size_t page_bytes) SOMBRA_MUST_CHECK;
+
+/* End of what is used at the front of a tree page. */
+size_t page_arrays_end(const uint8_t *page);
+size_t dense_arrays_end(const uint8_t *page);
+
+#endif

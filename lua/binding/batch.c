@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT */
+/* Many nodes or edges at once, by rows or by columns. */
+#include "batch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- encoded rows ------------------------------------------------------------------------ */
+
+static int rows_gc(lua_State *L)
+{
+    struct rows *rows = lua_touserdata(L, 1);
+    free(rows->data);
+    free(rows->items);
+    free(rows->argument);
+    *rows = (struct rows){ 0 };
+    return 0;
+}
+
+/* Pushes zeros, to be released at the latest when the calling function ends. */
+static void *push_released(lua_State *L, size_t bytes, lua_CFunction release)
+{
+    void *memory = memset(lua_newuserdatauv(L, bytes, 0), 0, bytes);
+    lua_createtable(L, 0, 2);
+    lua_pushcfunction(L, release);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, release);
+    lua_setfield(L, -2, "__close");
+    lua_setmetatable(L, -2);
+    lua_toclose(L, -1);
+    return memory;
+}
+
+struct rows *rows_push(lua_State *L)
+{
+    return push_released(L, sizeof(struct rows), rows_gc);
+}
+
+static void *grow(lua_State *L, void *memory, size_t bytes)
+{
+    void *grown = realloc(memory, bytes);
+    if (!grown)
+        error_raise_text(L, SOMBRA_NOMEM, "out of memory for a batch");
+    return grown;
+}
+
+struct row *rows_add(lua_State *L, struct rows *rows, sombra_slice encoded)
+{
+    if (encoded.bytes > rows->capacity - rows->bytes) {
+        size_t capacity = (rows->capacity + encoded.bytes) * 2;
+        rows->data = grow(L, rows->data, capacity);
+        rows->capacity = capacity;
+    }
+    if (rows->count == rows->item_capacity) {
+        size_t capacity = rows->item_capacity * 2 + 16;
+        rows->items = grow(L, rows->items, capacity * sizeof *rows->items);
+        rows->item_capacity = capacity;
+    }
+    struct row *row = &rows->items[rows->count++];
+    *row = (struct row){ .at = rows->bytes, .bytes = encoded.bytes };
+    if (encoded.bytes)
+        memcpy(rows->data + rows->bytes, encoded.data, encoded.bytes);
+    rows->bytes += encoded.bytes;
+    return row;
+}
+
+/* "[12]", for messages; made for each row, so not by printf. */
+enum { ROW_NAME_BYTES = 24 };
+static const char *row_name(lua_Integer number, char to[ROW_NAME_BYTES])
+{
+    char *at = to + ROW_NAME_BYTES - 1;
+    *at = 0;
+    *--at = ']';
+    do
+        *--at = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    *--at = '[';
+    return at;
+}
+
+/* The properties at `index`, which belong to entry `number` of the list `arg`; nil is none. */
+static sombra_slice encode_row(lua_State *L, struct db_handle *db, int arg, int index,
+                               lua_Integer number)
+{
+    sombra_slice none = { NULL, 0 };
+    char root[ROW_NAME_BYTES];
+    if (lua_isnil(L, index))
+        return none;
+    if (!lua_istable(L, index))
+        luaL_argerror(L, arg, lua_pushfstring(L, "[%I]: a table of properties expected", number));
+    lua_pushnil(L);
+    if (!lua_next(L, index))
+        return none;
+    bool is_map = lua_type(L, -2) == LUA_TSTRING;
+    lua_pop(L, 2);
+    if (!is_map)
+        luaL_argerror(L, arg,
+                      lua_pushfstring(L, "[%I]: the names of properties are strings", number));
+    return value_encode_part(L, db, arg, index, row_name(number, root));
+}
+
+static lua_Integer check_list(lua_State *L, int arg)
+{
+    luaL_checktype(L, arg, LUA_TTABLE);
+    return (lua_Integer)lua_rawlen(L, arg);
+}
+
+static int push_made(lua_State *L, uint64_t first, size_t count)
+{
+    if (count)
+        lua_pushinteger(L, (lua_Integer)first);
+    else
+        lua_pushnil(L);
+    lua_pushinteger(L, (lua_Integer)count);
+    return 2;
+}
+
+/* ---- columns ------------------------------------------------------------------------------ */
+
+/* The values of a column, and the bytes of those that are encoded. */
+struct column_memory {
+    void *values;
+    char *bytes;
+};
+struct columns {
+    sombra_columns argument;
+    sombra_column *items;
+    struct column_memory *memory;
+    size_t count, capacity;      /* of both */
+    uint64_t *sources, *targets; /* of edges */
+};
+
+static int columns_gc(lua_State *L)
+{
+    struct columns *columns = lua_touserdata(L, 1);
+    for (size_t i = 0; i < columns->count; i++) {
+        free(columns->memory[i].values);
+        free(columns->memory[i].bytes);
+    }
+    free(columns->items);
+    free(columns->memory);
+    free(columns->sources);
+    free(columns->targets);
+    *columns = (struct columns){ 0 };
+    return 0;
+}
+
+/* A column without a value yet. */
+static size_t columns_add(lua_State *L, struct columns *columns, sombra_slice name)
+{
+    if (columns->count == columns->capacity) {
+        size_t capacity = columns->capacity * 2 + 8;
+        columns->items = grow(L, columns->items, capacity * sizeof *columns->items);
+        columns->memory = grow(L, columns->memory, capacity * sizeof *columns->memory);
+        columns->capacity = capacity;
+    }
+    columns->items[columns->count] = (sombra_column){ .name = name };
+    columns->memory[columns->count] = (struct column_memory){ NULL, NULL };
+    return columns->count++;
+}
+
+/* The kind that a value alone asks for. */
+static sombra_column_kind kind_of(lua_State *L, int index)
+{
+    switch (lua_type(L, index)) {
+    case LUA_TBOOLEAN:
+        return SOMBRA_COLUMN_BOOLEAN;
+    case LUA_TNUMBER:
+        return lua_isinteger(L, index) ? SOMBRA_COLUMN_INTEGER : SOMBRA_COLUMN_FLOAT;
+    case LUA_TSTRING:
+        return SOMBRA_COLUMN_STRING;
+    default:
+        return SOMBRA_COLUMN_ENCODED;
+    }
+}
+
+/* The list at `index` as an array of the kind of its first value; false if not all are of it. The
+ * strings are Lua's own: the list keeps them, and no Lua code runs until the engine has them. */
+static bool fill_alike(lua_State *L, int index, sombra_column *column, void *values, size_t count)
+{
+    bool *booleans = values;
+    int64_t *integers = values;
+    double *floats = values;
+    sombra_slice *strings = values;
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(L, index, (lua_Integer)(i + 1));
+        if (i == 0)
+            column->kind = kind_of(L, -1);
+        if (kind_of(L, -1) != column->kind || column->kind == SOMBRA_COLUMN_ENCODED) {
+            lua_pop(L, 1);
+            return false;
+        }
+        if (column->kind == SOMBRA_COLUMN_BOOLEAN)
+            booleans[i] = lua_toboolean(L, -1);
+        else if (column->kind == SOMBRA_COLUMN_INTEGER)
+            integers[i] = lua_tointeger(L, -1);
+        else if (column->kind == SOMBRA_COLUMN_FLOAT)
+            floats[i] = lua_tonumber(L, -1);
+        else
+            strings[i].data = lua_tolstring(L, -1, &strings[i].bytes);
+        lua_pop(L, 1);
+    }
+    return true;
+}
+
+/* Values of any kinds, encoded one by one; of sombra.null nothing is there. */
+static void fill_encoded(lua_State *L, struct db_handle *db, int arg, int index,
+                         const sombra_column *column, struct column_memory *memory, size_t count)
+{
+    char root[80];
+    size_t used = 0, capacity = 0;
+    sombra_slice *slices = memory->values;
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(L, index, (lua_Integer)(i + 1));
+        int value = lua_gettop(L);
+        bool is_null = lua_type(L, value) == LUA_TUSERDATA && value_is_null(L, value);
+        sombra_slice encoded = { NULL, 0 };
+        if (!is_null) {
+            snprintf(root, sizeof root, "%.*s[%zu]",
+                     (int)(column->name.bytes < 40 ? column->name.bytes : 40),
+                     (const char *)column->name.data, i + 1);
+            encoded = value_encode_element(L, db, arg, value, root);
+        }
+        if (encoded.bytes > capacity - used) {
+            capacity = (capacity + encoded.bytes) * 2;
+            memory->bytes = grow(L, memory->bytes, capacity);
+        }
+        if (encoded.bytes)
+            memcpy(memory->bytes + used, encoded.data, encoded.bytes);
+        used += encoded.bytes;
+        slices[i].bytes = encoded.bytes;
+        lua_pop(L, 1);
+    }
+    size_t at = 0; /* the bytes do not move any more */
+    for (size_t i = 0; i < count; i++) {
+        slices[i].data = memory->bytes + at;
+        at += slices[i].bytes;
+    }
+}
+
+/* The list on top of the stack, as the column `name`. */
+static void column_read(lua_State *L, struct db_handle *db, int arg, struct columns *columns,
+                        sombra_slice name)
+{
+    size_t count = columns->argument.count;
+    int index = lua_gettop(L);
+    size_t at = columns_add(L, columns, name);
+    sombra_column *column = &columns->items[at];
+    struct column_memory *memory = &columns->memory[at];
+    memory->values = grow(L, NULL, (count + 1) * sizeof(sombra_slice)); /* the widest kind */
+    if (!fill_alike(L, index, column, memory->values, count)) {
+        column->kind = SOMBRA_COLUMN_ENCODED;
+        fill_encoded(L, db, arg, index, column, memory, count);
+    }
+    column->as.encoded = memory->values;
+}
+
+/* The table `arg` of lists by the names of properties; all of them have `count` values, of nodes as
+ * many as the first one. */
+static void columns_read(lua_State *L, struct db_handle *db, int arg, struct columns *columns,
+                         lua_Integer count)
+{
+    luaL_checkstack(L, 4, "columns");
+    lua_pushnil(L);
+    while (lua_next(L, arg)) {
+        sombra_slice name = { NULL, 0 };
+        if (lua_type(L, -2) != LUA_TSTRING)
+            luaL_argerror(L, arg, "columns: the names of properties are strings");
+        name.data = lua_tolstring(L, -2, &name.bytes);
+        if (!lua_istable(L, -1))
+            luaL_argerror(L, arg, lua_pushfstring(L, "%s: a list of values expected", name.data));
+        lua_Integer values = (lua_Integer)lua_rawlen(L, -1);
+        if (count < 0)
+            count = values;
+        if (values != count)
+            luaL_argerror(L, arg,
+                          lua_pushfstring(L, "%s: a list of %I values, where %I belong", name.data,
+                                          values, count));
+        columns->argument.count = (size_t)count;
+        column_read(L, db, arg, columns, name);
+        lua_pop(L, 1);
+    }
+    columns->argument.columns = columns->items;
+    columns->argument.column_count = columns->count;
+}
+
+static struct columns *columns_push(lua_State *L)
+{
+    return push_released(L, sizeof(struct columns), columns_gc);
+}
+
+/* A table of columns, and not a list of rows? */
+static bool is_columns(lua_State *L, int arg)
+{
+    lua_pushnil(L);
+    if (!lua_next(L, arg))
+        return false;
+    bool is_named = lua_type(L, -2) == LUA_TSTRING;
+    lua_pop(L, 2);
+    return is_named;
+}
+
+/* The ids of the list `arg`; the columns keep them. */
+static uint64_t *ids_read(lua_State *L, int arg, size_t count)
+{
+    uint64_t *ids = grow(L, NULL, (count + 1) * sizeof *ids);
+    for (size_t i = 0; i < count; i++) {
+        int is_integer = 0;
+        lua_rawgeti(L, arg, (lua_Integer)(i + 1));
+        lua_Integer id = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &is_integer) : 0;
+        if (!is_integer || id < 0) {
+            free(ids);
+            luaL_argerror(L, arg,
+                          lua_pushfstring(L, "[%I]: an id is an integer of at least 1",
+                                          (lua_Integer)(i + 1)));
+        }
+        ids[i] = (uint64_t)id;
+        lua_pop(L, 1);
+    }
+    return ids;
+}
+
+/* tx:create_many(labels, {name = list of values, ...}) -> first id, count */
+static int create_columns(lua_State *L, const sombra_slice *labels, size_t label_count)
+{
+    struct columns *columns = columns_push(L);
+    struct tx_handle *tx = tx_self(L); /* a finalizer may have ended it */
+    columns_read(L, tx->db, 3, columns, -1);
+    sombra_node_id first;
+    sombra_err err =
+        sombra_node_create_columns(tx->txn, labels, label_count, &columns->argument, &first);
+    return err ? tx_raise(L, tx, err) : push_made(L, first, columns->argument.count);
+}
+
+/* tx:link_many(type, sources, targets [, {name = list of values, ...}]) -> first id, count */
+static int link_columns(lua_State *L, sombra_slice type)
+{
+    lua_Integer count = check_list(L, 3);
+    if (check_list(L, 4) != count)
+        luaL_argerror(L, 4,
+                      lua_pushfstring(L, "a list of %I ids, where %I belong",
+                                      (lua_Integer)lua_rawlen(L, 4), count));
+    if (!lua_isnil(L, 5))
+        luaL_checktype(L, 5, LUA_TTABLE);
+    struct columns *columns = columns_push(L);
+    struct tx_handle *tx = tx_self(L); /* a finalizer may have ended it */
+    columns->argument.count = (size_t)count;
+    columns->sources = ids_read(L, 3, (size_t)count);
+    columns->targets = ids_read(L, 4, (size_t)count);
+    if (!lua_isnil(L, 5))
+        columns_read(L, tx->db, 5, columns, count);
+    sombra_edge_id first;
+    sombra_err err = sombra_edge_create_columns(tx->txn, type, columns->sources, columns->targets,
+                                                &columns->argument, &first);
+    return err ? tx_raise(L, tx, err) : push_made(L, first, (size_t)count);
+}
+
+/* ---- methods ------------------------------------------------------------------------------ */
+
+/* tx:create_many(labels, list of props) -> first id, count */
+int tx_create_many(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    sombra_slice inlined[NAMES_INLINE];
+    size_t label_count;
+    lua_settop(L, 3);
+    lua_Integer count = check_list(L, 3);
+    const sombra_slice *labels = check_names(L, 2, inlined, &label_count);
+    if (is_columns(L, 3))
+        return create_columns(L, labels, label_count);
+    struct rows *rows = rows_push(L);
+    tx = tx_self(L); /* a finalizer may have ended it */
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_rawgeti(L, 3, i);
+        (void)rows_add(L, rows, encode_row(L, tx->db, 3, lua_gettop(L), i));
+        lua_pop(L, 1);
+    }
+    sombra_slice *properties = grow(L, NULL, (rows->count + 1) * sizeof *properties);
+    rows->argument = properties;
+    for (size_t i = 0; i < rows->count; i++)
+        properties[i] = (sombra_slice){ rows->data + rows->items[i].at, rows->items[i].bytes };
+    sombra_node_id first;
+    sombra_err err =
+        sombra_node_create_many(tx->txn, labels, label_count, properties, rows->count, &first);
+    return err ? tx_raise(L, tx, err) : push_made(L, first, rows->count);
+}
+
+static uint64_t row_id(lua_State *L, int row, int field, lua_Integer number)
+{
+    int is_integer = 0;
+    lua_rawgeti(L, row, field);
+    lua_Integer id = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &is_integer) : 0;
+    if (!is_integer || id < 0)
+        luaL_argerror(
+            L, 3, lua_pushfstring(L, "[%I][%d]: an id is an integer of at least 1", number, field));
+    lua_pop(L, 1);
+    return (uint64_t)id;
+}
+
+/* tx:link_many(type, list of {src, dst [, props]}) -> first id, count */
+int tx_link_many(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    lua_settop(L, 5);
+    sombra_slice type = check_name(L, 2);
+    if (!lua_isnil(L, 4))
+        return link_columns(L, type);
+    luaL_argcheck(L, lua_isnil(L, 5), 5, "columns belong to a list of sources and one of targets");
+    lua_Integer count = check_list(L, 3);
+    struct rows *rows = rows_push(L);
+    tx = tx_self(L); /* a finalizer may have ended it */
+    for (lua_Integer i = 1; i <= count; i++) {
+        if (lua_rawgeti(L, 3, i) != LUA_TTABLE)
+            luaL_argerror(L, 3, lua_pushfstring(L, "[%I]: {src, dst, props} expected", i));
+        int at = lua_gettop(L);
+        uint64_t src = row_id(L, at, 1, i), dst = row_id(L, at, 2, i);
+        lua_rawgeti(L, at, 3);
+        struct row *row = rows_add(L, rows, encode_row(L, tx->db, 3, at + 1, i));
+        row->src = src;
+        row->dst = dst;
+        lua_settop(L, at - 1);
+    }
+    sombra_new_edge *edges = grow(L, NULL, (rows->count + 1) * sizeof *edges);
+    rows->argument = edges;
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct row *row = &rows->items[i];
+        edges[i] = (sombra_new_edge){ row->src, row->dst, { rows->data + row->at, row->bytes } };
+    }
+    sombra_edge_id first;
+    sombra_err err = sombra_edge_create_many(tx->txn, type, edges, rows->count, &first);
+    return err ? tx_raise(L, tx, err) : push_made(L, first, rows->count);
+}
