@@ -680,6 +680,11 @@ function Tx:upsert(label, key, props) end
 ---@return boolean created
 function Tx:link_upsert(src, type, dst, props) end
 
+---As `db:schema`, of what the transaction sees.
+---@return sombra.Schema
+---@nodiscard
+function Tx:schema() end
+
 ---Makes a node for each table of properties, all or none. Ids follow one another. Or by columns: a
 ---list of values for each property, all of one length (`sombra.null`: it has none).
 ---@param labels string|string[]|nil
@@ -693,7 +698,7 @@ function Tx:create_many(labels, list) end
 ---@param list table[]
 ---@return integer? first nil if the list is empty
 ---@return integer count
----@overload fun(self: sombra.Tx, type: string, src: integer[], dst: integer[], props?: sombra.Columns): integer?, integer
+---@overload fun(self: sombra.Tx, type: string, sources: integer[], targets: integer[], columns: table?): integer?
 function Tx:link_many(type, list) end
 
 ---One property, without reading the others; nil if the node or the property is missing.

@@ -7,6 +7,9 @@
 ---    {"bucket":"visits"}                               a bucket, also an empty one
 ---    {"bucket":"visits","key":"ada","value":3}
 ---    {"procedure":"person.check","version":1,"text":"return { name = ...","chunk":"procs/check.lua"}
+---    {"index":["email"],"label":"Person","unique":true}
+---    {"constraint":"born","label":"Person","kind":"number"}
+---    {"trigger":"person.check","label":"Person","on":["create"]}
 local format = {}
 
 local json = require "sombra.json"
@@ -19,6 +22,10 @@ end
 
 local function is_string(value)
   return type(value) == "string"
+end
+
+local function is_boolean(value)
+  return type(value) == "boolean"
 end
 
 local function is_map(value)
@@ -46,7 +53,11 @@ local members = {
   procedure = { procedure = is_string, text = is_string, chunk = is_string, version = function(value)
     return math.type(value) == "integer"
   end },
+  index = { index = is_names, label = is_string, type = is_string, unique = is_boolean },
+  constraint = { constraint = is_string, label = is_string, type = is_string, required = is_boolean, kind = is_string },
+  trigger = { trigger = is_string, label = is_string, type = is_string, on = is_names },
 }
+local is_rule = { index = true, constraint = true, trigger = true }
 
 local function kind_of(object)
   for kind in pairs(members) do
@@ -75,7 +86,7 @@ local function item_of(text)
   end
   local kind = kind_of(object)
   if not kind then
-    return nil, 'an object with "node", "edge", "bucket" or "procedure" is expected'
+    return nil, 'an object with "node", "edge", "bucket", "procedure", "index", "constraint" or "trigger" is expected'
   end
   for name, value in pairs(object) do
     local check = members[kind][name]
@@ -91,8 +102,10 @@ local function item_of(text)
     return nil, 'an entry needs "key" and "value"'
   elseif kind == "procedure" and object.text == nil then
     return nil, 'a procedure needs "text"'
+  elseif is_rule[kind] and (object.label == nil) == (object.type == nil) then
+    return nil, ('the rule needs a "label" or a "type": %s'):format(kind)
   end
-  object.kind = kind
+  object.value_kind, object.kind = object.kind, kind
   object.id = object.node
   object.props = object.props or {}
   object.labels = object.labels or {}
@@ -145,6 +158,19 @@ function format.write_procedure(out, info)
   out:write(plain.encode {
     procedure = info.name, version = info.version, text = info.text, chunk = info.chunk ~= "" and info.chunk or nil,
   }, "\n")
+end
+
+---`kind` is that of the line: index, constraint, trigger.
+function format.write_rule(out, kind, rule)
+  local line = { label = rule.label, type = rule.type }
+  if kind == "index" then
+    line.index, line.unique = sombra.list(rule.properties), rule.unique or nil
+  elseif kind == "constraint" then
+    line.constraint, line.required, line.kind = rule.property, rule.required, rule.kind
+  else
+    line.trigger, line.on = rule.procedure, sombra.list(rule.on)
+  end
+  out:write(plain.encode(line), "\n")
 end
 
 return format
