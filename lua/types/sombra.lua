@@ -701,12 +701,21 @@ function Tx:create_many(labels, list) end
 ---@overload fun(self: sombra.Tx, type: string, sources: integer[], targets: integer[], columns: table?): integer?
 function Tx:link_many(type, list) end
 
----One property, without reading the others; nil if the node or the property is missing.
+---One property, without reading the others; nil if the node or the property is missing. Of several
+---names, as many values, out of one read.
 ---@param id integer
 ---@param name string
----@return sombra.Value?
+---@param ... string
+---@return sombra.Value? ...
 ---@nodiscard
-function Tx:get(id, name) end
+function Tx:get(id, name, ...) end
+
+---One property of each node, in the order of the list; `sombra.null` where the node or the property is missing.
+---@param ids integer[]
+---@param name string
+---@return sombra.Value[]
+---@nodiscard
+function Tx:get_many(ids, name) end
 
 ---@param id integer
 ---@return boolean
@@ -905,6 +914,15 @@ function Tx:both(id, types, options) end
 ---@return fun(): integer?, string, integer, "out"|"into"
 ---@nodiscard
 function Tx:edges_of(id, direction, types, options) end
+
+---The nodes at the other ends of a node's edges, one for each edge. The direction defaults to "both".
+---@param id integer
+---@param direction sombra.Direction?
+---@param types sombra.Types
+---@param options sombra.NeighbourOptions?
+---@return integer[]
+---@nodiscard
+function Tx:neighbours(id, direction, types, options) end
 
 ---Number of edges of a node. The direction defaults to "both", where a loop counts once.
 ---@param id integer
