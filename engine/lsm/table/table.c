@@ -376,9 +376,9 @@ sombra_err table_get(struct table *table, sombra_slice key, const uint64_t *hash
     struct lsm_entry entry;
     assert(key.bytes > 0);
     if (hash && table->filter.count > 0) {
-        kv_metrics_add(metrics, KV_COUNTER_FILTER_CHECKS, 1);
+        kv_metrics_add_striped(metrics, KV_COUNTER_FILTER_CHECKS, 1);
         if (!filter_has(&table->filter, *hash)) {
-            kv_metrics_add(metrics, KV_COUNTER_FILTER_SKIPS, 1);
+            kv_metrics_add_striped(metrics, KV_COUNTER_FILTER_SKIPS, 1);
             *out_lookup = LOOKUP_ABSENT;
             return SOMBRA_OK;
         }
