@@ -711,12 +711,21 @@ function Tx:create_many(labels, list) end
 ---@overload fun(self: sombra.Tx, type: string, sources: integer[], targets: integer[], columns: table?): integer?
 function Tx:link_many(type, list) end
 
----One property, without reading the others; nil if the node or the property is missing.
+---One property, without reading the others; nil if the node or the property is missing. Of several
+---names, as many values, out of one read.
 ---@param id integer
 ---@param name string
----@return sombra.Value?
+---@param ... string
+---@return sombra.Value? ...
 ---@nodiscard
-function Tx:get(id, name) end
+function Tx:get(id, name, ...) end
+
+---One property of each node, in the order of the list; `sombra.null` where the node or the property is missing.
+---@param ids integer[]
+---@param name string
+---@return sombra.Value[]
+---@nodiscard
+function Tx:get_many(ids, name) end
 
 ---@param id integer
 ---@return boolean
@@ -916,6 +925,15 @@ function Tx:both(id, types, options) end
 ---@nodiscard
 function Tx:edges_of(id, direction, types, options) end
 
+---The nodes at the other ends of a node's edges, one for each edge. The direction defaults to "both".
+---@param id integer
+---@param direction sombra.Direction?
+---@param types sombra.Types
+---@param options sombra.NeighbourOptions?
+---@return integer[]
+---@nodiscard
+function Tx:neighbours(id, direction, types, options) end
+
 ---Number of edges of a node. The direction defaults to "both", where a loop counts once.
 ---@param id integer
 ---@param direction sombra.Direction?
@@ -937,61 +955,6 @@ function Tx:bucket(name, options) end
 ---@return fun(): string?
 ---@nodiscard
 function Tx:buckets() end
-
----An ordered map: integers first, in numeric order, then strings, in byte order. It ends with its transaction.
----@class sombra.Bucket
-local Bucket = {}
-
----@param key sombra.Key
----@return sombra.Value?
----@nodiscard
-function Bucket:get(key) end
-
----The values of all these keys that are there, by key, in one sweep over the bucket.
----@param keys sombra.Key[]
----@return table<sombra.Key, sombra.Value>
----@nodiscard
-function Bucket:get_many(keys) end
-
----Inserts or replaces.
----@param key sombra.Key
----@param value sombra.Value
-function Bucket:put(key, value) end
-
----@param key sombra.Key
----@return boolean deleted false if it was not there
-function Bucket:delete(key) end
-
----@class sombra.KeyRange
----@field ge sombra.Key?
----@field gt sombra.Key?
----@field le sombra.Key?
----@field lt sombra.Key?
----@field prefix string? string keys that begin with it
-
----@class sombra.ScanOptions: sombra.KeyRange
----@field limit integer?
----@field reverse boolean? highest first
-
----Keys and values in order. The loop sees what is written behind the key it stands on.
----@param range sombra.ScanOptions?
----@return fun(): sombra.Key?, sombra.Value
----@nodiscard
-function Bucket:scan(range) end
-
----Exact, O(log n).
----@param range sombra.KeyRange?
----@return integer
----@nodiscard
-function Bucket:count(range) end
-
----Deletes a range; `{}` is everything.
----@param range sombra.KeyRange
----@return integer deleted how many
-function Bucket:delete_range(range) end
-
----Removes the bucket and all that is in it.
-function Bucket:drop() end
 
 ---State of a `for` loop: the fourth value of every function that returns an iterator. It has no methods.
 ---@class sombra.Iterator
