@@ -30,6 +30,7 @@ local values = require "sombra.transfer.values"
 ---@field entries integer of buckets
 ---@field procedures integer versions that were not there already
 ---@field rules integer indexes, constraints and triggers that were not there already
+---@field migrations integer rows of their history that were not there already
 ---@field rejected integer
 ---@field commits integer
 
@@ -189,9 +190,18 @@ local function add_trigger(state, item)
     { on = item.on, edge = item.type ~= nil })
 end
 
+local function add_migration(state, item)
+  local is_new, why = try(state.tx.adopt_migration, state.tx, {
+    number = item.migration, name = item.name, hash = item.hash, time = item.time, state = item.state,
+    cursor = item.cursor,
+  })
+  state.report.migrations = state.report.migrations + (is_new and 1 or 0)
+  return why
+end
+
 local adders = {
   node = add_node, edge = add_edge, bucket = add_entry, procedure = add_procedure,
-  index = add_index, constraint = add_constraint, trigger = add_trigger,
+  index = add_index, constraint = add_constraint, trigger = add_trigger, migration = add_migration,
 }
 
 ---- rejects ----------------------------------------------------------------------------------------------------------
@@ -344,7 +354,9 @@ function import.run(db, paths, options)
     db = db,
     options = options,
     batch = options.batch or batch_default,
-    report = { nodes = 0, edges = 0, entries = 0, procedures = 0, rules = 0, rejected = 0, commits = 0 },
+    report = {
+      nodes = 0, edges = 0, entries = 0, procedures = 0, rules = 0, migrations = 0, rejected = 0, commits = 0,
+    },
     ids = {},
     in_batch = 0,
     records = 0,

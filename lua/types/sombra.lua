@@ -680,6 +680,16 @@ function Tx:upsert(label, key, props) end
 ---@return boolean created
 function Tx:link_upsert(src, type, dst, props) end
 
+---The history of migrations.
+---@return table[] rows {number, name, hash, time, state, cursor}
+---@nodiscard
+function Tx:migrations() end
+
+---Writes a row of another database's history. Nothing is run.
+---@param row table
+---@return boolean is_new
+function Tx:adopt_migration(row) end
+
 ---As `db:schema`, of what the transaction sees.
 ---@return sombra.Schema
 ---@nodiscard

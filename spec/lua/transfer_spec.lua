@@ -305,6 +305,44 @@ describe("import and export", function()
     end)
   end)
 
+  it("the history of migrations goes along in jsonl", function()
+    local json = require "sombra.json"
+    local directory = os.tmpname()
+    os.remove(directory)
+    os.execute("mkdir " .. directory)
+    local file <close> = assert(io.open(directory .. "/0001_people.lua", "wb"))
+    file:write "return { up = function(tx) tx:create 'A' end }"
+    file:close()
+    local db <close> = helper.memory()
+    db:migrate(directory)
+    local copy <close> = round_trip(db, "jsonl")
+    assert.same({}, copy:migrate(directory))
+    local function rows(of) return of:read(function(tx) return tx:migrations() end) end
+    assert.same(rows(db), rows(copy))
+    assert.equal(1, copy:read(function(tx) return tx:count "A" end))
+    local row = rows(db)[1]
+    local function try_row(changes)
+      local line = { migration = row.number, name = row.name, hash = row.hash, time = row.time, state = row.state }
+      for name, value in pairs(changes) do line[name] = value end
+      local path = write(".jsonl", json.encode(line) .. "\n")
+      local report = import.run(copy, { path }, { rejects = path .. ".bad" })
+      os.remove(path .. ".bad")
+      return { report.rejected, report.migrations }
+    end
+    assert.same({ 0, 0 }, try_row {})
+    assert.same({ 0, 1 }, try_row { migration = 2, name = "0002_b.lua" })
+    assert.same({ 1, 0 }, try_row { hash = ("0"):rep(64) })
+    assert.same({ 1, 0 }, try_row { migration = 3, hash = "x" })
+    assert.same({ 1, 0 }, try_row { migration = 0 })
+    assert.same({ 1, 0 }, try_row { migration = 3, state = "late" })
+    assert.equal(2, #rows(copy))
+    db:define [[return { name = "peek", version = 1, run = function(tx) return tx:migrations() end }]]
+    assert.is_false((pcall(db.call, db, "peek")))
+    local out <close> = assert(io.tmpfile())
+    assert.equal(1, export.run(db, out, { format = "graphml" }).migrations_left)
+    os.execute("rm -r " .. directory)
+  end)
+
   it("infer the types of columns from all rows", function()
     local props = props_of("a,b,c,d,e,f,g\n1,1,true,007,9223372036854775808,,1e3\n-2,2.5,false,1,1,x,nan\n")
     assert.is_true(helper.same({ a = 1, b = 1.0, c = true, d = "007", e = "9223372036854775808", g = "1e3" }, props[1]))

@@ -13,6 +13,7 @@ local words = require "sombra.cli.words"
 local function rest_of(report)
   return (report.procedures > 0 and (", %d procedures"):format(report.procedures) or "")
     .. (report.rules > 0 and (", %d rules"):format(report.rules) or "")
+    .. (report.migrations > 0 and (", %d migrations"):format(report.migrations) or "")
 end
 
 ---- import -----------------------------------------------------------------------------------------------------------
@@ -141,6 +142,10 @@ function transfer.export(arguments, options)
   if report.rules_left > 0 then
     io.stderr:write(("%d indexes, constraints and triggers are left out: of the formats only jsonl has them\n"):format(
       report.rules_left))
+  end
+  if report.migrations_left > 0 then
+    io.stderr:write(("what is known of %d migrations is left out: of the formats only jsonl has it\n"):format(
+      report.migrations_left))
   end
   if path ~= "-" and options.json then
     output.json(report)
