@@ -440,6 +440,23 @@ bool table_hides(struct table *table, sombra_slice key, sombra_slice *out_low,
     return true;
 }
 
+bool table_next_range(struct table *table, sombra_slice key, sombra_slice *out_low,
+                      sombra_slice *out_end)
+{
+    struct block_spot spot;
+    if (key.bytes == 0)
+        key = slice_of("", 0);
+    if (table_hides(table, key, out_low, out_end))
+        return true;
+    if (table->ranges.entries == 0)
+        return false;
+    block_find(&table->ranges, key, &spot); /* the first with low >= key */
+    if (!spot.at)
+        return false;
+    table_range(table, spot.index, out_low, out_end);
+    return true;
+}
+
 void table_range(struct table *table, size_t index, sombra_slice *out_low, sombra_slice *out_high)
 {
     struct block_entry entry;
