@@ -14,8 +14,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-enum { RECORDS = 1000000, BATCH = 10, FILL_BATCH = 1000, LOOKS = 10 };
+enum { RECORDS = 1000000, BATCH = 10, FILL_BATCH = 1000, LOOKS = 10, REST_S = 10 };
 
 static void overwrite(struct bench_store *store, void *session, const uint32_t *indexes,
                       uint32_t count, uint32_t batch, uint64_t version)
@@ -80,6 +81,8 @@ static void pinned(struct bench_store *store, uint32_t records)
     store->kind->read_end(store->session);
     overwrite(store, writer, choice, records, BATCH, 5);
     sizes_print(store, "overwritten once more, the snapshot ended", sizes_of(store), records);
+    sleep(REST_S);
+    sizes_print(store, "some seconds later", sizes_of(store), records);
     store->kind->session_close(writer);
     store_reopen(store, false);
     sizes_print(store, "closed", sizes_of(store), records);

@@ -384,8 +384,9 @@ struct btree {
     /* Read transactions, with their spare cursors, kept for the next in the same reader slot. Who
      * holds slot i of the head owns entry i, from the claim to the release: no lock, no atomics. */
     struct btree_txn *readers[HEAD_SLOTS];
-    _Atomic uint32_t reader_count;   /* of them; above READERS_KEPT_MAX an ending one is freed */
-    uint64_t next_txn;               /* the writer's: greater than any number used */
+    _Atomic uint32_t reader_count; /* of them; above READERS_KEPT_MAX an ending one is freed */
+    uint64_t newest_sequence; /* of the last commit this process published, 0 = none, and that */
+    struct snapshot newest;   /* commit; the writer's */
     uint8_t *scratch[SCRATCH_PAGES]; /* the writer's page images for splits and merges */
     struct leaf_split *split;        /* the writer's */
     struct put_finger finger;        /* the writer's */
@@ -414,6 +415,7 @@ struct btree {
     _Atomic uint32_t compacts;
     unsigned compact_waiters;
     bool compact_wanted; /* a checkpoint found much of the file free */
+    uint64_t rest_ms;    /* COMPACT_REST_MS, but in tests */
 };
 
 /* ---- txn.c -------------------------------------------------------------------------------- */
@@ -503,6 +505,8 @@ void btree_txn_free(struct btree_txn *txn);
 void txn_undo_all(struct btree_txn *txn);
 /* The page account of this process is that of the snapshot. */
 void account_note(struct btree *btree, const struct snapshot *snapshot);
+/* And the snapshot is the newest commit, for everybody. */
+void account_publish(struct btree *btree, const struct snapshot *snapshot);
 /* Commits it through the log, without a sync. */
 sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon) SOMBRA_MUST_CHECK;
 /* Makes the transaction the newest state; the page account and numbers move on. */
@@ -573,6 +577,9 @@ static inline void tree_prefetch(const struct btree_txn *txn, page_id id)
 
 sombra_err tree_descend(struct btree_txn *txn, sombra_slice key,
                         struct tree_path *out_path) SOMBRA_MUST_CHECK;
+/* The same for who will change the leaf: no user may be lent what is read through this path. */
+sombra_err tree_descend_writing(struct btree_txn *txn, sombra_slice key,
+                                struct tree_path *out_path) SOMBRA_MUST_CHECK;
 /* To the first or last leaf; the leaf's index is that of its first or last entry. */
 sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last,
                              struct tree_path *out_path) SOMBRA_MUST_CHECK;
@@ -670,6 +677,7 @@ sombra_err checkpoint_run(struct btree *btree, bool closes) SOMBRA_MUST_CHECK;
 struct compact_report {
     page_id maps_end;         /* space maps that lie behind are written anew */
     bool is_whole;            /* a round is done: the meta record says what follows */
+    bool is_resting;          /* the store rested: it says nothing of the work that goes on else */
     uint64_t pages_before;    /* that the file had */
     uint64_t pages_moved;     /* of them */
     uint32_t free_before_ppm; /* share of the file that was free */
@@ -695,11 +703,30 @@ void background_stop(struct btree *btree);
 
 /* ---- compact.c ----------------------------------------------------------------------------- */
 
-enum { COMPACT_WATERMARK_PPM = 600000, COMPACT_UNUSED_BYTES_MIN = 16 << 20 };
+enum {
+    COMPACT_WATERMARK_PPM = 600000,
+    COMPACT_UNUSED_BYTES_MIN = 16 << 20,
+    COMPACT_REST_PPM = 500000, /* of a store that rests */
+    COMPACT_REST_MS = 2000,    /* which is to say, so long after its last commit */
+};
+
+/* What the background thread knows of the store's rest. */
+struct compact_rest {
+    uint64_t commits;  /* of this process, and */
+    uint64_t since_ns; /* when that was new */
+    uint64_t next_ns;  /* nothing before */
+    uint64_t pins;     /* space_pins at the last look */
+};
 
 sombra_err btree_compact(struct btree *btree, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 /* The background thread's: if enough of the file is free; gives way when `job` says so. */
 sombra_err compact_automatic(struct btree *btree, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+/* The background thread's, when it has nothing else to do: true = this process wrote last, nobody
+ * has committed for a while, and half of the file is free or about to be. */
+bool compact_rest_is_due(struct btree *btree, struct compact_rest *rest);
+/* That compaction. It gives way to commits of this process as well. */
+sombra_err compact_resting(struct btree *btree, struct compact_rest *rest,
+                           struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 
 /* ---- open.c, check.c ----------------------------------------------------------------------- */
 
@@ -715,7 +742,8 @@ sombra_err logs_check_clean(const struct btree *btree) SOMBRA_MUST_CHECK;
 sombra_err btree_prepare_write(struct btree *btree) SOMBRA_MUST_CHECK;
 /* Has the writer's turn: everything that another process may have changed since the last turn is
  * caught up with. */
-sombra_err turn_take(struct btree *btree, owner_word dead) SOMBRA_MUST_CHECK;
+sombra_err turn_take(struct btree *btree, owner_word dead,
+                     struct snapshot *out_newest) SOMBRA_MUST_CHECK;
 /* A checkpoint that was cut short by its process's death: makes it whole, or as if it never was. */
 sombra_err intent_finish(struct btree *btree) SOMBRA_MUST_CHECK;
 /* Another process may have written a newer durable meta: reads it. */

@@ -9,7 +9,7 @@
  *     4 switch the halves of the log: what follows C is in the next epoch
  *   outside it:
  *     5 seal the pages of C that no checkpoint had     (checksums)
- *     6 write the maps, sync the file
+ *     6 write the maps, sync the file, whose pages are taken out of the writer's windows before
  *     7 write the meta record that is not the durable one, sync
  *     8 C is the durable checkpoint; the old one is no longer pinned
  *
@@ -77,9 +77,11 @@ static void compact_fill(struct meta *meta, const struct compact_report *report)
         meta->compact_txn = meta->snapshot.txn;
         meta->compact_moved = report->pages_moved;
         meta->compact_returned = before > count ? before - count : 0;
-        if (meta->compact_returned < before / GAIN_SHARE && watermark < report->free_before_ppm)
+        bool is_lasting = meta->compact_returned >= before / GAIN_SHARE;
+        if (!is_lasting && !report->is_resting && watermark < report->free_before_ppm)
             watermark = report->free_before_ppm;
-        watermark = watermark + RAISE_PPM < MAX_PPM ? watermark + RAISE_PPM : MAX_PPM;
+        if (!report->is_resting)
+            watermark = watermark + RAISE_PPM < MAX_PPM ? watermark + RAISE_PPM : MAX_PPM;
     } else if (!report && meta->pages_free * 1000000 / count < COMPACT_WATERMARK_PPM / 2 &&
                watermark > COMPACT_WATERMARK_PPM + DECAY_PPM) {
         watermark -= DECAY_PPM;
@@ -147,6 +149,7 @@ static sombra_err make_durable(struct checkpoint *checkpoint)
                         btree->meta.snapshot.txn);
     if (!err)
         err = maps_write(checkpoint);
+    pager_let_go(&btree->pager);
     if (!err)
         err = shared_sync(btree, btree->file);
     unsigned slot = 1 - btree->meta_slot;
@@ -256,8 +259,7 @@ static sombra_err pin_newest(struct btree_txn *txn, struct checkpoint *checkpoin
     meta_fill(checkpoint, &txn->snapshot);
     /* The descriptor says where the log goes on, and that is the other half now. */
     snapshot_set_position(&txn->snapshot, checkpoint->log, checkpoint->log_half);
-    account_note(btree, &txn->snapshot);
-    head_publish(btree->head, &txn->snapshot);
+    account_publish(btree, &txn->snapshot);
     return err;
 }
 
@@ -348,11 +350,12 @@ static sombra_err both_enter(struct btree *btree, bool is_brief, owner_word *out
 sombra_err checkpoint_pause(struct btree *btree)
 {
     owner_word dead = 0;
+    struct snapshot newest;
     sombra_err err = both_enter(btree, false, &dead);
     if (err)
         return err;
     if (atomic_load(&btree->head->has_logs) && !head_check_writable(btree->head))
-        err = turn_take(btree, dead);
+        err = turn_take(btree, dead, &newest);
     if (err)
         checkpoint_resume(btree);
     return err;
@@ -443,8 +446,7 @@ static sombra_err commit_unlogged(struct btree_txn *txn, struct checkpoint *chec
         return err;
     txn->snapshot = snapshot;
     logs_cover(&btree->logs, snapshot.lsn);
-    account_note(btree, &snapshot);
-    head_publish(btree->head, &snapshot);
+    account_publish(btree, &snapshot);
     atomic_store(&btree->head->pinned_intent, 0); /* last: until then another may publish it */
     return SOMBRA_OK;
 }
@@ -551,16 +553,14 @@ static sombra_err mark_append(struct btree *btree)
     if (err)
         return err == SOMBRA_BUSY ? SOMBRA_OK : err;
     err = head_check_writable(btree->head);
+    struct snapshot newest = { 0 };
     if (!err)
-        err = turn_take(btree, dead);
-    struct snapshot newest;
-    head_newest(btree->head, &newest);
+        err = turn_take(btree, dead, &newest);
     uint64_t durable = atomic_load(&btree->head->durable_lsn);
     if (!err && durable >= newest.lsn && logs_position(&btree->logs).offset > 0) {
         err = logs_append_mark(&btree->logs, newest.lsn, durable);
         snapshot_set_position(&newest, logs_position(&btree->logs), btree->logs.active);
-        account_note(btree, &newest);
-        head_publish(btree->head, &newest);
+        account_publish(btree, &newest);
     }
     gate_leave(btree);
     return err;
@@ -635,24 +635,25 @@ static bool background_between(void *context, uint64_t done, uint64_t total)
 /* What the background thread does when it wakes. A failure poisons the store, and the next write
  * reports it. */
 static void background_work(struct btree *btree, bool wants_checkpoint, bool wants_compact,
-                            uint64_t *commits_seen)
+                            uint64_t *commits_seen, struct compact_rest *rest)
 {
     uint64_t lsn;
     uint64_t commits = kv_metrics_count(&btree->metrics, KV_COUNTER_COMMITS);
+    struct kv_maintenance job = { .kind = KV_COMPACT,
+                                  .progress = background_between,
+                                  .context = btree };
     sombra_err err = normal_sync(btree, &lsn);
     if (!err && !lsn)
         err = dead_sync(btree);
     if (!err && wants_checkpoint)
         err = checkpoint_run(btree, false);
-    if (!err && wants_compact) {
-        struct kv_maintenance job = { .kind = KV_COMPACT,
-                                      .progress = background_between,
-                                      .context = btree };
+    if (!err && wants_compact)
         err = compact_automatic(btree, &job);
-    }
-    if (!err && !lsn && !wants_checkpoint && !wants_compact && commits == *commits_seen &&
-        atomic_exchange(&btree->mark_wanted, 0))
+    bool is_idle = !lsn && !wants_checkpoint && !wants_compact && commits == *commits_seen;
+    if (!err && is_idle && atomic_exchange(&btree->mark_wanted, 0))
         err = mark_append(btree);
+    if (!err && is_idle && compact_rest_is_due(btree, rest))
+        err = compact_resting(btree, rest, &job);
     *commits_seen = commits;
     (void)err;
 }
@@ -663,6 +664,7 @@ static void *background_main(void *argument)
 {
     struct btree *btree = argument;
     uint64_t commits_seen = UINT64_MAX;
+    struct compact_rest rest = { 0 };
     os_mutex_lock(&btree->checkpoint_mutex);
     for (;;) {
         background_wait(btree);
@@ -672,7 +674,7 @@ static void *background_main(void *argument)
         bool wants_compact = btree->compact_wanted;
         btree->checkpoint_wanted = btree->compact_wanted = false;
         os_mutex_unlock(&btree->checkpoint_mutex);
-        background_work(btree, wants_checkpoint, wants_compact, &commits_seen);
+        background_work(btree, wants_checkpoint, wants_compact, &commits_seen, &rest);
         os_mutex_lock(&btree->checkpoint_mutex);
     }
     os_mutex_unlock(&btree->checkpoint_mutex);

@@ -37,9 +37,10 @@ struct compact {
     struct btree *btree;
     struct kv_maintenance *job;
     bool is_automatic;
-    bool is_idle;        /* there is too little to gain to begin */
-    bool is_clearing;    /* the round makes room for values that found none in the last */
-    uint64_t runs_stuck; /* in the last round that moved values */
+    uint32_t free_ppm_least; /* of the file, for an automatic one to begin */
+    bool is_idle;            /* there is too little to gain to begin */
+    bool is_clearing;        /* the round makes room for values that found none in the last */
+    uint64_t runs_stuck;     /* in the last round that moved values */
     struct pack pack;
     struct compact_report report;
     uint64_t pages_used;  /* when it began */
@@ -89,7 +90,7 @@ static void ends_choose(struct compact *compact)
     compact->is_idle =
         compact->is_automatic &&
         (space->free_count << compact->btree->pager.page_shift < COMPACT_UNUSED_BYTES_MIN ||
-         compact->report.free_before_ppm < COMPACT_WATERMARK_PPM);
+         compact->report.free_before_ppm < compact->free_ppm_least);
 }
 
 /* A write transaction that changes pages and no entry. `place` NULL: only chooses the ends. */
@@ -355,14 +356,108 @@ sombra_err btree_compact(struct btree *btree, struct kv_maintenance *job)
     return err;
 }
 
-sombra_err compact_automatic(struct btree *btree, struct kv_maintenance *job)
+static sombra_err automatic(struct btree *btree, struct kv_maintenance *job, bool is_resting)
 {
-    struct compact compact = {
-        .btree = btree, .job = job, .is_automatic = true, .pack = { .gain_share = SHARE_AUTOMATIC }
-    };
+    struct compact compact = { .btree = btree,
+                               .job = job,
+                               .is_automatic = true,
+                               .free_ppm_least =
+                                   is_resting ? COMPACT_REST_PPM : COMPACT_WATERMARK_PPM,
+                               .report = { .is_resting = is_resting },
+                               .pack = { .gain_share = SHARE_AUTOMATIC } };
     if (!slot_enter(btree, false))
         return SOMBRA_OK;
     sombra_err err = compact_measured(&compact);
     slot_leave(btree);
     return err == SOMBRA_CANCELLED ? SOMBRA_OK : err;
+}
+
+sombra_err compact_automatic(struct btree *btree, struct kv_maintenance *job)
+{
+    return automatic(btree, job, false);
+}
+
+/* ---- at rest ----------------------------------------------------------------------------- */
+
+static bool is_much(const struct btree *btree, uint64_t unused, uint64_t page_count)
+{
+    return unused << btree->pager.page_shift >= COMPACT_UNUSED_BYTES_MIN &&
+           unused * 1000000 / page_count >= COMPACT_REST_PPM;
+}
+
+/* Has the turn: counts anew what readers that have ended since gave free. */
+static bool much_is_unused(struct btree *btree, struct compact_rest *rest)
+{
+    struct space *space = &btree->space;
+    uint64_t pins = space_pins(space);
+    if (pins == rest->pins)
+        return false;
+    rest->pins = pins;
+    space_reclaim(space);
+    account_note(btree, &btree->newest);
+    return is_much(btree, space_unused(space) - space->read_count, space->page_count);
+}
+
+static bool rest_look(struct btree *btree, struct compact_rest *rest)
+{
+    owner_word dead;
+    if (gate_enter_brief(btree, 0, &dead))
+        return false;
+    /* Else another process wrote last, and this is for it to do. */
+    bool is_mine = atomic_load(&btree->head->sequence) == btree->newest_sequence;
+    struct snapshot newest;
+    sombra_err err = head_check_writable(btree->head);
+    if (!err && (is_mine || dead))
+        err = turn_take(btree, dead, &newest);
+    bool is_due = !err && is_mine && much_is_unused(btree, rest);
+    gate_leave(btree);
+    return is_due;
+}
+
+bool compact_rest_is_due(struct btree *btree, struct compact_rest *rest)
+{
+    uint64_t now_ns = os_monotonic_ns(btree->os);
+    uint64_t commits = kv_metrics_count(&btree->metrics, KV_COUNTER_COMMITS);
+    if (commits != rest->commits)
+        *rest = (struct compact_rest){ .commits = commits,
+                                       .since_ns = now_ns,
+                                       .next_ns = rest->next_ns };
+    if (!commits || btree->options.no_auto_compact || now_ns < rest->next_ns ||
+        now_ns - rest->since_ns < btree->rest_ms * 1000000)
+        return false;
+    uint64_t unused = atomic_load_explicit(&btree->pages_free, memory_order_relaxed) +
+                      atomic_load_explicit(&btree->pages_pending, memory_order_relaxed);
+    struct snapshot newest;
+    head_newest(btree->head, &newest);
+    return is_much(btree, unused, newest.page_count) && rest_look(btree, rest);
+}
+
+struct rest_job {
+    struct btree *btree;
+    struct kv_maintenance *job;
+    uint64_t commits;
+};
+
+static bool rest_lasts(void *context, uint64_t done, uint64_t total)
+{
+    const struct rest_job *at = context;
+    return kv_metrics_count(&at->btree->metrics, KV_COUNTER_COMMITS) == at->commits &&
+           at->job->progress(at->job->context, done, total);
+}
+
+sombra_err compact_resting(struct btree *btree, struct compact_rest *rest,
+                           struct kv_maintenance *job)
+{
+    enum { AGAIN_S = 60, AGAIN_TIMES = 16 };
+    struct rest_job at = { .btree = btree, .job = job, .commits = rest->commits };
+    struct kv_maintenance resting = *job;
+    resting.progress = rest_lasts;
+    resting.context = &at;
+    uint64_t begin_ns = os_monotonic_ns(btree->os);
+    sombra_err err = automatic(btree, &resting, true);
+    /* Work in bursts needs the room again: little time is spent on taking it away in between. */
+    uint64_t end_ns = os_monotonic_ns(btree->os);
+    rest->next_ns =
+        end_ns + u64_max(AGAIN_S * UINT64_C(1000000000), AGAIN_TIMES * (end_ns - begin_ns));
+    return err;
 }

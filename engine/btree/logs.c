@@ -217,7 +217,8 @@ sombra_err logs_append(struct logs *logs, uint64_t lsn, const struct os_iovec *p
     }
     kv_metrics_add_alone(&logs->btree->metrics, KV_COUNTER_LOG_BYTES,
                          wal_position(wal).offset - from);
-    atomic_store(&head->half_last_lsn[logs->active], lsn);
+    /* Who asks learns of the commit by the head that is published after it. */
+    atomic_store_explicit(&head->half_last_lsn[logs->active], lsn, memory_order_relaxed);
     return SOMBRA_OK;
 }
 

@@ -95,6 +95,7 @@ static sombra_err btree_new(struct os *os, const struct btree_options *options,
     btree->kv = (struct kv){ .ops = &btree_ops, .metrics = &btree->metrics };
     btree->os = os;
     btree->options = *options;
+    btree->rest_ms = COMPACT_REST_MS;
     btree->references = 1;
     sombra_err err = locks_init(btree);
     if (err) {

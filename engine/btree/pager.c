@@ -502,6 +502,15 @@ sombra_err pager_seal(struct pager *pager, page_id id)
     return err;
 }
 
+void pager_let_go(struct pager *pager)
+{
+    for (size_t i = 0; i < pager->window_count; i++) {
+        uint8_t *window = atomic_load_explicit(&pager->windows[i], memory_order_relaxed);
+        if (window)
+            os_map_let_go(pager->file, window, PAGER_WINDOW_BYTES);
+    }
+}
+
 void pager_trust(struct pager *pager, page_id id)
 {
     if (!pager_bit(pager->sound_trees, id))

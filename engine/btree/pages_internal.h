@@ -119,6 +119,8 @@ sombra_err pager_prove_run(struct pager *pager, page_id id, uint64_t value_bytes
 sombra_err pager_bring(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
 /* Seals a published page in place; checkpoints only. */
 sombra_err pager_seal(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
+/* Before a sync of the file: see os_map_let_go. Beside the writer. */
+void pager_let_go(struct pager *pager);
 /* The page was written since the last checkpoint, by whomever. */
 void pager_note_unsealed(struct pager *pager, page_id id);
 /* The file may end at page `page_count` now: what lay behind was not read. */
@@ -130,19 +132,32 @@ sombra_err pager_write_run(struct pager *pager, page_id id, uint64_t txn,
                            sombra_slice value) SOMBRA_MUST_CHECK;
 uint64_t pager_run_pages(const struct pager *pager, uint64_t value_bytes);
 
+static inline bool pager_bit(const _Atomic uint64_t *bits, uint64_t index)
+{
+    return (atomic_load_explicit(&bits[index / 64], memory_order_relaxed) >> (index % 64)) & 1;
+}
+
 static inline const uint8_t *pager_page(const struct pager *pager, page_id id)
 {
     return pager->map + (id << pager->page_shift);
 }
 
+/* The same page as the writer sees it, for what it reads on its way to a change: one that was
+ * written lately through the window that it was written by, so that the processor has to know one
+ * address of it and not two. Not for what users are lent. */
+static inline const uint8_t *pager_view(const struct pager *pager, page_id id, const uint8_t *page)
+{
+    if (UNLIKELY(!pager->file || pager->is_buffered) || !pager_bit(pager->unsealed, id))
+        return page;
+    uint64_t at = id << pager->page_shift;
+    const uint8_t *window =
+        atomic_load_explicit(&pager->windows[at / PAGER_WINDOW_BYTES], memory_order_relaxed);
+    return window ? window + at % PAGER_WINDOW_BYTES : page;
+}
+
 static inline sombra_err pager_recall(struct pager *pager, page_id id)
 {
     return LIKELY(!pager->is_buffered) ? SOMBRA_OK : pager_recall_slow(pager, id);
-}
-
-static inline bool pager_bit(const _Atomic uint64_t *bits, uint64_t index)
-{
-    return (atomic_load_explicit(&bits[index / 64], memory_order_relaxed) >> (index % 64)) & 1;
 }
 
 /* ---- sizes of the shared head (head.c) ---------------------------------------------------- */
@@ -274,6 +289,8 @@ sombra_err space_take_run(struct space *space, uint64_t pages, page_id *out_id) 
 page_id space_take_run_before(struct space *space, uint64_t pages, page_id end);
 /* Frees every pending page that no snapshot needs any more. */
 void space_reclaim(struct space *space);
+/* A number of all pinned snapshots: another one = others are pinned. */
+uint64_t space_pins(struct space *space);
 /* No longer used by the write transaction, whose stamp is `stamp`: free at once if it was born
  * under the same stamp, else pending when the transaction commits. */
 void space_free(struct space *space, page_id id, uint64_t pages, uint64_t born, uint64_t stamp);

@@ -229,7 +229,7 @@ sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint
 
 void shared_lock_leave(struct shared_lock *lock)
 {
-    atomic_store(&lock->owner, 0);
+    atomic_store_explicit(&lock->owner, 0, memory_order_release);
     atomic_fetch_add(&lock->sequence, 1);
     if (atomic_load(&lock->waiters))
         os_word_wake(&lock->sequence, 1);

@@ -49,14 +49,9 @@ static void chunk_touch(struct space *space, page_id id)
     space->chunks[space->touched_chunk].is_dirty = true;
 }
 
-static void bits_change(struct space *space, uint64_t *bits, page_id id, uint64_t pages, bool value)
+static void run_bits_change(struct space *space, uint64_t *bits, page_id id, uint64_t pages,
+                            bool value)
 {
-    if (LIKELY(pages == 1)) {
-        assert(space_bit(bits, id) != value);
-        bits[id / 64] ^= UINT64_C(1) << (id % 64);
-        chunk_touch(space, id);
-        return;
-    }
     for (page_id at = id; at < id + pages; at++) {
         assert(space_bit(bits, at) != value);
         bits[at / 64] ^= UINT64_C(1) << (at % 64);
@@ -65,6 +60,18 @@ static void bits_change(struct space *space, uint64_t *bits, page_id id, uint64_
     }
     if (pages)
         chunk_touch(space, id + pages - 1);
+}
+
+static inline void bits_change(struct space *space, uint64_t *bits, page_id id, uint64_t pages,
+                               bool value)
+{
+    if (LIKELY(pages == 1)) {
+        assert(space_bit(bits, id) != value);
+        bits[id / 64] ^= UINT64_C(1) << (id % 64);
+        chunk_touch(space, id);
+        return;
+    }
+    run_bits_change(space, bits, id, pages, value);
 }
 
 static void free_set(struct space *space, page_id id, uint64_t pages)
@@ -244,6 +251,12 @@ static void pending_scan(struct space *space)
     }
     space->pending_runs = kept;
     space->pending_scanned = kept;
+}
+
+uint64_t space_pins(struct space *space)
+{
+    shared_sweep(space->btree);
+    return txns_signature(space->pinned, head_pinned(space->btree->head, space->pinned));
 }
 
 void space_reclaim(struct space *space)

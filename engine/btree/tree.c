@@ -37,9 +37,10 @@ sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
     return SOMBRA_OK;
 }
 
-sombra_err tree_descend(struct btree_txn *txn, sombra_slice key, struct tree_path *out_path)
+static inline sombra_err descend(struct btree_txn *txn, sombra_slice key, bool writes,
+                                 struct tree_path *out_path)
 {
-    size_t page_bytes = txn->btree->pager.page_bytes;
+    const struct pager *pager = &txn->btree->pager;
     unsigned level = (unsigned)txn->snapshot.depth;
     page_id id = txn->snapshot.root;
     out_path->depth = level;
@@ -48,14 +49,27 @@ sombra_err tree_descend(struct btree_txn *txn, sombra_slice key, struct tree_pat
         sombra_err err = tree_page(txn, id, level, &page);
         if (err)
             return err;
-        unsigned index = level ? branch_find(page, page_bytes, key) : 0;
+        if (writes)
+            page = pager_view(pager, id, page);
+        unsigned index = level ? branch_find(page, pager->page_bytes, key) : 0;
         out_path->at[level] = (struct path_level){ .id = id, .page = page, .index = index };
         if (level) {
-            id = branch_child(page, page_bytes, index);
+            id = branch_child(page, pager->page_bytes, index);
             tree_prefetch(txn, id);
         }
     }
     return SOMBRA_OK;
+}
+
+sombra_err tree_descend(struct btree_txn *txn, sombra_slice key, struct tree_path *out_path)
+{
+    return descend(txn, key, false, out_path);
+}
+
+sombra_err tree_descend_writing(struct btree_txn *txn, sombra_slice key, struct tree_path *out_path)
+{
+    assert(txn->kv.is_write);
+    return descend(txn, key, true, out_path);
 }
 
 /* Fills levels below `level` along the first or last children. */

@@ -211,7 +211,7 @@ static sombra_err finger_move(struct btree_txn *txn, sombra_slice key)
     page_id before = finger_is_set(txn) ? finger->path.at[0].id : 0;
     finger->stamp = 0;
     finger->has_bounds = false;
-    sombra_err err = tree_descend(txn, key, &finger->path);
+    sombra_err err = tree_descend_writing(txn, key, &finger->path);
     if (!err && finger->path.at[0].id == before)
         finger_bound(finger, txn->btree->pager.page_bytes);
     return err;

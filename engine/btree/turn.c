@@ -124,8 +124,7 @@ static sombra_err meta_make_in_use(struct btree *btree)
     struct snapshot newest;
     head_newest(btree->head, &newest);
     snapshot_set_position(&newest, meta.log, meta.log_half);
-    account_note(btree, &newest);
-    head_publish(btree->head, &newest);
+    account_publish(btree, &newest);
     atomic_store(&btree->head->has_logs, 1);
     atomic_store(&btree->head->pinned_intent, 0);
     return SOMBRA_OK;
@@ -325,27 +324,48 @@ static sombra_err account_catch_up(struct btree *btree, const struct snapshot *n
     return err;
 }
 
-sombra_err turn_take(struct btree *btree, owner_word dead)
+/* Nobody published anything since this process did. */
+static bool is_newest(const struct btree *btree)
+{
+    return atomic_load_explicit(&btree->head->sequence, memory_order_relaxed) ==
+           btree->newest_sequence;
+}
+
+static sombra_err catch_up(struct btree *btree, owner_word dead, const struct snapshot *newest)
+{
+    /* The position as well: another process's mark moves it, and is no commit. */
+    bool is_mine = !dead && btree->has_turns && btree->space.is_loaded &&
+                   newest->lsn == btree->space.lsn &&
+                   newest->log_offset == btree->space.log.offset &&
+                   newest->log_epoch == btree->space.log.epoch;
+    if (LIKELY(is_mine && head_meta_sequence(btree->head) <= btree->space.meta_sequence))
+        return SOMBRA_OK;
+    sombra_err err = SOMBRA_OK;
+    if (!is_mine)
+        err = logs_take_turn(&btree->logs, newest);
+    if (!err)
+        err = account_catch_up(btree, newest);
+    btree->has_turns = !err;
+    return diag_wrap(err, "catch up with the other processes");
+}
+
+sombra_err turn_take(struct btree *btree, owner_word dead, struct snapshot *out_newest)
 {
     sombra_err err = SOMBRA_OK;
     if (UNLIKELY(dead || intent_is_orphaned(btree)))
         err = dead_bury(btree, dead);
     if (!err && UNLIKELY(!btree->is_prepared))
         err = btree_prepare_write(btree);
-    if (err || !btree->file)
+    if (err)
         return err;
     struct snapshot newest;
-    head_newest(btree->head, &newest);
-    /* The position as well: another process's mark moves it, and is no commit. */
-    bool is_mine = !dead && btree->has_turns && btree->space.is_loaded &&
-                   newest.lsn == btree->space.lsn && newest.log_offset == btree->space.log.offset &&
-                   newest.log_epoch == btree->space.log.epoch;
-    if (LIKELY(is_mine && head_meta_sequence(btree->head) <= btree->space.meta_sequence))
-        return SOMBRA_OK;
-    if (!is_mine)
-        err = logs_take_turn(&btree->logs, &newest);
+    if (LIKELY(is_newest(btree)))
+        newest = btree->newest;
+    else
+        head_newest(btree->head, &newest);
+    if (btree->file)
+        err = catch_up(btree, dead, &newest);
     if (!err)
-        err = account_catch_up(btree, &newest);
-    btree->has_turns = !err;
-    return diag_wrap(err, "catch up with the other processes");
+        *out_newest = newest;
+    return err;
 }

@@ -92,22 +92,26 @@ static sombra_err begin_read(struct btree *btree, const struct kv_begin_options 
 
 static void stamp_next(struct btree_txn *txn)
 {
-    txn->stamp = atomic_fetch_add_explicit(&txn->btree->head->next_txn, 1, memory_order_relaxed);
+    /* Only who has the turn changes it. */
+    _Atomic uint64_t *next_txn = &txn->btree->head->next_txn;
+    txn->stamp = atomic_load_explicit(next_txn, memory_order_relaxed);
+    atomic_store_explicit(next_txn, txn->stamp + 1, memory_order_relaxed);
     txn->newest_page_txn = txn->stamp;
 }
 
 sombra_err txn_start_write(struct btree *btree, owner_word dead, struct btree_txn **out_txn)
 {
     sombra_err err = head_check_writable(btree->head);
+    struct snapshot newest;
     if (!err)
-        err = turn_take(btree, dead);
+        err = turn_take(btree, dead, &newest);
     if (err)
         return err;
     struct btree_txn *txn = btree->writer;
     assert(btree->space.change_count == 0 && txn->savepoint_count == 0);
     txn->kv = (struct kv_txn){ .ops = &btree_ops, .kv = &btree->kv, .is_write = true };
     txn->btree = btree;
-    head_newest(btree->head, &txn->snapshot);
+    txn->snapshot = newest;
     txn->sealed_txn = atomic_load(&btree->head->pinned_meta);
     txn->generation = txn->given_bytes = 0;
     txn->is_failed = txn->is_changed = txn->is_bypass = txn->is_replay = false;
@@ -222,6 +226,14 @@ void account_note(struct btree *btree, const struct snapshot *snapshot)
     btree->space.log_half = snapshot_half(snapshot);
 }
 
+void account_publish(struct btree *btree, const struct snapshot *snapshot)
+{
+    account_note(btree, snapshot);
+    head_publish(btree->head, snapshot);
+    btree->newest = *snapshot;
+    btree->newest_sequence = atomic_load_explicit(&btree->head->sequence, memory_order_relaxed);
+}
+
 void txn_publish(struct btree_txn *txn, uint64_t lsn)
 {
     struct btree *btree = txn->btree;
@@ -231,8 +243,7 @@ void txn_publish(struct btree_txn *txn, uint64_t lsn)
     txn->snapshot.page_count = btree->space.page_count;
     if (btree->file)
         snapshot_set_position(&txn->snapshot, logs_position(&btree->logs), btree->logs.active);
-    account_note(btree, &txn->snapshot);
-    head_publish(btree->head, &txn->snapshot);
+    account_publish(btree, &txn->snapshot);
 }
 
 /* Steps 1 to 5. */

@@ -374,8 +374,9 @@ struct edge_batch {
     struct batch_rules rules;
 };
 
-static struct graph_edge ends_of(const struct edge_batch *batch, size_t index)
+static struct graph_edge ends_of(const void *context, size_t index)
 {
+    const struct edge_batch *batch = context;
     const sombra_new_edge *edges = batch->rows.edges;
     return (struct graph_edge){ .id = batch->first + index,
                                 .src = edges ? edges[index].src : batch->sources[index],
@@ -438,19 +439,6 @@ static sombra_err check_edges(struct graph_txn *txn, struct edge_batch *batch)
     return err ? err : build_edges(txn, batch);
 }
 
-static sombra_err put_edge_ids(const struct edge_batch *batch, struct put_run *run)
-{
-    sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; !err && i < batch->count; i++) {
-        const struct graph_edge ends = ends_of(batch, i);
-        uint8_t value[ENDS_BYTES_MAX];
-        struct graph_key key = key_1(TAG_EDGE, ends.id);
-        err =
-            put_run_add(run, key_slice(&key), slice_of(value, edge_ends_write(&ends, value)), true);
-    }
-    return err;
-}
-
 static sombra_err put_adjacency(const struct edge_batch *batch, struct put_run *run)
 {
     sombra_err err = SOMBRA_OK;
@@ -477,9 +465,10 @@ static sombra_err put_edges(struct graph_txn *txn, struct edge_batch *batch)
     txn->next_edge += batch->count;
     sombra_err err = put_run_init(&run, txn, batch->count);
     if (!err)
-        err = put_edge_ids(batch, &run);
-    if (!err)
         err = put_adjacency(batch, &run);
+    if (!err)
+        err = edge_ends_run(txn, &run, ends_of, batch,
+                            (struct edge_range){ batch->first, batch->count });
     if (!err)
         err = put_run_flush(&run);
     if (!err)

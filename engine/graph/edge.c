@@ -1,94 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Edges. An edge stands three times in the store: in its source's and its target's adjacency, and
- * under its id; its properties stand in the source's entry. */
+ * among the ends by id; its properties stand in the source's entry. */
 #include "graph_internal.h"
 #include "index_internal.h"
 
 /* ---- read -------------------------------------------------------------------------------- */
-
-static const unsigned type_bits[] = { 0, 3, 6, 16 };
-
-static unsigned bits_of(uint64_t number)
-{
-    return number ? 64 - (unsigned)__builtin_clzll(number) : 0;
-}
-
-size_t edge_ends_write(const struct graph_edge *edge, uint8_t to[ENDS_BYTES_MAX])
-{
-    unsigned source = bits_of(edge->src), target = bits_of(edge->dst), code = 0;
-    uint8_t *at = to;
-    assert(source > 0 && target > 0 && edge->type > 0);
-    while (code < COUNT_OF(type_bits) && (edge->type - 1) >> type_bits[code])
-        code++;
-    if (code == COUNT_OF(type_bits) || source > ENDS_SOURCE_BITS_MAX ||
-        source + type_bits[code] + target > 64) {
-        at = varint_put(at, edge->src);
-        at = varint_put(at, edge->type);
-        return (size_t)(varint_put(at, edge->dst) - to);
-    }
-    unsigned low = source + type_bits[code];
-    uint64_t number = edge->src | (uint64_t)(edge->type - 1) << source | edge->dst << low;
-    for (; number; number >>= 8)
-        *at++ = (uint8_t)number;
-    *at++ = (uint8_t)(ENDS_PACKED | code << ENDS_TYPE_SHIFT | (source - 1));
-    return (size_t)(at - to);
-}
-
-/* Of 1 to 8 bytes and the one that says what they are; src 0 = they are damaged. */
-static struct graph_edge unpack_ends(const uint8_t *at, size_t bytes)
-{
-    unsigned head = at[bytes - 1], source = (head & (ENDS_SOURCE_BITS_MAX - 1)) + 1;
-    unsigned low = source + type_bits[head >> ENDS_TYPE_SHIFT & 3];
-    uint64_t number = 0;
-    for (size_t i = 0; i < bytes - 1; i++)
-        number |= (uint64_t)at[i] << (8 * i);
-    uint64_t lowest = number & ((UINT64_C(1) << low) - 1);
-    return (struct graph_edge){ .src = lowest & ((UINT64_C(1) << source) - 1),
-                                .type = (uint32_t)(lowest >> source) + 1,
-                                .dst = number >> low };
-}
-
-sombra_err edge_ends_read(sombra_slice value, struct graph_edge *out_edge)
-{
-    const uint8_t *at = value.data, *end = at + value.bytes;
-    uint64_t src = 0, type = 0, dst = 0;
-    if (value.bytes > 1 && value.bytes <= 9 && end[-1] >= ENDS_PACKED) {
-        struct graph_edge ends = unpack_ends(at, value.bytes);
-        src = ends.src;
-        type = ends.type;
-        dst = ends.dst;
-    } else {
-        at = at ? varint_get(at, end, &src) : NULL;
-        at = at ? varint_get(at, end, &type) : NULL;
-        at = at ? varint_get(at, end, &dst) : NULL;
-        if (at != end)
-            at = NULL;
-    }
-    if (!at || src == 0 || dst == 0 || type == 0 || type > UINT32_MAX)
-        return diag_fail(SOMBRA_CORRUPT, "the entry of an edge is not (source, type, target)");
-    out_edge->src = src;
-    out_edge->type = (uint32_t)type;
-    out_edge->dst = dst;
-    return SOMBRA_OK;
-}
-
-sombra_err graph_edge_ends(struct graph_txn *txn, sombra_edge_id edge, struct graph_edge *out_edge)
-{
-    struct graph_key key = key_1(TAG_EDGE, edge);
-    sombra_slice value;
-    sombra_err err = txn_check_read(txn);
-    if (!err)
-        err = kv_get(txn->kv, key_slice(&key), &value);
-    if (err == SOMBRA_NOT_FOUND)
-        return SOMBRA_NOT_FOUND;
-    struct graph_edge found = { .id = edge };
-    if (!err)
-        err = edge_ends_read(value, &found);
-    if (err)
-        return diag_wrap(err, "edge %" PRIu64, edge);
-    *out_edge = found;
-    return SOMBRA_OK;
-}
 
 sombra_err edge_stored_record(struct graph_txn *txn, const struct graph_edge *edge,
                               sombra_slice *out_value)
@@ -200,14 +116,41 @@ sombra_err graph_edge_find(struct graph_txn *txn, sombra_node_id src, sombra_sli
     return SOMBRA_OK;
 }
 
+/* Of all types: their counts, and what the transaction adds to them. */
+static sombra_err count_all(struct graph_txn *txn, uint64_t *out_count)
+{
+    struct graph_key prefix = key_begin(TAG_TYPE_COUNT);
+    struct key_span span;
+    struct kv_cursor *cursor;
+    uint64_t total = 0;
+    sombra_err err = kv_cursor_open(txn->kv, span_of(&prefix, &span), &cursor);
+    if (err)
+        return err;
+    for (;;) {
+        uint64_t count = 0;
+        bool found = false;
+        err = kv_cursor_move(cursor, KV_NEXT, slice_of(NULL, 0), &found);
+        if (!err && found)
+            err = type_count_read(cursor->entry.value, &count);
+        if (err || !found)
+            break;
+        total += count;
+    }
+    kv_cursor_close(cursor);
+    for (uint32_t type = 0; txn->types_dirty && type < txn->type_capacity; type++)
+        total += (uint64_t)txn->type_deltas[type];
+    if (!err)
+        *out_count = total;
+    return err;
+}
+
 sombra_err graph_edge_count(struct graph_txn *txn, sombra_slice type, uint64_t *out_count)
 {
-    struct graph_key prefix = key_begin(TAG_EDGE);
     uint32_t id = 0;
     uint64_t stored = 0;
     sombra_err err = txn_check_read(txn);
     if (!err && type.bytes == 0)
-        return txn_count(txn, &prefix, 0, out_count);
+        return count_all(txn, out_count);
     if (!err)
         err = graph_name_find(txn, SOMBRA_NAME_TYPE, type, &id);
     if (!err && id)
@@ -237,17 +180,14 @@ static sombra_err check_ends(struct graph_txn *txn, const struct graph_edge *end
 /* txn->record and the three entries. */
 static sombra_err write_new(struct graph_txn *txn, const struct graph_edge *edge)
 {
-    struct graph_key by_id = key_1(TAG_EDGE, edge->id);
     struct graph_key out = key_out(edge), in = key_in(edge);
-    uint8_t value[ENDS_BYTES_MAX];
-    size_t value_bytes = edge_ends_write(edge, value);
     txn->writes++;
     txn->counters_dirty = true;
     sombra_err err = kv_put(txn->kv, key_slice(&out), buf_slice(&txn->record));
     if (!err)
         err = kv_put(txn->kv, key_slice(&in), slice_of(NULL, 0));
     if (!err)
-        err = kv_put(txn->kv, key_slice(&by_id), slice_of(value, value_bytes));
+        err = edge_ends_add(txn, edge);
     if (!err)
         err = txn_type_add(txn, edge->type, 1);
     if (!err)
@@ -374,12 +314,11 @@ sombra_err graph_edge_remove_property(struct graph_txn *txn, sombra_edge_id id, 
 
 /* ---- delete ------------------------------------------------------------------------------ */
 
-static sombra_err delete_key(struct graph_txn *txn, const struct graph_key *key, const char *where)
+/* What is deleted must be there. */
+static sombra_err absent(sombra_err err, const char *where)
 {
-    sombra_err err = kv_delete(txn->kv, key_slice(key));
-    if (err == SOMBRA_NOT_FOUND)
-        err = diag_fail(SOMBRA_CORRUPT, "it is not among the %s", where);
-    return err;
+    return err == SOMBRA_NOT_FOUND ? diag_fail(SOMBRA_CORRUPT, "it is not among the %s", where)
+                                   : err;
 }
 
 /* Nothing that is planned for a deletion is refused, and nothing of it reads the store. */
@@ -404,17 +343,16 @@ static sombra_err plan_delete(struct graph_txn *txn, const struct graph_edge *ed
 
 sombra_err edge_delete(struct graph_txn *txn, const struct graph_edge *edge)
 {
-    struct graph_key by_id = key_1(TAG_EDGE, edge->id);
     struct graph_key out = key_out(edge), in = key_in(edge);
     sombra_err err = txn->rules->count ? plan_delete(txn, edge) : SOMBRA_OK;
     if (err)
         return diag_wrap(err, "delete edge %" PRIu64, edge->id);
     txn->writes++;
-    err = delete_key(txn, &by_id, "edges");
+    err = absent(edge_ends_delete(txn, edge->id), "edges");
     if (!err)
-        err = delete_key(txn, &out, "edges of its source");
+        err = absent(kv_delete(txn->kv, key_slice(&out)), "edges of its source");
     if (!err)
-        err = delete_key(txn, &in, "edges of its target");
+        err = absent(kv_delete(txn->kv, key_slice(&in)), "edges of its target");
     if (!err)
         err = txn_type_add(txn, edge->type, -1);
     if (!err)

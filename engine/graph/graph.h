@@ -71,6 +71,7 @@ void graph_release(struct graph *graph);
 struct graph_property; /* one property while a record is merged */
 struct graph_mark;     /* a savepoint */
 struct graph_plan;     /* what a write will do to indexes */
+struct edge_block;     /* ends of 64 edges */
 struct graph_changes;  /* what triggers are waiting to hear of */
 
 enum { GRAPH_KNOWN_NODES = 64, GRAPH_RECENT_NAMES = 4 };
@@ -110,6 +111,7 @@ struct graph_txn {
     uint64_t next_node, next_edge, next_bucket;
     int64_t *type_deltas; /* by type id: edges made less edges deleted since the last flush */
     size_t type_capacity;
+    struct edge_block *block; /* of edges' ends that changed last; NULL = none ever did */
     uint64_t known_nodes[GRAPH_KNOWN_NODES]; /* seen to exist; by id modulo, 0 = none */
     uint64_t fresh_node;   /* this and all up to next_node were made here, and are there */
     uint64_t known_bucket; /* seen to exist; 0 = none */
@@ -350,7 +352,10 @@ sombra_err graph_degree_by(struct graph_txn *txn, sombra_node_id node, sombra_di
 struct graph_ids {
     struct graph_txn *txn;
     struct kv_cursor *cursor; /* NULL = nothing can be there */
+    struct kv_cursor *blocks; /* of edges: those that have an entry of their own come before */
     uint64_t left;
+    uint64_t from, to; /* of edges: those that are still asked for; 0 = no bound */
+    uint64_t writes;   /* of the transaction, when the cursor on blocks was moved last */
     size_t prefix_bytes;
     unsigned capacity;
     bool reverse;

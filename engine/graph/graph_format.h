@@ -14,9 +14,10 @@
  *   1b   bucket                   text: its name
  *   20   node                     node record
  *   21   label, node              empty
- *   30   edge                     ends: src, type, dst
+ *   30   edge                     formats 1 to 3: ends: src, type, dst
  *   31   src, type, dst, edge     edge record
  *   32   dst, type, src, edge     empty
+ *   33   block                    ends of the edges 64 block - 63 to 64 block
  *   40   bucket, entry key        encoded value (value_format.h)
  *
  *   50   rule                     definition: kind, flags, subject, value kind, count, properties
@@ -27,16 +28,24 @@
  * Tags 53 to 5f are for what indexes may need. The counters stand next to the type counts, so that
  * a commit touches one page for both.
  *
- * Format 3 is what is written: whatever the first write finds becomes one. Formats 1 (without
- * rules) and 2 have no decimals and short integers (value_format.h), no packed ends and no
- * properties with a head; what they wrote is read for ever, and written anew only when it changes.
+ * Format 4 is what is written: whatever the first write finds becomes one. Format 3 has no blocks
+ * of edges. Formats 1 (without rules) and 2 have no decimals and short integers (value_format.h)
+ * either, no packed ends and no properties with a head. What they wrote is read for ever, and
+ * written anew only when it changes; the edges under tag 30 all have ids below those in blocks.
  * The version of the rules is raised by each change of them; the number of a new rule is the
  * version that it makes.
  *
- * Ends: a number of up to 64 bits, little-endian, and a byte 1ttsssss behind it. The lowest sssss +
- * 1 bits of the number are src; the next 0, 3, 6 or 16 (tt 0 to 3) are type less 1; the others dst.
- * What does not fit, and ends of formats 1 and 2: src, type and dst as numbers, of which the last
- * byte is always below 80.
+ * A block of edges: a byte, the highest slot in use and 40 if there are gaps below it; then a bit
+ * for each slot up to it, if there are gaps: 1 = there is an edge; then for src, type and dst the
+ * width of a column in bits (a byte, to 63) and the number its values begin from; then the columns,
+ * one behind the other: for each slot the value less that number, lowest bit first, the last byte
+ * filled up. Slot i is edge 64 block - 63 + i. Where there is none, its bits say nothing. No block
+ * is without an edge.
+ *
+ * Ends of formats 1 to 3: a number of up to 64 bits, little-endian, and a byte 1ttsssss behind it.
+ * The lowest sssss + 1 bits of the number are src; the next 0, 3, 6 or 16 (tt 0 to 3) are type less
+ * 1; the others dst. What does not fit, and all of formats 1 and 2: src, type and dst as numbers,
+ * of which the last byte is always below 80.
  *
  * Definition: kind as in sombra/index.h; flags 1 = subject is an edge type, 2 = ready; subject and
  * properties are ids of names.
@@ -95,7 +104,8 @@ enum {
     GRAPH_FORMAT_UNFINISHED = 0,
     GRAPH_FORMAT_PLAIN = 1,
     GRAPH_FORMAT_RULES = 2,
-    GRAPH_FORMAT = 3,
+    GRAPH_FORMAT_PACKED = 3,
+    GRAPH_FORMAT = 4,
 };
 
 enum graph_tag {
@@ -110,6 +120,7 @@ enum graph_tag {
     TAG_EDGE = 0x30,
     TAG_OUT = 0x31,
     TAG_IN = 0x32,
+    TAG_EDGE_BLOCK = 0x33,
     TAG_ENTRY = 0x40,
     TAG_RULE = 0x50,
     TAG_INDEX = 0x51,
@@ -149,12 +160,19 @@ enum {
     GRAPH_KEY_BYTES_MAX = 1 + GRAPH_NUMBERS_MAX * ORDERED_BYTES_MAX,
     ENTRY_KEY_BYTES_MAX = 1 + ORDERED_BYTES_MAX + 1 + SOMBRA_KEY_BYTES_MAX,
 };
+/* Blocks of edges. */
+enum {
+    EDGE_BLOCK_EDGES = 64,
+    EDGE_BLOCK_GAPS = 0x40,
+    EDGE_WIDTH_MAX = 63,
+    EDGE_BLOCK_BYTES_MAX =
+        1 + EDGE_BLOCK_EDGES / 8 + 3 * (1 + VARINT_BYTES_MAX + 8 * EDGE_WIDTH_MAX),
+};
 /* The last byte of packed ends. */
 enum {
     ENDS_PACKED = 0x80,
     ENDS_TYPE_SHIFT = 5,
     ENDS_SOURCE_BITS_MAX = 32,
-    ENDS_BYTES_MAX = 3 * VARINT_BYTES_MAX,
 };
 
 /* Heads of properties without lengths. */

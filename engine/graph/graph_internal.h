@@ -207,6 +207,8 @@ void txn_share_names(struct graph_txn *txn);
 /* Next id of a kind; LIMIT. */
 sombra_err txn_take_id(uint64_t *next, const char *what, uint64_t *out_id) SOMBRA_MUST_CHECK;
 sombra_err txn_type_add(struct graph_txn *txn, uint32_t type, int64_t edges) SOMBRA_MUST_CHECK;
+/* The record of a type's count. CORRUPT. */
+sombra_err type_count_read(sombra_slice value, uint64_t *out_count) SOMBRA_MUST_CHECK;
 int64_t txn_type_delta(const struct graph_txn *txn, uint32_t type);
 /* As the store has it, without the delta. */
 sombra_err txn_type_stored(struct graph_txn *txn, uint32_t type,
@@ -262,9 +264,16 @@ sombra_err edge_delete(struct graph_txn *txn, const struct graph_edge *edge) SOM
 /* The record as the store lends it. That an edge has none is damage (CORRUPT), not absence. */
 sombra_err edge_stored_record(struct graph_txn *txn, const struct graph_edge *edge,
                               sombra_slice *out_value) SOMBRA_MUST_CHECK;
-/* The value of an edge's id entry. Returns its bytes. */
-size_t edge_ends_write(const struct graph_edge *edge, uint8_t to[ENDS_BYTES_MAX]);
-/* The same read; sets all but the id. */
+/* ---- ends of edges by id (edge_ends.c) -------------------------------------------------------
+ */
+
+sombra_err edge_ends_add(struct graph_txn *txn, const struct graph_edge *edge) SOMBRA_MUST_CHECK;
+/* NOT_FOUND. */
+sombra_err edge_ends_delete(struct graph_txn *txn, sombra_edge_id edge) SOMBRA_MUST_CHECK;
+/* Writes what is kept in memory, so that the store is complete; or forgets it after a rollback. */
+sombra_err edge_ends_flush(struct graph_txn *txn) SOMBRA_MUST_CHECK;
+void edge_ends_forget(struct graph_txn *txn);
+/* The value that formats 1 to 3 had for an edge; sets all but the id. */
 sombra_err edge_ends_read(sombra_slice value, struct graph_edge *out_edge) SOMBRA_MUST_CHECK;
 
 /* ---- entries of buckets -------------------------------------------------------------------- */
@@ -311,6 +320,15 @@ sombra_err put_run_add(struct put_run *run, sombra_slice key, sombra_slice value
 /* Puts what is left. A key below those before may follow. */
 sombra_err put_run_flush(struct put_run *run) SOMBRA_MUST_CHECK;
 
+/* The ends of new edges, whose ids follow one another (edge_ends.c): whole blocks go to the run. */
+struct edge_range {
+    sombra_edge_id first;
+    size_t count;
+};
+typedef struct graph_edge (*edge_at)(const void *context, size_t index);
+sombra_err edge_ends_run(struct graph_txn *txn, struct put_run *run, edge_at at,
+                         const void *context, struct edge_range range) SOMBRA_MUST_CHECK;
+
 /* ---- records ------------------------------------------------------------------------------- */
 
 /* Builds txn->record for what had the record `old`: its labels, then the properties of `given` (an
@@ -318,6 +336,10 @@ sombra_err put_run_flush(struct put_run *run) SOMBRA_MUST_CHECK;
  * caller has begun a node's record with its labels. Makes the names it needs; moves `old`. */
 sombra_err record_build(struct graph_txn *txn, sombra_record *old, bool is_node, sombra_slice given,
                         enum graph_change change) SOMBRA_MUST_CHECK;
+/* Walks the properties: each value, and by `name_check` each name. CORRUPT. */
+typedef sombra_err (*record_name_check)(void *context, uint32_t name);
+sombra_err record_prove(sombra_record *record, record_name_check name_check,
+                        void *context) SOMBRA_MUST_CHECK;
 /* Names of properties as the maps of a batch gave them, by their place in the map: most have the
  * same in the same places. The texts are the maps'. */
 enum { RECORD_NAMES = 16 };

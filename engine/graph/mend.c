@@ -62,6 +62,15 @@ sombra_err mend_rebuild(struct mend *mend, sombra_slice key, sombra_slice value)
     return err;
 }
 
+sombra_err mend_delete(struct mend *mend, sombra_slice key)
+{
+    bool was_there;
+    uint64_t dropped = mend->report->dropped;
+    sombra_err err = mend_drop(mend, key, &was_there);
+    mend->report->dropped = dropped;
+    return err;
+}
+
 sombra_err mend_drop(struct mend *mend, sombra_slice key, bool *out_was_there)
 {
     sombra_err err = writer_begin(mend);
@@ -124,7 +133,7 @@ sombra_err mend_walk(struct mend *mend, const struct graph_key *prefix, mend_ent
     return err ? err : mend_commit(mend, KV_OFF);
 }
 
-static sombra_err walk_tag(struct mend *mend, enum graph_tag tag, mend_entry entry)
+sombra_err mend_walk_tag(struct mend *mend, enum graph_tag tag, mend_entry entry)
 {
     struct graph_key prefix = key_begin(tag);
     return mend_walk(mend, &prefix, entry);
@@ -132,21 +141,9 @@ static sombra_err walk_tag(struct mend *mend, enum graph_tag tag, mend_entry ent
 
 /* ---- nodes ------------------------------------------------------------------------------- */
 
-static sombra_err check_properties(struct mend *mend, sombra_record *record)
+sombra_err mend_use_property(void *context, uint32_t name)
 {
-    for (;;) {
-        uint32_t name;
-        sombra_slice value;
-        bool found = false;
-        sombra_err err = graph_record_next_property(record, &name, &value, &found);
-        if (err || !found)
-            return err;
-        err = diag_wrap(sombra_value_validate(value), "property %" PRIu32, name);
-        if (!err)
-            err = mend_use_name(mend, SOMBRA_NAME_PROPERTY, name);
-        if (err)
-            return err;
-    }
+    return mend_use_name(context, SOMBRA_NAME_PROPERTY, name);
 }
 
 /* Is the label among those of a record, of which none was read? */
@@ -205,7 +202,7 @@ static sombra_err mend_node(struct mend *mend, sombra_slice key, sombra_slice va
     if (!err)
         err = check_labels(mend, &walk);
     if (!err)
-        err = check_properties(mend, &walk);
+        err = record_prove(&walk, mend_use_property, mend);
     if (!err)
         err = labels_rebuild(mend, f.at[0], &record);
     if (!err)
@@ -239,195 +236,7 @@ static sombra_err mend_label(struct mend *mend, sombra_slice key, sombra_slice v
     return err;
 }
 
-/* ---- edges ------------------------------------------------------------------------------- */
-
-/* CORRUPT if one of them is lost. */
-static sombra_err check_ends(struct mend *mend, const struct graph_edge *edge)
-{
-    bool has_src = false, has_dst = false;
-    sombra_err err = mend_has(mend, key_1(TAG_NODE, edge->src), &has_src);
-    if (!err)
-        err = mend_has(mend, key_1(TAG_NODE, edge->dst), &has_dst);
-    if (!err && !(has_src && has_dst))
-        err = diag_fail(SOMBRA_CORRUPT, "edge %" PRIu64 " is lost with its %s, node %" PRIu64,
-                        edge->id, has_src ? "target" : "source", has_src ? edge->dst : edge->src);
-    return err ? err : mend_use_name(mend, SOMBRA_NAME_TYPE, edge->type);
-}
-
-/* Takes out what else there is of an edge that is given up. */
-static sombra_err drop_rest(struct mend *mend, const struct graph_edge *edge, sombra_err why)
-{
-    struct graph_key out = key_out(edge), in = key_in(edge);
-    bool was_there;
-    char text[DIAG_TEXT_BYTES];
-    if (why != SOMBRA_CORRUPT)
-        return why;
-    diag_save(text);
-    sombra_err err = mend_drop(mend, key_slice(&in), &was_there);
-    if (!err)
-        err = mend_drop(mend, key_slice(&out), &was_there);
-    diag_restore(text);
-    return err ? err : why;
-}
-
-static sombra_err put_ends(struct mend *mend, const struct graph_edge *edge)
-{
-    uint8_t value[ENDS_BYTES_MAX];
-    struct graph_key key = key_1(TAG_EDGE, edge->id);
-    return mend_rebuild(mend, key_slice(&key), slice_of(value, edge_ends_write(edge, value)));
-}
-
-/* An edge whose properties are lost is kept, for its ends say the most. */
-static sombra_err put_bare(struct mend *mend, const struct graph_edge *edge)
-{
-    struct graph_key key = key_out(edge);
-    sombra_err err = mend_put(mend, key_slice(&key), slice_of(NULL, 0));
-    if (err)
-        return err;
-    mend->report->bare_edges++;
-    sombra_err told =
-        diag_fail(SOMBRA_CORRUPT, "edge %" PRIu64 " is there, its properties are lost", edge->id);
-    mend_tell(mend, told);
-    return SOMBRA_OK;
-}
-
-static sombra_err mend_edge(struct mend *mend, sombra_slice key, sombra_slice value)
-{
-    struct key_fields f;
-    struct graph_edge edge = { 0 };
-    bool has_out = false;
-    sombra_err err = key_fields_read(key, 1, &f);
-    if (err)
-        return err;
-    edge.id = f.at[0];
-    err = edge.id > INT64_MAX ? corrupt_key(key, "an edge's number") : edge_ends_read(value, &edge);
-    if (!err)
-        err = drop_rest(mend, &edge, check_ends(mend, &edge));
-    if (!err)
-        err = mend_has(mend, key_out(&edge), &has_out);
-    if (!err && !has_out)
-        err = put_bare(mend, &edge);
-    struct graph_key in = key_in(&edge);
-    return err ? err : mend_rebuild(mend, key_slice(&in), slice_of(NULL, 0));
-}
-
-/* The ends that an adjacency key says, and whether the edge's own entry agrees: *out_exists false
- * if there is none. CORRUPT if it says otherwise. */
-static sombra_err read_adjacency(struct mend *mend, sombra_slice key, struct graph_edge *out_edge,
-                                 bool *out_exists)
-{
-    struct key_fields f;
-    sombra_slice value;
-    sombra_err err = key_fields_read(key, 4, &f);
-    if (err)
-        return err;
-    bool is_out = *(const uint8_t *)key.data == TAG_OUT;
-    struct graph_edge edge = { .id = f.at[3],
-                               .src = is_out ? f.at[0] : f.at[2],
-                               .dst = is_out ? f.at[2] : f.at[0] };
-    struct graph_edge stored = { .id = edge.id };
-    struct graph_key by_id = key_1(TAG_EDGE, edge.id);
-    if (f.at[1] > UINT32_MAX || edge.id > INT64_MAX)
-        return corrupt_key(key, "the numbers of an edge");
-    edge.type = (uint32_t)f.at[1];
-    err = mend_get(mend, key_slice(&by_id), &value);
-    *out_exists = !err;
-    *out_edge = edge;
-    if (err)
-        return err == SOMBRA_NOT_FOUND ? SOMBRA_OK : err;
-    err = edge_ends_read(value, &stored);
-    if (!err && (stored.src != edge.src || stored.dst != edge.dst || stored.type != edge.type))
-        err = diag_fail(SOMBRA_CORRUPT, "edge %" PRIu64 " has other ends elsewhere", edge.id);
-    return err;
-}
-
-static sombra_err mend_out(struct mend *mend, sombra_slice key, sombra_slice value)
-{
-    struct graph_edge edge;
-    sombra_record record;
-    bool exists = false;
-    sombra_err err = read_adjacency(mend, key, &edge, &exists);
-    if (!err && !exists)
-        err = check_ends(mend, &edge);
-    if (!err && !exists)
-        err = put_ends(mend, &edge);
-    if (err)
-        return err;
-    err = graph_record_open(value, false, &record);
-    if (!err)
-        err = check_properties(mend, &record);
-    if (err == SOMBRA_CORRUPT)
-        err = put_bare(mend, &edge);
-    struct graph_key in = key_in(&edge);
-    return err ? err : mend_rebuild(mend, key_slice(&in), slice_of(NULL, 0));
-}
-
-static sombra_err mend_in(struct mend *mend, sombra_slice key, sombra_slice value)
-{
-    struct graph_edge edge;
-    bool exists = false;
-    sombra_err err = read_adjacency(mend, key, &edge, &exists);
-    if (!err && !exists)
-        err = check_ends(mend, &edge);
-    if (!err && !exists)
-        err = put_ends(mend, &edge);
-    if (!err && !exists)
-        err = put_bare(mend, &edge);
-    if (!err && value.bytes)
-        err = mend_rebuild(mend, key, slice_of(NULL, 0));
-    return err;
-}
-
 /* ---- counters ---------------------------------------------------------------------------- */
-
-static sombra_err count_edge(struct mend *mend, sombra_slice key, sombra_slice value)
-{
-    struct key_fields f;
-    struct graph_edge edge = { 0 };
-    sombra_err err = key_fields_read(key, 1, &f);
-    if (!err)
-        err = edge_ends_read(value, &edge);
-    if (err)
-        return err;
-    if (edge.type >= mend->type_capacity) {
-        size_t capacity = size_max(64, (size_t)edge.type * 2);
-        uint64_t *grown = mem_realloc(mend->type_counts, capacity * sizeof *grown);
-        if (!grown)
-            return diag_nomem("edges a type", capacity * sizeof *grown);
-        memset(grown + mend->type_capacity, 0, (capacity - mend->type_capacity) * sizeof *grown);
-        mend->type_counts = grown;
-        mend->type_capacity = capacity;
-    }
-    mend->type_counts[edge.type]++;
-    mend->top_edge = u64_max(mend->top_edge, f.at[0]);
-    return SOMBRA_OK;
-}
-
-static sombra_err drop_type_count(struct mend *mend, sombra_slice key, sombra_slice value)
-{
-    struct key_fields f;
-    (void)value;
-    sombra_err err = key_fields_read(key, 1, &f);
-    if (!err && f.at[0] < mend->type_capacity && mend->type_counts[f.at[0]])
-        return SOMBRA_OK;
-    bool was_there;
-    return mend_drop(mend, key, &was_there);
-}
-
-static sombra_err type_counts_save(struct mend *mend)
-{
-    sombra_err err = walk_tag(mend, TAG_EDGE, count_edge);
-    if (!err)
-        err = walk_tag(mend, TAG_TYPE_COUNT, drop_type_count);
-    for (size_t type = 0; !err && type < mend->type_capacity; type++) {
-        uint8_t value[VARINT_BYTES_MAX];
-        struct graph_key key = key_1(TAG_TYPE_COUNT, type);
-        size_t bytes = (size_t)(varint_put(value, mend->type_counts[type]) - value);
-        if (mend->type_counts[type])
-            err = mend_rebuild(mend, key_slice(&key), slice_of(value, bytes));
-    }
-    return err;
-}
 
 /* One graph transaction on the writer, which is committed. */
 typedef sombra_err (*mend_part)(struct mend *mend, struct graph_txn *txn, void *context);
@@ -642,9 +451,10 @@ static sombra_err verify(struct kv *kv, bool *out_is_sound)
 static sombra_err drop_foreign(struct mend *mend)
 {
     static const uint8_t known[] = {
-        TAG_COUNTERS, TAG_TYPE_COUNT, TAG_NAME_BY_TEXT, TAG_NAME_BY_ID, TAG_BUCKET_BY_NAME,
-        TAG_BUCKET,   TAG_NODE,       TAG_LABEL,        TAG_EDGE,       TAG_OUT,
-        TAG_IN,       TAG_ENTRY,      TAG_RULE,         TAG_INDEX,      TAG_FILL
+        TAG_COUNTERS,       TAG_TYPE_COUNT, TAG_NAME_BY_TEXT, TAG_NAME_BY_ID,
+        TAG_BUCKET_BY_NAME, TAG_BUCKET,     TAG_NODE,         TAG_LABEL,
+        TAG_EDGE,           TAG_OUT,        TAG_IN,           TAG_EDGE_BLOCK,
+        TAG_ENTRY,          TAG_RULE,       TAG_INDEX,        TAG_FILL
     };
     sombra_err err = writer_begin(mend);
     for (unsigned tag = 0; !err && tag <= UINT8_MAX; tag++) {
@@ -668,15 +478,14 @@ static sombra_err mend_entries(struct mend *mend)
     static const struct {
         enum graph_tag tag;
         mend_entry entry;
-    } steps[] = { { TAG_NODE, mend_node }, { TAG_LABEL, mend_label }, { TAG_EDGE, mend_edge },
-                  { TAG_OUT, mend_out },   { TAG_IN, mend_in },       { TAG_RULE, mend_rule } };
+    } steps[] = { { TAG_NODE, mend_node }, { TAG_LABEL, mend_label }, { TAG_RULE, mend_rule } };
     sombra_err err = drop_foreign(mend);
     if (!err)
         err = mend_names_load(mend);
     for (size_t i = 0; !err && i < COUNT_OF(steps); i++)
-        err = walk_tag(mend, steps[i].tag, steps[i].entry);
+        err = mend_walk_tag(mend, steps[i].tag, steps[i].entry);
     if (!err)
-        err = type_counts_save(mend);
+        err = mend_edges(mend);
     if (!err)
         err = mend_buckets(mend);
     return err ? err : mend_names_save(mend);

@@ -41,9 +41,21 @@ sombra_err mend_put(struct mend *mend, sombra_slice key, sombra_slice value) SOM
 /* Puts it if it is not there with this value. */
 sombra_err mend_rebuild(struct mend *mend, sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
 sombra_err mend_drop(struct mend *mend, sombra_slice key, bool *out_was_there) SOMBRA_MUST_CHECK;
+/* What stands elsewhere now: nothing is dropped with it. */
+sombra_err mend_delete(struct mend *mend, sombra_slice key) SOMBRA_MUST_CHECK;
 sombra_err mend_commit(struct mend *mend, enum kv_durability durability) SOMBRA_MUST_CHECK;
 /* Tells of a loss: the text of the last failure. */
 void mend_tell(struct mend *mend, sombra_err code);
+
+/* mend_walk of a whole tag. */
+sombra_err mend_walk_tag(struct mend *mend, enum graph_tag tag, mend_entry entry) SOMBRA_MUST_CHECK;
+/* For record_prove, of the mend that `context` is. */
+sombra_err mend_use_property(void *context, uint32_t name) SOMBRA_MUST_CHECK;
+
+/* ---- edges (mend_edges.c) -------------------------------------------------------------------- */
+
+/* Behind nodes; and the counts of types. */
+sombra_err mend_edges(struct mend *mend) SOMBRA_MUST_CHECK;
 
 /* ---- names and buckets (mend_names.c) -------------------------------------------------------- */
 

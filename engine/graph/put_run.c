@@ -6,8 +6,10 @@ enum {
     RUN_ENTRIES_MAX = 4096,
     /* Of the memory for keys and values: the usual entry, and the longest. */
     RUN_ENTRY_BYTES = 40,
-    RUN_SPARE_BYTES = INDEX_KEY_BYTES_MAX + 3 * VARINT_BYTES_MAX,
+    RUN_SPARE_BYTES = GRAPH_KEY_BYTES_MAX + EDGE_BLOCK_BYTES_MAX,
 };
+
+static_assert((int)RUN_SPARE_BYTES > (int)INDEX_KEY_BYTES_MAX, "every entry has room");
 
 sombra_err put_run_init(struct put_run *run, struct graph_txn *txn, size_t count)
 {

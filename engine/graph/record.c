@@ -243,6 +243,23 @@ sombra_err graph_record_value(sombra_slice bytes, bool is_node, uint32_t name,
     return err ? err : graph_record_find(&record, name, out_value);
 }
 
+sombra_err record_prove(sombra_record *record, record_name_check name_check, void *context)
+{
+    for (;;) {
+        uint32_t name;
+        sombra_slice value;
+        bool found = false;
+        sombra_err err = graph_record_next_property(record, &name, &value, &found);
+        if (err || !found)
+            return err;
+        err = name_check(context, name);
+        if (!err)
+            err = diag_wrap(sombra_value_validate(value), "property %" PRIu32, name);
+        if (err)
+            return err;
+    }
+}
+
 /* ---- build ------------------------------------------------------------------------------- */
 
 sombra_err record_property_add(struct graph_txn *txn, const struct graph_property *property)

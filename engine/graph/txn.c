@@ -155,23 +155,28 @@ int64_t txn_type_delta(const struct graph_txn *txn, uint32_t type)
     return txn->types_dirty && type < txn->type_capacity ? txn->type_deltas[type] : 0;
 }
 
+sombra_err type_count_read(sombra_slice value, uint64_t *out_count)
+{
+    uint64_t count = 0;
+    const uint8_t *at = value.data, *end = at + value.bytes;
+    if (!at || varint_get(at, end, &count) != end || count > INT64_MAX)
+        return diag_fail(SOMBRA_CORRUPT, "the count of a type is damaged");
+    *out_count = count;
+    return SOMBRA_OK;
+}
+
 sombra_err txn_type_stored(struct graph_txn *txn, uint32_t type, uint64_t *out_count)
 {
     struct graph_key key = key_1(TAG_TYPE_COUNT, type);
     sombra_slice value;
-    uint64_t count = 0;
     sombra_err err = kv_get(txn->kv, key_slice(&key), &value);
     if (err == SOMBRA_NOT_FOUND) {
         *out_count = 0;
         return SOMBRA_OK;
     }
-    if (err)
-        return err;
-    const uint8_t *at = value.data, *end = at + value.bytes;
-    if (!at || varint_get(at, end, &count) != end || count > INT64_MAX)
-        return diag_fail(SOMBRA_CORRUPT, "the count of type %" PRIu32 " is damaged", type);
-    *out_count = count;
-    return SOMBRA_OK;
+    if (!err)
+        err = type_count_read(value, out_count);
+    return diag_wrap(err, "type %" PRIu32, type);
 }
 
 static sombra_err type_save(struct graph_txn *txn, uint32_t type, int64_t delta)
@@ -200,6 +205,8 @@ sombra_err graph_txn_flush(struct graph_txn *txn)
     /* The first that this version writes makes the graph one of its format. */
     if (txn->counters_dirty || (txn->is_older_format && txn->writes > 0))
         err = counters_save(txn);
+    if (!err)
+        err = edge_ends_flush(txn);
     for (uint32_t type = 0; !err && txn->types_dirty && type < txn->type_capacity; type++) {
         if (txn->type_deltas[type])
             err = type_save(txn, type, txn->type_deltas[type]);
@@ -208,6 +215,7 @@ sombra_err graph_txn_flush(struct graph_txn *txn)
     }
     if (err)
         return txn_break(txn, err);
+    txn->writes += txn->types_dirty || txn->counters_dirty;
     txn->types_dirty = false;
     txn->counters_dirty = false;
     return SOMBRA_OK;
@@ -299,6 +307,7 @@ void graph_txn_end(struct graph_txn *txn, bool is_committed)
     changes_cut(txn, 0);
     txn->mark_count = 0;
     forget_deltas(txn);
+    edge_ends_forget(txn);
     trim(&txn->read);
     trim(&txn->record);
     trim(&txn->old);
@@ -325,6 +334,7 @@ void graph_txn_release(struct graph_txn *txn)
     mem_free(txn->properties);
     mem_free(txn->marks);
     mem_free(txn->type_deltas);
+    mem_free(txn->block);
     plan_free(txn->plan);
     changes_free(txn->changes);
 }
@@ -399,6 +409,7 @@ sombra_err graph_txn_rollback_to(struct graph_txn *txn, uint64_t mark)
     plan_drop(txn);
     changes_cut(txn, txn->marks[index].changes);
     forget_deltas(txn);
+    edge_ends_forget(txn);
     memset(txn->known_nodes, 0, sizeof txn->known_nodes);
     txn->fresh_node = txn->next_node;
     txn->known_bucket = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The walk that proves a graph: every key of the store once, in order, each checked against the
  * others that must agree with it. Memory is one counter a type. */
-#include "graph_internal.h"
+#include "edge_block.h"
 #include "index_internal.h"
 
 struct walk {
@@ -9,8 +9,9 @@ struct walk {
     struct graph_check *check;
     uint64_t names[GRAPH_NAME_KINDS]; /* seen by id */
     uint64_t names_by_text[GRAPH_NAME_KINDS];
-    uint64_t *edges_by_type; /* one for each type that has a name, and one */
-    uint64_t type_counts;    /* entries */
+    uint64_t *edges_by_type;  /* one for each type that has a name, and one */
+    uint64_t type_counts;     /* entries */
+    uint64_t last_older_edge; /* the highest that is in no block */
     uint64_t nodes, edges, outs, ins, labels, label_entries;
     uint64_t buckets, buckets_by_name;
     struct rule_tally *rules; /* one for each of txn->rules */
@@ -24,6 +25,15 @@ struct walk {
 struct rule_tally {
     uint64_t wanted, seen;
 };
+
+static void report(struct graph_check *check, sombra_err code)
+{
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text); /* the callback may fail at something of its own */
+    check->problems++;
+    if (check->problem)
+        check->problem(check->context, code, text);
+}
 
 /* An entry that another one asks for. */
 static sombra_err expect(struct walk *walk, struct graph_key key, const char *what)
@@ -49,7 +59,7 @@ static sombra_err expect_empty(sombra_slice value)
                             : diag_fail(SOMBRA_CORRUPT, "%zu bytes where none belong", value.bytes);
 }
 
-static sombra_err expect_name(struct walk *walk, sombra_name_kind kind, uint64_t id)
+static sombra_err expect_name(const struct walk *walk, sombra_name_kind kind, uint64_t id)
 {
     if (id == 0 || id > walk->names[kind])
         return diag_fail(SOMBRA_CORRUPT, "name %" PRIu64 " of kind %d does not exist", id,
@@ -99,21 +109,9 @@ static sombra_err check_name_by_text(struct walk *walk, sombra_slice key)
 
 /* ---- nodes and edges --------------------------------------------------------------------- */
 
-static sombra_err check_properties(struct walk *walk, sombra_record *record)
+static sombra_err expect_property(void *walk, uint32_t name)
 {
-    for (;;) {
-        uint32_t name;
-        sombra_slice value;
-        bool found = false;
-        sombra_err err = graph_record_next_property(record, &name, &value, &found);
-        if (err || !found)
-            return err;
-        err = expect_name(walk, SOMBRA_NAME_PROPERTY, name);
-        if (!err)
-            err = diag_wrap(sombra_value_validate(value), "property %" PRIu32, name);
-        if (err)
-            return err;
-    }
+    return expect_name(walk, SOMBRA_NAME_PROPERTY, name);
 }
 
 /* What the rules of a label or type ask of a record. Its properties were not walked yet. */
@@ -167,7 +165,7 @@ static sombra_err check_node(struct walk *walk, sombra_slice key, sombra_slice v
             err = check_rules(walk, false, label, f.at[0], &record);
     }
     if (!err)
-        err = check_properties(walk, &record);
+        err = record_prove(&record, expect_property, walk);
     return diag_wrap(err, "node %" PRIu64, f.at[0]);
 }
 
@@ -184,7 +182,26 @@ static sombra_err check_label(struct walk *walk, sombra_slice key, sombra_slice 
     return err ? err : expect_empty(value);
 }
 
-static sombra_err check_edge(struct walk *walk, sombra_slice key, sombra_slice value)
+static sombra_err check_edge(struct walk *walk, const struct graph_edge *edge)
+{
+    sombra_err err = expect_id(edge->id, walk->txn->next_edge, "edge");
+    if (!err)
+        err = expect_name(walk, SOMBRA_NAME_TYPE, edge->type);
+    if (!err)
+        walk->edges_by_type[edge->type]++;
+    if (!err)
+        err = expect(walk, key_1(TAG_NODE, edge->src), "its source");
+    if (!err)
+        err = expect(walk, key_1(TAG_NODE, edge->dst), "its target");
+    if (!err)
+        err = expect(walk, key_out(edge), "its entry at the source");
+    if (!err)
+        err = expect(walk, key_in(edge), "its entry at the target");
+    return diag_wrap(err, "edge %" PRIu64, edge->id);
+}
+
+/* An entry of an older format; blocks begin behind the last one. */
+static sombra_err check_older_edge(struct walk *walk, sombra_slice key, sombra_slice value)
 {
     struct key_fields f;
     struct graph_edge edge = { 0 };
@@ -192,23 +209,39 @@ static sombra_err check_edge(struct walk *walk, sombra_slice key, sombra_slice v
     sombra_err err = key_fields_read(key, 1, &f);
     if (err)
         return err;
-    edge.id = f.at[0];
-    err = expect_id(edge.id, walk->txn->next_edge, "edge");
-    if (!err)
-        err = edge_ends_read(value, &edge);
-    if (!err)
-        err = expect_name(walk, SOMBRA_NAME_TYPE, edge.type);
-    if (!err)
-        walk->edges_by_type[edge.type]++;
-    if (!err)
-        err = expect(walk, key_1(TAG_NODE, edge.src), "its source");
-    if (!err)
-        err = expect(walk, key_1(TAG_NODE, edge.dst), "its target");
-    if (!err)
-        err = expect(walk, key_out(&edge), "its entry at the source");
-    if (!err)
-        err = expect(walk, key_in(&edge), "its entry at the target");
-    return diag_wrap(err, "edge %" PRIu64, f.at[0]);
+    edge.id = walk->last_older_edge = f.at[0];
+    err = edge_ends_read(value, &edge);
+    return err ? diag_wrap(err, "edge %" PRIu64, f.at[0]) : check_edge(walk, &edge);
+}
+
+/* What is wrong with one edge is told; the others are looked at all the same. */
+static sombra_err check_block(struct walk *walk, sombra_slice key, sombra_slice value)
+{
+    struct key_fields f;
+    struct edge_block_view view;
+    sombra_err err = key_fields_read(key, 1, &f);
+    if (err)
+        return err;
+    if (f.at[0] > INT64_MAX / EDGE_BLOCK_EDGES + 1)
+        return corrupt_key(key, "a block of edges");
+    err = edge_block_open(value, &view);
+    if (err)
+        return diag_wrap(err, "block %" PRIu64, f.at[0]);
+    for (unsigned slot = 0; slot < view.count; slot++) {
+        struct graph_edge edge = { .id = edge_id_at(f.at[0], slot) };
+        if (!(view.present >> slot & 1))
+            continue;
+        walk->edges++;
+        err = edge_block_get(&view, slot, &edge);
+        if (!err && edge.id <= walk->last_older_edge)
+            err = diag_fail(SOMBRA_CORRUPT, "it stands in a block, below edges that do not");
+        err = err ? diag_wrap(err, "edge %" PRIu64, edge.id) : check_edge(walk, &edge);
+        if (err == SOMBRA_CORRUPT)
+            report(walk->check, err);
+        else if (err)
+            return err;
+    }
+    return SOMBRA_OK;
 }
 
 static sombra_err check_adjacency(struct walk *walk, sombra_slice key, sombra_slice value)
@@ -236,7 +269,7 @@ static sombra_err check_adjacency(struct walk *walk, sombra_slice key, sombra_sl
     if (!err)
         err = check_rules(walk, true, edge.type, edge.id, &record);
     if (!err)
-        err = check_properties(walk, &record);
+        err = record_prove(&record, expect_property, walk);
     return diag_wrap(err, "edge %" PRIu64, f.at[3]);
 }
 
@@ -435,7 +468,10 @@ static sombra_err check_key(struct walk *walk, sombra_slice key, sombra_slice va
         return check_label(walk, key, value);
     case TAG_EDGE:
         err = make_types(walk);
-        return err ? err : check_edge(walk, key, value);
+        return err ? err : check_older_edge(walk, key, value);
+    case TAG_EDGE_BLOCK:
+        err = make_types(walk);
+        return err ? err : check_block(walk, key, value);
     case TAG_OUT:
     case TAG_IN:
         return check_adjacency(walk, key, value);
@@ -450,15 +486,6 @@ static sombra_err check_key(struct walk *walk, sombra_slice key, sombra_slice va
     default:
         return corrupt_key(key, "of a known tag");
     }
-}
-
-static void report(struct graph_check *check, sombra_err code)
-{
-    char text[DIAG_TEXT_BYTES];
-    diag_save(text); /* the callback may fail at something of its own */
-    check->problems++;
-    if (check->problem)
-        check->problem(check->context, code, text);
 }
 
 static void compare(struct walk *walk, const char *what, uint64_t have, uint64_t want)
@@ -526,6 +553,8 @@ sombra_err graph_verify(struct graph_txn *txn, struct graph_check *check)
     sombra_err err = txn_check_read(txn);
     if (!err)
         err = txn_load_counters(txn);
+    if (!err)
+        err = edge_ends_flush(txn);
     if (!err)
         err = kv_count(txn->kv, (struct kv_range){ 0 }, 0, &total);
     if (!err)

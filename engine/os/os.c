@@ -492,6 +492,13 @@ sombra_err os_map_populate(struct os_file *file, uint64_t offset, void *address,
                : SOMBRA_OK;
 }
 
+void os_map_let_go(struct os_file *file, void *address, size_t bytes)
+{
+    assert(address || bytes == 0);
+    if (bytes && file->os->ops->let_go)
+        file->os->ops->let_go(file->os, address, bytes);
+}
+
 sombra_err os_reserve_anonymous(size_t bytes, void **out_address)
 {
     assert(bytes > 0 && out_address);

@@ -129,6 +129,10 @@ void os_unmap(struct os_file *file, void *address, size_t bytes);
  * error of the medium is an IO error here and not a signal later. */
 sombra_err os_map_populate(struct os_file *file, uint64_t offset, void *address,
                            size_t bytes) SOMBRA_MUST_CHECK;
+/* Before a sync: takes the file's pages out of a mapping, all at once and whoever stores to it
+ * meanwhile; the next access brings them back, with everything that was stored. Else the sync makes
+ * each of them read-only, and tells every processor of each one by itself. */
+void os_map_let_go(struct os_file *file, void *address, size_t bytes);
 
 /* Anonymous memory in whole pages, zeroed lazily; for databases without a file. NOMEM. */
 sombra_err os_reserve_anonymous(size_t bytes, void **out_address) SOMBRA_MUST_CHECK;

@@ -63,6 +63,8 @@ struct os_ops {
     void (*unmap)(struct os *os, void *address, size_t bytes);
     /* -EINVAL or -ENOSYS: not known here, os.c reads the range instead. */
     int (*populate)(struct os *os, int fd, uint64_t offset, void *address, size_t bytes);
+    /* Advice, may be NULL: the mapping need not hold its pages just now. */
+    void (*let_go)(struct os *os, void *address, size_t bytes);
 
     /* locks; `type` is F_RDLCK, F_WRLCK or F_UNLCK; -EAGAIN when another description conflicts */
     int (*lock)(struct os *os, int fd, uint64_t offset, uint64_t bytes, short type);

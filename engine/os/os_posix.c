@@ -363,6 +363,13 @@ static int posix_populate(struct os *os, int fd, uint64_t offset, void *address,
     return os_posix_populate(address, bytes);
 }
 
+static void posix_let_go(struct os *os, void *address, size_t bytes)
+{
+    (void)os;
+    /* Locked memory refuses, and then it stays as it is. */
+    (void)madvise(address, bytes, MADV_DONTNEED);
+}
+
 /* ---- locks ------------------------------------------------------------------------------- */
 
 static struct flock flock_of(uint64_t offset, uint64_t bytes, short type)
@@ -467,6 +474,7 @@ static const struct os_ops posix_ops = {
     .map = posix_map,
     .unmap = posix_unmap,
     .populate = posix_populate,
+    .let_go = posix_let_go,
     .lock = posix_lock,
     .lock_is_held = posix_lock_is_held,
     .monotonic_ns = posix_monotonic_ns,

@@ -176,6 +176,7 @@ void check_index(lua_State *L, int label, int names, int options, bool has_optio
                  sombra_rule *out_rule);
 
 extern const luaL_Reg db_migration_methods[];
+extern const luaL_Reg tx_migration_methods[];
 
 void bucket_register(lua_State *L);
 /* Pushes a bucket of the open transaction at `tx_index`. After an error, NOT_FOUND among them,

@@ -338,6 +338,41 @@ static void test_compact__runs_by_itself_when_much_is_free(void **state)
     }
 }
 
+static bool shrinks_within(struct kv *kv, uint64_t bytes, unsigned ms)
+{
+    for (unsigned i = 0; i < ms / 20 && file_bytes(kv) > bytes; i++)
+        usleep(20000);
+    return file_bytes(kv) <= bytes;
+}
+
+/* The log is far from asking for a checkpoint, and a reader has what is not the newest tree. When
+ * it ends, nothing is written any more, and the file becomes shorter all the same. */
+static void test_compact__resting_store_shrinks_when_its_reader_ends(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    options.no_background = false;
+    struct store store;
+    store_init(&store, &options);
+    struct btree *btree = container_of(store.kv, struct btree, kv);
+    btree->rest_ms = 100;
+    fill(store.kv, 0, 3500, size_of_values, 0);
+    struct kv_txn *reader = kv_begin_read(store.kv);
+    fill(store.kv, 0, 3500, size_of_values, 1);
+    thin(store.kv, 0, 3500, 3);
+    uint64_t bytes = file_bytes(store.kv), before, after;
+    expect_ok(content_digest(store.kv, &before));
+    assert_true(bytes / 2 > COMPACT_UNUSED_BYTES_MIN);
+    /* The pages are the reader's: there is nothing to win by moving any. */
+    assert_false(shrinks_within(store.kv, bytes / 2, 1300));
+    kv_abort(reader);
+    assert_true(shrinks_within(store.kv, bytes / 2, 20000));
+    expect_ok(content_digest(store.kv, &after));
+    assert_true(before == after);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
 /* ---- everybody goes on --------------------------------------------------------------------- */
 
 struct crowd {
@@ -604,6 +639,7 @@ int main(void)
         cmocka_unit_test(test_compact__steady_work_needs_no_more_file),
         cmocka_unit_test(test_compact__cancelled_run_leaves_a_sound_store),
         cmocka_unit_test(test_compact__runs_by_itself_when_much_is_free),
+        cmocka_unit_test(test_compact__resting_store_shrinks_when_its_reader_ends),
         cmocka_unit_test(test_compact__readers_and_writers_go_on),
         cmocka_unit_test(test_compact__power_cut_at_any_call_changes_no_content),
         cmocka_unit_test(test_compact__failing_call_loses_nothing),

@@ -11,6 +11,7 @@ engine_test(graph_mend_test graph SOURCES ${graph_fixture} graph_index_fixture.c
 engine_test(graph_random_test graph SOURCES ${graph_fixture})
 engine_test(graph_upsert_test graph SOURCES ${graph_fixture} graph_index_fixture.c)
 engine_test(graph_columns_test graph SOURCES ${graph_fixture} graph_index_fixture.c)
+engine_test(graph_block_test graph SOURCES ${graph_fixture} graph_index_fixture.c)
 engine_test(graph_rule_test graph SOURCES ${graph_fixture} graph_index_fixture.c)
 engine_test(graph_trigger_test graph SOURCES ${graph_fixture} graph_index_fixture.c)
 engine_test(graph_index_test graph SOURCES ${graph_fixture} graph_index_fixture.c)

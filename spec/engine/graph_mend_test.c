@@ -155,7 +155,7 @@ static void test_mend__what_others_tell_is_put_again(void **state)
     struct fixture *f = *state;
     static const enum graph_tag tags[] = {
         TAG_TYPE_COUNT, TAG_NAME_BY_TEXT, TAG_NAME_BY_ID, TAG_LABEL, TAG_BUCKET_BY_NAME,
-        TAG_BUCKET,     TAG_EDGE,         TAG_IN,         TAG_INDEX
+        TAG_BUCKET,     TAG_EDGE_BLOCK,   TAG_IN,         TAG_INDEX
     };
     struct buf before = BUF_INIT, after = BUF_INIT;
     make_graph(f);
@@ -214,7 +214,7 @@ static void test_mend__an_edge_is_kept_when_its_properties_are_lost(void **state
     assert_int_equal(edges_of(f, NULL), 3 * PEOPLE);
     rollback(f);
     lose(f, TAG_OUT, 0, 1); /* what only the targets know */
-    lose(f, TAG_EDGE, 0, 1);
+    lose(f, TAG_EDGE_BLOCK, 0, 1);
     report = mend(f, NULL);
     assert_int_equal(report.bare_edges, 3 * PEOPLE);
     begin_read(f);
@@ -324,6 +324,12 @@ static void test_mend__damaged_entries_are_found_and_taken_out(void **state)
         { key_1(TAG_EDGE, 1), slice_of("\x01\x01", 2) },
         { key_1(TAG_EDGE, 1), slice_of("\x01\x01\x01", 3) }, /* another target */
         { key_1(TAG_EDGE, 1), slice_of("\x01\x00\x01", 3) }, /* no type */
+        { key_1(TAG_EDGE_BLOCK, 1), NOTHING },
+        { key_1(TAG_EDGE_BLOCK, 1), slice_of("\1\0\1\0\1\0\1", 7) },  /* other targets, few edges */
+        { key_1(TAG_EDGE_BLOCK, 2), slice_of("\1\0\0\0\1\0\1", 7) },  /* the source 0 */
+        { key_1(TAG_EDGE_BLOCK, 2), slice_of("\1\0\7\0\11\0\1", 7) }, /* no such type */
+        { key_1(TAG_EDGE_BLOCK, 3), slice_of("\1\0\7\0\1\0\1", 7) },
+        { key_1(TAG_EDGE_BLOCK, UINT64_MAX), slice_of("\0\0\1\0\1\0\2", 7) },
         { key_1(TAG_TYPE_COUNT, 1), slice_of("\x03", 1) },
         { key_1(TAG_TYPE_COUNT, 9), slice_of("\x01", 1) },
         { key_2(TAG_NAME_BY_ID, SOMBRA_NAME_LABEL, 9), slice_of("x", 1) },
@@ -362,7 +368,7 @@ static void test_mend__a_newer_format_is_left_alone(void **state)
     struct fixture *f = *state;
     struct graph_mend report = { 0 };
     make_graph(f);
-    put(f, key_begin(TAG_COUNTERS), slice_of("\x04\x01\x01\x01\0", 5));
+    put(f, key_begin(TAG_COUNTERS), slice_of("\x05\x01\x01\x01\0", 5));
     lose(f, TAG_LABEL, 0, 2);
     assert_err(graph_mend(f->kv, &report), SOMBRA_UNSUPPORTED);
     assert_int_equal(report.rebuilt + report.dropped, 0);

@@ -34,7 +34,7 @@ static void test_verify__finds_missing_entries(void **state)
     } cases[] = {
         { key_1(TAG_NODE, 1), "the node of a label is missing" },
         { key_2(TAG_LABEL, 1, 1), "node 1: the entry of a label is missing" },
-        { key_1(TAG_EDGE, 1), "is not (an entry of the edge it names)" },
+        { key_1(TAG_EDGE_BLOCK, 1), "is not (an entry of the edge it names)" },
         { key_out(&first), "edge 1: its entry at the source is missing" },
         { key_in(&first), "edge 1: its entry at the target is missing" },
         { key_1(TAG_TYPE_COUNT, 1), "the count of a type: 0 where 2 belong" },
@@ -89,7 +89,23 @@ static void test_verify__finds_entries_too_many_and_damaged_values(void **state)
         { key_out(&other), NOTHING },
         { key_in(&other), NOTHING },
         { key_1(TAG_EDGE, 1), slice_of("\x01\x01", 2) },
-        { key_1(TAG_EDGE, 1), slice_of("\x01\x01\x01", 3) }, /* another target */
+        { key_1(TAG_EDGE, 1), slice_of("\x01\x01\x02", 3) },               /* in a block as well */
+        { key_1(TAG_EDGE, 9), slice_of("\x01\x01\x02", 3) },               /* above the blocks */
+        { key_1(TAG_EDGE_BLOCK, 1), NOTHING },                             /* no head */
+        { key_1(TAG_EDGE_BLOCK, 1), slice_of("\x80\0\1\0\1\0\2", 7) },     /* an unknown bit */
+        { key_1(TAG_EDGE_BLOCK, 1), slice_of("\0\0\1\0\1\0\2", 7) },       /* one edge less */
+        { key_1(TAG_EDGE_BLOCK, 1), slice_of("\1\0\1\0\1\0\1", 7) },       /* other targets */
+        { key_1(TAG_EDGE_BLOCK, 1), slice_of("\2\0\1\0\1\0\2", 7) },       /* an edge too many */
+        { key_1(TAG_EDGE_BLOCK, 1), slice_of("\1\0\1\0\0\0\2", 7) },       /* the type 0 */
+        { key_1(TAG_EDGE_BLOCK, 1), slice_of("\1\0\0\0\1\0\2", 7) },       /* the source 0 */
+        { key_1(TAG_EDGE_BLOCK, 1), slice_of("\1\0\1\0\1\0", 6) },         /* no third column */
+        { key_1(TAG_EDGE_BLOCK, 1), slice_of("\1\0\1\0\1\1\1", 7) },       /* no bits */
+        { key_1(TAG_EDGE_BLOCK, 1), slice_of("\1\0\1\0\1\0\2\0", 8) },     /* a byte too many */
+        { key_1(TAG_EDGE_BLOCK, 1), slice_of("\1\100\1\0\1\0\2\0", 8) },   /* 64 bits wide */
+        { key_1(TAG_EDGE_BLOCK, 1), slice_of("\x41\x01\0\1\0\1\0\2", 8) }, /* no last edge */
+        { key_1(TAG_EDGE_BLOCK, 1), slice_of("\x41\x07\0\1\0\1\0\2", 8) }, /* more than slots */
+        { key_1(TAG_EDGE_BLOCK, 2), slice_of("\0\0\1\0\1\0\2", 7) },       /* above the next id */
+        { key_1(TAG_EDGE_BLOCK, UINT64_MAX), slice_of("\0\0\1\0\1\0\2", 7) },
         { key_1(TAG_TYPE_COUNT, 1), slice_of("\x03", 1) },
         { key_1(TAG_TYPE_COUNT, 2), slice_of("\x01", 1) },
         { key_2(TAG_NAME_BY_ID, SOMBRA_NAME_LABEL, 3), slice_of("x", 1) },
@@ -126,7 +142,7 @@ static void test_verify__can_be_cancelled(void **state)
 static void test_graph__reads_of_damaged_records_are_corrupt(void **state)
 {
     struct fixture *f = *state;
-    struct graph_key node = key_1(TAG_NODE, 1), edge = key_1(TAG_EDGE, 1);
+    struct graph_key node = key_1(TAG_NODE, 1), edge = key_1(TAG_EDGE_BLOCK, 1);
     struct graph_key out = key_3(TAG_OUT, 1, 1, 2), counters = key_begin(TAG_COUNTERS);
     sombra_record record;
     sombra_slice value;
@@ -151,7 +167,7 @@ static void test_graph__reads_of_damaged_records_are_corrupt(void **state)
     begin_write(f);
     assert_ok(kv_put(f->txn.kv, key_slice(&counters), slice_of("\x01", 1)));
     assert_err(graph_node_create(&f->txn, NULL, 0, NOTHING, &id), SOMBRA_CORRUPT);
-    assert_ok(kv_put(f->txn.kv, key_slice(&counters), slice_of("\x04\x01\x01\x01\0", 5)));
+    assert_ok(kv_put(f->txn.kv, key_slice(&counters), slice_of("\x05\x01\x01\x01\0", 5)));
     assert_err(graph_node_create(&f->txn, NULL, 0, NOTHING, &id), SOMBRA_UNSUPPORTED);
     assert_err(graph_check_format(f->txn.kv), SOMBRA_UNSUPPORTED);
 }

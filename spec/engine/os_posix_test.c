@@ -357,6 +357,51 @@ static void test_os__populate_behind_the_end_is_an_error_and_no_signal(void **st
     os_close(file);
 }
 
+/* One thread stores without a pause while another takes the pages out and syncs. */
+struct store_loop {
+    _Atomic uint64_t *word;
+    _Atomic uint32_t is_over;
+    uint64_t stored;
+};
+
+static void *store_loop_run(void *argument)
+{
+    struct store_loop *loop = argument;
+    while (!atomic_load(&loop->is_over))
+        atomic_store(loop->word, ++loop->stored);
+    return NULL;
+}
+
+static void test_os__a_mapping_that_lets_go_loses_no_store(void **state)
+{
+    (void)state;
+    enum { BYTES = 64 * 4096, LOOPS = 50 };
+    struct os_file *file = make_file("let_go");
+    assert_ok(os_write_zeros(file, 0, BYTES));
+    void *address = NULL;
+    assert_ok(os_map(file, 0, BYTES, true, &address));
+    struct store_loop loop = { .word = address };
+    struct os_thread thread;
+    assert_ok(os_thread_start(&thread, store_loop_run, &loop));
+    char *own = (char *)address + BYTES / 2;
+    for (int i = 0; i < LOOPS; i++) {
+        memset(own, 'a' + i % 26, 4096);
+        os_map_let_go(file, address, BYTES);
+        assert_ok(os_sync(file));
+        char read[4096];
+        assert_ok(os_read(file, BYTES / 2, read, sizeof read));
+        assert_true(read[0] == 'a' + i % 26 && memcmp(read, own, sizeof read) == 0);
+    }
+    atomic_store(&loop.is_over, 1);
+    os_thread_join(&thread);
+    os_map_let_go(file, address, BYTES);
+    uint64_t last = 0;
+    assert_ok(os_read(file, 0, &last, sizeof last));
+    assert_true(last == loop.stored && atomic_load(loop.word) == last);
+    os_unmap(file, address, BYTES);
+    os_close(file);
+}
+
 static void test_os__mapped_stores_are_what_others_read(void **state)
 {
     (void)state;
@@ -529,6 +574,7 @@ int main(void)
         cmocka_unit_test(test_os__a_listing_ends_at_the_first_error),
         cmocka_unit_test(test_os__a_mapping_may_reach_far_beyond_the_end),
         cmocka_unit_test(test_os__populate_behind_the_end_is_an_error_and_no_signal),
+        cmocka_unit_test(test_os__a_mapping_that_lets_go_loses_no_store),
         cmocka_unit_test(test_os__mapped_stores_are_what_others_read),
         cmocka_unit_test(test_os__a_mapping_is_not_inherited),
         cmocka_unit_test(test_os__anonymous_memory_is_zeroed),

@@ -82,7 +82,8 @@ describe("nodes", function()
       local back, mirrored = {}, {}
       for i = 1, #ids do back[i], mirrored[i] = ids[#ids + 1 - i], want[#ids + 1 - i] end
       assert.same(mirrored, { table.unpack(open:get_many(back, "a")) })
-      assert.same({ -3, -1, -3, sombra.null }, { table.unpack(open:get_many({ ids[3], ids[1], ids[3], ids[300] + 9 }, "b")) })
+      local some = { ids[3], ids[1], ids[3], ids[300] + 9 }
+      assert.same({ -3, -1, -3, sombra.null }, { table.unpack(open:get_many(some, "b")) })
       assert.same({ sombra.null }, { table.unpack(open:get_many({ ids[1] }, "nothing")) })
       assert.equal(0, #open:get_many({}, "a"))
     end

@@ -356,9 +356,10 @@ void dense_build(const struct leaf_source *source, unsigned first, unsigned last
 {
     assert(first < last && last <= source->count);
     assert(measure->dense_bytes <= source->page_bytes);
-    uint8_t encoded[DENSE_INTERVAL * DENSE_ENTRY_BYTES_MAX];
+    uint8_t encoded[DENSE_ROW_INTERVAL * DENSE_ENTRY_BYTES_MAX];
     unsigned count = last - first;
-    unsigned runs = (count + DENSE_INTERVAL - 1) / DENSE_INTERVAL;
+    unsigned interval = source->entries ? DENSE_ROW_INTERVAL : DENSE_INTERVAL;
+    unsigned runs = (count + interval - 1) / interval;
     size_t prefix_bytes = measure->prefix_bytes;
     size_t low = source->page_bytes - prefix_bytes;
     page_init(to, source->page_bytes, PAGE_DENSE, 0, 0, 0);
@@ -371,12 +372,12 @@ void dense_build(const struct leaf_source *source, unsigned first, unsigned last
     leaf_cursor_seek(&cursor, source, first);
     memcpy(to + low, cursor.key, prefix_bytes);
     for (unsigned run = 0; run < runs; run++) {
-        unsigned left = count - run * DENSE_INTERVAL;
-        unsigned entries = left < DENSE_INTERVAL ? left : DENSE_INTERVAL;
-        dense_set_ordinal(to, runs, run, run * DENSE_INTERVAL);
+        unsigned left = count - run * interval;
+        unsigned entries = left < interval ? left : interval;
+        dense_set_ordinal(to, runs, run, run * interval);
         size_t bytes =
             source->entries
-                ? build_run_given(source, first + run * DENSE_INTERVAL, prefix_bytes, entries,
+                ? build_run_given(source, first + run * interval, prefix_bytes, entries,
                                   measure->has_values, encoded)
                 : build_run(&cursor, prefix_bytes, entries, measure->has_values, encoded);
         struct dense_entry entry;
@@ -455,6 +456,25 @@ static size_t join_run(const struct dense_piece *piece, size_t page_bytes, unsig
     return (size_t)(to - from);
 }
 
+/* Has any of its entries a value? The page has lengths of values. */
+static bool piece_has_values(const struct dense_piece *piece)
+{
+    const uint8_t *page = piece->page;
+    unsigned runs = dense_runs(page);
+    unsigned end = dense_run_of(page, piece->last - 1);
+    for (unsigned run = dense_run_of(page, piece->first); run <= end; run++) {
+        const uint8_t *at = page + slot_at(page, runs, run);
+        unsigned first = join_first(piece, run), last = join_last(piece, run);
+        for (unsigned i = dense_ordinal(page, runs, run); i < last; i++) {
+            struct dense_entry entry;
+            at = dense_parse(at, true, &entry);
+            if (i >= first && entry.value_bytes)
+                return true;
+        }
+    }
+    return false;
+}
+
 /* The runs of a piece, from slot `slot` on; false = there is no room. */
 static bool join_piece(const struct dense_piece *piece, size_t page_bytes, unsigned *slot,
                        unsigned *count, uint8_t *to)
@@ -485,6 +505,7 @@ bool dense_join(const struct dense_piece pieces[2], size_t page_bytes, size_t pr
                 uint8_t *to)
 {
     unsigned runs = 0, slot = 0, count = 0;
+    bool is_needed = false; /* lengths of values */
     const struct dense_piece *first = &pieces[pieces[0].first == pieces[0].last];
     for (unsigned i = 0; i < 2; i++) {
         const struct dense_piece *piece = &pieces[i];
@@ -494,9 +515,12 @@ bool dense_join(const struct dense_piece pieces[2], size_t page_bytes, size_t pr
         assert(piece->first < piece->last && piece->last <= cells_count(piece->page));
         if (dense_has_values(piece->page) != dense_has_values(first->page))
             return false;
+        is_needed = is_needed || !dense_has_values(piece->page) || piece_has_values(piece);
         runs += dense_run_of(piece->page, piece->last - 1) -
                 dense_run_of(piece->page, piece->first) + 1;
     }
+    if (!is_needed)
+        return false;
     page_init(to, page_bytes, PAGE_DENSE, 0, 0, 0);
     put_le16(to + CELLS_PREFIX_BYTES, (uint16_t)prefix_bytes);
     put_le16(to + DENSE_RUNS, (uint16_t)runs);

@@ -36,7 +36,7 @@ static inline size_t dense_entry(const struct leaf_row *row, const struct tally 
 {
     size_t key_bytes = row->entries[index].key.bytes;
     size_t shared = row->shared[index];
-    if ((index - tally->first) % DENSE_INTERVAL == 0)
+    if ((index - tally->first) % DENSE_ROW_INTERVAL == 0)
         return DENSE_SLOT_BYTES + dense_entry_bytes(0, key_bytes - tally->prefix_bytes);
     return dense_entry_bytes(shared - tally->prefix_bytes, key_bytes - shared);
 }

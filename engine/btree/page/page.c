@@ -127,7 +127,8 @@ void page_copy(uint8_t *to, const uint8_t *from, size_t page_bytes)
 {
     assert(is_tree_kind(page_kind(from)));
     size_t low = cells_low(from);
-    memcpy(to, from, page_arrays_end(from));
+    /* Not the seal, which a checkpoint may store meanwhile. */
+    memcpy(to + PAGE_NUMBER, from + PAGE_NUMBER, page_arrays_end(from) - PAGE_NUMBER);
     memcpy(to + low, from + low, page_bytes - low);
 }
 
