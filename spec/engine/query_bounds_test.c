@@ -304,8 +304,9 @@ static void test_records__of_many_bytes_are_read_one_by_one(void **state)
     }
     assert_rows(f, "609 614", "{{'label', 'Long'}, {'where', {i = {any_of = {8, 13}}}}}");
     assert_int_equal(rows_count(f, "{{'label', 'Long'}, {'where', {bytes = {prefix = 'h'}}}}"), 1);
-    assert_rows(f, "{i=7} {i=8} {i=9} {i=10} {i=11} {i=12} {i=13} {i=14} {i=15} {i=16} {i=17} "
-                   "{i=18} {i=19}",
+    assert_rows(f,
+                "{i=7} {i=8} {i=9} {i=10} {i=11} {i=12} {i=13} {i=14} {i=15} {i=16} {i=17} "
+                "{i=18} {i=19}",
                 "{{'label', 'Long'}, {'where', {bytes = {ge = 'h'}}}, {'select', {'i'}}}");
     assert_rows(f, "620 619 618", "{{'label', 'Long'}, {'order', {'-bytes'}}, {'limit', 3}}");
 }
