@@ -574,6 +574,18 @@ static inline void tree_prefetch(const struct btree_txn *txn, page_id id)
     for (size_t i = 0; i < LINES; i++)
         __builtin_prefetch(page + i * LINE_BYTES);
 }
+/* The same of a leaf, whose prefix stands at its end: that is compared first of all. */
+static inline void tree_prefetch_leaf(const struct btree_txn *txn, page_id id)
+{
+    enum { LINE_BYTES = 64, LINES = 8 };
+    const struct pager *pager = &txn->btree->pager;
+    if (UNLIKELY(id >= txn->snapshot.page_count))
+        return;
+    const uint8_t *page = pager_page(pager, id);
+    __builtin_prefetch(page + pager->page_bytes - 1);
+    for (size_t i = 0; i < LINES; i++)
+        __builtin_prefetch(page + i * LINE_BYTES);
+}
 
 sombra_err tree_descend(struct btree_txn *txn, sombra_slice key,
                         struct tree_path *out_path) SOMBRA_MUST_CHECK;

@@ -55,7 +55,7 @@ static inline sombra_err descend(struct btree_txn *txn, sombra_slice key, bool w
         out_path->at[level] = (struct path_level){ .id = id, .page = page, .index = index };
         if (level) {
             id = branch_child(page, pager->page_bytes, index);
-            tree_prefetch(txn, id);
+            level > 1 ? tree_prefetch(txn, id) : tree_prefetch_leaf(txn, id);
         }
     }
     return SOMBRA_OK;
@@ -208,7 +208,7 @@ sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_
         if (UNLIKELY(err))
             return err;
         id = branch_child(page, page_bytes, branch_find(page, page_bytes, key));
-        tree_prefetch(txn, id);
+        level > 1 ? tree_prefetch(txn, id) : tree_prefetch_leaf(txn, id);
     }
     err = tree_page(txn, id, 0, &page);
     if (UNLIKELY(err))
