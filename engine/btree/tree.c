@@ -108,7 +108,7 @@ sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last, struct tree_pa
 
 /* Who walks from leaf to leaf comes to the next one soon: its arrays and its first cells, which
  * lie at the page's end. */
-static void leaf_prefetch(const struct btree_txn *txn, const struct tree_path *path, bool forward)
+PREFETCHER leaf_prefetch(const struct btree_txn *txn, const struct tree_path *path, bool forward)
 {
     enum { LINE_BYTES = 64, FRONT_LINES = 6, BACK_LINES = 3 };
     const struct pager *pager = &txn->btree->pager;
