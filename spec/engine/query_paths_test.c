@@ -577,7 +577,7 @@ static void test_paths__are_found_among_ids_of_all_sizes(void **state)
     struct random random;
     static struct spread s;
     random_seed(&random, test_seed());
-    for (unsigned round = 0; round < 20; round++) {
+    for (unsigned round = 0; round < 8; round++) {
         search_teardown(state);
         search_setup(state);
         make_spread(*state, &random, &s);
