@@ -440,8 +440,9 @@ static sombra_err move_previous(struct btree_cursor *cursor, bool *out_found)
 static sombra_err move(struct btree_cursor *cursor, enum kv_motion motion, sombra_slice key,
                        bool *out_found)
 {
-    if (UNLIKELY(!txn_is_usable(cursor->txn)))
-        return txn_unusable(cursor->txn);
+    sombra_err err = txn_check(cursor->txn);
+    if (UNLIKELY(err))
+        return err;
     if (cursor->txn->snapshot.depth == 0) {
         bool forward = motion == KV_NEXT || motion == KV_FIRST || motion == KV_SEEK_GE;
         return off_end(cursor, forward ? CURSOR_BEHIND : CURSOR_BEFORE, out_found);
@@ -713,13 +714,14 @@ sombra_err btree_cursor_words(struct kv_cursor *kv_cursor, struct kv_words *word
     words->count = 0;
     words->is_last = words->is_long = false;
     assert(words->seeks || cursor->state == CURSOR_ON);
-    if (UNLIKELY(!txn_is_usable(cursor->txn)))
-        return txn_unusable(cursor->txn);
+    sombra_err err = txn_check(cursor->txn);
+    if (UNLIKELY(err))
+        return err;
     if (cursor->txn->snapshot.depth == 0) {
         words->is_last = true;
         return SOMBRA_OK;
     }
-    sombra_err err = words->seeks ? words_seek(cursor, words->within) : words_go_on(cursor);
+    err = words->seeks ? words_seek(cursor, words->within) : words_go_on(cursor);
     if (!err)
         err = words_read(cursor, words);
     if (UNLIKELY(err)) {

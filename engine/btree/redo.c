@@ -251,6 +251,9 @@ sombra_err redo_apply(struct btree_txn *txn, sombra_slice payload, uint64_t *out
         if (err)
             return diag_wrap(err, "replay txn %" PRIu64, number);
     }
+    sombra_err err = tree_defer_settle(txn);
+    if (err)
+        return diag_wrap(err, "replay txn %" PRIu64, number);
     *out_txn = number;
     return SOMBRA_OK;
 }
