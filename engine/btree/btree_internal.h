@@ -675,9 +675,6 @@ struct pack {
 sombra_err tree_pack_step(struct btree_txn *txn, struct pack *pack,
                           struct pack_place *place) SOMBRA_MUST_CHECK;
 
-/* INVALID: a bound is longer than any key. */
-sombra_err range_invalid(struct kv_range range) SOMBRA_MUST_CHECK;
-
 sombra_err btree_get(struct kv_txn *txn, sombra_slice key,
                      sombra_slice *out_value) SOMBRA_MUST_CHECK;
 /* get_many.c */

@@ -218,12 +218,6 @@ sombra_err tree_value(struct btree_txn *txn, const struct leaf_value *value, som
     return SOMBRA_OK;
 }
 
-sombra_err range_invalid(struct kv_range range)
-{
-    return diag_fail(SOMBRA_INVALID, "a range bound of %zu bytes: keys have at most %d",
-                     size_max(range.low.bytes, range.high.bytes), KV_KEY_BYTES_MAX);
-}
-
 sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_value)
 {
     struct btree_txn *txn = txn_of(kv_txn);
@@ -259,13 +253,12 @@ sombra_err btree_count(struct kv_txn *kv_txn, struct kv_range range, uint64_t li
 {
     struct btree_txn *txn = txn_of(kv_txn);
     sombra_err err = txn_check(txn);
-    if (UNLIKELY(err))
-        return err;
-    if (range.low.bytes > KV_KEY_BYTES_MAX || range.high.bytes > KV_KEY_BYTES_MAX)
-        return range_invalid(range);
+    if (!err)
+        err = kv_check_range(range);
     uint64_t low = 0;
     uint64_t high = txn->snapshot.entries;
-    err = range.low.bytes ? tree_rank(txn, range.low, &low) : SOMBRA_OK;
+    if (!err && range.low.bytes)
+        err = tree_rank(txn, range.low, &low);
     if (!err && range.high.bytes)
         err = tree_rank(txn, range.high, &high);
     if (err)
