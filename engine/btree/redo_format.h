@@ -8,8 +8,8 @@
  *     and for freed: varint (txn - born)
  *   operations to the record's end
  *
- * Operations are those of kv_redo_format.h and REDO_MOVE, with nothing behind it: a compaction moved
- * pages, and no entry changed.
+ * Operations are those of kv_redo_format.h and REDO_MOVE, with nothing behind it: a compaction
+ * moved pages, and no entry changed.
  *
  * A record without operations is a checkpoint's: it takes pages for the space maps, frees those of
  * the maps before, and may cut free pages off the file's end.
@@ -20,7 +20,7 @@
 #ifndef BTREE_REDO_FORMAT_H
 #define BTREE_REDO_FORMAT_H
 
-#include "kv/kv_redo.h"
+#include "kv/kv.h"
 
 enum { REDO_MOVE = KV_REDO_OWN };
 

@@ -141,7 +141,7 @@ static void leaves_fetch(struct btree_txn *txn, struct tree_path *path, bool for
     const struct path_level *above = &path->at[1];
     path->fetched = path->steps++ == 0 || !path->fetched ? 0 : path->fetched - 1;
     unsigned doublings = path->steps / STEPS_MIN;
-    unsigned wanted = doublings < 5 ? FETCH_FIRST << doublings : FETCH_MAX;
+    unsigned wanted = doublings < 5 ? (unsigned)FETCH_FIRST << doublings : FETCH_MAX;
     unsigned left = forward ? page_count(above->page) - 1 - above->index : above->index;
     if (path->steps < STEPS_MIN || path->fetched > wanted / 2)
         return;

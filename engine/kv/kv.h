@@ -32,6 +32,7 @@
 
 #include "kv_lines.h"
 #include "kv_metrics.h"
+#include "kv_redo.h"
 
 enum {
     KV_KEY_BYTES_MAX = 1024,

@@ -4,7 +4,7 @@
 #define KV_REDO_H
 
 #include "base/base.h"
-#include "kv/kv_redo_format.h"
+#include "kv_redo_format.h"
 
 /* `b` is empty where the operation has one part. */
 struct kv_redo {

@@ -11,6 +11,6 @@
 #ifndef LSM_LOG_FORMAT_H
 #define LSM_LOG_FORMAT_H
 
-#include "kv/kv_redo.h"
+#include "kv/kv.h"
 
 #endif

@@ -41,7 +41,7 @@ static void text_write(const char *name, const char *text)
     assert_int_equal(fclose(file), 0);
 }
 
-#define MEMINFO "MemTotal:  8000000 kB\nMemFree: 10 kB\nMemAvailable:    4000000 kB\n"
+#define MEMINFO   "MemTotal:  8000000 kB\nMemFree: 10 kB\nMemAvailable:    4000000 kB\n"
 #define AVAILABLE (UINT64_C(4000000) * KiB)
 
 static int root_renew(void **state)
