@@ -589,15 +589,31 @@ static inline sombra_err tree_page(struct btree_txn *txn, page_id id, unsigned l
     return tree_page_slow(txn, id, level, out_page);
 }
 
+/* gcc 12 takes a function that only fetches ahead for one without effect, and leaves calls of it
+ * out unless they are inlined first. */
+#define PREFETCHER static inline __attribute__((always_inline)) void
+
 /* The heads of a page about to be searched, together with its header: they would be asked for one
  * after the other. Any number may be given, also one from a page that was not proved. */
-static inline void tree_prefetch(const struct btree_txn *txn, page_id id)
+PREFETCHER tree_prefetch(const struct btree_txn *txn, page_id id)
 {
     enum { LINE_BYTES = 64, LINES = 5 };
     const struct pager *pager = &txn->btree->pager;
     if (UNLIKELY(id >= txn->snapshot.page_count))
         return;
     const uint8_t *page = pager_page(pager, id);
+    for (size_t i = 0; i < LINES; i++)
+        __builtin_prefetch(page + i * LINE_BYTES);
+}
+/* The same of a leaf, whose prefix stands at its end: that is compared first of all. */
+PREFETCHER tree_prefetch_leaf(const struct btree_txn *txn, page_id id)
+{
+    enum { LINE_BYTES = 64, LINES = 8 };
+    const struct pager *pager = &txn->btree->pager;
+    if (UNLIKELY(id >= txn->snapshot.page_count))
+        return;
+    const uint8_t *page = pager_page(pager, id);
+    __builtin_prefetch(page + pager->page_bytes - 1);
     for (size_t i = 0; i < LINES; i++)
         __builtin_prefetch(page + i * LINE_BYTES);
 }

@@ -17,7 +17,7 @@ struct lookups {
 
 /* What is looked at first in a leaf: its header, and its prefix at the page's end. Any number may
  * be given. */
-static inline void leaf_fetch(const struct btree_txn *txn, page_id id)
+PREFETCHER leaf_fetch(const struct btree_txn *txn, page_id id)
 {
     const struct pager *pager = &txn->btree->pager;
     if (UNLIKELY(id >= txn->snapshot.page_count))

@@ -58,7 +58,7 @@ static inline sombra_err descend(struct btree_txn *txn, sombra_slice key, bool w
         out_path->at[level] = (struct path_level){ .id = id, .page = page, .index = index };
         if (level) {
             id = branch_child(page, pager->page_bytes, index);
-            tree_prefetch(txn, id);
+            level > 1 ? tree_prefetch(txn, id) : tree_prefetch_leaf(txn, id);
         }
     }
     return SOMBRA_OK;
@@ -112,7 +112,7 @@ sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last, struct tree_pa
 
 /* Who walks from leaf to leaf comes to the next one soon: its arrays and its first cells, which
  * lie at the page's end. */
-static void leaf_prefetch(const struct btree_txn *txn, const struct tree_path *path, bool forward)
+PREFETCHER leaf_prefetch(const struct btree_txn *txn, const struct tree_path *path, bool forward)
 {
     enum { LINE_BYTES = 64, FRONT_LINES = 6, BACK_LINES = 3 };
     const struct pager *pager = &txn->btree->pager;
@@ -237,7 +237,7 @@ sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_
         if (UNLIKELY(err))
             return err;
         id = branch_child(page, page_bytes, branch_find(page, page_bytes, key));
-        tree_prefetch(txn, id);
+        level > 1 ? tree_prefetch(txn, id) : tree_prefetch_leaf(txn, id);
     }
     err = tree_page(txn, id, 0, &page);
     if (UNLIKELY(err))

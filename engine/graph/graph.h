@@ -203,6 +203,11 @@ sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombr
 sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id *nodes,
                                     size_t count, sombra_slice name,
                                     sombra_slice *out_values) SOMBRA_MUST_CHECK;
+/* The records of at most GRAPH_RECORDS nodes, copied to `to`, which is reset: data NULL = there is
+ * no such node; data NULL and bytes 1 = not read, for those before it took GRAPH_RECORDS_BYTES. */
+enum { GRAPH_RECORDS = 64, GRAPH_RECORDS_BYTES = 64 * 1024 };
+sombra_err graph_node_records(struct graph_txn *txn, const sombra_node_id *nodes, size_t count,
+                              struct buf *to, sombra_slice *out_records) SOMBRA_MUST_CHECK;
 sombra_err graph_node_has_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
                                 bool *out_has) SOMBRA_MUST_CHECK;
 /* An empty label counts all. */

@@ -124,6 +124,53 @@ sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id 
     return err;
 }
 
+struct records_read {
+    struct buf *to;
+    sombra_slice *out; /* offsets and lengths, until all are there */
+};
+
+static sombra_err record_each(void *context, size_t index, const sombra_slice *value)
+{
+    const struct records_read *read = context;
+    sombra_slice *out = &read->out[index];
+    *out = slice_of(NULL, 0);
+    if (!value)
+        return SOMBRA_OK;
+    if (value->bytes == 0)
+        return diag_fail(SOMBRA_CORRUPT, "the record of a node has no bytes");
+    *out = slice_of(NULL, 1);
+    if (read->to->bytes + value->bytes > GRAPH_RECORDS_BYTES)
+        return SOMBRA_OK;
+    sombra_err err = buf_append_slice(read->to, *value);
+    out->bytes = err ? 1 : value->bytes + 1; /* one more than it has: it was read */
+    return err;
+}
+
+sombra_err graph_node_records(struct graph_txn *txn, const sombra_node_id *nodes, size_t count,
+                              struct buf *to, sombra_slice *out_records)
+{
+    struct graph_key keys[GRAPH_RECORDS];
+    sombra_slice slices[GRAPH_RECORDS];
+    struct records_read read = { to, out_records };
+    sombra_err err = txn_check_read(txn);
+    assert(count <= GRAPH_RECORDS);
+    buf_reset(to);
+    if (err || count == 0)
+        return err;
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = key_1(TAG_NODE, nodes[i]);
+        slices[i] = key_slice(&keys[i]);
+    }
+    err = kv_get_many(txn->kv, slices, count, record_each, &read);
+    for (size_t i = 0, offset = 0; !err && i < count; i++) { /* the buffer moves no more */
+        if (out_records[i].bytes <= 1)
+            continue;
+        out_records[i] = slice_of(to->data + offset, out_records[i].bytes - 1);
+        offset += out_records[i].bytes;
+    }
+    return err;
+}
+
 sombra_err graph_node_has_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
                                 bool *out_has)
 {

@@ -10,6 +10,7 @@ sombra_err columns_init(struct columns *columns, struct query_run *run, sombra_r
     columns->items = items;
     columns->count = count;
     columns->needs_record = columns->needs_builder = false;
+    columns->records = NULL;
     for (size_t i = 0; i < count; i++) {
         bool is_own = kind != SOMBRA_ROW_RECORD && items[i].kind != COLUMN_PROPERTY;
         columns->needs_builder |= is_own;
@@ -26,6 +27,22 @@ void columns_release(struct columns *columns)
 {
     sombra_value_builder_free(columns->builder);
     buf_release(&columns->own);
+    if (columns->records)
+        row_records_release(columns->records);
+}
+
+sombra_err columns_begin(struct columns *columns, const struct row_batch *batch)
+{
+    if (columns->kind != SOMBRA_ROW_NODE || !columns->needs_record)
+        return SOMBRA_OK;
+    if (!columns->records) {
+        columns->records = arena_alloc(&columns->run->arena, sizeof *columns->records);
+        if (!columns->records)
+            return diag_nomem("records of rows", sizeof *columns->records);
+        *columns->records = (struct row_records){ .rows = NULL };
+    }
+    row_records_begin(columns->records, batch->rows, batch->count);
+    return SOMBRA_OK;
 }
 
 static sombra_err push_name(struct columns *columns, sombra_name_kind kind, uint32_t id)
@@ -90,6 +107,8 @@ static sombra_err read_record(struct columns *columns, const struct row *row,
     struct graph_txn *txn = columns->run->txn;
     struct graph_edge edge;
     sombra_err err;
+    if (columns->records)
+        return row_records_get(columns->records, columns->run, row, out_record, out_exists);
     if (columns->kind == SOMBRA_ROW_NODE) {
         err = graph_node_get(txn, row->id, out_record);
     } else {

@@ -25,29 +25,16 @@ struct tarjan {
     size_t frame_count, frame_capacity;
 };
 
-static sombra_err read_targets(struct tarjan *t, uint32_t node)
+static sombra_err add_target(void *context, const struct graph_hop *hop)
 {
-    const uint64_t id = t->table->ids[node];
-    sombra_err err = SOMBRA_OK;
-    fan_open(t->fan, &id, 1);
-    while (!err) {
-        const struct graph_hop *hops;
-        size_t count;
-        err = fan_next(t->fan, &hops, &count);
-        if (err || count == 0)
-            break;
-        for (size_t i = 0; !err && i < count; i++) {
-            uint32_t target;
-            err = run_tick(t->run);
-            if (err || !node_table_find(t->table, hops[i].node, &target))
-                continue;
-            err = run_room(t->run, &t->targets, t->target_count, &t->target_capacity,
-                           sizeof *t->targets, "edges of a search");
-            if (!err)
-                t->targets[t->target_count++] = target;
-        }
-    }
-    fan_open(t->fan, NULL, 0); /* `id` ends here */
+    struct tarjan *t = context;
+    uint32_t target;
+    if (!node_table_find(t->table, hop->node, &target))
+        return SOMBRA_OK;
+    sombra_err err = run_room(t->run, &t->targets, t->target_count, &t->target_capacity,
+                              sizeof *t->targets, "edges of a search");
+    if (!err)
+        t->targets[t->target_count++] = target;
     return err;
 }
 
@@ -60,7 +47,7 @@ static sombra_err visit(struct tarjan *t, uint32_t node)
         err = run_room(t->run, &t->waiting, t->waiting_count, &t->waiting_capacity,
                        sizeof *t->waiting, "a search");
     if (!err)
-        err = read_targets(t, node);
+        err = fan_each(t->fan, &t->table->ids[node], 1, add_target, t);
     if (err)
         return err;
     t->numbers[node] = t->lows[node] = ++t->next_number;

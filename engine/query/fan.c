@@ -230,6 +230,25 @@ sombra_err fan_next(struct fan *fan, const struct graph_hop **out_hops, size_t *
     }
 }
 
+sombra_err fan_each(struct fan *fan, const uint64_t *nodes, size_t count, fan_fn each,
+                    void *context)
+{
+    const struct graph_hop *hops;
+    size_t hop_count = 1;
+    sombra_err err = SOMBRA_OK;
+    fan_open(fan, nodes, count);
+    while (!err && hop_count) {
+        err = fan_next(fan, &hops, &hop_count);
+        for (size_t i = 0; !err && i < hop_count; i++) {
+            err = run_tick(fan->run);
+            if (!err)
+                err = each(context, &hops[i]);
+        }
+    }
+    fan_open(fan, NULL, 0);
+    return err;
+}
+
 sombra_err walk_takes_node(const struct walk *walk, struct query_run *run, uint64_t node,
                            bool *out_takes)
 {

@@ -5,12 +5,17 @@
 
 /* Asks the input until something is kept. `keep` decides on one row. */
 typedef sombra_err (*keep_fn)(struct operator* op, const struct row *row, bool *out_keep);
+/* Told of each batch before that; may be NULL. */
+typedef void (*begin_fn)(struct operator* op, const struct row_batch *batch);
 
-static sombra_err keep_rows(struct operator* op, struct row_batch *out, keep_fn keep)
+static sombra_err keep_rows(struct operator* op, struct row_batch *out, keep_fn keep,
+                            begin_fn begin)
 {
     for (;;) {
         sombra_err err = operator_next(op->inputs[0], out);
         size_t count = out->count, kept = 0;
+        if (!err && begin)
+            begin(op, out);
         out->count = 0;
         if (err || count == 0)
             return err;
@@ -43,19 +48,32 @@ static sombra_err reset_nothing(struct operator* op)
 struct where {
     struct operator op;
     const struct predicate *predicate;
+    struct row_records records;
 };
 
 static sombra_err where_keep(struct operator* op, const struct row *row, bool *out_keep)
 {
-    const struct where *where = container_of(op, struct where, op);
+    struct where *where = container_of(op, struct where, op);
     if (op->kind == SOMBRA_ROW_RECORD)
         return predicate_holds_map(where->predicate, op->run, row->value, out_keep);
-    return predicate_test(where->predicate, op->run, row, op->kind == SOMBRA_ROW_NODE, out_keep);
+    if (op->kind == SOMBRA_ROW_NODE)
+        return predicate_test_node(where->predicate, op->run, &where->records, row, out_keep);
+    return predicate_test(where->predicate, op->run, row, false, out_keep);
+}
+
+static void where_begin(struct operator* op, const struct row_batch *batch)
+{
+    row_records_begin(&container_of(op, struct where, op)->records, batch->rows, batch->count);
+}
+
+static void where_free(struct operator* op)
+{
+    row_records_release(&container_of(op, struct where, op)->records);
 }
 
 static sombra_err where_next(struct operator* op, struct row_batch *out)
 {
-    return keep_rows(op, out, where_keep);
+    return keep_rows(op, out, where_keep, where_begin);
 }
 
 /* A guess. */
@@ -66,7 +84,11 @@ static sombra_err where_describe(struct operator* op)
 }
 
 static const struct operator_ops where_ops = {
-    .name = "where", .next = where_next, .reset = reset_nothing, .describe = where_describe
+    .name = "where",
+    .next = where_next,
+    .reset = reset_nothing,
+    .free = where_free,
+    .describe = where_describe,
 };
 
 sombra_err where_new(struct plan *plan, const struct predicate *predicate)
@@ -105,7 +127,7 @@ static sombra_err filter_keep(struct operator* op, const struct row *row, bool *
 
 static sombra_err filter_next(struct operator* op, struct row_batch *out)
 {
-    return keep_rows(op, out, filter_keep);
+    return keep_rows(op, out, filter_keep, NULL);
 }
 
 static sombra_err filter_describe(struct operator* op)
@@ -225,7 +247,7 @@ static sombra_err distinct_next(struct operator* op, struct row_batch *out)
     sombra_err err = SOMBRA_OK;
     if (!distinct->ids && op->kind < SOMBRA_ROW_PATH)
         err = id_set_new(op->run, &distinct->ids);
-    return err ? err : keep_rows(op, out, distinct_keep);
+    return err ? err : keep_rows(op, out, distinct_keep, NULL);
 }
 
 static sombra_err distinct_reset(struct operator* op)
@@ -285,7 +307,7 @@ static sombra_err except_keep(struct operator* op, const struct row *row, bool *
 
 static sombra_err except_next(struct operator* op, struct row_batch *out)
 {
-    return keep_rows(op, out, except_keep);
+    return keep_rows(op, out, except_keep, NULL);
 }
 
 static sombra_err except_describe(struct operator* op)

@@ -260,6 +260,8 @@ static sombra_err read_input(struct grouping *grouping)
     struct group *unused;
     for (;;) {
         sombra_err err = operator_next(grouping->op.inputs[0], grouping->input);
+        if (!err)
+            err = columns_begin(&grouping->columns, grouping->input);
         for (size_t i = 0; !err && i < grouping->input->count; i++)
             err = add_row(grouping, &grouping->input->rows[i]);
         if (err)

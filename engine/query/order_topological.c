@@ -32,78 +32,57 @@ static void add_member(struct topological *t, uint32_t node)
     t->is_member[node] = 1;
 }
 
-static sombra_err count_edges(struct topological *t)
+static sombra_err count_edge(void *context, const struct graph_hop *hop)
 {
-    sombra_err err = SOMBRA_OK;
-    fan_open(t->fan, t->table.ids, t->table.count);
-    while (!err) {
-        const struct graph_hop *hops;
-        size_t count;
-        err = fan_next(t->fan, &hops, &count);
-        if (err || count == 0)
-            break;
-        for (size_t i = 0; !err && i < count; i++) {
-            uint32_t target;
-            err = run_tick(t->head.run);
-            if (err || !node_table_find(&t->table, hops[i].node, &target))
-                continue;
-            t->incoming[target]++;
-            add_member(t, target);
-            add_member(t, hops[i].source);
-        }
-    }
-    return err;
+    struct topological *t = context;
+    uint32_t target;
+    if (!node_table_find(&t->table, hop->node, &target))
+        return SOMBRA_OK;
+    t->incoming[target]++;
+    add_member(t, target);
+    add_member(t, hop->source);
+    return SOMBRA_OK;
 }
 
-/* The node is in the order: its targets wait for one edge less. */
-static sombra_err pass(struct topological *t, uint32_t node)
+/* The edge's source is in the order: its target waits for one edge less. */
+static sombra_err pass_edge(void *context, const struct graph_hop *hop)
 {
-    const uint64_t id = t->table.ids[node];
-    sombra_err err = SOMBRA_OK;
-    fan_open(t->fan, &id, 1);
-    while (!err) {
-        const struct graph_hop *hops;
-        size_t count;
-        err = fan_next(t->fan, &hops, &count);
-        if (err || count == 0)
-            break;
-        for (size_t i = 0; !err && i < count; i++) {
-            uint32_t target;
-            err = run_tick(t->head.run);
-            if (err || !node_table_find(&t->table, hops[i].node, &target) ||
-                t->incoming[target] == 0)
-                continue;
-            if (--t->incoming[target] == 0)
-                t->order[t->order_count++] = target;
-        }
-    }
-    fan_open(t->fan, NULL, 0); /* `id` ends here */
-    return err;
+    struct topological *t = context;
+    uint32_t target;
+    if (node_table_find(&t->table, hop->node, &target) && t->incoming[target] > 0 &&
+        --t->incoming[target] == 0)
+        t->order[t->order_count++] = target;
+    return SOMBRA_OK;
 }
 
 /* ---- a cycle to name --------------------------------------------------------------------- */
 
+struct wait {
+    const struct topological *t;
+    bool found;
+    uint32_t before;
+};
+
+static sombra_err wait_take(void *context, const struct graph_hop *hop)
+{
+    struct wait *wait = context;
+    if (!wait->found)
+        wait->found = node_table_find(&wait->t->table, hop->node, &wait->before) &&
+                      wait->t->incoming[wait->before] > 0;
+    return SOMBRA_OK;
+}
+
 /* A node before this one that is not in the order either; there is one. */
-static sombra_err waits_for(struct topological *t, struct fan *back, uint32_t node,
+static sombra_err waits_for(const struct topological *t, struct fan *back, uint32_t node,
                             uint32_t *out_before)
 {
     const uint64_t id = t->table.ids[node];
-    bool found = false;
-    sombra_err err = SOMBRA_OK;
-    fan_open(back, &id, 1);
-    while (!err && !found) {
-        const struct graph_hop *hops;
-        size_t count;
-        err = fan_next(back, &hops, &count);
-        if (err || count == 0)
-            break;
-        for (size_t i = 0; !found && i < count; i++)
-            found = node_table_find(&t->table, hops[i].node, out_before) &&
-                    t->incoming[*out_before] > 0;
-    }
-    fan_open(back, NULL, 0); /* `id` ends here */
-    if (!err && !found)
+    struct wait wait = { .t = t };
+    sombra_err err = fan_each(back, &id, 1, wait_take, &wait);
+    if (!err && !wait.found)
         err = diag_fail(SOMBRA_CORRUPT, "node %" PRIu64 " has an edge into it that it has not", id);
+    if (!err)
+        *out_before = wait.before;
     return err;
 }
 
@@ -145,9 +124,7 @@ static sombra_err name_cycle(struct topological *t)
         err = node_array_new(run, &t->table, sizeof *before, &before);
     while (!err && before[node] == 0) {
         uint32_t next = 0;
-        err = run_tick(run);
-        if (!err)
-            err = waits_for(t, back, node, &next);
+        err = waits_for(t, back, node, &next);
         if (!err) {
             before[node] = next + 1;
             node = next;
@@ -173,13 +150,13 @@ static sombra_err prepare(struct topological *t)
     if (!err)
         err = node_array_new(run, &t->table, sizeof *t->order, &t->order);
     if (!err)
-        err = count_edges(t);
+        err = fan_each(t->fan, t->table.ids, t->table.count, count_edge, t);
     for (size_t i = 0; !err && i < t->table.count; i++) {
         if (t->is_member[i] && t->incoming[i] == 0)
             t->order[t->order_count++] = (uint32_t)i;
     }
     for (size_t i = 0; !err && i < t->order_count; i++)
-        err = pass(t, t->order[i]);
+        err = fan_each(t->fan, &t->table.ids[t->order[i]], 1, pass_edge, t);
     if (!err && t->order_count < t->member_count)
         err = name_cycle(t);
     t->is_ready = !err;

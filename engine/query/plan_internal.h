@@ -182,11 +182,14 @@ struct columns {
     size_t count;
     bool needs_record, needs_builder;
     sombra_value_builder *builder;
-    struct buf own; /* encoded, of what is not a property */
-    size_t *ends;   /* in it */
+    struct buf own;              /* encoded, of what is not a property */
+    size_t *ends;                /* in it */
+    struct row_records *records; /* of nodes; NULL before the first batch that was begun */
 };
 sombra_err columns_init(struct columns *columns, struct query_run *run, sombra_row_kind kind,
                         const struct column *items, size_t count) SOMBRA_MUST_CHECK;
+/* Rows of this batch are read next. */
+sombra_err columns_begin(struct columns *columns, const struct row_batch *batch) SOMBRA_MUST_CHECK;
 /* Encoded values, empty = missing; they live until the next read of the transaction. */
 sombra_err columns_read(struct columns *columns, const struct row *row,
                         sombra_slice *out_values) SOMBRA_MUST_CHECK;

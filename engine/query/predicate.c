@@ -396,6 +396,19 @@ sombra_err predicate_test(const struct predicate *predicate, struct query_run *r
     return err ? err : predicate_holds(predicate, run, row, is_node, &record, out_holds);
 }
 
+sombra_err predicate_test_node(const struct predicate *predicate, struct query_run *run,
+                               struct row_records *records, const struct row *row, bool *out_holds)
+{
+    sombra_record record;
+    bool exists = true;
+    if (!predicate->needs_record)
+        return predicate_test(predicate, run, row, true, out_holds);
+    sombra_err err = row_records_get(records, run, row, &record, &exists);
+    if (!err && !exists)
+        *out_holds = false;
+    return err || !exists ? err : predicate_holds(predicate, run, row, true, &record, out_holds);
+}
+
 sombra_err predicate_holds_map(const struct predicate *predicate, struct query_run *run,
                                sombra_slice map, bool *out_holds)
 {

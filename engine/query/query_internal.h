@@ -88,6 +88,33 @@ sombra_err run_track(struct query_run *run, uint32_t parent, uint64_t node, uint
 sombra_err run_track_path(struct query_run *run, uint32_t track,
                           struct buf *out_path) SOMBRA_MUST_CHECK;
 
+/* ---- records of the nodes of a batch (records.c) --------------------------------------------- */
+
+/* Zeroed, begun with each batch, released. What is asked for is read together with what follows it
+ * in the batch. */
+struct row_records {
+    const struct row *rows; /* of the batch */
+    size_t row_count;
+    size_t first, count; /* of those that are read */
+    struct buf bytes;
+    sombra_slice at[GRAPH_RECORDS];
+};
+static inline void row_records_begin(struct row_records *records, const struct row *rows,
+                                     size_t count)
+{
+    records->rows = rows;
+    records->row_count = count;
+    records->first = records->count = 0;
+}
+/* Of a row of the batch, or of any other; it lives until the next call. */
+sombra_err row_records_get(struct row_records *records, struct query_run *run,
+                           const struct row *row, sombra_record *out_record,
+                           bool *out_exists) SOMBRA_MUST_CHECK;
+static inline void row_records_release(struct row_records *records)
+{
+    buf_release(&records->bytes);
+}
+
 /* ---- predicates (predicate.c) --------------------------------------------------------------- */
 
 /* A compiled predicate: property names resolved, constants decoded. Immutable once made. */
@@ -127,6 +154,10 @@ sombra_err predicate_holds(const struct predicate *predicate, struct query_run *
  * holds nothing. */
 sombra_err predicate_test(const struct predicate *predicate, struct query_run *run,
                           const struct row *row, bool is_node, bool *out_holds) SOMBRA_MUST_CHECK;
+/* The same of a node of a batch. */
+sombra_err predicate_test_node(const struct predicate *predicate, struct query_run *run,
+                               struct row_records *records, const struct row *row,
+                               bool *out_holds) SOMBRA_MUST_CHECK;
 /* For a record row: its map. */
 sombra_err predicate_holds_map(const struct predicate *predicate, struct query_run *run,
                                sombra_slice map, bool *out_holds) SOMBRA_MUST_CHECK;

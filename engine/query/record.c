@@ -36,6 +36,8 @@ static sombra_err select_next(struct operator* op, struct row_batch *out)
     size_t ends[QUERY_BATCH];
     sombra_err err = operator_next(op->inputs[0], out);
     buf_reset(&select->bytes);
+    if (!err)
+        err = columns_begin(&select->columns, out);
     for (size_t i = 0; !err && i < out->count; i++) {
         err = make_record(select, &out->rows[i]);
         ends[i] = select->bytes.bytes;

@@ -70,6 +70,10 @@ void fan_open_gently(struct fan *fan, const uint64_t *nodes, size_t count);
 /* Edges in the order of the nodes; count 0 = no more. They live until the next call. */
 sombra_err fan_next(struct fan *fan, const struct graph_hop **out_hops,
                     size_t *out_count) SOMBRA_MUST_CHECK;
+typedef sombra_err (*fan_fn)(void *context, const struct graph_hop *hop);
+/* `each` for every edge of the nodes, until it fails; neither is used afterwards. A hop ticks. */
+sombra_err fan_each(struct fan *fan, const uint64_t *nodes, size_t count, fan_fn each,
+                    void *context) SOMBRA_MUST_CHECK;
 /* The properties of one of the batch (with_properties). */
 sombra_err fan_record(const struct fan *fan, size_t index,
                       sombra_record *out_record) SOMBRA_MUST_CHECK;

@@ -295,6 +295,8 @@ static sombra_err read_input(struct sort *sort)
 {
     for (;;) {
         sombra_err err = operator_next(sort->op.inputs[0], sort->input);
+        if (!err)
+            err = columns_begin(&sort->columns, sort->input);
         if (err)
             return err;
         if (sort->input->count == 0)
@@ -445,6 +447,7 @@ static sombra_err behind_next(struct operator* op, struct row_batch *out)
         sombra_err err = operator_next(op->inputs[0], out);
         if (err || out->count == 0 || behind->is_there)
             return err;
+        err = columns_begin(&behind->columns, out);
         size_t at = 0;
         for (; !err && at < out->count; at++) {
             err = is_behind(behind, &out->rows[at], &behind->is_there);

@@ -42,12 +42,13 @@ static sombra_err add_roots(struct subgraph *s)
 }
 
 /* A node that walk->nodes does not take is asked again each time it is met: it is in no set. */
-static sombra_err take_hop(struct subgraph *s, const struct graph_hop *hop)
+static sombra_err take_hop(void *context, const struct graph_hop *hop)
 {
+    struct subgraph *s = context;
     struct query_run *run = s->head.run;
     bool is_new = false, takes = true;
-    sombra_err err = run_tick(run);
-    if (!err && !id_set_has(s->seen_nodes, hop->node)) {
+    sombra_err err = SOMBRA_OK;
+    if (!id_set_has(s->seen_nodes, hop->node)) {
         err = walk_takes_node(&s->walk, run, hop->node, &takes);
         if (err || !takes)
             return err;
@@ -67,18 +68,7 @@ static sombra_err walk_level(struct subgraph *s, struct fan *fan, size_t begin, 
     s->level.count = 0;
     for (size_t i = begin; !err && i < end; i++)
         err = id_list_add(s->head.run, &s->level, s->nodes.items[i]);
-    if (!err)
-        fan_open(fan, s->level.items, s->level.count);
-    while (!err) {
-        const struct graph_hop *hops;
-        size_t count;
-        err = fan_next(fan, &hops, &count);
-        if (err || count == 0)
-            break;
-        for (size_t i = 0; !err && i < count; i++)
-            err = take_hop(s, &hops[i]);
-    }
-    return err;
+    return err ? err : fan_each(fan, s->level.items, s->level.count, take_hop, s);
 }
 
 static sombra_err walk_levels(struct subgraph *s)
@@ -101,6 +91,13 @@ static int id_order(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+static sombra_err take_inner(void *context, const struct graph_hop *hop)
+{
+    struct subgraph *s = context;
+    return id_set_has(s->seen_nodes, hop->node) ? id_list_add(s->head.run, &s->edges, hop->edge)
+                                                : SOMBRA_OK;
+}
+
 /* Every edge between the nodes, seen from its source. */
 static sombra_err read_induced(struct subgraph *s)
 {
@@ -108,19 +105,7 @@ static sombra_err read_induced(struct subgraph *s)
     s->everything.direction = SOMBRA_OUT;
     sombra_err err = fan_new(s->head.run, &s->everything, false, false, &fan);
     if (!err)
-        fan_open(fan, s->nodes.items, s->nodes.count);
-    while (!err) {
-        const struct graph_hop *hops;
-        size_t count;
-        err = fan_next(fan, &hops, &count);
-        if (err || count == 0)
-            break;
-        for (size_t i = 0; !err && i < count; i++) {
-            err = run_tick(s->head.run);
-            if (!err && id_set_has(s->seen_nodes, hops[i].node))
-                err = id_list_add(s->head.run, &s->edges, hops[i].edge);
-        }
-    }
+        err = fan_each(fan, s->nodes.items, s->nodes.count, take_inner, s);
     fan_free(fan);
     return err;
 }

@@ -206,7 +206,143 @@ static void test_explain__has_what_was_read_with_profiles(void **state)
     query_end(query);
 }
 
+/* ---- records of a batch ------------------------------------------------------------------ */
+
+/* Hands calls on to the store and counts them. Its own checks want its own table, so that it is put
+ * back while a call lasts. */
+static struct {
+    const struct kv_ops *store;
+    struct kv_ops counting;
+    size_t gets, many;
+} calls;
+
+static sombra_err counting_get(struct kv_txn *txn, sombra_slice key, sombra_slice *out_value)
+{
+    calls.gets++;
+    txn->ops = calls.store;
+    sombra_err err = kv_get(txn, key, out_value);
+    txn->ops = &calls.counting;
+    return err;
+}
+
+static sombra_err counting_get_many(struct kv_txn *txn, const sombra_slice *keys, size_t count,
+                                    kv_value_fn each, void *context)
+{
+    calls.many++;
+    txn->ops = calls.store;
+    sombra_err err = kv_get_many(txn, keys, count, each, context);
+    txn->ops = &calls.counting;
+    return err;
+}
+
+static void calls_begin(struct kv_txn *txn)
+{
+    calls.store = txn->ops;
+    calls.counting = *txn->ops;
+    calls.counting.get = counting_get;
+    calls.counting.get_many = counting_get_many;
+    calls.gets = calls.many = 0;
+    txn->ops = &calls.counting;
+}
+
+static sombra_slice steps_of_ids(const char *rest)
+{
+    char ids[NODES * 5], steps[sizeof ids + 200];
+    size_t used = 0;
+    for (unsigned i = 1; i <= 200; i++)
+        used += (size_t)snprintf(ids + used, sizeof ids - used, "%u, ", i);
+    assert_true(snprintf(steps, sizeof steps, "{{'ids', {%s}}, %s}", ids, rest) <
+                (int)sizeof steps);
+    return value_text("%s", steps);
+}
+
+static void test_records__of_a_batch_are_read_together(void **state)
+{
+    /* Without a condition or a column only whether each node exists is looked up. */
+    static const struct {
+        const char *rest;
+        size_t rows, many;
+    } cases[] = {
+        { "{'limit', 300}", 200, 0 },
+        { "{'where', {g = 3}}", 29, 4 },
+        { "{'select', {'i', 'g'}}", 200, 4 },
+        { "{'order', {'-i'}}", 200, 4 },
+        { "{'where', {g = 3}}, {'select', {'i'}}", 29, 5 },
+        { "{'group', {'g'}, {{'n', 'count'}}}", 7, 4 },
+    };
+    struct fixture *f = *state;
+    size_t gets = 0;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        const sombra_row *rows;
+        size_t count = 1, all = 0;
+        struct query *query = query_begin(f, steps_of_ids(cases[i].rest));
+        calls_begin(f->txn.kv);
+        for (; count; all += count)
+            assert_ok(query_next(query, &rows, &count));
+        f->txn.kv->ops = calls.store;
+        query_end(query);
+        gets = i == 0 ? calls.gets : gets;
+        assert_int_equal(all, cases[i].rows);
+        assert_int_equal(calls.many, cases[i].many);
+        assert_int_equal(calls.gets, gets);
+    }
+}
+
+/* Of 64 that are read together the last ones find no room, and one alone has none either. */
+static void test_records__of_many_bytes_are_read_one_by_one(void **state)
+{
+    struct fixture *f = *state;
+    static char bytes[100001];
+    for (unsigned i = 0; i < 20; i++) {
+        size_t length = i == 7 ? 100000 : 9000;
+        memset(bytes, 'a' + (int)i, length);
+        bytes[length] = 0;
+        const sombra_slice label = text("Long");
+        sombra_node_id node;
+        assert_ok(graph_node_create(&f->txn, &label, 1,
+                                    map_of(f, "si", "bytes", bytes, "i", (int)i), &node));
+    }
+    assert_rows(f, "609 614", "{{'label', 'Long'}, {'where', {i = {any_of = {8, 13}}}}}");
+    assert_int_equal(rows_count(f, "{{'label', 'Long'}, {'where', {bytes = {prefix = 'h'}}}}"), 1);
+    assert_rows(f,
+                "{i=7} {i=8} {i=9} {i=10} {i=11} {i=12} {i=13} {i=14} {i=15} {i=16} {i=17} "
+                "{i=18} {i=19}",
+                "{{'label', 'Long'}, {'where', {bytes = {ge = 'h'}}}, {'select', {'i'}}}");
+    assert_rows(f, "620 619 618", "{{'label', 'Long'}, {'order', {'-bytes'}}, {'limit', 3}}");
+}
+
+static void test_records__of_nodes_deleted_meanwhile_are_not_there(void **state)
+{
+    static const struct {
+        const char *rest;
+        size_t rows;
+    } cases[] = { { "{'select', {'i'}}", NODES }, { "{'where', {i = {gt = 0}}}", NODES - 1 } };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        const sombra_row *rows;
+        size_t count, all;
+        uint64_t mark;
+        struct query *query =
+            query_begin(f, value_text("{{'all'}, {'order', {'-i'}}, %s}", cases[i].rest));
+        assert_ok(graph_txn_savepoint(&f->txn, &mark));
+        assert_ok(query_next(query, &rows, &count));
+        all = count;
+        assert_ok(graph_node_delete(&f->txn, 5, true));
+        while (count) {
+            assert_ok(query_next(query, &rows, &count));
+            all += count;
+            for (size_t j = 0; j < count && rows[j].kind == SOMBRA_ROW_RECORD; j++)
+                if (all - count + j == NODES - 5)
+                    assert_string_equal(text_of_value(rows[j].value), "{}");
+        }
+        query_end(query);
+        assert_int_equal(all, cases[i].rows);
+        assert_ok(graph_txn_rollback_to(&f->txn, mark));
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, query_teardown)
+
 int main(void)
 {
     (void)mem_test_allocations(); /* counting begins before the first block */
@@ -219,6 +355,9 @@ int main(void)
         TEST(test_writes__beside_a_query_show_from_the_next_batch_on),
         TEST(test_memory__that_is_out_leaks_nothing),
         TEST(test_explain__has_what_was_read_with_profiles),
+        TEST(test_records__of_a_batch_are_read_together),
+        TEST(test_records__of_many_bytes_are_read_one_by_one),
+        TEST(test_records__of_nodes_deleted_meanwhile_are_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

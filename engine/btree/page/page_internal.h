@@ -10,7 +10,7 @@
 #include "page.h"
 
 /* Below so many heads they are all counted, above the range is halved first. */
-enum { HEADS_WINDOW = 64 };
+enum { HEADS_WINDOW = 32 };
 
 /* ---- header fields ----------------------------------------------------------------------- */
 
@@ -54,35 +54,41 @@ static inline void cells_set_holes(uint8_t *page, size_t holes)
     put_le32(page + CELLS_HOLES, (uint32_t)holes);
 }
 
-/* Prefixes are short: no call for them. */
+/* Prefixes are short: no call for them, and no loop for most. Words overlap where their bytes do
+ * not add up. */
 static inline bool cells_key_has_prefix(sombra_slice key, sombra_slice prefix)
 {
     const uint8_t *a = key.data, *b = prefix.data;
     size_t left = prefix.bytes;
     if (UNLIKELY(key.bytes < left))
         return false;
-    uint64_t differs = 0;
-    for (; left >= 8; left -= 8, a += 8, b += 8)
-        differs |= get_le64(a) ^ get_le64(b);
-    if (left >= 4) {
-        differs |= get_le32(a) ^ get_le32(b);
-        left -= 4, a += 4, b += 4;
+    if (LIKELY(left < 4)) {
+        if (left == 0)
+            return true;
+        size_t middle = left / 2, last = left - 1;
+        return ((a[0] ^ b[0]) | (a[middle] ^ b[middle]) | (a[last] ^ b[last])) == 0;
     }
-    for (; left > 0; left--)
-        differs |= (uint64_t)(*a++ ^ *b++);
+    if (left < 8)
+        return ((get_le32(a) ^ get_le32(b)) | (get_le32(a + left - 4) ^ get_le32(b + left - 4))) ==
+               0;
+    uint64_t differs = get_le64(a + left - 8) ^ get_le64(b + left - 8);
+    for (; left > 8; left -= 8, a += 8, b += 8)
+        differs |= get_le64(a) ^ get_le64(b);
     return differs == 0;
 }
 
 /* ---- heads ------------------------------------------------------------------------------- */
 
+/* Of fewer than 4 bytes each is in its place, some of them twice. */
 static inline uint32_t head_of(const uint8_t *bytes, size_t count)
 {
     if (LIKELY(count >= 4))
         return get_be32(bytes);
-    uint32_t head = 0;
-    for (size_t i = 0; i < count; i++)
-        head |= (uint32_t)bytes[i] << (24 - 8 * i);
-    return head;
+    if (UNLIKELY(count == 0))
+        return 0;
+    size_t middle = count / 2, last = count - 1;
+    return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[middle] << (24 - 8 * middle) |
+           (uint32_t)bytes[last] << (24 - 8 * last);
 }
 
 static inline uint32_t head_at(const uint8_t *heads, unsigned index)
@@ -129,7 +135,7 @@ static inline unsigned heads_below(const uint8_t *heads, unsigned count, uint32_
     unsigned base = 0;
     while (count > HEADS_WINDOW) {
         unsigned half = count / 2;
-        base += head_at(heads, base + half - 1) < head ? half : 0;
+        base += half & (0u - (head_at(heads, base + half - 1) < head));
         count -= half;
     }
     return base + heads_count_below(heads + 4 * (size_t)base, count, head);
