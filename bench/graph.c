@@ -36,6 +36,7 @@ struct line_info {
 static const struct line_info line_infos[LINES] = {
     [LINE_LOAD] = { "load", "loads/s", 0, false, 0, 0 },
     [LINE_FILE] = { "file", "bytes", 0, false, 0, 0 },
+    [LINE_MEMORY] = { "memory of reads", "bytes", 0, false, 0, 0 },
     [LINE_LOOKUP] = { "lookup", "/s", 10000, false, 491168, 489038 },
     [LINE_HOP1] = { "hop1", "/s", 2000, false, 22903, 34577 },
     [LINE_HOP1_IDS] = { "hop1, property id", "/s", 2000, false, 22903, 34577 },
@@ -65,6 +66,10 @@ struct result {
 
 struct settings {
     const char *snap, *only, *folder, *data, *json;
+    const char *engine;
+    /* A loaded store to read, for the memory that takes, and its kind: this program's own use. */
+    const char *reads;
+    const struct graph_kind *kind;
     size_t rounds, edges;
     bool only_makes;
 };
@@ -239,6 +244,22 @@ static void run_load(struct bench *bench)
     }
 }
 
+/* Of the stores as they were loaded. */
+static void run_memory(struct bench *bench)
+{
+    const struct settings *settings = &bench->settings;
+    if (!list_has(settings->only, line_infos[LINE_MEMORY].name))
+        return;
+    for (size_t kind = 0; kind < KINDS_MAX; kind++) {
+        struct result *result = result_of(bench, LINE_MEMORY, kind);
+        const char *const arguments[] = {
+            "graph",  "--engine",        settings->engine, "--data",           settings->data,
+            "--kind", kinds[kind]->name, "--reads",        bench->paths[kind], NULL
+        };
+        result->rate = memory_bytes(arguments, &result->sum);
+    }
+}
+
 static void run_bulk(struct bench *bench)
 {
     uint64_t first = bench->data.ids[bench->data.id_count - 1] + 1000000;
@@ -335,6 +356,7 @@ static void run_round(struct bench *bench)
 {
     const struct graph_data *data = &bench->data;
     run_load(bench);
+    run_memory(bench);
     for (size_t kind = 0; kind < KINDS_MAX; kind++)
         bench->stores[kind] = kinds[kind]->open(bench->paths[kind]);
     run_line(bench, LINE_LOOKUP, &data->lookup);
@@ -491,9 +513,23 @@ static const char usage[] =
     "usage: graph [--engine btree|lsm] [--edges N | --snap EDGELIST] [--rounds N]\n"
     "             [--only line,...] [--folder PATH] [--data FOLDER] [--json FILE] [--make]";
 
+static const struct graph_kind *kind_named(const char *name)
+{
+    for (size_t kind = 0; kind < KINDS_MAX; kind++) {
+        if (strcmp(kinds[kind]->name, name) == 0)
+            return kinds[kind];
+    }
+    die("%s", usage);
+}
+
 static struct settings settings_read(int argc, char **argv)
 {
-    struct settings settings = { .folder = ".", .data = ".", .rounds = 3, .edges = RMAT_EDGES };
+    struct settings settings = { .folder = ".",
+                                 .data = ".",
+                                 .engine = "btree",
+                                 .kind = kinds[0],
+                                 .rounds = 3,
+                                 .edges = RMAT_EDGES };
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
         if (strcmp(word, "--make") == 0) {
@@ -504,7 +540,11 @@ static struct settings settings_read(int argc, char **argv)
             die("%s", usage);
         const char *value = argv[++i];
         if (strcmp(word, "--engine") == 0)
-            graph_engine(value);
+            settings.engine = value;
+        else if (strcmp(word, "--kind") == 0)
+            settings.kind = kind_named(value);
+        else if (strcmp(word, "--reads") == 0)
+            settings.reads = value;
         else if (strcmp(word, "--edges") == 0)
             settings.edges = strtoul(value, NULL, 10);
         else if (strcmp(word, "--json") == 0)
@@ -548,6 +588,9 @@ int main(int argc, char **argv)
     if (!bench)
         die("out of memory");
     bench->settings = settings_read(argc, argv);
+    graph_engine(bench->settings.engine);
+    if (bench->settings.reads)
+        return memory_child(bench->settings.kind, bench->settings.reads, bench->settings.data);
     if (bench->settings.snap)
         data_snap(&bench->data, bench->settings.snap);
     else

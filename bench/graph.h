@@ -87,6 +87,7 @@ struct code_row data_code_row(uint64_t index);
 enum line {
     LINE_LOAD,
     LINE_FILE,
+    LINE_MEMORY,
     LINE_LOOKUP,
     LINE_HOP1,
     LINE_HOP1_IDS,
@@ -133,5 +134,12 @@ struct graph_kind {
 void graph_engine(const char *name);
 
 extern const struct graph_kind kind_sombra, kind_sqlite, kind_sqlite_bare;
+
+/* ---- graph_memory.c: the peak memory of the reads -------------------------------------------- */
+
+/* Runs this program again with `arguments`, which lead to memory_child there. */
+double memory_bytes(const char *const *arguments, uint64_t *out_sum);
+/* Runs the read lines on the loaded store and prints the peak. `data` has the cases. */
+int memory_child(const struct graph_kind *kind, const char *path, const char *data);
 
 #endif

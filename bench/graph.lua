@@ -122,8 +122,8 @@ local function load()
 end
 
 local function lookup(tx, case)
-  local node = tx:find("Node", "id", case[1])
-  return tx:get(node, "name") and tx:get(node, "age")
+  local name, age = tx:get(tx:find("Node", "id", case[1]), "name", "age")
+  return name and age
 end
 
 local function hop1(tx, case)
@@ -140,6 +140,14 @@ local function hop1_ids(tx, case)
     rows = rows + (tx:get(node, "id") and 1)
   end
   return rows
+end
+
+local function hop1_list(tx, case)
+  return #tx:neighbours(tx:find("Node", "id", case[1]), "out")
+end
+
+local function hop1_ids_list(tx, case)
+  return #tx:get_many(tx:neighbours(tx:find("Node", "id", case[1]), "out"), "id")
 end
 
 local function hop1_query(tx, case)
@@ -319,6 +327,8 @@ local function run_graph()
   measure_cases("lookup", db, "read", cases("lookup", 10000), lookup)
   measure_cases("hop1", db, "read", hop1_cases, hop1)
   measure_cases("hop1, property id", db, "read", hop1_cases, hop1_ids)
+  measure_cases("hop1, list", db, "read", hop1_cases, hop1_list)
+  measure_cases("hop1, list of ids", db, "read", hop1_cases, hop1_ids_list)
   measure_cases("hop1, traversal", db, "read", hop1_cases, hop1_query)
   measure_cases("hop2", db, "read", cases("hop2", 300), hops(2))
   measure_cases("hop3", db, "read", hop3_cases, hops(3))

@@ -27,7 +27,7 @@ struct settings {
     uint32_t count, operations;
     size_t rounds;
     double sync_seconds;
-    double line_seconds; /* 0 = not --limited */
+    double line_seconds;       /* 0 = not --limited */
     const char *stores, *only; /* comma-separated lists; NULL = all */
     const char *folder, *json;
     bool has_cpu;

@@ -46,8 +46,7 @@ void clock_stop(struct result *result)
 
 bool clock_is_over(const struct plan *plan, struct result *result)
 {
-    if (plan->line_seconds > 0 &&
-        seconds_of(CLOCK_MONOTONIC) + result->wall_s > plan->line_seconds)
+    if (plan->line_seconds > 0 && seconds_of(CLOCK_MONOTONIC) + result->wall_s > plan->line_seconds)
         result->is_cut = true;
     return result->is_cut;
 }
@@ -156,7 +155,8 @@ static void fillrandom_b1000(struct bench_store *store, const struct plan *plan,
 static void fillrandom_single(struct bench_store *store, const struct plan *plan,
                               struct result *result)
 {
-    write_timed(store, plan, (struct writes){ .indexes = plan->order, .count = plan->count, .batch = 1 },
+    write_timed(store, plan,
+                (struct writes){ .indexes = plan->order, .count = plan->count, .batch = 1 },
                 result);
 }
 
@@ -203,8 +203,8 @@ static void written_by(struct bench_store *store, struct writes writes, struct r
     store_reopen(store, false);
     io_counts(&after);
     uint64_t bytes = after.written_bytes - before.written_bytes;
-    *result = (struct result){ .operations =
-                                   (double)bytes / (writes.count * (KEY_BYTES + VALUE_BYTES + 0.0)) };
+    *result = (struct result){ .operations = (double)bytes /
+                                             (writes.count * (KEY_BYTES + VALUE_BYTES + 0.0)) };
     sum_store(store, result);
 }
 

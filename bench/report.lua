@@ -41,7 +41,8 @@ local function add_line(into, line, path)
     into.stores[name] = target
     for _, round in ipairs(store.rounds) do
       into.sum = into.sum or round.sum
-      assert(round.is_cut or round.sum == into.sum, ("%s: %s: %s returned different data"):format(path, line.name, name))
+      assert(round.is_cut or round.sum == into.sum,
+        ("%s: %s: %s returned different data"):format(path, line.name, name))
       target.is_cut = target.is_cut or round.is_cut
       target.rounds[#target.rounds + 1] = round
     end

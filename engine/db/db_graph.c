@@ -69,15 +69,15 @@ sombra_err sombra_record_next_label(sombra_record *record, sombra_name *out_labe
 sombra_err sombra_record_next_property(sombra_record *record, sombra_name *out_name,
                                        sombra_slice *out_value, bool *out_found)
 {
-    uint32_t name = 0;
-    bool found = false;
-    sombra_slice value = { NULL, 0 };
+    uint32_t name;
+    bool found;
+    sombra_slice value;
     sombra_err err = record_live(record);
     if (!err)
         err = graph_record_next_property(record, &name, &value, &found);
     if (!err && found)
         err = name_of_record(record->txn, SOMBRA_NAME_PROPERTY, name, out_name);
-    if (err)
+    if (UNLIKELY(err))
         return err;
     if (found)
         *out_value = value;

@@ -150,24 +150,29 @@ sombra_err graph_name_by_text(struct graph_txn *txn, sombra_name_kind kind, somb
     return SOMBRA_OK;
 }
 
+static sombra_err stored_by_id(struct graph_txn *txn, sombra_name_kind kind, uint32_t id,
+                               struct graph_name **out_name)
+{
+    struct graph_key key = key_2(TAG_NAME_BY_ID, (uint64_t)kind, id);
+    sombra_slice text;
+    sombra_err err = kv_get(txn->kv, key_slice(&key), &text);
+    if (!err && check_name(kind, text))
+        err = diag_fail(SOMBRA_CORRUPT, "name %" PRIu32 " has %zu bytes", id, text.bytes);
+    return err ? err : share(txn->graph, kind, id, text, out_name);
+}
+
 sombra_err graph_name_by_id(struct graph_txn *txn, sombra_name_kind kind, uint32_t id,
                             sombra_name *out_name)
 {
     struct graph_name *name = NULL;
     if (kind < SOMBRA_NAME_LABEL || kind > SOMBRA_NAME_PROPERTY)
         return diag_fail(SOMBRA_INVALID, "%d is no kind of name", (int)kind);
-    if (txn->made.count)
+    if (UNLIKELY(txn->made.count))
         name = graph_names_by_id(&txn->made, kind, id);
     if (!name)
         name = graph_names_by_id(&txn->graph->names, kind, id);
-    if (!name) {
-        struct graph_key key = key_2(TAG_NAME_BY_ID, (uint64_t)kind, id);
-        sombra_slice text;
-        sombra_err err = kv_get(txn->kv, key_slice(&key), &text);
-        if (!err && check_name(kind, text))
-            err = diag_fail(SOMBRA_CORRUPT, "name %" PRIu32 " has %zu bytes", id, text.bytes);
-        if (!err)
-            err = share(txn->graph, kind, id, text, &name);
+    if (UNLIKELY(!name)) {
+        sombra_err err = stored_by_id(txn, kind, id, &name);
         if (err)
             return err;
     }

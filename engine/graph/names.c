@@ -10,12 +10,6 @@ struct graph_name_table {
     _Atomic(struct graph_name *) slots[];
 };
 
-struct graph_name_ids {
-    struct graph_name_ids *older;
-    size_t capacity;
-    _Atomic(struct graph_name *) slots[];
-};
-
 /* ---- find -------------------------------------------------------------------------------- */
 
 struct graph_name *graph_names_by_text(struct graph_names *names, sombra_name_kind kind,
@@ -34,15 +28,6 @@ struct graph_name *graph_names_by_text(struct graph_names *names, sombra_name_ki
             memcmp(name->text, text.data, text.bytes) == 0)
             return name;
     }
-}
-
-struct graph_name *graph_names_by_id(struct graph_names *names, sombra_name_kind kind, uint32_t id)
-{
-    assert(kind > 0 && (unsigned)kind < GRAPH_NAME_KINDS);
-    struct graph_name_ids *ids = atomic_load_explicit(&names->by_id[kind], memory_order_acquire);
-    if (!ids || id >= ids->capacity)
-        return NULL;
-    return atomic_load_explicit(&ids->slots[id], memory_order_acquire);
 }
 
 /* ---- add --------------------------------------------------------------------------------- */

@@ -8,9 +8,24 @@
 
 #include "graph.h"
 
+#include <assert.h>
+
 struct graph_name *graph_names_by_text(struct graph_names *names, sombra_name_kind kind,
                                        sombra_slice text);
-struct graph_name *graph_names_by_id(struct graph_names *names, sombra_name_kind kind, uint32_t id);
+struct graph_name_ids {
+    struct graph_name_ids *older;
+    size_t capacity;
+    _Atomic(struct graph_name *) slots[];
+};
+static inline struct graph_name *graph_names_by_id(struct graph_names *names, sombra_name_kind kind,
+                                                   uint32_t id)
+{
+    assert(kind > 0 && (unsigned)kind < GRAPH_NAME_KINDS);
+    struct graph_name_ids *ids = atomic_load_explicit(&names->by_id[kind], memory_order_acquire);
+    if (!ids || id >= ids->capacity)
+        return NULL;
+    return atomic_load_explicit(&ids->slots[id], memory_order_acquire);
+}
 
 /* A name that is in no set yet; freed with mem_free. NOMEM. */
 sombra_err graph_name_new(sombra_name_kind kind, uint32_t id, sombra_slice text,

@@ -167,11 +167,43 @@ size_t value_length_slow(const uint8_t *at, size_t left)
     return value_read(slice_of(at, left), 0, &value, &bytes) ? 0 : bytes;
 }
 
+/* Short strings and integers, whose tags say all. */
+static inline bool decode_plain(sombra_slice encoded, sombra_value *out_value)
+{
+    const uint8_t *at = encoded.data;
+    unsigned tag = encoded.bytes ? *at : VALUE_NULL;
+    if (tag >= VALUE_STRING && tag < VALUE_STRING_LONG) {
+        if (encoded.bytes != 1 + tag - VALUE_STRING)
+            return false;
+        out_value->kind = SOMBRA_STRING;
+        out_value->as.string = slice_of(at + 1, tag - VALUE_STRING);
+    } else if (tag == VALUE_STRING_LONG) { /* of less than 128 bytes */
+        if (encoded.bytes < 2 || at[1] >= 0x80 || encoded.bytes != 2u + at[1])
+            return false;
+        out_value->kind = SOMBRA_STRING;
+        out_value->as.string = slice_of(at + 2, at[1]);
+    } else if (tag >= VALUE_INTEGER && tag <= VALUE_INTEGER + 8) {
+        if (encoded.bytes != 1 + tag - VALUE_INTEGER)
+            return false;
+        out_value->kind = SOMBRA_INTEGER;
+        out_value->as.integer = signed_get(at + 1, tag - VALUE_INTEGER);
+    } else if (tag >= VALUE_INTEGER_SHORT && tag < VALUE_DECIMAL && encoded.bytes == 2) {
+        out_value->kind = SOMBRA_INTEGER;
+        out_value->as.integer = (int64_t)(tag - VALUE_INTEGER_SHORT) << 8 | at[1];
+    } else {
+        return false;
+    }
+    out_value->count = out_value->depth = 0;
+    return true;
+}
+
 sombra_err sombra_value_decode(sombra_slice encoded, sombra_value *out_value)
 {
     assert(out_value);
     sombra_value value;
     size_t bytes;
+    if (LIKELY(decode_plain(encoded, out_value)))
+        return SOMBRA_OK;
     sombra_err err = value_read(encoded, 0, &value, &bytes);
     if (err)
         return err;

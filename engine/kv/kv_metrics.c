@@ -60,6 +60,24 @@ void kv_metrics_time(struct kv_metrics *metrics, enum kv_histogram histogram, ui
     atomic_fetch_add_explicit(&cells->sum_ns, ns, memory_order_relaxed);
 }
 
+unsigned kv_stripe_of_thread(void)
+{
+    static _Atomic unsigned threads;
+    static _Thread_local unsigned thread; /* 0 = not numbered yet */
+    if (UNLIKELY(thread == 0))
+        thread = atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) % KV_STRIPES + 1;
+    return thread - 1;
+}
+
+uint64_t kv_metrics_count(const struct kv_metrics *metrics, enum kv_counter counter)
+{
+    unsigned at = kv_counter_in_stripe(counter);
+    uint64_t count = atomic_load_explicit(&metrics->counters[counter], memory_order_relaxed);
+    for (unsigned i = 0; i < KV_STRIPES && at < KV_STRIPE_COUNTERS; i++)
+        count += atomic_load_explicit(&metrics->stripes[i].counters[at], memory_order_relaxed);
+    return count;
+}
+
 static void histogram_read(const struct kv_histogram_cells *cells, struct kv_metric *out)
 {
     for (unsigned i = 0; i < KV_HISTOGRAM_BUCKETS; i++) {

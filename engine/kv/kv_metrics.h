@@ -13,6 +13,7 @@
 
 #include "base/base.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 
 /* X(NAME, "name", "what it is") */
@@ -128,9 +129,26 @@ struct kv_listener {
     struct kv_listener *next; /* the registry's */
 };
 
+/* What every read counts stands in stripes, one for each thread as far as they go: readers in
+ * several threads would hand one line of memory around. */
+enum { KV_STRIPES = 16, KV_STRIPE_COUNTERS = 3 };
+static inline unsigned kv_counter_in_stripe(enum kv_counter counter) /* KV_STRIPE_COUNTERS: none */
+{
+    return counter == KV_COUNTER_CACHE_HITS      ? 0
+           : counter == KV_COUNTER_FILTER_CHECKS ? 1
+           : counter == KV_COUNTER_FILTER_SKIPS  ? 2
+                                                 : KV_STRIPE_COUNTERS;
+}
+struct kv_stripe {
+    _Atomic uint64_t counters[KV_STRIPE_COUNTERS];
+    uint8_t padding[128 - KV_STRIPE_COUNTERS * 8]; /* no two in a line, wherever the first begins */
+};
+unsigned kv_stripe_of_thread(void);
+
 /* All zeros is a registry in which nothing was counted. */
 struct kv_metrics {
-    _Atomic uint64_t counters[KV_COUNTER_COUNT];
+    _Atomic uint64_t counters[KV_COUNTER_COUNT]; /* all but those in stripes */
+    struct kv_stripe stripes[KV_STRIPES];
     _Atomic uint64_t gauges[KV_GAUGE_COUNT]; /* set by KV_STATS, or whenever they change */
     struct kv_histogram_cells histograms[KV_HISTOGRAM_COUNT];
     _Atomic uint32_t lock; /* of the rest: the id of the process that holds it, 0 = nobody */
@@ -144,6 +162,16 @@ static inline void kv_metrics_add(struct kv_metrics *metrics, enum kv_counter co
 {
     if (metrics)
         atomic_fetch_add_explicit(&metrics->counters[counter], count, memory_order_relaxed);
+}
+/* The same for the counters that stand in stripes, with which alone this may be called. */
+static inline void kv_metrics_add_striped(struct kv_metrics *metrics, enum kv_counter counter,
+                                          uint64_t count)
+{
+    assert(kv_counter_in_stripe(counter) < KV_STRIPE_COUNTERS);
+    if (metrics)
+        atomic_fetch_add_explicit(
+            &metrics->stripes[kv_stripe_of_thread()].counters[kv_counter_in_stripe(counter)], count,
+            memory_order_relaxed);
 }
 static inline void kv_metrics_set(struct kv_metrics *metrics, enum kv_gauge gauge, uint64_t value)
 {
@@ -159,10 +187,7 @@ static inline void kv_metrics_add_alone(struct kv_metrics *metrics, enum kv_coun
     uint64_t before = atomic_load_explicit(&metrics->counters[counter], memory_order_relaxed);
     atomic_store_explicit(&metrics->counters[counter], before + count, memory_order_relaxed);
 }
-static inline uint64_t kv_metrics_count(const struct kv_metrics *metrics, enum kv_counter counter)
-{
-    return atomic_load_explicit(&metrics->counters[counter], memory_order_relaxed);
-}
+uint64_t kv_metrics_count(const struct kv_metrics *metrics, enum kv_counter counter);
 void kv_metrics_time(struct kv_metrics *metrics, enum kv_histogram histogram, uint64_t ns);
 
 const char *kv_counter_name(enum kv_counter counter);

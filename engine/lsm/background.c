@@ -38,23 +38,28 @@ static uint64_t retry_at_ns(unsigned failures)
     return os_monotonic_ns(os_posix()) + u64_min(wait_ms, RETRY_MS_MAX) * 1000000;
 }
 
-void background_note_failure(struct lsm *lsm)
+void background_note_failure(struct background_failure *failure, sombra_err err)
 {
-    struct lsm_background *background = lsm->background;
-    diag_save(background->failure);
-    background->flush_failures++;
-    background->flush_retry_ns = retry_at_ns(background->flush_failures);
+    assert(err);
+    diag_save(failure->text);
+    failure->err = err;
+    failure->in_row++;
+    failure->at_ns = os_monotonic_ns(os_posix());
+    failure->retry_ns = retry_at_ns(failure->in_row);
+}
+
+static bool may_try(const struct background_failure *failure)
+{
+    return failure->in_row == 0 || os_monotonic_ns(os_posix()) >= failure->retry_ns;
 }
 
 static void note_outcome(struct compaction_job *job, sombra_err err)
 {
     struct lsm_background *background = job->lsm->background;
     if (!err) {
-        background->failures = 0;
+        background->compaction_failure.in_row = 0;
     } else if (err != SOMBRA_CANCELLED) {
-        diag_save(background->failure);
-        background->failures++;
-        background->retry_ns = retry_at_ns(background->failures);
+        background_note_failure(&background->compaction_failure, err);
         background->corrupt += err == SOMBRA_CORRUPT;
     }
 }
@@ -142,8 +147,7 @@ bool background_compact_one(struct lsm *lsm, sombra_err *out_err)
 {
     struct lsm_background *background = lsm->background;
     if (background->is_exclusive || atomic_load(&background->is_stopping) ||
-        atomic_load(&lsm->is_failed) ||
-        (background->failures > 0 && os_monotonic_ns(os_posix()) < background->retry_ns))
+        atomic_load(&lsm->is_failed) || !may_try(&background->compaction_failure))
         return false;
     struct policy_input input = { .version = lsm->view->version,
                                   .options = &lsm->options,
@@ -177,21 +181,20 @@ static bool help_one(struct lsm *lsm)
 
 /* ---- threads ------------------------------------------------------------------------------- */
 
-static uint64_t until_ms(unsigned failures, uint64_t retry_ns)
+static uint64_t until_ms(const struct background_failure *failure)
 {
-    if (failures == 0)
+    if (failure->in_row == 0)
         return UINT64_MAX;
     uint64_t now_ns = os_monotonic_ns(os_posix());
     /* Past it, all was just tried that could be: no need to spin. */
-    return retry_ns > now_ns ? (retry_ns - now_ns) / 1000000 + 1 : LOOK_AGAIN_MS;
+    return failure->retry_ns > now_ns ? (failure->retry_ns - now_ns) / 1000000 + 1 : LOOK_AGAIN_MS;
 }
 
 static bool flush_is_due(struct lsm *lsm)
 {
     struct lsm_background *background = lsm->background;
     return lsm->full_oldest && !background->is_flushing && !atomic_load(&lsm->is_failed) &&
-           (background->flush_failures == 0 ||
-            os_monotonic_ns(os_posix()) >= background->flush_retry_ns);
+           may_try(&background->flush_failure);
 }
 
 static void *compactor_main(void *argument)
@@ -205,7 +208,7 @@ static void *compactor_main(void *argument)
         if (help_one(lsm) || background_compact_one(lsm, &err))
             continue;
         os_condition_wait(&background->wake, &lsm->mutex,
-                          until_ms(background->failures, background->retry_ns));
+                          until_ms(&background->compaction_failure));
     }
     os_mutex_unlock(&lsm->mutex);
     return NULL;
@@ -262,9 +265,7 @@ static void *flusher_main(void *argument)
         if (wakes != background->wakes || flush_is_due(lsm) ||
             atomic_load(&background->is_stopping))
             continue;
-        uint64_t retry_ms = lsm->full_oldest
-                                ? until_ms(background->flush_failures, background->flush_retry_ns)
-                                : UINT64_MAX;
+        uint64_t retry_ms = lsm->full_oldest ? until_ms(&background->flush_failure) : UINT64_MAX;
         os_condition_wait(&background->wake, &lsm->mutex, u64_min(wait_ms, retry_ms));
     }
     os_mutex_unlock(&lsm->mutex);
@@ -388,7 +389,7 @@ static sombra_err compact_oldest(struct lsm *lsm, uint64_t newest_run,
         for (size_t j = 0; j < run->count; j++)
             if (atomic_load(&run->tables[j]->is_compacting))
                 return diag_fail(SOMBRA_CORRUPT, "table %06" PRIu64 " cannot be compacted: %s",
-                                 run->tables[j]->meta.number, background->failure);
+                                 run->tables[j]->meta.number, background->compaction_failure.text);
     }
     job.version = lsm->view->version;
     version_ref(job.version);

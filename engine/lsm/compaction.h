@@ -141,6 +141,14 @@ void compaction_run_shard(struct compaction_job *job, size_t index, bool is_owne
 
 enum { BACKGROUND_THREADS_MAX = 64, BACKGROUND_SPANS_MAX = BACKGROUND_THREADS_MAX + 4 };
 
+/* Flushes, or compactions, that failed one after the other. */
+struct background_failure {
+    unsigned in_row;          /* 0: the last one succeeded */
+    uint64_t at_ns, retry_ns; /* of the last; not before */
+    sombra_err err;           /* of the last */
+    char text[DIAG_TEXT_BYTES];
+};
+
 struct lsm_background {
     struct os_condition wake; /* work may be there; with lsm->mutex */
     struct os_thread flusher;
@@ -155,13 +163,11 @@ struct lsm_background {
     struct compaction_job *jobs;
     struct compaction_span spans[BACKGROUND_SPANS_MAX];
     size_t span_count;
-    unsigned flush_failures, failures; /* in a row */
-    uint64_t flush_retry_ns, retry_ns; /* not before */
-    unsigned corrupt;                  /* jobs whose tables are not picked again */
-    char failure[DIAG_TEXT_BYTES];     /* of the last flush or compaction that failed; "" = none */
-    uint64_t rate_next_ns;             /* when what was written so far is paid for */
-    _Atomic uint64_t debt;             /* as of the last job */
-    _Atomic uint64_t stall_event_ns;   /* last reported */
+    struct background_failure flush_failure, compaction_failure;
+    unsigned corrupt;                /* jobs whose tables are not picked again */
+    uint64_t rate_next_ns;           /* when what was written so far is paid for */
+    _Atomic uint64_t debt;           /* as of the last job */
+    _Atomic uint64_t stall_event_ns; /* last reported */
 };
 
 /* Flushes the oldest full memtable. Mutex held on entry and return, free meanwhile; nobody is
@@ -176,7 +182,7 @@ sombra_err background_run(struct compaction_job *job) SOMBRA_MUST_CHECK;
 void background_pay(struct lsm *lsm, uint64_t bytes);
 void background_span_add(struct lsm *lsm, const struct compaction_span *span); /* mutex */
 void background_span_remove(struct lsm *lsm, const void *owner);               /* mutex */
-/* The rest of a failure's story: kept for stats and for BUSY. Mutex. */
-void background_note_failure(struct lsm *lsm);
+/* Counts the failure, whose text is the thread's; kept for who waits. Mutex. */
+void background_note_failure(struct background_failure *failure, sombra_err err);
 
 #endif

@@ -168,55 +168,101 @@ static sombra_err run_estimate(const struct version_run *run, struct kv_range ra
     return err;
 }
 
-/* What a source hides at the beginning of the range does not count in older ones: `low` moves
- * behind it. What is hidden further on is estimated as if it were there. */
+/* ---- what is hidden ---------------------------------------------------------------------- */
+
+/* What newer sources hide of the range does not count in older ones: those are asked for the gaps
+ * between. The first HIDDEN_MAX hidden ranges are known, others are estimated as if they were
+ * there. */
+enum { HIDDEN_MAX = 32 };
 struct older {
     struct kv_range range;
-    struct buf low;  /* bytes of range.low, once it moved */
-    bool is_nothing; /* all of it is hidden */
+    struct range_set hidden;
+    unsigned known;
 };
 
-static sombra_err older_trim(struct older *older, struct source *source)
+/* Adds [low, end), as far as it lies in the range. False in *out_goes_on: what comes behind does
+ * not, or enough is known. */
+static sombra_err hidden_add(struct older *older, sombra_slice low, sombra_slice end,
+                             bool *out_goes_on)
 {
-    static const uint8_t first_key[1] = { 0 };
+    struct kv_range range = older->range;
+    bool is_behind = range.high.bytes && slice_compare(low, range.high) >= 0;
+    bool is_last = is_behind || (range.high.bytes && slice_compare(end, range.high) >= 0);
+    *out_goes_on = !is_last && ++older->known < HIDDEN_MAX;
+    if (is_behind)
+        return SOMBRA_OK;
+    return range_set_add(&older->hidden, slice_max(low, range.low), is_last ? range.high : end);
+}
+
+static sombra_err memtable_hides_too(struct memtable *memtable, uint64_t seq, struct older *older)
+{
+    sombra_slice from = older->range.low, low, end;
+    bool goes_on = memtable_has_ranges(memtable) && older->known < HIDDEN_MAX;
     sombra_err err = SOMBRA_OK;
-    while (!err && !older->is_nothing) {
-        sombra_slice low = older->range.low, hidden_low, hidden_end;
-        if (low.bytes == 0)
-            low = slice_of(first_key, sizeof first_key);
-        if (!source->ops->hides || !source->ops->hides(source, low, &hidden_low, &hidden_end))
-            break;
-        older->is_nothing =
-            hidden_end.bytes == 0 ||
-            (older->range.high.bytes && slice_compare(hidden_end, older->range.high) >= 0);
-        err = buf_set(&older->low, hidden_end);
-        if (!err)
-            older->range.low = buf_slice(&older->low);
+    while (!err && goes_on && memtable_next_range(memtable, seq, from, &low, &end)) {
+        err = hidden_add(older, low, end, &goes_on);
+        from = end;
     }
-    source_close(source);
     return err;
 }
 
-static sombra_err memtable_trim(struct memtable *memtable, uint64_t seq, struct older *older)
+static sombra_err table_hides_too(struct version_table *table, struct older *older)
 {
-    struct source *source;
-    if (LIKELY(!memtable_has_ranges(memtable)))
-        return SOMBRA_OK;
-    sombra_err err = memtable_source(memtable, seq, &source);
-    return err ? err : older_trim(older, source);
+    sombra_slice from = older->range.low, low, end;
+    struct table *open;
+    bool goes_on = older->known < HIDDEN_MAX;
+    sombra_err err = version_table_open(table, &open);
+    if (err)
+        return err;
+    while (!err && goes_on && table_next_range(open, from, &low, &end)) {
+        err = hidden_add(older, low, end, &goes_on);
+        from = end;
+    }
+    table_unref(open);
+    return err;
 }
 
-static sombra_err run_trim(const struct version_run *run, struct older *older)
+static sombra_err run_hides_too(const struct version_run *run, struct older *older)
 {
     size_t first = 0, end = 0;
-    struct source *source;
+    sombra_err err = SOMBRA_OK;
     lsm_run_overlap(run, older->range, &first, &end);
-    while (first < end && run->tables[first]->meta.range_count == 0)
-        first++;
-    if (first == end)
-        return SOMBRA_OK;
-    sombra_err err = version_tables_source(&run->tables[first], end - first, true, &source);
-    return err ? err : older_trim(older, source);
+    for (; !err && first < end; first++)
+        if (run->tables[first]->meta.range_count > 0)
+            err = table_hides_too(run->tables[first], older);
+    return err;
+}
+
+/* The gap before hidden range `index`, or behind the last one; false: there is none. */
+static bool older_gap(const struct older *older, size_t index, struct kv_range *out)
+{
+    const struct range_set *hidden = &older->hidden;
+    out->low = index > 0 ? hidden->ranges[index - 1].high : older->range.low;
+    out->high = index < hidden->count ? hidden->ranges[index].low : older->range.high;
+    return index < hidden->count ? slice_compare(out->low, out->high) < 0
+                                 : !lsm_range_is_empty(*out);
+}
+
+static void memtable_entries_add(const struct memtable *memtable, const struct older *older,
+                                 struct estimate *estimate)
+{
+    struct kv_range gap;
+    uint64_t entries = 0;
+    for (size_t i = 0; i <= older->hidden.count; i++)
+        if (older_gap(older, i, &gap))
+            entries += memtable_estimate(memtable, gap.low, gap.high);
+    estimate->entries += u64_min(entries, memtable_entries(memtable));
+}
+
+static sombra_err run_entries_add(const struct version_run *run, const struct older *older,
+                                  struct estimate *estimate)
+{
+    struct kv_range gap;
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; !err && i <= older->hidden.count; i++)
+        if (older_gap(older, i, &gap))
+            err = run_estimate(run, gap, estimate);
+    return err;
 }
 
 /* From the newest source to the oldest. */
@@ -225,17 +271,14 @@ static sombra_err sources_estimate(const struct lsm_txn *txn, struct older *olde
 {
     const struct view *view = txn->view;
     sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; !err && !older->is_nothing && i < view->count; i++) {
-        struct memtable *memtable = view->memtables[i];
-        estimate->entries +=
-            u64_min(memtable_estimate(memtable, older->range.low, older->range.high),
-                    memtable_entries(memtable));
-        err = memtable_trim(memtable, txn->seq, older);
+    for (size_t i = 0; !err && i < view->count; i++) {
+        memtable_entries_add(view->memtables[i], older, estimate);
+        err = memtable_hides_too(view->memtables[i], txn->seq, older);
     }
-    for (size_t i = 0; !err && !older->is_nothing && i < view->version->count; i++) {
-        err = run_estimate(&view->version->runs[i], older->range, estimate);
+    for (size_t i = 0; !err && i < view->version->count; i++) {
+        err = run_entries_add(&view->version->runs[i], older, estimate);
         if (!err)
-            err = run_trim(&view->version->runs[i], older);
+            err = run_hides_too(&view->version->runs[i], older);
     }
     return err;
 }
@@ -244,7 +287,7 @@ sombra_err lsm_estimate(struct kv_txn *kv_txn, struct kv_range range, uint64_t *
 {
     struct lsm_txn *txn = lsm_txn_of(kv_txn);
     struct estimate estimate = { .entries = 0 };
-    struct older older = { .range = range, .low = BUF_INIT };
+    struct older older = { .range = range, .hidden = RANGE_SET_INIT };
     uint64_t count = 0;
     if (lsm_txn_is_unusable(txn))
         return lsm_txn_refuse(txn);
@@ -253,7 +296,7 @@ sombra_err lsm_estimate(struct kv_txn *kv_txn, struct kv_range range, uint64_t *
         return SOMBRA_OK;
     }
     sombra_err err = sources_estimate(txn, &older, &estimate);
-    buf_release(&older.low);
+    range_set_release(&older.hidden);
     if (err)
         return err;
     /* A delete is no entry, and most often takes one away. */

@@ -210,10 +210,10 @@ sombra_err flush_oldest(struct lsm *lsm, bool syncs)
         background_span_remove(lsm, &flush);
     background->is_flushing = false;
     if (!err) {
-        background->flush_failures = 0;
+        background->flush_failure.in_row = 0;
         take_off_queue(lsm, flush.full);
     } else if (err != SOMBRA_CANCELLED) {
-        background_note_failure(lsm);
+        background_note_failure(&background->flush_failure, err);
     }
     os_condition_broadcast(&lsm->changed);
     os_mutex_unlock(&lsm->mutex);

@@ -193,9 +193,9 @@ static void group_count(struct group *group)
 {
     struct kv_metrics *metrics = group->txn->txn.kv->metrics;
     if (group->filter_checks)
-        kv_metrics_add(metrics, KV_COUNTER_FILTER_CHECKS, group->filter_checks);
+        kv_metrics_add_striped(metrics, KV_COUNTER_FILTER_CHECKS, group->filter_checks);
     if (group->filter_skips)
-        kv_metrics_add(metrics, KV_COUNTER_FILTER_SKIPS, group->filter_skips);
+        kv_metrics_add_striped(metrics, KV_COUNTER_FILTER_SKIPS, group->filter_skips);
     if (group->filter_false)
         kv_metrics_add(metrics, KV_COUNTER_FILTER_FALSE, group->filter_false);
     group->filter_checks = group->filter_skips = group->filter_false = 0;

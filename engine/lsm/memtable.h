@@ -73,6 +73,10 @@ sombra_err memtable_source(struct memtable *memtable, uint64_t seq,
 /* Adds the ranges that it hides in older sources, as of `seq`, to the set. */
 sombra_err memtable_ranges(struct memtable *memtable, uint64_t seq,
                            struct range_set *set) SOMBRA_MUST_CHECK;
+/* What it hides in older sources from `from` on, as of `seq`: the stretch that has `from`, or the
+ * next one. False: there is none. The bytes live as long as the memtable. */
+bool memtable_next_range(const struct memtable *memtable, uint64_t seq, sombra_slice from,
+                         sombra_slice *out_low, sombra_slice *out_end);
 /* Guess of the entries in the range, in O(log n); bounds may be open. */
 uint64_t memtable_estimate(const struct memtable *memtable, sombra_slice low, sombra_slice high);
 

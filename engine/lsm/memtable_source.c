@@ -89,6 +89,24 @@ sombra_err memtable_ranges(struct memtable *memtable, uint64_t seq, struct range
     return err;
 }
 
+bool memtable_next_range(const struct memtable *memtable, uint64_t seq, sombra_slice from,
+                         sombra_slice *out_low, sombra_slice *out_end)
+{
+    if (from.bytes == 0)
+        from = slice_of("", 0);
+    while (slice_compare(from, memtable_key_end()) < 0) {
+        struct memtable_cover cover = memtable_cover_at(memtable, seq, from);
+        if (cover.seq > 0) {
+            *out_low = cover.low;
+            *out_end = cover.end;
+            return true;
+        }
+        assert(slice_compare(cover.end, from) > 0);
+        from = cover.end;
+    }
+    return false;
+}
+
 /* ---- position ---------------------------------------------------------------------------- */
 
 /* The version that the source gives for an entry; NULL = it has none. */

@@ -7,7 +7,7 @@
 enum {
     EXPAND_TABLES = 10, /* a job takes at most so many tables' bytes of the upper level */
     MOVE_TABLES = 64,   /* tables moved by one edit */
-    SMALL_MERGE = 4,    /* level 0 so much smaller than what it would rewrite stays in level 0 */
+    SMALL_MERGE = 2,    /* level 0 so much smaller than what it would rewrite stays in level 0 */
     LAST = LSM_LEVELS - 1,
 };
 
@@ -268,19 +268,22 @@ static bool pick_level(const struct policy_input *input, const struct policy_lev
 
 /* ---- level 0 ------------------------------------------------------------------------------- */
 
-/* Age-contiguous free runs of like size, the newest such; at least `width`. */
+/* Age-contiguous free runs of like size, the newest such; at least `width`. With `by_largest` a run
+ * is compared with the largest of those before it and not with all of them together: tiers, in
+ * which each byte is written once. */
 static bool pick_like_sizes(const struct policy_input *input, size_t runs, size_t width,
-                            struct pick *out)
+                            bool by_largest, struct pick *out)
 {
     const struct version *version = input->version;
     assert(runs <= version->count && width >= 2);
     for (size_t start = 0; start + width <= runs; start++) {
-        uint64_t bytes = 0;
+        uint64_t like = 0;
         size_t end = start;
         while (end < runs && end - start < COMPACTION_INPUTS_MAX &&
                run_is_free(&version->runs[end]) &&
-               (end == start || version->runs[end].bytes <= bytes + bytes / 2)) {
-            bytes += version->runs[end].bytes;
+               (end == start || version->runs[end].bytes <= like + like / 2)) {
+            uint64_t bytes = version->runs[end].bytes;
+            like = by_largest ? u64_max(like, bytes) : like + bytes;
             end++;
         }
         if (end - start < width)
@@ -336,9 +339,10 @@ static void widen_over_small(const struct policy_input *input, const struct vers
         (*count)++;
 }
 
-/* All free runs of level 0, from the oldest on, with what they overlap in the base level. */
+/* All free runs of level 0, from the oldest on, with what they overlap in the base level.
+ * *out_is_small: they are much smaller than that. */
 static bool pick_level0_base(const struct policy_input *input, const struct policy_levels *levels,
-                             struct pick *out)
+                             struct pick *out, bool *out_is_small)
 {
     const struct version *version = input->version;
     size_t begin = levels->runs;
@@ -356,14 +360,7 @@ static bool pick_level0_base(const struct policy_input *input, const struct poli
         const struct version_run *run = &version->runs[base];
         count = policy_overlap(run, out->low, out->end, &first);
         uint64_t overlap = tables_bytes(run, first, count);
-        struct pick within = *out;
-        size_t width = size_max(input->options->level0_compact, 2);
-        if (upper_bytes * SMALL_MERGE < overlap &&
-            levels->runs < input->options->level0_slow / 2 + 1 &&
-            pick_like_sizes(input, levels->runs, width, &within)) {
-            *out = within;
-            return true;
-        }
+        *out_is_small = upper_bytes * SMALL_MERGE < overlap;
         widen_over_small(input, run, upper_bytes + overlap, &first, &count);
         if (!tables_are_free(run, first, count))
             return false;
@@ -375,23 +372,37 @@ static bool pick_level0_base(const struct policy_input *input, const struct poli
 static bool pick_level0(const struct policy_input *input, const struct policy_levels *levels,
                         struct pick *out)
 {
-    unsigned weight = 0;
+    unsigned weight = 0, free_runs = 0;
     for (size_t i = 0; i < levels->runs; i++)
-        if (run_is_free(&input->version->runs[i]))
+        if (run_is_free(&input->version->runs[i])) {
             weight += run_has_many_deletes(&input->version->runs[i]) ? 2 : 1;
+            free_runs++;
+        }
     unsigned due = input->options->level0_compact ? input->options->level0_compact : 1;
     if (weight < due)
         return false;
-    out->score = (double)weight / due;
-    double score = out->score;
+    size_t width = size_max(due, 2);
+    double score = (double)weight / due;
+    out->score = score;
     if (pick_level0_move(input, levels, out))
         return true;
+    struct pick down = { .score = score };
+    bool is_small = false;
+    bool has_way = pick_level0_base(input, levels, &down, &is_small);
     out->score = score;
-    if (pick_level0_base(input, levels, out))
+    size_t runs_max = input->options->level0_slow / 2;
+    if (is_small && levels->runs <= runs_max) {
+        if (levels->runs == runs_max && pick_like_sizes(input, levels->runs, width, true, out))
+            return true;
+        if (weight == free_runs) /* what was deleted need not wait for more of its size */
+            return false;
+    }
+    if (has_way) {
+        *out = down;
         return true;
-    out->score = score;
+    }
     /* The way down is taken: fewer runs are the next best thing. */
-    return pick_like_sizes(input, levels->runs, size_max(due, 2), out);
+    return pick_like_sizes(input, levels->runs, width, false, out);
 }
 
 /* ---- tiered -------------------------------------------------------------------------------- */
@@ -427,7 +438,7 @@ static bool pick_tiered(const struct policy_input *input, struct pick *out)
     if (newer > version->runs[version->count - 1].bytes && pick_runs(input, 0, version->count, out))
         return true;
     out->score = score;
-    if (pick_like_sizes(input, version->count, 2, out))
+    if (pick_like_sizes(input, version->count, 2, false, out))
         return true;
     out->score = score;
     size_t count = size_min(version->count - due + 2, version->count);

@@ -8,7 +8,7 @@
  */
 #include "write_internal.h"
 
-enum { SHARDS = 16, IDLE_MAX = 8, LARGE_KEEP_BYTES = 1 << 16 };
+enum { SHARDS = KV_STRIPES, IDLE_MAX = 8, LARGE_KEEP_BYTES = 1 << 16 };
 
 struct reader {
     struct lsm_txn txn;
@@ -75,11 +75,7 @@ void lsm_readers_free(struct lsm *lsm)
 
 static struct shard *shard_of_thread(struct lsm *lsm)
 {
-    static _Atomic unsigned threads;
-    static _Thread_local unsigned thread; /* 0 = not numbered yet */
-    if (UNLIKELY(thread == 0))
-        thread = atomic_fetch_add(&threads, 1) + 1;
-    return &lsm->pool->shards[thread % SHARDS];
+    return &lsm->pool->shards[kv_stripe_of_thread()];
 }
 
 /* ---- begin ------------------------------------------------------------------------------- */

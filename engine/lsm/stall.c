@@ -10,11 +10,13 @@ enum {
     DELAY_US_MAX = 1000,
     DEBT_LEVELS_SLOW = 32, /* debts of so many level_bytes begin to delay */
     DEBT_LEVELS_FULL = 128,
-    WAIT_MS = 100, /* between two looks while stopped */
+    WAIT_MS = 100,      /* between two looks while stopped */
+    RETRY_SOON_MS = 50, /* after a failure, where a writer waits */
 };
 
 struct pressure {
     bool is_stopped;
+    bool is_flush; /* by flushes, not compactions */
     uint64_t delay_us;
     const char *reason;
     size_t runs;
@@ -39,7 +41,7 @@ static struct pressure measure(struct lsm *lsm)
     bool is_filling = memtable_bytes(view->memtables[0]) < options->memtable_bytes / 2;
     if (lsm->full_count > options->memtables_max ||
         (lsm->full_count == options->memtables_max && !is_filling)) {
-        pressure.is_stopped = true;
+        pressure.is_stopped = pressure.is_flush = true;
         pressure.reason = "flushes of memtables";
     } else if (options->no_background) {
         pressure.delay_us = 0; /* what is due was tried just now */
@@ -85,12 +87,42 @@ static sombra_err work_inline(struct lsm *lsm)
     return err;
 }
 
+static struct background_failure *failure_of(struct lsm *lsm, const struct pressure *pressure)
+{
+    struct lsm_background *background = lsm->background;
+    return pressure->is_flush ? &background->flush_failure : &background->compaction_failure;
+}
+
 static sombra_err busy(struct lsm *lsm, const struct pressure *pressure)
 {
-    const char *failure = lsm->background->failure;
+    const struct background_failure *failure = failure_of(lsm, pressure);
     return diag_fail(SOMBRA_BUSY, "%zu full memtables and %zu runs in level 0 wait for %s%s%s",
                      lsm->full_count, pressure->runs, pressure->reason,
-                     failure[0] ? "; the last failed: " : "", failure);
+                     failure->text[0] ? "; the last failed: " : "", failure->text);
+}
+
+/* Where what a writer waits for fails (the disk is full), waiting longer does not help: it is tried
+ * soon, whatever the time of the next try was to be, and then the writer is told why. */
+static sombra_err refuse_if_failing(struct lsm *lsm, const struct pressure *pressure,
+                                    uint64_t begun_ns)
+{
+    struct lsm_background *background = lsm->background;
+    struct background_failure *failure = failure_of(lsm, pressure);
+    bool is_running = pressure->is_flush ? background->is_flushing : background->jobs != NULL;
+    if (LIKELY(failure->in_row == 0) || is_running || failure->err == SOMBRA_CORRUPT)
+        return SOMBRA_OK;
+    if (failure->at_ns >= begun_ns)
+        return diag_fail(failure->err,
+                         "writes wait for %s, and these fail: %s; they go on by themselves when "
+                         "that is mended",
+                         pressure->reason, failure->text);
+    uint64_t soon_ns = failure->at_ns + UINT64_C(1000000) * RETRY_SOON_MS;
+    if (failure->retry_ns > soon_ns) {
+        failure->retry_ns = soon_ns;
+        background->wakes++;
+        os_condition_broadcast(&background->wake);
+    }
+    return SOMBRA_OK;
 }
 
 /* Mutex held. *waited_ms grows. */
@@ -107,6 +139,9 @@ static sombra_err wait_stopped(struct lsm *lsm, uint64_t timeout_ms, struct pres
         bool is_hopeless = background->corrupt > 0 && !background->jobs && !lsm->full_oldest;
         if (atomic_load(&lsm->is_failed) || atomic_load(&background->is_stopping))
             return lsm_check_writable(lsm);
+        err = refuse_if_failing(lsm, pressure, begun_ns);
+        if (err)
+            return err;
         if (*waited_ms >= timeout_ms || is_hopeless)
             return busy(lsm, pressure);
         /* Where threads could not be started the waiting one does the work. */
@@ -118,8 +153,7 @@ static sombra_err wait_stopped(struct lsm *lsm, uint64_t timeout_ms, struct pres
                               u64_min(timeout_ms - *waited_ms, WAIT_MS));
             now = measure(lsm);
         }
-        pressure->is_stopped = now.is_stopped;
-        pressure->runs = now.runs;
+        *pressure = now;
     }
     return err;
 }

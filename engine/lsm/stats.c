@@ -46,10 +46,8 @@ static void view_measure(struct lsm *lsm, const struct view *view, struct kv_sta
 
 static void counters_read(struct lsm *lsm, struct kv_stats *stats)
 {
-    _Atomic uint64_t *counters = lsm->metrics.counters;
-    stats->commits = atomic_load_explicit(&counters[KV_COUNTER_COMMITS], memory_order_relaxed);
-    stats->checkpoints =
-        atomic_load_explicit(&counters[KV_COUNTER_CHECKPOINTS], memory_order_relaxed);
+    stats->commits = kv_metrics_count(&lsm->metrics, KV_COUNTER_COMMITS);
+    stats->checkpoints = kv_metrics_count(&lsm->metrics, KV_COUNTER_CHECKPOINTS);
     stats->txn = atomic_load(&lsm->seq);
     stats->lsn = stats->txn;
     stats->durable_lsn = atomic_load(&lsm->durable_seq);

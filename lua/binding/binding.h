@@ -176,6 +176,7 @@ void check_index(lua_State *L, int label, int names, int options, bool has_optio
                  sombra_rule *out_rule);
 
 extern const luaL_Reg db_migration_methods[];
+extern const luaL_Reg tx_migration_methods[];
 
 void bucket_register(lua_State *L);
 /* Pushes a bucket of the open transaction at `tx_index`. After an error, NOT_FOUND among them,
@@ -288,6 +289,22 @@ sombra_slice value_encode_props(lua_State *L, struct db_handle *db, int arg);
 void value_push(lua_State *L, sombra_slice encoded);
 /* The same of a value that was looked at; the bytes must outlive the call. */
 void value_push_decoded(lua_State *L, const sombra_value *value);
+
+enum { VALUES_ROOM_BYTES = 1024 };
+struct values_room {
+    char bytes[VALUES_ROOM_BYTES];
+};
+/* Copies the bytes of values that the engine gave together, which lie in one piece, and lets them
+ * point to the copy: in the room, or in a string that stays on the stack. Always pushes one value.
+ * Those without bytes are left alone. */
+void values_copy(lua_State *L, sombra_slice *values, size_t count, struct values_room *room);
+/* Pushes one of those, or sombra.null for one that is not there. */
+void value_push_or_null(lua_State *L, sombra_slice encoded);
+/* Appends a property of each node to the list at `list`, behind `count` that are there: sombra.null
+ * where there is none. Raises. At most VALUES_CHUNK nodes. */
+enum { VALUES_CHUNK = 64 };
+void values_append(lua_State *L, struct tx_handle *tx, int list, lua_Integer count,
+                   const uint64_t *nodes, size_t node_count, sombra_slice name);
 
 /* ---- records ----------------------------------------------------------------------------- */
 

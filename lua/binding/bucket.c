@@ -70,27 +70,6 @@ static int bucket_get(lua_State *L)
     return 1;
 }
 
-/* Pushes a copy of the bytes of all values, which lie in one piece, and lets them point there. The
- * bytes are copied before the push can run a finalizer that reads. */
-static void values_push_copy(lua_State *L, sombra_slice *values, size_t count)
-{
-    const char *begin = NULL, *end = NULL;
-    for (size_t i = 0; i < count; i++) {
-        const char *at = values[i].data;
-        if (!at)
-            continue;
-        if (!begin || at < begin)
-            begin = at;
-        if (!end || at + values[i].bytes > end)
-            end = at + values[i].bytes;
-    }
-    const char *copy = lua_pushlstring(L, begin ? begin : "", begin ? (size_t)(end - begin) : 0);
-    for (size_t i = 0; i < count; i++) {
-        if (values[i].data)
-            values[i].data = copy + ((const char *)values[i].data - begin);
-    }
-}
-
 /* b:get_many(keys) -> a table of those that are there, by key */
 static int bucket_get_many(lua_State *L)
 {
@@ -112,7 +91,8 @@ static int bucket_get_many(lua_State *L)
     sombra_err err = sombra_bucket_get_many(bucket->tx->txn, bucket->id, keys, count, values);
     if (err)
         return error_raise(L, err);
-    values_push_copy(L, values, count);
+    struct values_room room;
+    values_copy(L, values, count, &room);
     lua_newtable(L);
     for (size_t i = 0; i < count; i++) {
         if (!values[i].data)

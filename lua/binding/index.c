@@ -270,15 +270,8 @@ static void push_rules(lua_State *L, struct tx_handle *tx, enum rule_group group
     }
 }
 
-/* db:schema() -> {labels, types, properties, indexes, constraints, triggers} */
-int db_schema(lua_State *L)
+static int push_schema(lua_State *L, struct tx_handle *tx)
 {
-    sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
-    (void)db_self(L);
-    lua_settop(L, 1);
-    struct tx_handle *tx = tx_push(L, 1);
-    tx_begin(L, tx, &options);
-    lua_toclose(L, 2);
     lua_createtable(L, 0, 6);
     push_names(L, tx, SOMBRA_NAME_LABEL);
     lua_setfield(L, -2, "labels");
@@ -292,8 +285,29 @@ int db_schema(lua_State *L)
     lua_setfield(L, -2, "constraints");
     push_rules(L, tx, GROUP_TRIGGERS);
     lua_setfield(L, -2, "triggers");
+    return 1;
+}
+
+/* db:schema() -> {labels, types, properties, indexes, constraints, triggers} */
+int db_schema(lua_State *L)
+{
+    sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
+    (void)db_self(L);
+    lua_settop(L, 1);
+    struct tx_handle *tx = tx_push(L, 1);
+    tx_begin(L, tx, &options);
+    lua_toclose(L, 2);
+    (void)push_schema(L, tx);
     tx_abort(tx);
     return 1;
+}
+
+/* tx:schema() -> the same, as the transaction sees it */
+static int tx_schema(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    lua_settop(L, 1);
+    return push_schema(L, tx);
 }
 
 /* ---- find and upsert --------------------------------------------------------------------- */
@@ -364,6 +378,7 @@ static int tx_link_upsert(lua_State *L)
 }
 
 const luaL_Reg tx_index_methods[] = {
+    { "schema", tx_schema },
     { "create_index", tx_create_index },
     { "drop_index", tx_drop_index },
     { "create_constraint", tx_create_constraint },

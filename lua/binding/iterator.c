@@ -255,9 +255,9 @@ static int step_edges_of(lua_State *L, struct iterator *it)
     return 4;
 }
 
-/* Arguments: id at 2, types at `types_arg`, options behind it. */
-static int open_neighbours(lua_State *L, sombra_direction direction, int types_arg,
-                           step_fn step_one)
+/* Arguments: id at 2, types at `types_arg`, options behind it. Pushes the iterator. */
+static struct iterator *push_neighbours(lua_State *L, sombra_direction direction, int types_arg,
+                                        step_fn step_one)
 {
     static const char *const names[] = { "limit", "reverse", "other", NULL };
     struct tx_handle *tx = tx_self(L);
@@ -281,14 +281,21 @@ static int open_neighbours(lua_State *L, sombra_direction direction, int types_a
     if (options.type_count == 0 && !lua_isnil(L, types_arg))
         asks = false; /* {}: none of the types, where nil is all */
     if (!tx_is_open(tx))
-        return tx_raise_over(L, tx);
+        tx_raise_over(L, tx);
     if (asks) {
         sombra_err err = sombra_neighbours_open(tx->txn, node, &options, &it->neighbours);
         if (err)
-            return error_raise(L, err);
+            error_raise(L, err);
         it->step = step_one;
     }
     lua_settop(L, top);
+    return it;
+}
+
+static int open_neighbours(lua_State *L, sombra_direction direction, int types_arg,
+                           step_fn step_one)
+{
+    (void)push_neighbours(L, direction, types_arg, step_one);
     return loop_values(L);
 }
 
@@ -319,6 +326,37 @@ static int tx_edges_of(lua_State *L)
 {
     (void)tx_self(L);
     return open_neighbours(L, check_direction(L, 3), 4, step_edges_of);
+}
+
+/* tx:neighbours(id [, direction [, types [, {limit, reverse, other}]]]) -> list of nodes */
+static int tx_neighbours(lua_State *L)
+{
+    (void)tx_self(L);
+    struct iterator *it = push_neighbours(L, check_direction(L, 3), 4, step_neighbours);
+    lua_Integer count = 0;
+    sombra_err err = SOMBRA_OK;
+    int list = 0;
+    while (it->step) {
+        err = sombra_neighbours_next(it->neighbours, &it->batch.neighbours, &it->count);
+        if (!list) {
+            lua_createtable(L, err ? 0 : (int)it->count, 0);
+            value_mark_list(L);
+            list = lua_gettop(L);
+        }
+        if (err || it->count == 0)
+            break;
+        /* Nothing here runs a finalizer. */
+        for (size_t at = 0; at < it->count; at++) {
+            lua_pushinteger(L, (lua_Integer)it->batch.neighbours[at].node);
+            lua_rawseti(L, list, ++count);
+        }
+    }
+    release(it);
+    if (err)
+        return error_raise(L, err);
+    if (!list)
+        list_push(L);
+    return 1;
 }
 
 /* tx:degree(id [, direction [, type]]) -> number of edges */
@@ -475,10 +513,19 @@ int iterator_scan(lua_State *L)
 /* ---- the class --------------------------------------------------------------------------- */
 
 const luaL_Reg tx_iterator_methods[] = {
-    { "nodes", tx_nodes },   { "edges", tx_edges },       { "first", tx_first },
-    { "last", tx_last },     { "out", tx_out },           { "into", tx_into },
-    { "both", tx_both },     { "edges_of", tx_edges_of }, { "degree", tx_degree },
-    { "labels", tx_labels }, { "types", tx_types },       { "buckets", tx_buckets },
+    { "nodes", tx_nodes },
+    { "edges", tx_edges },
+    { "first", tx_first },
+    { "last", tx_last },
+    { "out", tx_out },
+    { "into", tx_into },
+    { "both", tx_both },
+    { "edges_of", tx_edges_of },
+    { "neighbours", tx_neighbours },
+    { "degree", tx_degree },
+    { "labels", tx_labels },
+    { "types", tx_types },
+    { "buckets", tx_buckets },
     { NULL, NULL },
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* db:migrate and db:migrations: what lua/sombra/migrate.lua needs and plain Lua has not (names in a
+/* Migrations: what lua/sombra/migrate.lua needs and plain Lua has not (names in a
  * directory, a hash, the library's own bucket), and the calls into it.
  */
 #include "procedure.h"
@@ -142,6 +142,45 @@ static int db_migrations(lua_State *L)
     lua_call(L, 3, 1);
     return 1;
 }
+
+/* The history is for who has the files. */
+static struct tx_handle *tx_outside(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    if (call_of(L))
+        error_raise_text(L, SOMBRA_INVALID, "procedures have no migrations");
+    return tx;
+}
+
+/* tx:migrations() -> list of {number, name, hash, time, state, cursor} */
+static int tx_migrations(lua_State *L)
+{
+    (void)tx_outside(L);
+    lua_settop(L, 1);
+    push_call(L, "rows");
+    lua_pushvalue(L, 1);
+    lua_call(L, 2, 1);
+    return 1;
+}
+
+/* tx:adopt_migration(row) -> whether it was new */
+static int tx_adopt_migration(lua_State *L)
+{
+    (void)tx_outside(L);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    push_call(L, "adopt");
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 2);
+    lua_call(L, 3, 1);
+    return 1;
+}
+
+const luaL_Reg tx_migration_methods[] = {
+    { "migrations", tx_migrations },
+    { "adopt_migration", tx_adopt_migration },
+    { NULL, NULL },
+};
 
 const luaL_Reg db_migration_methods[] = {
     { "migrate", db_migrate },

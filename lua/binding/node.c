@@ -2,6 +2,8 @@
 /* Methods of sombra.tx on nodes, their labels and properties. */
 #include "binding.h"
 
+#include <limits.h>
+
 /* tx:create([labels [, props]]) -> id */
 static int tx_create(lua_State *L)
 {
@@ -32,12 +34,44 @@ static int tx_node(lua_State *L)
     return 1;
 }
 
-/* tx:get(id, name) -> value or nil */
+/* The properties named by the arguments from 3 on, out of one read. */
+static int get_several(lua_State *L, struct tx_handle *tx, uint64_t node)
+{
+    sombra_slice values[NAMES_INLINE];
+    struct values_room room;
+    sombra_record record;
+    int count = lua_gettop(L) - 2;
+    luaL_argcheck(L, count <= NAMES_INLINE, 3 + NAMES_INLINE, "too many properties");
+    for (int i = 0; i < count; i++)
+        (void)check_name(L, 3 + i);
+    sombra_err err = sombra_node_get(tx->txn, node, &record);
+    bool is_there = !err;
+    for (int i = 0; i < count; i++) {
+        values[i] = (sombra_slice){ NULL, 0 };
+        if (is_there && (!err || err == SOMBRA_NOT_FOUND))
+            err = sombra_record_property(&record, check_name(L, 3 + i), &values[i]);
+    }
+    if (err && err != SOMBRA_NOT_FOUND)
+        return tx_raise(L, tx, err);
+    luaL_checkstack(L, count + 8, "properties");
+    values_copy(L, values, (size_t)count, &room);
+    for (int i = 0; i < count; i++) {
+        if (values[i].data)
+            value_push(L, values[i]);
+        else
+            lua_pushnil(L);
+    }
+    return count;
+}
+
+/* tx:get(id, name, ...) -> value or nil, of each */
 static int tx_get(lua_State *L)
 {
     struct tx_handle *tx = tx_self(L);
     uint64_t node = check_id(L, 2);
     sombra_slice value;
+    if (lua_gettop(L) > 3)
+        return get_several(L, tx, node);
     sombra_err err = sombra_node_property(tx->txn, node, check_name(L, 3), &value);
     if (LIKELY(!err)) {
         value_push(L, value);
@@ -46,6 +80,34 @@ static int tx_get(lua_State *L)
     if (err != SOMBRA_NOT_FOUND)
         return tx_raise(L, tx, err);
     lua_pushnil(L);
+    return 1;
+}
+
+/* tx:get_many(ids, name) -> list of values; sombra.null where there is none */
+static int tx_get_many(lua_State *L)
+{
+    struct tx_handle *tx = tx_self(L);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    sombra_slice name = check_name(L, 3);
+    lua_settop(L, 3);
+    size_t count = lua_rawlen(L, 2);
+    luaL_argcheck(L, count <= INT_MAX, 2, "too many ids");
+    lua_createtable(L, (int)count, 0);
+    value_mark_list(L);
+    for (size_t first = 0; first < count; first += VALUES_CHUNK) {
+        uint64_t nodes[VALUES_CHUNK];
+        size_t more = count - first < VALUES_CHUNK ? count - first : VALUES_CHUNK;
+        for (size_t i = 0; i < more; i++) {
+            int is_integer = 0;
+            lua_rawgeti(L, 2, (lua_Integer)(first + i) + 1);
+            lua_Integer id = lua_tointegerx(L, -1, &is_integer);
+            if (UNLIKELY(!is_integer || id < 0 || lua_type(L, -1) != LUA_TNUMBER))
+                return luaL_argerror(L, 2, "an id is an integer of at least 1");
+            nodes[i] = (uint64_t)id;
+            lua_pop(L, 1);
+        }
+        values_append(L, tx, 4, (lua_Integer)first, nodes, more, name);
+    }
     return 1;
 }
 
@@ -166,6 +228,7 @@ const luaL_Reg tx_node_methods[] = {
     { "create", tx_create },
     { "node", tx_node },
     { "get", tx_get },
+    { "get_many", tx_get_many },
     { "exists", tx_exists },
     { "set", tx_set },
     { "replace", tx_replace },

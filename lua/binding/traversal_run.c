@@ -340,7 +340,12 @@ static int run_each(lua_State *L)
 static lua_Integer push_rows(lua_State *L, struct cursor *cursor, int index, uint64_t count_max)
 {
     lua_Integer count = 0;
-    lua_newtable(L);
+    size_t first = 0;
+    if (next_row(L, cursor, index)) {
+        first = cursor->count;
+        cursor->next--;
+    }
+    lua_createtable(L, (int)first, 0); /* most have one batch */
     int list = lua_gettop(L);
     while (!count_max || (uint64_t)count < count_max) {
         const sombra_row *row = next_row(L, cursor, index);
@@ -383,6 +388,59 @@ static int run_ids(lua_State *L)
                                 "the rows of this traversal have no ids: list() gives them");
     (void)push_rows(L, cursor, 2, 0);
     return 1;
+}
+
+/* Appends a property of each edge: edges have no read of many. */
+static void append_of_edges(lua_State *L, struct tx_handle *tx, int list, lua_Integer count,
+                            const uint64_t *edges, size_t edge_count, sombra_slice name)
+{
+    for (size_t i = 0; i < edge_count; i++) {
+        sombra_slice value = { NULL, 0 };
+        if (!tx_is_open(tx))
+            tx_raise_over(L, tx);
+        sombra_err err = sombra_edge_property(tx->txn, edges[i], name, &value);
+        if (err && err != SOMBRA_NOT_FOUND)
+            error_raise(L, err);
+        if (err)
+            value_push_null(L);
+        else
+            value_push(L, value);
+        lua_rawseti(L, list, ++count);
+    }
+}
+
+/* t:values(name) -> list of a property of each node or edge; sombra.null where there is none */
+static int run_values(lua_State *L)
+{
+    sombra_query_options options = SOMBRA_QUERY_OPTIONS_INIT;
+    (void)traversal_to_run(L);
+    sombra_slice name = check_name(L, 2);
+    lua_settop(L, 2);
+    read_bounds(L, 1, &options);
+    struct cursor *cursor = open_cursor(L, 1, &options);
+    lua_toclose(L, 3);
+    if (cursor->kind != SOMBRA_ROW_NODE && cursor->kind != SOMBRA_ROW_EDGE)
+        return error_raise_text(L, SOMBRA_INVALID,
+                                "the rows of this traversal have no properties: list() gives them");
+    lua_newtable(L);
+    value_mark_list(L);
+    for (lua_Integer count = 0;;) {
+        uint64_t ids[VALUES_CHUNK];
+        size_t more = 0;
+        /* Of one batch: to fetch another may call functions. */
+        for (const sombra_row *row = next_row(L, cursor, 3); row; row = next_row(L, cursor, 3)) {
+            ids[more++] = row->id;
+            if (more == VALUES_CHUNK || cursor->next == cursor->count)
+                break;
+        }
+        if (more == 0)
+            return 1;
+        if (cursor->kind == SOMBRA_ROW_NODE)
+            values_append(L, cursor->tx, 4, count, ids, more, name);
+        else
+            append_of_edges(L, cursor->tx, 4, count, ids, more, name);
+        count += (lua_Integer)more;
+    }
 }
 
 /* t:first() -> the first row's values, or nil */
@@ -559,10 +617,10 @@ static int run_profile(lua_State *L)
 }
 
 const luaL_Reg traversal_run_methods[] = {
-    { "each", run_each },   { "list", run_list },       { "ids", run_ids },
-    { "first", run_first }, { "exists", run_exists },   { "count", run_count },
-    { "page", run_page },   { "explain", run_explain }, { "profile", run_profile },
-    { NULL, NULL },
+    { "each", run_each },       { "list", run_list },   { "ids", run_ids },
+    { "values", run_values },   { "first", run_first }, { "exists", run_exists },
+    { "count", run_count },     { "page", run_page },   { "explain", run_explain },
+    { "profile", run_profile }, { NULL, NULL },
 };
 
 /* ---- classes --------------------------------------------------------------------------------- */

@@ -282,6 +282,7 @@ void tx_register(lua_State *L)
                                      tx_procedure_methods,
                                      tx_traversal_methods,
                                      tx_trigger_methods,
+                                     tx_migration_methods,
                                      NULL };
     class_register(L, class_name, metamethods, sets);
 }

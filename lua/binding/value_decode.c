@@ -115,6 +115,60 @@ void value_push(lua_State *L, sombra_slice encoded)
     }
 }
 
+/* ---- many at once ------------------------------------------------------------------------ */
+
+void values_copy(lua_State *L, sombra_slice *values, size_t count, struct values_room *room)
+{
+    const char *begin = NULL, *end = NULL, *copy = room->bytes;
+    for (size_t i = 0; i < count; i++) {
+        const char *at = values[i].data;
+        if (!at)
+            continue;
+        if (!begin || at < begin)
+            begin = at;
+        if (!end || at + values[i].bytes > end)
+            end = at + values[i].bytes;
+    }
+    size_t bytes = begin ? (size_t)(end - begin) : 0;
+    if (bytes <= sizeof room->bytes) {
+        if (bytes)
+            memcpy(room->bytes, begin, bytes);
+        lua_pushnil(L);
+    } else { /* copied before the push can run a finalizer that reads */
+        copy = lua_pushlstring(L, begin, bytes);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (values[i].data)
+            values[i].data = copy + ((const char *)values[i].data - begin);
+    }
+}
+
+void value_push_or_null(lua_State *L, sombra_slice encoded)
+{
+    if (encoded.data)
+        value_push(L, encoded);
+    else
+        value_push_null(L);
+}
+
+void values_append(lua_State *L, struct tx_handle *tx, int list, lua_Integer count,
+                   const uint64_t *nodes, size_t node_count, sombra_slice name)
+{
+    sombra_slice values[VALUES_CHUNK];
+    struct values_room room;
+    if (UNLIKELY(!tx_is_open(tx))) /* a finalizer may have ended it */
+        tx_raise_over(L, tx);
+    sombra_err err = sombra_node_property_many(tx->txn, nodes, node_count, name, values);
+    if (err)
+        error_raise(L, err);
+    values_copy(L, values, node_count, &room);
+    for (size_t i = 0; i < node_count; i++) {
+        value_push_or_null(L, values[i]);
+        lua_rawseti(L, list, ++count);
+    }
+    lua_pop(L, 1);
+}
+
 /* ---- sombra.null ------------------------------------------------------------------------- */
 
 static const char null_key = 'n'; /* its address is the registry key */

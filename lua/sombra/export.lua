@@ -12,7 +12,8 @@ local values = require "sombra.transfer.values"
 
 ---@class sombra.export.Options
 ---@field format "csv"|"jsonl"|"graphml"
----@field only "nodes"|"edges"|"buckets"|"procedures"? nothing else; CSV needs it unless there are two files
+---@field only "nodes"|"edges"|"buckets"|"procedures"|"rules"|"migrations"? nothing else; needed by CSV, unless there
+---are two files
 ---@field progress fun(records: integer, total: integer)? called now and then
 
 ---@class sombra.export.Report
@@ -20,8 +21,12 @@ local values = require "sombra.transfer.values"
 ---@field edges integer
 ---@field entries integer of buckets
 ---@field procedures integer versions of stored procedures
+---@field rules integer indexes, constraints, triggers
+---@field migrations integer rows of their history
 ---@field buckets_left integer buckets that the format cannot hold
 ---@field procedures_left integer versions of procedures that it cannot hold
+---@field rules_left integer rules that it cannot hold
+---@field migrations_left integer rows of the migrations' history that it cannot hold
 
 local option_names = { format = true, only = true, progress = true }
 local progress_records = 512
@@ -115,6 +120,32 @@ local function write_procedures(state, format, out)
   end
 end
 
+---Behind all that they are about: so they are made over it at once.
+local function write_rules(state, format, out)
+  local schema = state.tx:schema()
+  for _, kind in ipairs { "index", "constraint", "trigger" } do
+    for _, rule in ipairs(schema[kind == "index" and "indexes" or kind .. "s"]) do
+      if format.write_rule then
+        format.write_rule(out, kind, rule)
+        state.report.rules = state.report.rules + 1
+      else
+        state.report.rules_left = state.report.rules_left + 1
+      end
+    end
+  end
+end
+
+local function write_migrations(state, format, out)
+  for _, row in ipairs(state.tx:migrations()) do
+    if format.write_migration then
+      format.write_migration(out, row)
+      state.report.migrations = state.report.migrations + 1
+    else
+      state.report.migrations_left = state.report.migrations_left + 1
+    end
+  end
+end
+
 local function total_of(tx, options, format)
   local total = 0
   if wants(options, "nodes") then
@@ -155,7 +186,10 @@ function export.run(db, files, options)
     progress = options.progress,
     records = 0,
     total = total_of(tx, options, format),
-    report = { nodes = 0, edges = 0, entries = 0, procedures = 0, buckets_left = 0, procedures_left = 0 },
+    report = {
+      nodes = 0, edges = 0, entries = 0, procedures = 0, rules = 0, migrations = 0,
+      buckets_left = 0, procedures_left = 0, rules_left = 0, migrations_left = 0,
+    },
   }
   local nodes_out, edges_out = out_of(is_pair and files.nodes or files), out_of(is_pair and files.edges or files)
   local types = collect_types(state, format)
@@ -174,6 +208,12 @@ function export.run(db, files, options)
   end
   if wants(options, "procedures") then
     write_procedures(state, format, nodes_out)
+  end
+  if wants(options, "rules") then
+    write_rules(state, format, nodes_out)
+  end
+  if wants(options, "migrations") then
+    write_migrations(state, format, nodes_out)
   end
   return state.report
 end

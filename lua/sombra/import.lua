@@ -29,6 +29,8 @@ local values = require "sombra.transfer.values"
 ---@field edges integer
 ---@field entries integer of buckets
 ---@field procedures integer versions that were not there already
+---@field rules integer indexes, constraints and triggers that were not there already
+---@field migrations integer rows of their history that were not there already
 ---@field rejected integer
 ---@field commits integer
 
@@ -70,6 +72,7 @@ local function id_key(id)
 end
 
 ---Errors that are about the record, and leave the transaction good.
+local rule_codes = { exists = true, unique = true, constraint = true }
 local row_codes = { invalid = true, conflict = true, exists = true, not_found = true, procedure = true }
 
 ---Calls a method of the transaction; returns its result, or nil and why the record is bad.
@@ -160,7 +163,46 @@ local function add_procedure(state, item)
   state.report.procedures = state.report.procedures + (is_new and 1 or 0)
 end
 
-local adders = { node = add_node, edge = add_edge, bucket = add_entry, procedure = add_procedure }
+---Calls a method that makes a rule over what is there. One that exists is no change.
+local function add_rule(state, make, subject, what, options)
+  local is_good, err = pcall(make, state.tx, subject, what, options)
+  if is_good then
+    state.report.rules = state.report.rules + 1
+  elseif type(err) == "table" and rule_codes[err.code] then
+    return err.code ~= "exists" and err.message or nil
+  else
+    return select(2, try(error, err, 0))
+  end
+end
+
+local function add_index(state, item)
+  return add_rule(state, state.tx.create_index, item.label or item.type, item.index,
+    { unique = item.unique, edge = item.type ~= nil })
+end
+
+local function add_constraint(state, item)
+  return add_rule(state, state.tx.create_constraint, item.label or item.type, item.constraint,
+    { required = item.required, kind = item.value_kind, edge = item.type ~= nil })
+end
+
+local function add_trigger(state, item)
+  return add_rule(state, state.tx.create_trigger, item.label or item.type, item.trigger,
+    { on = item.on, edge = item.type ~= nil })
+end
+
+local function add_migration(state, item)
+  local is_new, why = try(state.tx.adopt_migration, state.tx, {
+    number = item.migration, name = item.name, hash = item.hash, time = item.time, state = item.state,
+    cursor = item.cursor,
+  })
+  state.report.migrations = state.report.migrations + (is_new and 1 or 0)
+  return why
+end
+
+local adders = {
+  node = add_node, edge = add_edge, bucket = add_entry, procedure = add_procedure,
+  index = add_index, constraint = add_constraint, trigger = add_trigger, migration = add_migration,
+}
 
 ---- rejects ----------------------------------------------------------------------------------------------------------
 
@@ -312,7 +354,9 @@ function import.run(db, paths, options)
     db = db,
     options = options,
     batch = options.batch or batch_default,
-    report = { nodes = 0, edges = 0, entries = 0, procedures = 0, rejected = 0, commits = 0 },
+    report = {
+      nodes = 0, edges = 0, entries = 0, procedures = 0, rules = 0, migrations = 0, rejected = 0, commits = 0,
+    },
     ids = {},
     in_batch = 0,
     records = 0,

@@ -227,4 +227,36 @@ function migrate.status(system, db, directory)
   return list
 end
 
+--- The history as a transaction sees it.
+--- @return { number: integer, name: string, hash: string, time: integer, state: string, cursor: any }[]
+function migrate.rows(system, tx)
+  return (read_history(system, tx))
+end
+
+local row_members = { number = "integer", name = "string", hash = "string", time = "integer", state = "string" }
+
+--- Takes a row of another database's history over, as an import does. Returns whether it was new.
+function migrate.adopt(system, tx, row)
+  for name, kind in pairs(row_members) do
+    local value = row[name]
+    if (math.type(value) or type(value)) ~= kind then fail("a migration's '%s' is a %s", name, kind) end
+  end
+  for name in pairs(row) do
+    if not row_members[name] and name ~= "cursor" then fail("a migration has no '%s'", tostring(name)) end
+  end
+  if row.number < 1 then fail("a migration's number is from 1 up") end
+  if not row.hash:find("^%x+$") or #row.hash ~= 64 then fail("a migration's 'hash' is a SHA-256 of 64 digits") end
+  if row.state ~= "applied" and row.state ~= "running" then fail("a migration's state is 'applied' or 'running'") end
+  local bucket = system.bucket(tx, HISTORY, true)
+  local known = bucket:get(row.number)
+  if known and known.hash ~= row.hash then
+    fail("migration %d (%s) was applied here from another file", row.number, known.name)
+  end
+  if known then return false end
+  bucket:put(row.number, {
+    name = row.name, hash = row.hash, time = row.time, state = row.state, cursor = row.cursor,
+  })
+  return true
+end
+
 return migrate

@@ -14,6 +14,7 @@ local sombra = {}
 ---of them, up to 64 deep. `{}` is a map; `sombra.list{}` is an empty list.
 ---@alias sombra.Value boolean|integer|number|string|sombra.Null|sombra.Value[]|table<string, sombra.Value>
 ---@alias sombra.Props table<string, sombra.Value>
+---@alias sombra.Columns table<string, sombra.Value[]> a list of values for each property
 ---@alias sombra.Key string|integer
 ---@alias sombra.Sync "full"|"group"|"normal"|"off"
 ---@alias sombra.Direction "out"|"into"|"both"
@@ -679,10 +680,25 @@ function Tx:upsert(label, key, props) end
 ---@return boolean created
 function Tx:link_upsert(src, type, dst, props) end
 
+---The history of migrations.
+---@return table[] rows {number, name, hash, time, state, cursor}
+---@nodiscard
+function Tx:migrations() end
+
+---Writes a row of another database's history. Nothing is run.
+---@param row table
+---@return boolean is_new
+function Tx:adopt_migration(row) end
+
+---As `db:schema`, of what the transaction sees.
+---@return sombra.Schema
+---@nodiscard
+function Tx:schema() end
+
 ---Makes a node for each table of properties, all or none. Ids follow one another. Or by columns: a
 ---list of values for each property, all of one length (`sombra.null`: it has none).
 ---@param labels string|string[]|nil
----@param list sombra.Props[]|table<string, sombra.Value[]>
+---@param list sombra.Props[]|sombra.Columns
 ---@return integer? first nil if the list is empty
 ---@return integer count
 function Tx:create_many(labels, list) end
@@ -692,15 +708,24 @@ function Tx:create_many(labels, list) end
 ---@param list table[]
 ---@return integer? first nil if the list is empty
 ---@return integer count
----@overload fun(self: sombra.Tx, type: string, sources: integer[], targets: integer[], columns?: table<string, sombra.Value[]>): integer?, integer
+---@overload fun(self: sombra.Tx, type: string, sources: integer[], targets: integer[], columns: table?): integer?
 function Tx:link_many(type, list) end
 
----One property, without reading the others; nil if the node or the property is missing.
+---One property, without reading the others; nil if the node or the property is missing. Of several
+---names, as many values, out of one read.
 ---@param id integer
 ---@param name string
----@return sombra.Value?
+---@param ... string
+---@return sombra.Value? ...
 ---@nodiscard
-function Tx:get(id, name) end
+function Tx:get(id, name, ...) end
+
+---One property of each node, in the order of the list; `sombra.null` where the node or the property is missing.
+---@param ids integer[]
+---@param name string
+---@return sombra.Value[]
+---@nodiscard
+function Tx:get_many(ids, name) end
 
 ---@param id integer
 ---@return boolean
@@ -900,6 +925,15 @@ function Tx:both(id, types, options) end
 ---@nodiscard
 function Tx:edges_of(id, direction, types, options) end
 
+---The nodes at the other ends of a node's edges, one for each edge. The direction defaults to "both".
+---@param id integer
+---@param direction sombra.Direction?
+---@param types sombra.Types
+---@param options sombra.NeighbourOptions?
+---@return integer[]
+---@nodiscard
+function Tx:neighbours(id, direction, types, options) end
+
 ---Number of edges of a node. The direction defaults to "both", where a loop counts once.
 ---@param id integer
 ---@param direction sombra.Direction?
@@ -921,61 +955,6 @@ function Tx:bucket(name, options) end
 ---@return fun(): string?
 ---@nodiscard
 function Tx:buckets() end
-
----An ordered map: integers first, in numeric order, then strings, in byte order. It ends with its transaction.
----@class sombra.Bucket
-local Bucket = {}
-
----@param key sombra.Key
----@return sombra.Value?
----@nodiscard
-function Bucket:get(key) end
-
----The values of all these keys that are there, by key, in one sweep over the bucket.
----@param keys sombra.Key[]
----@return table<sombra.Key, sombra.Value>
----@nodiscard
-function Bucket:get_many(keys) end
-
----Inserts or replaces.
----@param key sombra.Key
----@param value sombra.Value
-function Bucket:put(key, value) end
-
----@param key sombra.Key
----@return boolean deleted false if it was not there
-function Bucket:delete(key) end
-
----@class sombra.KeyRange
----@field ge sombra.Key?
----@field gt sombra.Key?
----@field le sombra.Key?
----@field lt sombra.Key?
----@field prefix string? string keys that begin with it
-
----@class sombra.ScanOptions: sombra.KeyRange
----@field limit integer?
----@field reverse boolean? highest first
-
----Keys and values in order. The loop sees what is written behind the key it stands on.
----@param range sombra.ScanOptions?
----@return fun(): sombra.Key?, sombra.Value
----@nodiscard
-function Bucket:scan(range) end
-
----Exact, O(log n).
----@param range sombra.KeyRange?
----@return integer
----@nodiscard
-function Bucket:count(range) end
-
----Deletes a range; `{}` is everything.
----@param range sombra.KeyRange
----@return integer deleted how many
-function Bucket:delete_range(range) end
-
----Removes the bucket and all that is in it.
-function Bucket:drop() end
 
 ---State of a `for` loop: the fourth value of every function that returns an iterator. It has no methods.
 ---@class sombra.Iterator

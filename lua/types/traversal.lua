@@ -227,6 +227,11 @@ function Traversal:list() end
 ---@return integer[]
 function Traversal:ids() end
 
+---One property of each node or edge; `sombra.null` where it is missing.
+---@param name string
+---@return sombra.Value[]
+function Traversal:values(name) end
+
 ---@return any
 ---@return integer? depth
 function Traversal:first() end

@@ -220,6 +220,8 @@ static void *count_much(void *context)
     struct kv_metrics *metrics = context;
     for (uint64_t i = 0; i < ROUNDS; i++) {
         kv_metrics_add(metrics, KV_COUNTER_COMMITS, 1);
+        kv_metrics_add_striped(metrics, KV_COUNTER_CACHE_HITS, 1);
+        kv_metrics_add_striped(metrics, KV_COUNTER_FILTER_SKIPS, i % 2);
         kv_metrics_time(metrics, KV_HISTOGRAM_COMMIT_NS, i);
         if (i % 64 == 0)
             kv_metrics_report(metrics,
@@ -250,6 +252,9 @@ static void test_metrics__sums_of_threads_are_exact(void **state)
     struct kv_metric metric;
     kv_metrics_read(metrics, KV_COUNTER_COUNT + KV_GAUGE_COUNT + KV_HISTOGRAM_COMMIT_NS, &metric);
     assert_int_equal(kv_metrics_count(metrics, KV_COUNTER_COMMITS), THREADS * ROUNDS);
+    assert_int_equal(kv_metrics_count(metrics, KV_COUNTER_CACHE_HITS), THREADS * ROUNDS);
+    assert_int_equal(kv_metrics_count(metrics, KV_COUNTER_FILTER_SKIPS), THREADS * ROUNDS / 2);
+    assert_int_equal(kv_metrics_count(metrics, KV_COUNTER_FILTER_CHECKS), 0);
     assert_int_equal(metric.count, THREADS * ROUNDS);
     assert_int_equal(metric.sum_ns, (uint64_t)THREADS * ROUNDS * (ROUNDS - 1) / 2);
     assert_int_equal(steady->heard, THREADS * ((ROUNDS + 63) / 64));

@@ -611,6 +611,51 @@ static void test_rules__a_full_disk_stops_writers_until_there_is_space(void **st
     full_disk(false);
 }
 
+/* No space for tables; logs have theirs. */
+static void fail_tables(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    static const struct os_sim_fault full = { .kind = OS_SIM_ENOSPC, .nth = 1 };
+    const atomic_bool *is_full = context;
+    os_sim_fail(sim, atomic_load(is_full) && strstr(event->path, ".sst") ? &full : NULL);
+}
+
+/* A writer does not wait for its whole time where flushes fail: it hears why, each one. Nor does it
+ * wait for the time of the next try once there is space. */
+static void test_rules__writers_on_a_full_disk_hear_of_it(void **state)
+{
+    (void)state;
+    struct lsm_options options = quiet();
+    options.no_background = false;
+    struct lsm_store store;
+    atomic_bool is_full;
+    atomic_init(&is_full, false);
+    lsm_store_init_simulated(&store, &options);
+    os_sim_set_hook(store.sim, fail_tables, &is_full);
+    uint64_t count = 0;
+    for (int round = 0; round < 3; round++) {
+        sombra_err err = SOMBRA_OK;
+        atomic_store(&is_full, true);
+        while (!err && count < 100000) {
+            err = try_put(store.kv, count, UINT64_MAX);
+            count += !err;
+        }
+        for (int i = 0; i < 5; i++) {
+            assert_int_equal(err, SOMBRA_LIMIT);
+            assert_non_null(strstr(diag_text(), "the disk is full"));
+            err = try_put(store.kv, count, UINT64_MAX);
+        }
+        expect_numbers(store.kv, count);
+        atomic_store(&is_full, false);
+        for (int i = 0; i < 100; i++)
+            expect_ok(try_put(store.kv, count++, UINT64_MAX));
+    }
+    os_sim_set_hook(store.sim, NULL, NULL);
+    maintain(store.kv, KV_CHECKPOINT);
+    expect_numbers(store.kv, count);
+    kv_expect_sound(store.kv);
+    lsm_store_release(&store);
+}
+
 /* A close on a full disk says so, and nothing is lost. */
 static void test_rules__a_close_on_a_full_disk_loses_nothing(void **state)
 {
@@ -876,6 +921,7 @@ int main(void)
         cmocka_unit_test(test_rules__numbers_of_lost_commits_are_not_used_again),
         cmocka_unit_test(test_rules__rot_of_the_last_record_before_idle_is_found),
         cmocka_unit_test(test_rules__a_full_disk_stops_writers_until_there_is_space),
+        cmocka_unit_test(test_rules__writers_on_a_full_disk_hear_of_it),
         cmocka_unit_test(test_rules__a_close_on_a_full_disk_loses_nothing),
         cmocka_unit_test(test_rules__a_damaged_table_ends_its_compaction_and_no_more),
         cmocka_unit_test(test_rules__who_waits_for_a_flush_does_not_have_the_turn),

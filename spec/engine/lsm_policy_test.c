@@ -317,13 +317,69 @@ static void test_policy__small_runs_over_much_data_stay_in_level_0(void **state)
     struct shape shape;
     shape_init(&shape);
     shape_add(&shape, 6, 0, 0, 60000, 50000);
-    for (uint64_t run = 1; run <= 4; run++)
-        shape_add(&shape, 0, run, 0, 900, 100);
     struct pick out;
+    for (uint64_t run = 1; run <= 6; run++) {
+        assert_false(pick(&shape, &leveled, &out));
+        shape_add(&shape, 0, run, 0, 900, 100);
+    }
     assert_true(pick(&shape, &leveled, &out));
     assert_int_equal(out.level, 0);
-    assert_int_equal(out.run, 4);
-    assert_int_equal(out.input_count, 4);
+    assert_int_equal(out.run, 6);
+    assert_int_equal(out.input_count, 6);
+    shape_release(&shape);
+}
+
+/* So that a byte is written once for each size of runs, and once with the level below when level 0
+ * has come to half of it, or to too many runs. */
+static void test_policy__runs_over_much_data_merge_in_tiers(void **state)
+{
+    (void)state;
+    struct shape shape;
+    shape_init(&shape);
+    struct pick out;
+    shape_add(&shape, 6, 0, 0, 60000, 50000);
+    shape_add(&shape, 0, 1, 0, 900, 600); /* six that were merged */
+    for (uint64_t run = 2; run <= 6; run++) {
+        assert_false(pick(&shape, &leveled, &out));
+        shape_add(&shape, 0, run, 0, 900, 100);
+    }
+    assert_true(pick(&shape, &leveled, &out));
+    assert_int_equal(out.level, 0);
+    assert_int_equal(out.run, 6);
+    assert_int_equal(out.input_count, 5);
+    shape_release(&shape);
+
+    shape_init(&shape); /* too many */
+    shape_add(&shape, 6, 0, 0, 60000, 50000);
+    for (uint64_t run = 1; run <= 6; run++) {
+        assert_false(pick(&shape, &leveled, &out));
+        shape_add(&shape, 0, run, 0, 60000, 2 << (2 * (6 - run)));
+    }
+    assert_false(pick(&shape, &leveled, &out));
+    shape_add(&shape, 0, 7, 0, 900, 1);
+    assert_true(pick(&shape, &leveled, &out));
+    assert_int_equal(out.level, 6);
+    assert_int_equal(out.input_count, 8);
+    shape_release(&shape);
+
+    shape_init(&shape); /* half of it */
+    shape_add(&shape, 6, 0, 0, 60000, 50000);
+    shape_add(&shape, 0, 1, 0, 60000, 20000);
+    shape_add(&shape, 0, 2, 0, 60000, 4000);
+    shape_add(&shape, 0, 3, 0, 60000, 500);
+    shape_add(&shape, 0, 4, 0, 60000, 499);
+    assert_false(pick(&shape, &leveled, &out));
+    shape_add(&shape, 0, 5, 0, 60000, 1);
+    assert_true(pick(&shape, &leveled, &out));
+    assert_int_equal(out.level, 6);
+    shape_release(&shape);
+
+    shape_init(&shape); /* deletes do not wait */
+    shape_add(&shape, 6, 0, 0, 60000, 50000);
+    for (uint64_t run = 1; run <= 2; run++)
+        shape_add(&shape, 0, run, 0, 900, run)->meta.range_count = 1;
+    assert_true(pick(&shape, &leveled, &out));
+    assert_int_equal(out.level, 6);
     shape_release(&shape);
 }
 
@@ -590,7 +646,9 @@ static void sim_run(uint64_t seed, enum lsm_compaction_style style)
     }
     struct policy_levels levels;
     policy_levels(&sim->shape.version, &sim->options, &levels);
-    assert_true(levels.runs <= size_max(sim->options.level0_compact, 2));
+    /* Few runs over much more data wait for others. */
+    assert_true(levels.runs <=
+                size_max(size_max(sim->options.level0_compact, 2), sim->options.level0_slow / 2));
     if (style == LSM_LEVELED)
         for (unsigned level = 1; level < LSM_LEVELS; level++)
             assert_true(levels.bytes[level] <= levels.target[level]);
@@ -623,6 +681,7 @@ int main(void)
         cmocka_unit_test(test_policy__tables_full_of_deletes_go_down_before_their_level_is_full),
         cmocka_unit_test(test_policy__level_0_merges_within_itself_while_the_way_down_is_taken),
         cmocka_unit_test(test_policy__small_runs_over_much_data_stay_in_level_0),
+        cmocka_unit_test(test_policy__runs_over_much_data_merge_in_tiers),
         cmocka_unit_test(test_policy__a_running_job_keeps_others_from_its_keys),
         cmocka_unit_test(test_policy__a_flush_goes_straight_down_only_where_it_meets_nothing),
         cmocka_unit_test(test_policy__tiers_of_like_size_merge_and_all_of_them_when_space_is_lost),

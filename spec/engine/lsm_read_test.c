@@ -546,7 +546,7 @@ static void test_read__prefix_filters_spare_tables(void **state)
     store_open(&store, "prefixes");
     run_add(&store, 6, 1, false);
     run_add(&store, 0, 1, false);
-    uint64_t count, skips = store.lsm.metrics.counters[KV_COUNTER_PREFIX_SKIPS];
+    uint64_t count, skips = kv_metrics_count(&store.lsm.metrics, KV_COUNTER_PREFIX_SKIPS);
     struct kv_range ranges[] = { kv_text_range("group 0205/", "group 0205/z"),
                                  kv_text_range("group 0215/", "group 02150"),
                                  kv_text_range("group 022x/a", "group 022x/b") };
@@ -560,7 +560,7 @@ static void test_read__prefix_filters_spare_tables(void **state)
         assert_false(found);
         lsm_cursor_close(cursor);
     }
-    assert_true(store.lsm.metrics.counters[KV_COUNTER_PREFIX_SKIPS] > skips);
+    assert_true(kv_metrics_count(&store.lsm.metrics, KV_COUNTER_PREFIX_SKIPS) > skips);
     store_close(&store);
 }
 
@@ -617,7 +617,8 @@ static void test_read__batches_of_large_values_come_in_parts(void **state)
 static uint64_t blocks_read(const struct store *store)
 {
     const struct kv_metrics *metrics = &store->lsm.metrics;
-    return metrics->counters[KV_COUNTER_CACHE_HITS] + metrics->counters[KV_COUNTER_CACHE_MISSES];
+    return kv_metrics_count(metrics, KV_COUNTER_CACHE_HITS) +
+           kv_metrics_count(metrics, KV_COUNTER_CACHE_MISSES);
 }
 
 /* A run without deletes that nothing is above of knows how many entries its tables have. */

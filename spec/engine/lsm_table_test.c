@@ -365,13 +365,13 @@ static void test_table__filters_spare_blocks_and_are_counted(void **state)
                             &(uint64_t){ table_key_hash(slice_str(text)) }, &lookup, &value));
         assert_int_equal(lookup, LOOKUP_ABSENT);
     }
-    assert_int_equal(world.metrics.counters[KV_COUNTER_FILTER_CHECKS], 1000);
-    uint64_t skips = world.metrics.counters[KV_COUNTER_FILTER_SKIPS];
+    assert_int_equal(kv_metrics_count(&world.metrics, KV_COUNTER_FILTER_CHECKS), 1000);
+    uint64_t skips = kv_metrics_count(&world.metrics, KV_COUNTER_FILTER_SKIPS);
     assert_true(skips > 950);
-    assert_int_equal(world.metrics.counters[KV_COUNTER_FILTER_FALSE], 1000 - skips);
-    assert_true(world.metrics.counters[KV_COUNTER_CACHE_MISSES] <= 1000 - skips);
+    assert_int_equal(kv_metrics_count(&world.metrics, KV_COUNTER_FILTER_FALSE), 1000 - skips);
+    assert_true(kv_metrics_count(&world.metrics, KV_COUNTER_CACHE_MISSES) <= 1000 - skips);
     assert_false(table_may_have_prefix(world.table, slice_str("zz"))); /* no key begins so */
-    assert_int_equal(world.metrics.counters[KV_COUNTER_PREFIX_SKIPS], 1);
+    assert_int_equal(kv_metrics_count(&world.metrics, KV_COUNTER_PREFIX_SKIPS), 1);
     table_unref(world.table);
     world.context.prefix.name = "another";
     assert_ok(table_open(&world.context, "1.sst", NULL, &world.table));
@@ -410,12 +410,12 @@ static void test_table__scans_read_several_blocks_at_once(void **state)
     } while (seed++ < 100);
     assert_ok(scan(world.table, &count));
     assert_int_equal(count, world.model.count);
-    uint64_t reads = world.metrics.counters[KV_COUNTER_CACHE_MISSES];
-    uint64_t blocks = reads + world.metrics.counters[KV_COUNTER_CACHE_HITS];
+    uint64_t reads = kv_metrics_count(&world.metrics, KV_COUNTER_CACHE_MISSES);
+    uint64_t blocks = reads + kv_metrics_count(&world.metrics, KV_COUNTER_CACHE_HITS);
     assert_true(blocks > 200);
     assert_in_range(reads, 1, blocks / 8);
     assert_ok(scan(world.table, &count)); /* all are in the cache now */
-    assert_int_equal(world.metrics.counters[KV_COUNTER_CACHE_MISSES], reads);
+    assert_int_equal(kv_metrics_count(&world.metrics, KV_COUNTER_CACHE_MISSES), reads);
     world_close(&world);
 }
 

@@ -308,8 +308,45 @@ static void expect_estimates(struct kv_txn *txn)
     assert_int_equal(estimate_of(txn, 1500, 2500), 0);
     assert_in_range(estimate_of(txn, 1000, 4000), 700, 1300);
     assert_in_range(estimate_of(txn, 2000, 4000), 700, 1300);
+    assert_in_range(estimate_of(txn, 0, 4000), 1600, 2400); /* in the middle */
+    assert_in_range(estimate_of(txn, 500, 3500), 700, 1300);
+    assert_in_range(estimate_of(txn, 500, 2500), 300, 700);
     expect_ok(kv_estimate(txn, (struct kv_range){ 0 }, &all));
-    assert_in_range(all, 2000, 4000);
+    assert_in_range(all, 1600, 2400);
+}
+
+/* More holes than an estimate looks at, in memory and in a table: never too few are found. */
+static void test_lsm_txn__estimates_know_of_many_holes(void **state)
+{
+    (void)state;
+    enum { COUNT = 20000, STEP = 200, HOLE = 150 };
+    struct lsm_store store;
+    struct lsm_options options = quiet();
+    options.level0_compact = options.level0_slow = options.level0_stop = 30;
+    options.memtable_bytes = 64 * MiB;
+    lsm_store_init_simulated(&store, &options);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, 0, COUNT, 30, 0);
+    kv_commit_ok(txn);
+    struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+    expect_ok(kv_maintain(store.kv, &job));
+    for (uint64_t from = 0; from < COUNT; from += STEP) {
+        uint8_t low[8], high[8];
+        struct kv_range hole = { kv_number_key(from, low), kv_number_key(from + HOLE, high) };
+        txn = kv_begin_write(store.kv);
+        expect_ok(kv_delete_range(txn, hole, NULL));
+        kv_commit_ok(txn);
+        if (from == COUNT / 2) /* half of them are in a table then */
+            expect_ok(kv_maintain(store.kv, &job));
+    }
+    txn = kv_begin_read(store.kv);
+    for (uint64_t from = 0; from + 20 * STEP <= COUNT; from += 7 * STEP)
+        assert_in_range(estimate_of(txn, from, from + 20 * STEP), 600, 1500);
+    uint64_t all;
+    expect_ok(kv_estimate(txn, (struct kv_range){ 0 }, &all));
+    assert_in_range(all, COUNT / 4 - 500, COUNT);
+    kv_abort(txn);
+    lsm_store_release(&store);
 }
 
 /* A planner would read a removed range for a full one, and a full one for the larger. */
@@ -361,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_lsm_txn__a_rollback_makes_a_failed_transaction_usable),
         cmocka_unit_test(test_lsm_txn__snapshots_outlive_switches_flushes_and_compactions),
         cmocka_unit_test(test_lsm_txn__estimates_know_what_is_removed),
+        cmocka_unit_test(test_lsm_txn__estimates_know_of_many_holes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,7 +45,7 @@ describe("the commands import and export", function()
   it("read and write the standard streams", function()
     local lines = '{"node":"a","labels":["A"]}\n{"edge":1,"from":"a","to":"a","type":"T"}\n'
       .. '{"bucket":"b","key":1,"value":2}\n'
-    assert.equal('{"commits":1,"edges":1,"entries":1,"nodes":1,"procedures":0,"rejected":0}\n',
+    assert.equal('{"commits":1,"edges":1,"entries":1,"migrations":0,"nodes":1,"procedures":0,"rejected":0,"rules":0}\n',
       ok({ "import", path, "-", "--format=jsonl", "--create", "--json" }, { input = lines }))
     assert.equal('{"labels":["A"],"node":1,"props":{}}\n', ok({ "export", path, "--format=jsonl", "--only=nodes" }))
     assert.equal('{"bucket":"b"}\n{"bucket":"b","key":1,"value":2}\n',

@@ -58,6 +58,46 @@ describe("nodes", function()
     assert.equal(1, select("#", tx:get(id, "missing")))
   end)
 
+  it("read several properties at once", function()
+    local id = tx:create("L", { a = 1, b = "x", c = { 1, { d = 2 } }, f = false, long = ("y"):rep(3000) })
+    assert.same({ 1, "x", false }, { tx:get(id, "a", "b", "f") })
+    local long, missing, c, a = tx:get(id, "long", "missing", "c", "a")
+    assert.same({ 3000, 2, 1 }, { #long, c[2].d, a })
+    assert.is_nil(missing)
+    assert.equal(2, select("#", tx:get(id + 1, "a", "b")))
+    assert.equal(2, select("#", tx:get(id, "missing", "absent")))
+    helper.misuse("string expected", tx.get, tx, id, "a", 1)
+    helper.misuse("too many properties", tx.get, tx, id, table.unpack({ "a", "a", "a", "a", "a", "a", "a", "a", "a",
+      "a", "a", "a", "a", "a", "a", "a", "a" }))
+  end)
+
+  it("read one property of many", function()
+    local ids, want = {}, {}
+    for i = 1, 300 do
+      want[i] = i % 7 == 0 and sombra.null or i % 11 == 0 and { i } or i % 13 == 0 and ("s"):rep(i * 9) or i
+      ids[i] = tx:create(i % 2 == 0 and "L" or nil, { a = i % 7 ~= 0 and want[i] or nil, b = -i })
+    end
+    local function check(open)
+      assert.same(want, { table.unpack(open:get_many(ids, "a")) })
+      local back, mirrored = {}, {}
+      for i = 1, #ids do back[i], mirrored[i] = ids[#ids + 1 - i], want[#ids + 1 - i] end
+      assert.same(mirrored, { table.unpack(open:get_many(back, "a")) })
+      local some = { ids[3], ids[1], ids[3], ids[300] + 9 }
+      assert.same({ -3, -1, -3, sombra.null }, { table.unpack(open:get_many(some, "b")) })
+      assert.same({ sombra.null }, { table.unpack(open:get_many({ ids[1] }, "nothing")) })
+      assert.equal(0, #open:get_many({}, "a"))
+    end
+    check(tx)
+    tx:commit()
+    db:read(check)
+    db:read(function(open)
+      helper.misuse("an id is an integer", open.get_many, open, { 1, "2" }, "a")
+      helper.misuse("an id is an integer", open.get_many, open, { 1.5 }, "a")
+      helper.misuse("table expected", open.get_many, open, 1, "a")
+      helper.misuse("string expected", open.get_many, open, { 1 })
+    end)
+  end)
+
   it("are nil where there is none", function()
     assert.is_nil(tx:node(1))
     assert.is_nil(tx:node(0))

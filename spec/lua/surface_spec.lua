@@ -10,7 +10,7 @@ local function read(path)
   return text
 end
 
-local types = read("lua/types/sombra.lua") .. read("lua/types/traversal.lua")
+local types = read("lua/types/sombra.lua") .. read("lua/types/bucket.lua") .. read("lua/types/traversal.lua")
 local manual = read("docs/lua-api.md")
 
 local function names_in(text, pattern)

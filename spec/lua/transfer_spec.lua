@@ -132,7 +132,9 @@ describe("import and export", function()
       local report = import.run(db, {
         "scripts/examples/data/routes.csv", "scripts/examples/data/airports.csv",
       }, { id = "code", from = "from", to = "to", label = "airport", type = "route", batch = 100 })
-      assert.same({ nodes = 92, edges = 1552, entries = 0, procedures = 0, rejected = 0, commits = 17 }, report)
+      local none = { entries = 0, procedures = 0, rules = 0, rejected = 0 }
+      assert.same({ 92, 1552, 17 }, { report.nodes, report.edges, report.commits })
+      for name, count in pairs(none) do assert.equal(count, report[name]) end
       db:read(function(tx)
         local first = tx:node(tx:first("airport")[1])
         assert.equal("float", math.type(first.props.latitude))
@@ -227,6 +229,118 @@ describe("import and export", function()
       assert.same({ 1, 0, 1 }, { try_line { procedure = "twice" } })
       assert.same({ 1, 0, 1 }, { try_line { procedure = 7, text = text } })
     end)
+  end)
+
+  describe("rules", function()
+    local check = [[return { name = "check", version = 1, mode = "write", params = { { "event", "string" }, ]]
+      .. [[{ "id", "integer" }, { "label", "string", default = "" }, { "type", "string", default = "" }, ]]
+      .. [[{ "old", "map", default = {} } }, run = function(tx, p) tx:set(p.id, { checked = true }) end }]]
+
+    local function with_rules()
+      local db = helper.memory()
+      db:define(check)
+      db:write(function(tx)
+        local ada = tx:create("Person", { name = "Ada", email = "a@b", born = 1815 })
+        tx:link(ada, "KNOWS", ada, { since = 1 })
+        tx:create_index("Person", "email", { unique = true })
+        tx:create_index("Person", { "name", "born" })
+        tx:create_index("KNOWS", "since", { edge = true })
+        tx:create_constraint("Person", "name", { required = true })
+        tx:create_constraint("KNOWS", "since", { kind = "integer", edge = true })
+      end)
+      db:write(function(tx) tx:create_trigger("Person", "check", { on = { "create" } }) end)
+      return db
+    end
+
+    local function rules_of(db)
+      local schema = db:schema()
+      for _, group in ipairs { "indexes", "constraints", "triggers" } do
+        for _, rule in ipairs(schema[group]) do rule.id = nil end
+      end
+      return { schema.indexes, schema.constraints, schema.triggers }
+    end
+
+    it("are made again in jsonl, and are told of in other formats", function()
+      local db <close> = with_rules()
+      local copy <close> = round_trip(db, "jsonl")
+      assert.same(rules_of(db), rules_of(copy))
+      assert.is_false((pcall(copy.write, copy, function(tx) tx:create("Person", { name = "Eve", email = "a@b" }) end)))
+      local node = copy:write(function(tx) return tx:create("Person", { name = "Eve" }) end)
+      copy:read(function(tx)
+        assert.is_true(tx:get(node, "checked"))
+        assert.is_nil(tx:get(1, "checked"))
+      end)
+      local file <close> = assert(io.tmpfile())
+      assert.equal(6, export.run(db, file, { format = "graphml" }).rules_left)
+      local report = export.run(db, file, { format = "jsonl", only = "rules" })
+      assert.same({ 0, 0, 6 }, { report.nodes, report.procedures, report.rules })
+    end)
+
+    it("that are there are no change, and bad ones are bad records", function()
+      local json = require "sombra.json"
+      local db <close> = with_rules()
+      db:write(function(tx) tx:create("Poet", { name = "Ada" }) tx:create("Poet", { name = "Ada" }) end)
+      local before = rules_of(db)
+      local function try_line(line)
+        local path = write(".jsonl", json.encode(line) .. "\n")
+        local report = import.run(db, { path }, { rejects = path .. ".bad" })
+        os.remove(path .. ".bad")
+        return { report.rejected, report.rules }
+      end
+      local list = require("sombra").list
+      assert.same({ 0, 0 }, try_line { index = list { "email" }, label = "Person", unique = true })
+      assert.same({ 0, 0 }, try_line { constraint = "name", label = "Person", required = true })
+      assert.same({ 0, 0 }, try_line { trigger = "check", label = "Person", on = list { "create" } })
+      assert.same({ 1, 0 }, try_line { index = list { "name" }, label = "Poet", unique = true })
+      assert.same({ 1, 0 }, try_line { constraint = "born", label = "Poet", required = true })
+      assert.same({ 1, 0 }, try_line { constraint = "name", label = "Poet", kind = "colour" })
+      assert.same({ 1, 0 }, try_line { constraint = "name", label = "Poet" })
+      assert.same({ 1, 0 }, try_line { trigger = "check", label = "Poet", on = list { "sleep" } })
+      assert.same({ 1, 0 }, try_line { index = list { "name" } })
+      assert.same({ 1, 0 }, try_line { index = list { "name" }, label = "Poet", type = "Poet" })
+      assert.same({ 1, 0 }, try_line { index = "name", label = "Poet" })
+      assert.same({ 1, 0 }, try_line { index = list {}, label = "Poet" })
+      assert.same(before, rules_of(db))
+      assert.same({ 0, 1 }, try_line { index = list { "name" }, label = "Poet" })
+    end)
+  end)
+
+  it("the history of migrations goes along in jsonl", function()
+    local json = require "sombra.json"
+    local directory = os.tmpname()
+    os.remove(directory)
+    os.execute("mkdir " .. directory)
+    local file <close> = assert(io.open(directory .. "/0001_people.lua", "wb"))
+    file:write "return { up = function(tx) tx:create 'A' end }"
+    file:close()
+    local db <close> = helper.memory()
+    db:migrate(directory)
+    local copy <close> = round_trip(db, "jsonl")
+    assert.same({}, copy:migrate(directory))
+    local function rows(of) return of:read(function(tx) return tx:migrations() end) end
+    assert.same(rows(db), rows(copy))
+    assert.equal(1, copy:read(function(tx) return tx:count "A" end))
+    local row = rows(db)[1]
+    local function try_row(changes)
+      local line = { migration = row.number, name = row.name, hash = row.hash, time = row.time, state = row.state }
+      for name, value in pairs(changes) do line[name] = value end
+      local path = write(".jsonl", json.encode(line) .. "\n")
+      local report = import.run(copy, { path }, { rejects = path .. ".bad" })
+      os.remove(path .. ".bad")
+      return { report.rejected, report.migrations }
+    end
+    assert.same({ 0, 0 }, try_row {})
+    assert.same({ 0, 1 }, try_row { migration = 2, name = "0002_b.lua" })
+    assert.same({ 1, 0 }, try_row { hash = ("0"):rep(64) })
+    assert.same({ 1, 0 }, try_row { migration = 3, hash = "x" })
+    assert.same({ 1, 0 }, try_row { migration = 0 })
+    assert.same({ 1, 0 }, try_row { migration = 3, state = "late" })
+    assert.equal(2, #rows(copy))
+    db:define [[return { name = "peek", version = 1, run = function(tx) return tx:migrations() end }]]
+    assert.is_false((pcall(db.call, db, "peek")))
+    local out <close> = assert(io.tmpfile())
+    assert.equal(1, export.run(db, out, { format = "graphml" }).migrations_left)
+    os.execute("rm -r " .. directory)
   end)
 
   it("infer the types of columns from all rows", function()
@@ -327,7 +441,7 @@ describe("import and export", function()
     { "-edges.csv", "~from,~to,~label\n1,2,T\n", "edges.csv:2: there is no node with the id '1'" },
     { ".jsonl", '{"node":1}\n\n{"node":2\n', "jsonl:3: not JSON at column" },
     { ".jsonl", "[]\n", "jsonl:1: an object is expected" },
-    { ".jsonl", '{"x":1}\n', 'an object with "node", "edge", "bucket" or "procedure"' },
+    { ".jsonl", '{"x":1}\n', 'an object with "node", "edge", "bucket", "procedure", "index"' },
     { ".jsonl", '{"node":1.5}\n', 'the member "node" has the wrong kind' },
     { ".jsonl", '{"node":1,"to":2}\n', 'there is no member "to" of a node' },
     { ".jsonl", '{"node":1,"labels":["A",1]}\n', 'the member "labels" has the wrong kind' },

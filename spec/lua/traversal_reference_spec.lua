@@ -2,6 +2,7 @@
 -- luacheck: no max line length
 -- Random traversals and patterns over small random graphs: the engine agrees with the definition in reference.lua.
 -- SOMBRA_SEED repeats a run; SOMBRA_LONG=1 takes ten times as many cases.
+local sombra = require "sombra"
 local helper = require "spec.helper"
 local reference = require "spec.lua.reference"
 
@@ -295,6 +296,20 @@ local function describe_case(case, number)
   return ("case %d (SOMBRA_SEED=%d): %s"):format(number, helper.seed, text_of(case.steps))
 end
 
+-- As the rows came: what else than their order is defined was compared.
+local function check_values(graph, case, number, expected)
+  local name, rows = one_of(NAMES), case.traversal:ids()
+  local values = case.traversal:values(name)
+  assert.equal(#expected, #values, "values of " .. describe_case(case, number))
+  for i, id in ipairs(rows) do
+    local want = (case.kind == "edge" and graph.edges[id] or graph.nodes[id]).props[name]
+    if want == nil then want = sombra.null end
+    if values[i] ~= want then
+      assert.equal(want, values[i], ("value %d, %s, of %s"):format(i, name, describe_case(case, number)))
+    end
+  end
+end
+
 local function check_case(graph, case, number)
   local ok, expected = pcall(reference.run, graph, case.steps, nil, nil)
   if not ok then
@@ -312,6 +327,7 @@ local function check_case(graph, case, number)
   if case.traversal:exists() ~= (#expected > 0) then
     assert.equal(#expected > 0, case.traversal:exists(), "exists of " .. describe_case(case, number))
   end
+  if number % 4 == 0 then check_values(graph, case, number, expected) end
   return true
 end
 

@@ -288,8 +288,12 @@ struct cache_block *cache_get(struct cache *cache, uint64_t table, uint64_t offs
         atomic_fetch_add_explicit(&entry->refs, 1, memory_order_relaxed);
     }
     shard_unlock(shard);
-    kv_metrics_add(cache->metrics, entry ? KV_COUNTER_CACHE_HITS : KV_COUNTER_CACHE_MISSES, 1);
-    return entry ? &entry->block : NULL;
+    if (UNLIKELY(!entry)) {
+        kv_metrics_add(cache->metrics, KV_COUNTER_CACHE_MISSES, 1);
+        return NULL;
+    }
+    kv_metrics_add_striped(cache->metrics, KV_COUNTER_CACHE_HITS, 1);
+    return &entry->block;
 }
 
 bool cache_has(struct cache *cache, uint64_t table, uint64_t offset)

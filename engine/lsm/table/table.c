@@ -376,9 +376,9 @@ sombra_err table_get(struct table *table, sombra_slice key, const uint64_t *hash
     struct lsm_entry entry;
     assert(key.bytes > 0);
     if (hash && table->filter.count > 0) {
-        kv_metrics_add(metrics, KV_COUNTER_FILTER_CHECKS, 1);
+        kv_metrics_add_striped(metrics, KV_COUNTER_FILTER_CHECKS, 1);
         if (!filter_has(&table->filter, *hash)) {
-            kv_metrics_add(metrics, KV_COUNTER_FILTER_SKIPS, 1);
+            kv_metrics_add_striped(metrics, KV_COUNTER_FILTER_SKIPS, 1);
             *out_lookup = LOOKUP_ABSENT;
             return SOMBRA_OK;
         }
@@ -437,6 +437,23 @@ bool table_hides(struct table *table, sombra_slice key, sombra_slice *out_low,
         return false;
     *out_low = entry.rest;
     *out_end = entry.value;
+    return true;
+}
+
+bool table_next_range(struct table *table, sombra_slice key, sombra_slice *out_low,
+                      sombra_slice *out_end)
+{
+    struct block_spot spot;
+    if (key.bytes == 0)
+        key = slice_of("", 0);
+    if (table_hides(table, key, out_low, out_end))
+        return true;
+    if (table->ranges.entries == 0)
+        return false;
+    block_find(&table->ranges, key, &spot); /* the first with low >= key */
+    if (!spot.at)
+        return false;
+    table_range(table, spot.index, out_low, out_end);
     return true;
 }
 

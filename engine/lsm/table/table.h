@@ -102,6 +102,10 @@ sombra_err table_get(struct table *table, sombra_slice key, const uint64_t *hash
                      enum lookup *out_lookup, struct table_value *out_value) SOMBRA_MUST_CHECK;
 /* False when no key of the table has this prefix (of the store's extractor); true in doubt. */
 bool table_may_have_prefix(struct table *table, sombra_slice prefix);
+/* The hidden range that has `key`, or the first behind it; false: there is none. The bytes live as
+ * long as the table. */
+bool table_next_range(struct table *table, sombra_slice key, sombra_slice *out_low,
+                      sombra_slice *out_end);
 /* See source.h. */
 bool table_hides(struct table *table, sombra_slice key, sombra_slice *out_low,
                  sombra_slice *out_end);

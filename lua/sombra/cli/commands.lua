@@ -179,7 +179,7 @@ and procedures too. An import of what was exported gives the same records; their
     options = {
       { name = "format", value = "FORMAT", choices = formats, help = "csv, jsonl or graphml; else by its name" },
       {
-        name = "only", value = "WHAT", choices = { "nodes", "edges", "buckets", "procedures" },
+        name = "only", value = "WHAT", choices = { "nodes", "edges", "buckets", "procedures", "rules", "migrations" },
         help = "nodes, edges, buckets or procedures",
       },
       json,

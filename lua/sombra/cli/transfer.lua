@@ -10,8 +10,10 @@ local progress = require "sombra.cli.progress"
 local words = require "sombra.cli.words"
 
 ---What is there seldom is named only when it is.
-local function procedures_of(report)
-  return report.procedures > 0 and (", %d procedures"):format(report.procedures) or ""
+local function rest_of(report)
+  return (report.procedures > 0 and (", %d procedures"):format(report.procedures) or "")
+    .. (report.rules > 0 and (", %d rules"):format(report.rules) or "")
+    .. (report.migrations > 0 and (", %d migrations"):format(report.migrations) or "")
 end
 
 ---- import -----------------------------------------------------------------------------------------------------------
@@ -58,7 +60,7 @@ function transfer.import(arguments, options)
     output.json(report)
   else
     output.write(("%d nodes, %d edges, %d entries%s imported"):format(report.nodes, report.edges, report.entries,
-      procedures_of(report)))
+      rest_of(report)))
     output.write(report.rejected > 0 and (", %d records rejected\n"):format(report.rejected) or "\n")
   end
 end
@@ -137,11 +139,19 @@ function transfer.export(arguments, options)
   if report.procedures_left > 0 then
     io.stderr:write(("%d procedures are left out: of the formats only jsonl has them\n"):format(report.procedures_left))
   end
+  if report.rules_left > 0 then
+    io.stderr:write(("%d indexes, constraints and triggers are left out: of the formats only jsonl has them\n"):format(
+      report.rules_left))
+  end
+  if report.migrations_left > 0 then
+    io.stderr:write(("what is known of %d migrations is left out: of the formats only jsonl has it\n"):format(
+      report.migrations_left))
+  end
   if path ~= "-" and options.json then
     output.json(report)
   elseif path ~= "-" then
     output.write(("%d nodes, %d edges, %d entries%s exported\n"):format(report.nodes, report.edges, report.entries,
-      procedures_of(report)))
+      rest_of(report)))
   end
 end
 

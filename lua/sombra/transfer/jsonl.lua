@@ -7,6 +7,10 @@
 ---    {"bucket":"visits"}                               a bucket, also an empty one
 ---    {"bucket":"visits","key":"ada","value":3}
 ---    {"procedure":"person.check","version":1,"text":"return { name = ...","chunk":"procs/check.lua"}
+---    {"index":["email"],"label":"Person","unique":true}
+---    {"constraint":"born","label":"Person","kind":"number"}
+---    {"trigger":"person.check","label":"Person","on":["create"]}
+---    {"migration":1,"name":"0001_people.lua","hash":"9f86d0...","time":1793000000,"state":"applied"}
 local format = {}
 
 local json = require "sombra.json"
@@ -19,6 +23,18 @@ end
 
 local function is_string(value)
   return type(value) == "string"
+end
+
+local function is_any()
+  return true
+end
+
+local function is_integer(value)
+  return math.type(value) == "integer"
+end
+
+local function is_boolean(value)
+  return type(value) == "boolean"
 end
 
 local function is_map(value)
@@ -40,13 +56,15 @@ end
 local members = {
   node = { node = is_id, labels = is_names, props = is_map },
   edge = { edge = is_id, from = is_id, to = is_id, type = is_string, props = is_map },
-  bucket = { bucket = is_string, key = is_id, value = function()
-    return true
-  end },
-  procedure = { procedure = is_string, text = is_string, chunk = is_string, version = function(value)
-    return math.type(value) == "integer"
-  end },
+  bucket = { bucket = is_string, key = is_id, value = is_any },
+  procedure = { procedure = is_string, text = is_string, chunk = is_string, version = is_integer },
+  index = { index = is_names, label = is_string, type = is_string, unique = is_boolean },
+  constraint = { constraint = is_string, label = is_string, type = is_string, required = is_boolean, kind = is_string },
+  trigger = { trigger = is_string, label = is_string, type = is_string, on = is_names },
+  migration = { migration = is_integer, name = is_string, hash = is_string, time = is_integer, state = is_string,
+    cursor = is_any },
 }
+local is_rule = { index = true, constraint = true, trigger = true }
 
 local function kind_of(object)
   for kind in pairs(members) do
@@ -75,7 +93,8 @@ local function item_of(text)
   end
   local kind = kind_of(object)
   if not kind then
-    return nil, 'an object with "node", "edge", "bucket" or "procedure" is expected'
+    return nil, 'an object with "node", "edge", "bucket", "procedure", "index", "constraint", "trigger" or '
+      .. '"migration" is expected'
   end
   for name, value in pairs(object) do
     local check = members[kind][name]
@@ -91,8 +110,10 @@ local function item_of(text)
     return nil, 'an entry needs "key" and "value"'
   elseif kind == "procedure" and object.text == nil then
     return nil, 'a procedure needs "text"'
+  elseif is_rule[kind] and (object.label == nil) == (object.type == nil) then
+    return nil, ('the rule needs a "label" or a "type": %s'):format(kind)
   end
-  object.kind = kind
+  object.value_kind, object.kind = object.kind, kind
   object.id = object.node
   object.props = object.props or {}
   object.labels = object.labels or {}
@@ -144,6 +165,25 @@ end
 function format.write_procedure(out, info)
   out:write(plain.encode {
     procedure = info.name, version = info.version, text = info.text, chunk = info.chunk ~= "" and info.chunk or nil,
+  }, "\n")
+end
+
+---`kind` is that of the line: index, constraint, trigger.
+function format.write_rule(out, kind, rule)
+  local line = { label = rule.label, type = rule.type }
+  if kind == "index" then
+    line.index, line.unique = sombra.list(rule.properties), rule.unique or nil
+  elseif kind == "constraint" then
+    line.constraint, line.required, line.kind = rule.property, rule.required, rule.kind
+  else
+    line.trigger, line.on = rule.procedure, sombra.list(rule.on)
+  end
+  out:write(plain.encode(line), "\n")
+end
+
+function format.write_migration(out, row)
+  out:write(plain.encode {
+    migration = row.number, name = row.name, hash = row.hash, time = row.time, state = row.state, cursor = row.cursor,
   }, "\n")
 end
 
