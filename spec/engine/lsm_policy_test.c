@@ -353,7 +353,7 @@ static void test_policy__runs_over_much_data_merge_in_tiers(void **state)
     shape_add(&shape, 6, 0, 0, 60000, 50000);
     for (uint64_t run = 1; run <= 6; run++) {
         assert_false(pick(&shape, &leveled, &out));
-        shape_add(&shape, 0, run, 0, 60000, 2 << (2 * (6 - run)));
+        shape_add(&shape, 0, run, 0, 60000, UINT64_C(2) << (2 * (6 - run)));
     }
     assert_false(pick(&shape, &leveled, &out));
     shape_add(&shape, 0, 7, 0, 900, 1);
