@@ -214,8 +214,8 @@ sombra_err btree_delete_range(struct kv_txn *kv_txn, struct kv_range range, uint
 {
     struct btree_txn *txn = txn_of(kv_txn);
     sombra_err err = tree_check_writable(txn);
-    if (!err && (range.low.bytes > KV_KEY_BYTES_MAX || range.high.bytes > KV_KEY_BYTES_MAX))
-        err = range_invalid(range);
+    if (!err)
+        err = kv_check_range(range);
     if (!err)
         err = tree_keep_arguments(txn, &range.low, &range.high);
     if (err)

@@ -636,6 +636,24 @@ sombra_err wal_append_mark(struct wal *wal, uint64_t last_lsn, uint64_t durable_
     return append_record(wal, header, NULL, 0);
 }
 
+void wal_let_go(struct wal *wal)
+{
+    enum { STRETCH_BYTES = 1 << 20, LAG_BYTES = 2 * STRETCH_BYTES };
+    uint64_t at = wal->next.offset - wal->next.offset % STRETCH_BYTES;
+    if (LIKELY(at == wal->let_go_bytes))
+        return;
+    uint64_t from = at > wal->let_go_bytes ? wal->let_go_bytes : 0; /* it may have begun anew */
+    wal->let_go_bytes = at;
+    os_write_out(wal->file, from, at - from);
+    /* What was on its way two stretches ago is written by now, mostly. */
+    uint64_t low = from > LAG_BYTES ? from - LAG_BYTES : 0;
+    if (at > LAG_BYTES)
+        os_forget(wal->file, low, at - LAG_BYTES - low);
+    if (at + STRETCH_BYTES < wal->file_bytes)
+        os_read_ahead(wal->file, at + STRETCH_BYTES,
+                      u64_min(STRETCH_BYTES, wal->file_bytes - at - STRETCH_BYTES));
+}
+
 sombra_err wal_sync(struct wal *wal)
 {
     assert(wal && !wal->is_readonly);

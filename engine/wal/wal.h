@@ -86,6 +86,9 @@ sombra_err wal_append_mark(struct wal *wal, uint64_t last_lsn,
  * system promises space (os_can_store_mapped): UNSUPPORTED otherwise. Switching is cheap after the
  * first time and may happen between any two appends; the bytes are the same. */
 sombra_err wal_use_window(struct wal *wal, bool use) SOMBRA_MUST_CHECK;
+/* Where memory is short, after appends: the system is told that what lies some megabytes behind
+ * need not stay in its cache. What is recycled ahead comes back in time. Changes no byte. */
+void wal_let_go(struct wal *wal);
 /* fdatasync: saves every append that returned before the call, windowed ones too. */
 sombra_err wal_sync(struct wal *wal) SOMBRA_MUST_CHECK;
 /* Takes `at`, behind the record `last_lsn`, for the log's end: zeroes the record header there, if

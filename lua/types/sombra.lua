@@ -65,6 +65,7 @@ local sombra = {}
 ---@field group_wait number? seconds a commit waits for company with sync = "group"
 ---@field wal_bypass_bytes integer? a transaction that logs more commits as a checkpoint instead
 ---@field txn_memory_max integer? bytes of changes a writer keeps before it spills to the file (default 64 MiB)
+---@field memory_size integer? bytes the files' pages may take in the system's cache (default: what it has for them)
 ---@field network_files boolean? open it on a network file system, which is else refused (default false)
 ---@field triggers boolean? false: triggers do not run (default true)
 ---@field file_mode integer? permission bits of new files (default 0x180, that is 0600)
