@@ -569,19 +569,31 @@ sombra_err redo_apply_space(struct space *space, sombra_slice payload) SOMBRA_MU
 sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
                           const uint8_t **out_page) SOMBRA_MUST_CHECK;
 
+/* A page of this snapshot that was proved, and is in the map for everybody. */
+static inline bool tree_page_is_near(const struct btree_txn *txn, page_id id)
+{
+    const struct pager *pager = &txn->btree->pager;
+    return id < txn->snapshot.page_count &&
+           atomic_load_explicit(&pager->modes, memory_order_relaxed) == 0 &&
+           pager_bit(pager->sound_trees, id);
+}
+
+/* Copy-on-write makes these exact, and they stop cycles and reused pages. */
+static inline bool tree_page_fits(const struct btree_txn *txn, const uint8_t *page, page_id id,
+                                  unsigned level)
+{
+    uint64_t word = get_le64(page + PAGE_NUMBER);
+    return (word & UINT64_C(0xffffffffffff)) == id && (word >> 56) == level &&
+           get_le64(page + PAGE_TXN) <= txn->newest_page_txn;
+}
+
 static inline sombra_err tree_page(struct btree_txn *txn, page_id id, unsigned level,
                                    const uint8_t **out_page)
 {
     txn->kv.pages++;
-    const struct pager *pager = &txn->btree->pager;
-    if (LIKELY(id < txn->snapshot.page_count &&
-               atomic_load_explicit(&pager->modes, memory_order_relaxed) == 0 &&
-               pager_bit(pager->sound_trees, id))) {
-        const uint8_t *page = pager_page(pager, id);
-        uint64_t word = get_le64(page + PAGE_NUMBER);
-        /* Copy-on-write makes these exact, and they stop cycles and reused pages. */
-        if (LIKELY((word & UINT64_C(0xffffffffffff)) == id && (word >> 56) == level &&
-                   get_le64(page + PAGE_TXN) <= txn->newest_page_txn)) {
+    if (LIKELY(tree_page_is_near(txn, id))) {
+        const uint8_t *page = pager_page(&txn->btree->pager, id);
+        if (LIKELY(tree_page_fits(txn, page, id, level))) {
             *out_page = page;
             return SOMBRA_OK;
         }

@@ -39,6 +39,46 @@ sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
     return SOMBRA_OK;
 }
 
+/* Descents: those that write see a page, from its header on, by the address that it was written by.
+ */
+static inline sombra_err descent_page(struct btree_txn *txn, page_id id, unsigned level,
+                                      bool writes, const uint8_t **out_page)
+{
+    const struct pager *pager = &txn->btree->pager;
+    if (writes && LIKELY(tree_page_is_near(txn, id))) {
+        const uint8_t *page = pager_view(pager, id, pager_page(pager, id));
+        if (LIKELY(tree_page_fits(txn, page, id, level))) {
+            txn->kv.pages++;
+            *out_page = page;
+            return SOMBRA_OK;
+        }
+    }
+    sombra_err err = tree_page(txn, id, level, out_page);
+    if (!err && writes)
+        *out_page = pager_view(pager, id, *out_page);
+    return err;
+}
+
+static inline void descent_prefetch(const struct btree_txn *txn, page_id id, unsigned level,
+                                    bool writes)
+{
+    enum { LINE_BYTES = 64, NEAR_BYTES = 5 * LINE_BYTES, LEAF_BYTES_MAX = 8 << 10 };
+    const struct pager *pager = &txn->btree->pager;
+    if (!writes) {
+        level ? tree_prefetch(txn, id) : tree_prefetch_leaf(txn, id);
+        return;
+    }
+    if (UNLIKELY(id >= txn->snapshot.page_count))
+        return;
+    const uint8_t *page = pager_view(pager, id, pager_page(pager, id));
+    for (size_t at = 0; at < NEAR_BYTES; at += LINE_BYTES)
+        __builtin_prefetch(page + at);
+    /* A leaf that is about to be changed is copied as a rule: all of it, while it is searched. */
+    size_t bytes = level ? 0 : size_min(pager->page_bytes, LEAF_BYTES_MAX);
+    for (size_t at = NEAR_BYTES; at < bytes; at += LINE_BYTES)
+        __builtin_prefetch(page + at, 0, 2);
+}
+
 static inline sombra_err descend(struct btree_txn *txn, sombra_slice key, bool writes,
                                  struct tree_path *out_path)
 {
@@ -49,16 +89,14 @@ static inline sombra_err descend(struct btree_txn *txn, sombra_slice key, bool w
     out_path->steps = 0;
     while (level-- > 0) {
         const uint8_t *page;
-        sombra_err err = tree_page(txn, id, level, &page);
+        sombra_err err = descent_page(txn, id, level, writes, &page);
         if (err)
             return err;
-        if (writes)
-            page = pager_view(pager, id, page);
         unsigned index = level ? branch_find(page, pager->page_bytes, key) : 0;
         out_path->at[level] = (struct path_level){ .id = id, .page = page, .index = index };
         if (level) {
             id = branch_child(page, pager->page_bytes, index);
-            level > 1 ? tree_prefetch(txn, id) : tree_prefetch_leaf(txn, id);
+            descent_prefetch(txn, id, level - 1, writes);
         }
     }
     return SOMBRA_OK;

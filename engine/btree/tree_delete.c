@@ -156,9 +156,6 @@ sombra_err btree_delete(struct kv_txn *kv_txn, sombra_slice key)
         return err;
     unsigned index;
     size_t page_bytes = txn->btree->pager.page_bytes;
-    /* Most leaves are copied and not changed often: all of it at once, while it is searched. */
-    if (page_txn(path.at[0].page) != txn->stamp)
-        page_prefetch(path.at[0].page, page_bytes);
     if (!leaf_find(path.at[0].page, page_bytes, key, &index))
         return SOMBRA_NOT_FOUND;
     size_t changes = txn->btree->space.change_count;
