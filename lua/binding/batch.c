@@ -160,6 +160,9 @@ static size_t columns_add(lua_State *L, struct columns *columns, sombra_slice na
     return columns->count++;
 }
 
+/* So many values of a column stand on the stack at once. */
+enum { FILL_VALUES = 32 };
+
 /* The kind that a value alone asks for. */
 static sombra_column_kind kind_of(lua_State *L, int index)
 {
@@ -175,33 +178,56 @@ static sombra_column_kind kind_of(lua_State *L, int index)
     }
 }
 
+/* The values on the stack from `at` on, behind `from` that are there; false if one is of another
+ * kind. Their types are those of the kind. */
+static bool take_values(lua_State *L, int at, int count, const sombra_column *column, void *values,
+                        size_t from)
+{
+    if (column->kind == SOMBRA_COLUMN_STRING) {
+        sombra_slice *strings = (sombra_slice *)values + from;
+        for (int i = 0; i < count; i++)
+            strings[i].data = lua_tolstring(L, at + i, &strings[i].bytes);
+    } else if (column->kind == SOMBRA_COLUMN_INTEGER) {
+        int64_t *integers = (int64_t *)values + from;
+        for (int i = 0; i < count; i++) {
+            if (!lua_isinteger(L, at + i))
+                return false;
+            integers[i] = lua_tointeger(L, at + i);
+        }
+    } else if (column->kind == SOMBRA_COLUMN_FLOAT) {
+        double *floats = (double *)values + from;
+        for (int i = 0; i < count; i++) {
+            if (lua_isinteger(L, at + i))
+                return false;
+            floats[i] = lua_tonumber(L, at + i);
+        }
+    } else {
+        bool *booleans = (bool *)values + from;
+        for (int i = 0; i < count; i++)
+            booleans[i] = lua_toboolean(L, at + i);
+    }
+    return true;
+}
+
 /* The list at `index` as an array of the kind of its first value; false if not all are of it. The
  * strings are Lua's own: the list keeps them, and no Lua code runs until the engine has them. */
 static bool fill_alike(lua_State *L, int index, sombra_column *column, void *values, size_t count)
 {
-    bool *booleans = values;
-    int64_t *integers = values;
-    double *floats = values;
-    sombra_slice *strings = values;
-    for (size_t i = 0; i < count; i++) {
-        lua_rawgeti(L, index, (lua_Integer)(i + 1));
-        if (i == 0)
-            column->kind = kind_of(L, -1);
-        if (kind_of(L, -1) != column->kind || column->kind == SOMBRA_COLUMN_ENCODED) {
-            lua_pop(L, 1);
-            return false;
-        }
-        if (column->kind == SOMBRA_COLUMN_BOOLEAN)
-            booleans[i] = lua_toboolean(L, -1);
-        else if (column->kind == SOMBRA_COLUMN_INTEGER)
-            integers[i] = lua_tointeger(L, -1);
-        else if (column->kind == SOMBRA_COLUMN_FLOAT)
-            floats[i] = lua_tonumber(L, -1);
-        else
-            strings[i].data = lua_tolstring(L, -1, &strings[i].bytes);
-        lua_pop(L, 1);
+    int top = lua_gettop(L);
+    int type = lua_rawgeti(L, index, 1);
+    bool is_alike = true;
+    column->kind = kind_of(L, -1);
+    lua_settop(L, top);
+    if (column->kind == SOMBRA_COLUMN_ENCODED)
+        return count == 0;
+    for (size_t from = 0; is_alike && from < count; from += FILL_VALUES) {
+        int more = count - from < FILL_VALUES ? (int)(count - from) : FILL_VALUES;
+        for (int i = 0; is_alike && i < more; i++)
+            is_alike = lua_rawgeti(L, index, (lua_Integer)from + i + 1) == type;
+        is_alike = is_alike && take_values(L, top + 1, more, column, values, from);
+        lua_settop(L, top);
     }
-    return true;
+    return is_alike;
 }
 
 /* Values of any kinds, encoded one by one; of sombra.null nothing is there. */
@@ -261,7 +287,7 @@ static void column_read(lua_State *L, struct db_handle *db, int arg, struct colu
 static void columns_read(lua_State *L, struct db_handle *db, int arg, struct columns *columns,
                          lua_Integer count)
 {
-    luaL_checkstack(L, 4, "columns");
+    luaL_checkstack(L, 4 + FILL_VALUES, "columns");
     lua_pushnil(L);
     while (lua_next(L, arg)) {
         sombra_slice name = { NULL, 0 };

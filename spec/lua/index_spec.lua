@@ -319,6 +319,27 @@ describe("upserts and batches", function()
     assert.same({}, (db:verify()))
   end)
 
+  it("columns may turn to another kind at any place", function()
+    local rows = 70
+    for _, kinds in ipairs { { 1, 2.5 }, { 2.5, 1 }, { true, "x" }, { "x", 7 }, { 7, sombra.null }, { "x", { 1 } } } do
+      for turn = 1, rows, 3 do
+        db:write(function(tx)
+          local columns = { a = {}, b = {} }
+          for i = 1, rows do
+            columns.a[i], columns.b[i] = kinds[i < turn and 1 or 2], i
+          end
+          local first = tx:create_many(nil, columns)
+          for i = 1, rows do
+            local expected = columns.a[i]
+            if expected == sombra.null then expected = nil end
+            assert.same({ a = expected, b = i }, tx:node(first + i - 1).props)
+            assert.equal(math.type(expected), math.type(tx:get(first + i - 1, "a")))
+          end
+        end)
+      end
+    end
+  end)
+
   it("link_many takes lists of sources and targets, and columns", function()
     db:write(function(tx)
       tx:create_many(nil, { {}, {}, {} })
