@@ -60,8 +60,10 @@ sombra_err wal_restart(struct wal *wal, uint64_t epoch, uint32_t link) SOMBRA_MU
 /* Makes space for one record of `payload_bytes`, growing the file by zeros, written and synced, or
  * while wal_use_window is on by allocated space, neither written nor synced: by as much as there
  * is (8 MiB at most), or an eighth of it (1 MiB at most); 64 KiB at least, or the need; by the bare
- * need on a full disk. LIMIT when the disk is full, the file would pass `file_bytes_max` or the
- * payload 4 GiB - 1; IO. Unless wal_has_failed then says so, nothing changed. */
+ * need on a full disk. For a record of 1 MiB or more always by allocated space, and by no more than
+ * it needs: its own sync saves that along. LIMIT when the disk is full, the file would pass
+ * `file_bytes_max` or the payload 4 GiB - 1; IO. Unless wal_has_failed then says so, nothing
+ * changed. */
 sombra_err wal_reserve(struct wal *wal, uint64_t payload_bytes,
                        uint64_t file_bytes_max) SOMBRA_MUST_CHECK;
 
