@@ -3,12 +3,12 @@
  * updated. A line for each: operations a second of CPU time, and of the clock.
  *   batch [nodes, 1000000] [path, :memory:]      The store at `path` must not exist; durability
  * off. */
+#include "measure.h"
 #include "sombra/sombra.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static void check(sombra_err err, const char *what)
 {
@@ -18,23 +18,16 @@ static void check(sombra_err err, const char *what)
     exit(1);
 }
 
-static double seconds(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 static double cpu_begun, clock_begun;
 static void start(void)
 {
-    cpu_begun = seconds(CLOCK_PROCESS_CPUTIME_ID);
-    clock_begun = seconds(CLOCK_MONOTONIC);
+    cpu_begun = cpu_s();
+    clock_begun = wall_s();
 }
 static void stop(const char *what, size_t count)
 {
-    double cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_begun;
-    double wall = seconds(CLOCK_MONOTONIC) - clock_begun;
+    double cpu = cpu_s() - cpu_begun;
+    double wall = wall_s() - clock_begun;
     printf("| %-44s | %9.0f | %9.0f |\n", what, (double)count / cpu, (double)count / wall);
 }
 

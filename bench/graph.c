@@ -14,11 +14,9 @@
 #include <assert.h>
 #include <dirent.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { DURABLE_MAX = 200, BULK = 100000, CODE_READS = 10000, READERS = 128, READER_READS = 1000 };
@@ -87,33 +85,7 @@ struct bench {
 static const struct graph_kind *const kinds[KINDS_MAX] = { &kind_sombra, &kind_sqlite,
                                                            &kind_sqlite_bare };
 
-_Noreturn void die(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fprintf(stderr, "graph: ");
-    vfprintf(stderr, format, arguments);
-    fprintf(stderr, "\n");
-    va_end(arguments);
-    exit(1);
-}
-
-/* ---- clocks and files -------------------------------------------------------------------- */
-
-static double wall_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
-/* Of all threads of the process. */
-static double cpu_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
+/* ---- files -------------------------------------------------------------------- */
 
 static void path_remove(const char *path)
 {
@@ -156,15 +128,6 @@ static double path_bytes(const char *path)
 
 /* ---- lines ------------------------------------------------------------------------------- */
 
-static bool list_has(const char *list, const char *name)
-{
-    size_t bytes = strlen(name);
-    for (const char *at = list; at && (at = strstr(at, name)); at += bytes)
-        if ((at == list || at[-1] == ',') && (at[bytes] == ',' || at[bytes] == 0))
-            return true;
-    return list == NULL;
-}
-
 static struct result *result_of(struct bench *bench, enum line line, size_t kind)
 {
     return &bench->results[line][kind][bench->round];
@@ -175,21 +138,6 @@ static struct result measured(double operations, double wall_from, double cpu_fr
 {
     return (struct result){ .rate = operations / (wall_s() - wall_from),
                             .cpu_ns = (cpu_s() - cpu_from) * 1e9 / operations };
-}
-
-static int double_compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(const double *values, size_t count)
-{
-    double sorted[DURABLE_MAX];
-    assert(count > 0 && count <= COUNT_OF(sorted));
-    memcpy(sorted, values, count * sizeof *values);
-    qsort(sorted, count, sizeof *sorted, double_compare);
-    return sorted[count / 2];
 }
 
 /* The rate of a durable line is that of its median operation. */
@@ -386,27 +334,12 @@ static double figure(const struct result *result, bool is_cpu)
     return is_cpu ? result->cpu_ns : result->rate;
 }
 
-static const char *amount(double value, char text[16])
-{
-    if (value >= 1e7)
-        snprintf(text, 16, "%.1fM", value / 1e6);
-    else if (value >= 1e6)
-        snprintf(text, 16, "%.2fM", value / 1e6);
-    else if (value >= 1e5)
-        snprintf(text, 16, "%.0fk", value / 1e3);
-    else if (value >= 1e3)
-        snprintf(text, 16, "%.1fk", value / 1e3);
-    else
-        snprintf(text, 16, value < 10 ? "%.2f" : "%.0f", value);
-    return text;
-}
-
 static void print_figures(const struct bench *bench, enum line line, bool is_cpu)
 {
     size_t rounds = bench->settings.rounds;
     for (size_t kind = 0; kind < KINDS_MAX; kind++) {
         double values[ROUNDS_MAX], ratios[ROUNDS_MAX], low = 0, high = 0;
-        char text[16];
+        char text[AMOUNT_BYTES];
         for (size_t round = 0; round < rounds; round++) {
             double ours = figure(&bench->results[line][0][round], is_cpu);
             values[round] = figure(&bench->results[line][kind][round], is_cpu);

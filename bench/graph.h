@@ -8,12 +8,11 @@
 #define BENCH_GRAPH_H
 
 #include "base/base.h"
+#include "measure.h"
 
 #include <inttypes.h>
 
 enum { ROUNDS_MAX = 9, KINDS_MAX = 3 };
-
-_Noreturn void die(const char *format, ...) SOMBRA_PRINTF(1, 2);
 
 /* ---- graph_data.c: the graph, its files and its cases ------------------------------------ */
 

@@ -37,15 +37,6 @@ struct settings {
 
 /* ---- rounds ------------------------------------------------------------------------------ */
 
-static bool list_has(const char *list, const char *name)
-{
-    size_t bytes = strlen(name);
-    for (const char *at = list; at && (at = strstr(at, name)); at += bytes)
-        if ((at == list || at[-1] == ',') && (at[bytes] == ',' || at[bytes] == 0))
-            return true;
-    return list == NULL;
-}
-
 static void run(const struct workload *workload, struct bench_store *store, const struct plan *plan,
                 struct result *out_result)
 {

@@ -11,13 +11,11 @@
 #define BENCH_KV_H
 
 #include "base/base.h"
+#include "measure.h"
 
 #include <inttypes.h>
 
 enum { KEY_BYTES = 16, VALUE_BYTES = 100, ROUNDS_MAX = 15, THREADS_MAX = 16 };
-
-/* kv_store.c. */
-_Noreturn void die(const char *format, ...) SOMBRA_PRINTF(1, 2);
 
 /* ---- kv_data.c: the records ------------------------------------------------------------- */
 

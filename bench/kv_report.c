@@ -4,7 +4,6 @@
 #include "kv.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 typedef double (*figure_fn)(const struct line *line, const struct result *result);
 
@@ -25,18 +24,6 @@ static double cpu_ns(const struct line *line, const struct result *result)
 {
     (void)line;
     return result->cpu_s / result->operations * 1e9;
-}
-
-static int double_order(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-static double median(double *values, size_t count)
-{
-    qsort(values, count, sizeof *values, double_order);
-    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
 struct summary {
@@ -61,24 +48,9 @@ static double ratio(const struct line *line, size_t peer, figure_fn figure)
     return median(values, line->rounds);
 }
 
-static const char *amount(double value, char text[16])
-{
-    if (value >= 1e7)
-        snprintf(text, 16, "%.1fM", value / 1e6);
-    else if (value >= 1e6)
-        snprintf(text, 16, "%.2fM", value / 1e6);
-    else if (value >= 1e5)
-        snprintf(text, 16, "%.0fk", value / 1e3);
-    else if (value >= 1e3)
-        snprintf(text, 16, "%.1fk", value / 1e3);
-    else
-        snprintf(text, 16, value < 100 ? "%.2f" : "%.0f", value);
-    return text;
-}
-
 static void table(const struct report *report, const char *title, figure_fn figure, bool has_all)
 {
-    char text[16];
+    char text[AMOUNT_BYTES];
     printf("| %-20s |", title);
     for (size_t kind = 0; kind < report->kind_count; kind++)
         printf(kind ? " %-11s | ratio |" : " %-11s |", report->kinds[kind]->name);
@@ -111,7 +83,7 @@ static void cuts(const struct report *report)
 
 void report_table(const struct report *report)
 {
-    char text[16];
+    char text[AMOUNT_BYTES];
     printf("%" PRIu32 " records; operations a second (size: bytes; written: bytes for a byte put), "
            "median of the rounds; ratio = ours / peer (size, written: less is better)\n\n",
            report->plan->count);

@@ -8,7 +8,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { BATCH = 1000, SYNC_BATCH = 100, SNAPSHOT_GETS = 1000, RAW_BYTES = 200 };
@@ -19,25 +18,18 @@ enum { BATCH = 1000, SYNC_BATCH = 100, SNAPSHOT_GETS = 1000, RAW_BYTES = 200 };
 
 /* ---- clocks ------------------------------------------------------------------------------ */
 
-static double seconds_of(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
 void clock_start(struct result *result)
 {
     io_counts(&result->io);
-    result->wall_s = -seconds_of(CLOCK_MONOTONIC);
-    result->cpu_s = -seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+    result->wall_s = -wall_s();
+    result->cpu_s = -cpu_s();
 }
 
 void clock_stop(struct result *result)
 {
     struct io_counts now;
-    result->wall_s += seconds_of(CLOCK_MONOTONIC);
-    result->cpu_s += seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+    result->wall_s += wall_s();
+    result->cpu_s += cpu_s();
     io_counts(&now);
     result->io = (struct io_counts){ now.read_bytes - result->io.read_bytes,
                                      now.written_bytes - result->io.written_bytes,
@@ -46,7 +38,7 @@ void clock_stop(struct result *result)
 
 bool clock_is_over(const struct plan *plan, struct result *result)
 {
-    if (plan->line_seconds > 0 && seconds_of(CLOCK_MONOTONIC) + result->wall_s > plan->line_seconds)
+    if (plan->line_seconds > 0 && wall_s() + result->wall_s > plan->line_seconds)
         result->is_cut = true;
     return result->is_cut;
 }
@@ -487,7 +479,7 @@ static void *sync_thread_run(void *opaque)
         }
         kind->write_commit(thread->session);
         thread->count += thread->batch;
-    } while (seconds_of(CLOCK_MONOTONIC) < thread->deadline_s);
+    } while (wall_s() < thread->deadline_s);
     return NULL;
 }
 
@@ -496,13 +488,12 @@ static void fillsync(struct bench_store *store, const struct plan *plan, uint32_
 {
     struct sync_thread threads[THREADS_MAX];
     for (uint32_t i = 0; i < thread_count; i++)
-        threads[i] =
-            (struct sync_thread){ .kind = store->kind,
-                                  .session = store->kind->session_open(store->store),
-                                  .first = i + 1,
-                                  .step = thread_count,
-                                  .batch = batch,
-                                  .deadline_s = seconds_of(CLOCK_MONOTONIC) + plan->sync_seconds };
+        threads[i] = (struct sync_thread){ .kind = store->kind,
+                                           .session = store->kind->session_open(store->store),
+                                           .first = i + 1,
+                                           .step = thread_count,
+                                           .batch = batch,
+                                           .deadline_s = wall_s() + plan->sync_seconds };
     clock_start(result);
     for (uint32_t i = 0; i < thread_count; i++)
         if (pthread_create(&threads[i].thread, NULL, sync_thread_run, &threads[i]))
@@ -557,12 +548,12 @@ void raw_append(const char *folder, double seconds, struct result *result)
     memset(record, 'r', sizeof record);
     uint64_t count = 0;
     clock_start(result);
-    double deadline_s = seconds_of(CLOCK_MONOTONIC) + seconds;
+    double deadline_s = wall_s() + seconds;
     do {
         off_t offset = (off_t)(count++ * RAW_BYTES % (FILE_MIB * sizeof zeros - RAW_BYTES));
         if (pwrite(fd, record, RAW_BYTES, offset) != RAW_BYTES || fdatasync(fd))
             die("%s: cannot append", path);
-    } while (seconds_of(CLOCK_MONOTONIC) < deadline_s);
+    } while (wall_s() < deadline_s);
     clock_stop(result);
     result->operations = (double)count;
     close(fd);

@@ -13,12 +13,12 @@
  */
 #include "btree/page/leaf_internal.h"
 #include "layout_plain.h"
+#include "measure.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
 
 enum { ROUNDS = 3, DEPTH_MAX = 12, BATCH = 64, KEY_BYTES_MAX = 32 };
 
@@ -466,25 +466,6 @@ static uint64_t tree_scan(const struct tree *tree, uint64_t id, unsigned depth)
 
 /* ---- measuring --------------------------------------------------------------------------- */
 
-static double cpu_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
-
-static int double_order(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-static double median(double values[ROUNDS])
-{
-    qsort(values, ROUNDS, sizeof *values, double_order);
-    return values[ROUNDS / 2];
-}
-
 static double entry_bytes(const struct tree *tree, uint32_t count)
 {
     return (double)(tree->pages - 1) * (double)tree->page_bytes / count;
@@ -499,11 +480,11 @@ static double check_pages(const struct tree *tree)
         page_set_identity(page_at(tree, id), id, 1);
         page_seal(page_at(tree, id), tree->page_bytes);
     }
-    double begin = cpu_ns();
+    double begin = cpu_s();
     for (uint32_t id = 1; id < tree->pages; id++)
         if (page_validate(page_at(tree, id), tree->page_bytes, id, false) != SOMBRA_OK)
             abort();
-    return (cpu_ns() - begin) / (tree->pages - 1);
+    return (cpu_s() - begin) * 1e9 / (tree->pages - 1);
 }
 
 static volatile uint64_t sink;
@@ -520,9 +501,9 @@ static void measure(enum layout layout, size_t page_bytes, enum key_set set,
     tree_load(&tree, sorted, &value, 0.7);
     sink += tree_get_all(&tree, shuffled);
     for (unsigned round = 0; round < ROUNDS; round++) {
-        double begin = cpu_ns();
+        double begin = cpu_s();
         sink += tree_get_all(&tree, shuffled);
-        get[round] = (cpu_ns() - begin) / shuffled->count;
+        get[round] = (cpu_s() - begin) * 1e9 / shuffled->count;
     }
     tree_release(&tree);
 
@@ -531,10 +512,10 @@ static void measure(enum layout layout, size_t page_bytes, enum key_set set,
     double full_bytes = entry_bytes(&tree, sorted->count);
     uint64_t total = tree_scan(&tree, tree.root, 0);
     for (unsigned round = 0; round < ROUNDS; round++) {
-        double begin = cpu_ns();
+        double begin = cpu_s();
         if (tree_scan(&tree, tree.root, 0) != total)
             abort();
-        scan[round] = (cpu_ns() - begin) / sorted->count;
+        scan[round] = (cpu_s() - begin) * 1e9 / sorted->count;
         check[round] = check_pages(&tree);
     }
     tree_release(&tree);
@@ -543,16 +524,17 @@ static void measure(enum layout layout, size_t page_bytes, enum key_set set,
     uint32_t inserts = shuffled->count / 2;
     for (unsigned round = 0; round < ROUNDS; round++) {
         tree_init(&tree, layout, page_bytes);
-        double begin = cpu_ns();
+        double begin = cpu_s();
         for (uint32_t i = 0; i < inserts; i++)
             tree_insert(&tree, key_at(shuffled, i), &value);
-        insert[round] = (cpu_ns() - begin) / inserts;
+        insert[round] = (cpu_s() - begin) * 1e9 / inserts;
         random_bytes = entry_bytes(&tree, inserts);
         tree_release(&tree);
     }
     printf("| %-11s | %2zu KiB | %-7s | %5.0f | %5.1f | %6.0f | %6.0f | %6.2f | %6.2f |\n",
-           key_set_names[set], page_bytes / KiB, layout_names[layout], median(get), median(scan),
-           median(insert), median(check), full_bytes, random_bytes);
+           key_set_names[set], page_bytes / KiB, layout_names[layout], median(get, ROUNDS),
+           median(scan, ROUNDS), median(insert, ROUNDS), median(check, ROUNDS), full_bytes,
+           random_bytes);
     fflush(stdout);
 }
 

@@ -9,21 +9,14 @@
  *   memtable [records [rounds]]; the default is 1,000,000 and 5
  */
 #include "lsm/memtable.h"
+#include "measure.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { KEY_BYTES = 16, VALUE_BYTES = 100, ROUNDS_MAX = 31 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
-}
 
 /* ---- the skiplist ------------------------------------------------------------------------ */
 
@@ -196,15 +189,10 @@ static uint8_t (*keys_make(enum order order, uint32_t count, uint64_t seed))[KEY
     return keys;
 }
 
-static double per_record(uint64_t from_ns, uint32_t count)
+/* ns. */
+static double per_record(double from_s, uint32_t count)
 {
-    return (double)(now_ns() - from_ns) / count;
-}
-
-static void fail(const char *what)
-{
-    fprintf(stderr, "%s\n", what);
-    exit(1);
+    return (cpu_s() - from_s) * 1e9 / count;
 }
 
 static void memtable_round(double out[FIGURES][ROUNDS_MAX], unsigned round, uint32_t count,
@@ -214,38 +202,38 @@ static void memtable_round(double out[FIGURES][ROUNDS_MAX], unsigned round, uint
     struct memtable *memtable;
     struct source *source;
     if (memtable_new(&memtable))
-        fail("memtable_new");
-    uint64_t from = now_ns();
+        die("memtable_new");
+    double from = cpu_s();
     for (uint32_t i = 0; i < count; i++) {
         if (memtable_put(memtable, i + 1, ENTRY_PUT, slice_of(puts[i], KEY_BYTES),
                          slice_of(value, VALUE_BYTES)))
-            fail("memtable_put");
+            die("memtable_put");
         memtable_settle(memtable);
         if (memtable_has_waste(memtable))
             memtable_reuse_nodes(memtable, i + 2, UINT64_MAX);
     }
     out[FIGURE_INSERT][round] = per_record(from, count);
-    from = now_ns();
+    from = cpu_s();
     for (uint32_t i = 0; i < count; i++) {
         sombra_slice got;
         if (memtable_get(memtable, count, slice_of(gets[i], KEY_BYTES), &got) != LOOKUP_FOUND)
-            fail("memtable_get");
+            die("memtable_get");
     }
     out[FIGURE_GET][round] = per_record(from, count);
     uint32_t seen = 0;
-    from = now_ns();
+    from = cpu_s();
     if (memtable_source(memtable, count, &source) || source->ops->seek_ge(source, slice_of("", 0)))
-        fail("memtable_source");
+        die("memtable_source");
     while (source->is_valid) {
         struct lsm_entry entries[64];
         size_t got;
         if (source->ops->read(source, slice_of("", 0), entries, 64, &got))
-            fail("read");
+            die("read");
         seen += (uint32_t)got;
     }
     out[FIGURE_SCAN][round] = per_record(from, count);
     if (seen != count)
-        fail("scan");
+        die("scan");
     source_close(source);
     out[FIGURE_BYTES][round] = (double)memtable_bytes(memtable) / count;
     memtable_unref(memtable);
@@ -256,20 +244,20 @@ static void skip_round(double out[FIGURES][ROUNDS_MAX], unsigned round, uint32_t
 {
     uint8_t value[VALUE_BYTES] = { 1 };
     struct skiplist *list = skip_new();
-    uint64_t from = now_ns();
+    double from = cpu_s();
     for (uint32_t i = 0; i < count; i++)
         skip_put(list, i + 1, slice_of(puts[i], KEY_BYTES), slice_of(value, VALUE_BYTES));
     out[FIGURE_INSERT][round] = per_record(from, count);
-    from = now_ns();
+    from = cpu_s();
     for (uint32_t i = 0; i < count; i++) {
         sombra_slice got;
         if (!skip_get(list, count, slice_of(gets[i], KEY_BYTES), &got))
-            fail("skip_get");
+            die("skip_get");
     }
     out[FIGURE_GET][round] = per_record(from, count);
     uint32_t seen = 0;
     uint64_t sum = 0;
-    from = now_ns();
+    from = cpu_s();
     struct skip_node *node = atomic_load_explicit(&list->head->next[0], memory_order_acquire);
     for (; node; node = atomic_load_explicit(&node->next[0], memory_order_acquire)) {
         sum += record_key(node->record).bytes;
@@ -277,24 +265,12 @@ static void skip_round(double out[FIGURES][ROUNDS_MAX], unsigned round, uint32_t
     }
     out[FIGURE_SCAN][round] = per_record(from, count);
     if (seen != count || sum != (uint64_t)count * KEY_BYTES)
-        fail("scan");
+        die("scan");
     size_t bytes = 0;
     for (struct block *block = list->blocks; block; block = block->next)
         bytes += BLOCK_BYTES;
     out[FIGURE_BYTES][round] = (double)bytes / count;
     skip_free(list);
-}
-
-static int order_doubles(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-static double median(double *values, unsigned count)
-{
-    qsort(values, count, sizeof *values, order_doubles);
-    return values[count / 2];
 }
 
 int main(int argc, char **argv)
@@ -303,7 +279,7 @@ int main(int argc, char **argv)
     unsigned rounds = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 5;
     static figures all[ORDERS];
     if (count == 0 || rounds == 0 || rounds > ROUNDS_MAX)
-        fail("memtable [records [rounds]]");
+        die("memtable [records [rounds]]");
     for (enum order order = 0; order < ORDERS; order++) {
         uint8_t(*puts)[KEY_BYTES] = keys_make(order, count, 1);
         uint8_t(*gets)[KEY_BYTES] = keys_make(order, count, 2);

@@ -15,7 +15,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { BATCH = 1000, ROUNDS = 5, OPENS = 5, KINDS = 5 };
@@ -34,13 +33,6 @@ struct place {
     size_t table_bytes;
     double seconds[ROUNDS_MAX];
 };
-
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 static void fill(struct bench_store *store, uint32_t count)
 {
@@ -76,10 +68,10 @@ static void open_once(const struct store_kind *kind, const char *folder)
 static double open_seconds(const struct place *place)
 {
     tuning.table_bytes = place->table_bytes;
-    double begun = now_s();
+    double begun = wall_s();
     for (int i = 0; i < OPENS; i++)
         open_once(place->store.kind, place->store.folder);
-    return (now_s() - begun) / OPENS;
+    return (wall_s() - begun) / OPENS;
 }
 
 /* ---- system calls ------------------------------------------------------------------------ */
@@ -113,20 +105,13 @@ static unsigned long open_calls(const struct settings *settings, const struct pl
 
 /* ---- the table --------------------------------------------------------------------------- */
 
-static int double_order(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
 static void place_print(const struct settings *settings, struct place *place)
 {
     char calls[32] = "";
     unsigned long count = open_calls(settings, place);
     if (count)
         snprintf(calls, sizeof calls, "%lu", count);
-    qsort(place->seconds, settings->rounds, sizeof *place->seconds, double_order);
-    double middle = place->seconds[settings->rounds / 2];
+    double middle = median(place->seconds, settings->rounds); /* sorts */
     double spread = (place->seconds[settings->rounds - 1] - place->seconds[0]) / 2 / middle;
     printf("| %-10s | %8" PRIu32 " | %6zu | %9.1f | %8.3f ±%3.0f%% | %5s |\n",
            place->store.kind->name, place->records, store_file_count(&place->store),

@@ -45,13 +45,6 @@ struct worker {
     pthread_t thread;
 };
 
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 static void read_one(struct worker *worker, const uint8_t key[KEY_BYTES])
 {
     uint8_t value[VALUE_BYTES];
@@ -103,7 +96,7 @@ static struct figures row_run(struct bench_store *store, const struct row *row, 
         if (pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]))
             die("cannot start a thread");
     }
-    double begin_s = now_s();
+    double begin_s = wall_s();
     atomic_store(&run.begins, true);
     struct timespec wait = { (time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9) };
     nanosleep(&wait, NULL);
@@ -115,7 +108,7 @@ static struct figures row_run(struct bench_store *store, const struct row *row, 
             (double)workers[i].operations;
         store->kind->session_close(workers[i].session);
     }
-    double passed_s = now_s() - begin_s;
+    double passed_s = wall_s() - begin_s;
     figures.reads_s /= passed_s;
     figures.commits_s /= passed_s;
     return figures;
@@ -134,18 +127,6 @@ static void fill(struct bench_store *store, uint32_t records)
             store->kind->write_commit(store->session);
     }
     free(order);
-}
-
-static int double_order(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-static double median(double *values, size_t count)
-{
-    qsort(values, count, sizeof *values, double_order);
-    return values[count / 2];
 }
 
 static void row_print(const struct row *row, struct figures figures[STORES][ROUNDS_MAX],

@@ -3,6 +3,7 @@
 --
 --   sombra bench/report.lua merge OUT.json IN.json ...   one file out of many: runs of one store each, or more rounds
 --                                                        of the same; what they returned must agree. Prints the table
+--   sombra bench/report.lua io IN.json ...               what was read and written for an operation, of one store each
 --   sombra bench/report.lua growth IN.json ...           how rates change with the size: a table, and the slope
 
 local json = require "sombra.json"
@@ -116,6 +117,32 @@ local function print_table(whole)
   end
 end
 
+-- ---- what the system did ------------------------------------------------------------------------------------------
+
+local function print_io(paths)
+  print "\n| workload             | store       | bytes read | bytes written | major faults | CPU us |"
+  print "|---|---|--:|--:|--:|--:|"
+  local order, lines = {}, {}
+  for _, path in ipairs(paths) do
+    for _, line in ipairs(read(path).lines) do
+      if not lines[line.name] then
+        order[#order + 1], lines[line.name] = line.name, {}
+      end
+      for name, store in pairs(line.stores) do
+        table.insert(lines[line.name], { name = name, round = store.rounds[1] })
+      end
+    end
+  end
+  for _, name in ipairs(order) do
+    for _, store in ipairs(lines[name]) do
+      local round, count = store.round, store.round.operations
+      print(("| %-20s | %-11s | %10.0f | %13.0f | %12.4f | %6.2f |"):format(name, store.name, round.read_bytes / count,
+        round.written_bytes / count, round.major_faults / count, round.cpu_s / count * 1e6))
+    end
+  end
+  print "\nFor an operation: bytes fetched from the medium, bytes of pages that became dirty."
+end
+
 -- ---- growth -------------------------------------------------------------------------------------------------------
 
 -- Of each line and store: the rates at the sizes, and the factor for ten times the data between the first and the last.
@@ -165,9 +192,11 @@ if command == "merge" and arg[3] then
   local file <close> = assert(io.open(arg[2], "w"))
   file:write(json.encode(whole), "\n")
   print_table(whole)
+elseif command == "io" and arg[2] then
+  print_io { table.unpack(arg, 2) }
 elseif command == "growth" and arg[3] then
   growth { table.unpack(arg, 2) }
 else
-  io.stderr:write "usage: report.lua merge OUT.json IN.json ... | growth IN.json IN.json ...\n"
+  io.stderr:write "usage: report.lua merge OUT.json IN.json ... | io IN.json ... | growth IN.json IN.json ...\n"
   os.exit(2)
 end

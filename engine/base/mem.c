@@ -4,6 +4,9 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 /* Counting begins with the first mem_test_* call, so that a program which never makes one pays a
  * single relaxed load for each block. */
@@ -76,6 +79,13 @@ void mem_free(void *memory)
     if (memory && is_counting())
         atomic_fetch_sub(&live, 1);
     free(memory);
+}
+
+void mem_trim(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }
 
 sombra_err diag_nomem(const char *what, size_t bytes)

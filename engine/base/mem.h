@@ -17,6 +17,10 @@ void *mem_realloc(void *memory, size_t bytes);
 void *mem_alloc_aligned(size_t alignment, size_t bytes);
 void mem_free(void *memory); /* NULL is a no-op */
 
+/* Gives freed memory that lies between blocks in use back to the system, where malloc can. It may
+ * take milliseconds. */
+void mem_trim(void);
+
 /* SOMBRA_NOMEM with the text "out of memory: <bytes> bytes for <what>". */
 sombra_err diag_nomem(const char *what, size_t bytes);
 

@@ -31,6 +31,9 @@ struct btree_options {
                                       the file; 64 MiB. If given, it bounds the redo as well, as
                                       wal_bypass_bytes does. The pages of one operation come on
                                       top */
+    uint64_t memory_bytes;         /* that the file's pages in the system's cache may take; 0 = what
+                                      the system has for them. If the file is larger, memory is
+                                      short: decision 0018 says what follows */
     uint64_t map_bytes_max;        /* address space reserved for the file; 1 TiB, less if refused */
     bool allows_network;           /* open files of network file systems: only one machine may */
     bool no_mapped_stores;         /* write pages by system calls, not through a writable mapping */

@@ -345,6 +345,8 @@ struct path_level {
 /* Level 0 is the leaf, depth - 1 the root. */
 struct tree_path {
     unsigned depth;
+    unsigned steps;   /* from leaf to leaf since the descent */
+    unsigned fetched; /* leaves behind this one, under the same branch, that were asked for */
     struct path_level at[PAGE_LEVEL_MAX + 1];
 };
 
@@ -429,6 +431,24 @@ struct savepoint {
     bool is_changed;
 };
 
+/* Puts that were logged and wait for their leaves: tree_defer.c. */
+struct deferred_put {
+    size_t at; /* of the key in `bytes`; the value follows */
+    uint32_t key_bytes, value_bytes;
+};
+struct deferred {
+    struct buf bytes;
+    struct deferred_put *puts;
+    size_t count;
+    bool is_settling; /* their leaves were asked for */
+};
+
+/* What is to be looked after before the next call. */
+enum txn_care {
+    TXN_FAILED = 1,   /* a write broke off in the middle: only abort and rollback are left */
+    TXN_DEFERRED = 2, /* puts are deferred */
+};
+
 struct btree_txn {
     struct kv_txn kv;
     struct btree *btree;
@@ -443,7 +463,7 @@ struct btree_txn {
     uint64_t stamp;       /* written into its pages; pages of other stamps are copied first */
     uint64_t generation;  /* raised by each write: cursors re-seek */
     uint64_t given_bytes; /* keys and values of its puts and deletes */
-    bool is_failed;       /* a write broke off in the middle: only abort and rollback are left */
+    unsigned care;        /* enum txn_care */
     bool is_changed;
     bool is_bypass;    /* too big for the log: commits as a checkpoint */
     bool is_replay;    /* recovery's own: nothing is logged */
@@ -451,6 +471,7 @@ struct btree_txn {
     struct buf redo;   /* operations, as in redo_format.h */
     struct buf lent;   /* a copy of arguments that point into pages */
     struct buf record; /* head of the log record */
+    struct deferred deferred;
     struct savepoint *savepoints;
     size_t savepoint_count, savepoint_capacity;
     uint64_t next_mark;
@@ -472,12 +493,17 @@ static inline struct btree_txn *txn_of(struct kv_txn *txn)
 
 extern const struct kv_ops btree_ops;
 
-/* Not after a write that broke off in the middle, nor in a child of the process that began it. */
-static inline bool txn_is_usable(const struct btree_txn *txn)
+/* Before each call but puts: deferred ones are put. INVALID after a write that broke off in the
+ * middle, and in a child of the process that began it. */
+sombra_err txn_attend(struct btree_txn *txn) SOMBRA_MUST_CHECK;
+static inline bool txn_is_plain(const struct btree_txn *txn)
 {
-    return !txn->is_failed && !atomic_load_explicit(&txn->btree->is_forked, memory_order_relaxed);
+    return txn->care == 0 && !atomic_load_explicit(&txn->btree->is_forked, memory_order_relaxed);
 }
-sombra_err txn_unusable(const struct btree_txn *txn) SOMBRA_MUST_CHECK;
+static inline SOMBRA_MUST_CHECK sombra_err txn_check(struct btree_txn *txn)
+{
+    return LIKELY(txn_is_plain(txn)) ? SOMBRA_OK : txn_attend(txn);
+}
 
 sombra_err btree_begin(struct kv *kv, const struct kv_begin_options *options,
                        struct kv_txn **out_txn) SOMBRA_MUST_CHECK;
@@ -543,18 +569,31 @@ sombra_err redo_apply_space(struct space *space, sombra_slice payload) SOMBRA_MU
 sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
                           const uint8_t **out_page) SOMBRA_MUST_CHECK;
 
+/* A page of this snapshot that was proved, and is in the map for everybody. */
+static inline bool tree_page_is_near(const struct btree_txn *txn, page_id id)
+{
+    const struct pager *pager = &txn->btree->pager;
+    return id < txn->snapshot.page_count &&
+           atomic_load_explicit(&pager->modes, memory_order_relaxed) == 0 &&
+           pager_bit(pager->sound_trees, id);
+}
+
+/* Copy-on-write makes these exact, and they stop cycles and reused pages. */
+static inline bool tree_page_fits(const struct btree_txn *txn, const uint8_t *page, page_id id,
+                                  unsigned level)
+{
+    uint64_t word = get_le64(page + PAGE_NUMBER);
+    return (word & UINT64_C(0xffffffffffff)) == id && (word >> 56) == level &&
+           get_le64(page + PAGE_TXN) <= txn->newest_page_txn;
+}
+
 static inline sombra_err tree_page(struct btree_txn *txn, page_id id, unsigned level,
                                    const uint8_t **out_page)
 {
     txn->kv.pages++;
-    const struct pager *pager = &txn->btree->pager;
-    if (LIKELY(id < txn->snapshot.page_count && !pager->is_buffered &&
-               pager_bit(pager->sound_trees, id))) {
-        const uint8_t *page = pager_page(pager, id);
-        uint64_t word = get_le64(page + PAGE_NUMBER);
-        /* Copy-on-write makes these exact, and they stop cycles and reused pages. */
-        if (LIKELY((word & UINT64_C(0xffffffffffff)) == id && (word >> 56) == level &&
-                   get_le64(page + PAGE_TXN) <= txn->newest_page_txn)) {
+    if (LIKELY(tree_page_is_near(txn, id))) {
+        const uint8_t *page = pager_page(&txn->btree->pager, id);
+        if (LIKELY(tree_page_fits(txn, page, id, level))) {
             *out_page = page;
             return SOMBRA_OK;
         }
@@ -624,6 +663,18 @@ uint64_t tree_entries(const struct btree_txn *txn, const uint8_t *page, unsigned
 /* A root of one child is no root. */
 sombra_err tree_shrink_root(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 
+/* ---- tree_defer.c -------------------------------------------------------------------------- */
+
+/* Logs the put and notes it for later, unless it is one to be put at once, by the caller. After a
+ * failure nothing has happened, or the transaction has failed. */
+sombra_err tree_defer_put(struct btree_txn *txn, sombra_slice key, sombra_slice value,
+                          bool *out_is_deferred) SOMBRA_MUST_CHECK;
+/* Puts what is deferred; a failure is the transaction's. */
+sombra_err tree_defer_settle(struct btree_txn *txn) SOMBRA_MUST_CHECK;
+/* They are rolled back. */
+void tree_defer_forget(struct btree_txn *txn);
+void tree_defer_release(struct btree_txn *txn);
+
 /* ---- tree_pack.c --------------------------------------------------------------------------- */
 
 /* Where a pass over one level of the tree stands: before the child that has `key`. */
@@ -651,9 +702,6 @@ struct pack {
 /* Works on from `place`, for a bounded time. After an error the transaction is to be undone. */
 sombra_err tree_pack_step(struct btree_txn *txn, struct pack *pack,
                           struct pack_place *place) SOMBRA_MUST_CHECK;
-
-/* INVALID: a bound is longer than any key. */
-sombra_err range_invalid(struct kv_range range) SOMBRA_MUST_CHECK;
 
 sombra_err btree_get(struct kv_txn *txn, sombra_slice key,
                      sombra_slice *out_value) SOMBRA_MUST_CHECK;

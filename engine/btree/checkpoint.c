@@ -642,6 +642,7 @@ static void background_work(struct btree *btree, bool wants_checkpoint, bool wan
     struct kv_maintenance job = { .kind = KV_COMPACT,
                                   .progress = background_between,
                                   .context = btree };
+    memory_weigh_again(btree);
     sombra_err err = normal_sync(btree, &lsn);
     if (!err && !lsn)
         err = dead_sync(btree);

@@ -34,11 +34,10 @@ struct btree_cursor {
     sombra_slice place_key;
     unsigned first, end; /* entries [first, end) of the leaf are in the range, or BOUND_UNKNOWN */
     size_t key_bytes;
-    size_t low_bytes, high_bytes; /* 0 = no bound */
-    uint8_t *room;                /* of batch reads: decoded suffixes */
+    uint8_t *room; /* of batch reads: decoded suffixes */
     size_t room_bytes;
     uint8_t key[KV_KEY_BYTES_MAX];
-    uint8_t low[KV_KEY_BYTES_MAX], high[KV_KEY_BYTES_MAX];
+    struct kv_bounds bounds;
 };
 
 static struct btree_cursor *cursor_of(struct kv_cursor *cursor)
@@ -50,19 +49,6 @@ static struct btree_cursor *cursor_of(struct kv_cursor *cursor)
 static size_t page_bytes_of(const struct btree_cursor *cursor)
 {
     return cursor->txn->btree->pager.page_bytes;
-}
-
-/* A bound longer than any key: the keys before it are those up to its first KV_KEY_BYTES_MAX bytes.
- */
-static sombra_err bound_copy(sombra_slice bound, uint8_t *to, size_t *out_bytes)
-{
-    if (bound.bytes > KV_KEY_BYTES_MAX)
-        return diag_fail(SOMBRA_INVALID, "a range bound of %zu bytes: keys have at most %d",
-                         bound.bytes, KV_KEY_BYTES_MAX);
-    if (bound.bytes)
-        memcpy(to, bound.data, bound.bytes);
-    *out_bytes = bound.bytes;
-    return SOMBRA_OK;
 }
 
 static struct btree_cursor *cursor_take(struct btree_txn *txn)
@@ -123,9 +109,7 @@ sombra_err btree_cursor_open(struct kv_txn *kv_txn, struct kv_range range,
     cursor->has_path = false;
     cursor->place.at = NULL;
     cursor->generation = txn->generation;
-    sombra_err err = bound_copy(range.low, cursor->low, &cursor->low_bytes);
-    if (!err)
-        err = bound_copy(range.high, cursor->high, &cursor->high_bytes);
+    sombra_err err = kv_bounds_set(&cursor->bounds, range);
     if (err) {
         cursor_keep(txn, cursor);
         return err;
@@ -149,8 +133,8 @@ void btree_cursor_close(struct kv_cursor *kv_cursor)
  * comes near that end: a short scan never asks. */
 static void leaf_enter(struct btree_cursor *cursor)
 {
-    cursor->first = cursor->low_bytes ? BOUND_UNKNOWN : 0;
-    cursor->end = cursor->high_bytes ? BOUND_UNKNOWN : page_count(cursor->path.at[0].page);
+    cursor->first = cursor->bounds.low_bytes ? BOUND_UNKNOWN : 0;
+    cursor->end = cursor->bounds.high_bytes ? BOUND_UNKNOWN : page_count(cursor->path.at[0].page);
     cursor->has_iter = false;
     cursor->generation = cursor->txn->generation;
 }
@@ -159,7 +143,7 @@ static unsigned leaf_first(struct btree_cursor *cursor)
 {
     if (cursor->first == BOUND_UNKNOWN)
         (void)leaf_find(cursor->path.at[0].page, page_bytes_of(cursor),
-                        slice_of(cursor->low, cursor->low_bytes), &cursor->first);
+                        slice_of(cursor->bounds.low, cursor->bounds.low_bytes), &cursor->first);
     return cursor->first;
 }
 
@@ -167,7 +151,7 @@ static unsigned leaf_end(struct btree_cursor *cursor)
 {
     if (cursor->end == BOUND_UNKNOWN)
         (void)leaf_find(cursor->path.at[0].page, page_bytes_of(cursor),
-                        slice_of(cursor->high, cursor->high_bytes), &cursor->end);
+                        slice_of(cursor->bounds.high, cursor->bounds.high_bytes), &cursor->end);
     return cursor->end;
 }
 
@@ -321,8 +305,8 @@ static sombra_err seek(struct btree_cursor *cursor, sombra_slice key, unsigned *
  * looked for from where the low one was found. */
 static sombra_err move_first_between(struct btree_cursor *cursor, bool *out_found)
 {
-    const sombra_slice low = slice_of(cursor->low, cursor->low_bytes);
-    const sombra_slice high = slice_of(cursor->high, cursor->high_bytes);
+    const sombra_slice low = slice_of(cursor->bounds.low, cursor->bounds.low_bytes);
+    const sombra_slice high = slice_of(cursor->bounds.high, cursor->bounds.high_bytes);
     unsigned index = 0;
     bool exact;
     sombra_err err = seek(cursor, low, &index, &exact);
@@ -341,12 +325,12 @@ static sombra_err move_first_between(struct btree_cursor *cursor, bool *out_foun
 
 static sombra_err move_first(struct btree_cursor *cursor, bool *out_found)
 {
-    const sombra_slice low = slice_of(cursor->low, cursor->low_bytes);
+    const sombra_slice low = slice_of(cursor->bounds.low, cursor->bounds.low_bytes);
     unsigned index = 0;
     bool exact;
     sombra_err err;
-    if (low.bytes && cursor->high_bytes &&
-        slice_compare(low, slice_of(cursor->high, cursor->high_bytes)) < 0)
+    if (low.bytes && cursor->bounds.high_bytes &&
+        slice_compare(low, slice_of(cursor->bounds.high, cursor->bounds.high_bytes)) < 0)
         return move_first_between(cursor, out_found);
     if (low.bytes) {
         err = seek(cursor, low, &index, &exact);
@@ -362,8 +346,9 @@ static sombra_err move_last(struct btree_cursor *cursor, bool *out_found)
     unsigned index = 0;
     bool exact;
     sombra_err err;
-    if (cursor->high_bytes) {
-        err = seek(cursor, slice_of(cursor->high, cursor->high_bytes), &index, &exact);
+    if (cursor->bounds.high_bytes) {
+        err =
+            seek(cursor, slice_of(cursor->bounds.high, cursor->bounds.high_bytes), &index, &exact);
     } else {
         cursor->place.at = NULL;
         err = tree_descend_edge(cursor->txn, true, &cursor->path);
@@ -375,7 +360,7 @@ static sombra_err move_last(struct btree_cursor *cursor, bool *out_found)
 
 static sombra_err move_seek_ge(struct btree_cursor *cursor, sombra_slice key, bool *out_found)
 {
-    if (slice_compare(key, slice_of(cursor->low, cursor->low_bytes)) < 0)
+    if (slice_compare(key, slice_of(cursor->bounds.low, cursor->bounds.low_bytes)) < 0)
         return move_first(cursor, out_found);
     unsigned index;
     bool exact;
@@ -385,7 +370,8 @@ static sombra_err move_seek_ge(struct btree_cursor *cursor, sombra_slice key, bo
 
 static sombra_err move_seek_le(struct btree_cursor *cursor, sombra_slice key, bool *out_found)
 {
-    if (cursor->high_bytes && slice_compare(key, slice_of(cursor->high, cursor->high_bytes)) >= 0)
+    if (cursor->bounds.high_bytes &&
+        slice_compare(key, slice_of(cursor->bounds.high, cursor->bounds.high_bytes)) >= 0)
         return move_last(cursor, out_found);
     unsigned index;
     bool exact;
@@ -440,8 +426,9 @@ static sombra_err move_previous(struct btree_cursor *cursor, bool *out_found)
 static sombra_err move(struct btree_cursor *cursor, enum kv_motion motion, sombra_slice key,
                        bool *out_found)
 {
-    if (UNLIKELY(!txn_is_usable(cursor->txn)))
-        return txn_unusable(cursor->txn);
+    sombra_err err = txn_check(cursor->txn);
+    if (UNLIKELY(err))
+        return err;
     if (cursor->txn->snapshot.depth == 0) {
         bool forward = motion == KV_NEXT || motion == KV_FIRST || motion == KV_SEEK_GE;
         return off_end(cursor, forward ? CURSOR_BEHIND : CURSOR_BEFORE, out_found);
@@ -713,13 +700,14 @@ sombra_err btree_cursor_words(struct kv_cursor *kv_cursor, struct kv_words *word
     words->count = 0;
     words->is_last = words->is_long = false;
     assert(words->seeks || cursor->state == CURSOR_ON);
-    if (UNLIKELY(!txn_is_usable(cursor->txn)))
-        return txn_unusable(cursor->txn);
+    sombra_err err = txn_check(cursor->txn);
+    if (UNLIKELY(err))
+        return err;
     if (cursor->txn->snapshot.depth == 0) {
         words->is_last = true;
         return SOMBRA_OK;
     }
-    sombra_err err = words->seeks ? words_seek(cursor, words->within) : words_go_on(cursor);
+    err = words->seeks ? words_seek(cursor, words->within) : words_go_on(cursor);
     if (!err)
         err = words_read(cursor, words);
     if (UNLIKELY(err)) {

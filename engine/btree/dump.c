@@ -254,38 +254,31 @@ static const uint8_t *head_read(const uint8_t *at, const uint8_t *end, struct re
     return at;
 }
 
-/* Behind one operation; NULL when it cannot be read, or is not known here. */
-static const uint8_t *operation_skip(const uint8_t *at, const uint8_t *end,
-                                     struct record_facts *facts)
+/* False when it cannot be read, or is not known here. */
+static bool operation_count(struct byte_reader *reader, struct record_facts *facts)
 {
-    const uint8_t op = *at++;
-    uint64_t first = 0, second = 0;
-    if (op == REDO_MOVE) /* says that pages moved, and no more */
-        return at;
-    uint64_t *count = op == REDO_PUT            ? &facts->puts
-                      : op == REDO_DELETE       ? &facts->deletes
-                      : op == REDO_DELETE_RANGE ? &facts->range_deletes
-                                                : NULL;
-    if (!count)
-        return NULL;
-    at = varint_get(at, end, &first);
-    if (at && op != REDO_DELETE)
-        at = varint_get(at, end, &second);
-    if (!at || first > (uint64_t)(end - at) || second > (uint64_t)(end - at) - first)
-        return NULL;
-    *count += 1;
-    return at + first + second;
+    struct kv_redo redo;
+    if (*reader->at == REDO_MOVE) { /* says that pages moved, and no more */
+        reader->at++;
+        return true;
+    }
+    if (!kv_redo_read(reader, &redo))
+        return false;
+    facts->puts += redo.kind == KV_REDO_PUT;
+    facts->deletes += redo.kind == KV_REDO_DELETE;
+    facts->range_deletes += redo.kind == KV_REDO_DELETE_RANGE;
+    return true;
 }
 
 static sombra_err record_show(void *context, const struct wal_record *record)
 {
     struct dump *dump = context;
     struct record_facts facts = { 0 };
-    const uint8_t *at = record->payload.data;
-    const uint8_t *end = at + record->payload.bytes;
-    at = head_read(at, end, &facts);
-    while (at && at < end)
-        at = operation_skip(at, end, &facts);
+    struct byte_reader reader = byte_reader_of(record->payload);
+    reader.at = head_read(reader.at, reader.end, &facts);
+    bool is_read = reader.at != NULL;
+    while (is_read && reader.at < reader.end)
+        is_read = operation_count(&reader, &facts);
     return kv_lines_tell(
         &dump->lines,
         "record half=%u lsn=%" PRIu64 " durable_lsn=%" PRIu64 " payload_bytes=%zu txn=%" PRIu64
@@ -293,7 +286,7 @@ static sombra_err record_show(void *context, const struct wal_record *record)
         " range_deletes=%" PRIu64 "%s",
         dump->half, record->lsn, record->durable_lsn, record->payload.bytes, facts.txn, facts.pages,
         facts.changes, facts.puts, facts.deletes, facts.range_deletes,
-        at ? "" : " problem=an operation of it cannot be read");
+        is_read ? "" : " problem=an operation of it cannot be read");
 }
 
 /* Replays one half from `from` on, which is moved to where the other half goes on. */

@@ -22,6 +22,8 @@ PREFETCHER leaf_fetch(const struct btree_txn *txn, page_id id)
     const struct pager *pager = &txn->btree->pager;
     if (UNLIKELY(id >= txn->snapshot.page_count))
         return;
+    if (UNLIKELY(pager_has_mode(pager, PAGER_SHORT)))
+        memory_bring(pager, id, 1);
     const uint8_t *page = pager_page(pager, id);
     __builtin_prefetch(page);
     __builtin_prefetch(page + pager->page_bytes - 1);
@@ -98,10 +100,10 @@ sombra_err btree_get_many(struct kv_txn *kv_txn, const sombra_slice *keys, size_
                           kv_value_fn each, void *context)
 {
     struct btree_txn *txn = txn_of(kv_txn);
-    const unsigned depth = (unsigned)txn->snapshot.depth;
     sombra_err err = keys_check(keys, count);
-    if (UNLIKELY(!err && !txn_is_usable(txn)))
-        err = txn_unusable(txn);
+    if (!err)
+        err = txn_check(txn);
+    const unsigned depth = (unsigned)txn->snapshot.depth;
     for (size_t i = 0; !err && depth == 0 && i < count; i++)
         err = each(context, i, NULL);
     for (size_t first = 0; !err && depth && first < count; first += GROUP) {

@@ -197,7 +197,8 @@ static void growth_end(struct logs *logs, const struct wal *wal, bool grows, som
 sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes, bool syncs_soon)
 {
     struct wal *wal = logs->halves[logs->active];
-    sombra_err err = wal_use_window(wal, !syncs_soon && !logs->btree->pager.is_buffered);
+    sombra_err err =
+        wal_use_window(wal, !syncs_soon && !pager_has_mode(&logs->btree->pager, PAGER_BUFFERED));
     bool grows = growth_begin(logs, wal, payload_bytes);
     if (!err)
         err = wal_reserve(wal, payload_bytes, half_bytes_max(logs));
@@ -219,6 +220,8 @@ sombra_err logs_append(struct logs *logs, uint64_t lsn, const struct os_iovec *p
                          wal_position(wal).offset - from);
     /* Who asks learns of the commit by the head that is published after it. */
     atomic_store_explicit(&head->half_last_lsn[logs->active], lsn, memory_order_relaxed);
+    if (UNLIKELY(pager_has_mode(&logs->btree->pager, PAGER_SHORT)))
+        wal_let_go(logs->halves[logs->active]);
     return SOMBRA_OK;
 }
 

@@ -29,6 +29,12 @@ static void bit_set(_Atomic uint64_t *bits, uint64_t index)
     atomic_fetch_or_explicit(&bits[index / 64], UINT64_C(1) << (index % 64), memory_order_relaxed);
 }
 
+static void bit_clear(_Atomic uint64_t *bits, uint64_t index)
+{
+    atomic_fetch_and_explicit(&bits[index / 64], ~(UINT64_C(1) << (index % 64)),
+                              memory_order_relaxed);
+}
+
 /* ---- lifecycle --------------------------------------------------------------------------- */
 
 static sombra_err map_try(struct pager *pager, uint64_t bytes)
@@ -121,7 +127,9 @@ sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, 
     assert(page_bytes >= PAGE_BYTES_MIN && page_bytes <= PAGE_BYTES_MAX);
     *pager = (struct pager){ .os = os, .file = file, .page_bytes = page_bytes };
     pager->page_shift = (unsigned)__builtin_ctzll(page_bytes);
-    pager->is_buffered = file && (options->no_mapped_stores || !os_can_store_mapped(file));
+    pager->can_map = !options->no_mapped_stores && file && os_can_store_mapped(file);
+    atomic_init(&pager->modes, file && !pager->can_map ? PAGER_BUFFERED : 0);
+    pager->memory_bytes = options->memory_bytes;
     pager->dirty.limit = (size_t)(options->txn_memory_max >> pager->page_shift);
     sombra_err err = map_reserve(pager, options->map_bytes_max);
     if (!err)
@@ -187,7 +195,8 @@ sombra_err pager_grow(struct pager *pager, uint64_t old_count, uint64_t page_cou
 sombra_err pager_touch_fresh(struct pager *pager, page_id id)
 {
     uint64_t at = id << pager->page_shift;
-    if (LIKELY(at < pager->fresh_from || at >= pager->fresh_to || pager->is_buffered))
+    if (LIKELY(at < pager->fresh_from || at >= pager->fresh_to) ||
+        pager_has_mode(pager, PAGER_BUFFERED))
         return SOMBRA_OK;
     uint64_t from = u64_max(pager->fresh_from, at - at % PAGER_FRESH_BYTES);
     uint64_t to = u64_align_up(at + pager->page_bytes, PAGER_FRESH_BYTES);
@@ -272,15 +281,18 @@ static void image_free(struct dirty_table *table, uint8_t *image)
 
 static void dirty_keep_spare(struct dirty_table *table, uint8_t *image)
 {
-    enum { SPARE_MAX = 256 };
+    /* A transaction of a thousand puts may change as many pages, and the next as many again. */
+    enum { SPARE_FIRST = 256, SPARE_MAX = 2048 };
     if (table->spare_count == table->spare_capacity && table->spare_capacity < SPARE_MAX) {
-        uint8_t **spare = mem_realloc(table->spare, SPARE_MAX * sizeof *spare);
+        size_t capacity = size_max(SPARE_FIRST, 2 * table->spare_capacity);
+        uint8_t **spare = mem_realloc(table->spare, capacity * sizeof *spare);
         if (spare) {
             table->spare = spare;
-            table->spare_capacity = SPARE_MAX;
+            table->spare_capacity = capacity;
         }
     }
-    if (table->spare_count < table->spare_capacity)
+    if (table->spare_count < table->spare_capacity &&
+        table->spare_count < size_max(SPARE_FIRST, table->limit))
         table->spare[table->spare_count++] = image;
     else
         image_free(table, image);
@@ -346,8 +358,12 @@ static sombra_err images_write(struct pager *pager, struct dirty_page *pages, si
             return err;
         i += n;
     }
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        /* A checkpoint need not come for it. To one below a branch it comes by way of that. */
+        if (page_level(pages[i].image) == 0)
+            bit_clear(pager->unsealed, pages[i].id);
         pager_dirty_drop(pager, pages[i].id);
+    }
     return SOMBRA_OK;
 }
 
@@ -397,7 +413,7 @@ static int victim_compare(const void *a, const void *b)
 sombra_err pager_spill(struct pager *pager, page_id root)
 {
     struct dirty_table *table = &pager->dirty;
-    assert(pager->is_buffered && pager_must_spill(pager));
+    assert(pager_has_mode(pager, PAGER_BUFFERED) && pager_must_spill(pager));
     struct dirty_page *victims = NULL;
     size_t count = 0;
     sombra_err err = images_collect(pager, root, &victims, &count);
@@ -443,12 +459,8 @@ static _Atomic(uint8_t *) *window_of(struct pager *pager, page_id id)
     return &pager->windows[(id << pager->page_shift) / PAGER_WINDOW_BYTES];
 }
 
-sombra_err pager_prepare(struct pager *pager, page_id id)
+static sombra_err window_map(struct pager *pager, page_id id)
 {
-    if (!pager->file)
-        return SOMBRA_OK;
-    if (pager->is_buffered)
-        return dirty_add(pager, id);
     _Atomic(uint8_t *) *window = window_of(pager, id);
     if (LIKELY(atomic_load(window) != NULL))
         return SOMBRA_OK;
@@ -461,7 +473,16 @@ sombra_err pager_prepare(struct pager *pager, page_id id)
     uint8_t *none = NULL;
     if (!atomic_compare_exchange_strong(window, &none, address))
         os_unmap(pager->file, address, PAGER_WINDOW_BYTES);
+    else if (pager_has_mode(pager, PAGER_SHORT))
+        os_map_advise_random(pager->file, address, PAGER_WINDOW_BYTES, true);
     return SOMBRA_OK;
+}
+
+sombra_err pager_prepare(struct pager *pager, page_id id)
+{
+    if (!pager->file)
+        return SOMBRA_OK;
+    return pager_has_mode(pager, PAGER_BUFFERED) ? dirty_add(pager, id) : window_map(pager, id);
 }
 
 uint8_t *pager_writable_slow(struct pager *pager, page_id id)
@@ -474,20 +495,16 @@ uint8_t *pager_writable_slow(struct pager *pager, page_id id)
     return slot->image;
 }
 
-static void bit_clear(_Atomic uint64_t *bits, uint64_t index)
-{
-    atomic_fetch_and_explicit(&bits[index / 64], ~(UINT64_C(1) << (index % 64)),
-                              memory_order_relaxed);
-}
-
 sombra_err pager_seal(struct pager *pager, page_id id)
 {
     sombra_err err = SOMBRA_OK;
-    if (!pager->is_buffered) {
-        err = pager_prepare(pager, id);
+    if (page_is_sealed(pager_page(pager, id))) {
+        /* It was buffered. */
+    } else if (pager->can_map) {
+        err = window_map(pager, id);
         if (!err)
-            page_seal(pager_writable(pager, id), pager->page_bytes);
-    } else if (!page_is_sealed(pager_page(pager, id))) {
+            page_seal(pager_window_page(pager, id), pager->page_bytes);
+    } else {
         /* Another process wrote it, through a mapping. */
         uint8_t *copy = mem_alloc_aligned(64, pager->page_bytes);
         if (!copy)
@@ -578,12 +595,39 @@ static sombra_err cluster_populate(struct pager *pager, uint64_t at, uint64_t le
     return os_map_populate(pager->file, at, pager->map + at, (size_t)length);
 }
 
+static sombra_err cut_short(const struct pager *pager, uint64_t offset, uint64_t bytes,
+                            uint64_t file_bytes)
+{
+    return diag_fail(SOMBRA_CORRUPT,
+                     "%s: bytes %" PRIu64 " to %" PRIu64 " are used, but the file ends at %" PRIu64
+                     ": it was cut short",
+                     os_file_path(pager->file), offset, offset + bytes, file_bytes);
+}
+
+/* These bytes and no more. */
+static sombra_err range_read(struct pager *pager, uint64_t offset, uint64_t bytes)
+{
+    uint64_t file_bytes = 0, first = offset >> pager->page_shift;
+    sombra_err err = os_size(pager->file, &file_bytes);
+    if (err)
+        return err;
+    if (offset > file_bytes || bytes > file_bytes - offset)
+        return cut_short(pager, offset, bytes, file_bytes);
+    uint64_t pages = ((offset + bytes - 1) >> pager->page_shift) - first + 1;
+    memory_bring(pager, first, pages);
+    return diag_wrap(cluster_populate(pager, offset, bytes, file_bytes), "read page %" PRIu64,
+                     first);
+}
+
 /* Brings the bytes in by a call that can fail, so that a bad medium is an error and not a signal.
  */
 static sombra_err bytes_read(struct pager *pager, uint64_t offset, uint64_t bytes)
 {
     if (!pager->file)
         return SOMBRA_OK;
+    /* Where memory is short, nothing around them. */
+    if (UNLIKELY(pager_has_mode(pager, PAGER_SHORT)))
+        return range_read(pager, offset, bytes);
     uint64_t first = offset / PAGER_CLUSTER_BYTES;
     uint64_t last = (offset + bytes - 1) / PAGER_CLUSTER_BYTES;
     uint64_t file_bytes = 0;
@@ -597,10 +641,7 @@ static sombra_err bytes_read(struct pager *pager, uint64_t offset, uint64_t byte
         }
         uint64_t at = cluster * PAGER_CLUSTER_BYTES;
         if (at >= file_bytes || offset + bytes > file_bytes)
-            return diag_fail(SOMBRA_CORRUPT,
-                             "%s: bytes %" PRIu64 " to %" PRIu64
-                             " are used, but the file ends at %" PRIu64 ": it was cut short",
-                             os_file_path(pager->file), offset, offset + bytes, file_bytes);
+            return cut_short(pager, offset, bytes, file_bytes);
         uint64_t length = u64_min(PAGER_CLUSTER_BYTES, file_bytes - at);
         sombra_err err = cluster_populate(pager, at, length, file_bytes);
         if (err)
@@ -655,6 +696,8 @@ sombra_err pager_prove_run(struct pager *pager, page_id id, uint64_t value_bytes
                          " reaches beyond the file's %" PRIu64 " pages",
                          pager_name(pager), value_bytes, id, page_count);
     const uint8_t *head = pager_page(pager, id);
+    if (UNLIKELY(pager_has_mode(pager, PAGER_SHORT)))
+        memory_bring(pager, id, pages);
     if (pager_bit(pager->sound_runs, id) && head[PAGE_KIND] == PAGE_OVERFLOW &&
         page_number(head) == id && get_le64(head + OVERFLOW_VALUE_BYTES) == value_bytes)
         return SOMBRA_OK;

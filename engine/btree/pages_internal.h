@@ -32,6 +32,12 @@ struct dirty_page {
     bool is_recent;  /* handed out since the last spill */
 };
 
+enum pager_mode {
+    PAGER_BUFFERED = 1, /* pages are written by os_write from `dirty`, else through windows; changed
+                           by the writer, between transactions */
+    PAGER_SHORT = 2,    /* of memory: the file is larger than what the system has for it */
+};
+
 /* Private images of the write transaction's pages, where stores cannot go through a mapping. */
 struct dirty_table {
     struct dirty_page *slots; /* open addressing; capacity is a power of two */
@@ -49,7 +55,8 @@ struct pager {
     unsigned page_shift;
     uint8_t *map; /* read-only view of the whole file, longer than it */
     size_t map_bytes;
-    bool is_buffered; /* pages are written by os_write from `dirty`; else through windows */
+    _Atomic uint8_t modes;       /* enum pager_mode: 0 where nothing is to be minded */
+    bool can_map;                /* pages may be written through windows */
     _Atomic(uint8_t *) *windows; /* writable alias, NULL until used; of writer and checkpoint */
     size_t window_count;
     struct dirty_table dirty; /* the writer's */
@@ -60,10 +67,17 @@ struct pager {
     size_t bitmap_bytes[2];          /* of the first two and of the third */
     _Atomic uint64_t
         *unsealed; /* one bit a page: written since a checkpoint sealed it, as far as known */
-    const struct head *head; /* what is durable, what is newest */
+    const struct head *head;                    /* what is durable, what is newest */
+    uint64_t memory_bytes;                      /* as the option says; 0 = the system is asked */
+    _Atomic uint64_t weighed_bytes, weighed_ns; /* what memory there was, and when */
     /* Bytes of the file that this process's growth added and nobody has used; the writer's. */
     uint64_t fresh_from, fresh_to;
 };
+
+static inline bool pager_has_mode(const struct pager *pager, enum pager_mode mode)
+{
+    return atomic_load_explicit(&pager->modes, memory_order_relaxed) & mode;
+}
 
 sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, size_t page_bytes,
                       const struct btree_options *options) SOMBRA_MUST_CHECK;
@@ -83,18 +97,22 @@ static inline void pager_forget_fresh(struct pager *pager)
 sombra_err pager_prepare(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
 /* The image the writer may change; pager_prepare(id) went before in this transaction. */
 uint8_t *pager_writable_slow(struct pager *pager, page_id id);
-static inline uint8_t *pager_writable(struct pager *pager, page_id id)
+static inline uint8_t *pager_window_page(struct pager *pager, page_id id)
 {
-    assert(id != 0);
-    if (UNLIKELY(!pager->file || pager->is_buffered))
-        return pager_writable_slow(pager, id);
     uint64_t at = id << pager->page_shift;
     uint8_t *window =
         atomic_load_explicit(&pager->windows[at / PAGER_WINDOW_BYTES], memory_order_relaxed);
     assert(window && "pager_prepare went before");
     return window + at % PAGER_WINDOW_BYTES;
 }
-/* The writer's private image of a page, or NULL (always NULL unless is_buffered). */
+static inline uint8_t *pager_writable(struct pager *pager, page_id id)
+{
+    assert(id != 0);
+    if (UNLIKELY(!pager->file || pager_has_mode(pager, PAGER_BUFFERED)))
+        return pager_writable_slow(pager, id);
+    return pager_window_page(pager, id);
+}
+/* The writer's private image of a page, or NULL (always NULL unless buffered). */
 uint8_t *pager_dirty_find(const struct pager *pager, page_id id);
 /* Forgets a page's private image: the page was freed or never used. */
 void pager_dirty_drop(struct pager *pager, page_id id);
@@ -147,7 +165,8 @@ static inline const uint8_t *pager_page(const struct pager *pager, page_id id)
  * address of it and not two. Not for what users are lent. */
 static inline const uint8_t *pager_view(const struct pager *pager, page_id id, const uint8_t *page)
 {
-    if (UNLIKELY(!pager->file || pager->is_buffered) || !pager_bit(pager->unsealed, id))
+    if (UNLIKELY(!pager->file || pager_has_mode(pager, PAGER_BUFFERED)) ||
+        !pager_bit(pager->unsealed, id))
         return page;
     uint64_t at = id << pager->page_shift;
     const uint8_t *window =
@@ -157,8 +176,26 @@ static inline const uint8_t *pager_view(const struct pager *pager, page_id id, c
 
 static inline sombra_err pager_recall(struct pager *pager, page_id id)
 {
-    return LIKELY(!pager->is_buffered) ? SOMBRA_OK : pager_recall_slow(pager, id);
+    return LIKELY(!pager_has_mode(pager, PAGER_BUFFERED)) ? SOMBRA_OK
+                                                          : pager_recall_slow(pager, id);
 }
+
+/* ---- memory.c: where memory is short (decision 0018) --------------------------------------- */
+
+/* Is memory short for a file of `page_count` pages? Asks the system, and advises it. */
+void memory_weigh(struct btree *btree, uint64_t page_count);
+/* The same, if it was not looked at for a while. */
+void memory_weigh_again(struct btree *btree);
+/* With the writer's turn, before a transaction: are its pages to be buffered? */
+void memory_settle_writes(struct btree *btree);
+/* At a commit, before its pages change hands: those that only the durable checkpoint has will not
+ * be read soon. */
+void memory_forget_freed(struct btree *btree);
+/* Where memory is short: these pages are about to be used, and one access of the medium is to fetch
+ * all of them that are not in memory. Waits for nothing. */
+void memory_bring(const struct pager *pager, page_id id, uint64_t pages);
+/* The same for many, which become a few accesses where they lie side by side; sorts `ids`. */
+void memory_bring_many(const struct pager *pager, page_id *ids, size_t count);
 
 /* ---- sizes of the shared head (head.c) ---------------------------------------------------- */
 
@@ -215,6 +252,7 @@ struct space {
     page_id *reserve; /* taken from free_bits, prepared for writing, not used: count as free */
     size_t reserve_count, reserve_capacity;
     uint64_t search_word; /* where the next search of free_bits begins */
+    page_id sweep_at;     /* where a search of pages in the file's order goes on */
     uint64_t low_word;    /* no bit of free_bits is set before it */
     struct pending_run *pending;
     size_t pending_runs, pending_capacity;

@@ -18,51 +18,30 @@ static bool redo_is_wanted(struct btree_txn *txn, uint64_t more)
     return false;
 }
 
-static inline size_t op_bytes_max(size_t a_bytes, size_t b_bytes)
-{
-    return 1 + 2 * VARINT_BYTES_MAX + a_bytes + b_bytes;
-}
-
-/* Returns where it ends. */
-static inline uint8_t *op_write(uint8_t *at, enum redo_op op, sombra_slice a, bool has_b,
-                                sombra_slice b)
-{
-    *at++ = (uint8_t)op;
-    at = varint_put(at, a.bytes);
-    if (has_b)
-        at = varint_put(at, b.bytes);
-    if (a.bytes)
-        memcpy(at, a.data, a.bytes);
-    at += a.bytes;
-    if (b.bytes)
-        memcpy(at, b.data, b.bytes);
-    return at + b.bytes;
-}
-
-static sombra_err redo_append(struct btree_txn *txn, enum redo_op op, sombra_slice a, bool has_b,
+static sombra_err redo_append(struct btree_txn *txn, enum kv_redo_kind kind, sombra_slice a,
                               sombra_slice b)
 {
-    size_t bytes = op_bytes_max(a.bytes, b.bytes);
+    size_t bytes = kv_redo_bytes_max(a.bytes, b.bytes);
     if (!redo_is_wanted(txn, bytes))
         return SOMBRA_OK;
     sombra_err err = buf_reserve(&txn->redo, bytes);
     if (err)
         return err;
-    uint8_t *at = op_write(txn->redo.data + txn->redo.bytes, op, a, has_b, b);
+    uint8_t *at = kv_redo_write(txn->redo.data + txn->redo.bytes, (struct kv_redo){ kind, a, b });
     txn->redo.bytes = (size_t)(at - txn->redo.data);
     return SOMBRA_OK;
 }
 
 sombra_err redo_put(struct btree_txn *txn, sombra_slice key, sombra_slice value)
 {
-    return redo_append(txn, REDO_PUT, key, true, value);
+    return redo_append(txn, KV_REDO_PUT, key, value);
 }
 
 sombra_err redo_put_many(struct btree_txn *txn, const struct kv_entry *entries, size_t count)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++)
-        bytes += op_bytes_max(entries[i].key.bytes, entries[i].value.bytes);
+        bytes += kv_redo_bytes_max(entries[i].key.bytes, entries[i].value.bytes);
     if (!redo_is_wanted(txn, bytes))
         return SOMBRA_OK;
     sombra_err err = buf_reserve(&txn->redo, bytes);
@@ -70,19 +49,19 @@ sombra_err redo_put_many(struct btree_txn *txn, const struct kv_entry *entries, 
         return err;
     uint8_t *at = txn->redo.data + txn->redo.bytes;
     for (size_t i = 0; i < count; i++)
-        at = op_write(at, REDO_PUT, entries[i].key, true, entries[i].value);
+        at = kv_redo_write(at, (struct kv_redo){ KV_REDO_PUT, entries[i].key, entries[i].value });
     txn->redo.bytes = (size_t)(at - txn->redo.data);
     return SOMBRA_OK;
 }
 
 sombra_err redo_delete(struct btree_txn *txn, sombra_slice key)
 {
-    return redo_append(txn, REDO_DELETE, key, false, slice_of(NULL, 0));
+    return redo_append(txn, KV_REDO_DELETE, key, slice_of(NULL, 0));
 }
 
 sombra_err redo_delete_range(struct btree_txn *txn, struct kv_range range)
 {
-    return redo_append(txn, REDO_DELETE_RANGE, range.low, true, range.high);
+    return redo_append(txn, KV_REDO_DELETE_RANGE, range.low, range.high);
 }
 
 sombra_err redo_move(struct btree_txn *txn)
@@ -146,28 +125,27 @@ static void skip_changes(struct byte_reader *reader)
 
 static sombra_err op_apply(struct btree_txn *txn, struct byte_reader *reader)
 {
-    enum redo_op op = (enum redo_op) * reader->at++;
-    if (op == REDO_MOVE)
+    struct kv_redo redo;
+    if (*reader->at == REDO_MOVE) {
+        reader->at++;
         return SOMBRA_OK;
-    uint64_t a_bytes = byte_reader_varint(reader);
-    uint64_t b_bytes = op == REDO_DELETE ? 0 : byte_reader_varint(reader);
-    sombra_slice a = byte_reader_bytes(reader, a_bytes);
-    sombra_slice b = byte_reader_bytes(reader, b_bytes);
-    if (reader->is_bad || op < REDO_PUT || op > REDO_DELETE_RANGE)
+    }
+    if (!kv_redo_read(reader, &redo))
         return diag_fail(SOMBRA_CORRUPT, "log record: operation %d is cut short or unknown",
-                         (int)op);
+                         (int)redo.kind);
     sombra_err err;
-    if (op == REDO_PUT)
-        err = btree_put(&txn->kv, a, b);
-    else if (op == REDO_DELETE)
-        err = btree_delete(&txn->kv, a);
+    if (redo.kind == KV_REDO_PUT)
+        err = btree_put(&txn->kv, redo.a, redo.b);
+    else if (redo.kind == KV_REDO_DELETE)
+        err = btree_delete(&txn->kv, redo.a);
     else
-        err = btree_delete_range(&txn->kv, (struct kv_range){ a, b }, NULL);
+        err = btree_delete_range(&txn->kv, (struct kv_range){ redo.a, redo.b }, NULL);
     if (err == SOMBRA_NOT_FOUND && txn->is_salvage)
         return SOMBRA_OK;
     if (err == SOMBRA_INVALID || err == SOMBRA_NOT_FOUND)
         return diag_fail(SOMBRA_CORRUPT,
-                         "log record: operation %d does not fit the database it is for", (int)op);
+                         "log record: operation %d does not fit the database it is for",
+                         (int)redo.kind);
     return err;
 }
 
@@ -251,6 +229,9 @@ sombra_err redo_apply(struct btree_txn *txn, sombra_slice payload, uint64_t *out
         if (err)
             return diag_wrap(err, "replay txn %" PRIu64, number);
     }
+    sombra_err err = tree_defer_settle(txn);
+    if (err)
+        return diag_wrap(err, "replay txn %" PRIu64, number);
     *out_txn = number;
     return SOMBRA_OK;
 }

@@ -8,11 +8,8 @@
  *     and for freed: varint (txn - born)
  *   operations to the record's end
  *
- * An operation is a byte of enum redo_op and
- *   PUT           varint key bytes, varint value bytes, key, value
- *   DELETE        varint key bytes, key
- *   DELETE_RANGE  varint low bytes, varint high bytes, low, high (0 bytes = no bound)
- *   MOVE          nothing: a compaction moved pages, and no entry changed
+ * Operations are those of kv_redo_format.h and REDO_MOVE, with nothing behind it: a compaction
+ * moved pages, and no entry changed.
  *
  * A record without operations is a checkpoint's: it takes pages for the space maps, frees those of
  * the maps before, and may cut free pages off the file's end.
@@ -23,11 +20,8 @@
 #ifndef BTREE_REDO_FORMAT_H
 #define BTREE_REDO_FORMAT_H
 
-enum redo_op {
-    REDO_PUT = 1,
-    REDO_DELETE = 2,
-    REDO_DELETE_RANGE = 3,
-    REDO_MOVE = 4,
-};
+#include "kv/kv.h"
+
+enum { REDO_MOVE = KV_REDO_OWN };
 
 #endif

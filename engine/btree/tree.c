@@ -20,6 +20,8 @@ sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
             txn->kv.is_write ? txn->btree->space.page_count : txn->snapshot.page_count;
         if (id == 0 || id >= page_count)
             return page_corrupt(txn, id, "referenced, but beyond the file's end");
+        if (level == 0 && pager_has_mode(pager, PAGER_SHORT) && !txn->deferred.is_settling)
+            memory_bring(pager, id, 1);
         if (!pager_bit(pager->sound_trees, id)) {
             sombra_err err = pager_prove_tree(pager, id, txn->sealed_txn);
             if (err)
@@ -37,6 +39,46 @@ sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
     return SOMBRA_OK;
 }
 
+/* Descents: those that write see a page, from its header on, by the address that it was written by.
+ */
+static inline sombra_err descent_page(struct btree_txn *txn, page_id id, unsigned level,
+                                      bool writes, const uint8_t **out_page)
+{
+    const struct pager *pager = &txn->btree->pager;
+    if (writes && LIKELY(tree_page_is_near(txn, id))) {
+        const uint8_t *page = pager_view(pager, id, pager_page(pager, id));
+        if (LIKELY(tree_page_fits(txn, page, id, level))) {
+            txn->kv.pages++;
+            *out_page = page;
+            return SOMBRA_OK;
+        }
+    }
+    sombra_err err = tree_page(txn, id, level, out_page);
+    if (!err && writes)
+        *out_page = pager_view(pager, id, *out_page);
+    return err;
+}
+
+static inline void descent_prefetch(const struct btree_txn *txn, page_id id, unsigned level,
+                                    bool writes)
+{
+    enum { LINE_BYTES = 64, NEAR_BYTES = 5 * LINE_BYTES, LEAF_BYTES_MAX = 8 << 10 };
+    const struct pager *pager = &txn->btree->pager;
+    if (!writes) {
+        level ? tree_prefetch(txn, id) : tree_prefetch_leaf(txn, id);
+        return;
+    }
+    if (UNLIKELY(id >= txn->snapshot.page_count))
+        return;
+    const uint8_t *page = pager_view(pager, id, pager_page(pager, id));
+    for (size_t at = 0; at < NEAR_BYTES; at += LINE_BYTES)
+        __builtin_prefetch(page + at);
+    /* A leaf that is about to be changed is copied as a rule: all of it, while it is searched. */
+    size_t bytes = level ? 0 : size_min(pager->page_bytes, LEAF_BYTES_MAX);
+    for (size_t at = NEAR_BYTES; at < bytes; at += LINE_BYTES)
+        __builtin_prefetch(page + at, 0, 2);
+}
+
 static inline sombra_err descend(struct btree_txn *txn, sombra_slice key, bool writes,
                                  struct tree_path *out_path)
 {
@@ -44,18 +86,17 @@ static inline sombra_err descend(struct btree_txn *txn, sombra_slice key, bool w
     unsigned level = (unsigned)txn->snapshot.depth;
     page_id id = txn->snapshot.root;
     out_path->depth = level;
+    out_path->steps = 0;
     while (level-- > 0) {
         const uint8_t *page;
-        sombra_err err = tree_page(txn, id, level, &page);
+        sombra_err err = descent_page(txn, id, level, writes, &page);
         if (err)
             return err;
-        if (writes)
-            page = pager_view(pager, id, page);
         unsigned index = level ? branch_find(page, pager->page_bytes, key) : 0;
         out_path->at[level] = (struct path_level){ .id = id, .page = page, .index = index };
         if (level) {
             id = branch_child(page, pager->page_bytes, index);
-            level > 1 ? tree_prefetch(txn, id) : tree_prefetch_leaf(txn, id);
+            descent_prefetch(txn, id, level - 1, writes);
         }
     }
     return SOMBRA_OK;
@@ -94,6 +135,7 @@ sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last, struct tree_pa
 {
     unsigned depth = (unsigned)txn->snapshot.depth;
     out_path->depth = depth;
+    out_path->steps = 0;
     if (depth == 0)
         return SOMBRA_OK;
     const uint8_t *page;
@@ -127,6 +169,33 @@ PREFETCHER leaf_prefetch(const struct btree_txn *txn, const struct tree_path *pa
         __builtin_prefetch(page + pager->page_bytes - i * LINE_BYTES);
 }
 
+/* Where memory is short: who has stepped from leaf to leaf some times will go on, and the more
+ * leaves are asked for. Who turns round finds some of them, and asks for others when he has gone
+ * on. */
+static void leaves_fetch(struct btree_txn *txn, struct tree_path *path, bool forward)
+{
+    enum { STEPS_MIN = 2, FETCH_FIRST = 4, FETCH_MAX = 64 };
+    const struct pager *pager = &txn->btree->pager;
+    const struct path_level *above = &path->at[1];
+    path->fetched = path->steps++ == 0 || !path->fetched ? 0 : path->fetched - 1;
+    unsigned doublings = path->steps / STEPS_MIN;
+    unsigned wanted = doublings < 5 ? (unsigned)FETCH_FIRST << doublings : FETCH_MAX;
+    unsigned left = forward ? page_count(above->page) - 1 - above->index : above->index;
+    if (path->steps < STEPS_MIN || path->fetched > wanted / 2)
+        return;
+    wanted = (unsigned)u64_min(u64_min(wanted, FETCH_MAX), left);
+    page_id ids[FETCH_MAX];
+    size_t count = 0;
+    for (; path->fetched < wanted; path->fetched++) {
+        unsigned far = path->fetched + 1;
+        page_id id = branch_child(above->page, pager->page_bytes,
+                                  forward ? above->index + far : above->index - far);
+        if (id < txn->snapshot.page_count)
+            ids[count++] = id;
+    }
+    memory_bring_many(pager, ids, count);
+}
+
 sombra_err tree_step_leaf(struct btree_txn *txn, struct tree_path *path, bool forward,
                           bool *out_found)
 {
@@ -134,9 +203,13 @@ sombra_err tree_step_leaf(struct btree_txn *txn, struct tree_path *path, bool fo
         struct path_level *at = &path->at[level];
         if (forward ? at->index + 1 < page_count(at->page) : at->index > 0) {
             at->index = forward ? at->index + 1 : at->index - 1;
+            if (UNLIKELY(level > 1))
+                path->fetched = 0;
             sombra_err err = edge_below(txn, path, level, !forward);
             if (err)
                 return err;
+            if (UNLIKELY(pager_has_mode(&txn->btree->pager, PAGER_SHORT)))
+                leaves_fetch(txn, path, forward);
             leaf_prefetch(txn, path, forward);
             *out_found = true;
             return SOMBRA_OK;
@@ -183,26 +256,20 @@ sombra_err tree_value(struct btree_txn *txn, const struct leaf_value *value, som
     return SOMBRA_OK;
 }
 
-sombra_err range_invalid(struct kv_range range)
-{
-    return diag_fail(SOMBRA_INVALID, "a range bound of %zu bytes: keys have at most %d",
-                     size_max(range.low.bytes, range.high.bytes), KV_KEY_BYTES_MAX);
-}
-
 sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_value)
 {
     struct btree_txn *txn = txn_of(kv_txn);
     if (UNLIKELY(key.bytes - 1 >= KV_KEY_BYTES_MAX))
         return kv_check_key(key);
-    if (UNLIKELY(!txn_is_usable(txn)))
-        return txn_unusable(txn);
+    sombra_err err;
+    if (UNLIKELY(!txn_is_plain(txn)) && (err = txn_attend(txn)))
+        return err;
     size_t page_bytes = txn->btree->pager.page_bytes;
     page_id id = txn->snapshot.root;
     unsigned level = (unsigned)txn->snapshot.depth;
     if (level == 0)
         return SOMBRA_NOT_FOUND;
     const uint8_t *page;
-    sombra_err err;
     while (level-- > 1) {
         err = tree_page(txn, id, level, &page);
         if (UNLIKELY(err))
@@ -223,13 +290,13 @@ sombra_err btree_count(struct kv_txn *kv_txn, struct kv_range range, uint64_t li
                        uint64_t *out_count)
 {
     struct btree_txn *txn = txn_of(kv_txn);
-    if (UNLIKELY(!txn_is_usable(txn)))
-        return txn_unusable(txn);
-    if (range.low.bytes > KV_KEY_BYTES_MAX || range.high.bytes > KV_KEY_BYTES_MAX)
-        return range_invalid(range);
+    sombra_err err = txn_check(txn);
+    if (!err)
+        err = kv_check_range(range);
     uint64_t low = 0;
     uint64_t high = txn->snapshot.entries;
-    sombra_err err = range.low.bytes ? tree_rank(txn, range.low, &low) : SOMBRA_OK;
+    if (!err && range.low.bytes)
+        err = tree_rank(txn, range.low, &low);
     if (!err && range.high.bytes)
         err = tree_rank(txn, range.high, &high);
     if (err)

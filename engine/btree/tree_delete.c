@@ -156,9 +156,6 @@ sombra_err btree_delete(struct kv_txn *kv_txn, sombra_slice key)
         return err;
     unsigned index;
     size_t page_bytes = txn->btree->pager.page_bytes;
-    /* Most leaves are copied and not changed often: all of it at once, while it is searched. */
-    if (page_txn(path.at[0].page) != txn->stamp)
-        page_prefetch(path.at[0].page, page_bytes);
     if (!leaf_find(path.at[0].page, page_bytes, key, &index))
         return SOMBRA_NOT_FOUND;
     size_t changes = txn->btree->space.change_count;
@@ -214,8 +211,8 @@ sombra_err btree_delete_range(struct kv_txn *kv_txn, struct kv_range range, uint
 {
     struct btree_txn *txn = txn_of(kv_txn);
     sombra_err err = tree_check_writable(txn);
-    if (!err && (range.low.bytes > KV_KEY_BYTES_MAX || range.high.bytes > KV_KEY_BYTES_MAX))
-        err = range_invalid(range);
+    if (!err)
+        err = kv_check_range(range);
     if (!err)
         err = tree_keep_arguments(txn, &range.low, &range.high);
     if (err)

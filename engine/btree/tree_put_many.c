@@ -413,6 +413,8 @@ static sombra_err advance(struct put_many *many)
     sombra_slice bound = leaf_bound(many, bytes);
     if (many->count < wanted)
         return put_each(many, many->count);
+    if (is_below(many, wanted - 1, bound) && txn->care & TXN_DEFERRED)
+        return tree_defer_settle(txn); /* the leaf is another then */
     if (is_below(many, wanted - 1, bound))
         return step(many, step_limit(many, count_below(many, bound, wanted, many->count)));
     size_t count = count_below(many, bound, 1, wanted - 1);

@@ -57,7 +57,8 @@ void tree_add_child(struct btree_txn *txn, struct tree_path *path, unsigned leve
 static bool may_have_room(struct btree_txn *txn, page_id id, size_t used_max)
 {
     struct pager *pager = &txn->btree->pager;
-    if (pager->is_buffered || id >= txn->snapshot.page_count || pager_bit(pager->sound_trees, id))
+    if (pager_has_mode(pager, PAGER_BUFFERED) || id >= txn->snapshot.page_count ||
+        pager_bit(pager->sound_trees, id))
         return true;
     if (pager_bring(pager, id) != SOMBRA_OK)
         return false;

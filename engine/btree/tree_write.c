@@ -116,7 +116,7 @@ void tree_refresh_count(struct btree_txn *txn, struct tree_path *path, unsigned 
 /* Undoes a call that failed before its first change to the tree. */
 sombra_err tree_undo_call(struct btree_txn *txn, size_t changes, size_t redo_bytes, sombra_err err)
 {
-    if (err && !txn->is_failed) {
+    if (err && !(txn->care & TXN_FAILED)) {
         space_undo(&txn->btree->space, changes);
         redo_rewind(txn, redo_bytes);
     }
@@ -136,7 +136,7 @@ static sombra_err arguments_keep(struct btree_txn *txn, sombra_slice *key, sombr
         bool is_in_map = data >= pager->map && data < pager->map + pager->map_bytes;
         /* Private images move about in memory; a value for a run of its own is written before
          * anything changes. */
-        if (LIKELY(!is_in_map && !(pager->is_buffered && pager->dirty.count)) ||
+        if (LIKELY(!is_in_map && !(pager_has_mode(pager, PAGER_BUFFERED) && pager->dirty.count)) ||
             arguments[i]->bytes > keep_max)
             continue;
         size_t at = txn->lent.bytes;
@@ -220,7 +220,7 @@ static sombra_err finger_move(struct btree_txn *txn, sombra_slice key)
 static void finger_set(struct btree_txn *txn)
 {
     struct put_finger *finger = &txn->btree->finger;
-    if (txn->btree->pager.is_buffered)
+    if (pager_has_mode(&txn->btree->pager, PAGER_BUFFERED))
         return;
     finger->stamp = txn->stamp;
     finger->generation = txn->generation + 1; /* as this put will leave it */
@@ -346,12 +346,15 @@ sombra_err tree_store_value(struct btree_txn *txn, sombra_slice value, struct le
 sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value)
 {
     struct btree_txn *txn = txn_of(kv_txn);
-    sombra_err err = tree_check_writable(txn);
+    bool is_deferred = false;
+    bool is_short = txn->care || pager_has_mode(&txn->btree->pager, PAGER_SHORT);
+    sombra_err err = UNLIKELY(is_short) ? tree_defer_put(txn, key, value, &is_deferred)
+                                        : tree_check_writable(txn);
     if (!err)
         err = kv_check_key(key);
     if (!err)
         err = kv_check_value(value);
-    if (err)
+    if (UNLIKELY(err || is_deferred))
         return err;
     size_t changes = txn->btree->space.change_count;
     size_t redo_bytes = txn->redo.bytes;

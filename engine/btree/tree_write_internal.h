@@ -18,15 +18,13 @@ static inline sombra_err tree_check_writable(struct btree_txn *txn)
     if (UNLIKELY(!txn->kv.is_write))
         return diag_fail(SOMBRA_READONLY,
                          "the transaction is read-only: begin a write transaction");
-    if (UNLIKELY(!txn_is_usable(txn)))
-        return txn_unusable(txn);
-    return SOMBRA_OK;
+    return txn_check(txn);
 }
 
 static inline sombra_err tree_broken(struct btree_txn *txn, sombra_err err)
 {
     if (err)
-        txn->is_failed = true;
+        txn->care |= TXN_FAILED;
     return err;
 }
 

@@ -24,14 +24,17 @@ static void transaction_leave(struct btree *btree)
 
 /* ---- begin ------------------------------------------------------------------------------- */
 
-sombra_err txn_unusable(const struct btree_txn *txn)
+sombra_err txn_attend(struct btree_txn *txn)
 {
     if (atomic_load(&txn->btree->is_forked))
         return diag_fail(SOMBRA_INVALID,
                          "%s was opened before fork(): the child must open it again",
                          txn->btree->path ? txn->btree->path : BTREE_MEMORY);
-    return diag_fail(SOMBRA_INVALID, "an earlier write of this transaction failed in the middle: "
-                                     "abort it or roll back to a savepoint");
+    if (txn->care & TXN_FAILED)
+        return diag_fail(SOMBRA_INVALID,
+                         "an earlier write of this transaction failed in the middle: "
+                         "abort it or roll back to a savepoint");
+    return tree_defer_settle(txn);
 }
 
 void btree_txn_free(struct btree_txn *txn)
@@ -42,6 +45,7 @@ void btree_txn_free(struct btree_txn *txn)
     buf_release(&txn->redo);
     buf_release(&txn->record);
     buf_release(&txn->lent);
+    tree_defer_release(txn);
     mem_free(txn->savepoints);
     mem_free(txn);
 }
@@ -109,12 +113,15 @@ sombra_err txn_start_write(struct btree *btree, owner_word dead, struct btree_tx
         return err;
     struct btree_txn *txn = btree->writer;
     assert(btree->space.change_count == 0 && txn->savepoint_count == 0);
+    memory_settle_writes(btree);
     txn->kv = (struct kv_txn){ .ops = &btree_ops, .kv = &btree->kv, .is_write = true };
     txn->btree = btree;
     txn->snapshot = newest;
     txn->sealed_txn = atomic_load(&btree->head->pinned_meta);
     txn->generation = txn->given_bytes = 0;
-    txn->is_failed = txn->is_changed = txn->is_bypass = txn->is_replay = false;
+    txn->is_changed = txn->is_bypass = txn->is_replay = false;
+    txn->care = 0;
+    tree_defer_forget(txn);
     buf_reset(&txn->redo);
     stamp_next(txn);
     *out_txn = txn;
@@ -237,6 +244,7 @@ void account_publish(struct btree *btree, const struct snapshot *snapshot)
 void txn_publish(struct btree_txn *txn, uint64_t lsn)
 {
     struct btree *btree = txn->btree;
+    memory_forget_freed(btree);
     space_commit(&btree->space, txn->stamp);
     txn->snapshot.txn = txn->stamp;
     txn->snapshot.lsn = lsn;
@@ -313,8 +321,8 @@ static sombra_err commit_write(struct btree_txn *txn, enum kv_durability durabil
      */
     bool is_timed = btree->file && (durability == KV_FULL || durability == KV_GROUP);
     uint64_t begin_ns = is_timed ? os_monotonic_ns(btree->os) : 0;
-    sombra_err err = SOMBRA_OK;
-    if (txn->is_failed)
+    sombra_err err = txn->care == TXN_DEFERRED ? tree_defer_settle(txn) : SOMBRA_OK;
+    if (!err && txn->care & TXN_FAILED)
         err = diag_fail(SOMBRA_INVALID,
                         "nothing was committed: a write of this transaction failed in the middle");
     if (err || !txn->is_changed) {
@@ -359,7 +367,7 @@ sombra_err btree_commit(struct kv_txn *kv_txn, enum kv_durability durability)
     if (!kv_txn->is_write)
         return end_read(txn);
     if (UNLIKELY(atomic_load(&btree->is_forked))) {
-        sombra_err err = txn_unusable(txn);
+        sombra_err err = txn_attend(txn);
         transaction_leave(btree);
         return err;
     }
@@ -372,9 +380,12 @@ sombra_err btree_commit(struct kv_txn *kv_txn, enum kv_durability durability)
 
 static sombra_err savepoint_set(struct btree_txn *txn, uint64_t *mark)
 {
-    if (txn->is_failed)
+    if (txn->care & TXN_FAILED)
         return diag_fail(SOMBRA_INVALID,
                          "no savepoint in a transaction whose write failed in the middle");
+    sombra_err err = tree_defer_settle(txn);
+    if (err)
+        return err;
     if (txn->savepoint_count == txn->savepoint_capacity) {
         size_t capacity = txn->savepoint_capacity ? txn->savepoint_capacity * 2 : 8;
         struct savepoint *grown = mem_realloc(txn->savepoints, capacity * sizeof *grown);
@@ -402,7 +413,8 @@ static void savepoint_rollback(struct btree_txn *txn, size_t index)
     space_undo(&txn->btree->space, point->change_count);
     txn->snapshot = point->snapshot;
     txn->is_changed = point->is_changed;
-    txn->is_failed = false;
+    txn->care = 0;
+    tree_defer_forget(txn);
     /* A dropped redo buffer cannot come back: the transaction stays a bypass. */
     redo_rewind(txn, point->redo_bytes);
     txn->generation++;

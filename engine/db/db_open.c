@@ -86,6 +86,7 @@ static sombra_err open_btree(const char *path, const sombra_options *options, ui
                                          .group_wait_us = options->group_wait_us,
                                          .wal_bypass_bytes = options->wal_bypass_bytes,
                                          .txn_memory_max = options->txn_memory_max,
+                                         .memory_bytes = options->memory_bytes,
                                          .allows_network = options->network_files,
                                          .no_auto_compact = options->no_auto_compact };
     sombra_err err = btree_check(options);
@@ -156,6 +157,7 @@ static sombra_err open_lsm(const char *path, const sombra_options *options, uint
                                .threads = options->compaction_threads,
                                .rate_bytes = options->compaction_rate,
                                .cache_bytes = options->cache_bytes,
+                               .memory_bytes = options->memory_bytes,
                                .allows_network = options->network_files,
                                .prefix = DB_LSM_PREFIX };
     sombra_err err = lsm_check(path, options);

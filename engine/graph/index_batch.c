@@ -8,11 +8,14 @@
 struct index_item {
     uint64_t id;
     uint64_t front; /* the first 8 bytes of the values, as a number: most comparisons end here */
-    const uint8_t *values;
-    size_t at; /* of the values, while they are collected: the bytes still move */
-    size_t bytes;
+    union {
+        const uint8_t *values;
+        size_t at; /* while they are collected: the bytes still move */
+    };
+    uint32_t bytes;
     bool is_complete;
 };
+static_assert(sizeof(struct index_item) == 32, "there are as many as new members");
 
 static uint64_t front_of(sombra_slice values)
 {
@@ -38,12 +41,12 @@ static sombra_err item_add(struct index_batch *batch, uint64_t id, size_t at,
         batch->capacity = capacity;
     }
     size_t bytes = batch->values.bytes - at;
+    assert(bytes <= UINT32_MAX); /* a record has 1 GiB at most, and its strings double at worst */
     batch->items[batch->count++] =
         (struct index_item){ .id = id,
                              .front = front_of(slice_of(batch->values.data + at, bytes)),
-                             .values = NULL,
                              .at = at,
-                             .bytes = bytes,
+                             .bytes = (uint32_t)bytes,
                              .is_complete = membership == INDEX_COMPLETE };
     return SOMBRA_OK;
 }

@@ -232,12 +232,49 @@ static inline bool find_plain(sombra_slice bytes, bool is_node, uint32_t name,
     return false;
 }
 
+/* The same of a record with lengths, whose names are one-byte numbers. */
+static inline bool find_listed(sombra_slice bytes, bool is_node, uint32_t name,
+                               sombra_slice *out_value, bool *out_found)
+{
+    const uint8_t *at = bytes.data, *end = at + bytes.bytes;
+    if (UNLIKELY(bytes.bytes <= COMPACT_BYTES_MAX))
+        return false;
+    for (unsigned labels = is_node ? *at++ : 0; labels > 0; labels--) {
+        if (UNLIKELY(labels >= 0x80 || *at++ >= 0x80))
+            return false;
+    }
+    if (UNLIKELY(end - at <= COMPACT_BYTES_MAX)) /* it may have a head */
+        return false;
+    unsigned count = *at++, last = 0;
+    if (UNLIKELY(count >= 0x80))
+        return false;
+    for (; count > 0; count--) {
+        uint64_t length = 0;
+        unsigned listed = at < end ? *at++ : 0;
+        if (UNLIKELY(listed >= 0x80 || listed <= last))
+            return false;
+        at = varint_get(at, end, &length);
+        if (UNLIKELY(!at || length > (size_t)(end - at)))
+            return false;
+        if (listed >= name) {
+            *out_value = slice_of(at, (size_t)length);
+            *out_found = listed == name;
+            return true;
+        }
+        at += length;
+        last = listed;
+    }
+    *out_found = false;
+    return at == end;
+}
+
 sombra_err graph_record_value(sombra_slice bytes, bool is_node, uint32_t name,
                               sombra_slice *out_value)
 {
     bool found = false;
     sombra_record record;
-    if (LIKELY(find_plain(bytes, is_node, name, out_value, &found)))
+    if (LIKELY(find_plain(bytes, is_node, name, out_value, &found) ||
+               find_listed(bytes, is_node, name, out_value, &found)))
         return found ? SOMBRA_OK : SOMBRA_NOT_FOUND;
     sombra_err err = graph_record_open(bytes, is_node, &record);
     return err ? err : graph_record_find(&record, name, out_value);

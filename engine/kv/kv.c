@@ -91,6 +91,29 @@ sombra_err kv_cursor_words(struct kv_cursor *cursor, struct kv_words *words)
     return is_ahead ? kv_cursor_move(cursor, KV_PREVIOUS, within, &found) : SOMBRA_OK;
 }
 
+sombra_err kv_check_range(struct kv_range range)
+{
+    size_t bytes = size_max(range.low.bytes, range.high.bytes);
+    if (bytes > KV_KEY_BYTES_MAX)
+        return diag_fail(SOMBRA_INVALID, "a range bound of %zu bytes: keys have at most %d", bytes,
+                         KV_KEY_BYTES_MAX);
+    return SOMBRA_OK;
+}
+
+sombra_err kv_bounds_set(struct kv_bounds *bounds, struct kv_range range)
+{
+    sombra_err err = kv_check_range(range);
+    if (err)
+        return err;
+    bounds->low_bytes = range.low.bytes;
+    bounds->high_bytes = range.high.bytes;
+    if (range.low.bytes)
+        memcpy(bounds->low, range.low.data, range.low.bytes);
+    if (range.high.bytes)
+        memcpy(bounds->high, range.high.data, range.high.bytes);
+    return SOMBRA_OK;
+}
+
 /* Before the first of them is put. */
 static sombra_err entries_check(const struct kv_entry *entries, size_t count)
 {

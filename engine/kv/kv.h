@@ -32,6 +32,7 @@
 
 #include "kv_lines.h"
 #include "kv_metrics.h"
+#include "kv_redo.h"
 
 enum {
     KV_KEY_BYTES_MAX = 1024,
@@ -379,5 +380,20 @@ sombra_slice kv_prefix_end(sombra_slice prefix, uint8_t *to);
 /* INVALID with a text for keys and values outside the limits. */
 sombra_err kv_check_key(sombra_slice key) SOMBRA_MUST_CHECK;
 sombra_err kv_check_value(sombra_slice value) SOMBRA_MUST_CHECK;
+/* INVALID for bounds that are longer than a key. */
+sombra_err kv_check_range(struct kv_range range) SOMBRA_MUST_CHECK;
+
+/* The bounds of a cursor, its own. */
+struct kv_bounds {
+    size_t low_bytes, high_bytes; /* 0 = no bound */
+    uint8_t low[KV_KEY_BYTES_MAX], high[KV_KEY_BYTES_MAX];
+};
+/* INVALID. */
+sombra_err kv_bounds_set(struct kv_bounds *bounds, struct kv_range range) SOMBRA_MUST_CHECK;
+static inline struct kv_range kv_bounds_range(const struct kv_bounds *bounds)
+{
+    return (struct kv_range){ slice_of(bounds->low, bounds->low_bytes),
+                              slice_of(bounds->high, bounds->high_bytes) };
+}
 
 #endif

@@ -139,6 +139,7 @@ sombra_err background_run(struct compaction_job *job)
     job_end(job, err);
     os_mutex_unlock(&lsm->mutex);
     version_unref(job->version);
+    lsm_memory_trim(lsm);
     os_mutex_lock(&lsm->mutex);
     return err;
 }

@@ -231,6 +231,8 @@ static sombra_err record_append(struct lsm *lsm, const struct lsm_txn *txn, bool
     if (err)
         return lsm_fail(lsm, diag_wrap(err, "append to the log, outcome unknown"));
     kv_metrics_add(&lsm->metrics, KV_COUNTER_LOG_BYTES, wal_position(log->wal).offset - from);
+    if (UNLIKELY(cache_is_short(lsm->cache)))
+        wal_let_go(log->wal);
     return SOMBRA_OK;
 }
 

@@ -40,13 +40,12 @@ struct lsm_cursor {
     uint64_t undone;       /* of the transaction when the source was made */
     struct source *source; /* NULL before the first motion */
     size_t key_bytes;
-    size_t low_bytes, high_bytes; /* 0 = no bound */
-    struct buf room;              /* of backward batches: copies of their entries */
-    struct buf *large;            /* values out of line, read; large_count of them exist */
+    struct buf room;   /* of backward batches: copies of their entries */
+    struct buf *large; /* values out of line, read; large_count of them exist */
     size_t large_count;
     struct lsm_entry entries[BATCH_ENTRIES_MAX];
     uint8_t key[KV_KEY_BYTES_MAX + 1]; /* one more for its successor */
-    uint8_t low[KV_KEY_BYTES_MAX], high[KV_KEY_BYTES_MAX];
+    struct kv_bounds bounds;
 };
 
 static struct lsm_cursor *cursor_of(struct kv_cursor *cursor)
@@ -57,26 +56,15 @@ static struct lsm_cursor *cursor_of(struct kv_cursor *cursor)
 
 static sombra_slice low_of(const struct lsm_cursor *cursor)
 {
-    return slice_of(cursor->low, cursor->low_bytes);
+    return slice_of(cursor->bounds.low, cursor->bounds.low_bytes);
 }
 
 static sombra_slice high_of(const struct lsm_cursor *cursor)
 {
-    return slice_of(cursor->high, cursor->high_bytes);
+    return slice_of(cursor->bounds.high, cursor->bounds.high_bytes);
 }
 
 /* ---- lifecycle --------------------------------------------------------------------------- */
-
-static sombra_err bound_copy(sombra_slice bound, uint8_t *to, size_t *out_bytes)
-{
-    if (bound.bytes > KV_KEY_BYTES_MAX)
-        return diag_fail(SOMBRA_INVALID, "a range bound of %zu bytes: keys have at most %d",
-                         bound.bytes, KV_KEY_BYTES_MAX);
-    if (bound.bytes)
-        memcpy(to, bound.data, bound.bytes);
-    *out_bytes = bound.bytes;
-    return SOMBRA_OK;
-}
 
 static struct lsm_cursor *cursor_take(struct lsm_txn *txn)
 {
@@ -144,9 +132,7 @@ sombra_err lsm_cursor_open(struct kv_txn *kv_txn, struct kv_range range, struct 
     cursor->place = PLACE_UNKNOWN;
     cursor->is_empty = lsm_range_is_empty(range);
     cursor->source = NULL;
-    sombra_err err = bound_copy(range.low, cursor->low, &cursor->low_bytes);
-    if (!err)
-        err = bound_copy(range.high, cursor->high, &cursor->high_bytes);
+    sombra_err err = kv_bounds_set(&cursor->bounds, range);
     if (err) {
         cursor_keep(txn, cursor);
         return err;
@@ -209,7 +195,7 @@ static sombra_err land_forward(struct lsm_cursor *cursor, sombra_err err, bool *
     if (UNLIKELY(err))
         return err;
     if (!source->is_valid ||
-        (cursor->high_bytes && slice_compare(source->entry.key, high_of(cursor)) >= 0))
+        (cursor->bounds.high_bytes && slice_compare(source->entry.key, high_of(cursor)) >= 0))
         return off_end(cursor, CURSOR_BEHIND, out_found);
     *out_found = true;
     return SOMBRA_OK;
@@ -221,7 +207,7 @@ static sombra_err land_backward(struct lsm_cursor *cursor, sombra_err err, bool 
     if (UNLIKELY(err))
         return err;
     if (!source->is_valid ||
-        (cursor->low_bytes && slice_compare(source->entry.key, low_of(cursor)) < 0))
+        (cursor->bounds.low_bytes && slice_compare(source->entry.key, low_of(cursor)) < 0))
         return off_end(cursor, CURSOR_BEFORE, out_found);
     *out_found = true;
     return SOMBRA_OK;
@@ -282,7 +268,7 @@ static sombra_err move_previous(struct lsm_cursor *cursor, bool *out_found)
 
 static sombra_err move_seek_ge(struct lsm_cursor *cursor, sombra_slice key, bool *out_found)
 {
-    if (cursor->high_bytes && slice_compare(key, high_of(cursor)) >= 0)
+    if (cursor->bounds.high_bytes && slice_compare(key, high_of(cursor)) >= 0)
         return off_end(cursor, CURSOR_BEHIND, out_found);
     bool is_inside = slice_compare(key, low_of(cursor)) > 0;
     return seek_forward(cursor, is_inside ? key : low_of(cursor), out_found);
@@ -292,7 +278,7 @@ static sombra_err move_seek_le(struct lsm_cursor *cursor, sombra_slice key, bool
 {
     if (slice_compare(key, low_of(cursor)) < 0)
         return off_end(cursor, CURSOR_BEFORE, out_found);
-    if (cursor->high_bytes && slice_compare(key, high_of(cursor)) >= 0)
+    if (cursor->bounds.high_bytes && slice_compare(key, high_of(cursor)) >= 0)
         return seek_backward(cursor, high_of(cursor), out_found);
     if (key.bytes > KV_KEY_BYTES_MAX) /* no key is equal to it */
         return seek_backward(cursor, key, out_found);
@@ -506,7 +492,7 @@ static sombra_err batch_read_back(struct lsm_cursor *cursor, struct kv_batch *ba
         err = source->ops->previous(source);
         if (err)
             return err;
-        is_inside = source->is_valid && (cursor->low_bytes == 0 ||
+        is_inside = source->is_valid && (cursor->bounds.low_bytes == 0 ||
                                          slice_compare(source->entry.key, low_of(cursor)) >= 0);
     }
     if (count > 0) {

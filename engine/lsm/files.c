@@ -336,6 +336,8 @@ sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit, const struct lsm_f
 
     view_release(editing.view);
     view_release(editing.old); /* may close and unlink tables */
+    if (!err)
+        lsm_memory_adapt(lsm, editing.version);
     version_unref(editing.version);
     if (err)
         return diag_wrap(err, "change the tables of %s", lsm->directory);

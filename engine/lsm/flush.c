@@ -223,6 +223,7 @@ sombra_err flush_oldest(struct lsm *lsm, bool syncs)
     if (!err) {
         memtable_unref(flush.full->memtable);
         mem_free(flush.full);
+        lsm_memory_trim(lsm);
     }
     os_mutex_lock(&lsm->mutex);
     return err;

@@ -6,20 +6,11 @@
  * where this one ends. A log is never used again for other commits.
  *
  * A record's payload is one whole transaction: operations to its end, in the order they were made.
- * An operation is a byte of enum lsm_log_op and
- *   PUT           varint key bytes, varint value bytes, key, value
- *   DELETE        varint key bytes, key
- *   DELETE_RANGE  varint low bytes, varint high bytes, low, high (0 bytes = no bound)
- *
- * Values are on disk: append only.
+ * Operations are PUT, DELETE and DELETE_RANGE of kv_redo_format.h.
  */
 #ifndef LSM_LOG_FORMAT_H
 #define LSM_LOG_FORMAT_H
 
-enum lsm_log_op {
-    LSM_LOG_PUT = 1,
-    LSM_LOG_DELETE = 2,
-    LSM_LOG_DELETE_RANGE = 3,
-};
+#include "kv/kv.h"
 
 #endif

@@ -61,7 +61,10 @@ struct lsm_options {
     unsigned level0_stop;     /* at which they wait; 24 */
     unsigned threads;         /* that compact, beside the one that flushes; 1 */
     uint64_t rate_bytes;      /* written by compactions, a second; 0 = no bound */
-    size_t cache_bytes;       /* of blocks, filters and indexes in memory; 64 MiB */
+    size_t cache_bytes;       /* of blocks, filters and indexes in memory; 64 MiB; less where
+                                 memory is short */
+    uint64_t memory_bytes;    /* that the cache and the tables' pages in the system's cache may
+                                 take; 0 = what the system has for them */
     unsigned tables_open_max; /* files held open; 512 */
     bool allows_network;      /* open it on a network file system too */
     struct lsm_prefix prefix; /* .bytes NULL = no prefix filters */

@@ -349,6 +349,13 @@ sombra_err lsm_flush_full(struct lsm *lsm) SOMBRA_MUST_CHECK;
 sombra_err lsm_compact_all(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 uint64_t lsm_compaction_debt(struct lsm *lsm, const struct version *version);
 
+/* ---- memory.c ---------------------------------------------------------------------------- */
+
+/* These tables are the newest: is memory short for them, and what follows from that? */
+void lsm_memory_adapt(struct lsm *lsm, const struct version *version);
+/* After much was freed: where memory is short the system gets it back. No lock is held. */
+void lsm_memory_trim(struct lsm *lsm);
+
 /* ---- maintenance (maintain.c, stats.c, verify.c, backup.c) -------------------------------- */
 
 sombra_err lsm_maintain(struct kv *kv, struct kv_maintenance *job);

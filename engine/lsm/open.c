@@ -329,11 +329,13 @@ static sombra_err view_begin(struct lsm *lsm, struct version *version,
     memcpy(lsm->totals_before, lsm->state.totals, sizeof lsm->totals_before);
     err = view_publish(lsm, &memtable, 1, version);
     os_mutex_unlock(&lsm->mutex);
-    if (err)
+    if (err) {
         memtable_unref(memtable);
-    else
-        *out_memtable = memtable;
-    return err;
+        return err;
+    }
+    lsm_memory_adapt(lsm, version);
+    *out_memtable = memtable;
+    return SOMBRA_OK;
 }
 
 /* A clean end may be page cache that the disk never got: the manifest of the disk may still need

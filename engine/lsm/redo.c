@@ -6,53 +6,42 @@
 /* What a log record holds. */
 #define REDO_BYTES_MAX ((size_t)UINT32_C(0xFEFFFFFF))
 
-enum { OP_HEAD_BYTES_MAX = 1 + 2 * VARINT_BYTES_MAX };
-
 /* ---- make -------------------------------------------------------------------------------- */
 
 sombra_err lsm_redo_reserve(struct buf *redo, size_t bytes)
 {
+    size_t need = bytes < REDO_BYTES_MAX ? kv_redo_bytes_max(bytes, 0) : bytes;
     assert(redo->bytes <= REDO_BYTES_MAX);
-    if (UNLIKELY(bytes > REDO_BYTES_MAX - OP_HEAD_BYTES_MAX ||
-                 redo->bytes > REDO_BYTES_MAX - OP_HEAD_BYTES_MAX - bytes))
+    if (UNLIKELY(need > REDO_BYTES_MAX - redo->bytes))
         return diag_fail(SOMBRA_LIMIT,
                          "the transaction has %zu bytes, and %zu more are more than a log record "
                          "holds: commit in smaller parts",
                          redo->bytes, bytes);
-    if (LIKELY(redo->capacity - redo->bytes >= bytes + OP_HEAD_BYTES_MAX))
+    if (LIKELY(redo->capacity - redo->bytes >= need))
         return SOMBRA_OK;
-    return buf_reserve(redo, bytes + OP_HEAD_BYTES_MAX);
+    return buf_reserve(redo, need);
 }
 
-static void append(struct buf *redo, enum lsm_log_op op, sombra_slice a, bool has_b, sombra_slice b)
+static void append(struct buf *redo, enum kv_redo_kind kind, sombra_slice a, sombra_slice b)
 {
-    assert(redo->capacity - redo->bytes >= OP_HEAD_BYTES_MAX + a.bytes + b.bytes);
-    uint8_t *at = redo->data + redo->bytes;
-    *at++ = (uint8_t)op;
-    at = varint_put(at, a.bytes);
-    if (has_b)
-        at = varint_put(at, b.bytes);
-    if (a.bytes)
-        memcpy(at, a.data, a.bytes);
-    at += a.bytes;
-    if (b.bytes)
-        memcpy(at, b.data, b.bytes);
-    redo->bytes = (size_t)(at + b.bytes - redo->data);
+    assert(redo->capacity - redo->bytes >= kv_redo_bytes_max(a.bytes, b.bytes));
+    uint8_t *end = kv_redo_write(redo->data + redo->bytes, (struct kv_redo){ kind, a, b });
+    redo->bytes = (size_t)(end - redo->data);
 }
 
 void lsm_redo_put(struct buf *redo, sombra_slice key, sombra_slice value)
 {
-    append(redo, LSM_LOG_PUT, key, true, value);
+    append(redo, KV_REDO_PUT, key, value);
 }
 
 void lsm_redo_delete(struct buf *redo, sombra_slice key)
 {
-    append(redo, LSM_LOG_DELETE, key, false, slice_of(NULL, 0));
+    append(redo, KV_REDO_DELETE, key, slice_of(NULL, 0));
 }
 
 void lsm_redo_delete_range(struct buf *redo, struct kv_range range)
 {
-    append(redo, LSM_LOG_DELETE_RANGE, range.low, true, range.high);
+    append(redo, KV_REDO_DELETE_RANGE, range.low, range.high);
 }
 
 /* ---- apply ------------------------------------------------------------------------------- */
@@ -70,19 +59,17 @@ static bool is_range(sombra_slice low, sombra_slice high)
 
 static sombra_err op_apply(struct byte_reader *reader, uint64_t seq, struct memtable *to)
 {
-    unsigned op = *reader->at++;
-    uint64_t a_bytes = byte_reader_varint(reader);
-    uint64_t b_bytes = op == LSM_LOG_DELETE ? 0 : byte_reader_varint(reader);
-    sombra_slice a = byte_reader_bytes(reader, a_bytes);
-    sombra_slice b = byte_reader_bytes(reader, b_bytes);
-    bool is_bad = reader->is_bad;
-    if (op == LSM_LOG_PUT && !is_bad && is_key(a) && b.bytes <= KV_VALUE_BYTES_MAX)
+    struct kv_redo redo;
+    bool is_whole = kv_redo_read(reader, &redo);
+    sombra_slice a = redo.a, b = redo.b;
+    if (is_whole && redo.kind == KV_REDO_PUT && is_key(a) && b.bytes <= KV_VALUE_BYTES_MAX)
         return memtable_put(to, seq, ENTRY_PUT, a, b);
-    if (op == LSM_LOG_DELETE && !is_bad && is_key(a))
+    if (is_whole && redo.kind == KV_REDO_DELETE && is_key(a))
         return memtable_put(to, seq, ENTRY_DELETE, a, slice_of(NULL, 0));
-    if (op == LSM_LOG_DELETE_RANGE && !is_bad && is_range(a, b))
+    if (is_whole && redo.kind == KV_REDO_DELETE_RANGE && is_range(a, b))
         return memtable_delete_range(to, seq, a, b);
-    return diag_fail(SOMBRA_CORRUPT, "operation %u is cut short, unknown or makes no sense", op);
+    return diag_fail(SOMBRA_CORRUPT, "operation %d is cut short, unknown or makes no sense",
+                     (int)redo.kind);
 }
 
 sombra_err lsm_redo_apply(sombra_slice payload, uint64_t seq, struct memtable *to)

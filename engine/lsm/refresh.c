@@ -104,6 +104,7 @@ static sombra_err snapshot_publish(struct lsm *lsm, struct memtable *memtable,
         unpin(lsm, version->number);
         return err;
     }
+    lsm_memory_adapt(lsm, version);
     lsm_pool_sweep(lsm);
     pin_settle(lsm, version->number);
     return SOMBRA_OK;

@@ -490,22 +490,15 @@ sombra_err lsm_remove_range(struct kv_txn *kv_txn, struct kv_range range, uint64
     struct lsm_txn *txn = lsm_txn_of(kv_txn);
     if (!kv_txn->is_write)
         return readonly_refuse();
-    if (range.low.bytes > KV_KEY_BYTES_MAX || range.high.bytes > KV_KEY_BYTES_MAX)
-        return diag_fail(SOMBRA_INVALID, "a range bound of %zu bytes: keys have at most %d",
-                         size_max(range.low.bytes, range.high.bytes), KV_KEY_BYTES_MAX);
+    struct kv_bounds bounds; /* those given may lie in what the last get gave */
+    sombra_err err = kv_bounds_set(&bounds, range);
+    if (err)
+        return err;
     if (lsm_txn_is_unusable(txn))
         return lsm_txn_refuse(txn);
     uint64_t removed = 0;
     if (range.high.bytes == 0 || slice_compare(range.low, range.high) < 0) {
-        /* The bounds may lie in what the last get gave. */
-        uint8_t low[KV_KEY_BYTES_MAX], high[KV_KEY_BYTES_MAX];
-        if (range.low.bytes)
-            memcpy(low, range.low.data, range.low.bytes);
-        if (range.high.bytes)
-            memcpy(high, range.high.data, range.high.bytes);
-        range =
-            (struct kv_range){ slice_of(low, range.low.bytes), slice_of(high, range.high.bytes) };
-        sombra_err err = range_remove(txn, range, out_removed != NULL, &removed);
+        err = range_remove(txn, kv_bounds_range(&bounds), out_removed != NULL, &removed);
         if (err)
             return write_failed(txn, err);
     }

@@ -156,6 +156,24 @@ sombra_err os_read(struct os_file *file, uint64_t offset, void *to, size_t bytes
     return err;
 }
 
+void os_advise_random(struct os_file *file, bool is_random)
+{
+    if (file->os->ops->advise_random)
+        file->os->ops->advise_random(file->os, file->fd, is_random);
+}
+
+void os_write_out(struct os_file *file, uint64_t offset, uint64_t bytes)
+{
+    if (file->os->ops->write_out)
+        file->os->ops->write_out(file->os, file->fd, offset, bytes);
+}
+
+void os_forget(struct os_file *file, uint64_t offset, uint64_t bytes)
+{
+    if (file->os->ops->forget)
+        file->os->ops->forget(file->os, file->fd, offset, bytes);
+}
+
 void os_read_ahead(struct os_file *file, uint64_t offset, uint64_t bytes)
 {
     assert(offset <= INT64_MAX && bytes <= INT64_MAX - offset);
@@ -499,6 +517,12 @@ void os_map_let_go(struct os_file *file, void *address, size_t bytes)
         file->os->ops->let_go(file->os, address, bytes);
 }
 
+void os_map_advise_random(struct os_file *file, void *address, size_t bytes, bool is_random)
+{
+    if (file->os->ops->map_advise_random)
+        file->os->ops->map_advise_random(file->os, address, bytes, is_random);
+}
+
 sombra_err os_reserve_anonymous(size_t bytes, void **out_address)
 {
     assert(bytes > 0 && out_address);
@@ -517,6 +541,11 @@ void os_release_anonymous(void *address, size_t bytes)
     int result = munmap(address, bytes);
     assert(result == 0);
     (void)result;
+}
+
+uint64_t os_memory_bytes(struct os *os)
+{
+    return os->ops->memory_bytes ? os->ops->memory_bytes(os) : UINT64_MAX;
 }
 
 /* ---- locks ------------------------------------------------------------------------------- */

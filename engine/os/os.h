@@ -57,6 +57,9 @@ sombra_err os_read_some(struct os_file *file, uint64_t offset, void *to, size_t 
 /* Advice: this range is likely to be read soon, and may be fetched by one access of the medium.
  * Waits for nothing. */
 void os_read_ahead(struct os_file *file, uint64_t offset, uint64_t bytes);
+/* Advice: reads will jump about, so that nothing is fetched but what they ask for; or not any more.
+ */
+void os_advise_random(struct os_file *file, bool is_random);
 sombra_err os_write(struct os_file *file, uint64_t offset, const void *from,
                     size_t bytes) SOMBRA_MUST_CHECK;
 struct os_iovec {
@@ -66,6 +69,11 @@ struct os_iovec {
 /* Gathered write at one offset, in as few system calls as possible. */
 sombra_err os_write_gather(struct os_file *file, uint64_t offset, const struct os_iovec *parts,
                            size_t count) SOMBRA_MUST_CHECK;
+/* Advice: begins to write the range's changed pages to the medium, so that their memory can be had
+ * again soon. Promises nothing; a failure is told by the next sync. */
+void os_write_out(struct os_file *file, uint64_t offset, uint64_t bytes);
+/* Advice: the range's pages, as far as they are written out, are not needed in memory. */
+void os_forget(struct os_file *file, uint64_t offset, uint64_t bytes);
 /* Writes zeros over [offset, offset + bytes), growing the file where it ends inside. */
 sombra_err os_write_zeros(struct os_file *file, uint64_t offset, uint64_t bytes) SOMBRA_MUST_CHECK;
 
@@ -129,14 +137,23 @@ void os_unmap(struct os_file *file, void *address, size_t bytes);
  * error of the medium is an IO error here and not a signal later. */
 sombra_err os_map_populate(struct os_file *file, uint64_t offset, void *address,
                            size_t bytes) SOMBRA_MUST_CHECK;
-/* Before a sync: takes the file's pages out of a mapping, all at once and whoever stores to it
- * meanwhile; the next access brings them back, with everything that was stored. Else the sync makes
- * each of them read-only, and tells every processor of each one by itself. */
+/* Takes the file's pages out of a mapping, all at once and whoever stores to it meanwhile; the next
+ * access brings them back, with everything that was stored. Before a sync: else that makes each of
+ * them read-only, and tells every processor of each one by itself. Before os_forget: the system
+ * keeps pages that are mapped. */
 void os_map_let_go(struct os_file *file, void *address, size_t bytes);
+
+/* Advice for a mapping of a file: accesses will jump about, or not any more. */
+void os_map_advise_random(struct os_file *file, void *address, size_t bytes, bool is_random);
 
 /* Anonymous memory in whole pages, zeroed lazily; for databases without a file. NOMEM. */
 sombra_err os_reserve_anonymous(size_t bytes, void **out_address) SOMBRA_MUST_CHECK;
 void os_release_anonymous(void *address, size_t bytes);
+
+/* How much the system could hold of this process's files in memory now: what is free or can be
+ * freed, what it holds of them already included, within the limits of the control groups that the
+ * process is in. UINT64_MAX: not known. It takes some 100 microseconds. */
+uint64_t os_memory_bytes(struct os *os);
 
 /* ---- locks: byte ranges, owned by the open file description (OFD), not by the process ------ */
 

@@ -35,6 +35,10 @@ struct os_ops {
     int64_t (*write)(struct os *os, int fd, uint64_t offset, const struct iovec *parts, int count);
     /* Advice, may be NULL: this range is likely to be read soon. */
     void (*read_ahead)(struct os *os, int fd, uint64_t offset, uint64_t bytes);
+    /* More advice, each may be NULL: os.h says what. */
+    void (*advise_random)(struct os *os, int fd, bool is_random);
+    void (*write_out)(struct os *os, int fd, uint64_t offset, uint64_t bytes);
+    void (*forget)(struct os *os, int fd, uint64_t offset, uint64_t bytes);
     int (*sync)(struct os *os, int fd);
     int (*truncate)(struct os *os, int fd, uint64_t bytes);
     int (*allocate)(struct os *os, int fd, uint64_t offset, uint64_t bytes);
@@ -66,6 +70,11 @@ struct os_ops {
     /* Advice, may be NULL: the mapping need not hold its pages just now. */
     void (*let_go)(struct os *os, void *address, size_t bytes);
 
+    /* Advice, may be NULL. */
+    void (*map_advise_random)(struct os *os, void *address, size_t bytes, bool is_random);
+    /* May be NULL: nobody knows. */
+    uint64_t (*memory_bytes)(struct os *os);
+
     /* locks; `type` is F_RDLCK, F_WRLCK or F_UNLCK; -EAGAIN when another description conflicts */
     int (*lock)(struct os *os, int fd, uint64_t offset, uint64_t bytes, short type);
     int (*lock_is_held)(struct os *os, int fd, uint64_t offset, uint64_t bytes, short type);
@@ -85,5 +94,8 @@ struct os {
 
 /* The real madvise, for systems whose mappings are the kernel's. */
 int os_posix_populate(void *address, size_t bytes);
+
+/* What posix answers to memory_bytes, with the system's files below `root` ("" = the real ones). */
+uint64_t os_posix_memory_bytes(const char *root);
 
 #endif

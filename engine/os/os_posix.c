@@ -81,6 +81,26 @@ static void posix_read_ahead(struct os *os, int fd, uint64_t offset, uint64_t by
     (void)posix_fadvise(fd, (off_t)offset, (off_t)bytes, POSIX_FADV_WILLNEED);
 }
 
+static void posix_advise_random(struct os *os, int fd, bool is_random)
+{
+    (void)os;
+    (void)posix_fadvise(fd, 0, 0, is_random ? POSIX_FADV_RANDOM : POSIX_FADV_NORMAL);
+}
+
+/* Without the flags that wait: those would take note of an earlier failed write, which the next
+ * fdatasync of the descriptor then would not tell. */
+static void posix_write_out(struct os *os, int fd, uint64_t offset, uint64_t bytes)
+{
+    (void)os;
+    (void)sync_file_range(fd, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE);
+}
+
+static void posix_forget(struct os *os, int fd, uint64_t offset, uint64_t bytes)
+{
+    (void)os;
+    (void)posix_fadvise(fd, (off_t)offset, (off_t)bytes, POSIX_FADV_DONTNEED);
+}
+
 static int posix_sync(struct os *os, int fd)
 {
     (void)os;
@@ -370,6 +390,18 @@ static void posix_let_go(struct os *os, void *address, size_t bytes)
     (void)madvise(address, bytes, MADV_DONTNEED);
 }
 
+static void posix_map_advise_random(struct os *os, void *address, size_t bytes, bool is_random)
+{
+    (void)os;
+    (void)madvise(address, bytes, is_random ? MADV_RANDOM : MADV_NORMAL);
+}
+
+static uint64_t posix_memory_bytes(struct os *os)
+{
+    (void)os;
+    return os_posix_memory_bytes("");
+}
+
 /* ---- locks ------------------------------------------------------------------------------- */
 
 static struct flock flock_of(uint64_t offset, uint64_t bytes, short type)
@@ -456,6 +488,9 @@ static const struct os_ops posix_ops = {
     .read = posix_read,
     .write = posix_write,
     .read_ahead = posix_read_ahead,
+    .advise_random = posix_advise_random,
+    .write_out = posix_write_out,
+    .forget = posix_forget,
     .sync = posix_sync,
     .truncate = posix_truncate,
     .allocate = posix_allocate,
@@ -474,6 +509,8 @@ static const struct os_ops posix_ops = {
     .map = posix_map,
     .unmap = posix_unmap,
     .populate = posix_populate,
+    .map_advise_random = posix_map_advise_random,
+    .memory_bytes = posix_memory_bytes,
     .let_go = posix_let_go,
     .lock = posix_lock,
     .lock_is_held = posix_lock_is_held,

@@ -21,6 +21,9 @@ enum {
 #define WINDOW_RECORD_BYTES_MAX ((uint64_t)16 * KiB)
 /* And a first store to what is only allocated costs five times one to what was written. */
 #define FRESH_BYTES ((uint64_t)256 * KiB)
+/* Zeros for a record so long, and their sync, cost as much as the record: it gets space that is
+ * only allocated, and its own sync saves the size along. */
+#define ALLOCATED_RECORD_BYTES_MIN ((uint64_t)1 * MiB)
 
 static const uint8_t zeros[WAL_HEADER_BYTES];
 
@@ -344,11 +347,11 @@ sombra_err wal_cut(struct wal *wal, struct wal_position at, uint64_t last_lsn)
 
 /* ---- space -------------------------------------------------------------------------------- */
 
-/* Space that reads as zeros, promised and not written. Nobody waits for what is appended there, so
- * nobody pays for it either: a sync of a written record saves the size along. */
+/* Space that reads as zeros, promised and not written: a sync of a written record saves the size
+ * along. For what nobody waits for, so that nobody pays for it either; and for long records. */
 static sombra_err grow_unwritten(struct wal *wal, uint64_t bytes)
 {
-    assert(wal->is_backed);
+    assert(bytes > wal->file_bytes);
     assert(wal->written_bytes <= wal->file_bytes);
     sombra_err err = os_allocate(wal->file, wal->file_bytes, bytes - wal->file_bytes);
     if (!err)
@@ -370,10 +373,10 @@ static sombra_err fresh_write(struct wal *wal, uint64_t bytes)
     return diag_wrap(err, "write the log ahead");
 }
 
-static sombra_err grow_to(struct wal *wal, uint64_t bytes)
+static sombra_err grow_to(struct wal *wal, uint64_t bytes, bool is_unwritten)
 {
     assert(bytes > wal->file_bytes);
-    if (wal->uses_window) {
+    if (is_unwritten) {
         sombra_err unwritten_err = grow_unwritten(wal, bytes);
         if (unwritten_err != SOMBRA_UNSUPPORTED)
             return unwritten_err;
@@ -395,8 +398,10 @@ static sombra_err grow_to(struct wal *wal, uint64_t bytes)
  * eighth of it, up to 1 MiB: space that is only promised is missed by others, and cheap to ask for
  * often. At least by 64 KiB, or to the need if that is more; on a disk too full for that, by the
  * bare need. */
-static sombra_err grow(struct wal *wal, uint64_t need, uint64_t file_bytes_max)
+static sombra_err grow(struct wal *wal, uint64_t record_bytes, uint64_t file_bytes_max)
 {
+    uint64_t need = wal->next.offset + record_bytes;
+    bool is_long = !wal->uses_window && record_bytes >= ALLOCATED_RECORD_BYTES_MIN;
     assert(need > wal->file_bytes);
     if (need > file_bytes_max)
         return diag_fail(SOMBRA_LIMIT,
@@ -406,10 +411,13 @@ static sombra_err grow(struct wal *wal, uint64_t need, uint64_t file_bytes_max)
     uint64_t step_max = wal->uses_window ? GROW_UNWRITTEN_BYTES_MAX : GROW_BYTES_MAX;
     uint64_t step = u64_min(u64_max(share, GROW_BYTES_MIN), step_max);
     uint64_t goal = u64_align_up(u64_max(wal->file_bytes + step, need), CREATE_ALIGN_BYTES);
+    if (is_long) /* what comes behind it is short again, and wants what was written */
+        goal = u64_align_up(need, CREATE_ALIGN_BYTES);
     goal = u64_min(goal, file_bytes_max);
-    sombra_err err = grow_to(wal, goal);
+    bool is_unwritten = wal->uses_window || is_long;
+    sombra_err err = grow_to(wal, goal, is_unwritten);
     if (err == SOMBRA_LIMIT && goal > need && !wal_has_failed(wal))
-        err = grow_to(wal, need);
+        err = grow_to(wal, need, is_unwritten);
     return diag_wrap(err, "grow log");
 }
 
@@ -456,7 +464,7 @@ sombra_err wal_reserve(struct wal *wal, uint64_t payload_bytes, uint64_t file_by
     uint64_t record_bytes = wal_record_bytes(payload_bytes);
     uint64_t need = wal->next.offset + record_bytes;
     if (need > wal->file_bytes)
-        err = grow(wal, need, file_bytes_max);
+        err = grow(wal, record_bytes, file_bytes_max);
     if (err)
         return err;
     wal->reserved_bytes_limit = file_bytes_max;
@@ -634,6 +642,24 @@ sombra_err wal_append_mark(struct wal *wal, uint64_t last_lsn, uint64_t durable_
                                  .lsn = last_lsn,
                                  .durable_lsn = durable_lsn };
     return append_record(wal, header, NULL, 0);
+}
+
+void wal_let_go(struct wal *wal)
+{
+    enum { STRETCH_BYTES = 1 << 20, LAG_BYTES = 2 * STRETCH_BYTES };
+    uint64_t at = wal->next.offset - wal->next.offset % STRETCH_BYTES;
+    if (LIKELY(at == wal->let_go_bytes))
+        return;
+    uint64_t from = at > wal->let_go_bytes ? wal->let_go_bytes : 0; /* it may have begun anew */
+    wal->let_go_bytes = at;
+    os_write_out(wal->file, from, at - from);
+    /* What was on its way two stretches ago is written by now, mostly. */
+    uint64_t low = from > LAG_BYTES ? from - LAG_BYTES : 0;
+    if (at > LAG_BYTES)
+        os_forget(wal->file, low, at - LAG_BYTES - low);
+    if (at + STRETCH_BYTES < wal->file_bytes)
+        os_read_ahead(wal->file, at + STRETCH_BYTES,
+                      u64_min(STRETCH_BYTES, wal->file_bytes - at - STRETCH_BYTES));
 }
 
 sombra_err wal_sync(struct wal *wal)

@@ -60,8 +60,10 @@ sombra_err wal_restart(struct wal *wal, uint64_t epoch, uint32_t link) SOMBRA_MU
 /* Makes space for one record of `payload_bytes`, growing the file by zeros, written and synced, or
  * while wal_use_window is on by allocated space, neither written nor synced: by as much as there
  * is (8 MiB at most), or an eighth of it (1 MiB at most); 64 KiB at least, or the need; by the bare
- * need on a full disk. LIMIT when the disk is full, the file would pass `file_bytes_max` or the
- * payload 4 GiB - 1; IO. Unless wal_has_failed then says so, nothing changed. */
+ * need on a full disk. For a record of 1 MiB or more always by allocated space, and by no more than
+ * it needs: its own sync saves that along. LIMIT when the disk is full, the file would pass
+ * `file_bytes_max` or the payload 4 GiB - 1; IO. Unless wal_has_failed then says so, nothing
+ * changed. */
 sombra_err wal_reserve(struct wal *wal, uint64_t payload_bytes,
                        uint64_t file_bytes_max) SOMBRA_MUST_CHECK;
 
@@ -86,6 +88,9 @@ sombra_err wal_append_mark(struct wal *wal, uint64_t last_lsn,
  * system promises space (os_can_store_mapped): UNSUPPORTED otherwise. Switching is cheap after the
  * first time and may happen between any two appends; the bytes are the same. */
 sombra_err wal_use_window(struct wal *wal, bool use) SOMBRA_MUST_CHECK;
+/* Where memory is short, after appends: the system is told that what lies some megabytes behind
+ * need not stay in its cache. What is recycled ahead comes back in time. Changes no byte. */
+void wal_let_go(struct wal *wal);
 /* fdatasync: saves every append that returned before the call, windowed ones too. */
 sombra_err wal_sync(struct wal *wal) SOMBRA_MUST_CHECK;
 /* Takes `at`, behind the record `last_lsn`, for the log's end: zeroes the record header there, if

@@ -24,6 +24,8 @@ struct wal {
     uint64_t file_bytes;           /* as last seen; [next.offset, file_bytes) is written space */
     uint64_t reserved_bytes_limit; /* file_bytes_max of the last reserve */
 
+    uint64_t let_go_bytes; /* wal_let_go has seen to the file up to here */
+
     bool uses_window;
     uint64_t written_bytes; /* the file was written up to here; behind, it is only allocated */
     bool is_backed;         /* the file system promised space for every byte: stores are safe */

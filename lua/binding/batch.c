@@ -131,9 +131,8 @@ struct columns {
     uint64_t *sources, *targets; /* of edges */
 };
 
-static int columns_gc(lua_State *L)
+static void columns_release(struct columns *columns)
 {
-    struct columns *columns = lua_touserdata(L, 1);
     for (size_t i = 0; i < columns->count; i++) {
         free(columns->memory[i].values);
         free(columns->memory[i].bytes);
@@ -143,6 +142,11 @@ static int columns_gc(lua_State *L)
     free(columns->sources);
     free(columns->targets);
     *columns = (struct columns){ 0 };
+}
+
+static int columns_gc(lua_State *L)
+{
+    columns_release(lua_touserdata(L, 1));
     return 0;
 }
 
@@ -160,6 +164,9 @@ static size_t columns_add(lua_State *L, struct columns *columns, sombra_slice na
     return columns->count++;
 }
 
+/* So many values of a column stand on the stack at once. */
+enum { FILL_VALUES = 32 };
+
 /* The kind that a value alone asks for. */
 static sombra_column_kind kind_of(lua_State *L, int index)
 {
@@ -175,33 +182,56 @@ static sombra_column_kind kind_of(lua_State *L, int index)
     }
 }
 
+/* The values on the stack from `at` on, behind `from` that are there; false if one is of another
+ * kind. Their types are those of the kind. */
+static bool take_values(lua_State *L, int at, int count, const sombra_column *column, void *values,
+                        size_t from)
+{
+    if (column->kind == SOMBRA_COLUMN_STRING) {
+        sombra_slice *strings = (sombra_slice *)values + from;
+        for (int i = 0; i < count; i++)
+            strings[i].data = lua_tolstring(L, at + i, &strings[i].bytes);
+    } else if (column->kind == SOMBRA_COLUMN_INTEGER) {
+        int64_t *integers = (int64_t *)values + from;
+        for (int i = 0; i < count; i++) {
+            if (!lua_isinteger(L, at + i))
+                return false;
+            integers[i] = lua_tointeger(L, at + i);
+        }
+    } else if (column->kind == SOMBRA_COLUMN_FLOAT) {
+        double *floats = (double *)values + from;
+        for (int i = 0; i < count; i++) {
+            if (lua_isinteger(L, at + i))
+                return false;
+            floats[i] = lua_tonumber(L, at + i);
+        }
+    } else {
+        bool *booleans = (bool *)values + from;
+        for (int i = 0; i < count; i++)
+            booleans[i] = lua_toboolean(L, at + i);
+    }
+    return true;
+}
+
 /* The list at `index` as an array of the kind of its first value; false if not all are of it. The
  * strings are Lua's own: the list keeps them, and no Lua code runs until the engine has them. */
 static bool fill_alike(lua_State *L, int index, sombra_column *column, void *values, size_t count)
 {
-    bool *booleans = values;
-    int64_t *integers = values;
-    double *floats = values;
-    sombra_slice *strings = values;
-    for (size_t i = 0; i < count; i++) {
-        lua_rawgeti(L, index, (lua_Integer)(i + 1));
-        if (i == 0)
-            column->kind = kind_of(L, -1);
-        if (kind_of(L, -1) != column->kind || column->kind == SOMBRA_COLUMN_ENCODED) {
-            lua_pop(L, 1);
-            return false;
-        }
-        if (column->kind == SOMBRA_COLUMN_BOOLEAN)
-            booleans[i] = lua_toboolean(L, -1);
-        else if (column->kind == SOMBRA_COLUMN_INTEGER)
-            integers[i] = lua_tointeger(L, -1);
-        else if (column->kind == SOMBRA_COLUMN_FLOAT)
-            floats[i] = lua_tonumber(L, -1);
-        else
-            strings[i].data = lua_tolstring(L, -1, &strings[i].bytes);
-        lua_pop(L, 1);
+    int top = lua_gettop(L);
+    int type = lua_rawgeti(L, index, 1);
+    bool is_alike = true;
+    column->kind = kind_of(L, -1);
+    lua_settop(L, top);
+    if (column->kind == SOMBRA_COLUMN_ENCODED)
+        return count == 0;
+    for (size_t from = 0; is_alike && from < count; from += FILL_VALUES) {
+        int more = count - from < FILL_VALUES ? (int)(count - from) : FILL_VALUES;
+        for (int i = 0; is_alike && i < more; i++)
+            is_alike = lua_rawgeti(L, index, (lua_Integer)from + i + 1) == type;
+        is_alike = is_alike && take_values(L, top + 1, more, column, values, from);
+        lua_settop(L, top);
     }
-    return true;
+    return is_alike;
 }
 
 /* Values of any kinds, encoded one by one; of sombra.null nothing is there. */
@@ -261,7 +291,7 @@ static void column_read(lua_State *L, struct db_handle *db, int arg, struct colu
 static void columns_read(lua_State *L, struct db_handle *db, int arg, struct columns *columns,
                          lua_Integer count)
 {
-    luaL_checkstack(L, 4, "columns");
+    luaL_checkstack(L, 4 + FILL_VALUES, "columns");
     lua_pushnil(L);
     while (lua_next(L, arg)) {
         sombra_slice name = { NULL, 0 };
@@ -301,6 +331,114 @@ static bool is_columns(lua_State *L, int arg)
     return is_named;
 }
 
+/* ---- rows that are columns ----------------------------------------------------------------- */
+
+/* So many properties at most. */
+enum { ALIKE_COLUMNS_MAX = 32 };
+
+/* The value on top of the stack as number `row` of the column; false if it is of another kind. */
+static bool take_value(lua_State *L, const sombra_column *column, void *values, size_t row)
+{
+    if (kind_of(L, -1) != column->kind)
+        return false;
+    if (column->kind == SOMBRA_COLUMN_STRING) {
+        sombra_slice *string = (sombra_slice *)values + row;
+        string->data = lua_tolstring(L, -1, &string->bytes);
+    } else if (column->kind == SOMBRA_COLUMN_INTEGER) {
+        ((int64_t *)values)[row] = lua_tointeger(L, -1);
+    } else if (column->kind == SOMBRA_COLUMN_FLOAT) {
+        ((double *)values)[row] = lua_tonumber(L, -1);
+    } else {
+        ((bool *)values)[row] = lua_toboolean(L, -1);
+    }
+    return true;
+}
+
+/* A column for each property of the row at `index`; false if one cannot be. */
+static bool alike_begin(lua_State *L, int index, struct columns *columns)
+{
+    size_t count = columns->argument.count;
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        sombra_slice name = { NULL, 0 };
+        sombra_column_kind kind = kind_of(L, -1);
+        if (lua_type(L, -2) == LUA_TSTRING)
+            name.data = lua_tolstring(L, -2, &name.bytes);
+        if (kind == SOMBRA_COLUMN_ENCODED || columns->count == ALIKE_COLUMNS_MAX ||
+            name.bytes == 0 || name.bytes > SOMBRA_NAME_BYTES_MAX)
+            return false;
+        size_t at = columns_add(L, columns, name);
+        columns->memory[at].values = grow(L, NULL, count * sizeof(sombra_slice));
+        columns->items[at].kind = kind;
+        columns->items[at].as.encoded = columns->memory[at].values;
+        lua_pop(L, 1);
+    }
+    return columns->count > 0;
+}
+
+/* The column of a name, most often at `guess`. Equal names are the same string of Lua's, but for
+ * long ones. */
+static size_t alike_find(const struct columns *columns, const char *name, size_t guess)
+{
+    if (LIKELY(guess < columns->count && columns->items[guess].name.data == name))
+        return guess;
+    size_t at = 0;
+    while (at < columns->count && columns->items[at].name.data != name)
+        at++;
+    return at;
+}
+
+static bool alike_add(lua_State *L, int index, struct columns *columns, size_t row)
+{
+    size_t seen = 0;
+    lua_pushnil(L);
+    for (; lua_next(L, index); seen++) {
+        size_t at = columns->count;
+        if (LIKELY(lua_type(L, -2) == LUA_TSTRING))
+            at = alike_find(columns, lua_tostring(L, -2), seen);
+        if (at == columns->count ||
+            !take_value(L, &columns->items[at], columns->memory[at].values, row))
+            return false;
+        lua_pop(L, 1);
+    }
+    return seen == columns->count;
+}
+
+static int name_order(const void *a, const void *b)
+{
+    const sombra_slice *left = &((const sombra_column *)a)->name;
+    const sombra_slice *right = &((const sombra_column *)b)->name;
+    size_t bytes = left->bytes < right->bytes ? left->bytes : right->bytes;
+    int order = memcmp(left->data, right->data, bytes);
+    return order ? order : (left->bytes > right->bytes) - (left->bytes < right->bytes);
+}
+
+/* The rows of the list `arg` as columns, which takes no map for each; false if they have not the
+ * same properties, each of one kind. Then nothing is said: rows may be what these are not. The
+ * strings are Lua's own. */
+static bool rows_alike(lua_State *L, int arg, struct columns *columns, size_t count)
+{
+    int top = lua_gettop(L);
+    bool is_alike = count > 0 && lua_rawgeti(L, arg, 1) == LUA_TTABLE;
+    columns->argument.count = count;
+    is_alike = is_alike && alike_begin(L, top + 1, columns);
+    lua_settop(L, top);
+    for (size_t row = 0; is_alike && row < count; row++) {
+        is_alike = lua_rawgeti(L, arg, (lua_Integer)row + 1) == LUA_TTABLE &&
+                   alike_add(L, top + 1, columns, row);
+        lua_settop(L, top);
+    }
+    if (!is_alike) {
+        columns_release(columns);
+        return false;
+    }
+    /* New names get their ids in this order, as from maps. */
+    qsort(columns->items, columns->count, sizeof *columns->items, name_order);
+    columns->argument.columns = columns->items;
+    columns->argument.column_count = columns->count;
+    return true;
+}
+
 /* The ids of the list `arg`; the columns keep them. */
 static uint64_t *ids_read(lua_State *L, int arg, size_t count)
 {
@@ -322,11 +460,9 @@ static uint64_t *ids_read(lua_State *L, int arg, size_t count)
 }
 
 /* tx:create_many(labels, {name = list of values, ...}) -> first id, count */
-static int create_columns(lua_State *L, const sombra_slice *labels, size_t label_count)
+static int create_columns(lua_State *L, struct tx_handle *tx, const struct columns *columns,
+                          const sombra_slice *labels, size_t label_count)
 {
-    struct columns *columns = columns_push(L);
-    struct tx_handle *tx = tx_self(L); /* a finalizer may have ended it */
-    columns_read(L, tx->db, 3, columns, -1);
     sombra_node_id first;
     sombra_err err =
         sombra_node_create_columns(tx->txn, labels, label_count, &columns->argument, &first);
@@ -367,8 +503,12 @@ int tx_create_many(lua_State *L)
     lua_settop(L, 3);
     lua_Integer count = check_list(L, 3);
     const sombra_slice *labels = check_names(L, 2, inlined, &label_count);
+    struct columns *columns = columns_push(L);
+    tx = tx_self(L); /* a finalizer may have ended it */
     if (is_columns(L, 3))
-        return create_columns(L, labels, label_count);
+        columns_read(L, tx->db, 3, columns, -1);
+    if (columns->argument.columns || rows_alike(L, 3, columns, (size_t)count))
+        return create_columns(L, tx, columns, labels, label_count);
     struct rows *rows = rows_push(L);
     tx = tx_self(L); /* a finalizer may have ended it */
     for (lua_Integer i = 1; i <= count; i++) {

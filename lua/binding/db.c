@@ -50,33 +50,20 @@ static void read_table_options(lua_State *L, int arg, sombra_options *options)
 void open_options_read(lua_State *L, int arg, sombra_options *options)
 {
     static const char *const names[] = {
-        "engine",
-        "create",
-        "readonly",
-        "sync",
-        "busy_timeout",
-        "page_size",
-        "sync_interval",
-        "group_wait",
-        "wal_bypass_bytes",
-        "file_mode",
-        "txn_memory_max",
-        "network_files",
-        "auto_compact",
-        "triggers",
-        "cache_size",
-        "memtable_size",
-        "block_size",
-        "filter_bits",
-        "codec",
-        "bottom_codec",
-        "compaction",
-        "table_size",
-        "level_size",
-        "level_ratio",
-        "compaction_threads",
-        "compaction_rate",
-        NULL,
+        "engine",           "create",
+        "readonly",         "sync",
+        "busy_timeout",     "page_size",
+        "sync_interval",    "group_wait",
+        "wal_bypass_bytes", "file_mode",
+        "txn_memory_max",   "memory_size",
+        "network_files",    "auto_compact",
+        "triggers",         "cache_size",
+        "memtable_size",    "block_size",
+        "filter_bits",      "codec",
+        "bottom_codec",     "compaction",
+        "table_size",       "level_size",
+        "level_ratio",      "compaction_threads",
+        "compaction_rate",  NULL,
     };
     if (!options_given(L, arg, names))
         return;
@@ -91,6 +78,7 @@ void open_options_read(lua_State *L, int arg, sombra_options *options)
     options->no_auto_compact = !option_boolean(L, arg, "auto_compact", true);
     options->wal_bypass_bytes = option_count(L, arg, "wal_bypass_bytes", 1, 0);
     options->txn_memory_max = option_count(L, arg, "txn_memory_max", 1, 0);
+    options->memory_bytes = option_count(L, arg, "memory_size", 1, 0);
     options->network_files = option_boolean(L, arg, "network_files", false);
     uint64_t file_mode = option_count(L, arg, "file_mode", 1, 0);
     if (file_mode > 0777)

@@ -65,6 +65,7 @@ local sombra = {}
 ---@field group_wait number? seconds a commit waits for company with sync = "group"
 ---@field wal_bypass_bytes integer? a transaction that logs more commits as a checkpoint instead
 ---@field txn_memory_max integer? bytes of changes a writer keeps before it spills to the file (default 64 MiB)
+---@field memory_size integer? bytes the files' pages may take in the system's cache (default: what it has for them)
 ---@field network_files boolean? open it on a network file system, which is else refused (default false)
 ---@field triggers boolean? false: triggers do not run (default true)
 ---@field file_mode integer? permission bits of new files (default 0x180, that is 0600)
@@ -680,13 +681,22 @@ function Tx:upsert(label, key, props) end
 ---@return boolean created
 function Tx:link_upsert(src, type, dst, props) end
 
----The history of migrations.
----@return table[] rows {number, name, hash, time, state, cursor}
+---A row of the history of migrations.
+---@class sombra.MigrationRow
+---@field number integer
+---@field name string of the file
+---@field hash string SHA-256 of the file
+---@field time integer
+---@field state "applied"|"running"
+---@field cursor any of a batched one that runs: what its last step returned
+
+---The history of migrations, by number; of what the transaction sees.
+---@return sombra.MigrationRow[]
 ---@nodiscard
 function Tx:migrations() end
 
----Writes a row of another database's history. Nothing is run.
----@param row table
+---Writes a row of another database's history. Nothing is run. A row of another file under its number is an error.
+---@param row sombra.MigrationRow
 ---@return boolean is_new
 function Tx:adopt_migration(row) end
 
@@ -703,12 +713,13 @@ function Tx:schema() end
 ---@return integer count
 function Tx:create_many(labels, list) end
 
----Makes an edge for each `{src, dst}` or `{src, dst, props}`, all or none. Ids follow one another.
+---Makes an edge for each `{src, dst}` or `{src, dst, props}`, all or none. Ids follow one another. Or by columns: a
+---list of sources, one of targets, and a list of values for each property, all of one length.
 ---@param type string
 ---@param list table[]
 ---@return integer? first nil if the list is empty
 ---@return integer count
----@overload fun(self: sombra.Tx, type: string, sources: integer[], targets: integer[], columns: table?): integer?
+---@overload fun(self: sombra.Tx, type: string, src: integer[], dst: integer[], columns?: sombra.Columns): integer?
 function Tx:link_many(type, list) end
 
 ---One property, without reading the others; nil if the node or the property is missing. Of several

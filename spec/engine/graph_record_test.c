@@ -85,8 +85,10 @@ static void assert_record(struct fixture *f, sombra_node_id node, const bool *wa
         sombra_slice value, expected, walked;
         uint32_t name;
         bool found;
+        sombra_slice whole = stored(f, node);
         if (!wanted[id]) {
             assert_err(graph_record_find(&record, id, &value), SOMBRA_NOT_FOUND);
+            assert_err(graph_record_value(whole, true, id, &value), SOMBRA_NOT_FOUND);
             continue;
         }
         count++;
@@ -94,6 +96,8 @@ static void assert_record(struct fixture *f, sombra_node_id node, const bool *wa
         push_value(builder, id, salt, text_bytes);
         assert_ok(sombra_value_finish(builder, &expected));
         assert_ok(graph_record_find(&record, id, &value));
+        assert_true(slice_equal(value, expected));
+        assert_ok(graph_record_value(whole, true, id, &value));
         assert_true(slice_equal(value, expected));
         assert_ok(graph_record_next_property(&walk, &name, &walked, &found));
         assert_true(found && name == id && slice_equal(walked, expected));
@@ -187,6 +191,47 @@ static void test_record__any_set_of_names_and_sizes_is_read_back(void **state)
     }
     assert_true(compact > 50 && with_lengths > 50);
     assert_sound(f);
+}
+
+/* What looks for one value without opening the record says the same as what opens it. */
+static void assert_same_value(sombra_slice record, uint32_t name)
+{
+    sombra_record opened;
+    sombra_slice expected = NOTHING, value = NOTHING;
+    sombra_err wanted = graph_record_open(record, true, &opened);
+    if (!wanted)
+        wanted = graph_record_find(&opened, name, &expected);
+    assert_int_equal(graph_record_value(record, true, name, &value), wanted);
+    if (!wanted)
+        assert_true(value.data == expected.data && value.bytes == expected.bytes);
+}
+
+static void test_record__one_value_of_damaged_bytes_is_what_the_walk_says(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t others[] = { 0, 1, 2, 0x7f, 0x80, 0xff };
+    uint8_t bytes[1024];
+    bool wanted[NAMES + 1] = { false };
+    begin_write(f);
+    make_names(f);
+    for (uint32_t id = 3; id <= 9; id++)
+        wanted[id] = id != 5;
+    for (size_t text_bytes = 20; text_bytes <= 270; text_bytes += 250) {
+        sombra_slice record = stored(f, node_with(f, wanted, 4, text_bytes));
+        assert_true(record.bytes < sizeof bytes);
+        memcpy(bytes, record.data, record.bytes);
+        for (size_t at = 0; at < record.bytes; at++) {
+            for (size_t i = 0; i < COUNT_OF(others); i++) {
+                uint8_t saved = bytes[at];
+                bytes[at] = others[i];
+                for (uint32_t name = 2; name <= 10; name++) {
+                    assert_same_value(slice_of(bytes, record.bytes), name);
+                    assert_same_value(slice_of(bytes, at + 1), name);
+                }
+                bytes[at] = saved;
+            }
+        }
+    }
 }
 
 /* Format 2 wrote doubles whole, and a length for each value. */
@@ -340,6 +385,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
         TEST(test_record__heads_are_as_short_as_names_allow),
         TEST(test_record__any_set_of_names_and_sizes_is_read_back),
+        TEST(test_record__one_value_of_damaged_bytes_is_what_the_walk_says),
         TEST(test_record__of_an_older_format_is_read_and_changed),
         TEST(test_record__the_first_write_of_any_kind_raises_the_format),
         TEST(test_ends__of_older_formats_are_read),

@@ -96,6 +96,15 @@ static int run_all(void)
     options.durability = KV_FULL;
     failed += kv_contract_run_simulated(&btree, "btree, simulated machine, small log", &options,
                                         SHORT_OPS);
+    options = (struct btree_options){ .create = true,
+                                      .page_bytes = 4096,
+                                      .durability = KV_OFF,
+                                      .checkpoint_log_bytes = 256 * KiB,
+                                      .memory_bytes = 1 };
+    failed += kv_contract_run_file(&btree, "btree, file, memory is short", &options, SHORT_OPS);
+    options.memory_bytes = 400 * KiB; /* sometimes */
+    failed +=
+        kv_contract_run_file(&btree, "btree, file, memory becomes short", &options, SHORT_OPS);
     return failed;
 }
 

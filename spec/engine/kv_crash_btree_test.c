@@ -35,6 +35,13 @@ static struct btree_options with_spill = { .create = true,
                                            .busy_timeout_ms = 5000,
                                            .checkpoint_log_bytes = 128 * KiB,
                                            .txn_memory_max = 88 * KiB };
+/* Puts are deferred, and pages buffered as soon as the file is larger than that. */
+static struct btree_options with_little_memory = { .create = true,
+                                                   .page_bytes = 4096,
+                                                   .no_background = true,
+                                                   .busy_timeout_ms = 5000,
+                                                   .checkpoint_log_bytes = 128 * KiB,
+                                                   .memory_bytes = 300 * KiB };
 static struct btree_options with_threads = { .create = true,
                                              .page_bytes = 4096,
                                              .busy_timeout_ms = 5000,
@@ -50,6 +57,7 @@ static const struct kv_crash_driver drivers[] = {
       .open = open_store,
       .machine = { .lacks_allocate = true, .lacks_mapped_stores = true, .lacks_populate = true } },
     { .name = "btree, pages spill", .context = &with_spill, .open = open_store },
+    { .name = "btree, memory becomes short", .context = &with_little_memory, .open = open_store },
     { .name = "btree, background threads",
       .context = &with_threads,
       .open = open_store,

@@ -31,6 +31,7 @@ engine_test(lsm_processes_test lsm SOURCES lsm_store.c kv_check.c)
 engine_test(lsm_txn_test lsm SOURCES lsm_store.c kv_check.c)
 engine_test(lsm_maintain_test lsm SOURCES lsm_store.c kv_check.c LABELS threads)
 engine_test(lsm_salvage_test lsm SOURCES lsm_store.c kv_check.c)
+engine_test(lsm_memory_test lsm SOURCES lsm_store.c kv_check.c)
 # Each input makes a machine and opens a store three times.
 if(TARGET lsm_log_fuzz_replay)
   set_tests_properties(lsm_log_fuzz_replay PROPERTIES ENVIRONMENT SOMBRA_FUZZ_RUNS=3000)

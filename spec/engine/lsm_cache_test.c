@@ -269,6 +269,25 @@ static void test_cache__threads_get_whole_blocks_within_the_bound(void **state)
     cache_free(cache); /* asserts that nothing is in use */
 }
 
+static void test_cache__another_bound_holds_at_once(void **state)
+{
+    (void)state;
+    struct cache *cache = new_cache(100 * BLOCK_BYTES, NULL);
+    for (uint64_t i = 0; i < 80; i++)
+        cache_release(cache, add(cache, 1, i, BLOCK_BYTES));
+    assert_true(cache_bytes(cache) >= 80 * BLOCK_BYTES);
+    assert_false(cache_is_short(cache));
+    cache_limit(cache, 10 * BLOCK_BYTES, true);
+    assert_true(cache_bytes(cache) <= 10 * BLOCK_BYTES);
+    assert_true(cache_is_short(cache));
+    cache_limit(cache, 100 * BLOCK_BYTES, false);
+    for (uint64_t i = 0; i < 80; i++)
+        cache_release(cache, add(cache, 1, i, BLOCK_BYTES));
+    assert_true(cache_bytes(cache) >= 80 * BLOCK_BYTES);
+    assert_false(cache_is_short(cache));
+    cache_free(cache);
+}
+
 /* ---- read-around ------------------------------------------------------------------------- */
 
 static void test_cache__read_around_ends_where_it_does_not_pay(void **state)
@@ -304,6 +323,7 @@ int main(void)
         cmocka_unit_test(test_cache__forgets_the_blocks_of_a_table),
         cmocka_unit_test(test_cache__without_memory_blocks_are_just_not_kept),
         cmocka_unit_test(test_cache__threads_get_whole_blocks_within_the_bound),
+        cmocka_unit_test(test_cache__another_bound_holds_at_once),
         cmocka_unit_test(test_cache__read_around_ends_where_it_does_not_pay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,6 +28,12 @@ void lsm_pool_sweep(struct lsm *lsm)
     (void)lsm;
 }
 
+void lsm_memory_adapt(struct lsm *lsm, const struct version *version)
+{
+    (void)lsm;
+    (void)version;
+}
+
 void lsm_logs_drop(struct lsm *lsm, uint64_t log_seq)
 {
     (void)lsm;

@@ -144,6 +144,53 @@ static void test_wal__any_power_cut_of_a_windowed_log_leaves_such_a_prefix(void 
         run_history(seed + run, true, run % 2);
 }
 
+struct counted {
+    struct history *history;
+    unsigned calls[OS_SIM_CALLS];
+};
+
+static void cut_counted(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct counted *counted = context;
+    counted->calls[event->call]++;
+    cut(counted->history, sim, event);
+}
+
+static void append_and_sync(struct history *history, size_t bytes)
+{
+    uint64_t lsn = history->published_lsn + 1;
+    ASSERT_OK(wal_reserve(history->wal, bytes, LOG_BYTES_MAX));
+    history->appended_lsn = lsn;
+    log_append_bytes(history->wal, lsn, history->synced_lsn, bytes);
+    history->published_lsn = lsn;
+    ASSERT_OK(wal_sync(history->wal));
+    history->synced_lsn = lsn;
+}
+
+/* Space that is only allocated: no zeros are written for it, and none synced. */
+static void test_wal__a_long_record_is_saved_by_one_write_and_one_sync(void **state)
+{
+    (void)state;
+    struct history history = { .sim = os_sim_new(NULL), .start = { .epoch = 1 } };
+    struct os *os = os_sim_start(history.sim);
+    struct counted counted = { .history = &history };
+    ASSERT_OK(wal_create(os, LOG_PATH, 0600, 4096, &history.wal));
+    ASSERT_OK(wal_restart(history.wal, 1, 0));
+    history.is_ready = true;
+    append_and_sync(&history, 100);
+    os_sim_set_hook(history.sim, cut_counted, &counted);
+    append_and_sync(&history, 1 * MiB + 3);
+    assert_int_equal(counted.calls[OS_SIM_ALLOCATE], 1);
+    assert_int_equal(counted.calls[OS_SIM_WRITE], 1);
+    assert_int_equal(counted.calls[OS_SIM_SYNC], 1);
+    assert_in_range(wal_file_bytes(history.wal) - wal_position(history.wal).offset, 0, 4095);
+    append_and_sync(&history, 100);
+    append_and_sync(&history, 100);
+    wal_close(history.wal);
+    os_sim_set_hook(history.sim, NULL, NULL);
+    os_sim_free(history.sim);
+}
+
 /* ---- kill and takeover -------------------------------------------------------------------- */
 
 /* The first process appends and is killed before its n-th call, with its last record published or
@@ -393,6 +440,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wal__any_power_cut_leaves_a_prefix_with_all_that_was_synced),
         cmocka_unit_test(test_wal__any_power_cut_of_a_windowed_log_leaves_such_a_prefix),
+        cmocka_unit_test(test_wal__a_long_record_is_saved_by_one_write_and_one_sync),
         cmocka_unit_test(test_wal__takeover_after_a_kill_at_any_call_keeps_what_was_published),
         TEST(failed_append_ends_the_log),
         TEST(failed_sync_ends_the_log),

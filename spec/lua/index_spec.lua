@@ -319,6 +319,63 @@ describe("upserts and batches", function()
     assert.same({}, (db:verify()))
   end)
 
+  it("columns may turn to another kind at any place", function()
+    local rows = 70
+    for _, kinds in ipairs { { 1, 2.5 }, { 2.5, 1 }, { true, "x" }, { "x", 7 }, { 7, sombra.null }, { "x", { 1 } } } do
+      for turn = 1, rows, 3 do
+        db:write(function(tx)
+          local columns = { a = {}, b = {} }
+          for i = 1, rows do
+            columns.a[i], columns.b[i] = kinds[i < turn and 1 or 2], i
+          end
+          local first = tx:create_many(nil, columns)
+          for i = 1, rows do
+            local expected = columns.a[i]
+            if expected == sombra.null then expected = nil end
+            assert.same({ a = expected, b = i }, tx:node(first + i - 1).props)
+            assert.equal(math.type(expected), math.type(tx:get(first + i - 1, "a")))
+          end
+        end)
+      end
+    end
+  end)
+
+  it("rows of a list may differ from any place on", function()
+    local others = {
+      { a = 1, b = "x", c = 1.5, d = true }, { a = 2.5, b = "x", c = 1.5, d = true },
+      { a = 1, b = 7, c = 1.5, d = true },
+      { a = 1, b = "x", c = 1, d = true }, { a = 1, b = "x", c = 1.5, d = "no" }, { a = 1, b = "x", c = 1.5 },
+      { a = 1, b = "x", c = 1.5, e = true }, { a = 1, b = "x", c = 1.5, d = true, e = 1 }, {},
+      { a = sombra.null, b = "x", c = 1.5, d = true }, { a = { 1, 2 }, b = "x", c = 1.5, d = true },
+    }
+    for _, repeats in ipairs { 1, 60 } do -- two strings of 60 bytes are not one, to Lua
+      for _, other in ipairs(others) do
+        for _, turn in ipairs { 1, 2, 9, 10, 11 } do
+          local list = {}
+          for i = 1, 10 do
+            local row = { a = i, b = "b" .. i, c = i + 0.25, [("d"):rep(repeats)] = i % 2 == 0 }
+            if i >= turn then row = other end
+            list[i] = row
+          end
+          db:write(function(tx)
+            local first, count = tx:create_many("Row", list)
+            assert.equal(10, count)
+            for i = 1, 10 do
+              local props = tx:node(first + i - 1).props
+              local expected = {}
+              for key, value in pairs(list[i]) do
+                if value ~= sombra.null then expected[key] = value end
+              end
+              assert.same(expected, props)
+              assert.equal(math.type(expected.a), math.type(props.a))
+            end
+          end)
+        end
+      end
+    end
+    assert.same({}, (db:verify()))
+  end)
+
   it("link_many takes lists of sources and targets, and columns", function()
     db:write(function(tx)
       tx:create_many(nil, { {}, {}, {} })

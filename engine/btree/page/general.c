@@ -294,6 +294,25 @@ static __attribute__((noinline)) void compact(uint8_t *page, size_t page_bytes)
     cells_set_holes(page, 0);
 }
 
+void general_copy_packed(uint8_t *to, const uint8_t *from, size_t page_bytes)
+{
+    unsigned count = cells_count(from);
+    size_t at = cells_top(from, page_bytes);
+    assert(to != from && page_kind(from) == PAGE_LEAF);
+    memcpy(to + PAGE_NUMBER, from + PAGE_NUMBER, CELLS_HEADS + 4 * (size_t)count - PAGE_NUMBER);
+    memcpy(to + at, from + at, page_bytes - at);
+    for (unsigned i = 0; i < count; i++) {
+        size_t offset = slot_at(from, count, i);
+        size_t bytes = cell_bytes_at(from, count, i);
+        at -= bytes;
+        memcpy(to + at, from + offset, bytes);
+        slot_set(to, count, i, at);
+    }
+    assert(at == cells_low(from) + cells_holes(from));
+    cells_set_low(to, at);
+    cells_set_holes(to, 0);
+}
+
 /* Makes `bytes` of free space between the arrays and the cells; false = there is not so much. */
 static bool make_space(uint8_t *page, size_t page_bytes, size_t bytes)
 {

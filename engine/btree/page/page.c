@@ -123,23 +123,21 @@ size_t page_used(const uint8_t *page, size_t page_bytes)
     return page_arrays_end(page) + (page_bytes - cells_low(page)) - cells_holes(page);
 }
 
+/* Of a leaf from which entries are removed one by one, a copy each time, the copies are most of
+ * the price. */
+enum { HOLES_SHARE = 5 };
+
 void page_copy(uint8_t *to, const uint8_t *from, size_t page_bytes)
 {
     assert(is_tree_kind(page_kind(from)));
+    if (UNLIKELY(page_kind(from) == PAGE_LEAF && cells_holes(from) > page_bytes / HOLES_SHARE)) {
+        general_copy_packed(to, from, page_bytes);
+        return;
+    }
     size_t low = cells_low(from);
     /* Not the seal, which a checkpoint may store meanwhile. */
     memcpy(to + PAGE_NUMBER, from + PAGE_NUMBER, page_arrays_end(from) - PAGE_NUMBER);
     memcpy(to + low, from + low, page_bytes - low);
-}
-
-void page_prefetch(const uint8_t *page, size_t page_bytes)
-{
-    enum { LINE_BYTES = 64 };
-    size_t end = page_arrays_end(page);
-    for (size_t at = LINE_BYTES; at < end; at += LINE_BYTES)
-        __builtin_prefetch(page + at);
-    for (size_t at = cells_low(page); at < page_bytes; at += LINE_BYTES)
-        __builtin_prefetch(page + at);
 }
 
 /* ---- arrays of heads and slots ----------------------------------------------------------- */

@@ -45,11 +45,9 @@ void page_set_identity(uint8_t *page, page_id id, uint64_t txn); /* of a copy; m
 /* Computes the checksum and stores it with the sealed flag in one aligned 8-byte store. */
 void page_seal(uint8_t *page, size_t page_bytes);
 bool page_is_sealed(const uint8_t *page);
-/* Copies the used bytes of a tree page only (LMDB's trick: pages are some 70 % full), and not its
- * seal: page_set_identity follows, but where `to` is the same page. */
+/* Copies the used bytes of a tree page only (LMDB's trick: pages are some 70 % full), leaves out
+ * holes that are many, and its seal: page_set_identity follows, but where `to` is the same page. */
 void page_copy(uint8_t *to, const uint8_t *from, size_t page_bytes);
-/* Asks for what page_copy will read. */
-void page_prefetch(const uint8_t *page, size_t page_bytes);
 
 /* Proves header, checksum (unless the page is unsealed and `may_be_unsealed`), bounds, order and
  * counts of a tree page. CORRUPT with page number, offset and expectation. */

@@ -242,6 +242,8 @@ sombra_err general_validate(const uint8_t *page, size_t page_bytes) SOMBRA_MUST_
 sombra_err dense_validate(const uint8_t *page, size_t page_bytes) SOMBRA_MUST_CHECK;
 sombra_err branch_validate(const uint8_t *page, size_t page_bytes) SOMBRA_MUST_CHECK;
 
+/* page_copy of a general leaf that leaves its holes out (general.c). */
+void general_copy_packed(uint8_t *to, const uint8_t *from, size_t page_bytes);
 /* End of what is used at the front of a tree page. */
 size_t page_arrays_end(const uint8_t *page);
 size_t dense_arrays_end(const uint8_t *page);

@@ -73,6 +73,10 @@ typedef struct sombra_options {
     unsigned level_ratio;        /* of the sizes of two levels; 10 */
     unsigned compaction_threads; /* 1 */
     uint64_t compaction_rate;    /* bytes a second that compactions write at most; 0 = no bound */
+    /* Of both. */
+    uint64_t memory_bytes; /* that the database may count on for its files' pages in the system's
+                              cache; 0 = what the system has. Larger files: memory is short, and
+                              they are read and written in other ways (operations.md) */
 } sombra_options;
 #define SOMBRA_NO_FILTER (~0U)
 

@@ -49,7 +49,8 @@ struct shard {
 
 struct cache {
     struct shard shards[SHARDS];
-    size_t bytes_max;
+    _Atomic size_t bytes_max;
+    _Atomic bool is_short;
     struct kv_metrics *metrics;
     /* Lines of their own: what follows changes with every miss, the above never. */
     _Alignas(64) _Atomic int64_t bytes;
@@ -176,7 +177,7 @@ sombra_err cache_new(size_t bytes_max, struct kv_metrics *metrics, struct cache 
     if (!cache)
         return diag_nomem("a block cache", sizeof *cache);
     memset(cache, 0, sizeof *cache);
-    cache->bytes_max = size_min(bytes_max, INT64_MAX);
+    atomic_store_explicit(&cache->bytes_max, size_min(bytes_max, INT64_MAX), memory_order_relaxed);
     cache->metrics = metrics;
     atomic_store_explicit(&cache->around, AROUND_FIRST, memory_order_relaxed);
     for (size_t i = 0; i < SHARDS; i++) {
@@ -222,7 +223,8 @@ void cache_free(struct cache *cache)
 
 static bool is_over(const struct cache *cache)
 {
-    return atomic_load_explicit(&cache->bytes, memory_order_relaxed) > (int64_t)cache->bytes_max;
+    return atomic_load_explicit(&cache->bytes, memory_order_relaxed) >
+           (int64_t)atomic_load_explicit(&cache->bytes_max, memory_order_relaxed);
 }
 
 /* Moves the hand over a few slots to the next block that nobody uses and that was not used since it
@@ -413,6 +415,19 @@ size_t cache_bytes(const struct cache *cache)
 size_t cache_bytes_max(const struct cache *cache)
 {
     return cache->bytes_max;
+}
+
+void cache_limit(struct cache *cache, size_t bytes_max, bool is_short)
+{
+    atomic_store_explicit(&cache->bytes_max, size_min(bytes_max, INT64_MAX), memory_order_relaxed);
+    atomic_store_explicit(&cache->is_short, is_short, memory_order_relaxed);
+    if (is_over(cache))
+        evict(cache);
+}
+
+bool cache_is_short(const struct cache *cache)
+{
+    return atomic_load_explicit(&cache->is_short, memory_order_relaxed);
 }
 
 uint8_t *cache_spare_take(struct cache *cache)

@@ -58,6 +58,10 @@ enum { CACHE_SPARE_BYTES = 128 * 1024 };
 uint8_t *cache_spare_take(struct cache *cache);
 void cache_spare_give(struct cache *cache, uint8_t *memory); /* NULL is a no-op */
 
+/* Another bound; what is known of memory. */
+void cache_limit(struct cache *cache, size_t bytes_max, bool is_short);
+bool cache_is_short(const struct cache *cache);
+
 /* A block that is not here is about to be read: how many windows that begin with its own may be
  * fetched along? With `was_read_around` that was done before, for another block: it paid, and none
  * is. It begins with one, and takes more at once as reads go on: one access of the medium for all

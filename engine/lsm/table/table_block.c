@@ -124,12 +124,24 @@ sombra_err table_data_open(struct os_file *file, struct cache *cache, uint64_t o
     return err;
 }
 
+bool table_advise(struct table *table)
+{
+    bool is_short = cache_is_short(table->context.cache);
+    if (UNLIKELY(atomic_load_explicit(&table->is_random, memory_order_relaxed) != is_short)) {
+        atomic_store_explicit(&table->is_random, is_short, memory_order_relaxed);
+        os_advise_random(table->file, is_short);
+    }
+    return is_short;
+}
+
 /* One access of the medium fetches a window of the file as fast as a block, and others are likely
  * to be read from it: but once in the life of an open table, so that no more is ever fetched in
  * vain than the file has. Blocks in a row are left to the system, which reads ahead by itself. */
 static void read_around(struct table *table, uint32_t index, uint64_t offset)
 {
     uint64_t window = offset / TABLE_WINDOW_BYTES;
+    if (table_advise(table))
+        return;
     uint32_t last = atomic_exchange_explicit(&table->loaded, index, memory_order_relaxed);
     bool was_read = table_window_was_read(table, window);
     if (!was_read && index == last + 1)

@@ -45,6 +45,7 @@ struct table {
     struct filter prefix_filter; /* count = 0: none, or of another extractor */
     _Atomic uint64_t *around;    /* a bit for each window of the file that was fetched so */
     _Atomic uint32_t loaded;     /* the data block read last */
+    _Atomic bool is_random;      /* as the file was advised */
     size_t memory_bytes;
 };
 
@@ -103,6 +104,9 @@ sombra_err table_block_check(struct os_file *file, uint64_t offset, sombra_slice
 sombra_err table_data_open(struct os_file *file, struct cache *cache, uint64_t offset,
                            sombra_slice bytes, uint64_t entries,
                            struct cache_block **out_block) SOMBRA_MUST_CHECK;
+/* Where memory is short, the system is to fetch nothing but what is asked for: says so, once, and
+ * takes it back. Is it short? */
+bool table_advise(struct table *table);
 /* A data block of the index, from the cache or the file. The `ahead` blocks behind it are likely to
  * be wanted next: they may be read along. */
 sombra_err table_load(struct table *table, uint32_t index, uint32_t ahead,

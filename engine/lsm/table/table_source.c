@@ -5,7 +5,12 @@
 
 enum {
     AHEAD_BYTES = 256 * 1024, /* read at once in scans beside the cache */
-    AHEAD_BLOCKS_MAX = 64,    /* in others: as many as were entered in a row, up to these */
+    /* Where memory is short and the system reads nothing ahead: a scan asks for so much once it has
+     * gone on for so many blocks, and for more each time. */
+    RUN_BLOCKS_MIN = 3,
+    RUN_FIRST_BYTES = 64 * 1024,
+    RUN_BYTES_MAX = 1024 * 1024,
+    AHEAD_BLOCKS_MAX = 64, /* in others: as many as were entered in a row, up to these */
 };
 
 struct table_source {
@@ -21,6 +26,10 @@ struct table_source {
     uint32_t in_row; /* blocks that were entered before this one, each behind the other */
 
     struct cache_block *given; /* the block that the last read's entries lie in, if it was left */
+
+    uint32_t run_blocks; /* entered one behind the other */
+    uint64_t run_bytes;  /* that were asked for ahead at once; 0 = none yet */
+    uint64_t run_edge;   /* up to here they were */
 
     struct buf ahead; /* bytes of the file from ahead_offset on; whole blocks */
     uint64_t ahead_offset;
@@ -62,6 +71,8 @@ static sombra_err load_beside_cache(struct table_source *source, uint32_t index,
         err = buf_extend(&source->ahead, bytes, &to);
         if (!err)
             err = os_read(table->file, handle.offset, to, bytes);
+        if (!err && is_forward && table_advise(table))
+            os_read_ahead(table->file, handle.offset + bytes, AHEAD_BYTES);
         if (err) {
             buf_reset(&source->ahead);
             return err;
@@ -80,6 +91,34 @@ static void leave_block(struct table_source *source)
     source->source.is_valid = false;
 }
 
+/* The block at `index` is entered, most often next to the one before: is this a scan? The next
+ * stretch is asked for when half of the last one is left. */
+static void run_note(struct table_source *source, uint32_t index, bool is_forward)
+{
+    struct table *table = source->table;
+    bool goes_on = is_forward ? index == source->index + 1 : index + 1 == source->index;
+    source->run_blocks = goes_on ? source->run_blocks + 1 : 0;
+    if (!goes_on)
+        source->run_bytes = 0;
+    if (LIKELY(source->run_blocks < RUN_BLOCKS_MIN) || !table_advise(table))
+        return;
+    struct table_handle handle = table_place_at(table, index).handle;
+    uint64_t had = source->run_bytes, low = handle.offset, high = handle.offset + handle.bytes;
+    uint64_t wanted = had ? u64_min(had * 2, RUN_BYTES_MAX) : RUN_FIRST_BYTES;
+    if (had && (is_forward ? high + had / 2 < source->run_edge : low > source->run_edge + had / 2))
+        return;
+    if (is_forward) {
+        low = had ? u64_max(source->run_edge, low) : low;
+        high = source->run_edge = u64_min(low + wanted, table->properties.body_bytes);
+    } else {
+        high = had ? u64_min(source->run_edge, high) : high;
+        low = source->run_edge = high > wanted ? high - wanted : 0;
+    }
+    source->run_bytes = wanted;
+    if (high > low)
+        os_read_ahead(table->file, low, high - low);
+}
+
 static sombra_err enter_block(struct table_source *source, uint32_t index, bool is_forward)
 {
     assert(index < source->table->index.entries);
@@ -89,6 +128,8 @@ static sombra_err enter_block(struct table_source *source, uint32_t index, bool 
     struct cache_block *block = NULL;
     bool goes_on = is_forward && index == source->index + 1;
     source->in_row = goes_on ? (uint32_t)u64_min(source->in_row + 1, AHEAD_BLOCKS_MAX) : 0;
+    if (source->fill_cache)
+        run_note(source, index, is_forward);
     sombra_err err = source->fill_cache ? table_load(source->table, index, source->in_row, &block)
                                         : load_beside_cache(source, index, is_forward, &block);
     if (err)

@@ -150,10 +150,10 @@ static void operation(struct recipe *recipe, uint8_t op, uint8_t argument)
 {
     uint8_t bytes[8] = { op, 2, 0, 'k', argument, 0 };
     size_t used = 5;
-    if (op == LSM_LOG_DELETE) {
+    if (op == KV_REDO_DELETE) {
         memmove(bytes + 2, bytes + 3, 2);
         used = 4;
-    } else if (op == LSM_LOG_DELETE_RANGE) {
+    } else if (op == KV_REDO_DELETE_RANGE) {
         bytes[2] = argument % 5 ? 2 : 0;
         bytes[5] = 'k';
         bytes[6] = (uint8_t)(argument + argument % 7 + 1);
@@ -178,13 +178,13 @@ static void step(struct recipe *recipe, uint8_t what, uint8_t argument)
             record_end(recipe, false);
         break;
     case 1: /* e o y */
-        operation(recipe, LSM_LOG_PUT, argument);
+        operation(recipe, KV_REDO_PUT, argument);
         break;
     case 2: /* f p z */
-        operation(recipe, LSM_LOG_DELETE, argument);
+        operation(recipe, KV_REDO_DELETE, argument);
         break;
     case 3: /* g q */
-        operation(recipe, LSM_LOG_DELETE_RANGE, argument);
+        operation(recipe, KV_REDO_DELETE_RANGE, argument);
         break;
     case 4: /* h r: any byte */
         *extend(&recipe->payload, 1) = argument;

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+#include "measure.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+_Noreturn void die(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "%s: ", program_invocation_short_name);
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\n");
+    va_end(arguments);
+    exit(1);
+}
+
+static double seconds_of(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+double wall_s(void)
+{
+    return seconds_of(CLOCK_MONOTONIC);
+}
+
+double cpu_s(void)
+{
+    return seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+static int double_order(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+    return (left > right) - (left < right);
+}
+
+double median(double *values, size_t count)
+{
+    assert(count > 0);
+    qsort(values, count, sizeof *values, double_order);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+const char *amount(double value, char text[AMOUNT_BYTES])
+{
+    if (value >= 1e7)
+        snprintf(text, AMOUNT_BYTES, "%.1fM", value / 1e6);
+    else if (value >= 1e6)
+        snprintf(text, AMOUNT_BYTES, "%.2fM", value / 1e6);
+    else if (value >= 1e5)
+        snprintf(text, AMOUNT_BYTES, "%.0fk", value / 1e3);
+    else if (value >= 1e3)
+        snprintf(text, AMOUNT_BYTES, "%.1fk", value / 1e3);
+    else
+        snprintf(text, AMOUNT_BYTES, value < 100 ? "%.2f" : "%.0f", value);
+    return text;
+}
+
+bool list_has(const char *list, const char *name)
+{
+    size_t bytes = strlen(name);
+    for (const char *at = list; at && (at = strstr(at, name)); at += bytes)
+        if ((at == list || at[-1] == ',') && (at[bytes] == ',' || at[bytes] == 0))
+            return true;
+    return list == NULL;
+}
