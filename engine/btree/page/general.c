@@ -111,6 +111,9 @@ static inline bool find_from(const uint8_t *page, unsigned count, sombra_slice s
         high = head == UINT32_MAX
                    ? count
                    : low + heads_below(heads + 4 * (size_t)low, count - low, head + 1);
+    } else if (suffix.bytes <= 4 && cell_at(page, count, low).suffix_bytes == suffix.bytes) {
+        *out_index = low; /* the head is all of it */
+        return true;
     }
     return find_among_equals(page, count, suffix, low, high, out_index);
 }
