@@ -168,8 +168,9 @@ static bool read_slow(const struct graph_lane *lane, sombra_slice suffix, bool h
     if (lane->rest_bytes > GRAPH_KEY_BYTES_MAX || suffix.bytes > GRAPH_KEY_BYTES_MAX)
         return false;
     sombra_slice own = slice_from(suffix, lane->match_bytes);
-    memcpy(bytes, (const uint8_t *)lane->prefix.data + lane->prefix.bytes - lane->rest_bytes,
-           lane->rest_bytes);
+    if (lane->rest_bytes)
+        memcpy(bytes, (const uint8_t *)lane->prefix.data + lane->prefix.bytes - lane->rest_bytes,
+               lane->rest_bytes);
     if (own.bytes)
         memcpy(bytes + lane->rest_bytes, own.data, own.bytes);
     const uint8_t *at = bytes, *end = bytes + lane->rest_bytes + own.bytes;

@@ -23,6 +23,9 @@ enum {
     REFUSED = UINT32_MAX, /* a place: walk->nodes does not take it */
     SLOTS_FIRST = 1024,
     SLOTS_GROWTH = 4,
+    MARKS_FIRST = 1 << 14, /* ids */
+    MARKS_MAX = 1 << 18,
+    MARKS_OF_WORD = 32,
     ITEMS_FIRST = 512,
     ARENA_BYTES_MAX = 64 * 1024, /* of an array: longer ones are freed when they grow */
 };
@@ -61,6 +64,11 @@ struct bfs {
     uint32_t max;
     bool collects;
     struct side sides[2]; /* from the start, from the end */
+    /* Which side knows a node, in two bits for each id: all that is asked where one path through
+     * any nodes is looked for, and ids are small. Spots are for the others. */
+    bool has_marks;
+    uint64_t *marks;
+    size_t mark_capacity; /* ids; a power of two, or 0 */
     struct spot *spots;   /* index 0 is that of no node */
     size_t spot_count, spot_capacity;
     uint32_t *slots; /* indexes of spots by id; open addressing, at most half full */
@@ -150,6 +158,11 @@ static inline sombra_err array_reserve(struct bfs *bfs, void *array, size_t coun
     return err;
 }
 
+static size_t marks_bytes(size_t capacity)
+{
+    return capacity / MARKS_OF_WORD * sizeof(uint64_t);
+}
+
 void bfs_free(struct bfs *bfs)
 {
     if (!bfs)
@@ -163,6 +176,7 @@ void bfs_free(struct bfs *bfs)
         array_free(bfs, side->level, side->level_capacity * sizeof *side->level);
         array_free(bfs, side->trail, side->trail_capacity * sizeof *side->trail);
     }
+    array_free(bfs, bfs->marks, marks_bytes(bfs->mark_capacity));
     array_free(bfs, bfs->spots, bfs->spot_capacity * sizeof *bfs->spots);
     array_free(bfs, bfs->slots, bfs->slot_capacity * sizeof *bfs->slots);
     array_free(bfs, bfs->meetings, bfs->meeting_capacity * sizeof *bfs->meetings);
@@ -221,13 +235,59 @@ static sombra_err spots_clear(struct bfs *bfs)
     return err;
 }
 
+/* ---- marks ------------------------------------------------------------------------------- */
+
+/* For all ids below `ids`, which is at most MARKS_MAX. */
+static sombra_err marks_reserve(struct bfs *bfs, uint64_t ids)
+{
+    const size_t bytes = marks_bytes(bfs->mark_capacity);
+    size_t capacity = size_max(bfs->mark_capacity, MARKS_FIRST);
+    void *memory;
+    assert(ids <= MARKS_MAX && marks_bytes(MARKS_MAX) <= ARENA_BYTES_MAX);
+    while (capacity < ids)
+        capacity *= 2;
+    if (LIKELY(capacity == bfs->mark_capacity))
+        return SOMBRA_OK;
+    sombra_err err = array_new(bfs, marks_bytes(capacity), &memory);
+    if (err)
+        return err;
+    if (bytes)
+        memcpy(memory, bfs->marks, bytes);
+    memset((uint8_t *)memory + bytes, 0, marks_bytes(capacity) - bytes);
+    array_free(bfs, bfs->marks, bytes);
+    bfs->marks = memory;
+    bfs->mark_capacity = capacity;
+    return SOMBRA_OK;
+}
+
+/* What was known before: bit 0 by the start's side, bit 1 by the end's. */
+static inline unsigned mark(struct bfs *bfs, uint64_t id, unsigned side)
+{
+    assert(id < bfs->mark_capacity && side < COUNT_OF(bfs->sides));
+    uint64_t *word = &bfs->marks[id / MARKS_OF_WORD];
+    const unsigned shift = 2 * (unsigned)(id % MARKS_OF_WORD);
+    const unsigned before = *word >> shift & 3;
+    *word |= UINT64_C(1) << (shift + side);
+    return before;
+}
+
+static sombra_err marks_begin(struct bfs *bfs, uint64_t from, uint64_t to)
+{
+    bfs->has_marks = !bfs->collects && !bfs->walk->nodes && (from | to) < MARKS_MAX;
+    if (!bfs->has_marks)
+        return spots_clear(bfs);
+    if (bfs->marks)
+        memset(bfs->marks, 0, marks_bytes(bfs->mark_capacity));
+    return marks_reserve(bfs, (from | to) + 1);
+}
+
 /* ---- sides ------------------------------------------------------------------------------- */
 
 /* Room for `more` nodes, each with a link, on one side. */
 static sombra_err side_reserve(struct bfs *bfs, struct side *side, size_t more)
 {
     const size_t nodes = side->count + more, links = side->link_count + more;
-    sombra_err err = spots_reserve(bfs, more);
+    sombra_err err = bfs->has_marks ? SOMBRA_OK : spots_reserve(bfs, more);
     if (!err)
         err = array_reserve(bfs, &side->nodes, nodes, &side->node_capacity, sizeof *side->nodes);
     if (!err)
@@ -274,8 +334,29 @@ static sombra_err begin_side(struct bfs *bfs, struct side *side, uint64_t node)
     side->level_at = 0;
     side->depth = 0;
     sombra_err err = side_reserve(bfs, side, 1);
-    if (!err)
+    if (!err && !bfs->has_marks) {
         (void)add_node(bfs, side, slot_of(bfs, node), node);
+    } else if (!err) {
+        (void)mark(bfs, node, side == &bfs->sides[1]);
+        side->nodes[side->count] = node;
+        side->firsts[side->count++] = 0;
+    }
+    return err;
+}
+
+/* An id that is too large for marks was met: spots know from now on what the marks knew. */
+static sombra_err marks_leave(struct bfs *bfs)
+{
+    bfs->has_marks = false;
+    sombra_err err = spots_clear(bfs);
+    if (!err)
+        err = spots_reserve(bfs, bfs->sides[0].count + bfs->sides[1].count);
+    for (size_t i = 0; !err && i < COUNT_OF(bfs->sides); i++) {
+        const struct side *side = &bfs->sides[i];
+        for (size_t node = 0; node < side->count; node++)
+            take_spot(bfs, slot_of(bfs, side->nodes[node]), side->nodes[node], side,
+                      (uint32_t)node + 1);
+    }
     return err;
 }
 
@@ -350,13 +431,58 @@ static sombra_err walk_hops_plain(struct bfs *bfs, struct side *side, const stru
     return others ? add_meeting(bfs, side, (uint32_t)node - 1, others - 1) : SOMBRA_OK;
 }
 
+/* The same by marks. */
+static sombra_err walk_hops_marked(struct bfs *bfs, struct side *side, const struct graph_hop *hops,
+                                   size_t count)
+{
+    const unsigned own = side == &bfs->sides[1];
+    const struct side *other = &bfs->sides[1 - own];
+    size_t node = side->count, link = side->link_count, others = 0;
+    assert(!bfs->collects && !bfs->walk->nodes);
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t id = hops[i].node;
+        const unsigned before = mark(bfs, id, own);
+        if (before >> own & 1)
+            continue;
+        side->nodes[node] = id;
+        side->firsts[node++] = (uint32_t)link;
+        side->links[link++] =
+            (struct link){ .edge = hops[i].edge,
+                           .parent = (uint32_t)(side->level_at + hops[i].source) };
+        if (UNLIKELY(before)) {
+            others = other->count; /* it is on the last level */
+            while (other->nodes[others - 1] != id)
+                others--;
+            break;
+        }
+    }
+    side->count = node;
+    side->link_count = link;
+    return others ? add_meeting(bfs, side, (uint32_t)node - 1, (uint32_t)others - 1) : SOMBRA_OK;
+}
+
+/* Room for the ids of the hops among the marks, or none of them from now on. */
+static sombra_err marks_fit(struct bfs *bfs, const struct graph_hop *hops, size_t count)
+{
+    uint64_t bits = 0;
+    for (size_t i = 0; i < count; i++)
+        bits |= hops[i].node;
+    if (LIKELY(bits < bfs->mark_capacity))
+        return SOMBRA_OK;
+    return bits < MARKS_MAX ? marks_reserve(bfs, bits + 1) : marks_leave(bfs);
+}
+
 static sombra_err walk_hops(struct bfs *bfs, struct side *side, const struct graph_hop *hops,
                             size_t count, size_t level_end)
 {
     const bool is_back = side == &bfs->sides[1];
     sombra_err err = run_ticks(bfs->run, (uint32_t)count);
+    if (!err && bfs->has_marks)
+        err = marks_fit(bfs, hops, count);
     if (!err)
         err = side_reserve(bfs, side, count);
+    if (LIKELY(!err && bfs->has_marks))
+        return walk_hops_marked(bfs, side, hops, count);
     if (LIKELY(!err && !bfs->collects && !bfs->walk->nodes))
         return walk_hops_plain(bfs, side, hops, count);
     for (size_t i = 0; !err && i < count; i++) {
@@ -405,7 +531,7 @@ sombra_err bfs_begin(struct bfs *bfs, uint64_t from, uint64_t to)
     assert(from != to);
     bfs->meeting_count = bfs->meeting = 0;
     bfs->has_trails = false;
-    sombra_err err = spots_clear(bfs);
+    sombra_err err = marks_begin(bfs, from, to);
     if (!err)
         err = begin_side(bfs, start, from);
     if (!err)

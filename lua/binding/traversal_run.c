@@ -111,6 +111,8 @@ static sombra_err poll(void *context)
     assert(L && cursor->error == 0);
     if (!lua_checkstack(L, 4))
         return SOMBRA_NOMEM;
+    if (LIKELY(!lua_gethook(L) && !call_of(L))) /* nothing would be called */
+        return SOMBRA_OK;
     lua_pushcfunction(L, run_poll);
     if (lua_pcall(L, 0, 0, 0) == LUA_OK)
         return SOMBRA_OK;

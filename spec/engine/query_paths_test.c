@@ -538,6 +538,69 @@ static void test_searches__are_sources_of_queries(void **state)
         assert_string_equal(query_text(*state, filled(queries[i].steps)), queries[i].rows);
 }
 
+/* ---- ids of all sizes -------------------------------------------------------------------- */
+
+enum { SPREAD_NODES = 36, SPREAD_EDGES = 70 };
+
+struct spread {
+    sombra_node_id nodes[SPREAD_NODES];
+    unsigned distances[SPREAD_NODES][SPREAD_NODES]; /* SPREAD_NODES = there is no path */
+};
+
+/* Ids from the first ones to far apart: small ones are kept in a table of bits, which grows and is
+ * left when a large one is met, in the middle of a search. */
+static void make_spread(struct fixture *f, struct random *random, struct spread *s)
+{
+    static const uint64_t firsts[] = { 1, 16380, 32764, 262140, UINT64_C(1) << 40 };
+    for (size_t i = 0; i < SPREAD_NODES; i++) {
+        s->nodes[i] = node_new(f, NULL);
+        if (i % 8 == 7)
+            f->txn.next_node = firsts[(i + 1) / 8];
+        for (size_t j = 0; j < SPREAD_NODES; j++)
+            s->distances[i][j] = i == j ? 0 : SPREAD_NODES;
+    }
+    for (size_t i = 0; i < SPREAD_EDGES; i++) {
+        size_t src = random_below(random, SPREAD_NODES), dst = random_below(random, SPREAD_NODES);
+        edge_new(f, s->nodes[src], "E", s->nodes[dst]);
+        s->distances[src][dst] = src == dst ? 0 : 1;
+    }
+    for (size_t via = 0; via < SPREAD_NODES; via++)
+        for (size_t i = 0; i < SPREAD_NODES; i++)
+            for (size_t j = 0; j < SPREAD_NODES; j++)
+                if (s->distances[i][via] + s->distances[via][j] < s->distances[i][j])
+                    s->distances[i][j] = s->distances[i][via] + s->distances[via][j];
+}
+
+/* One search over a list of pairs: the table is used again. */
+static void test_paths__are_found_among_ids_of_all_sizes(void **state)
+{
+    struct random random;
+    static struct spread s;
+    random_seed(&random, test_seed());
+    for (unsigned round = 0; round < 8; round++) {
+        search_teardown(state);
+        search_setup(state);
+        make_spread(*state, &random, &s);
+        for (size_t i = 0; i < SPREAD_NODES; i++) {
+            const struct search_row *rows;
+            char to[SPREAD_NODES * 16];
+            size_t used = 0, row = 0;
+            for (size_t j = 0; j < SPREAD_NODES; j++)
+                used += (size_t)snprintf(to + used, sizeof to - used, "%" PRIu64 ", ", s.nodes[j]);
+            size_t count =
+                search_rows(paths_new, &rows, "{from = %" PRIu64 ", to = {%s}}", s.nodes[i], to);
+            for (size_t j = 0; j < SPREAD_NODES; j++) {
+                if (s.distances[i][j] == SPREAD_NODES)
+                    continue;
+                assert_true(row < count);
+                assert_int_equal(rows[row].id, s.nodes[j]);
+                assert_int_equal(rows[row++].depth, s.distances[i][j]);
+            }
+            assert_int_equal(row, count);
+        }
+    }
+}
+
 /* ---- bounds ------------------------------------------------------------------------------ */
 
 static const char *const all_kinds[] = {
@@ -602,6 +665,7 @@ int main(void)
         TEST(test_paths__functions_give_weights_and_estimates),
         TEST(test_paths__are_those_of_brute_force),
         TEST(test_paths__haversine_is_in_kilometres),
+        TEST(test_paths__are_found_among_ids_of_all_sizes),
         TEST(test_searches__are_sources_of_queries),
         TEST(test_paths__survive_every_failed_allocation),
         TEST(test_paths__obey_their_bounds),

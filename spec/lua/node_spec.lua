@@ -330,4 +330,26 @@ describe("nodes", function()
     local id = tx:create("L", props)
     assert.same(props, tx:node(id).props)
   end)
+
+  helper.on("btree", "it", "are read together where a traversal asks for what they have", "it counts pages", function()
+    local count = 3000 -- in a tree of two levels: one by one that is two pages each
+    local values = {}
+    for i = 1, count do values[i] = i end
+    tx:create_many("L", { i = values })
+    local traversals = {
+      tx:from("L"):where { i = { gt = count - 2 } },
+      tx:from("L"):order("-i"):limit(2),
+      tx:from("L"):select("i"):order("-i"):limit(2),
+    }
+    for _, traversal in ipairs(traversals) do
+      local _, plan = traversal:profile()
+      local pages = 0
+      local function add(part)
+        pages = math.max(pages, part.pages)
+        for _, input in ipairs(part.inputs or {}) do add(input) end
+      end
+      add(plan)
+      assert.is_true(pages > count and pages < 1.5 * count, ("%d pages"):format(pages))
+    end
+  end)
 end)
