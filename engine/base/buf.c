@@ -46,7 +46,7 @@ sombra_err buf_extend(struct buf *buf, size_t more, uint8_t **out_at)
     sombra_err err = buf_reserve(buf, more);
     if (err)
         return err;
-    *out_at = buf->data + buf->bytes;
+    *out_at = buf->data ? buf->data + buf->bytes : NULL;
     buf->bytes += more;
     return SOMBRA_OK;
 }

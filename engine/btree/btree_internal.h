@@ -768,7 +768,8 @@ void background_stop(struct btree *btree);
 /* ---- compact.c ----------------------------------------------------------------------------- */
 
 enum {
-    COMPACT_WATERMARK_PPM = 600000,
+    /* Random writes keep up to three trees in the file, and need the room of two again. */
+    COMPACT_WATERMARK_PPM = 750000,
     COMPACT_UNUSED_BYTES_MIN = 16 << 20,
     COMPACT_REST_PPM = 500000, /* of a store that rests */
     COMPACT_REST_MS = 2000,    /* which is to say, so long after its last commit */

@@ -274,8 +274,11 @@ static sombra_err round_run(struct compact *compact, bool *out_gains)
         return err;
     err = levels_run(compact);
     uint64_t least = u64_max(GAIN_PAGES, compact->pages_least / GAIN_SHARE);
-    if (err || (pack->pages_moved == moved && compact->tail_pages < least))
+    if (err)
         return err;
+    /* An older snapshot may have kept an earlier one from cutting the file. */
+    if (pack->pages_moved == moved && compact->tail_pages < least)
+        return tail_give_back(compact->btree);
     err = round_finish(compact);
     if (!err)
         *out_gains = round_gained(compact, pack->pages_saved - saved);

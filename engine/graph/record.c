@@ -52,7 +52,7 @@ static const uint8_t *read_head(const uint8_t *at, sombra_record *record)
 
 sombra_err graph_record_open(sombra_slice bytes, bool is_node, sombra_record *out_record)
 {
-    const uint8_t *at = bytes.data, *end = at + bytes.bytes;
+    const uint8_t *at = bytes.data, *end = at ? at + bytes.bytes : NULL;
     sombra_record record = { .end = end };
     if (is_node) {
         at = at ? read_number(at, end, bytes.bytes, &record.label_count) : NULL;

@@ -427,7 +427,7 @@ static sombra_err keys_delete(struct lsm_txn *txn, const struct buf *keys)
     size_t redo_bytes = write->redo.bytes;
     uint64_t given_bytes = write->given_bytes;
     const uint8_t *at = keys->data;
-    const uint8_t *end = at + keys->bytes;
+    const uint8_t *end = at ? at + keys->bytes : NULL;
     sombra_err err = SOMBRA_OK;
     while (!err && at < end) {
         uint64_t bytes = 0;

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char rows_key = 'r';    /* its address is the registry key of the metatable */
+static const char columns_key = 'm'; /* the same of columns */
+
 /* ---- encoded rows ------------------------------------------------------------------------ */
 
 static int rows_gc(lua_State *L)
@@ -18,15 +21,21 @@ static int rows_gc(lua_State *L)
     return 0;
 }
 
-/* Pushes zeros, to be released at the latest when the calling function ends. */
-static void *push_released(lua_State *L, size_t bytes, lua_CFunction release)
+/* Pushes zeros, to be released at the latest when the calling function ends. The metatable is kept
+ * under the address `key`. */
+static void *push_released(lua_State *L, size_t bytes, lua_CFunction release, const char *key)
 {
     void *memory = memset(lua_newuserdatauv(L, bytes, 0), 0, bytes);
-    lua_createtable(L, 0, 2);
-    lua_pushcfunction(L, release);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, release);
-    lua_setfield(L, -2, "__close");
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, key) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_createtable(L, 0, 2);
+        lua_pushcfunction(L, release);
+        lua_setfield(L, -2, "__gc");
+        lua_pushcfunction(L, release);
+        lua_setfield(L, -2, "__close");
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+    }
     lua_setmetatable(L, -2);
     lua_toclose(L, -1);
     return memory;
@@ -34,7 +43,7 @@ static void *push_released(lua_State *L, size_t bytes, lua_CFunction release)
 
 struct rows *rows_push(lua_State *L)
 {
-    return push_released(L, sizeof(struct rows), rows_gc);
+    return push_released(L, sizeof(struct rows), rows_gc, &rows_key);
 }
 
 static void *grow(lua_State *L, void *memory, size_t bytes)
@@ -317,7 +326,7 @@ static void columns_read(lua_State *L, struct db_handle *db, int arg, struct col
 
 static struct columns *columns_push(lua_State *L)
 {
-    return push_released(L, sizeof(struct columns), columns_gc);
+    return push_released(L, sizeof(struct columns), columns_gc, &columns_key);
 }
 
 /* A table of columns, and not a list of rows? */

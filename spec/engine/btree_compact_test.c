@@ -224,6 +224,45 @@ static void test_compact__snapshot_keeps_what_it_sees(void **state)
     store_release(&store);
 }
 
+struct follower {
+    struct kv *kv;
+    struct kv_txn *reader;
+};
+
+/* A reader of what is the newest tree then. */
+static bool reader_follows(void *context, uint64_t done, uint64_t total)
+{
+    struct follower *follower = context;
+    (void)done;
+    (void)total;
+    if (follower->reader)
+        kv_abort(follower->reader);
+    follower->reader = kv_begin_read(follower->kv);
+    return true;
+}
+
+/* A reader that began before a round's checkpoint keeps it from cutting the file, though it has no
+ * page behind the end. The next round has nothing to move, and cuts it all the same. */
+static void test_compact__file_is_cut_when_there_is_nothing_to_move(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    struct store store;
+    store_init(&store, &options);
+    fill(store.kv, 0, 15000, size_small, 0);
+    thin(store.kv, 0, 15000, 10);
+    struct follower follower = { .kv = store.kv };
+    struct kv_maintenance job = { .kind = KV_COMPACT,
+                                  .progress = reader_follows,
+                                  .context = &follower };
+    expect_ok(kv_maintain(store.kv, &job));
+    struct kv_stats stats = store_stats(store.kv, false);
+    assert_int_equal(stats.file_bytes, stats.pages_total * stats.page_bytes);
+    kv_abort(follower.reader);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
 /* ---- steady work -------------------------------------------------------------------------- */
 
 static void test_compact__steady_work_needs_no_more_file(void **state)
@@ -636,6 +675,7 @@ int main(void)
         cmocka_unit_test(test_compact__small_and_empty_stores_are_fine),
         cmocka_unit_test(test_compact__values_find_room_among_scattered_gaps),
         cmocka_unit_test(test_compact__snapshot_keeps_what_it_sees),
+        cmocka_unit_test(test_compact__file_is_cut_when_there_is_nothing_to_move),
         cmocka_unit_test(test_compact__steady_work_needs_no_more_file),
         cmocka_unit_test(test_compact__cancelled_run_leaves_a_sound_store),
         cmocka_unit_test(test_compact__runs_by_itself_when_much_is_free),
