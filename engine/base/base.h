@@ -15,6 +15,7 @@
 #include "hash.h"
 #include "mem.h"
 #include "random.h"
+#include "sanitizer.h"
 #include "slice.h"
 #include "varint.h"
 

@@ -10,15 +10,7 @@
 
 #include <stdlib.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-#ifdef SANITIZED
+#if HAS_ADDRESS_SANITIZER || HAS_THREAD_SANITIZER
 enum { MAP_BITS_DEFAULT = 36 }; /* the sanitizers' shadow memory leaves less */
 #else
 enum { MAP_BITS_DEFAULT = 40 };

@@ -74,6 +74,11 @@ struct row *rows_add(lua_State *L, struct rows *rows, sombra_slice encoded)
     return row;
 }
 
+static sombra_slice row_bytes(const struct rows *rows, const struct row *row)
+{
+    return (sombra_slice){ rows->data ? rows->data + row->at : NULL, row->bytes };
+}
+
 /* "[12]", for messages; made for each row, so not by printf. */
 enum { ROW_NAME_BYTES = 24 };
 static const char *row_name(lua_Integer number, char to[ROW_NAME_BYTES])
@@ -271,11 +276,8 @@ static void fill_encoded(lua_State *L, struct db_handle *db, int arg, int index,
         slices[i].bytes = encoded.bytes;
         lua_pop(L, 1);
     }
-    size_t at = 0; /* the bytes do not move any more */
-    for (size_t i = 0; i < count; i++) {
-        slices[i].data = memory->bytes + at;
-        at += slices[i].bytes;
-    }
+    for (size_t i = 0, at = 0; i < count; at += slices[i++].bytes) /* they do not move any more */
+        slices[i].data = slices[i].bytes ? memory->bytes + at : NULL;
 }
 
 /* The list on top of the stack, as the column `name`. */
@@ -528,7 +530,7 @@ int tx_create_many(lua_State *L)
     sombra_slice *properties = grow(L, NULL, (rows->count + 1) * sizeof *properties);
     rows->argument = properties;
     for (size_t i = 0; i < rows->count; i++)
-        properties[i] = (sombra_slice){ rows->data + rows->items[i].at, rows->items[i].bytes };
+        properties[i] = row_bytes(rows, &rows->items[i]);
     sombra_node_id first;
     sombra_err err =
         sombra_node_create_many(tx->txn, labels, label_count, properties, rows->count, &first);
@@ -574,7 +576,7 @@ int tx_link_many(lua_State *L)
     rows->argument = edges;
     for (size_t i = 0; i < rows->count; i++) {
         const struct row *row = &rows->items[i];
-        edges[i] = (sombra_new_edge){ row->src, row->dst, { rows->data + row->at, row->bytes } };
+        edges[i] = (sombra_new_edge){ row->src, row->dst, row_bytes(rows, row) };
     }
     sombra_edge_id first;
     sombra_err err = sombra_edge_create_many(tx->txn, type, edges, rows->count, &first);

@@ -451,7 +451,7 @@ static void test_btree__killed_process_leaves_its_commits(void **state)
 
 /* ---- close ------------------------------------------------------------------------------- */
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !HAS_ADDRESS_SANITIZER && !HAS_THREAD_SANITIZER
 /* The reservation once took what the windows for writing need, or was refused. */
 static void write_in_little_space(const char *path, uint64_t space_bytes)
 {
@@ -655,7 +655,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_btree__readonly_store_is_not_shared_for_writing),
         cmocka_unit_test(test_btree__second_process_shares_the_file),
         cmocka_unit_test(test_btree__killed_process_leaves_its_commits),
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !HAS_ADDRESS_SANITIZER && !HAS_THREAD_SANITIZER
         cmocka_unit_test(test_btree__little_address_space_is_shared_with_what_writes),
 #endif
         cmocka_unit_test(test_btree__close_with_open_transactions_changes_nothing),

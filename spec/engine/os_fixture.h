@@ -34,12 +34,7 @@
     } while (0)
 
 /* ThreadSanitizer leaves no terabyte of address space in one piece. */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define __SANITIZE_THREAD__ 1 /* as gcc says it */
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__)
+#if HAS_THREAD_SANITIZER
 #define FAR_MAP_BYTES ((size_t)1 << 36)
 #else
 #define FAR_MAP_BYTES ((size_t)1 << 40)
