@@ -36,15 +36,21 @@ static struct summary summarise(const struct line *line, size_t kind, figure_fn 
     for (size_t round = 0; round < line->rounds; round++)
         values[round] = figure(line, &line->results[kind][round]);
     double middle = median(values, line->rounds); /* sorts */
-    return (struct summary){ middle, (values[line->rounds - 1] - values[0]) / 2 / middle };
+    double range = values[line->rounds - 1] - values[0];
+    return (struct summary){ middle, middle > 0 ? range / 2 / middle : 0 };
 }
 
+/* 0: there is none. A peer whose pages the kernel writes back when it likes may have written no
+ * byte. */
 static double ratio(const struct line *line, size_t peer, figure_fn figure)
 {
     double values[ROUNDS_MAX];
-    for (size_t round = 0; round < line->rounds; round++)
-        values[round] =
-            figure(line, &line->results[0][round]) / figure(line, &line->results[peer][round]);
+    for (size_t round = 0; round < line->rounds; round++) {
+        double theirs = figure(line, &line->results[peer][round]);
+        if (!(theirs > 0))
+            return 0;
+        values[round] = figure(line, &line->results[0][round]) / theirs;
+    }
     return median(values, line->rounds);
 }
 
@@ -66,8 +72,11 @@ static void table(const struct report *report, const char *title, figure_fn figu
         for (size_t kind = 0; kind < report->kind_count; kind++) {
             struct summary summary = summarise(line, kind, figure);
             printf(" %6s ±%2.0f%% |", amount(summary.median, text), summary.spread * 100);
-            if (kind)
-                printf(" %5.2f |", ratio(line, kind, figure));
+            double against = kind ? ratio(line, kind, figure) : 0;
+            if (against > 0)
+                printf(" %5.2f |", against);
+            else if (kind)
+                printf("       |");
         }
         printf("\n");
     }
@@ -120,8 +129,9 @@ static void json_store(FILE *file, const struct line *line, size_t kind)
     fprintf(file, "{\"median\": %.6g, \"spread\": %.4f", summary.median, summary.spread);
     if (unit_of(line) == UNIT_RATE)
         fprintf(file, ", \"cpu_ns\": %.6g", summarise(line, kind, cpu_ns).median);
-    if (kind)
-        fprintf(file, ", \"ratio\": %.4f", ratio(line, kind, rate));
+    double against = kind ? ratio(line, kind, rate) : 0;
+    if (against > 0)
+        fprintf(file, ", \"ratio\": %.4f", against);
     fprintf(file, ", \"rounds\": [");
     for (size_t round = 0; round < line->rounds; round++) {
         const struct result *result = &line->results[kind][round];
