@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { RECORDS = 1000000, BATCH = 10, FILL_BATCH = 1000, LOOKS = 10, REST_S = 10 };
+enum { RECORDS = 1000000, BATCH = 10, FILL_BATCH = 1000, LOOKS = 10, REST_S = 40 };
 
 static void overwrite(struct bench_store *store, void *session, const uint32_t *indexes,
                       uint32_t count, uint32_t batch, uint64_t version)
@@ -82,7 +82,7 @@ static void pinned(struct bench_store *store, uint32_t records)
     overwrite(store, writer, choice, records, BATCH, 5);
     sizes_print(store, "overwritten once more, the snapshot ended", sizes_of(store), records);
     sleep(REST_S);
-    sizes_print(store, "some seconds later", sizes_of(store), records);
+    sizes_print(store, "40 seconds later", sizes_of(store), records);
     store->kind->session_close(writer);
     store_reopen(store, false);
     sizes_print(store, "closed", sizes_of(store), records);
