@@ -6,8 +6,8 @@
  *
  * The graph is an R-MAT of 1,000,000 edges and a tenth of that of nodes, with a fixed seed, or that
  * of an edge list. Each round loads every store anew, then runs line after line, every store in
- * turn, so that a ratio compares neighbours in time. --make only writes the CSV files and cases to
- * --data.
+ * turn, so that a ratio compares neighbours in time. The CSV files and cases are written to --data,
+ * by default to --folder; --make only does that.
  */
 #include "graph.h"
 
@@ -457,12 +457,9 @@ static const struct graph_kind *kind_named(const char *name)
 
 static struct settings settings_read(int argc, char **argv)
 {
-    struct settings settings = { .folder = ".",
-                                 .data = ".",
-                                 .engine = "btree",
-                                 .kind = kinds[0],
-                                 .rounds = 3,
-                                 .edges = RMAT_EDGES };
+    struct settings settings = {
+        .folder = ".", .engine = "btree", .kind = kinds[0], .rounds = 3, .edges = RMAT_EDGES
+    };
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
         if (strcmp(word, "--make") == 0) {
@@ -497,6 +494,8 @@ static struct settings settings_read(int argc, char **argv)
     }
     if (settings.rounds < 1 || settings.rounds > ROUNDS_MAX || settings.edges < RMAT_EDGES_MIN)
         die("%s", usage);
+    if (!settings.data)
+        settings.data = settings.folder;
     return settings;
 }
 

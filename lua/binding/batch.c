@@ -350,19 +350,7 @@ enum { ALIKE_COLUMNS_MAX = 32 };
 /* The value on top of the stack as number `row` of the column; false if it is of another kind. */
 static bool take_value(lua_State *L, const sombra_column *column, void *values, size_t row)
 {
-    if (kind_of(L, -1) != column->kind)
-        return false;
-    if (column->kind == SOMBRA_COLUMN_STRING) {
-        sombra_slice *string = (sombra_slice *)values + row;
-        string->data = lua_tolstring(L, -1, &string->bytes);
-    } else if (column->kind == SOMBRA_COLUMN_INTEGER) {
-        ((int64_t *)values)[row] = lua_tointeger(L, -1);
-    } else if (column->kind == SOMBRA_COLUMN_FLOAT) {
-        ((double *)values)[row] = lua_tonumber(L, -1);
-    } else {
-        ((bool *)values)[row] = lua_toboolean(L, -1);
-    }
-    return true;
+    return kind_of(L, -1) == column->kind && take_values(L, lua_gettop(L), 1, column, values, row);
 }
 
 /* A column for each property of the row at `index`; false if one cannot be. */

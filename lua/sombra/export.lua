@@ -109,14 +109,19 @@ local function write_buckets(state, format, out)
   end
 end
 
+---Writes and counts one thing by `write`, or counts it as left where the format has no such function.
+local function write_one(state, counter, write, ...)
+  if write then
+    write(...)
+  else
+    counter = counter .. "_left"
+  end
+  state.report[counter] = state.report[counter] + 1
+end
+
 local function write_procedures(state, format, out)
   for _, info in state.tx:procedures() do
-    if format.write_procedure then
-      format.write_procedure(out, info)
-      state.report.procedures = state.report.procedures + 1
-    else
-      state.report.procedures_left = state.report.procedures_left + 1
-    end
+    write_one(state, "procedures", format.write_procedure, out, info)
   end
 end
 
@@ -125,24 +130,14 @@ local function write_rules(state, format, out)
   local schema = state.tx:schema()
   for _, kind in ipairs { "index", "constraint", "trigger" } do
     for _, rule in ipairs(schema[kind == "index" and "indexes" or kind .. "s"]) do
-      if format.write_rule then
-        format.write_rule(out, kind, rule)
-        state.report.rules = state.report.rules + 1
-      else
-        state.report.rules_left = state.report.rules_left + 1
-      end
+      write_one(state, "rules", format.write_rule, out, kind, rule)
     end
   end
 end
 
 local function write_migrations(state, format, out)
   for _, row in ipairs(state.tx:migrations()) do
-    if format.write_migration then
-      format.write_migration(out, row)
-      state.report.migrations = state.report.migrations + 1
-    else
-      state.report.migrations_left = state.report.migrations_left + 1
-    end
+    write_one(state, "migrations", format.write_migration, out, row)
   end
 end
 
