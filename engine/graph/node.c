@@ -27,6 +27,15 @@ sombra_err graph_node_exists(struct graph_txn *txn, sombra_node_id node, bool *o
     return SOMBRA_OK;
 }
 
+/* Of a record that is walked: its lines come together, and not each when the walk is there. */
+static inline __attribute__((always_inline)) void record_prefetch(sombra_slice record)
+{
+    enum { LINE_BYTES = 64, BYTES_MAX = 16 * LINE_BYTES };
+    const char *at = record.data;
+    for (size_t i = LINE_BYTES; i < size_min(record.bytes, BYTES_MAX); i += LINE_BYTES)
+        __builtin_prefetch(at + i);
+}
+
 sombra_err graph_node_get(struct graph_txn *txn, sombra_node_id node, sombra_record *out_record)
 {
     struct graph_key key = key_1(TAG_NODE, node);
@@ -36,8 +45,10 @@ sombra_err graph_node_get(struct graph_txn *txn, sombra_node_id node, sombra_rec
         err = kv_get(txn->kv, key_slice(&key), &value);
     if (err == SOMBRA_NOT_FOUND)
         return SOMBRA_NOT_FOUND;
-    if (!err)
-        err = txn_lend(txn, value, &value);
+    if (!err) {
+        record_prefetch(value);
+        err = txn_lend_value(txn, value, &value);
+    }
     if (!err)
         err = graph_record_open(value, true, out_record);
     return diag_wrap(err, "node %" PRIu64, node);
@@ -63,7 +74,7 @@ sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombr
     if (err == SOMBRA_NOT_FOUND)
         return SOMBRA_NOT_FOUND;
     if (!err)
-        err = txn_lend(txn, value, out_value);
+        err = txn_lend_value(txn, value, out_value);
     return diag_wrap(err, "node %" PRIu64, node);
 }
 
@@ -72,7 +83,8 @@ struct property_read {
     struct graph_txn *txn;
     uint32_t name;
     const sombra_node_id *nodes; /* of the chunk */
-    sombra_slice *out;           /* of the chunk: lengths; the bytes stand in txn->read */
+    sombra_slice *out;           /* of the chunk: lengths; the bytes stand in txn->read, or where
+                                    they are kept */
 };
 
 static sombra_err property_each(void *context, size_t index, const sombra_slice *value)
@@ -84,7 +96,8 @@ static sombra_err property_each(void *context, size_t index, const sombra_slice 
     sombra_err err = graph_record_value(*value, true, read->name, &property);
     if (err == SOMBRA_NOT_FOUND)
         return SOMBRA_OK;
-    if (!err)
+    read->out[index].data = property.data;
+    if (!err && !read->txn->kv->keeps_values)
         err = buf_append_slice(&read->txn->read, property);
     if (UNLIKELY(err))
         return diag_wrap(err, "node %" PRIu64, read->nodes[index]);
@@ -118,7 +131,8 @@ sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id 
         err = kv_get_many(txn->kv, slices, more, property_each, &read);
     }
     /* The buffer moved while it grew. */
-    for (size_t i = 0, offset = 0; !err && i < count; offset += out_values[i++].bytes)
+    const bool is_copied = !txn->kv->keeps_values;
+    for (size_t i = 0, offset = 0; is_copied && !err && i < count; offset += out_values[i++].bytes)
         if (out_values[i].bytes)
             out_values[i].data = txn->read.data + offset;
     return err;
