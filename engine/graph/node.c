@@ -78,13 +78,13 @@ sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombr
     return diag_wrap(err, "node %" PRIu64, node);
 }
 
-/* Values of a property, for nodes in the order of the call. */
+/* Values of a property, for nodes in the order of the call; one behind the other, also where the
+ * engine keeps them: callers copy them as one. */
 struct property_read {
     struct graph_txn *txn;
     uint32_t name;
     const sombra_node_id *nodes; /* of the chunk */
-    sombra_slice *out;           /* of the chunk: lengths; the bytes stand in txn->read, or where
-                                    they are kept */
+    sombra_slice *out;           /* of the chunk: lengths; the bytes stand in txn->read */
 };
 
 static sombra_err property_each(void *context, size_t index, const sombra_slice *value)
@@ -96,8 +96,7 @@ static sombra_err property_each(void *context, size_t index, const sombra_slice 
     sombra_err err = graph_record_value(*value, true, read->name, &property);
     if (err == SOMBRA_NOT_FOUND)
         return SOMBRA_OK;
-    read->out[index].data = property.data;
-    if (!err && !read->txn->kv->keeps_values)
+    if (!err)
         err = buf_append_slice(&read->txn->read, property);
     if (UNLIKELY(err))
         return diag_wrap(err, "node %" PRIu64, read->nodes[index]);
@@ -131,8 +130,7 @@ sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id 
         err = kv_get_many(txn->kv, slices, more, property_each, &read);
     }
     /* The buffer moved while it grew. */
-    const bool is_copied = !txn->kv->keeps_values;
-    for (size_t i = 0, offset = 0; is_copied && !err && i < count; offset += out_values[i++].bytes)
+    for (size_t i = 0, offset = 0; !err && i < count; offset += out_values[i++].bytes)
         if (out_values[i].bytes)
             out_values[i].data = txn->read.data + offset;
     return err;
