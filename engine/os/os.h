@@ -213,4 +213,7 @@ void os_thread_yield(void);
 void os_word_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ms);
 void os_word_wake(_Atomic uint32_t *word, unsigned count);
 
+/* What this process has open, claims, fork(). */
+#include "os_registry.h"
+
 #endif
