@@ -213,12 +213,8 @@ enum { LOG_HALVES = 2, LOG_FIRST_BYTES = 256 << 10 };
 struct logs {
     struct btree *btree;
     struct wal *halves[LOG_HALVES]; /* NULL until this process needs them */
-    struct os_mutex sync_mutex;     /* guards is_syncing and the opening of halves */
-    struct os_condition synced;     /* a sync has ended: those who waited share its success */
-    bool is_syncing;                /* one sync at a time */
-    uint32_t company;               /* threads that wanted a sync when the last one ended */
-    uint64_t sync_ns;               /* how long the last one took */
-    _Atomic uint32_t waiting;       /* threads that want one now; changed under sync_mutex */
+    struct os_mutex open_mutex;     /* guards the opening of halves */
+    struct wal_group group;         /* one sync for all threads that wait for one */
     unsigned active;                /* the writer's view, right while it has the turn */
     uint64_t epoch;
     _Atomic uint64_t last_sync_ns;
@@ -302,7 +298,7 @@ struct writer_gate {
     unsigned passes; /* turns that others took while the first of them waited */
     unsigned
         patience; /* the owner's: how often other processes are passed over before it stands back */
-    bool is_held;
+    _Atomic uint32_t is_held; /* changed with the mutex */
     bool is_brief; /* by a checkpoint's first steps: everybody waits for that, whatever its timeout
                     */
     pthread_t owner;
