@@ -67,6 +67,27 @@ describe("the commands", function()
     end
   end)
 
+  describe("say at once, and once, what is wrong with a path:", function()
+    it("a pipe, whose open would wait for a writer", function()
+      local pipe = directory .. "/pipe"
+      run.shell("mkfifo " .. pipe)
+      for _, command in ipairs({ "stats", "checkpoint" }) do
+        fails(3, "^sombra " .. command .. ": open " .. pipe .. ": [^:]*pipe: not a sombra database", { command, pipe })
+      end
+      fails(3, "^sombra dump: dump: " .. pipe .. ": read", { "dump", pipe, "meta" })
+    end)
+
+    it("a place where no lock file can be made", function()
+      fails(3, "%-lock: open for writing: No such file", { "stats", "/proc/self/status" })
+    end)
+
+    it("a file that is no database", function()
+      local foreign = directory .. "/foreign"
+      run.write_file(foreign, ("not a database "):rep(2000))
+      fails(3, "^sombra stats: open " .. foreign .. ": " .. foreign .. ": not a sombra database", { "stats", foreign })
+    end)
+  end)
+
   it("are explained from one table", function()
     local overview = ok({ "--help" })
     local manual = ok({ "help", "--man" })
