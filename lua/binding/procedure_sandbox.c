@@ -513,12 +513,23 @@ static int keep_error(lua_State *L)
     return 0;
 }
 
+/* Who an error is of. A source that is defined has no name before it has run. */
+static void push_subject(lua_State *L, const struct call *call)
+{
+    if (call->unit.name[0])
+        lua_pushfstring(L, "procedure '%s'", call->unit.name);
+    else
+        lua_pushliteral(L, "definition of a procedure");
+}
+
 /* The text at the top as message and trace. */
 static void push_error_text(lua_State *L, const struct call *call, const char *message)
 {
     const char *trace = strstr(message, "\nstack traceback:");
     lua_pushlstring(L, message, trace ? (size_t)(trace - message) : strlen(message));
-    lua_pushfstring(L, "procedure '%s': %s", call->unit.name, lua_tostring(L, -1));
+    push_subject(L, call);
+    lua_pushfstring(L, "%s: %s", lua_tostring(L, -1), lua_tostring(L, -2));
+    lua_remove(L, -2);
     error_push_text(L, SOMBRA_INVALID, lua_tostring(L, -1));
     if (trace) {
         lua_pushstring(L, trace + 1);
@@ -555,10 +566,11 @@ void call_push_error(lua_State *L, struct call *call, int status)
 {
     lua_State *inner = call->thread ? call->thread : sandbox_state(call->sandbox);
     if (sandbox_end_of(call->sandbox) != SANDBOX_LIVES) {
-        char subject[UNIT_NAME_BYTES_MAX + 32], text[UNIT_NAME_BYTES_MAX + 160];
+        char text[UNIT_NAME_BYTES_MAX + 160];
         bool is_cancelled = sandbox_end_of(call->sandbox) == SANDBOX_CANCELLED;
-        snprintf(subject, sizeof subject, "procedure '%s'", call->unit.name);
-        sandbox_explain(call->sandbox, subject, text, sizeof text);
+        push_subject(L, call);
+        sandbox_explain(call->sandbox, lua_tostring(L, -1), text, sizeof text);
+        lua_pop(L, 1);
         error_push_text(L, is_cancelled ? SOMBRA_CANCELLED : SOMBRA_LIMIT, text);
         return;
     }

@@ -60,6 +60,11 @@ describe("the commands", function()
       { "KEY is not an integer", { "kv", "get", "x", "y", "seven", "--integer" } },
       { "KEY is not hexadecimal", { "kv", "get", "x", "y", "abc", "--hex" } },
       { "either KEY or %-%-prefix", { "kv", "del", "x", "y" } },
+      { "BUCKET is empty", { "kv", "scan", "x", "" } },
+      { 'VALUE: a map with the key "$x" must be one of', { "kv", "put", "x", "y", "z", '{"$x":1}', "--json" } },
+      { 'ARGUMENTS: a map with the key "$x" must be one of', { "call", "x", "y", '{"$x":1}' } },
+      { "NAME is a name or name@version, .*not 'y@z'", { "call", "x", "y@z" } },
+      { "NAME is without a version, not 'y@2': give it by %-%-version", { "proc", "drop", "x", "y@2" } },
     }) do
       it("sombra " .. table.concat(case[2], " "), function()
         fails(2, "^sombra " .. case[2][1] .. ".*" .. case[1], case[2])
