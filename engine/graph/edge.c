@@ -25,7 +25,7 @@ sombra_err graph_edge_record(struct graph_txn *txn, const struct graph_edge *edg
     if (!err)
         err = edge_stored_record(txn, edge, &value);
     if (!err)
-        err = txn_lend(txn, value, &value);
+        err = txn_lend_value(txn, value, &value);
     if (!err)
         err = graph_record_open(value, false, out_record);
     return diag_wrap(err, "edge %" PRIu64, edge->id);
@@ -49,7 +49,7 @@ sombra_err graph_edge_property(struct graph_txn *txn, sombra_edge_id edge, sombr
     err = graph_record_value(value, false, id, &value);
     if (err == SOMBRA_NOT_FOUND)
         return SOMBRA_NOT_FOUND;
-    return err ? err : txn_lend(txn, value, out_value);
+    return err ? err : txn_lend_value(txn, value, out_value);
 }
 
 /* The first key of a range; *out_edge 0 = it is empty. */

@@ -179,6 +179,15 @@ sombra_err graph_name_by_id(struct graph_txn *txn, sombra_name_kind kind, uint32
     return SOMBRA_OK;
 }
 
+sombra_err graph_name_of_record(struct graph_txn *txn, sombra_name_kind kind, uint32_t id,
+                                sombra_name *out_name)
+{
+    sombra_err err = graph_name_by_id(txn, kind, id, out_name);
+    if (err == SOMBRA_NOT_FOUND)
+        err = diag_fail(SOMBRA_CORRUPT, "a record uses name %" PRIu32 ", which does not exist", id);
+    return err;
+}
+
 /* The last field of a (kind, id) key. */
 static sombra_err id_of_key(sombra_slice key, uint32_t *out_id)
 {
