@@ -284,6 +284,7 @@ sombra_err lsm_cursor_move(struct kv_cursor *cursor, enum kv_motion motion, somb
                            bool *out_found);
 sombra_err lsm_cursor_read(struct kv_cursor *cursor, enum kv_motion direction,
                            struct kv_batch *batch);
+sombra_err lsm_cursor_words(struct kv_cursor *cursor, struct kv_words *words) SOMBRA_MUST_CHECK;
 void lsm_cursor_close(struct kv_cursor *cursor);
 /* Frees the cursors that the transaction keeps for reuse. They hold nothing of its view, so that
  * the next transaction in its place may have them. */
