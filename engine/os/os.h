@@ -212,5 +212,16 @@ void os_thread_yield(void);
  * lies in a shared mapping. Returns on wake, timeout, signal or at once if the word differs. */
 void os_word_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ms);
 void os_word_wake(_Atomic uint32_t *word, unsigned count);
+/* The same for a word that no other process sees, which costs less, and at most timeout_ns
+ * (UINT64_MAX: for ever), which the system may round up by some 50 microseconds. */
+void os_own_word_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
+void os_own_word_wake(_Atomic uint32_t *word, unsigned count);
+/* Looks at the word, without sleeping, until it is `wanted` or limit_ns have passed: for what
+ * others hold for less than a switch of threads takes. Returns at once where there is one
+ * processor. */
+void os_word_spin(_Atomic uint32_t *word, uint32_t wanted, uint64_t limit_ns);
+
+/* What this process has open, claims, fork(). */
+#include "os_registry.h"
 
 #endif

@@ -143,18 +143,76 @@ void os_thread_yield(void)
     (void)sched_yield();
 }
 
+static void word_wait(_Atomic uint32_t *word, int operation, uint32_t expected,
+                      const struct timespec *timeout)
+{
+    (void)syscall(SYS_futex, (void *)word, operation, expected, timeout, NULL, 0);
+}
+
+static void word_wake(_Atomic uint32_t *word, int operation, unsigned count)
+{
+    int wake = count > INT_MAX ? INT_MAX : (int)count;
+    (void)syscall(SYS_futex, (void *)word, operation, wake, NULL, NULL, 0);
+}
+
 /* Not FUTEX_PRIVATE: a word in a shared mapping is known by its file, to all processes. */
 void os_word_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ms)
 {
     struct timespec timeout = timespec_of_ms(timeout_ms);
-    (void)syscall(SYS_futex, (void *)word, FUTEX_WAIT, expected,
-                  timeout_ms == UINT64_MAX ? NULL : &timeout, NULL, 0);
+    word_wait(word, FUTEX_WAIT, expected, timeout_ms == UINT64_MAX ? NULL : &timeout);
 }
 
 void os_word_wake(_Atomic uint32_t *word, unsigned count)
 {
-    int wake = count > INT_MAX ? INT_MAX : (int)count;
-    (void)syscall(SYS_futex, (void *)word, FUTEX_WAKE, wake, NULL, NULL, 0);
+    word_wake(word, FUTEX_WAKE, count);
+}
+
+void os_own_word_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns)
+{
+    struct timespec timeout = { .tv_sec = (time_t)(timeout_ns / 1000000000),
+                                .tv_nsec = (long)(timeout_ns % 1000000000) };
+    word_wait(word, FUTEX_WAIT_PRIVATE, expected, timeout_ns == UINT64_MAX ? NULL : &timeout);
+}
+
+void os_own_word_wake(_Atomic uint32_t *word, unsigned count)
+{
+    word_wake(word, FUTEX_WAKE_PRIVATE, count);
+}
+
+static void processor_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static bool has_one_processor(void)
+{
+    static _Atomic long count; /* 0 = not asked yet */
+    long known = atomic_load_explicit(&count, memory_order_relaxed);
+    if (UNLIKELY(!known)) {
+        cpu_set_t set;
+        known = sched_getaffinity(0, sizeof set, &set) ? 2 : CPU_COUNT(&set);
+        atomic_store_explicit(&count, known, memory_order_relaxed);
+    }
+    return known == 1;
+}
+
+void os_word_spin(_Atomic uint32_t *word, uint32_t wanted, uint64_t limit_ns)
+{
+    enum { LOOKS = 16 }; /* between two looks at the clock */
+    if (has_one_processor())
+        return;
+    uint64_t begin_ns = os_monotonic_ns(os_posix());
+    do {
+        for (int i = 0; i < LOOKS; i++) {
+            if (atomic_load_explicit(word, memory_order_relaxed) == wanted)
+                return;
+            processor_pause();
+        }
+    } while (os_monotonic_ns(os_posix()) - begin_ns < limit_ns);
 }
 
 uint64_t os_process_id(void)
