@@ -177,11 +177,15 @@ static inline bool decode_plain(sombra_slice encoded, sombra_value *out_value)
             return false;
         out_value->kind = SOMBRA_STRING;
         out_value->as.string = slice_of(at + 1, tag - VALUE_STRING);
-    } else if (tag == VALUE_STRING_LONG) { /* of less than 128 bytes */
-        if (encoded.bytes < 2 || at[1] >= 0x80 || encoded.bytes != 2u + at[1])
+    } else if (tag == VALUE_STRING_LONG) { /* of less than 2^14 bytes */
+        if (encoded.bytes < 3 || (at[1] >= 0x80 && at[2] >= 0x80))
+            return false;
+        size_t head = at[1] >= 0x80 ? 3 : 2;
+        size_t bytes = head == 3 ? (at[1] & 0x7fu) | (size_t)at[2] << 7 : at[1];
+        if (encoded.bytes != head + bytes)
             return false;
         out_value->kind = SOMBRA_STRING;
-        out_value->as.string = slice_of(at + 2, at[1]);
+        out_value->as.string = slice_of(at + head, bytes);
     } else if (tag >= VALUE_INTEGER && tag <= VALUE_INTEGER + 8) {
         if (encoded.bytes != 1 + tag - VALUE_INTEGER)
             return false;

@@ -118,28 +118,6 @@ sombra_err lsm_logs_recover(struct lsm *lsm, struct memtable *into,
 /* The store was closed with nothing left in them: closes and unlinks all. */
 void lsm_logs_unlink_all(struct lsm *lsm);
 
-/* ---- registry.c -------------------------------------------------------------------------- */
-
-/* Who opens or closes a store has a claim to its directory; others wait for its end. */
-struct lsm_claim {
-    struct os *os;
-    struct os_identity directory;
-    struct lsm_claim *next;
-};
-/* *out_store is the open store of that directory, with one more handle and without a claim, or
- * NULL. BUSY where it is open read-only and `wants_write`. */
-sombra_err lsm_registry_claim(struct lsm_claim *claim, struct os *os,
-                              const struct os_identity *directory, bool wants_write,
-                              struct lsm **out_store) SOMBRA_MUST_CHECK;
-/* Ends the claim; `opened` may be NULL. */
-void lsm_registry_end(struct lsm_claim *claim, struct lsm *opened);
-/* Gives one handle back; of the last one *out_is_last, the claim and the writer's turn, so that the
- * background keeps off the log. BUSY with open transactions. */
-sombra_err lsm_registry_begin_close(struct lsm *lsm, struct lsm_claim *claim,
-                                    bool *out_is_last) SOMBRA_MUST_CHECK;
-/* fork() waits for claims, and the child's stores are marked. NOMEM. */
-sombra_err lsm_registry_watch_fork(void) SOMBRA_MUST_CHECK;
-
 /* ---- refresh.c --------------------------------------------------------------------------- */
 
 /* The newest commit is `seq`, and it is durable. */

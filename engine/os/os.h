@@ -217,4 +217,7 @@ void os_word_wake(_Atomic uint32_t *word, unsigned count);
 void os_own_word_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
 void os_own_word_wake(_Atomic uint32_t *word, unsigned count);
 
+/* What this process has open, claims, fork(). */
+#include "os_registry.h"
+
 #endif

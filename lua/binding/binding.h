@@ -238,7 +238,8 @@ static inline void set_boolean(lua_State *L, const char *name, bool value)
     lua_pushboolean(L, value);
     lua_setfield(L, -2, name);
 }
-void value_mark_list(lua_State *L); /* the table on top is a list; pops nothing */
+void value_mark_list(lua_State *L);          /* the table on top is a list; pops nothing */
+bool value_is_list(lua_State *L, int index); /* a table that is marked so */
 /* Pushes an empty list, marked as one. */
 static inline void list_push(lua_State *L)
 {

@@ -202,9 +202,12 @@ static sombra_err span_block(struct table *table, const struct span *span, const
         table_data_open(table->file, cache, handle.offset,
                         slice_of(bytes + (handle.offset - span->offset), (size_t)handle.bytes),
                         table_entries_in(table, index), &block);
-    if (!err)
-        *out_block = cache_add(cache, table->properties.meta.number, handle.offset, block);
-    return err;
+    if (err)
+        return err;
+    uint64_t number = table->properties.meta.number;
+    *out_block = index == span->first ? cache_offer(cache, number, handle.offset, block)
+                                      : cache_add(cache, number, handle.offset, block);
+    return SOMBRA_OK;
 }
 
 /* The blocks behind the first, as far as they are sound: who wants them is told what is wrong. */
