@@ -62,6 +62,10 @@ bool flood_note(struct flood_list *list, const struct flood_block *old,
                 const struct flood_block *now);
 void flood_release(struct flood_list *list);
 
+/* A refusal costs a whole collection. A dead sandbox gets what it asks for in the few instructions
+ * that are left to it, unless it is much. */
+enum { SANDBOX_LAST_BYTES = 1 << 20 };
+
 struct sandbox {
     lua_State *L;
     struct sandbox_limits limits;
@@ -74,11 +78,17 @@ struct sandbox {
     struct sandbox_arena arena;
     struct sandbox_image image;
     struct flood_list flood;
-    size_t refused; /* bytes of the request refused last; 0 = the last one was served */
+    size_t refused;    /* bytes of the request refused last; 0 = the last one was served */
+    size_t last_bytes; /* that a dead one still gets */
     bool is_started;
     enum sandbox_end end;
     _Atomic bool is_cancelled;
 };
+
+/* Whether its time is over. (sandbox.c) */
+bool sandbox_is_late(const struct sandbox *sandbox);
+/* Compiles text, of any length, and looks at the clock meanwhile. A Lua status. */
+int sandbox_compile(lua_State *L, const char *text, size_t bytes, const char *name);
 
 /* Its address is the registry key of math.randomseed, which scripts do not have. (library.c) */
 extern const char sandbox_seed_key;
