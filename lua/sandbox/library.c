@@ -203,13 +203,23 @@ static void take(lua_State *L, lua_CFunction open, const char *library, const ch
     lua_remove(L, -2);
 }
 
+/* A new thread has its maker's hook, and a count of instructions of its own, from 0. */
+static int note_and_call(lua_State *L)
+{
+    sandbox_note_thread(L);
+    return tick_and_call(L);
+}
+
 static void open_coroutine(lua_State *L)
 {
     static const char *const names[] = { "close",  "create", "isyieldable", "resume", "running",
                                          "status", "wrap",   "yield",       NULL };
     take(L, luaopen_coroutine, LUA_COLIBNAME, names);
-    sandbox_tick_strings(L, "create"); /* a thread's instructions are counted from 0 */
-    sandbox_tick_strings(L, "wrap");
+    for (const char *const *name = (const char *const[]){ "create", "wrap", NULL }; *name; name++) {
+        lua_getfield(L, -1, *name);
+        lua_pushcclosure(L, note_and_call, 1);
+        lua_setfield(L, -2, *name);
+    }
 }
 
 const char sandbox_seed_key = 's';

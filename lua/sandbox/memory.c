@@ -159,6 +159,8 @@ void *sandbox_allocate(void *context, void *block, size_t old_bytes, size_t byte
         return refuse(sandbox, bytes);
     }
     arena->userdata += !block && old_bytes == LUA_TUSERDATA;
+    if (!block && old_bytes == LUA_TSTRING)
+        sandbox_note_string(sandbox, bytes);
     if (bytes > old)
         sandbox->refused = 0;
     sandbox->memory += bytes - old;

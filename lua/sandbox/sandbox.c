@@ -9,10 +9,13 @@
 #include <lauxlib.h>
 
 enum {
-    HOOK_INSTRUCTIONS = 1000,     /* between two looks at the clock */
-    TICK_WORK = 20000,            /* about as long */
-    WORK_OF_INSTRUCTION = 8,      /* what one VM instruction weighs in ticks */
-    TRACEBACK_BYTES_MAX = 1 << 14 /* of an error's text that gets a traceback */
+    HOOK_INSTRUCTIONS = 1000,        /* between two looks at the clock */
+    HOOK_INSTRUCTIONS_MIN = 5,       /* where one may compare strings of many megabytes */
+    HOOK_INSTRUCTIONS_THREADS = 100, /* where there are several threads */
+    LONG_STRING_BYTES = 64 << 10,    /* a thousand instructions with those are not too long */
+    TICK_WORK = 20000,               /* about as long */
+    WORK_OF_INSTRUCTION = 8,         /* what one VM instruction weighs in ticks */
+    TRACEBACK_BYTES_MAX = 1 << 14    /* of an error's text that gets a traceback */
 };
 
 static const struct sandbox_limits defaults = { .time_us = 1000000,
@@ -98,9 +101,40 @@ static void look(lua_State *L, struct sandbox *sandbox)
 static void hook(lua_State *L, lua_Debug *event)
 {
     struct sandbox *sandbox = sandbox_of(L);
+    int instructions = lua_gethookcount(L);
     (void)event;
-    sandbox->work += (uint64_t)HOOK_INSTRUCTIONS * WORK_OF_INSTRUCTION;
+    sandbox->work += (uint64_t)instructions * WORK_OF_INSTRUCTION;
     look(L, sandbox);
+    if (instructions != sandbox->hook_instructions)
+        lua_sethook(L, hook, LUA_MASKCOUNT, sandbox->hook_instructions);
+}
+
+/* To set a hook is to begin its count anew, so that it is done seldom. */
+static void hook_often(struct sandbox *sandbox, lua_State *L, int instructions)
+{
+    if (!sandbox->is_started || sandbox->limits.is_unlimited || sandbox->end != SANDBOX_LIVES)
+        return;
+    if (instructions < sandbox->hook_instructions)
+        sandbox->hook_instructions = instructions;
+    if (sandbox->hook_instructions < lua_gethookcount(L))
+        lua_sethook(L, hook, LUA_MASKCOUNT, sandbox->hook_instructions);
+}
+
+void sandbox_note_thread(lua_State *L)
+{
+    hook_often(sandbox_of(L), L, HOOK_INSTRUCTIONS_THREADS);
+}
+
+void sandbox_note_string(struct sandbox *sandbox, size_t bytes)
+{
+    int instructions = HOOK_INSTRUCTIONS;
+    while (bytes > LONG_STRING_BYTES && instructions > HOOK_INSTRUCTIONS_MIN) {
+        instructions /= 2;
+        bytes /= 2;
+    }
+    /* Which thread runs is not known here; the others learn of it at their next hook. */
+    if (instructions < sandbox->hook_instructions)
+        hook_often(sandbox, sandbox->L, instructions);
 }
 
 void sandbox_tick(lua_State *L, uint64_t work)
@@ -282,8 +316,9 @@ void sandbox_start(struct sandbox *sandbox)
     sandbox->tick_at = TICK_WORK;
     sandbox->deadline_ns = 0;
     sandbox->work_max = 0;
+    sandbox->hook_instructions = HOOK_INSTRUCTIONS * (limits->is_unlimited ? 10 : 1);
     if (limits->is_unlimited) { /* it can still be cancelled */
-        lua_sethook(sandbox->L, hook, LUA_MASKCOUNT, HOOK_INSTRUCTIONS * 10);
+        lua_sethook(sandbox->L, hook, LUA_MASKCOUNT, sandbox->hook_instructions);
         return;
     }
     uint64_t time_ns;
@@ -294,7 +329,7 @@ void sandbox_start(struct sandbox *sandbox)
         __builtin_mul_overflow(limits->instructions, (uint64_t)WORK_OF_INSTRUCTION,
                                &sandbox->work_max))
         sandbox->work_max = UINT64_MAX;
-    lua_sethook(sandbox->L, hook, LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
+    lua_sethook(sandbox->L, hook, LUA_MASKCOUNT, sandbox->hook_instructions);
 }
 
 void sandbox_restart(struct sandbox *sandbox, const struct sandbox_limits *limits)

@@ -37,6 +37,11 @@ local attacks = {
     .. " for i = 1, 3e5 - 1 do w[k[i]] = k[i + 1] end local first = k[1] k = nil while true do local x = {} end" },
   { "strong", "local t = setmetatable({}, { __mode = 'v' }) t[1] = {} for i = 1, 1e5 do local x = {} end return t[1] and 'strong'" },
   { "limit", "local s = ('local function f() do ' .. ('goto e '):rep(30000) .. ' end ::e:: end '):rep(4) while true do load(s) end" },
+  -- instructions that are long
+  { "limit", "local s = ('\\0'):rep(10000000) local a, b = s .. 'a', s .. 'b' while true do local _ = a < b end" },
+  { "limit", "coroutine.wrap(function() local s = '\\0' for i = 1, 20 do s = s .. s end local a, b = s .. 'a', s .. 'b'"
+    .. " while true do local _ = a < b end end)()" },
+  { "limit", "local s = ('x'):rep(10000000) while true do s = s .. 'y' end" },
   { "error", "return setmetatable({}, { __gc = function() while true do end end })" },
   { "error", "error(setmetatable({}, { __tostring = function() while true do end end }))" },
   -- loops in C
