@@ -149,6 +149,8 @@ static inline unsigned heads_below_near(const uint8_t *heads, unsigned count, ui
     unsigned step = 8;
     if (near > 0 && (near > count || head_at(heads, near - 1) >= head))
         return heads_below(heads, count, head);
+    if (near == count || head_at(heads, near) >= head)
+        return near;
     while (step < count - near && head_at(heads, near + step - 1) < head) {
         near += step;
         step *= 2;
