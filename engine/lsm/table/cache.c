@@ -398,6 +398,24 @@ struct cache_block *cache_offer(struct cache *cache, uint64_t table, uint64_t of
     return add(cache, table, offset, block, true);
 }
 
+bool cache_declines(struct cache *cache, uint64_t table, uint64_t offset, size_t bytes)
+{
+    if (cache_bytes(cache) + bytes <= cache_bytes_max(cache))
+        return false;
+    uint64_t hash = name_hash(table, offset);
+    struct shard *shard = shard_of(cache, hash);
+    shard_lock(shard);
+    bool was_offered = shard_was_offered(shard, hash);
+    shard_unlock(shard);
+    return !was_offered;
+}
+
+void cache_disown(struct cache *cache, struct cache_block *block)
+{
+    assert(atomic_load(&entry_of(block)->refs) == 1);
+    entry_discharge(cache, entry_of(block));
+}
+
 void cache_ref(struct cache_block *block)
 {
     uint32_t before = atomic_fetch_add_explicit(&entry_of(block)->refs, 1, memory_order_relaxed);
