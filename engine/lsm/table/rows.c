@@ -162,6 +162,28 @@ uint32_t rows_find(const struct rows *rows, sombra_slice key, bool *out_is_equal
     return at;
 }
 
+uint32_t rows_find_head(const struct rows *rows, sombra_slice key)
+{
+    uint32_t at;
+    if (is_outside(rows, key, &at))
+        return at;
+    at = heads_not_below(rows, 0, rows->count, head_of(key.data, key.bytes, rows->prefix_bytes));
+    __builtin_prefetch(&rows->places[at]);
+    return at;
+}
+
+uint32_t rows_find_at(const struct rows *rows, sombra_slice key, uint32_t head_at,
+                      bool *out_is_equal)
+{
+    uint32_t at;
+    *out_is_equal = false;
+    if (head_at == rows->count || is_outside(rows, key, &at))
+        return head_at;
+    uint32_t head = head_of(key.data, key.bytes, rows->prefix_bytes);
+    return rows->heads[head_at] == head ? ties_find(rows, key, head, head_at, out_is_equal)
+                                        : head_at;
+}
+
 uint32_t rows_find_from(const struct rows *rows, sombra_slice key, uint32_t from)
 {
     uint32_t at, step = 1, low = from, high = from;

@@ -117,6 +117,17 @@ sombra_err table_data_open(struct os_file *file, struct cache *cache, uint64_t o
 /* Where memory is short, the system is to fetch nothing but what is asked for: says so, once, and
  * takes it back. Is it short? */
 bool table_advise(struct table *table);
+/* Blocks that table_load will be asked for: as cache_fetch_slot and cache_fetch_entry. */
+static inline void table_fetch_slot(const struct table *table, uint32_t index)
+{
+    cache_fetch_slot(table->context.cache, table->properties.meta.number,
+                     table->spots[index].offset);
+}
+static inline void table_fetch_entry(const struct table *table, uint32_t index)
+{
+    cache_fetch_entry(table->context.cache, table->properties.meta.number,
+                      table->spots[index].offset);
+}
 /* A data block of the index, from the cache or the file. The `ahead` blocks behind it are likely to
  * be wanted next: they may be read along. */
 sombra_err table_load(struct table *table, uint32_t index, uint32_t ahead,
