@@ -71,8 +71,8 @@ void rows_unpack(const struct block *block, uint8_t *to)
 
 /* ---- find -------------------------------------------------------------------------------- */
 
-/* First of heads [low, high) that is not below `head`; without a branch that could be mispredicted.
- */
+/* First of heads [low, high) that is not below `head`; without a branch that could be mispredicted,
+ * which compilers make of a choice. The next one is one of two: both are on the way. */
 static inline uint32_t heads_not_below(const struct rows *rows, uint32_t low, uint32_t high,
                                        uint32_t head)
 {
@@ -82,7 +82,9 @@ static inline uint32_t heads_not_below(const struct rows *rows, uint32_t low, ui
         return low;
     while (count > 1) {
         uint32_t half = count / 2;
-        base = base[half - 1] < head ? base + half : base;
+        __builtin_prefetch(base + half / 2);
+        __builtin_prefetch(base + half + half / 2);
+        base += half & -(uint32_t)(base[half - 1] < head);
         count -= half;
     }
     return (uint32_t)(base - rows->heads) + (*base < head);
