@@ -298,7 +298,7 @@ struct writer_gate {
     unsigned passes; /* turns that others took while the first of them waited */
     unsigned
         patience; /* the owner's: how often other processes are passed over before it stands back */
-    _Atomic uint32_t is_held; /* changed with the mutex */
+    bool is_held;
     bool is_brief; /* by a checkpoint's first steps: everybody waits for that, whatever its timeout
                     */
     pthread_t owner;

@@ -6,8 +6,7 @@
  * costs a switch of threads, and a commit much less. But nobody is passed over more than
  * GATE_PASSES_MAX times while it is the first of those that wait: then the turn is not given free
  * but given to it. So who waits behind n others has its turn after at most (n + 1) *
- * (GATE_PASSES_MAX + 1) commits. And who comes to a held one looks for GATE_SPIN_NS whether it
- * becomes free before it lines up: most turns are shorter.
+ * (GATE_PASSES_MAX + 1) commits.
  *
  * Processes do the same as well as they can without a queue: when the lock was taken
  * GATE_PASSES_MAX times by who had not waited, while somebody did, the next one leaves it free for
@@ -16,7 +15,7 @@
  */
 #include "btree_internal.h"
 
-enum { PASSES_TOP = 1 << 20, STAND_BACK_STEP_US = 50, STAND_BACK_STEPS = 40, GATE_SPIN_NS = 20000 };
+enum { PASSES_TOP = 1 << 20, STAND_BACK_STEP_US = 50, STAND_BACK_STEPS = 40 };
 
 /* A thread that waits; on its stack, and in the list until it has the turn or gives up. */
 struct gate_waiter {
@@ -120,13 +119,7 @@ static sombra_err gate_close(struct writer_gate *gate, uint64_t timeout_ms, bool
 {
     sombra_err err = SOMBRA_OK;
     os_mutex_lock(&gate->mutex);
-    bool is_mine = gate->is_held && pthread_equal(gate->owner, pthread_self());
-    if (gate->is_held && !is_mine && timeout_ms) {
-        os_mutex_unlock(&gate->mutex);
-        os_word_spin(&gate->is_held, 0, GATE_SPIN_NS);
-        os_mutex_lock(&gate->mutex);
-    }
-    if (is_mine)
+    if (gate->is_held && pthread_equal(gate->owner, pthread_self()))
         err = diag_fail(SOMBRA_BUSY, "this thread has a write transaction open already: "
                                      "end it, or do the work inside it");
     else if (gate->is_held)

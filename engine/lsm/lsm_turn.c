@@ -5,7 +5,6 @@
 #include "write_internal.h"
 
 enum { TURN_FREE, TURN_TAKEN, TURN_WAITED_FOR };
-enum { TURN_SPIN_NS = 20000 };
 
 /* Names this thread: no two that live have one address. */
 static uintptr_t thread_name(void)
@@ -45,8 +44,6 @@ sombra_err lsm_turn_take(struct lsm *lsm, uint64_t timeout_ms)
         if (atomic_load_explicit(&writer->turn_owner, memory_order_relaxed) == thread_name())
             return diag_fail(SOMBRA_BUSY, "this thread has a write transaction open already: "
                                           "end it, or do the work inside it");
-        if (timeout_ms)
-            os_word_spin(&writer->turn, TURN_FREE, TURN_SPIN_NS);
         sombra_err err = turn_wait(writer, timeout_ms);
         if (err)
             return err;

@@ -216,10 +216,6 @@ void os_word_wake(_Atomic uint32_t *word, unsigned count);
  * (UINT64_MAX: for ever), which the system may round up by some 50 microseconds. */
 void os_own_word_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
 void os_own_word_wake(_Atomic uint32_t *word, unsigned count);
-/* Looks at the word, without sleeping, until it is `wanted` or limit_ns have passed: for what
- * others hold for less than a switch of threads takes. Returns at once where there is one
- * processor. */
-void os_word_spin(_Atomic uint32_t *word, uint32_t wanted, uint64_t limit_ns);
 
 /* What this process has open, claims, fork(). */
 #include "os_registry.h"

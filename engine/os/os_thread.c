@@ -179,42 +179,6 @@ void os_own_word_wake(_Atomic uint32_t *word, unsigned count)
     word_wake(word, FUTEX_WAKE_PRIVATE, count);
 }
 
-static void processor_pause(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-static bool has_one_processor(void)
-{
-    static _Atomic long count; /* 0 = not asked yet */
-    long known = atomic_load_explicit(&count, memory_order_relaxed);
-    if (UNLIKELY(!known)) {
-        cpu_set_t set;
-        known = sched_getaffinity(0, sizeof set, &set) ? 2 : CPU_COUNT(&set);
-        atomic_store_explicit(&count, known, memory_order_relaxed);
-    }
-    return known == 1;
-}
-
-void os_word_spin(_Atomic uint32_t *word, uint32_t wanted, uint64_t limit_ns)
-{
-    enum { LOOKS = 16 }; /* between two looks at the clock */
-    if (has_one_processor())
-        return;
-    uint64_t begin_ns = os_monotonic_ns(os_posix());
-    do {
-        for (int i = 0; i < LOOKS; i++) {
-            if (atomic_load_explicit(word, memory_order_relaxed) == wanted)
-                return;
-            processor_pause();
-        }
-    } while (os_monotonic_ns(os_posix()) - begin_ns < limit_ns);
-}
-
 uint64_t os_process_id(void)
 {
     return (uint64_t)getpid();

@@ -176,6 +176,11 @@ void call_open_sandbox(lua_State *L, struct call *call, const struct sandbox_lim
     sandbox_start(call->sandbox);
 }
 
+void tx_sandbox_look(lua_State *L)
+{
+    sandbox_look(L);
+}
+
 void call_close(struct call *call)
 {
     if (call->lent) {
@@ -476,6 +481,7 @@ static int run(lua_State *L)
     if (lua_rawget(L, 1) != LUA_TFUNCTION)
         luaL_error(L, "'%s' is a library: it has no 'run'", call->unit.name);
     call->lent = tx_push_lent(L, call->db, call->txn, call->is_write, call->mark);
+    call->lent->is_sandboxed = true;
     lua_pushvalue(L, -1); /* the handle is cut off at the end: the script must not lose it */
     lua_rawsetp(L, LUA_REGISTRYINDEX, &call->lent);
     if (call->arguments.count)

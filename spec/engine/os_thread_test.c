@@ -142,27 +142,6 @@ static void test_os_thread__a_word_is_shared_between_processes(void **state)
     (void)munmap((void *)words, 4096);
 }
 
-static void *set_soon(void *argument)
-{
-    _Atomic uint32_t *word = argument;
-    os_sleep_us(os_posix(), 200);
-    atomic_store(word, 7);
-    return NULL;
-}
-
-static void test_os_thread__a_spin_ends_by_the_word_or_by_its_time(void **state)
-{
-    (void)state;
-    _Atomic uint32_t word = 1;
-    struct os_thread thread;
-    os_word_spin(&word, 7, 1000);
-    os_word_spin(&word, 1, UINT64_MAX);
-    assert_ok(os_thread_start(&thread, set_soon, &word));
-    while (atomic_load(&word) != 7) /* more than once where there is one processor */
-        os_word_spin(&word, 7, UINT64_MAX);
-    os_thread_join(&thread);
-}
-
 static void test_os_thread__a_wait_for_an_own_word_gives_up_after_its_time(void **state)
 {
     (void)state;
@@ -176,7 +155,6 @@ static void test_os_thread__a_wait_for_an_own_word_gives_up_after_its_time(void 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_os_thread__a_spin_ends_by_the_word_or_by_its_time),
         cmocka_unit_test(test_os_thread__a_wait_for_an_own_word_gives_up_after_its_time),
         cmocka_unit_test(test_os_thread__a_mutex_excludes),
         cmocka_unit_test(test_os_thread__a_condition_wakes_its_waiter),

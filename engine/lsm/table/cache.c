@@ -46,6 +46,8 @@ struct shard {
     size_t mask; /* slots - 1 */
     struct slot *slots;
     uint16_t *offered; /* as many as slots, behind them: marks of blocks that were not kept */
+    _Atomic(const struct slot *) fetched; /* `slots`, for who only fetches and has no lock */
+    _Atomic size_t fetched_mask;
 };
 
 struct cache {
@@ -161,6 +163,12 @@ static bool slots_new(struct shard *shard, size_t count)
     return true;
 }
 
+static void slots_publish(struct shard *shard)
+{
+    atomic_store_explicit(&shard->fetched, shard->slots, memory_order_relaxed);
+    atomic_store_explicit(&shard->fetched_mask, shard->mask, memory_order_relaxed);
+}
+
 /* Room for one more; false where memory is out. */
 static bool shard_reserve(struct shard *shard)
 {
@@ -178,6 +186,7 @@ static bool shard_reserve(struct shard *shard)
     shard->offered = grown.offered;
     shard->mask = grown.mask;
     shard->hand = 0;
+    slots_publish(shard);
     return true;
 }
 
@@ -208,6 +217,7 @@ sombra_err cache_new(size_t bytes_max, struct kv_metrics *metrics, struct cache 
             cache_free(cache);
             return diag_nomem("a block cache", SLOTS_MIN * sizeof(struct slot));
         }
+        slots_publish(&cache->shards[i]);
     }
     *out_cache = cache;
     return SOMBRA_OK;
@@ -396,6 +406,49 @@ struct cache_block *cache_offer(struct cache *cache, uint64_t table, uint64_t of
                                 struct cache_block *block)
 {
     return add(cache, table, offset, block, true);
+}
+
+void cache_fetch_slot(const struct cache *cache, uint64_t table, uint64_t offset)
+{
+    uint64_t hash = name_hash(table, offset);
+    const struct shard *shard = &cache->shards[hash >> (64 - SHARD_BITS)];
+    /* Both may be of different times: an address that is only fetched may be any. */
+    size_t at = hash & atomic_load_explicit(&shard->fetched_mask, memory_order_relaxed);
+    uintptr_t slots = (uintptr_t)atomic_load_explicit(&shard->fetched, memory_order_relaxed);
+    __builtin_prefetch((const void *)(slots + at * sizeof(struct slot)));
+}
+
+void cache_fetch_entry(struct cache *cache, uint64_t table, uint64_t offset)
+{
+    uint64_t hash = name_hash(table, offset);
+    struct shard *shard = shard_of(cache, hash);
+    shard_lock(shard);
+    for (size_t at = hash & shard->mask; shard->slots[at].entry; at = (at + 1) & shard->mask) {
+        if (shard->slots[at].hash != hash)
+            continue;
+        for (size_t line = 0; line <= LINES_AHEAD; line++)
+            __builtin_prefetch((const char *)shard->slots[at].entry + 64 * line);
+        break;
+    }
+    shard_unlock(shard);
+}
+
+bool cache_declines(struct cache *cache, uint64_t table, uint64_t offset, size_t bytes)
+{
+    if (cache_bytes(cache) + bytes <= cache_bytes_max(cache))
+        return false;
+    uint64_t hash = name_hash(table, offset);
+    struct shard *shard = shard_of(cache, hash);
+    shard_lock(shard);
+    bool was_offered = shard_was_offered(shard, hash);
+    shard_unlock(shard);
+    return !was_offered;
+}
+
+void cache_disown(struct cache *cache, struct cache_block *block)
+{
+    assert(atomic_load(&entry_of(block)->refs) == 1);
+    entry_discharge(cache, entry_of(block));
 }
 
 void cache_ref(struct cache_block *block)
