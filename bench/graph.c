@@ -189,48 +189,49 @@ static void run_line(struct bench *bench, enum line line, const struct items *it
     }
 }
 
-/* One operation, or for the last turn an append of as many bytes as the first store's log took. */
-static uint64_t durable_turn(struct bench *bench, enum line line, const struct item *item,
-                             size_t turn)
+/* The first store's operations take turns with raw appends of as many bytes as its log took: the
+ * disk has the same pace for both. Not all stores in turns: what one leaves to the file system's
+ * journal, the sync of the next waits for. The rate is that of the median operation. */
+static void run_durable_kind(struct bench *bench, enum line line, const struct items *items,
+                             size_t kind)
 {
-    void *store = turn < KINDS_MAX ? bench->stores[turn] : NULL;
-    if (store)
-        return kinds[turn]->run[line](store, item);
-    raw_append(&bench->raw, bench->record_bytes);
-    return 1;
+    double seconds[2][DURABLE_MAX], cpu[2] = { 0 };
+    uint64_t sum = 0, (*log_bytes)(void *) = kinds[kind]->log_bytes;
+    size_t count = size_min(items->count, DURABLE_MAX);
+    void *store = bench->stores[kind];
+    for (size_t i = 0; i < count; i++) {
+        uint64_t bytes = log_bytes ? log_bytes(store) : 0;
+        double wall_from = wall_s(), cpu_from = cpu_s();
+        sum += kinds[kind]->run[line](store, &items->items[i]);
+        seconds[0][i] = wall_s() - wall_from;
+        cpu[0] += cpu_s() - cpu_from;
+        if (!log_bytes)
+            continue;
+        /* Where a checkpoint began another log, the record was as the one before. */
+        uint64_t now_bytes = log_bytes(store);
+        if (now_bytes > bytes && now_bytes - bytes <= RAW_RECORD_BYTES_MAX)
+            bench->record_bytes = (size_t)(now_bytes - bytes);
+        wall_from = wall_s();
+        cpu_from = cpu_s();
+        raw_append(&bench->raw, bench->record_bytes);
+        seconds[1][i] = wall_s() - wall_from;
+        cpu[1] += cpu_s() - cpu_from;
+    }
+    *result_of(bench, line, kind) = (struct result){ .rate = 1 / median(seconds[0], count),
+                                                     .cpu_ns = cpu[0] * 1e9 / (double)count,
+                                                     .sum = sum };
+    if (log_bytes)
+        bench->raw_results[line][bench->round] =
+            (struct result){ .rate = 1 / median(seconds[1], count),
+                             .cpu_ns = cpu[1] * 1e9 / (double)count };
+    sum_check(bench, line, kind);
 }
 
-/* The stores and the raw file take turns operation by operation: the disk has the same pace for
- * all. The rate is that of the median operation. */
 static void run_durable(struct bench *bench, enum line line, const struct items *items)
 {
-    enum { TURNS = KINDS_MAX + 1 };
-    double seconds[TURNS][DURABLE_MAX], cpu[TURNS] = { 0 };
-    uint64_t sums[TURNS] = { 0 };
-    size_t count = size_min(items->count, DURABLE_MAX);
-    if (!list_has(bench->settings.only, line_infos[line].name))
-        return;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t log_bytes = kinds[0]->log_bytes(bench->stores[0]);
-        for (size_t turn = 0; turn < TURNS; turn++) {
-            double wall_from = wall_s(), cpu_from = cpu_s();
-            sums[turn] += durable_turn(bench, line, &items->items[i], turn);
-            seconds[turn][i] = wall_s() - wall_from;
-            cpu[turn] += cpu_s() - cpu_from;
-            uint64_t now_bytes = turn ? 0 : kinds[0]->log_bytes(bench->stores[0]);
-            /* Where a checkpoint began another log, the record was as the one before. */
-            if (now_bytes > log_bytes && now_bytes - log_bytes <= RAW_RECORD_BYTES_MAX)
-                bench->record_bytes = (size_t)(now_bytes - log_bytes);
-        }
-    }
-    for (size_t turn = 0; turn < TURNS; turn++) {
-        struct result *result = turn < KINDS_MAX ? result_of(bench, line, turn)
-                                                 : &bench->raw_results[line][bench->round];
-        *result = (struct result){ .rate = 1 / median(seconds[turn], count),
-                                   .cpu_ns = cpu[turn] * 1e9 / (double)count,
-                                   .sum = sums[turn] };
-        if (turn < KINDS_MAX)
-            sum_check(bench, line, turn);
+    for (size_t kind = 0; kind < KINDS_MAX; kind++) {
+        if (list_has(bench->settings.only, line_infos[line].name) && kinds[kind]->run[line])
+            run_durable_kind(bench, line, items, kind);
     }
 }
 
