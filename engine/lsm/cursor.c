@@ -5,6 +5,8 @@
  */
 #include "lsm_internal.h"
 
+#define OUT_OF_ORDER "entries of a table or a memtable are out of order"
+
 enum cursor_state {
     CURSOR_FRESH,  /* never positioned */
     CURSOR_ON,     /* on an entry, or where it was before it was deleted */
@@ -36,6 +38,7 @@ struct lsm_cursor {
     enum cursor_place place;
     bool is_empty;         /* the range holds nothing whatever is written */
     bool has_ranges;       /* the writer's memtable hid ranges when `source` was made */
+    bool is_narrow;        /* `source` was made for keys that begin with `key`, and no others */
     uint64_t changes;      /* of the transaction when the source was placed */
     uint64_t undone;       /* of the transaction when the source was made */
     struct source *source; /* NULL before the first motion */
@@ -132,6 +135,7 @@ sombra_err lsm_cursor_open(struct kv_txn *kv_txn, struct kv_range range, struct 
     cursor->place = PLACE_UNKNOWN;
     cursor->is_empty = lsm_range_is_empty(range);
     cursor->source = NULL;
+    cursor->is_narrow = false;
     sombra_err err = kv_bounds_set(&cursor->bounds, range);
     if (err) {
         cursor_keep(txn, cursor);
@@ -160,23 +164,32 @@ static bool txn_has_ranges(const struct lsm_txn *txn)
     return txn->txn.is_write && txn->view->count && memtable_has_ranges(txn->view->memtables[0]);
 }
 
+/* A source over `range`, which it need not outlive. */
+static sombra_err cursor_source(struct lsm_cursor *cursor, struct kv_range range)
+{
+    struct lsm_txn *txn = cursor->txn;
+    source_close(cursor->source);
+    cursor->source = NULL;
+    cursor->is_narrow = false;
+    cursor->place = PLACE_UNKNOWN;
+    cursor->changes = txn->changes;
+    cursor->has_ranges = txn_has_ranges(txn);
+    cursor->undone = txn->undone;
+    return lsm_range_source(txn, range, &cursor->source);
+}
+
 /* The source is there, and it is known where it stands. */
 static sombra_err cursor_wake(struct lsm_cursor *cursor)
 {
     struct lsm_txn *txn = cursor->txn;
-    if (LIKELY(cursor->source && cursor->changes == txn->changes))
+    if (LIKELY(cursor->source && cursor->changes == txn->changes && !cursor->is_narrow))
         return SOMBRA_OK;
     cursor->place = PLACE_UNKNOWN;
     cursor->changes = txn->changes;
-    bool has_ranges = txn_has_ranges(txn);
-    if (cursor->source && cursor->has_ranges == has_ranges && cursor->undone == txn->undone)
+    if (cursor->source && cursor->has_ranges == txn_has_ranges(txn) &&
+        cursor->undone == txn->undone && !cursor->is_narrow)
         return SOMBRA_OK;
-    source_close(cursor->source);
-    cursor->source = NULL;
-    cursor->has_ranges = has_ranges;
-    cursor->undone = txn->undone;
-    struct kv_range range = { low_of(cursor), high_of(cursor) };
-    return lsm_range_source(txn, range, &cursor->source);
+    return cursor_source(cursor, (struct kv_range){ low_of(cursor), high_of(cursor) });
 }
 
 static sombra_err off_end(struct lsm_cursor *cursor, enum cursor_state state, bool *out_found)
@@ -442,7 +455,7 @@ static sombra_err batch_read(struct lsm_cursor *cursor, struct kv_batch *batch)
     if (err)
         return err;
     if (count == 0)
-        return diag_fail(SOMBRA_CORRUPT, "entries of a table or a memtable are out of order");
+        return diag_fail(SOMBRA_CORRUPT, OUT_OF_ORDER);
     err = batch_give(cursor, count, batch);
     if (!err && is_hinted)
         batch->is_before_next =
@@ -525,5 +538,117 @@ sombra_err lsm_cursor_read(struct kv_cursor *kv_cursor, enum kv_motion direction
         batch->count = 0;
         return lost(cursor, err);
     }
+    return SOMBRA_OK;
+}
+
+/* ---- keys as numbers --------------------------------------------------------------------- */
+
+/* To the first key that begins with `within`, whose range ends at `end`. Who asks a cursor without
+ * bounds asks most often once: the source is of those keys alone, so that filters have a say. */
+static sombra_err words_seek(struct lsm_cursor *cursor, sombra_slice within, sombra_slice end)
+{
+    sombra_err err = SOMBRA_OK;
+    if (!cursor->source && cursor->bounds.low_bytes == 0 && cursor->bounds.high_bytes == 0) {
+        err = cursor_source(cursor, (struct kv_range){ within, end });
+        cursor->is_narrow = true;
+    } else {
+        err = cursor_wake(cursor);
+    }
+    return err ? err : cursor->source->ops->seek_ge(cursor->source, within);
+}
+
+/* The last `bytes` of a key as a number, zeros behind them. */
+static inline uint64_t word_of(sombra_slice key, size_t bytes)
+{
+    const uint8_t *end = (const uint8_t *)key.data + key.bytes;
+    uint8_t word[KV_WORD_BYTES] = { 0 };
+    assert(bytes <= KV_WORD_BYTES && bytes <= key.bytes);
+    if (bytes == 0)
+        return 0;
+    if (LIKELY(key.bytes >= KV_WORD_BYTES))
+        return get_be64(end - KV_WORD_BYTES) << 8 * (KV_WORD_BYTES - bytes);
+    memcpy(word, end - bytes, bytes);
+    return get_be64(word);
+}
+
+/* Of entries whose keys begin with `within`; stops before one that is long. */
+static sombra_err words_take(const struct lsm_cursor *cursor, size_t count, struct kv_words *words)
+{
+    const size_t skip = words->within.bytes;
+    for (size_t i = 0; i < count; i++) {
+        sombra_slice key = cursor->entries[i].key;
+        if (UNLIKELY(key.bytes - skip > KV_WORD_BYTES)) {
+            if (key.bytes < skip)
+                return diag_fail(SOMBRA_CORRUPT, OUT_OF_ORDER);
+            words->is_long = true;
+            return SOMBRA_OK;
+        }
+        words->words[words->count] = word_of(key, key.bytes - skip);
+        words->bytes[words->count++] = (uint8_t)(key.bytes - skip);
+    }
+    return SOMBRA_OK;
+}
+
+/* From the entry that the source stands on. */
+static sombra_err words_read(struct lsm_cursor *cursor, sombra_slice end, struct kv_words *words)
+{
+    struct source *source = cursor->source;
+    for (;;) {
+        words->is_last =
+            !source->is_valid || (end.bytes && slice_compare(source->entry.key, end) >= 0);
+        if (words->is_last || words->count == words->capacity)
+            return SOMBRA_OK;
+        size_t capacity = size_min(words->capacity - words->count, BATCH_ENTRIES_MAX), count = 0;
+        sombra_err err = source->ops->read(source, end, cursor->entries, capacity, &count);
+        if (!err && count == 0)
+            err = diag_fail(SOMBRA_CORRUPT, OUT_OF_ORDER);
+        if (!err)
+            err = words_take(cursor, count, words);
+        if (err || words->is_long)
+            return err;
+    }
+}
+
+/* The cursor stands on the last key that was read. */
+static void words_publish(struct lsm_cursor *cursor, const struct kv_words *words)
+{
+    const sombra_slice within = words->within;
+    cursor->kv.is_positioned = false;
+    cursor->place = words->is_long ? PLACE_UNKNOWN : PLACE_NEXT;
+    if (words->count == 0) {
+        if (words->seeks)
+            cursor->state = CURSOR_FRESH;
+        return;
+    }
+    size_t last = words->count - 1, bytes = words->bytes[last];
+    uint8_t word[KV_WORD_BYTES];
+    put_be64(word, words->words[last]);
+    memcpy(cursor->key, within.data, within.bytes);
+    memcpy(cursor->key + within.bytes, word, bytes);
+    cursor->key_bytes = within.bytes + bytes;
+    cursor->state = CURSOR_ON;
+}
+
+sombra_err lsm_cursor_words(struct kv_cursor *kv_cursor, struct kv_words *words)
+{
+    struct lsm_cursor *cursor = cursor_of(kv_cursor);
+    uint8_t room[KV_KEY_BYTES_MAX];
+    bool found = true;
+    words->count = 0;
+    words->is_last = words->is_long = false;
+    assert(words->seeks || cursor->state == CURSOR_ON);
+    if (lsm_txn_is_unusable(cursor->txn))
+        return lsm_txn_refuse(cursor->txn);
+    sombra_slice end = kv_prefix_end(words->within, room);
+    sombra_err err = words->seeks ? words_seek(cursor, words->within, end)
+                                  : move(cursor, KV_NEXT, words->within, &found);
+    words->is_last = !found;
+    if (!err && found)
+        err = words_read(cursor, end, words);
+    if (UNLIKELY(err)) {
+        words->count = 0;
+        return lost(cursor, err);
+    }
+    words_publish(cursor, words);
     return SOMBRA_OK;
 }

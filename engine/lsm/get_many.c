@@ -25,8 +25,13 @@ struct probe {
     struct wanted *wanted;
     struct table *table;
     const struct filter *filter; /* to be asked; NULL = none */
-    struct cache_block *block;   /* that would have it; NULL = none has */
+    uint32_t index;              /* of the block that would have it; NO_BLOCK = none has */
+    bool is_as_before;           /* the same block as the probe before that has one */
+    uint32_t head_at;            /* where in the block keys begin that may be it */
+    struct cache_block *block;   /* NULL = none */
+    struct rows rows;            /* of it */
 };
+#define NO_BLOCK UINT32_MAX
 
 struct group {
     struct lsm_txn *txn;
@@ -86,7 +91,10 @@ static sombra_err run_probe(struct group *group, const struct version_run *run, 
             at = found;
         }
         struct probe *probe = &group->probes[group->probe_count++];
-        *probe = (struct probe){ .wanted = wanted, .table = table };
+        probe->wanted = wanted;
+        probe->table = table;
+        probe->filter = NULL;
+        probe->block = NULL;
         if (!asks_filter || table->filter.count == 0)
             continue;
         if (!wanted->is_hashed)
@@ -108,14 +116,15 @@ static bool is_same_block(const struct table *table, uint32_t index, sombra_slic
     return slice_compare(before, key) <= 0 && slice_compare(key, entry.rest) <= 0;
 }
 
-/* The blocks; the lines that a search in them begins with are on the way. */
-static sombra_err run_load(struct group *group)
+/* Which blocks; their places in the cache are on the way. */
+static void run_ask(struct group *group)
 {
-    const struct probe *last = NULL; /* the one that has a block, at `index` */
-    uint32_t index = 0;
+    const struct probe *last = NULL; /* the one that has a block */
     for (size_t k = 0; k < group->probe_count; k++) {
         struct probe *probe = &group->probes[k];
         struct table *table = probe->table;
+        struct block_spot spot;
+        probe->index = NO_BLOCK;
         if (probe->filter) {
             group->filter_checks++;
             if (!filter_has(probe->filter, probe->wanted->hash)) {
@@ -126,39 +135,76 @@ static sombra_err run_load(struct group *group)
         }
         if (table->index.entries == 0)
             continue;
-        if (last && last->table == table &&
-            is_same_block(table, index, last->wanted->key, probe->wanted->key)) {
-            probe->block = last->block;
+        probe->is_as_before =
+            last && last->table == table &&
+            is_same_block(table, last->index, last->wanted->key, probe->wanted->key);
+        if (probe->is_as_before) {
+            probe->index = last->index;
             continue;
         }
-        struct block_spot spot;
         block_find(&table->index, probe->wanted->key, &spot);
         if (!spot.at)
             continue;
-        assert(group->held_count < group->held_max);
-        sombra_err err = table_load(table, spot.index, 0, &probe->block);
-        if (UNLIKELY(err))
-            return err;
-        group->held[group->held_count++] = probe->block;
+        probe->index = spot.index;
+        table_fetch_slot(table, spot.index);
         last = probe;
-        index = spot.index;
+    }
+}
+
+/* The blocks. */
+static sombra_err run_load(struct group *group)
+{
+    struct cache_block *last = NULL;
+    for (size_t k = 0; k < group->probe_count; k++) {
+        const struct probe *probe = &group->probes[k];
+        if (probe->index != NO_BLOCK && !probe->is_as_before)
+            table_fetch_entry(probe->table, probe->index);
+    }
+    for (size_t k = 0; k < group->probe_count; k++) {
+        struct probe *probe = &group->probes[k];
+        if (probe->index == NO_BLOCK)
+            continue;
+        if (!probe->is_as_before) {
+            assert(group->held_count < group->held_max);
+            sombra_err err = table_load(probe->table, probe->index, 0, &last);
+            if (UNLIKELY(err))
+                return err;
+            group->held[group->held_count++] = last;
+        }
+        probe->block = last;
     }
     return SOMBRA_OK;
 }
 
+/* Where in the blocks; what is compared there is on the way. */
+static void run_place(struct group *group)
+{
+    for (size_t k = 0; k < group->probe_count; k++) {
+        struct probe *probe = &group->probes[k];
+        if (!probe->block)
+            continue;
+        rows_open(&probe->rows, probe->block->data);
+        probe->head_at = rows_find_head(&probe->rows, probe->wanted->key);
+    }
+    for (size_t k = 0; k < group->probe_count; k++) {
+        const struct probe *probe = &group->probes[k];
+        if (probe->block && probe->head_at < probe->rows.count)
+            __builtin_prefetch(rows_key(&probe->rows, probe->head_at).data);
+    }
+}
+
 static void run_find(struct group *group, bool has_ranges)
 {
+    run_place(group);
     for (size_t k = 0; k < group->probe_count; k++) {
         struct probe *probe = &group->probes[k];
         struct wanted *wanted = probe->wanted;
         bool is_equal = false;
         if (probe->block) {
-            struct rows rows;
-            rows_open(&rows, probe->block->data);
-            uint32_t at = rows_find(&rows, wanted->key, &is_equal);
+            uint32_t at = rows_find_at(&probe->rows, wanted->key, probe->head_at, &is_equal);
             if (is_equal) {
                 struct lsm_entry entry;
-                rows_entry(&rows, at, &entry);
+                rows_entry(&probe->rows, at, &entry);
                 wanted->lookup = entry.kind == ENTRY_DELETE ? LOOKUP_DELETED : LOOKUP_FOUND;
                 wanted->is_large = entry.kind == ENTRY_LARGE;
                 wanted->value = entry.value;
@@ -176,8 +222,10 @@ static sombra_err run_get(struct group *group, const struct version_run *run, bo
 {
     struct lsm_txn *txn = group->txn;
     sombra_err err = run_probe(group, run, !(is_last && lsm_is_trusted(txn)));
-    if (!err)
+    if (!err) {
+        run_ask(group);
         err = run_load(group);
+    }
     if (!err)
         run_find(group, run->has_ranges);
     for (size_t k = 0; !err && is_last && k < group->probe_count; k++)

@@ -23,6 +23,7 @@ const struct kv_ops lsm_ops = {
     .cursor_open = lsm_cursor_open,
     .cursor_move = lsm_cursor_move,
     .cursor_read = lsm_cursor_read,
+    .cursor_words = lsm_cursor_words,
     .cursor_close = lsm_cursor_close,
     .maintain = lsm_maintain,
 };

@@ -95,10 +95,9 @@ struct lsm {
     char *directory;            /* resolved */
     struct lsm_options options; /* with every default filled in */
     enum codec_id codec, bottom_codec;
-    struct os_identity identity; /* of the directory: one store for each, in a process */
-    unsigned handles;            /* opens of this store in this process; registry's mutex */
-    struct lsm *next_open;       /* registry */
-    struct os_file *lock;        /* "LOCK"; NULL on a read-only medium */
+    struct os_identity identity;     /* of the directory: one store for each, in a process */
+    struct os_registered registered; /* as this process's registry has it */
+    struct os_file *lock;            /* "LOCK"; NULL on a read-only medium */
     struct cache *cache;
     struct table_cache *tables;
 
@@ -285,6 +284,7 @@ sombra_err lsm_cursor_move(struct kv_cursor *cursor, enum kv_motion motion, somb
                            bool *out_found);
 sombra_err lsm_cursor_read(struct kv_cursor *cursor, enum kv_motion direction,
                            struct kv_batch *batch);
+sombra_err lsm_cursor_words(struct kv_cursor *cursor, struct kv_words *words) SOMBRA_MUST_CHECK;
 void lsm_cursor_close(struct kv_cursor *cursor);
 /* Frees the cursors that the transaction keeps for reuse. They hold nothing of its view, so that
  * the next transaction in its place may have them. */

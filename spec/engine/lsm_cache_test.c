@@ -158,6 +158,49 @@ static void test_cache__charged_memory_takes_the_place_of_blocks(void **state)
     cache_free(cache);
 }
 
+/* As a lookup does it. */
+static void offer(struct cache *cache, uint64_t table, uint64_t offset)
+{
+    uint8_t *data;
+    struct cache_block *block;
+    assert_int_equal(cache_block_new(cache, BLOCK_BYTES, &data, &block), SOMBRA_OK);
+    put_le64(data, table);
+    put_le64(data + 8, offset);
+    block = cache_offer(cache, table, offset, block);
+    check_block(block, table, offset);
+    cache_release(cache, block);
+}
+
+static void test_cache__a_full_one_keeps_what_is_offered_twice(void **state)
+{
+    enum { ROOM = 200 };
+    struct kv_metrics metrics = { 0 };
+    struct cache *cache = new_cache(ROOM * BLOCK_BYTES, &metrics);
+    size_t kept = 0, once = 0;
+    (void)state;
+    for (uint64_t i = 0; i < ROOM / 2; i++) /* there is room: once is enough */
+        offer(cache, 1, i);
+    for (uint64_t i = 0; i < ROOM / 2; i++)
+        assert_true(holds(cache, 1, i));
+    for (uint64_t i = 0; i < ROOM; i++)
+        cache_release(cache, add(cache, 2, i, BLOCK_BYTES));
+    uint64_t evictions = kv_metrics_count(&metrics, KV_COUNTER_CACHE_EVICTIONS);
+    for (uint64_t i = 0; i < 50 * ROOM; i++) {
+        offer(cache, 3, i);
+        once += holds(cache, 3, i);
+        assert_true(cache_bytes(cache) <= ROOM * BLOCK_BYTES);
+    }
+    assert_true(once < ROOM); /* marks that look alike */
+    assert_true(kv_metrics_count(&metrics, KV_COUNTER_CACHE_EVICTIONS) - evictions <= once);
+    for (uint64_t i = 0; i < ROOM / 2; i++) {
+        offer(cache, 4, i);
+        offer(cache, 4, i);
+        kept += holds(cache, 4, i);
+    }
+    assert_int_equal(kept, ROOM / 2);
+    cache_free(cache);
+}
+
 static void test_cache__forgets_the_blocks_of_a_table(void **state)
 {
     struct cache *cache = new_cache(8 * MiB, NULL);
@@ -232,7 +275,8 @@ static void *work(void *argument)
         if (!block && !cache_block_new(worker->cache, 64, &data, &block)) {
             put_le64(data, table);
             put_le64(data + 8, offset);
-            block = cache_add(worker->cache, table, offset, block);
+            block = offset % 2 ? cache_offer(worker->cache, table, offset, block)
+                               : cache_add(worker->cache, table, offset, block);
         }
         if (!block || get_le64(block->data) != table || get_le64(block->data + 8) != offset)
             worker->wrong++;
@@ -320,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_cache__used_blocks_outlive_unused_ones),
         cmocka_unit_test(test_cache__blocks_in_use_stay_and_the_excess_goes_with_them),
         cmocka_unit_test(test_cache__charged_memory_takes_the_place_of_blocks),
+        cmocka_unit_test(test_cache__a_full_one_keeps_what_is_offered_twice),
         cmocka_unit_test(test_cache__forgets_the_blocks_of_a_table),
         cmocka_unit_test(test_cache__without_memory_blocks_are_just_not_kept),
         cmocka_unit_test(test_cache__threads_get_whole_blocks_within_the_bound),

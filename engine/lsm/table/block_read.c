@@ -209,6 +209,8 @@ static inline size_t common_from(sombra_slice a, sombra_slice b, size_t from)
     return at;
 }
 
+enum { FETCHED_HEADS = 4 * 64 / TABLE_HEAD_BYTES }; /* so many lie in few lines */
+
 /* First of `count` numbers that is not below `head`; without a branch that could be mispredicted.
  */
 static inline uint32_t heads_not_below(const struct block *block, uint64_t head)
@@ -218,6 +220,10 @@ static inline uint32_t heads_not_below(const struct block *block, uint64_t head)
     while (count > 1) {
         uint32_t half = count / 2;
         const uint8_t *middle = base + (size_t)half * TABLE_HEAD_BYTES;
+        if (count > FETCHED_HEADS) { /* the next one is one of two: both are on the way */
+            __builtin_prefetch(base + (size_t)(half / 2) * TABLE_HEAD_BYTES);
+            __builtin_prefetch(middle + (size_t)(half / 2) * TABLE_HEAD_BYTES);
+        }
         base = get_be64(middle - TABLE_HEAD_BYTES) < head ? middle : base;
         count -= half;
     }
@@ -344,4 +350,105 @@ void block_find(const struct block *block, sombra_slice key, struct block_spot *
         out_spot->is_equal = true;
     else
         scan_interval(block, key, common, out_spot);
+}
+
+/* ---- look up, unchecked bytes ------------------------------------------------------------ */
+
+static sombra_err restart_checked(const struct block *block, uint32_t restart,
+                                  struct block_entry *out_entry)
+{
+    uint32_t place = get_le32(block->places + (size_t)restart * TABLE_PLACE_BYTES);
+    size_t end = (size_t)(block->heads - block->data);
+    assert(restart < block->restarts);
+    if (place >= end ||
+        !entry_checked(block->data + place, block->heads, &block_rules_data, out_entry) ||
+        out_entry->shared != 0 || out_entry->rest.bytes - 1 >= KV_KEY_BYTES_MAX)
+        return broken(size_min(place, end), "a restart that cannot be");
+    return SOMBRA_OK;
+}
+
+static sombra_err prefix_checked(struct block *block)
+{
+    struct block_entry entry;
+    const uint8_t *trailer = block->places + (size_t)block->restarts * TABLE_PLACE_BYTES;
+    uint32_t bytes = get_le32(trailer + TABLE_TRAILER_PREFIX_BYTES);
+    sombra_err err = restart_checked(block, 0, &entry);
+    if (!err && bytes > entry.rest.bytes)
+        err = broken((size_t)(trailer - block->data), "wrong length of the common prefix");
+    if (!err)
+        block->prefix = slice_of(entry.rest.data, bytes);
+    return err;
+}
+
+/* How many restarts have keys <= `key`, which begins with the block's prefix; *out_entry: the last
+ * of them, if any. */
+static sombra_err restarts_checked(const struct block *block, sombra_slice key, uint32_t *out_count,
+                                   struct block_entry *out_entry)
+{
+    uint64_t head = head_of(slice_from(key, block->prefix.bytes));
+    uint32_t low = heads_not_below(block, head), high = block->restarts;
+    sombra_err err = SOMBRA_OK;
+    while (!err && low < high) {
+        uint32_t middle = head_at(block, low) == head ? low + (high - low) / 2 : low;
+        bool is_up_to = head_at(block, middle) == head;
+        struct block_entry entry = { 0 };
+        if (is_up_to)
+            err = restart_checked(block, middle, &entry);
+        if (!err && is_up_to && slice_compare(entry.rest, key) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *out_count = low;
+    return err || low == 0 ? err : restart_checked(block, low - 1, out_entry);
+}
+
+/* From a restart, whose key is <= `key`, to the first entry that is not below it: as
+ * scan_interval. */
+static sombra_err interval_checked(const struct block *block, sombra_slice key, uint32_t left,
+                                   struct block_entry *entry, bool *out_is_found)
+{
+    size_t common = common_from(entry->rest, key, 0);
+    *out_is_found = common == key.bytes && common == entry->rest.bytes;
+    while (!*out_is_found && --left > 0) {
+        const uint8_t *at = entry->next;
+        if (!entry_checked(at, block->heads, &block_rules_data, entry))
+            return broken((size_t)(at - block->data), "an entry that cannot be");
+        if (entry->shared > common)
+            continue;
+        sombra_slice rest = slice_from(key, common);
+        size_t same = entry->shared == common ? common_from(entry->rest, rest, 0) : 0;
+        *out_is_found = entry->shared == common && same == rest.bytes && same == entry->rest.bytes;
+        if (entry->shared < common || same == rest.bytes ||
+            (same < entry->rest.bytes &&
+             ((const uint8_t *)entry->rest.data)[same] > ((const uint8_t *)rest.data)[same]))
+            return SOMBRA_OK;
+        common += same;
+    }
+    return SOMBRA_OK;
+}
+
+sombra_err block_lookup(sombra_slice raw, sombra_slice key, bool *out_is_found,
+                        struct block_entry *out_entry)
+{
+    struct block block = { 0 };
+    struct block_entry entry = { 0 };
+    uint32_t restarts = 0;
+    bool is_found = false;
+    sombra_err err = check_trailer(raw, &block_rules_data, &block);
+    if (!err)
+        err = prefix_checked(&block);
+    if (!err && slice_has_prefix(key, block.prefix))
+        err = restarts_checked(&block, key, &restarts, &entry);
+    if (!err && restarts > 0) {
+        uint32_t from = (restarts - 1) * block.interval;
+        uint32_t entries = (uint32_t)u64_min(block.interval, block.entries - from);
+        err = interval_checked(&block, key, entries, &entry, &is_found);
+    }
+    if (err)
+        return err;
+    if (is_found)
+        *out_entry = entry;
+    *out_is_found = is_found;
+    return SOMBRA_OK;
 }

@@ -2,7 +2,7 @@
 /* block_read: sorted blocks (data, ranges, index) as they stand in table_format.h, decompressed.
  *
  * A block is checked once, completely, when it comes into memory: lengths, restarts, heads, prefix,
- * ascending keys. All other functions here trust it and check nothing.
+ * ascending keys. All other functions here trust it and check nothing, but for block_lookup.
  *
  * Ownership: a struct block points into its bytes.
  * Threads: reading only; safe.
@@ -40,6 +40,10 @@ extern const struct block_rules block_rules_data, block_rules_index, block_rules
 
 /* CORRUPT; the text does not name the file. */
 sombra_err block_check(sombra_slice raw, const struct block_rules *rules) SOMBRA_MUST_CHECK;
+/* The entry with `key` in a data block of which nothing was checked: what the search touches is
+ * proved, and no more. *out_entry is set where one is found. CORRUPT, as block_check. */
+sombra_err block_lookup(sombra_slice raw, sombra_slice key, bool *out_is_found,
+                        struct block_entry *out_entry) SOMBRA_MUST_CHECK;
 /* `raw` was checked by these rules. */
 void block_open(struct block *block, sombra_slice raw, const struct block_rules *rules);
 

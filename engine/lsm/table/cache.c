@@ -45,6 +45,9 @@ struct shard {
     size_t count;
     size_t mask; /* slots - 1 */
     struct slot *slots;
+    uint16_t *offered; /* as many as slots, behind them: marks of blocks that were not kept */
+    _Atomic(const struct slot *) fetched; /* `slots`, for who only fetches and has no lock */
+    _Atomic size_t fetched_mask;
 };
 
 struct cache {
@@ -149,14 +152,30 @@ static void shard_take_out(struct shard *shard, size_t gap)
     shard->count--;
 }
 
+/* Empty slots, a power of two; false where memory is out. */
+static bool slots_new(struct shard *shard, size_t count)
+{
+    shard->slots = mem_zalloc(count * (sizeof *shard->slots + sizeof *shard->offered));
+    if (!shard->slots)
+        return false;
+    shard->offered = (uint16_t *)(void *)(shard->slots + count);
+    shard->mask = count - 1;
+    return true;
+}
+
+static void slots_publish(struct shard *shard)
+{
+    atomic_store_explicit(&shard->fetched, shard->slots, memory_order_relaxed);
+    atomic_store_explicit(&shard->fetched_mask, shard->mask, memory_order_relaxed);
+}
+
 /* Room for one more; false where memory is out. */
 static bool shard_reserve(struct shard *shard)
 {
-    struct shard grown = { .mask = shard->mask * 2 + 1 };
+    struct shard grown = { .count = 0 };
     if (shard->count + 1 <= shard->mask - shard->mask / 4)
         return true;
-    grown.slots = mem_zalloc((grown.mask + 1) * sizeof *grown.slots);
-    if (!grown.slots)
+    if (!slots_new(&grown, 2 * (shard->mask + 1)))
         return false;
     for (size_t at = 0; at <= shard->mask; at++)
         if (shard->slots[at].entry)
@@ -164,9 +183,22 @@ static bool shard_reserve(struct shard *shard)
     assert(grown.count == shard->count);
     mem_free(shard->slots);
     shard->slots = grown.slots;
+    shard->offered = grown.offered;
     shard->mask = grown.mask;
     shard->hand = 0;
+    slots_publish(shard);
     return true;
+}
+
+/* Was a block of this name, most likely, offered since about as many others were as there are
+ * slots? From now on it was. */
+static bool shard_was_offered(struct shard *shard, uint64_t hash)
+{
+    uint16_t *mark = &shard->offered[hash & shard->mask];
+    uint16_t wanted = (uint16_t)(hash >> (64 - SHARD_BITS - 16)) | 1; /* 0 is none */
+    bool was = *mark == wanted;
+    *mark = wanted;
+    return was;
 }
 
 /* ---- lifecycle --------------------------------------------------------------------------- */
@@ -181,22 +213,27 @@ sombra_err cache_new(size_t bytes_max, struct kv_metrics *metrics, struct cache 
     cache->metrics = metrics;
     atomic_store_explicit(&cache->around, AROUND_FIRST, memory_order_relaxed);
     for (size_t i = 0; i < SHARDS; i++) {
-        struct shard *shard = &cache->shards[i];
-        shard->mask = SLOTS_MIN - 1;
-        shard->slots = mem_zalloc(SLOTS_MIN * sizeof *shard->slots);
-        if (!shard->slots) {
+        if (!slots_new(&cache->shards[i], SLOTS_MIN)) {
             cache_free(cache);
-            return diag_nomem("a block cache", SLOTS_MIN * sizeof *shard->slots);
+            return diag_nomem("a block cache", SLOTS_MIN * sizeof(struct slot));
         }
+        slots_publish(&cache->shards[i]);
     }
     *out_cache = cache;
     return SOMBRA_OK;
 }
 
-static void entry_free(struct cache *cache, struct entry *entry)
+static void entry_discharge(struct cache *cache, struct entry *entry)
 {
     int64_t charged = (int64_t)entry->bytes_charged;
     atomic_fetch_sub_explicit(&cache->bytes, charged, memory_order_relaxed);
+    entry->bytes_charged = 0;
+}
+
+static void entry_free(struct cache *cache, struct entry *entry)
+{
+    if (entry->bytes_charged > 0)
+        entry_discharge(cache, entry);
     mem_free(entry);
 }
 
@@ -326,8 +363,8 @@ sombra_err cache_block_new(struct cache *cache, size_t bytes, uint8_t **out_data
     return SOMBRA_OK;
 }
 
-struct cache_block *cache_add(struct cache *cache, uint64_t table, uint64_t offset,
-                              struct cache_block *block)
+static struct cache_block *add(struct cache *cache, uint64_t table, uint64_t offset,
+                               struct cache_block *block, bool is_offer)
 {
     struct entry *entry = entry_of(block);
     uint64_t hash = name_hash(table, offset);
@@ -337,10 +374,13 @@ struct cache_block *cache_add(struct cache *cache, uint64_t table, uint64_t offs
     entry->offset = offset;
     entry->hash = hash;
 
+    bool is_declined = false;
     shard_lock(shard);
     struct entry *there = shard_find(shard, hash, table, offset);
     if (there) {
         atomic_fetch_add_explicit(&there->refs, 1, memory_order_relaxed);
+    } else if (is_offer && is_over(cache) && !shard_was_offered(shard, hash)) {
+        is_declined = true;
     } else if (shard_reserve(shard)) {
         atomic_fetch_add_explicit(&entry->refs, 1, memory_order_relaxed);
         shard_put(shard, entry);
@@ -349,9 +389,66 @@ struct cache_block *cache_add(struct cache *cache, uint64_t table, uint64_t offs
 
     if (there)
         entry_free(cache, entry);
+    else if (is_declined) /* nothing is evicted for it */
+        entry_discharge(cache, entry);
     if (is_over(cache))
         evict(cache);
     return there ? &there->block : block;
+}
+
+struct cache_block *cache_add(struct cache *cache, uint64_t table, uint64_t offset,
+                              struct cache_block *block)
+{
+    return add(cache, table, offset, block, false);
+}
+
+struct cache_block *cache_offer(struct cache *cache, uint64_t table, uint64_t offset,
+                                struct cache_block *block)
+{
+    return add(cache, table, offset, block, true);
+}
+
+void cache_fetch_slot(const struct cache *cache, uint64_t table, uint64_t offset)
+{
+    uint64_t hash = name_hash(table, offset);
+    const struct shard *shard = &cache->shards[hash >> (64 - SHARD_BITS)];
+    /* Both may be of different times: an address that is only fetched may be any. */
+    size_t at = hash & atomic_load_explicit(&shard->fetched_mask, memory_order_relaxed);
+    uintptr_t slots = (uintptr_t)atomic_load_explicit(&shard->fetched, memory_order_relaxed);
+    __builtin_prefetch((const void *)(slots + at * sizeof(struct slot)));
+}
+
+void cache_fetch_entry(struct cache *cache, uint64_t table, uint64_t offset)
+{
+    uint64_t hash = name_hash(table, offset);
+    struct shard *shard = shard_of(cache, hash);
+    shard_lock(shard);
+    for (size_t at = hash & shard->mask; shard->slots[at].entry; at = (at + 1) & shard->mask) {
+        if (shard->slots[at].hash != hash)
+            continue;
+        for (size_t line = 0; line <= LINES_AHEAD; line++)
+            __builtin_prefetch((const char *)shard->slots[at].entry + 64 * line);
+        break;
+    }
+    shard_unlock(shard);
+}
+
+bool cache_declines(struct cache *cache, uint64_t table, uint64_t offset, size_t bytes)
+{
+    if (cache_bytes(cache) + bytes <= cache_bytes_max(cache))
+        return false;
+    uint64_t hash = name_hash(table, offset);
+    struct shard *shard = shard_of(cache, hash);
+    shard_lock(shard);
+    bool was_offered = shard_was_offered(shard, hash);
+    shard_unlock(shard);
+    return !was_offered;
+}
+
+void cache_disown(struct cache *cache, struct cache_block *block)
+{
+    assert(atomic_load(&entry_of(block)->refs) == 1);
+    entry_discharge(cache, entry_of(block));
 }
 
 void cache_ref(struct cache_block *block)

@@ -39,6 +39,19 @@ sombra_err cache_block_new(struct cache *cache, size_t bytes, uint8_t **out_data
  * kept. */
 struct cache_block *cache_add(struct cache *cache, uint64_t table, uint64_t offset,
                               struct cache_block *block);
+/* The same for a block that a lookup wants. A full cache keeps it only if it was offered before,
+ * and not long ago: what is read once and not again makes no room for itself, and to take a block
+ * in and another out costs as much as the reading. A block that is not kept is not counted. */
+struct cache_block *cache_offer(struct cache *cache, uint64_t table, uint64_t offset,
+                                struct cache_block *block);
+/* For who will get many blocks soon: first all of them `slot`, then all of them `entry`; what
+ * cache_get waits for comes meanwhile. */
+void cache_fetch_slot(const struct cache *cache, uint64_t table, uint64_t offset);
+void cache_fetch_entry(struct cache *cache, uint64_t table, uint64_t offset);
+/* Would an offer of a block that takes about `bytes` be declined? Then this was one. */
+bool cache_declines(struct cache *cache, uint64_t table, uint64_t offset, size_t bytes);
+/* A block that will not be added is not counted any more. */
+void cache_disown(struct cache *cache, struct cache_block *block);
 void cache_ref(struct cache_block *block);
 void cache_release(struct cache *cache, struct cache_block *block); /* NULL is a no-op */
 /* Is it there? Takes no reference and counts as no use. */

@@ -71,8 +71,8 @@ void rows_unpack(const struct block *block, uint8_t *to)
 
 /* ---- find -------------------------------------------------------------------------------- */
 
-/* First of heads [low, high) that is not below `head`; without a branch that could be mispredicted.
- */
+/* First of heads [low, high) that is not below `head`; without a branch that could be mispredicted,
+ * which compilers make of a choice. The next one is one of two: both are on the way. */
 static inline uint32_t heads_not_below(const struct rows *rows, uint32_t low, uint32_t high,
                                        uint32_t head)
 {
@@ -82,7 +82,9 @@ static inline uint32_t heads_not_below(const struct rows *rows, uint32_t low, ui
         return low;
     while (count > 1) {
         uint32_t half = count / 2;
-        base = base[half - 1] < head ? base + half : base;
+        __builtin_prefetch(base + half / 2);
+        __builtin_prefetch(base + half + half / 2);
+        base += half & -(uint32_t)(base[half - 1] < head);
         count -= half;
     }
     return (uint32_t)(base - rows->heads) + (*base < head);
@@ -160,6 +162,28 @@ uint32_t rows_find(const struct rows *rows, sombra_slice key, bool *out_is_equal
     if (out_is_equal)
         *out_is_equal = is_equal;
     return at;
+}
+
+uint32_t rows_find_head(const struct rows *rows, sombra_slice key)
+{
+    uint32_t at;
+    if (is_outside(rows, key, &at))
+        return at;
+    at = heads_not_below(rows, 0, rows->count, head_of(key.data, key.bytes, rows->prefix_bytes));
+    __builtin_prefetch(&rows->places[at]);
+    return at;
+}
+
+uint32_t rows_find_at(const struct rows *rows, sombra_slice key, uint32_t head_at,
+                      bool *out_is_equal)
+{
+    uint32_t at;
+    *out_is_equal = false;
+    if (head_at == rows->count || is_outside(rows, key, &at))
+        return head_at;
+    uint32_t head = head_of(key.data, key.bytes, rows->prefix_bytes);
+    return rows->heads[head_at] == head ? ties_find(rows, key, head, head_at, out_is_equal)
+                                        : head_at;
 }
 
 uint32_t rows_find_from(const struct rows *rows, sombra_slice key, uint32_t from)

@@ -86,6 +86,11 @@ static inline void rows_entry(const struct rows *rows, uint32_t at, struct lsm_e
 
 /* The first entry with a key >= `key`, or count. *out_is_equal may be NULL. */
 uint32_t rows_find(const struct rows *rows, sombra_slice key, bool *out_is_equal);
+/* In two steps, for who looks for many: where keys with the head of `key` begin, whose place is
+ * then fetched; and from there the answer, as rows_find gives it. */
+uint32_t rows_find_head(const struct rows *rows, sombra_slice key);
+uint32_t rows_find_at(const struct rows *rows, sombra_slice key, uint32_t head_at,
+                      bool *out_is_equal);
 /* The same where the answer is >= `from` and probably not far behind it. */
 uint32_t rows_find_from(const struct rows *rows, sombra_slice key, uint32_t from);
 

@@ -159,8 +159,9 @@ static sombra_err meta_check(const struct table *table, const struct table_meta 
 
 /* ---- open: index, ranges, filters -------------------------------------------------------- */
 
-/* Data blocks in the order of the file, within its body, each with at least one entry. */
-static sombra_err index_check(const struct table *table)
+/* Data blocks in the order of the file, within its body, each with at least one entry: notes them
+ * in `spots`. */
+static sombra_err index_check(const struct table *table, struct table_spot *spots)
 {
     const struct table_properties *of = &table->properties;
     struct block_entry entry = { 0 };
@@ -177,14 +178,34 @@ static sombra_err index_check(const struct table *table)
             place.handle.bytes > of->body_bytes - place.handle.offset ||
             place.handle.bytes > TABLE_DATA_BYTES_MAX + TABLE_BLOCK_HEADER_BYTES)
             return damaged(table, "an index entry for a block that cannot be");
-        if (i == 0 ? place.entries_before != 0 : place.entries_before <= before)
+        if (i == 0 ? place.entries_before != 0
+                   : place.entries_before - before - 1 >= TABLE_DATA_BYTES_MAX)
             return damaged(table, "an index that counts wrong");
+        spots[i] = (struct table_spot){ .offset = place.handle.offset,
+                                        .bytes = (uint32_t)place.handle.bytes };
+        if (i > 0)
+            spots[i - 1].entries = (uint32_t)(place.entries_before - before);
         end = place.handle.offset + place.handle.bytes;
         before = place.entries_before;
     }
-    if (before >= of->meta.entries || slice_compare(entry.rest, of->meta.end) >= 0)
+    if (of->meta.entries - before - 1 >= TABLE_DATA_BYTES_MAX ||
+        slice_compare(entry.rest, of->meta.end) >= 0)
         return damaged(table, "an index that goes on behind the end of its table");
+    spots[table->index.entries - 1].entries = (uint32_t)(of->meta.entries - before);
     return SOMBRA_OK;
+}
+
+static size_t spots_bytes(const struct table *table)
+{
+    return table->index.entries * sizeof *table->spots;
+}
+
+static sombra_err index_note(struct table *table)
+{
+    table->spots = mem_alloc(spots_bytes(table));
+    if (!table->spots)
+        return diag_nomem("the blocks of a table", spots_bytes(table));
+    return index_check(table, table->spots);
 }
 
 static sombra_err ranges_check(const struct table *table)
@@ -248,7 +269,7 @@ static sombra_err parts_read(struct table *table)
     sombra_err err =
         sorted_read(table, of->index, TABLE_BLOCK_INDEX, &block_rules_index, &table->index);
     if (!err && of->index.bytes)
-        err = index_check(table);
+        err = index_note(table);
     else if (!err && of->body_bytes > 0)
         err = damaged(table, "data without an index");
     if (!err)
@@ -288,6 +309,7 @@ static void table_free(struct table *table)
     cache_charge(table->context.cache, -(int64_t)table->memory_bytes);
     for (size_t i = 0; i < COUNT_OF(table->parts); i++)
         mem_free(table->parts[i].memory);
+    mem_free(table->spots);
     mem_free(table->around);
     os_close(table->file);
     mem_free(table);
@@ -317,7 +339,7 @@ sombra_err table_open(const struct table_context *context, const char *path,
         table_free(table);
         return err;
     }
-    table->memory_bytes = sizeof *table + around_bytes;
+    table->memory_bytes = sizeof *table + around_bytes + spots_bytes(table);
     for (size_t i = 0; i < COUNT_OF(table->parts); i++)
         table->memory_bytes += table->parts[i].memory_bytes;
     cache_charge(context->cache, (int64_t)table->memory_bytes);
@@ -355,18 +377,6 @@ uint64_t table_key_hash(sombra_slice key)
     return filter_hash(key);
 }
 
-/* The entry with `key` in a block, if there is one. */
-static bool block_get(const struct cache_block *block, sombra_slice key, struct lsm_entry *out)
-{
-    struct rows rows;
-    bool is_equal;
-    rows_open(&rows, block->data);
-    uint32_t at = rows_find(&rows, key, &is_equal);
-    if (is_equal)
-        rows_entry(&rows, at, out);
-    return is_equal;
-}
-
 sombra_err table_get(struct table *table, sombra_slice key, const uint64_t *hash,
                      enum lookup *out_lookup, struct table_value *out_value)
 {
@@ -387,10 +397,10 @@ sombra_err table_get(struct table *table, sombra_slice key, const uint64_t *hash
     if (table->index.entries > 0)
         block_find(&table->index, key, &spot);
     if (table->index.entries > 0 && spot.at) {
-        sombra_err err = table_load(table, spot.index, 0, &block);
+        sombra_err err = table_lookup(table, spot.index, key, &entry, &block);
         if (err)
             return err;
-        is_found = block_get(block, key, &entry);
+        is_found = block != NULL;
     }
     if (is_found && entry.kind != ENTRY_DELETE) {
         *out_value = (struct table_value){ .value = entry.value,

@@ -171,7 +171,7 @@ struct span {
 static bool span_is_cached(const struct table *table, uint32_t index)
 {
     return cache_has(table->context.cache, table->properties.meta.number,
-                     table_place_at(table, index).handle.offset);
+                     table_handle_at(table, index).offset);
 }
 
 /* Adds up to `ahead` blocks: what is read at once and takes no noticeable part of the cache, up to
@@ -182,7 +182,7 @@ static void span_extend(const struct table *table, struct span *span, uint32_t a
     size_t bytes_max =
         size_min(cache_bytes_max(table->context.cache) / CACHE_PART, CACHE_SPARE_BYTES);
     for (; ahead > 0 && span->end < table->index.entries; ahead--) {
-        struct table_handle handle = table_place_at(table, span->end).handle;
+        struct table_handle handle = table_handle_at(table, span->end);
         if (handle.offset != span->offset + span->bytes || handle.bytes + span->bytes > bytes_max ||
             span_is_cached(table, span->end))
             return;
@@ -196,15 +196,18 @@ static sombra_err span_block(struct table *table, const struct span *span, const
                              uint32_t index, struct cache_block **out_block)
 {
     struct cache *cache = table->context.cache;
-    struct table_handle handle = table_place_at(table, index).handle;
+    struct table_handle handle = table_handle_at(table, index);
     struct cache_block *block = NULL;
     sombra_err err =
         table_data_open(table->file, cache, handle.offset,
                         slice_of(bytes + (handle.offset - span->offset), (size_t)handle.bytes),
                         table_entries_in(table, index), &block);
-    if (!err)
-        *out_block = cache_add(cache, table->properties.meta.number, handle.offset, block);
-    return err;
+    if (err)
+        return err;
+    uint64_t number = table->properties.meta.number;
+    *out_block = index == span->first ? cache_offer(cache, number, handle.offset, block)
+                                      : cache_add(cache, number, handle.offset, block);
+    return SOMBRA_OK;
 }
 
 /* The blocks behind the first, as far as they are sound: who wants them is told what is wrong. */
@@ -252,7 +255,7 @@ static sombra_err block_load(struct table *table, const struct span *span,
 sombra_err table_load(struct table *table, uint32_t index, uint32_t ahead,
                       struct cache_block **out_block)
 {
-    struct table_handle handle = table_place_at(table, index).handle;
+    struct table_handle handle = table_handle_at(table, index);
     struct cache_block *block =
         cache_get(table->context.cache, table->properties.meta.number, handle.offset);
     if (LIKELY(block)) {
@@ -265,6 +268,93 @@ sombra_err table_load(struct table *table, uint32_t index, uint32_t ahead,
     read_around(table, index, handle.offset);
     return span.end - index > 1 ? span_load(table, &span, out_block)
                                 : block_load(table, &span, out_block);
+}
+
+/* ---- lookups ----------------------------------------------------------------------------- */
+
+/* A block as it stands in the file, its checksum right, in memory that the cache does not count. */
+static sombra_err raw_read(struct table *table, struct table_handle handle,
+                           struct cache_block **out_block, sombra_slice *out_raw)
+{
+    struct cache *cache = table->context.cache;
+    struct table_block_header header = { 0 };
+    struct cache_block *block = NULL, *unpacked = NULL;
+    uint8_t *to;
+    sombra_err err = cache_block_new(cache, (size_t)handle.bytes, &to, &block);
+    if (err)
+        return err;
+    cache_disown(cache, block);
+    sombra_slice bytes = slice_of(to, block->bytes);
+    err = os_read(table->file, handle.offset, to, bytes.bytes);
+    if (!err)
+        err = table_block_check(table->file, handle.offset, bytes, TABLE_BLOCK_DATA, &header);
+    sombra_slice raw = slice_from(bytes, TABLE_BLOCK_HEADER_BYTES);
+    if (!err && header.codec != CODEC_NONE) {
+        err = cache_block_new(cache, header.raw_bytes, &to, &unpacked);
+        if (!err) {
+            cache_disown(cache, unpacked);
+            err = decompress(table->file, handle.offset, header.codec, raw, to, header.raw_bytes);
+        }
+        raw = slice_of(to, header.raw_bytes);
+        cache_release(cache, block);
+        block = unpacked;
+    }
+    if (err) {
+        cache_release(cache, block);
+        return err;
+    }
+    *out_block = block;
+    *out_raw = raw;
+    return SOMBRA_OK;
+}
+
+static sombra_err raw_lookup(struct table *table, struct table_handle handle, sombra_slice key,
+                             struct lsm_entry *out_entry, struct cache_block **out_block)
+{
+    struct cache_block *block = NULL;
+    struct block_entry entry = { 0 };
+    sombra_slice raw = slice_of(NULL, 0);
+    bool is_found = false;
+    sombra_err err = raw_read(table, handle, &block, &raw);
+    if (!err)
+        err = in_block(block_lookup(raw, key, &is_found, &entry), table->file, handle.offset);
+    if (err || !is_found) {
+        cache_release(table->context.cache, block);
+        return err;
+    }
+    *out_entry = (struct lsm_entry){ .key = key, .value = entry.value, .kind = entry.kind };
+    *out_block = block;
+    return SOMBRA_OK;
+}
+
+sombra_err table_lookup(struct table *table, uint32_t index, sombra_slice key,
+                        struct lsm_entry *out_entry, struct cache_block **out_block)
+{
+    struct cache *cache = table->context.cache;
+    uint64_t number = table->properties.meta.number;
+    struct table_handle handle = table_handle_at(table, index);
+    struct cache_block *block = cache_get(cache, number, handle.offset);
+    *out_block = NULL;
+    if (UNLIKELY(!block)) {
+        struct span span = { index, index + 1, handle.offset, (size_t)handle.bytes };
+        read_around(table, index, handle.offset);
+        if (cache_declines(cache, number, handle.offset, span.bytes))
+            return raw_lookup(table, handle, key, out_entry, out_block);
+        sombra_err err = block_load(table, &span, &block);
+        if (err)
+            return err;
+    }
+    struct rows rows;
+    bool is_equal;
+    rows_open(&rows, block->data);
+    uint32_t at = rows_find(&rows, key, &is_equal);
+    if (!is_equal) {
+        cache_release(cache, block);
+        return SOMBRA_OK;
+    }
+    rows_entry(&rows, at, out_entry);
+    *out_block = block;
+    return SOMBRA_OK;
 }
 
 /* ---- values out of line ------------------------------------------------------------------ */

@@ -22,6 +22,12 @@ struct table_handle {
     uint64_t offset, bytes;
 };
 
+/* A data block as the index knows it, where one line of memory tells all. */
+struct table_spot {
+    uint64_t offset;
+    uint32_t bytes, entries;
+};
+
 /* What the properties say. Slices live as long as the block. */
 struct table_properties {
     struct table_meta meta; /* but for file_bytes */
@@ -40,6 +46,7 @@ struct table {
     struct table_properties properties;
     struct table_part parts[8];  /* by enum table_block_kind */
     struct block index;          /* entries = 0: no data block */
+    struct table_spot *spots;    /* one for each entry of the index */
     struct block ranges;         /* entries = 0: hides nothing */
     struct filter filter;        /* count = 0: none */
     struct filter prefix_filter; /* count = 0: none, or of another extractor */
@@ -55,7 +62,7 @@ static inline bool table_window_was_read(const struct table *table, uint64_t win
            1;
 }
 
-/* A data block as the index knows it. */
+/* The value of an index entry. */
 struct table_place {
     struct table_handle handle;
     uint64_t entries_before;
@@ -76,12 +83,15 @@ static inline struct table_place table_place_at(const struct table *table, uint3
     block_entry_at(block_restart(&table->index, index), &entry);
     return table_place_of(entry.value);
 }
+static inline struct table_handle table_handle_at(const struct table *table, uint32_t index)
+{
+    assert(index < table->index.entries);
+    return (struct table_handle){ table->spots[index].offset, table->spots[index].bytes };
+}
 static inline uint64_t table_entries_in(const struct table *table, uint32_t index)
 {
-    uint64_t end = index + 1 < table->index.entries
-                       ? table_place_at(table, index + 1).entries_before
-                       : table->properties.meta.entries;
-    return end - table_place_at(table, index).entries_before;
+    assert(index < table->index.entries);
+    return table->spots[index].entries;
 }
 
 /* ---- blocks (table_block.c) -------------------------------------------------------------- */
@@ -107,10 +117,27 @@ sombra_err table_data_open(struct os_file *file, struct cache *cache, uint64_t o
 /* Where memory is short, the system is to fetch nothing but what is asked for: says so, once, and
  * takes it back. Is it short? */
 bool table_advise(struct table *table);
+/* Blocks that table_load will be asked for: as cache_fetch_slot and cache_fetch_entry. */
+static inline void table_fetch_slot(const struct table *table, uint32_t index)
+{
+    cache_fetch_slot(table->context.cache, table->properties.meta.number,
+                     table->spots[index].offset);
+}
+static inline void table_fetch_entry(const struct table *table, uint32_t index)
+{
+    cache_fetch_entry(table->context.cache, table->properties.meta.number,
+                      table->spots[index].offset);
+}
 /* A data block of the index, from the cache or the file. The `ahead` blocks behind it are likely to
  * be wanted next: they may be read along. */
 sombra_err table_load(struct table *table, uint32_t index, uint32_t ahead,
                       struct cache_block **out_block) SOMBRA_MUST_CHECK;
+/* The entry with `key`, if there is one, in the data block of the index that would have it:
+ * *out_entry points into *out_block (NULL where none is found). A block that the cache declines is
+ * not unpacked for it. */
+sombra_err table_lookup(struct table *table, uint32_t index, sombra_slice key,
+                        struct lsm_entry *out_entry,
+                        struct cache_block **out_block) SOMBRA_MUST_CHECK;
 
 /* A value out of line. */
 struct table_large {

@@ -45,10 +45,10 @@ static struct table_source *source_of(struct source *source)
 /* How many bytes to read for the block at `index` and those behind it without a gap. */
 static uint64_t ahead_bytes(const struct table *table, uint32_t index, bool is_forward)
 {
-    struct table_handle first = table_place_at(table, index).handle;
+    struct table_handle first = table_handle_at(table, index);
     uint64_t end = first.offset + first.bytes;
     while (is_forward && ++index < table->index.entries) {
-        struct table_handle next = table_place_at(table, index).handle;
+        struct table_handle next = table_handle_at(table, index);
         if (next.offset != end || end + next.bytes - first.offset > AHEAD_BYTES)
             break;
         end += next.bytes;
@@ -60,7 +60,7 @@ static sombra_err load_beside_cache(struct table_source *source, uint32_t index,
                                     struct cache_block **out_block)
 {
     struct table *table = source->table;
-    struct table_handle handle = table_place_at(table, index).handle;
+    struct table_handle handle = table_handle_at(table, index);
     sombra_err err = SOMBRA_OK;
     if (handle.offset < source->ahead_offset ||
         handle.offset + handle.bytes > source->ahead_offset + source->ahead.bytes) {
@@ -102,7 +102,7 @@ static void run_note(struct table_source *source, uint32_t index, bool is_forwar
         source->run_bytes = 0;
     if (LIKELY(source->run_blocks < RUN_BLOCKS_MIN) || !table_advise(table))
         return;
-    struct table_handle handle = table_place_at(table, index).handle;
+    struct table_handle handle = table_handle_at(table, index);
     uint64_t had = source->run_bytes, low = handle.offset, high = handle.offset + handle.bytes;
     uint64_t wanted = had ? u64_min(had * 2, RUN_BYTES_MAX) : RUN_FIRST_BYTES;
     if (had && (is_forward ? high + had / 2 < source->run_edge : low > source->run_edge + had / 2))

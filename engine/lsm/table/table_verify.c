@@ -114,7 +114,7 @@ static sombra_err verify_block(struct verify *verify, uint32_t index, sombra_sli
 {
     const struct table *table = verify->table;
     struct block_entry separator;
-    uint64_t offset = table_place_at(table, index).handle.offset;
+    uint64_t offset = table_handle_at(table, index).offset;
     sombra_slice first = rows_key(rows, 0), last = rows_key(rows, rows->count - 1);
     sombra_err err = SOMBRA_OK;
     if (index > 0 && slice_compare(first, separator_before) <= 0)
@@ -135,7 +135,7 @@ static sombra_err verify_block(struct verify *verify, uint32_t index, sombra_sli
 static sombra_err verify_data(struct verify *verify, uint32_t index, struct buf *stored)
 {
     struct table *table = verify->table;
-    struct table_handle handle = table_place_at(table, index).handle;
+    struct table_handle handle = table_handle_at(table, index);
     struct cache_block *bytes = NULL;
     struct block_entry before = { 0 };
     struct rows rows;

@@ -55,6 +55,7 @@ struct use {
     const struct table_context *context;
     struct table *table;
     struct buf value;
+    uint64_t sum;
 };
 
 static void use_entry(struct use *use, const struct lsm_entry *entry)
@@ -71,6 +72,9 @@ static void use_entry(struct use *use, const struct lsm_entry *entry)
         large < 64 * KiB)
         (void)!table_read_large(table, entry->value, &use->value);
     (void)!table_get(table, entry->key, &(uint64_t){ table_key_hash(entry->key) }, &lookup, &got);
+    if (got.value.bytes > 0) /* all of it lies in memory */
+        use->sum += (unsigned)((const uint8_t *)got.value.data)[0] +
+                    ((const uint8_t *)got.value.data)[got.value.bytes - 1];
     cache_release(use->context->cache, got.block);
 }
 
@@ -131,6 +135,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     uint64_t count;
     if (!cache)
         must(cache_new(MiB, NULL, &cache));
+    /* A full cache: lookups search blocks as they stand on disk. */
+    cache_limit(cache, bytes > 1 && data[bytes - 1] & 2 ? 1 : MiB, false);
     struct table_context context = { .os = os_posix(),
                                      .cache = cache,
                                      .prefix = { .name = "two", .bytes = prefix_bytes } };
