@@ -138,7 +138,8 @@ static int db_close(lua_State *L)
 {
     struct db_handle *db = self_check(L, DB_NAME);
     if (db->jobs > 0)
-        return luaL_error(L, "the database cannot be closed by a progress function");
+        return luaL_error(L, "the database cannot be closed by a function that it calls (progress, "
+                             "filter, weight ...)");
     sombra_err err = release(db);
     if (err)
         return error_results(L, err);
