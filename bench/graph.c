@@ -19,7 +19,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { DURABLE_MAX = 200, BULK = 100000, CODE_READS = 10000, READERS = 128, READER_READS = 1000 };
+enum {
+    DURABLE_MAX = 200,
+    BULK = 100000,
+    CODE_READS = 10000,
+    READERS = 128,
+    READER_READS = 1000,
+    RECORD_BYTES = 200
+};
 
 /* What the cases of a line return, all together, for the two graphs of docs/benchmarks.md; 0 = no
  * sum is known. */
@@ -27,34 +34,35 @@ struct line_info {
     const char *name;
     const char *unit;
     size_t count_max;
-    bool is_durable;
     uint64_t snap_sum, rmat_sum;
 };
 
 static const struct line_info line_infos[LINES] = {
-    [LINE_LOAD] = { "load", "loads/s", 0, false, 0, 0 },
-    [LINE_FILE] = { "file", "bytes", 0, false, 0, 0 },
-    [LINE_MEMORY] = { "memory of reads", "bytes", 0, false, 0, 0 },
-    [LINE_LOOKUP] = { "lookup", "/s", 10000, false, 491168, 489038 },
-    [LINE_HOP1] = { "hop1", "/s", 2000, false, 22903, 34577 },
-    [LINE_HOP1_IDS] = { "hop1, property id", "/s", 2000, false, 22903, 34577 },
-    [LINE_HOP2] = { "hop2", "/s", 300, false, 347750, 861983 },
-    [LINE_HOP3] = { "hop3", "/s", 100, false, 1447363, 3407800 },
-    [LINE_WITHIN3] = { "within3", "/s", 100, false, 1455204, 3410562 },
-    [LINE_PATH] = { "sp", "pairs/s", 100, false, 411, 326 },
-    [LINE_INSERT] = { "insert, durable", "/s", DURABLE_MAX, true, 0, 0 },
-    [LINE_UPDATE] = { "update, durable", "/s", DURABLE_MAX, true, 0, 0 },
-    [LINE_EDGE] = { "edge, durable", "/s", DURABLE_MAX, true, 0, 0 },
-    [LINE_UPSERT] = { "upsert, durable", "/s", DURABLE_MAX, true, 0, 0 },
-    [LINE_BULK] = { "bulk insert", "nodes/s", 0, false, 0, 0 },
-    [LINE_CODE_SMALL] = { "code 5k/20k", "records/s", 0, false, 0, 0 },
-    [LINE_CODE_SMALL_READ] = { "code 5k/20k reads", "/s", 0, false, 0, 0 },
-    [LINE_CODE_SMALL_FILE] = { "code 5k/20k file", "bytes", 0, false, 0, 0 },
-    [LINE_CODE] = { "code 50k/200k", "records/s", 0, false, 0, 0 },
-    [LINE_CODE_READ] = { "code 50k/200k reads", "/s", 0, false, 0, 0 },
-    [LINE_CODE_FILE] = { "code 50k/200k file", "bytes", 0, false, 0, 0 },
-    [LINE_CODE_UPDATE] = { "code updates", "/s", 0, false, 0, 0 },
-    [LINE_CODE_READERS] = { "code, 128 readers", "reads/s", 0, false, 0, 0 },
+    [LINE_LOAD] = { "load", "loads/s", 0, 0, 0 },
+    [LINE_FILE] = { "file", "bytes", 0, 0, 0 },
+    [LINE_MEMORY] = { "memory of reads", "bytes", 0, 0, 0 },
+    [LINE_LOOKUP] = { "lookup", "/s", 10000, 491168, 489038 },
+    [LINE_HOP1] = { "hop1", "/s", 2000, 22903, 34577 },
+    [LINE_HOP1_IDS] = { "hop1, property id", "/s", 2000, 22903, 34577 },
+    [LINE_HOP2] = { "hop2", "/s", 300, 347750, 861983 },
+    [LINE_HOP3] = { "hop3", "/s", 100, 1447363, 3407800 },
+    [LINE_WITHIN3] = { "within3", "/s", 100, 1455204, 3410562 },
+    [LINE_PATH] = { "sp", "pairs/s", 100, 411, 326 },
+    [LINE_INSERT] = { "insert, durable", "/s", DURABLE_MAX, 0, 0 },
+    [LINE_UPDATE] = { "update, durable", "/s", DURABLE_MAX, 0, 0 },
+    [LINE_EDGE] = { "edge, durable", "/s", DURABLE_MAX, 0, 0 },
+    [LINE_UPSERT] = { "upsert, durable", "/s", DURABLE_MAX, 0, 0 },
+    [LINE_BULK] = { "bulk insert", "nodes/s", 0, 0, 0 },
+    [LINE_CODE_SMALL] = { "code 5k/20k", "records/s", 0, 0, 0 },
+    [LINE_CODE_SMALL_WARM] = { "code 5k/20k warm", "/s", 0, 0, 0 },
+    [LINE_CODE_SMALL_READ] = { "code 5k/20k reads", "/s", 0, 0, 0 },
+    [LINE_CODE_SMALL_FILE] = { "code 5k/20k file", "bytes", 0, 0, 0 },
+    [LINE_CODE] = { "code 50k/200k", "records/s", 0, 0, 0 },
+    [LINE_CODE_WARM] = { "code 50k/200k warm", "/s", 0, 0, 0 },
+    [LINE_CODE_READ] = { "code 50k/200k reads", "/s", 0, 0, 0 },
+    [LINE_CODE_FILE] = { "code 50k/200k file", "bytes", 0, 0, 0 },
+    [LINE_CODE_UPDATE] = { "code updates", "/s", 0, 0, 0 },
+    [LINE_CODE_READERS] = { "code, 128 readers", "reads/s", 0, 0, 0 },
 };
 
 struct result {
@@ -79,6 +87,9 @@ struct bench {
     void *stores[KINDS_MAX];
     char paths[KINDS_MAX][600];
     struct result results[LINES][KINDS_MAX][ROUNDS_MAX];
+    struct raw_file raw;
+    size_t record_bytes;                          /* of the log record written last */
+    struct result raw_results[LINES][ROUNDS_MAX]; /* beside the durable lines */
     size_t round;
 };
 
@@ -140,7 +151,21 @@ static struct result measured(double operations, double wall_from, double cpu_fr
                             .cpu_ns = (cpu_s() - cpu_from) * 1e9 / operations };
 }
 
-/* The rate of a durable line is that of its median operation. */
+/* What was returned must be what the first store returned, and what is known of the graph. */
+static void sum_check(const struct bench *bench, enum line line, size_t kind)
+{
+    const struct line_info *info = &line_infos[line];
+    uint64_t sum = bench->results[line][kind][bench->round].sum;
+    uint64_t wanted = bench->settings.snap                  ? info->snap_sum
+                      : bench->settings.edges == RMAT_EDGES ? info->rmat_sum
+                                                            : 0;
+    if (sum != bench->results[line][0][bench->round].sum)
+        die("%s: %s and %s returned different data", info->name, kinds[0]->name, kinds[kind]->name);
+    if (wanted && sum != wanted)
+        fprintf(stderr, "graph: %s: %s gives %" PRIu64 ", not %" PRIu64 "\n", info->name,
+                kinds[kind]->name, sum, wanted);
+}
+
 static void run_line(struct bench *bench, enum line line, const struct items *items)
 {
     const struct line_info *info = &line_infos[line];
@@ -148,37 +173,64 @@ static void run_line(struct bench *bench, enum line line, const struct items *it
     if (!list_has(bench->settings.only, info->name))
         return;
     for (size_t kind = 0; kind < KINDS_MAX; kind++) {
-        double seconds[DURABLE_MAX];
         uint64_t sum = 0;
         if (!kinds[kind]->run[line])
             continue;
         /* What a line needs is in memory, in whatever order the lines come. */
-        for (size_t i = 0;
-             !info->is_durable && line != LINE_HOP3 && line != LINE_WITHIN3 && i < count; i++)
+        for (size_t i = 0; line != LINE_HOP3 && line != LINE_WITHIN3 && i < count; i++)
             (void)kinds[kind]->run[line](bench->stores[kind], &items->items[i]);
-        double wall = wall_s(), cpu = cpu_s(), last = wall;
-        for (size_t i = 0; i < count; i++) {
+        double wall = wall_s(), cpu = cpu_s();
+        for (size_t i = 0; i < count; i++)
             sum += kinds[kind]->run[line](bench->stores[kind], &items->items[i]);
-            if (info->is_durable) {
-                double now = wall_s();
-                seconds[i] = now - last;
-                last = now;
-            }
-        }
         struct result *result = result_of(bench, line, kind);
         *result = measured((double)count, wall, cpu);
         result->sum = sum;
-        if (info->is_durable)
-            result->rate = 1 / median(seconds, count);
-        uint64_t wanted = bench->settings.snap                  ? info->snap_sum
-                          : bench->settings.edges == RMAT_EDGES ? info->rmat_sum
-                                                                : 0;
-        if (sum != result_of(bench, line, 0)->sum)
-            die("%s: %s and %s returned different data", info->name, kinds[0]->name,
-                kinds[kind]->name);
-        if (wanted && sum != wanted)
-            fprintf(stderr, "graph: %s: %s gives %" PRIu64 ", not %" PRIu64 "\n", info->name,
-                    kinds[kind]->name, sum, wanted);
+        sum_check(bench, line, kind);
+    }
+}
+
+/* One operation, or for the last turn an append of as many bytes as the first store's log took. */
+static uint64_t durable_turn(struct bench *bench, enum line line, const struct item *item,
+                             size_t turn)
+{
+    void *store = turn < KINDS_MAX ? bench->stores[turn] : NULL;
+    if (store)
+        return kinds[turn]->run[line](store, item);
+    raw_append(&bench->raw, bench->record_bytes);
+    return 1;
+}
+
+/* The stores and the raw file take turns operation by operation: the disk has the same pace for
+ * all. The rate is that of the median operation. */
+static void run_durable(struct bench *bench, enum line line, const struct items *items)
+{
+    enum { TURNS = KINDS_MAX + 1 };
+    double seconds[TURNS][DURABLE_MAX], cpu[TURNS] = { 0 };
+    uint64_t sums[TURNS] = { 0 };
+    size_t count = size_min(items->count, DURABLE_MAX);
+    if (!list_has(bench->settings.only, line_infos[line].name))
+        return;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t log_bytes = kinds[0]->log_bytes(bench->stores[0]);
+        for (size_t turn = 0; turn < TURNS; turn++) {
+            double wall_from = wall_s(), cpu_from = cpu_s();
+            sums[turn] += durable_turn(bench, line, &items->items[i], turn);
+            seconds[turn][i] = wall_s() - wall_from;
+            cpu[turn] += cpu_s() - cpu_from;
+            uint64_t now_bytes = turn ? 0 : kinds[0]->log_bytes(bench->stores[0]);
+            /* Where a checkpoint began another log, the record was as the one before. */
+            if (now_bytes > log_bytes && now_bytes - log_bytes <= RAW_RECORD_BYTES_MAX)
+                bench->record_bytes = (size_t)(now_bytes - log_bytes);
+        }
+    }
+    for (size_t turn = 0; turn < TURNS; turn++) {
+        struct result *result = turn < KINDS_MAX ? result_of(bench, line, turn)
+                                                 : &bench->raw_results[line][bench->round];
+        *result = (struct result){ .rate = 1 / median(seconds[turn], count),
+                                   .cpu_ns = cpu[turn] * 1e9 / (double)count,
+                                   .sum = sums[turn] };
+        if (turn < KINDS_MAX)
+            sum_check(bench, line, turn);
     }
 }
 
@@ -264,30 +316,41 @@ static void run_readers(struct bench *bench, size_t kind, size_t nodes)
         die("the readers of %s and %s saw different data", kinds[0]->name, kinds[kind]->name);
 }
 
-/* The published workload; `load` is followed by its lines for reads and the file. */
+static void run_code_reads(struct bench *bench, enum line line, size_t kind, void *store,
+                           size_t nodes)
+{
+    struct result *result = result_of(bench, line, kind);
+    uint64_t sum = 0;
+    double wall = wall_s(), cpu = cpu_s();
+    for (size_t i = 0; i < CODE_READS; i++)
+        sum += kinds[kind]->code_read(store, 17 * i % nodes);
+    *result = measured(CODE_READS, wall, cpu);
+    result->sum = sum;
+    sum_check(bench, line, kind);
+}
+
+/* The published workload; `load` is followed by its lines for reads and the file. Reads are done
+ * twice: by the handle that has just committed, which is what was published, and by one that has
+ * just been opened. */
 static void run_code(struct bench *bench, enum line load, size_t nodes, size_t edges)
 {
     if (!list_has(bench->settings.only, line_infos[load].name))
         return;
     for (size_t kind = 0; kind < KINDS_MAX; kind++) {
         const char *path = bench->paths[kind];
-        uint64_t sum = 0;
         if (!kinds[kind]->code_load)
             continue;
         double wall = wall_s(), cpu = cpu_s();
-        kinds[kind]->code_load(path, nodes, edges);
+        void *store = kinds[kind]->code_load(path, nodes, edges);
+        double wall_reads = wall_s(), cpu_reads = cpu_s();
+        run_code_reads(bench, load + 1, kind, store, nodes);
+        wall += wall_s() - wall_reads;
+        cpu += cpu_s() - cpu_reads;
+        kinds[kind]->close(store);
         *result_of(bench, load, kind) = measured((double)(nodes + edges), wall, cpu);
-        result_of(bench, load + 2, kind)->rate = path_bytes(path);
-        void *store = kinds[kind]->open(path);
-        wall = wall_s();
-        cpu = cpu_s();
-        for (size_t i = 0; i < CODE_READS; i++)
-            sum += kinds[kind]->code_read(store, 17 * i % nodes);
-        *result_of(bench, load + 1, kind) = measured(CODE_READS, wall, cpu);
-        result_of(bench, load + 1, kind)->sum = sum;
-        if (sum != result_of(bench, load + 1, 0)->sum)
-            die("%s: %s and %s returned different data", line_infos[load + 1].name, kinds[0]->name,
-                kinds[kind]->name);
+        result_of(bench, load + 3, kind)->rate = path_bytes(path);
+        store = kinds[kind]->open(path);
+        run_code_reads(bench, load + 2, kind, store, nodes);
         if (load == LINE_CODE) {
             wall = wall_s();
             cpu = cpu_s();
@@ -314,10 +377,13 @@ static void run_round(struct bench *bench)
     run_line(bench, LINE_HOP3, &data->hop3);
     run_line(bench, LINE_WITHIN3, &data->hop3);
     run_line(bench, LINE_PATH, &data->pairs);
-    run_line(bench, LINE_INSERT, &data->insert);
-    run_line(bench, LINE_UPDATE, &data->update);
-    run_line(bench, LINE_EDGE, &data->edge);
-    run_line(bench, LINE_UPSERT, &bench->upsert);
+    raw_open(&bench->raw, bench->settings.folder);
+    bench->record_bytes = RECORD_BYTES;
+    run_durable(bench, LINE_INSERT, &data->insert);
+    run_durable(bench, LINE_UPDATE, &data->update);
+    run_durable(bench, LINE_EDGE, &data->edge);
+    run_durable(bench, LINE_UPSERT, &bench->upsert);
+    raw_close(&bench->raw);
     run_bulk(bench);
     for (size_t kind = 0; kind < KINDS_MAX; kind++) {
         kinds[kind]->close(bench->stores[kind]);
@@ -375,6 +441,31 @@ static void print_table(const struct bench *bench, bool is_cpu)
     }
 }
 
+/* How far the durable lines are from what the disk gives. */
+static void print_raw(const struct bench *bench)
+{
+    size_t rounds = bench->settings.rounds;
+    printf(
+        "\nBeside a raw append and sync of as many bytes as the log record, in the same turns\n\n"
+        "| line                | %-11s | raw         | ratio |\n"
+        "|---------------------|------------:|------------:|------:|\n",
+        kinds[0]->name);
+    for (enum line line = 0; line < LINES; line++) {
+        double ours[ROUNDS_MAX], raw[ROUNDS_MAX], ratios[ROUNDS_MAX];
+        char texts[2][AMOUNT_BYTES];
+        if (bench->raw_results[line][0].rate <= 0)
+            continue;
+        for (size_t round = 0; round < rounds; round++) {
+            ours[round] = bench->results[line][0][round].rate;
+            raw[round] = bench->raw_results[line][round].rate;
+            ratios[round] = ours[round] / raw[round];
+        }
+        printf("| %-19s | %11s | %11s | %5.2f |\n", line_infos[line].name,
+               amount(median(ours, rounds), texts[0]), amount(median(raw, rounds), texts[1]),
+               median(ratios, rounds));
+    }
+}
+
 static void report(const struct bench *bench)
 {
     printf("%s: %zu nodes, %zu edges; median of %zu rounds ± half their range; ratio = ours / peer "
@@ -384,6 +475,7 @@ static void report(const struct bench *bench)
     print_table(bench, false);
     printf("\nCPU of all threads; ratio = peer / ours\n\n");
     print_table(bench, true);
+    print_raw(bench);
     printf("\nSums of what was returned:");
     for (enum line line = LINE_LOOKUP; line <= LINE_PATH; line++)
         printf(" %s %" PRIu64 "%s", line_infos[line].name, bench->results[line][0][0].sum,

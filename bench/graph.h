@@ -100,9 +100,11 @@ enum line {
     LINE_UPSERT,
     LINE_BULK,
     LINE_CODE_SMALL,
+    LINE_CODE_SMALL_WARM,
     LINE_CODE_SMALL_READ,
     LINE_CODE_SMALL_FILE,
     LINE_CODE,
+    LINE_CODE_WARM,
     LINE_CODE_READ,
     LINE_CODE_FILE,
     LINE_CODE_UPDATE,
@@ -122,11 +124,14 @@ struct graph_kind {
     uint64_t (*run[LINES])(void *store, const struct item *item);
     /* Nodes with the ids from `first` on, in one transaction. */
     void (*bulk)(void *store, uint64_t first, size_t count);
-    /* The published workload: makes `path` with so many nodes and edges, in one transaction. */
-    void (*code_load)(const char *path, size_t nodes, size_t edges);
+    /* The published workload: makes `path` with so many nodes and edges, in one transaction; the
+     * store is open. */
+    void *(*code_load)(const char *path, size_t nodes, size_t edges);
     uint64_t (*code_read)(void *store, uint64_t index);
     /* Its property-update loop: startLine of record 17 i % nodes, in one transaction. */
     void (*code_update)(void *store, size_t nodes, size_t count);
+    /* How long the log is; NULL = nobody compares its records with raw ones. */
+    uint64_t (*log_bytes)(void *store);
 };
 
 /* "btree" or "lsm": of the stores of ours from now on. */

@@ -264,9 +264,9 @@ local function code_row(i)
   }
 end
 
--- The published workload, in one transaction, by columns.
+-- The published workload, in one transaction, by columns; the database that has it.
 local function code_load(nodes, edges)
-  local db <close> = assert(sombra.open(path, new))
+  local db = assert(sombra.open(path, new))
   db:write(function(tx)
     local columns = {}
     for name in pairs(code_row(0)) do
@@ -289,7 +289,7 @@ local function code_load(nodes, edges)
     end
     tx:link_many("LINKS", sources, targets, { weight = weights, kind = kinds })
   end)
-  return 1
+  return db
 end
 
 -- The same, nodes and edges made one by one.
@@ -351,9 +351,20 @@ local function run_code(name, nodes, edges)
     return code_load_singly(nodes, edges)
   end)
   remove()
-  measure("code " .. name, nodes + edges, function()
+  -- The reads that were published are those of the handle that has just committed.
+  local clock, cpu, db = timed(function()
     return code_load(nodes, edges)
   end)
+  measure(("code %s warm"):format(name), CODE_READS, function()
+    return db:read(code_read(nodes))
+  end)
+  measure(("code %s warm gets"):format(name), CODE_READS, function()
+    return db:read(code_get(nodes))
+  end)
+  local more_clock, more_cpu = timed(function()
+    return db:close()
+  end)
+  note("code " .. name, nodes + edges, clock + more_clock, cpu + more_cpu, 1)
   measure_opened(("code %s reads"):format(name), CODE_READS, code_read(nodes))
   measure_opened(("code %s gets"):format(name), CODE_READS, code_get(nodes))
 end
@@ -403,9 +414,9 @@ for _ = 1, rounds do
 end
 remove()
 
-print "| line, from Lua        | operations/s | CPU ns an operation | sum      |"
-print "|-----------------------|-------------:|--------------------:|---------:|"
+print "| line, from Lua          | operations/s | CPU ns an operation | sum      |"
+print "|-------------------------|-------------:|--------------------:|---------:|"
 for _, line in ipairs(order) do
   local result = results[line]
-  print(("| %-21s | %12.1f | %19.0f | %8d |"):format(line, median(result.rates), median(result.cpu), result.sum))
+  print(("| %-23s | %12.1f | %19.0f | %8d |"):format(line, median(result.rates), median(result.cpu), result.sum))
 end

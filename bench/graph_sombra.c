@@ -531,7 +531,7 @@ static sombra_slice encode_code(sombra_value_builder *builder, const struct code
     return end_map(builder);
 }
 
-static void code_load(const char *path_text, size_t nodes, size_t edges)
+static void *code_load(const char *path_text, size_t nodes, size_t edges)
 {
     struct store *store = open_store(path_text);
     struct maps maps;
@@ -560,7 +560,7 @@ static void code_load(const char *path_text, size_t nodes, size_t edges)
     commit(txn);
     maps_release(&maps);
     free(links);
-    close_store(store);
+    return store;
 }
 
 static uint64_t code_read(void *opaque, uint64_t index)
@@ -597,6 +597,14 @@ static void code_update(void *opaque, size_t nodes, size_t count)
     commit(txn);
 }
 
+static uint64_t log_bytes(void *opaque)
+{
+    struct store *store = opaque;
+    sombra_stats stats = SOMBRA_STATS_INIT;
+    check(sombra_db_stats(store->db, &stats), "stats");
+    return stats.log_bytes;
+}
+
 void graph_engine(const char *name)
 {
     engine = name;
@@ -623,4 +631,5 @@ const struct graph_kind kind_sombra = {
     .code_load = code_load,
     .code_read = code_read,
     .code_update = code_update,
+    .log_bytes = log_bytes,
 };

@@ -166,6 +166,12 @@ static uint64_t integer_of(struct store *store, const char *text)
     return value;
 }
 
+static void prepare_code(struct store *store)
+{
+    store->code_read = prepare(store->database, "SELECT * FROM code WHERE id = ?1");
+    store->code_update = prepare(store->database, "UPDATE code SET startLine = ?2 WHERE id = ?1");
+}
+
 static void *open_store(const char *path)
 {
     struct store *store = calloc(1, sizeof *store);
@@ -174,9 +180,7 @@ static void *open_store(const char *path)
     store->database = open_database(path);
     execute(store->database, "PRAGMA journal_mode = WAL");
     if (integer_of(store, "SELECT count(*) FROM sqlite_schema WHERE name = 'code'")) {
-        store->code_read = prepare(store->database, "SELECT * FROM code WHERE id = ?1");
-        store->code_update =
-            prepare(store->database, "UPDATE code SET startLine = ?2 WHERE id = ?1");
+        prepare_code(store);
         return store;
     }
     for (size_t i = 0; i < STATEMENTS; i++)
@@ -357,8 +361,11 @@ static void bulk(void *opaque, uint64_t first, size_t count)
 
 /* ---- the published workload -------------------------------------------------------------- */
 
-static void code_load(const char *path_text, size_t nodes, size_t edges)
+static void *code_load(const char *path_text, size_t nodes, size_t edges)
 {
+    struct store *store = calloc(1, sizeof *store);
+    if (!store)
+        die("out of memory");
     sqlite3 *database = open_database(path_text);
     execute(database, "PRAGMA journal_mode = DELETE; BEGIN;"
                       "CREATE TABLE code(id INTEGER PRIMARY KEY, name TEXT, filePath TEXT, "
@@ -392,7 +399,9 @@ static void code_load(const char *path_text, size_t nodes, size_t edges)
     sqlite3_finalize(insert);
     execute(database, "CREATE INDEX links_src ON links(src, dst);"
                       "CREATE INDEX links_dst ON links(dst, src); COMMIT");
-    check(database, sqlite3_close(database), "close");
+    store->database = database;
+    prepare_code(store);
+    return store;
 }
 
 static uint64_t code_read(void *opaque, uint64_t index)

@@ -91,8 +91,8 @@ static void rounds_write(const struct settings *settings, struct report *report,
             store_delete(&stores[kind]);
         }
         if (group->has_raw) {
-            raw_append(settings->folder, report->plan->sync_seconds,
-                       &report->raw.results[0][round]);
+            raw_appends(settings->folder, report->plan->sync_seconds,
+                        &report->raw.results[0][round]);
             report->raw.rounds = round + 1;
         }
         for (size_t i = 0; i < count; i++)

@@ -202,7 +202,7 @@ struct workload_group {
     const struct workload *workloads;
     size_t count;
     bool is_durable;
-    bool has_raw;   /* raw_append runs beside it */
+    bool has_raw;   /* raw_appends runs beside it */
     size_t writing; /* 0 = all. The first so many run in a new store in each round; the others leave
                        the store, settled, as it is, and are repeated in it */
 };
@@ -217,7 +217,7 @@ void plan_release(struct plan *plan);
 /* Every record, every byte. */
 uint64_t store_hash(struct bench_store *store, uint64_t *out_count);
 /* Appends of 200 bytes to a file of zeros, each with its fdatasync: what the disk allows. */
-void raw_append(const char *folder, double seconds, struct result *out_result);
+void raw_appends(const char *folder, double seconds, struct result *out_result);
 
 /* Shared with kv_ycsb.c. */
 /* Under the clock: is the line to end here? */

@@ -533,31 +533,20 @@ static void fillsync_b100(struct bench_store *store, const struct plan *plan, st
     fillsync(store, plan, 1, SYNC_BATCH, result);
 }
 
-void raw_append(const char *folder, double seconds, struct result *result)
+void raw_appends(const char *folder, double seconds, struct result *result)
 {
-    static uint8_t zeros[1 << 20], record[RAW_BYTES];
-    enum { FILE_MIB = 64 };
-    char path[300];
-    snprintf(path, sizeof path, "%s/raw", folder);
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    for (int i = 0; i < FILE_MIB; i++)
-        if (fd < 0 || write(fd, zeros, sizeof zeros) != (ssize_t)sizeof zeros)
-            die("%s: cannot write", path);
-    if (fsync(fd))
-        die("%s: cannot sync", path);
-    memset(record, 'r', sizeof record);
+    struct raw_file file;
     uint64_t count = 0;
+    raw_open(&file, folder);
     clock_start(result);
     double deadline_s = wall_s() + seconds;
     do {
-        off_t offset = (off_t)(count++ * RAW_BYTES % (FILE_MIB * sizeof zeros - RAW_BYTES));
-        if (pwrite(fd, record, RAW_BYTES, offset) != RAW_BYTES || fdatasync(fd))
-            die("%s: cannot append", path);
+        raw_append(&file, RAW_BYTES);
+        count++;
     } while (wall_s() < deadline_s);
     clock_stop(result);
     result->operations = (double)count;
-    close(fd);
-    unlink(path);
+    raw_close(&file);
 }
 
 /* ---- the list ---------------------------------------------------------------------------- */

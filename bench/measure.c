@@ -3,11 +3,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 _Noreturn void die(const char *format, ...)
 {
@@ -72,4 +74,38 @@ bool list_has(const char *list, const char *name)
         if ((at == list || at[-1] == ',') && (at[bytes] == ',' || at[bytes] == 0))
             return true;
     return list == NULL;
+}
+
+enum { RAW_FILE_MIB = 64 };
+
+void raw_open(struct raw_file *file, const char *folder)
+{
+    static uint8_t zeros[1 << 20];
+    snprintf(file->path, sizeof file->path, "%s/raw-%d", folder, (int)getpid());
+    file->at = 0;
+    file->fd = open(file->path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    for (int i = 0; i < RAW_FILE_MIB; i++)
+        if (file->fd < 0 || write(file->fd, zeros, sizeof zeros) != (ssize_t)sizeof zeros)
+            die("%s: cannot write", file->path);
+    if (fsync(file->fd))
+        die("%s: cannot sync", file->path);
+}
+
+void raw_append(struct raw_file *file, size_t bytes)
+{
+    static uint8_t record[RAW_RECORD_BYTES_MAX];
+    assert(bytes > 0 && bytes <= sizeof record);
+    if (file->at + bytes > (uint64_t)RAW_FILE_MIB << 20)
+        file->at = 0;
+    if (record[0] == 0)
+        memset(record, 'r', sizeof record);
+    if (pwrite(file->fd, record, bytes, (off_t)file->at) != (ssize_t)bytes || fdatasync(file->fd))
+        die("%s: cannot append", file->path);
+    file->at += bytes;
+}
+
+void raw_close(struct raw_file *file)
+{
+    close(file->fd);
+    unlink(file->path);
 }

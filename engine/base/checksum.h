@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* checksum: CRC-32 (ISO-HDLC, zlib's polynomial), computed by libdeflate's folded code. */
+/* checksum: CRC-32 (ISO-HDLC, zlib's polynomial), computed by folding. */
 #ifndef BASE_CHECKSUM_H
 #define BASE_CHECKSUM_H
 

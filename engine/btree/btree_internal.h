@@ -138,34 +138,6 @@ sombra_err file_create(struct btree *btree) SOMBRA_MUST_CHECK;
 /* UNSUPPORTED on a network file system, unless that is allowed. */
 sombra_err network_refuse(const struct btree *btree, struct os_file *file) SOMBRA_MUST_CHECK;
 
-/* ---- registry.c: the stores of this process ----------------------------------------------- */
-
-/* Of who opens or closes a store; on its stack. */
-struct registry_claim {
-    struct os *os;
-    const char *path; /* NULL: without a file */
-    struct os_identity file;
-    bool has_file; /* the claim is to that file as well */
-    struct registry_claim *next;
-};
-
-/* Waits until nobody else has a claim to the path. `path` must outlive the claim. */
-void registry_claim_path(struct registry_claim *claim, struct os *os, const char *path);
-/* The path is that file's. *out_store is its store, with one reference more, if this process has it
- * open, else NULL. *out_waited: another claim to the file has ended meanwhile, look at the path
- * again; the claim is not to the file then. BUSY: it is open read-only, and that is not enough. */
-sombra_err registry_claim_file(struct registry_claim *claim, const struct os_identity *file,
-                               bool wants_write, struct btree **out_store,
-                               bool *out_waited) SOMBRA_MUST_CHECK;
-/* `opened`, if any, is open now for others too; the claim, if any, is over. */
-void registry_end(struct registry_claim *claim, struct btree *opened);
-/* One reference less; the last one: no longer open for others, and claimed. BUSY when it has open
- * transactions. */
-sombra_err registry_begin_close(struct btree *btree, struct registry_claim *claim,
-                                bool *out_is_last) SOMBRA_MUST_CHECK;
-/* fork() waits for claims, and the child's handles are marked. NOMEM. */
-sombra_err registry_watch_fork(void) SOMBRA_MUST_CHECK;
-
 /* ---- shared.c: the lock file and its processes --------------------------------------------- */
 
 /* Bytes of the lock file that are locked; they lie behind its content. */
@@ -241,12 +213,8 @@ enum { LOG_HALVES = 2, LOG_FIRST_BYTES = 256 << 10 };
 struct logs {
     struct btree *btree;
     struct wal *halves[LOG_HALVES]; /* NULL until this process needs them */
-    struct os_mutex sync_mutex;     /* guards is_syncing and the opening of halves */
-    struct os_condition synced;     /* a sync has ended: those who waited share its success */
-    bool is_syncing;                /* one sync at a time */
-    uint32_t company;               /* threads that wanted a sync when the last one ended */
-    uint64_t sync_ns;               /* how long the last one took */
-    _Atomic uint32_t waiting;       /* threads that want one now; changed under sync_mutex */
+    struct os_mutex open_mutex;     /* guards the opening of halves */
+    struct wal_group group;         /* one sync for all threads that wait for one */
     unsigned active;                /* the writer's view, right while it has the turn */
     uint64_t epoch;
     _Atomic uint64_t last_sync_ns;
@@ -375,8 +343,7 @@ struct btree {
     struct attachment attachment;
     struct os_identity identity;
     struct btree_options options;
-    struct btree *next_open; /* registry of this process (registry.c), under its mutex */
-    unsigned references;     /* the same */
+    struct os_registered registered; /* as this process's registry has it */
     struct pager pager;
     struct space space; /* the writer's */
     struct head *head;

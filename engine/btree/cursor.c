@@ -662,12 +662,14 @@ static sombra_err words_read(struct btree_cursor *cursor, struct kv_words *words
         words->is_long = from.is_long;
         if (from.is_over || from.is_long || words->count == words->capacity)
             return SOMBRA_OK;
-        bool found;
+        bool found = false;
         words_set_key(cursor, words);
         sombra_err err = tree_step_leaf(cursor->txn, &cursor->path, true, &found);
-        words->is_last = !found;
-        if (err || !found)
+        if (err)
             return err;
+        words->is_last = !found;
+        if (!found)
+            return SOMBRA_OK;
         if (words->count || !words->seeks)
             err = order_check(cursor, true);
         if (err)

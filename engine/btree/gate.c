@@ -29,13 +29,14 @@ struct gate_waiter {
 
 /* ---- in this process --------------------------------------------------------------------- */
 
-static void waiter_wake(struct gate_waiter *waiter)
+/* False: it is on its way already. */
+static bool waiter_rouse(struct gate_waiter *waiter)
 {
-    if (!waiter->is_asleep)
-        return; /* on its way already */
+    if (!waiter || !waiter->is_asleep)
+        return false;
     waiter->is_asleep = false;
     atomic_fetch_add(&waiter->wakes, 1);
-    os_word_wake(&waiter->wakes, 1);
+    return true;
 }
 
 static void waiter_add(struct writer_gate *gate, struct gate_waiter *waiter)
@@ -71,9 +72,12 @@ static void gate_open(struct btree *btree)
     } else {
         gate->is_held = false;
     }
-    if (first)
-        waiter_wake(first);
+    bool is_roused = waiter_rouse(first);
     os_mutex_unlock(&gate->mutex);
+    /* Without the mutex, which it wants at once. It may have left meanwhile: then this wakes
+     * nobody, or somebody who looks again. */
+    if (is_roused)
+        os_word_wake(&first->wakes, 1);
 }
 
 static sombra_err gate_refuse(uint64_t timeout_ms)

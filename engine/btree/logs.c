@@ -12,15 +12,44 @@
  */
 #include "btree_internal.h"
 
+static uint64_t durable_lsn(void *context)
+{
+    const struct logs *logs = context;
+    return atomic_load(&logs->btree->head->durable_lsn);
+}
+
+static uint64_t newest_lsn(void *context)
+{
+    const struct logs *logs = context;
+    struct snapshot newest;
+    head_newest(logs->btree->head, &newest);
+    return newest.lsn;
+}
+
+static sombra_err sync_check(void *context)
+{
+    const struct logs *logs = context;
+    return head_check_writable(logs->btree->head);
+}
+
+static sombra_err sync_run(void *context);
+
+static const struct wal_group_ops group_ops = {
+    .durable_lsn = durable_lsn,
+    .newest_lsn = newest_lsn,
+    .check = sync_check,
+    .sync = sync_run,
+};
+
 sombra_err logs_init(struct logs *logs, struct btree *btree)
 {
     *logs = (struct logs){ .btree = btree };
-    sombra_err err = os_mutex_init(&logs->sync_mutex);
+    sombra_err err = os_mutex_init(&logs->open_mutex);
     if (err)
         return err;
-    err = os_condition_init(&logs->synced);
+    err = wal_group_init(&logs->group, &group_ops, logs);
     if (err)
-        os_mutex_release(&logs->sync_mutex);
+        os_mutex_release(&logs->open_mutex);
     atomic_store(&logs->last_sync_ns, os_monotonic_ns(btree->os));
     return err;
 }
@@ -31,8 +60,8 @@ void logs_release(struct logs *logs)
         return;
     for (unsigned half = 0; half < LOG_HALVES; half++)
         wal_close(logs->halves[half]);
-    os_condition_release(&logs->synced);
-    os_mutex_release(&logs->sync_mutex);
+    wal_group_release(&logs->group);
+    os_mutex_release(&logs->open_mutex);
     *logs = (struct logs){ 0 };
 }
 
@@ -41,7 +70,7 @@ char *logs_path(const struct btree *btree, unsigned half)
     return path_with(btree->path, half ? "-log1" : "-log0");
 }
 
-/* By the writer, or under sync_mutex where another thread may open the logs. */
+/* By the writer, or under open_mutex where another thread may open the logs. */
 static void bytes_refresh(struct logs *logs)
 {
     uint64_t bytes = 0;
@@ -122,9 +151,9 @@ sombra_err logs_open(struct logs *logs)
 
 bool logs_are_open(struct logs *logs)
 {
-    os_mutex_lock(&logs->sync_mutex);
+    os_mutex_lock(&logs->open_mutex);
     bool are_open = logs->halves[0] && logs->halves[1];
-    os_mutex_unlock(&logs->sync_mutex);
+    os_mutex_unlock(&logs->open_mutex);
     return are_open;
 }
 
@@ -132,9 +161,9 @@ sombra_err logs_open_if_any(struct logs *logs)
 {
     if (!atomic_load(&logs->btree->head->has_logs))
         return SOMBRA_OK;
-    os_mutex_lock(&logs->sync_mutex);
+    os_mutex_lock(&logs->open_mutex);
     sombra_err err = logs_open(logs);
-    os_mutex_unlock(&logs->sync_mutex);
+    os_mutex_unlock(&logs->open_mutex);
     return err;
 }
 
@@ -265,8 +294,7 @@ static sombra_err half_sync(struct logs *logs, unsigned half)
     return err;
 }
 
-/* By the one thread that set is_syncing. What is appended is sampled before the sync, never after.
- */
+/* What is appended is sampled before the sync, never after. */
 static sombra_err halves_sync(struct logs *logs)
 {
     struct head *head = logs->btree->head;
@@ -285,56 +313,26 @@ static sombra_err halves_sync(struct logs *logs)
     return err;
 }
 
-/* Who shared the last sync is likely to be back at once with the next commit: waiting for all of
- * them makes one sync of what would be two, and pays as long as it takes no longer than the sync
- * that it spares. */
-static void company_wait(const struct logs *logs)
+/* One thread at a time (wal_group). */
+static sombra_err sync_run(void *context)
 {
-    enum { COMPANY_WAIT_NS_MAX = 500000 };
-    uint32_t company = logs->company;
-    if (company < 2)
-        return;
-    uint64_t wait_ns = u64_min(logs->sync_ns, COMPANY_WAIT_NS_MAX);
-    uint64_t begin_ns = os_monotonic_ns(os_posix()); /* no machine is simulated in its threads */
-    while (atomic_load(&logs->waiting) < company &&
-           os_monotonic_ns(os_posix()) - begin_ns < wait_ns)
-        os_thread_yield();
+    struct logs *logs = context;
+    os_mutex_lock(&logs->open_mutex);
+    sombra_err err = logs_open(logs);
+    os_mutex_unlock(&logs->open_mutex);
+    if (err)
+        return err;
+    shared_sync_begin(logs->btree);
+    err = halves_sync(logs);
+    shared_sync_end(logs->btree, err);
+    atomic_store(&logs->last_sync_ns, os_monotonic_ns(logs->btree->os));
+    return err;
 }
 
 sombra_err logs_sync(struct logs *logs, uint64_t lsn)
 {
-    struct head *head = logs->btree->head;
-    if (atomic_load(&head->durable_lsn) >= lsn)
-        return SOMBRA_OK;
-    os_mutex_lock(&logs->sync_mutex);
-    atomic_fetch_add(&logs->waiting, 1);
-    /* Whom the running sync covers leaves with it, whoever syncs next: in a queue at a mutex they
-     * would stay until it is theirs. */
-    while (logs->is_syncing && atomic_load(&head->durable_lsn) < lsn)
-        (void)os_condition_wait(&logs->synced, &logs->sync_mutex, UINT64_MAX);
-    sombra_err err = SOMBRA_OK;
-    if (atomic_load(&head->durable_lsn) < lsn)
-        err = head_check_writable(head);
-    if (!err && atomic_load(&head->durable_lsn) < lsn)
-        err = logs_open(logs);
-    if (!err && atomic_load(&head->durable_lsn) < lsn) {
-        logs->is_syncing = true;
-        os_mutex_unlock(&logs->sync_mutex);
-        company_wait(logs);
-        uint64_t begin_ns = os_monotonic_ns(os_posix());
-        shared_sync_begin(logs->btree);
-        err = halves_sync(logs);
-        shared_sync_end(logs->btree, err);
-        logs->sync_ns = os_monotonic_ns(os_posix()) - begin_ns;
-        atomic_store(&logs->last_sync_ns, os_monotonic_ns(logs->btree->os));
-        os_mutex_lock(&logs->sync_mutex);
-        logs->is_syncing = false;
-        logs->company = atomic_load(&logs->waiting);
-        os_condition_broadcast(&logs->synced);
-    }
-    atomic_fetch_sub(&logs->waiting, 1);
-    os_mutex_unlock(&logs->sync_mutex);
-    return diag_wrap(err, "sync the log: outcome of the commit unknown");
+    return diag_wrap(wal_group_sync(&logs->group, lsn),
+                     "sync the log: outcome of the commit unknown");
 }
 
 /* ---- halves ------------------------------------------------------------------------------ */

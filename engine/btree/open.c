@@ -96,18 +96,15 @@ static sombra_err btree_new(struct os *os, const struct btree_options *options,
     btree->os = os;
     btree->options = *options;
     btree->rest_ms = COMPACT_REST_MS;
-    btree->references = 1;
     sombra_err err = locks_init(btree);
     if (err) {
         mem_free(btree);
         return err;
     }
-    {
-        btree->writer = mem_zalloc(sizeof *btree->writer);
-        btree->split = mem_zalloc(sizeof *btree->split);
-        if (!btree->writer || !btree->split)
-            err = diag_nomem("a store", sizeof *btree->writer + sizeof *btree->split);
-    }
+    btree->writer = mem_zalloc(sizeof *btree->writer);
+    btree->split = mem_zalloc(sizeof *btree->split);
+    if (!btree->writer || !btree->split)
+        err = diag_nomem("a store", sizeof *btree->writer + sizeof *btree->split);
     if (!err)
         err = logs_init(&btree->logs, btree);
     if (err) {
@@ -171,8 +168,8 @@ static sombra_err names_check(struct btree *btree)
 
 /* Opens and locks the file, making it if asked. The lock is on the file that has the name now.
  * *out_shared is the store of the same file, if this process has it open; there is no lock then. */
-static sombra_err file_open(struct btree *btree, struct registry_claim *claim,
-                            struct btree **out_shared)
+static sombra_err file_open(struct btree *btree, struct os_claim *claim,
+                            struct os_registered **out_shared)
 {
     const struct btree_options *options = &btree->options;
     enum { TRIES = 16 };
@@ -193,8 +190,8 @@ static sombra_err file_open(struct btree *btree, struct registry_claim *claim,
         err = os_identify(btree->file, &btree->identity);
         bool waited = false;
         if (!err)
-            err = registry_claim_file(claim, &btree->identity, !options->is_readonly, out_shared,
-                                      &waited);
+            err = os_claim_identity(claim, &btree->identity, !options->is_readonly, out_shared,
+                                    &waited);
         if (!err && waited)
             continue; /* another of its names was opened or closed */
         if (!err && !*out_shared)
@@ -299,8 +296,8 @@ static void open_undo(struct btree *btree)
 }
 
 /* With the claim to its path. */
-static sombra_err open_claimed(struct btree *btree, struct registry_claim *claim,
-                               struct btree **out_shared)
+static sombra_err open_claimed(struct btree *btree, struct os_claim *claim,
+                               struct os_registered **out_shared)
 {
     sombra_err err = btree->path ? file_open(btree, claim, out_shared) : shared_private(btree);
     if (err || *out_shared)
@@ -313,6 +310,37 @@ static sombra_err open_claimed(struct btree *btree, struct registry_claim *claim
     return SOMBRA_OK;
 }
 
+static sombra_err check_idle(struct os_registered *entry)
+{
+    const struct btree *btree = container_of(entry, struct btree, registered);
+    if (atomic_load(&btree->transactions_open) == 0)
+        return SOMBRA_OK;
+    return diag_fail(SOMBRA_BUSY, "%s has open transactions: end them first", entry->path);
+}
+
+/* Nothing reads the files any more: the maps are not the child's either. */
+static void fork_child(struct os_registered *entry)
+{
+    struct btree *btree = container_of(entry, struct btree, registered);
+    atomic_store(&btree->is_forked, 1);
+    if (!btree->file || btree->os != os_posix())
+        return;
+    os_close(btree->attachment.file);
+    os_close(btree->file);
+    btree->attachment.file = btree->file = NULL;
+}
+
+static struct os_registered *as_registered(struct btree *btree)
+{
+    btree->registered = (struct os_registered){ .os = btree->os,
+                                                .path = btree->path ? btree->path : BTREE_MEMORY,
+                                                .identity = btree->file ? &btree->identity : NULL,
+                                                .is_readonly = btree->options.is_readonly,
+                                                .check_idle = check_idle,
+                                                .fork_child = fork_child };
+    return &btree->registered;
+}
+
 sombra_err btree_open(struct os *os, const char *path, const struct btree_options *options,
                       struct kv **out_kv)
 {
@@ -321,7 +349,7 @@ sombra_err btree_open(struct os *os, const char *path, const struct btree_option
     struct btree *btree = NULL;
     sombra_err err = options_complete(options, &complete);
     if (!err)
-        err = registry_watch_fork();
+        err = os_registry_watch_fork();
     if (!err)
         err = btree_new(os, &complete, &btree);
     if (err)
@@ -329,11 +357,11 @@ sombra_err btree_open(struct os *os, const char *path, const struct btree_option
     bool in_memory = strcmp(path, BTREE_MEMORY) == 0;
     if (!in_memory)
         err = os_resolve(os, path, &btree->path);
-    struct registry_claim claim;
+    struct os_claim claim;
     bool has_claim = !err && !in_memory;
     if (has_claim)
-        registry_claim_path(&claim, os, btree->path);
-    struct btree *shared = NULL;
+        os_claim_begin(&claim, os, btree->path);
+    struct os_registered *shared = NULL;
     if (!err)
         err = open_claimed(btree, &claim, &shared);
     char *claimed_path = NULL;
@@ -345,11 +373,11 @@ sombra_err btree_open(struct os *os, const char *path, const struct btree_option
         open_undo(btree);
     else if (shared)
         btree_free(btree);
-    registry_end(has_claim ? &claim : NULL, err || shared ? NULL : btree);
+    os_claim_end(has_claim ? &claim : NULL, err || shared ? NULL : as_registered(btree));
     mem_free(claimed_path);
     if (err)
         return diag_wrap(err, "open %s", path);
-    *out_kv = shared ? &shared->kv : &btree->kv;
+    *out_kv = shared ? &container_of(shared, struct btree, registered)->kv : &btree->kv;
     return SOMBRA_OK;
 }
 
@@ -402,9 +430,9 @@ sombra_err btree_close(struct kv *kv)
     /* In a child of the process that opened it everything is the parent's: nothing is touched. */
     if (atomic_load(&btree->is_forked))
         return SOMBRA_OK;
-    struct registry_claim claim;
+    struct os_claim claim;
     bool is_last;
-    sombra_err err = registry_begin_close(btree, &claim, &is_last);
+    sombra_err err = os_claim_close(&claim, &btree->registered, &is_last);
     if (err || !is_last)
         return err;
     /* No transaction is open, and none may begin: the thread cannot wait for the turn of one. */
@@ -413,11 +441,8 @@ sombra_err btree_close(struct kv *kv)
     err = diag_wrap(store_leave(btree), "close %s", btree->path ? btree->path : BTREE_MEMORY);
     char text[DIAG_TEXT_BYTES];
     diag_save(text);
-    char *claimed_path = btree->path;
-    btree->path = NULL;
     btree_free(btree);
-    registry_end(&claim, NULL);
-    mem_free(claimed_path);
+    os_claim_end(&claim, NULL);
     diag_restore(text);
     return err;
 }

@@ -349,8 +349,9 @@ static sombra_err lock_open(struct btree *btree, const char *path, uint64_t time
     for (;;) {
         sombra_err err =
             os_open(btree->os, path, OS_WRITE | OS_CREATE, btree->options.mode, &attachment->file);
-        if (!err)
-            err = os_lock_wait(attachment->file, LOCK_OPEN, 1, OS_LOCK_EXCLUSIVE, timeout_ms);
+        if (err)
+            return err; /* not found, too: then it cannot be made, and another try does not help */
+        err = os_lock_wait(attachment->file, LOCK_OPEN, 1, OS_LOCK_EXCLUSIVE, timeout_ms);
         struct os_identity mine = { 0 };
         struct os_identity named = { 0 };
         if (!err)

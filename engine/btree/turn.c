@@ -204,11 +204,11 @@ sombra_err btree_prepare_write(struct btree *btree)
     } else {
         err = meta_refresh(btree);
         /* Readers that wait for a sync look for the logs as well. */
-        os_mutex_lock(&btree->logs.sync_mutex);
+        os_mutex_lock(&btree->logs.open_mutex);
         if (!err)
             err = atomic_load(&btree->head->has_logs) ? logs_open(&btree->logs)
                                                       : log_begin_first(btree);
-        os_mutex_unlock(&btree->logs.sync_mutex);
+        os_mutex_unlock(&btree->logs.open_mutex);
         if (!err) {
             sombra_err start_err = background_start(btree);
             (void)start_err; /* without the thread, commits run the checkpoints */
@@ -234,9 +234,9 @@ static bool intent_is_orphaned(struct btree *btree)
 static sombra_err dead_bury(struct btree *btree, owner_word dead)
 {
     struct head *head = btree->head;
-    os_mutex_lock(&btree->logs.sync_mutex);
+    os_mutex_lock(&btree->logs.open_mutex);
     sombra_err err = atomic_load(&head->has_logs) ? logs_open(&btree->logs) : SOMBRA_OK;
-    os_mutex_unlock(&btree->logs.sync_mutex);
+    os_mutex_unlock(&btree->logs.open_mutex);
     if (err)
         return err;
     if (dead)

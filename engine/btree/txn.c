@@ -56,7 +56,8 @@ static sombra_err reader_new(struct btree *btree, unsigned slot, struct btree_tx
     struct btree_txn *txn = mem_zalloc(sizeof *txn);
     if (!txn)
         return diag_nomem("a transaction", sizeof *txn);
-    txn->kv = (struct kv_txn){ .ops = &btree_ops, .kv = &btree->kv };
+    /* Values stand in pages of the snapshot, which nobody writes to while it is pinned. */
+    txn->kv = (struct kv_txn){ .ops = &btree_ops, .kv = &btree->kv, .keeps_values = true };
     txn->btree = btree;
     txn->slot = slot;
     btree->readers[slot] = txn;

@@ -25,16 +25,6 @@ sombra_err sombra_name_by_text(sombra_txn *txn, sombra_name_kind kind, sombra_sl
     return err ? err : graph_name_by_text(&txn->graph, kind, text, out_name);
 }
 
-/* A name that a record uses must exist. */
-static sombra_err name_of_record(sombra_txn *txn, sombra_name_kind kind, uint32_t id,
-                                 sombra_name *out_name)
-{
-    sombra_err err = graph_name_by_id(&txn->graph, kind, id, out_name);
-    if (err == SOMBRA_NOT_FOUND)
-        err = diag_fail(SOMBRA_CORRUPT, "a record uses name %" PRIu32 ", which does not exist", id);
-    return err;
-}
-
 /* ---- records ----------------------------------------------------------------------------- */
 
 /* Records of neighbours have generation 0: their bytes live with the iterator's batch. */
@@ -60,7 +50,7 @@ sombra_err sombra_record_next_label(sombra_record *record, sombra_name *out_labe
     if (!err)
         err = graph_record_next_label(record, &label, &found);
     if (!err && found)
-        err = name_of_record(record->txn, SOMBRA_NAME_LABEL, label, out_label);
+        err = graph_name_of_record(&record->txn->graph, SOMBRA_NAME_LABEL, label, out_label);
     if (!err)
         *out_found = found;
     return err;
@@ -69,20 +59,10 @@ sombra_err sombra_record_next_label(sombra_record *record, sombra_name *out_labe
 sombra_err sombra_record_next_property(sombra_record *record, sombra_name *out_name,
                                        sombra_slice *out_value, bool *out_found)
 {
-    uint32_t name;
-    bool found;
-    sombra_slice value;
     sombra_err err = record_live(record);
-    if (!err)
-        err = graph_record_next_property(record, &name, &value, &found);
-    if (!err && found)
-        err = name_of_record(record->txn, SOMBRA_NAME_PROPERTY, name, out_name);
-    if (UNLIKELY(err))
-        return err;
-    if (found)
-        *out_value = value;
-    *out_found = found;
-    return SOMBRA_OK;
+    return err ? err
+               : graph_record_next_named(&record->txn->graph, record, out_name, out_value,
+                                         out_found);
 }
 
 sombra_err sombra_record_property(const sombra_record *record, sombra_slice name,
@@ -243,7 +223,7 @@ sombra_err sombra_edge_get(sombra_txn *txn, sombra_edge_id edge, sombra_edge *ou
     if (!err)
         err = graph_edge_ends(&txn->graph, edge, &ends);
     if (!err && out_edge)
-        err = name_of_record(txn, SOMBRA_NAME_TYPE, ends.type, &type);
+        err = graph_name_of_record(&txn->graph, SOMBRA_NAME_TYPE, ends.type, &type);
     if (!err && out_record)
         err = graph_edge_record(&txn->graph, &ends, &record);
     if (err)

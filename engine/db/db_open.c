@@ -90,7 +90,9 @@ static sombra_err open_btree(const char *path, const sombra_options *options, ui
                                          .allows_network = options->network_files,
                                          .no_auto_compact = options->no_auto_compact };
     sombra_err err = btree_check(options);
-    return err ? err : btree_open(os_posix(), path, &btree, out_kv);
+    if (err)
+        return diag_wrap(err, "open %s", path); /* as the engine does */
+    return btree_open(os_posix(), path, &btree, out_kv);
 }
 
 static sombra_err lsm_check(const char *path, const sombra_options *options)
@@ -167,7 +169,9 @@ static sombra_err open_lsm(const char *path, const sombra_options *options, uint
         err = codec_read("bottom_codec", options->bottom_codec, &lsm.bottom_codec);
     if (!err)
         err = style_read(options->compaction, &lsm.style);
-    return err ? err : lsm_open(os_posix(), path, &lsm, out_kv);
+    if (err)
+        return diag_wrap(err, "open %s", path); /* as the engine does */
+    return lsm_open(os_posix(), path, &lsm, out_kv);
 }
 
 static const struct engine engines[] = { { "btree", false, open_btree },
@@ -239,10 +243,12 @@ sombra_err sombra_open(const char *path, const sombra_options *given, sombra_db 
         return diag_nomem("a path", strlen(path) + 1);
     memcpy(copy, path, strlen(path) + 1);
     err = engine_choose(path, options.engine, &engine);
-    if (!err)
+    if (err)
+        err = diag_wrap(err, "open %s", path);
+    else
         err = engine->open(path, &options, busy_ms, &kv);
     if (!err)
-        err = db_wrap(kv, &db);
+        err = diag_wrap(db_wrap(kv, &db), "open %s", path);
     if (err) {
         char text[DIAG_TEXT_BYTES];
         diag_save(text);
@@ -251,7 +257,7 @@ sombra_err sombra_open(const char *path, const sombra_options *given, sombra_db 
         }
         diag_restore(text);
         mem_free(copy);
-        return diag_wrap(err, "open %s", path);
+        return err;
     }
     db->path = copy;
     db->is_readonly = options.readonly;

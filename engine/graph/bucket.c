@@ -185,7 +185,7 @@ sombra_err graph_bucket_get(struct graph_txn *txn, sombra_bucket_id bucket, cons
         err = entry_key_of(bucket, key, &at);
     if (!err)
         err = kv_get(txn->kv, slice_of(at.bytes, at.length), &value);
-    return err ? err : txn_lend(txn, value, out_value);
+    return err ? err : txn_lend_value(txn, value, out_value);
 }
 
 struct wanted {

@@ -25,7 +25,7 @@ sombra_err graph_edge_record(struct graph_txn *txn, const struct graph_edge *edg
     if (!err)
         err = edge_stored_record(txn, edge, &value);
     if (!err)
-        err = txn_lend(txn, value, &value);
+        err = txn_lend_value(txn, value, &value);
     if (!err)
         err = graph_record_open(value, false, out_record);
     return diag_wrap(err, "edge %" PRIu64, edge->id);
@@ -49,7 +49,7 @@ sombra_err graph_edge_property(struct graph_txn *txn, sombra_edge_id edge, sombr
     err = graph_record_value(value, false, id, &value);
     if (err == SOMBRA_NOT_FOUND)
         return SOMBRA_NOT_FOUND;
-    return err ? err : txn_lend(txn, value, out_value);
+    return err ? err : txn_lend_value(txn, value, out_value);
 }
 
 /* The first key of a range; *out_edge 0 = it is empty. */
@@ -195,18 +195,9 @@ static sombra_err write_new(struct graph_txn *txn, const struct graph_edge *edge
     return err ? txn_break(txn, err) : SOMBRA_OK;
 }
 
-/* What txn->record, which replaces `before` (NULL = it is new), does to indexes. */
-static sombra_err plan_record(struct graph_txn *txn, const struct graph_edge *edge,
-                              const sombra_record *before)
+static struct subject_change change_of(const struct graph_edge *edge)
 {
-    sombra_record after;
-    if (LIKELY(txn->rules->count == 0))
-        return SOMBRA_OK;
-    sombra_err err = graph_record_open(buf_slice(&txn->record), false, &after);
-    const struct subject_change change = {
-        .is_edge = true, .id = edge->id, .type = edge->type, .before = before, .after = &after
-    };
-    return err ? err : plan_change(txn, &change);
+    return (struct subject_change){ .is_edge = true, .id = edge->id, .type = edge->type };
 }
 
 sombra_err graph_edge_create(struct graph_txn *txn, const struct graph_edge *ends,
@@ -222,7 +213,7 @@ sombra_err graph_edge_create(struct graph_txn *txn, const struct graph_edge *end
         err = record_build(txn, NULL, false, properties, GRAPH_REPLACE);
     edge.id = txn->next_edge;
     if (!err)
-        err = plan_record(txn, &edge, NULL);
+        err = plan_record(txn, change_of(&edge));
     if (!err)
         err = txn_take_id(&txn->next_edge, "edges", &edge.id);
     if (!err)
@@ -258,20 +249,7 @@ static sombra_err load_old(struct graph_txn *txn, sombra_edge_id id, struct grap
 static sombra_err store_record(struct graph_txn *txn, const struct graph_edge *edge)
 {
     struct graph_key key = key_out(edge);
-    sombra_err err = SOMBRA_OK;
-    if (UNLIKELY(txn->rules->count)) { /* the old one was walked while the new one was built */
-        sombra_record old;
-        err = graph_record_open(buf_slice(&txn->old), false, &old);
-        if (!err)
-            err = plan_record(txn, edge, &old);
-    }
-    if (err)
-        return err;
-    txn->writes++;
-    err = kv_put(txn->kv, key_slice(&key), buf_slice(&txn->record));
-    if (!err)
-        err = plan_apply(txn);
-    return err ? txn_break(txn, err) : SOMBRA_OK;
+    return plan_store_record(txn, &key, change_of(edge));
 }
 
 sombra_err graph_edge_change(struct graph_txn *txn, sombra_edge_id id, sombra_slice properties,

@@ -155,6 +155,9 @@ sombra_err graph_name_intern(struct graph_txn *txn, sombra_name_kind kind, sombr
 /* NOT_FOUND. */
 sombra_err graph_name_by_id(struct graph_txn *txn, sombra_name_kind kind, uint32_t id,
                             sombra_name *out_name) SOMBRA_MUST_CHECK;
+/* One that a record uses: CORRUPT if there is none. */
+sombra_err graph_name_of_record(struct graph_txn *txn, sombra_name_kind kind, uint32_t id,
+                                sombra_name *out_name) SOMBRA_MUST_CHECK;
 sombra_err graph_name_by_text(struct graph_txn *txn, sombra_name_kind kind, sombra_slice text,
                               sombra_name *out_name) SOMBRA_MUST_CHECK;
 sombra_err graph_name_next(struct graph_txn *txn, sombra_name_kind kind, uint32_t after,
@@ -170,6 +173,10 @@ sombra_err graph_record_next_label(sombra_record *record, uint32_t *out_label,
                                    bool *out_found) SOMBRA_MUST_CHECK;
 sombra_err graph_record_next_property(sombra_record *record, uint32_t *out_name,
                                       sombra_slice *out_value, bool *out_found) SOMBRA_MUST_CHECK;
+/* With the name itself. */
+sombra_err graph_record_next_named(struct graph_txn *txn, sombra_record *record,
+                                   sombra_name *out_name, sombra_slice *out_value,
+                                   bool *out_found) SOMBRA_MUST_CHECK;
 /* NOT_FOUND. Among those not walked yet; does not move the record. */
 sombra_err graph_record_find(const sombra_record *record, uint32_t name,
                              sombra_slice *out_value) SOMBRA_MUST_CHECK;

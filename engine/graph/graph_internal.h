@@ -236,6 +236,16 @@ static inline void txn_forget_node(struct graph_txn *txn, sombra_node_id node)
 /* Copies `bytes` to the transaction's own memory, which ends what was lent before. */
 sombra_err txn_lend(struct graph_txn *txn, sombra_slice bytes,
                     sombra_slice *out_lent) SOMBRA_MUST_CHECK;
+/* The same of what kv_get gave: where that lives as long as the transaction, it is not copied. */
+static inline sombra_err txn_lend_value(struct graph_txn *txn, sombra_slice value,
+                                        sombra_slice *out_lent)
+{
+    if (!txn->kv->keeps_values)
+        return txn_lend(txn, value, out_lent);
+    txn->lent++;
+    *out_lent = value;
+    return SOMBRA_OK;
+}
 sombra_err txn_has(struct graph_txn *txn, const struct graph_key *key,
                    bool *out_has) SOMBRA_MUST_CHECK;
 sombra_err txn_count(struct graph_txn *txn, const struct graph_key *prefix, uint64_t limit,

@@ -413,3 +413,33 @@ sombra_err plan_apply(struct graph_txn *txn)
     plan->is_open = false;
     return SOMBRA_OK;
 }
+
+sombra_err plan_record(struct graph_txn *txn, struct subject_change change)
+{
+    sombra_record after;
+    if (LIKELY(txn->rules->count == 0))
+        return SOMBRA_OK;
+    sombra_err err = graph_record_open(buf_slice(&txn->record), !change.is_edge, &after);
+    change.after = &after;
+    return err ? err : plan_change(txn, &change);
+}
+
+sombra_err plan_store_record(struct graph_txn *txn, const struct graph_key *key,
+                             struct subject_change change)
+{
+    sombra_err err = SOMBRA_OK;
+    if (UNLIKELY(txn->rules->count)) { /* the old one was walked while the new one was built */
+        sombra_record old;
+        err = graph_record_open(buf_slice(&txn->old), !change.is_edge, &old);
+        change.before = &old;
+        if (!err)
+            err = plan_record(txn, change);
+    }
+    if (err)
+        return err;
+    txn->writes++;
+    err = kv_put(txn->kv, key_slice(key), buf_slice(&txn->record));
+    if (!err)
+        err = plan_apply(txn);
+    return err ? txn_break(txn, err) : SOMBRA_OK;
+}

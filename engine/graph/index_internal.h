@@ -128,6 +128,12 @@ struct subject_change {
 /* Checks constraints and notes what will change. UNIQUE, CONSTRAINT: then nothing is noted. */
 sombra_err plan_change(struct graph_txn *txn,
                        const struct subject_change *change) SOMBRA_MUST_CHECK;
+/* The same; txn->record is what is there after it. */
+sombra_err plan_record(struct graph_txn *txn, struct subject_change change) SOMBRA_MUST_CHECK;
+/* Puts txn->record in the place of the one whose bytes are txn->old (`before` of the change), and
+ * carries out what follows from it. */
+sombra_err plan_store_record(struct graph_txn *txn, const struct graph_key *key,
+                             struct subject_change change) SOMBRA_MUST_CHECK;
 /* Carries it out. A failure is for txn_break. */
 sombra_err plan_apply(struct graph_txn *txn) SOMBRA_MUST_CHECK;
 void plan_drop(struct graph_txn *txn);         /* nothing will change */

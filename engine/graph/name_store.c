@@ -84,6 +84,9 @@ static sombra_err share(struct graph *graph, sombra_name_kind kind, uint32_t id,
 static sombra_err find(struct graph_txn *txn, sombra_name_kind kind, sombra_slice text,
                        struct graph_name **out_name)
 {
+    sombra_err err = check_name(kind, text);
+    if (err)
+        return err;
     struct graph_name **recent = &txn->recent[kind][text.bytes % GRAPH_RECENT_NAMES];
     struct graph_name *name = *recent;
     /* Shared names stay; one made here has the same text only until it is shared itself. */
@@ -106,7 +109,7 @@ static sombra_err find(struct graph_txn *txn, sombra_name_kind kind, sombra_slic
     uint8_t key[2 + SOMBRA_NAME_BYTES_MAX];
     sombra_slice value;
     uint32_t id = 0;
-    sombra_err err = kv_get(txn->kv, slice_of(key, text_key(kind, text, key)), &value);
+    err = kv_get(txn->kv, slice_of(key, text_key(kind, text, key)), &value);
     if (err == SOMBRA_NOT_FOUND) {
         *out_name = NULL;
         return SOMBRA_OK;
@@ -122,9 +125,7 @@ sombra_err graph_name_find(struct graph_txn *txn, sombra_name_kind kind, sombra_
                            uint32_t *out_id)
 {
     struct graph_name *name;
-    sombra_err err = check_name(kind, text);
-    if (!err)
-        err = find(txn, kind, text, &name);
+    sombra_err err = find(txn, kind, text, &name);
     if (!err)
         *out_id = name ? name->id : 0;
     return err;
@@ -139,9 +140,7 @@ sombra_err graph_name_by_text(struct graph_txn *txn, sombra_name_kind kind, somb
                               sombra_name *out_name)
 {
     struct graph_name *name;
-    sombra_err err = check_name(kind, text);
-    if (!err)
-        err = find(txn, kind, text, &name);
+    sombra_err err = find(txn, kind, text, &name);
     if (err)
         return err;
     if (!name)
@@ -178,6 +177,15 @@ sombra_err graph_name_by_id(struct graph_txn *txn, sombra_name_kind kind, uint32
     }
     *out_name = name_view(name);
     return SOMBRA_OK;
+}
+
+sombra_err graph_name_of_record(struct graph_txn *txn, sombra_name_kind kind, uint32_t id,
+                                sombra_name *out_name)
+{
+    sombra_err err = graph_name_by_id(txn, kind, id, out_name);
+    if (err == SOMBRA_NOT_FOUND)
+        err = diag_fail(SOMBRA_CORRUPT, "a record uses name %" PRIu32 ", which does not exist", id);
+    return err;
 }
 
 /* The last field of a (kind, id) key. */
@@ -267,9 +275,7 @@ sombra_err graph_name_intern(struct graph_txn *txn, sombra_name_kind kind, sombr
                              uint32_t *out_id)
 {
     struct graph_name *name;
-    sombra_err err = check_name(kind, text);
-    if (!err)
-        err = find(txn, kind, text, &name);
+    sombra_err err = find(txn, kind, text, &name);
     if (err)
         return err;
     if (!name)

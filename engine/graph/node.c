@@ -27,6 +27,15 @@ sombra_err graph_node_exists(struct graph_txn *txn, sombra_node_id node, bool *o
     return SOMBRA_OK;
 }
 
+/* Of a record that is walked: its lines come together, and not each when the walk is there. */
+static inline __attribute__((always_inline)) void record_prefetch(sombra_slice record)
+{
+    enum { LINE_BYTES = 64, BYTES_MAX = 16 * LINE_BYTES };
+    const char *at = record.data;
+    for (size_t i = LINE_BYTES; i < size_min(record.bytes, BYTES_MAX); i += LINE_BYTES)
+        __builtin_prefetch(at + i);
+}
+
 sombra_err graph_node_get(struct graph_txn *txn, sombra_node_id node, sombra_record *out_record)
 {
     struct graph_key key = key_1(TAG_NODE, node);
@@ -36,8 +45,10 @@ sombra_err graph_node_get(struct graph_txn *txn, sombra_node_id node, sombra_rec
         err = kv_get(txn->kv, key_slice(&key), &value);
     if (err == SOMBRA_NOT_FOUND)
         return SOMBRA_NOT_FOUND;
-    if (!err)
-        err = txn_lend(txn, value, &value);
+    if (!err) {
+        record_prefetch(value);
+        err = txn_lend_value(txn, value, &value);
+    }
     if (!err)
         err = graph_record_open(value, true, out_record);
     return diag_wrap(err, "node %" PRIu64, node);
@@ -63,11 +74,12 @@ sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombr
     if (err == SOMBRA_NOT_FOUND)
         return SOMBRA_NOT_FOUND;
     if (!err)
-        err = txn_lend(txn, value, out_value);
+        err = txn_lend_value(txn, value, out_value);
     return diag_wrap(err, "node %" PRIu64, node);
 }
 
-/* Values of a property, for nodes in the order of the call. */
+/* Values of a property, for nodes in the order of the call; one behind the other, also where the
+ * engine keeps them: callers copy them as one. */
 struct property_read {
     struct graph_txn *txn;
     uint32_t name;
@@ -254,23 +266,11 @@ static sombra_err write_new(struct graph_txn *txn, sombra_node_id node, const ui
     return SOMBRA_OK;
 }
 
-/* What txn->record, which replaces `before` (NULL = it is new), does to indexes. */
-static sombra_err plan_record(struct graph_txn *txn, sombra_node_id node,
-                              const sombra_record *before)
-{
-    sombra_record after;
-    if (LIKELY(txn->rules->count == 0))
-        return SOMBRA_OK;
-    sombra_err err = graph_record_open(buf_slice(&txn->record), true, &after);
-    const struct subject_change change = { .id = node, .before = before, .after = &after };
-    return err ? err : plan_change(txn, &change);
-}
-
 sombra_err node_create_built(struct graph_txn *txn, const uint32_t *labels, size_t label_count,
                              sombra_node_id *out_node)
 {
     sombra_node_id node = 0;
-    sombra_err err = plan_record(txn, txn->next_node, NULL);
+    sombra_err err = plan_record(txn, (struct subject_change){ .id = txn->next_node });
     if (!err)
         err = txn_take_id(&txn->next_node, "nodes", &node);
     if (!err)
@@ -330,24 +330,11 @@ static sombra_err load_old(struct graph_txn *txn, sombra_node_id node, sombra_re
     return err ? err : graph_record_open(buf_slice(&txn->old), true, out_old);
 }
 
-/* txn->record in the place of `old`, whose bytes are txn->old. */
+/* txn->record in the place of the one whose bytes are txn->old. */
 static sombra_err store_record(struct graph_txn *txn, sombra_node_id node)
 {
     struct graph_key key = key_1(TAG_NODE, node);
-    sombra_err err = SOMBRA_OK;
-    if (UNLIKELY(txn->rules->count)) { /* the old one was walked while the new one was built */
-        sombra_record old;
-        err = graph_record_open(buf_slice(&txn->old), true, &old);
-        if (!err)
-            err = plan_record(txn, node, &old);
-    }
-    if (err)
-        return err;
-    txn->writes++;
-    err = kv_put(txn->kv, key_slice(&key), buf_slice(&txn->record));
-    if (!err)
-        err = plan_apply(txn);
-    return err ? txn_break(txn, err) : SOMBRA_OK;
+    return plan_store_record(txn, &key, (struct subject_change){ .id = node });
 }
 
 sombra_err graph_node_change(struct graph_txn *txn, sombra_node_id node, sombra_slice properties,
@@ -431,8 +418,8 @@ static sombra_err change_label(struct graph_txn *txn, sombra_node_id node, uint3
     return err ? txn_break(txn, err) : SOMBRA_OK;
 }
 
-sombra_err graph_node_add_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
-                                bool *out_changed)
+static sombra_err set_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
+                            bool is_wanted, bool *out_changed)
 {
     uint32_t id = 0;
     bool has = false, exists = false;
@@ -443,34 +430,28 @@ sombra_err graph_node_add_label(struct graph_txn *txn, sombra_node_id node, somb
         return missing(node);
     if (!err)
         err = graph_node_has_label(txn, node, label, &has);
-    if (!err && !has)
+    bool changes = has != is_wanted;
+    if (!err && changes)
         err = graph_name_intern(txn, SOMBRA_NAME_LABEL, label, &id);
-    if (!err && !has)
-        err = change_label(txn, node, id, true);
+    if (!err && changes)
+        err = change_label(txn, node, id, is_wanted);
     if (!err && out_changed)
-        *out_changed = !has;
-    return diag_wrap(err, "add a label to node %" PRIu64, node);
+        *out_changed = changes;
+    return err;
+}
+
+sombra_err graph_node_add_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
+                                bool *out_changed)
+{
+    return diag_wrap(set_label(txn, node, label, true, out_changed), "add a label to node %" PRIu64,
+                     node);
 }
 
 sombra_err graph_node_remove_label(struct graph_txn *txn, sombra_node_id node, sombra_slice label,
                                    bool *out_changed)
 {
-    uint32_t id = 0;
-    bool has = false, exists = false;
-    sombra_err err = txn_check_write(txn);
-    if (!err)
-        err = graph_node_exists(txn, node, &exists);
-    if (!err && !exists)
-        return missing(node);
-    if (!err)
-        err = graph_node_has_label(txn, node, label, &has);
-    if (!err && has)
-        err = graph_name_find(txn, SOMBRA_NAME_LABEL, label, &id);
-    if (!err && has)
-        err = change_label(txn, node, id, false);
-    if (!err && out_changed)
-        *out_changed = has;
-    return diag_wrap(err, "remove a label of node %" PRIu64, node);
+    return diag_wrap(set_label(txn, node, label, false, out_changed),
+                     "remove a label of node %" PRIu64, node);
 }
 
 /* ---- delete ------------------------------------------------------------------------------ */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Records of nodes and edges (graph_format.h): read in place, or built in txn->record. */
 #include "graph_internal.h"
+#include "names.h"
 
 #include <stdlib.h>
 
@@ -112,8 +113,22 @@ static inline uint32_t compact_step(sombra_record *record)
     return name;
 }
 
-sombra_err graph_record_next_property(sombra_record *record, uint32_t *out_name,
-                                      sombra_slice *out_value, bool *out_found)
+/* Most names and lengths are so small. False = look closer. */
+static inline bool read_small(const uint8_t **at, const uint8_t *end, uint32_t *out_name,
+                              uint32_t *out_bytes)
+{
+    const uint8_t *from = *at;
+    if (UNLIKELY(end - from < 3 || from[0] >= 0x80 || (from[1] >= 0x80 && from[2] >= 0x80)))
+        return false;
+    bool is_long = from[1] >= 0x80;
+    *out_name = from[0];
+    *out_bytes = is_long ? (from[1] & 0x7fu) | (uint32_t)from[2] << 7 : from[1];
+    *at = from + 2 + is_long;
+    return true;
+}
+
+static inline __attribute__((always_inline)) sombra_err
+next_property(sombra_record *record, uint32_t *out_name, sombra_slice *out_value, bool *out_found)
 {
     uint32_t name, bytes;
     if (record->properties_left == 0) {
@@ -123,7 +138,12 @@ sombra_err graph_record_next_property(sombra_record *record, uint32_t *out_name,
         return SOMBRA_OK;
     }
     const uint8_t *at = record->property_at;
-    if (record->property_next) {
+    if (record->property_next == 0 && LIKELY(read_small(&at, record->end, &name, &bytes))) {
+        if (UNLIKELY(name <= record->property_last))
+            return damaged("names of properties are not ascending");
+        if (UNLIKELY(bytes > (size_t)(record->end - at)))
+            return damaged("a property is cut short");
+    } else if (record->property_next) {
         bytes = (uint32_t)value_length(at, (size_t)(record->end - at));
         if (bytes == 0)
             return damaged("a property is cut short");
@@ -142,6 +162,36 @@ sombra_err graph_record_next_property(sombra_record *record, uint32_t *out_name,
     *out_name = name;
     *out_value = slice_of(at, bytes);
     *out_found = true;
+    return SOMBRA_OK;
+}
+
+sombra_err graph_record_next_property(sombra_record *record, uint32_t *out_name,
+                                      sombra_slice *out_value, bool *out_found)
+{
+    return next_property(record, out_name, out_value, out_found);
+}
+
+sombra_err graph_record_next_named(struct graph_txn *txn, sombra_record *record,
+                                   sombra_name *out_name, sombra_slice *out_value, bool *out_found)
+{
+    uint32_t id = 0;
+    sombra_slice value;
+    bool found = false;
+    sombra_err err = next_property(record, &id, &value, &found);
+    if (LIKELY(!err && found)) {
+        const struct graph_name *name = NULL;
+        if (LIKELY(txn->made.count == 0))
+            name = graph_names_by_id(&txn->graph->names, SOMBRA_NAME_PROPERTY, id);
+        if (LIKELY(name != NULL))
+            *out_name = (sombra_name){ .id = id, .text = slice_of(name->text, name->bytes) };
+        else
+            err = graph_name_of_record(txn, SOMBRA_NAME_PROPERTY, id, out_name);
+    }
+    if (UNLIKELY(err))
+        return err;
+    if (found)
+        *out_value = value;
+    *out_found = found;
     return SOMBRA_OK;
 }
 

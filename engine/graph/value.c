@@ -177,11 +177,15 @@ static inline bool decode_plain(sombra_slice encoded, sombra_value *out_value)
             return false;
         out_value->kind = SOMBRA_STRING;
         out_value->as.string = slice_of(at + 1, tag - VALUE_STRING);
-    } else if (tag == VALUE_STRING_LONG) { /* of less than 128 bytes */
-        if (encoded.bytes < 2 || at[1] >= 0x80 || encoded.bytes != 2u + at[1])
+    } else if (tag == VALUE_STRING_LONG) { /* of less than 2^14 bytes */
+        if (encoded.bytes < 3 || (at[1] >= 0x80 && at[2] >= 0x80))
+            return false;
+        size_t head = at[1] >= 0x80 ? 3 : 2;
+        size_t bytes = head == 3 ? (at[1] & 0x7fu) | (size_t)at[2] << 7 : at[1];
+        if (encoded.bytes != head + bytes)
             return false;
         out_value->kind = SOMBRA_STRING;
-        out_value->as.string = slice_of(at + 2, at[1]);
+        out_value->as.string = slice_of(at + head, bytes);
     } else if (tag >= VALUE_INTEGER && tag <= VALUE_INTEGER + 8) {
         if (encoded.bytes != 1 + tag - VALUE_INTEGER)
             return false;
@@ -326,9 +330,19 @@ static sombra_err refuse_given(void)
 sombra_err value_open_map_unproved(sombra_slice encoded, sombra_value_cursor *out_cursor)
 {
     sombra_value value;
+    const uint8_t *at = encoded.data;
     assert(out_cursor);
     if (encoded.bytes == 0) {
         *out_cursor = (sombra_value_cursor){ .is_map = true };
+        return SOMBRA_OK;
+    }
+    if (LIKELY(encoded.bytes >= VALUE_HEAD_1 && at[0] == VALUE_MAP_1 &&
+               encoded.bytes == VALUE_HEAD_1 + (size_t)at[1] && at[2] <= at[1] / 2)) {
+        *out_cursor = (sombra_value_cursor){ .is_map = true,
+                                             .next = at + VALUE_HEAD_1,
+                                             .end = at + encoded.bytes,
+                                             .left = at[2],
+                                             .depth = 1 };
         return SOMBRA_OK;
     }
     if (sombra_value_decode(encoded, &value))
@@ -350,6 +364,8 @@ static inline size_t plain_length(const uint8_t *at, size_t left)
         bytes = tag - VALUE_STRING + 1;
     else if (tag >= VALUE_INTEGER && tag <= VALUE_INTEGER + 8)
         bytes = tag - VALUE_INTEGER + 1;
+    else if (tag >= VALUE_INTEGER_SHORT && tag < VALUE_DECIMAL)
+        bytes = 2;
     else if (tag >= VALUE_DECIMAL && (tag & 7) <= VALUE_DECIMAL_BYTES_MAX)
         bytes = (tag & 7) + 1;
     else if (tag <= VALUE_TRUE)

@@ -22,8 +22,9 @@
  * Threads: the store may be used by any thread; a transaction and its cursors by one at a time. A
  * write transaction stays on the thread that began it.
  *
- * Lifetime of bytes: a slice from kv_get lives until the next call on that transaction; a cursor's
- * slices until it moves, closes, or its transaction writes or ends.
+ * Lifetime of bytes: a slice from kv_get lives until the next call on that transaction, or its end
+ * where it `keeps_values`; a cursor's slices until it moves, closes, or its transaction writes or
+ * ends.
  */
 #ifndef KV_H
 #define KV_H
@@ -183,7 +184,8 @@ struct kv_maintenance {
     uint64_t problems;                                                /* out: KV_VERIFY */
 };
 
-/* One key of kv_get_many; NULL = it is not there. The bytes live until it returns. An error ends
+/* One key of kv_get_many; NULL = it is not there. The bytes live until it returns, or longer
+ * (keeps_values). An error ends
  * the call and is what that returns. */
 typedef sombra_err (*kv_value_fn)(void *context, size_t index, const sombra_slice *value);
 
@@ -230,9 +232,10 @@ struct kv_txn {
     const struct kv_ops *ops;
     struct kv *kv;
     bool is_write;
-    uint64_t version; /* of readers: equal for those of one open store that see the same, and for
-                         no others; 0 = not known */
-    uint64_t pages;   /* looked at so far, as often as they were; 0 for engines without pages */
+    bool keeps_values; /* what get and get_many give lives until the transaction ends */
+    uint64_t version;  /* of readers: equal for those of one open store that see the same, and for
+                          no others; 0 = not known */
+    uint64_t pages;    /* looked at so far, as often as they were; 0 for engines without pages */
 };
 struct kv_cursor {
     const struct kv_ops *ops;

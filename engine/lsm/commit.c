@@ -20,23 +20,7 @@ void lsm_commit_raise_durable(struct lsm *lsm, uint64_t seq)
         ;
 }
 
-/* Who shared the last sync is likely to be back at once with the next commit: one sync for all of
- * them is worth waiting for, up to as long as the last sync took. One thread alone never waits. */
-static void company_wait(const struct lsm_writer *writer)
-{
-    enum { COMPANY_WAIT_NS_MAX = 500000 };
-    uint32_t company = writer->company;
-    if (company < 2)
-        return;
-    uint64_t wait_ns = u64_min(writer->sync_ns, COMPANY_WAIT_NS_MAX);
-    uint64_t begun_ns = os_monotonic_ns(os_posix()); /* no machine is simulated in its threads */
-    while (atomic_load(&writer->waiting) < company &&
-           os_monotonic_ns(os_posix()) - begun_ns < wait_ns)
-        os_thread_yield();
-}
-
-/* By the one thread that set is_syncing. What is committed is sampled before the sync, never after.
- */
+/* What is committed is sampled before the sync, never after. */
 static sombra_err sync_all(struct lsm *lsm)
 {
     uint64_t begun_ns = os_monotonic_ns(lsm->os);
@@ -59,37 +43,43 @@ static void mark_want(struct lsm *lsm)
     lsm_background_wake(lsm);
 }
 
+static uint64_t durable_seq(void *context)
+{
+    struct lsm *lsm = context;
+    return atomic_load(&lsm->durable_seq);
+}
+
+static uint64_t newest_seq(void *context)
+{
+    struct lsm *lsm = context;
+    return atomic_load(&lsm->seq);
+}
+
+static sombra_err sync_check(void *context)
+{
+    return lsm_check_writable(context);
+}
+
+static sombra_err sync_run(void *context)
+{
+    struct lsm *lsm = context;
+    sombra_err err = sync_all(lsm);
+    if (!err)
+        mark_want(lsm);
+    atomic_store(&lsm->writer->last_sync_ns, os_coarse_ns(lsm->os));
+    return err;
+}
+
+const struct wal_group_ops lsm_group_ops = {
+    .durable_lsn = durable_seq,
+    .newest_lsn = newest_seq,
+    .check = sync_check,
+    .sync = sync_run,
+};
+
 sombra_err lsm_commit_sync(struct lsm *lsm, uint64_t seq)
 {
-    if (atomic_load(&lsm->durable_seq) >= seq)
-        return SOMBRA_OK;
-    struct lsm_writer *writer = lsm->writer;
-    os_mutex_lock(&writer->sync_mutex);
-    atomic_fetch_add(&writer->waiting, 1);
-    /* Whom the running sync covers leaves with it, whoever syncs next. */
-    while (writer->is_syncing && atomic_load(&lsm->durable_seq) < seq)
-        (void)os_condition_wait(&writer->synced, &writer->sync_mutex, UINT64_MAX);
-    sombra_err err = SOMBRA_OK;
-    if (atomic_load(&lsm->durable_seq) < seq)
-        err = lsm_check_writable(lsm);
-    if (!err && atomic_load(&lsm->durable_seq) < seq) {
-        writer->is_syncing = true;
-        os_mutex_unlock(&writer->sync_mutex);
-        company_wait(writer);
-        uint64_t begun_ns = os_monotonic_ns(os_posix());
-        err = sync_all(lsm);
-        writer->sync_ns = os_monotonic_ns(os_posix()) - begun_ns;
-        if (!err)
-            mark_want(lsm);
-        atomic_store(&writer->last_sync_ns, os_coarse_ns(lsm->os));
-        os_mutex_lock(&writer->sync_mutex);
-        writer->is_syncing = false;
-        writer->company = atomic_load(&writer->waiting);
-        os_condition_broadcast(&writer->synced);
-    }
-    atomic_fetch_sub(&writer->waiting, 1);
-    os_mutex_unlock(&writer->sync_mutex);
-    return diag_wrap(err, "outcome of the commit unknown");
+    return diag_wrap(wal_group_sync(&lsm->writer->group, seq), "outcome of the commit unknown");
 }
 
 sombra_err lsm_sync(struct lsm *lsm)

@@ -95,10 +95,9 @@ struct lsm {
     char *directory;            /* resolved */
     struct lsm_options options; /* with every default filled in */
     enum codec_id codec, bottom_codec;
-    struct os_identity identity; /* of the directory: one store for each, in a process */
-    unsigned handles;            /* opens of this store in this process; registry's mutex */
-    struct lsm *next_open;       /* registry */
-    struct os_file *lock;        /* "LOCK"; NULL on a read-only medium */
+    struct os_identity identity;     /* of the directory: one store for each, in a process */
+    struct os_registered registered; /* as this process's registry has it */
+    struct os_file *lock;            /* "LOCK"; NULL on a read-only medium */
     struct cache *cache;
     struct table_cache *tables;
 

@@ -105,7 +105,6 @@ static sombra_err store_new(struct os *os, const struct lsm_options *options, st
         return diag_nomem("a store", sizeof *lsm);
     lsm->kv = (struct kv){ .ops = &lsm_ops, .metrics = &lsm->metrics };
     lsm->os = os;
-    lsm->handles = 1;
     sombra_err err = lsm_options_complete(options, &lsm->options, &lsm->codec, &lsm->bottom_codec);
     if (!err)
         err = locks_init(lsm);
@@ -461,33 +460,76 @@ static void open_undo(struct lsm *lsm)
     diag_restore(text);
 }
 
+/* So that the background keeps off the log, the last handle has the writer's turn from here on. */
+static sombra_err check_idle(struct os_registered *entry)
+{
+    /* The background has the turn for a moment when it marks the log of an idle store. */
+    enum { MARK_WAIT_MS = 200 };
+    struct lsm *lsm = container_of(entry, struct lsm, registered);
+    if (lsm_turn_take(lsm, MARK_WAIT_MS) != SOMBRA_OK)
+        return diag_fail(SOMBRA_BUSY, "%s has an open write transaction: end it first",
+                         entry->path);
+    if (atomic_load(&lsm->writer->stalled) == 0 && lsm_readers_count(lsm) == 0)
+        return SOMBRA_OK;
+    lsm_turn_give(lsm);
+    return diag_fail(SOMBRA_BUSY, "%s has open transactions: end them first", entry->path);
+}
+
+static void fork_child(struct os_registered *entry)
+{
+    struct lsm *lsm = container_of(entry, struct lsm, registered);
+    atomic_store(&lsm->is_forked, true);
+    if (lsm->os != os_posix())
+        return;
+    os_close(lsm->lock);
+    lsm->lock = NULL;
+}
+
+static struct os_registered *as_registered(struct lsm *lsm)
+{
+    lsm->registered = (struct os_registered){ .os = lsm->os,
+                                              .path = lsm->directory,
+                                              .identity = &lsm->identity,
+                                              .is_readonly = lsm->options.is_readonly,
+                                              .check_idle = check_idle,
+                                              .fork_child = fork_child };
+    return &lsm->registered;
+}
+
+/* *out_shared is the store of the same directory, if this process has it open. */
+static sombra_err open_claimed(struct lsm *lsm, struct os_claim *claim,
+                               struct os_registered **out_shared)
+{
+    bool waited = true;
+    sombra_err err = SOMBRA_OK;
+    while (!err && waited)
+        err = os_claim_identity(claim, &lsm->identity, !lsm->options.is_readonly, out_shared,
+                                &waited);
+    return err || *out_shared ? err : store_start(lsm);
+}
+
 sombra_err lsm_open(struct os *os, const char *path, const struct lsm_options *options,
                     struct kv **out_kv)
 {
     assert(os && path && out_kv);
     struct lsm *lsm = NULL;
-    sombra_err err = lsm_registry_watch_fork();
+    sombra_err err = os_registry_watch_fork();
     if (!err)
         err = store_new(os, options, &lsm);
     if (err)
         return diag_wrap(err, "open %s", path);
-    struct lsm *shared = NULL;
-    struct lsm_claim claim;
-    bool has_claim = false;
+    struct os_registered *shared = NULL;
+    struct os_claim claim;
+    os_claim_begin(&claim, os, NULL);
     err = directory_find(lsm, path);
-    if (!err) {
-        err = lsm_registry_claim(&claim, os, &lsm->identity, !lsm->options.is_readonly, &shared);
-        has_claim = !err && !shared;
-    }
-    if (has_claim)
-        err = store_start(lsm);
+    if (!err)
+        err = open_claimed(lsm, &claim, &shared);
     if (err || shared)
         open_undo(lsm);
-    if (has_claim)
-        lsm_registry_end(&claim, err ? NULL : lsm);
+    os_claim_end(&claim, err || shared ? NULL : as_registered(lsm));
     if (err)
         return diag_wrap(err, "open %s", path);
-    *out_kv = shared ? &shared->kv : &lsm->kv;
+    *out_kv = shared ? &container_of(shared, struct lsm, registered)->kv : &lsm->kv;
     return SOMBRA_OK;
 }
 
@@ -549,16 +591,16 @@ sombra_err lsm_close(struct lsm *lsm)
     /* In a child of the process that opened it everything is the parent's: nothing is touched. */
     if (atomic_load(&lsm->is_forked))
         return SOMBRA_OK;
-    struct lsm_claim claim;
+    struct os_claim claim;
     bool is_last;
-    sombra_err err = lsm_registry_begin_close(lsm, &claim, &is_last);
+    sombra_err err = os_claim_close(&claim, &lsm->registered, &is_last);
     if (err || !is_last)
         return err;
     err = diag_wrap(store_finish(lsm), "close %s", lsm->directory);
     char text[DIAG_TEXT_BYTES];
     diag_save(text);
     store_free(lsm);
-    lsm_registry_end(&claim, NULL);
+    os_claim_end(&claim, NULL);
     diag_restore(text);
     return err;
 }

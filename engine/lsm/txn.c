@@ -14,18 +14,14 @@ sombra_err lsm_writer_new(struct lsm *lsm)
     struct lsm_writer *writer = mem_zalloc(sizeof *writer);
     if (!writer)
         return diag_nomem("a store", sizeof *writer);
-    sombra_err err = os_mutex_init(&writer->sync_mutex);
+    sombra_err err = wal_group_init(&writer->group, &lsm_group_ops, lsm);
     if (err) {
         mem_free(writer);
         return err;
     }
-    err = os_condition_init(&writer->synced);
-    if (!err)
-        err = lsm_readers_new(lsm);
+    err = lsm_readers_new(lsm);
     if (err) {
-        if (lsm->pool)
-            os_condition_release(&writer->synced);
-        os_mutex_release(&writer->sync_mutex);
+        wal_group_release(&writer->group);
         mem_free(writer);
         return err;
     }
@@ -48,8 +44,7 @@ void lsm_writer_free(struct lsm *lsm)
     buf_release(&writer->txn.large);
     buf_release(&writer->write.redo);
     mem_free(writer->write.savepoints);
-    os_condition_release(&writer->synced);
-    os_mutex_release(&writer->sync_mutex);
+    wal_group_release(&writer->group);
     mem_free(writer);
     lsm->writer = NULL;
 }

@@ -2,7 +2,8 @@
 /* What the files of the write path share: the writer's turn, the write transaction, group commit,
  * the pool of readers; and what opening asks of logs.c.
  *
- * Lock order: turn < sync_mutex < lsm->mutex; the mutex of a shard is the last.
+ * Lock order: turn < the mutex of writer->group; turn < lsm->mutex; the mutex of a shard is the
+ * last.
  */
 #ifndef LSM_WRITE_INTERNAL_H
 #define LSM_WRITE_INTERNAL_H
@@ -32,19 +33,14 @@ struct lsm_writer {
     _Atomic uintptr_t turn_owner; /* names the thread that has the turn; 0 = nobody */
     _Atomic uint32_t stalled;     /* who waits in lsm_stall_wait: the store may not be closed */
 
-    /* All below, up to the mutex: who has the turn. */
+    /* All below, up to the group: who has the turn. */
     struct lsm_txn txn; /* the one write transaction */
     struct lsm_write write;
     struct memtable *active;     /* the view's first, referenced */
     struct lsm_log *log;         /* its log; NULL until the first commit behind an open */
     _Atomic(struct view *) view; /* of the last transaction, kept while it is the newest */
 
-    struct os_mutex sync_mutex; /* guards is_syncing */
-    struct os_condition synced;
-    bool is_syncing;  /* one thread syncs for all who wait; it alone uses company and sync_ns */
-    uint32_t company; /* threads that wanted a sync when the last one ended */
-    uint64_t sync_ns; /* how long that one took */
-    _Atomic uint32_t waiting;
+    struct wal_group group;        /* one sync of the log for all threads that wait for one */
     _Atomic uint64_t last_sync_ns; /* coarse clock */
     _Atomic uint64_t normal_seq;   /* newest KV_NORMAL commit: the background syncs it */
     _Atomic bool mark_wanted;      /* something was synced that no mark in the log is behind */
@@ -56,6 +52,7 @@ void lsm_writer_begin_with(struct lsm *lsm, struct memtable *active);
 
 /* ---- commit.c ---------------------------------------------------------------------------- */
 
+extern const struct wal_group_ops lsm_group_ops; /* of writer->group; its context is the store */
 /* Commits up to `seq` are durable when it returns. */
 sombra_err lsm_commit_sync(struct lsm *lsm, uint64_t seq) SOMBRA_MUST_CHECK;
 sombra_err lsm_commit_write(struct lsm_txn *txn, enum kv_durability durability) SOMBRA_MUST_CHECK;
@@ -120,28 +117,6 @@ sombra_err lsm_logs_recover(struct lsm *lsm, struct memtable *into,
                             struct lsm_replay *out_replay) SOMBRA_MUST_CHECK;
 /* The store was closed with nothing left in them: closes and unlinks all. */
 void lsm_logs_unlink_all(struct lsm *lsm);
-
-/* ---- registry.c -------------------------------------------------------------------------- */
-
-/* Who opens or closes a store has a claim to its directory; others wait for its end. */
-struct lsm_claim {
-    struct os *os;
-    struct os_identity directory;
-    struct lsm_claim *next;
-};
-/* *out_store is the open store of that directory, with one more handle and without a claim, or
- * NULL. BUSY where it is open read-only and `wants_write`. */
-sombra_err lsm_registry_claim(struct lsm_claim *claim, struct os *os,
-                              const struct os_identity *directory, bool wants_write,
-                              struct lsm **out_store) SOMBRA_MUST_CHECK;
-/* Ends the claim; `opened` may be NULL. */
-void lsm_registry_end(struct lsm_claim *claim, struct lsm *opened);
-/* Gives one handle back; of the last one *out_is_last, the claim and the writer's turn, so that the
- * background keeps off the log. BUSY with open transactions. */
-sombra_err lsm_registry_begin_close(struct lsm *lsm, struct lsm_claim *claim,
-                                    bool *out_is_last) SOMBRA_MUST_CHECK;
-/* fork() waits for claims, and the child's stores are marked. NOMEM. */
-sombra_err lsm_registry_watch_fork(void) SOMBRA_MUST_CHECK;
 
 /* ---- refresh.c --------------------------------------------------------------------------- */
 

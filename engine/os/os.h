@@ -212,5 +212,12 @@ void os_thread_yield(void);
  * lies in a shared mapping. Returns on wake, timeout, signal or at once if the word differs. */
 void os_word_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ms);
 void os_word_wake(_Atomic uint32_t *word, unsigned count);
+/* The same for a word that no other process sees, which costs less, and at most timeout_ns
+ * (UINT64_MAX: for ever), which the system may round up by some 50 microseconds. */
+void os_own_word_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
+void os_own_word_wake(_Atomic uint32_t *word, unsigned count);
+
+/* What this process has open, claims, fork(). */
+#include "os_registry.h"
 
 #endif

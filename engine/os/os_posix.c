@@ -38,7 +38,9 @@ static int or_errno(int result)
 static int posix_open(struct os *os, const char *path, unsigned flags, unsigned mode)
 {
     (void)os;
-    int bits = O_CLOEXEC | O_NOCTTY | (flags & OS_WRITE ? O_RDWR : O_RDONLY);
+    /* Of a pipe that somebody gives as a database the open would wait for a writer; to files it is
+     * nothing. */
+    int bits = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (flags & OS_WRITE ? O_RDWR : O_RDONLY);
     if (flags & OS_CREATE)
         bits |= O_CREAT;
     if (flags & OS_EXCLUSIVE)

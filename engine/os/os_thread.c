@@ -143,18 +143,40 @@ void os_thread_yield(void)
     (void)sched_yield();
 }
 
+static void word_wait(_Atomic uint32_t *word, int operation, uint32_t expected,
+                      const struct timespec *timeout)
+{
+    (void)syscall(SYS_futex, (void *)word, operation, expected, timeout, NULL, 0);
+}
+
+static void word_wake(_Atomic uint32_t *word, int operation, unsigned count)
+{
+    int wake = count > INT_MAX ? INT_MAX : (int)count;
+    (void)syscall(SYS_futex, (void *)word, operation, wake, NULL, NULL, 0);
+}
+
 /* Not FUTEX_PRIVATE: a word in a shared mapping is known by its file, to all processes. */
 void os_word_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ms)
 {
     struct timespec timeout = timespec_of_ms(timeout_ms);
-    (void)syscall(SYS_futex, (void *)word, FUTEX_WAIT, expected,
-                  timeout_ms == UINT64_MAX ? NULL : &timeout, NULL, 0);
+    word_wait(word, FUTEX_WAIT, expected, timeout_ms == UINT64_MAX ? NULL : &timeout);
 }
 
 void os_word_wake(_Atomic uint32_t *word, unsigned count)
 {
-    int wake = count > INT_MAX ? INT_MAX : (int)count;
-    (void)syscall(SYS_futex, (void *)word, FUTEX_WAKE, wake, NULL, NULL, 0);
+    word_wake(word, FUTEX_WAKE, count);
+}
+
+void os_own_word_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns)
+{
+    struct timespec timeout = { .tv_sec = (time_t)(timeout_ns / 1000000000),
+                                .tv_nsec = (long)(timeout_ns % 1000000000) };
+    word_wait(word, FUTEX_WAIT_PRIVATE, expected, timeout_ns == UINT64_MAX ? NULL : &timeout);
+}
+
+void os_own_word_wake(_Atomic uint32_t *word, unsigned count)
+{
+    word_wake(word, FUTEX_WAKE_PRIVATE, count);
 }
 
 uint64_t os_process_id(void)

@@ -373,6 +373,21 @@ static sombra_err fresh_write(struct wal *wal, uint64_t bytes)
     return diag_wrap(err, "write the log ahead");
 }
 
+/* In pieces, for the system caches a file in pieces as large as its writes were, and looks at all
+ * of a piece's blocks for each record that is written to it: 3 us for one of 200 bytes, and 5 where
+ * the pieces were 1 MiB (ext4, Linux 6.18). */
+static sombra_err zeros_write(struct wal *wal, uint64_t from, uint64_t to)
+{
+    enum { PIECE_BYTES = 32 << 10 };
+    sombra_err err = SOMBRA_OK;
+    for (uint64_t at = from; at < to && !err;) {
+        uint64_t end = u64_min(to, (at / PIECE_BYTES + 1) * PIECE_BYTES);
+        err = os_write_zeros(wal->file, at, end - at);
+        at = end;
+    }
+    return err;
+}
+
 static sombra_err grow_to(struct wal *wal, uint64_t bytes, bool is_unwritten)
 {
     assert(bytes > wal->file_bytes);
@@ -381,7 +396,7 @@ static sombra_err grow_to(struct wal *wal, uint64_t bytes, bool is_unwritten)
         if (unwritten_err != SOMBRA_UNSUPPORTED)
             return unwritten_err;
     }
-    sombra_err err = os_write_zeros(wal->file, wal->file_bytes, bytes - wal->file_bytes);
+    sombra_err err = zeros_write(wal, wal->file_bytes, bytes);
     if (err)
         return err; /* zeros that did reach the file are written again by the next try */
     /* The growth's sync covers earlier, unsynced records too: when it fails they may be lost, and

@@ -24,6 +24,8 @@
 
 #include "os/os.h"
 
+#include "wal_group.h"
+
 struct wal;
 
 /* Where a log stands; what an engine's meta page keeps of it. */

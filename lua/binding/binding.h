@@ -59,7 +59,8 @@ struct tx_handle {
     bool is_write;
     bool is_managed; /* inside db:read or db:write, which end it */
     bool is_snapshot;
-    bool is_lent;        /* to a procedure: somebody else's, who ends it */
+    bool is_lent;        /* somebody else's, who ends it: to a procedure, or to a C program's */
+    bool is_sandboxed;   /* lent to a procedure: used in the state of a sandbox */
     unsigned jobs;       /* of the engine that run Lua functions meanwhile: it must not end */
     uint64_t mark_least; /* lent: savepoints up to this one are out of reach */
 };
@@ -131,6 +132,9 @@ void tx_begin(lua_State *L, struct tx_handle *tx, const sombra_txn_options *opti
 struct tx_handle *tx_push_lent(lua_State *L, struct db_handle *db, sombra_txn *txn, bool is_write,
                                uint64_t mark_least);
 void tx_lent_end(struct tx_handle *tx);
+/* Raises if the procedure that it is lent to has had its time: the hook comes only every thousand
+ * instructions, of which each may be a long call. (procedure_sandbox.c) */
+void tx_sandbox_look(lua_State *L);
 /* Ends it undone; does nothing if it is over. Never raises. */
 void tx_abort(struct tx_handle *tx);
 /* Ends it; on a failure it is undone. */
@@ -147,6 +151,8 @@ static inline struct tx_handle *tx_self(lua_State *L)
     struct tx_handle *tx = self_check(L, TX_NAME);
     if (UNLIKELY(!tx_is_open(tx)))
         tx_raise_over(L, tx);
+    if (UNLIKELY(tx->is_sandboxed))
+        tx_sandbox_look(L);
     return tx;
 }
 
@@ -238,7 +244,8 @@ static inline void set_boolean(lua_State *L, const char *name, bool value)
     lua_pushboolean(L, value);
     lua_setfield(L, -2, name);
 }
-void value_mark_list(lua_State *L); /* the table on top is a list; pops nothing */
+void value_mark_list(lua_State *L);          /* the table on top is a list; pops nothing */
+bool value_is_list(lua_State *L, int index); /* a table that is marked so */
 /* Pushes an empty list, marked as one. */
 static inline void list_push(lua_State *L)
 {

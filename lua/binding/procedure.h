@@ -103,6 +103,8 @@ struct call *call_of(lua_State *L);
  */
 
 void call_register(lua_State *L);
+/* Proves the type of the value on top, and turns an integral float into the integer it must be. */
+bool parameter_fits(lua_State *L, sombra_slice type);
 int procedure_source(lua_State *L); /* sombra.source */
 int tx_call(lua_State *L);          /* tx:call */
 int db_call(lua_State *L);          /* db:call */

@@ -6,14 +6,19 @@
 
 #include <string.h>
 
-enum { LIMIT_TIME_US_MAX = 2000000000 };
-
 /* ---- limits ---------------------------------------------------------------------------------- */
 
-static uint64_t seconds_us(double seconds)
+/* A limit of a definition, in units of 1 / scale; those of older ones were less well looked at. */
+static uint64_t limit_of(const sombra_value *value, double scale)
 {
-    double us = seconds * 1e6;
-    return us < 1 ? 1 : us < 9e18 ? (uint64_t)us : UINT64_MAX;
+    double limit = 0;
+    if (value->kind == SOMBRA_INTEGER && scale == 1)
+        return value->as.integer > 0 ? (uint64_t)value->as.integer : 1;
+    if (value->kind == SOMBRA_INTEGER)
+        limit = (double)value->as.integer * scale;
+    else if (value->kind == SOMBRA_FLOAT)
+        limit = value->as.real * scale;
+    return !(limit >= 1) ? 1 : limit < 9e18 ? (uint64_t)limit : INT64_MAX;
 }
 
 /* Those of the definition, then those of the caller's table at `arg`. */
@@ -27,14 +32,11 @@ static void read_limits(lua_State *L, const struct call *call, int arg,
     if (member_value(bytes_slice(&call->definition), "limits", &map)) {
         sombra_value value;
         if (!sombra_value_member(&map, (sombra_slice){ "time", 4 }, &value))
-            limits->time_us =
-                seconds_us(value.kind == SOMBRA_FLOAT ? value.as.real : (double)value.as.integer);
+            limits->time_us = limit_of(&value, 1e6);
         if (!sombra_value_member(&map, (sombra_slice){ "memory", 6 }, &value))
-            limits->memory_bytes =
-                value.kind == SOMBRA_FLOAT ? (size_t)value.as.real : (size_t)value.as.integer;
+            limits->memory_bytes = limit_of(&value, 1);
         if (!sombra_value_member(&map, (sombra_slice){ "instructions", 12 }, &value))
-            limits->instructions =
-                value.kind == SOMBRA_FLOAT ? (uint64_t)value.as.real : (uint64_t)value.as.integer;
+            limits->instructions = limit_of(&value, 1);
     }
     if (!options_given(L, arg, names))
         return;
@@ -68,8 +70,21 @@ static bool is_integral(lua_State *L, int index)
     return lua_type(L, index) == LUA_TNUMBER && is_integer;
 }
 
-/* Proves the type of the value on top, and turns an integral float into the integer it must be. */
-static bool fits_type(lua_State *L, sombra_slice type)
+/* {} is a map, and an empty list to whoever wants a list. */
+static bool is_list_or_map(lua_State *L, bool wants_list)
+{
+    if (lua_type(L, -1) != LUA_TTABLE)
+        return false;
+    bool is_marked = value_is_list(L, -1);
+    bool has_items = lua_rawlen(L, -1) > 0;
+    lua_pushnil(L);
+    bool is_empty = !lua_next(L, -2);
+    if (!is_empty)
+        lua_pop(L, 2);
+    return wants_list ? is_marked || has_items || is_empty : !is_marked && !has_items;
+}
+
+bool parameter_fits(lua_State *L, sombra_slice type)
 {
     int given = lua_type(L, -1);
 #define IS(name) (type.bytes == sizeof name - 1 && memcmp(type.data, name, type.bytes) == 0)
@@ -82,7 +97,7 @@ static bool fits_type(lua_State *L, sombra_slice type)
     if (IS("number"))
         return given == LUA_TNUMBER;
     if (IS("list") || IS("map"))
-        return given == LUA_TTABLE;
+        return is_list_or_map(L, IS("list"));
     if (IS("float")) {
         if (given != LUA_TNUMBER)
             return false;
@@ -143,7 +158,7 @@ static bool bind_parameter(lua_State *L, int given, int to, lua_Integer position
         lua_settop(L, name_index - 1);
         return is_positional;
     }
-    if (!fits_type(L, type.as.string)) {
+    if (!parameter_fits(L, type.as.string)) {
         lua_pushlstring(L, type.as.string.data, type.as.string.bytes);
         error_raise_text(L, SOMBRA_INVALID,
                          lua_pushfstring(L, "parameter '%s': %s expected, got %s",

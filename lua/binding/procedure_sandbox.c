@@ -176,6 +176,11 @@ void call_open_sandbox(lua_State *L, struct call *call, const struct sandbox_lim
     sandbox_start(call->sandbox);
 }
 
+void tx_sandbox_look(lua_State *L)
+{
+    sandbox_look(L);
+}
+
 void call_close(struct call *call)
 {
     if (call->lent) {
@@ -221,12 +226,41 @@ static bool is_type_name(const char *name)
     return false;
 }
 
+/* A key that means nothing is a word misspelt. */
+static void check_parameter_keys(lua_State *L, int given, lua_Integer number)
+{
+    static const char *const names[] = { "default", "optional", "doc", NULL };
+    lua_pushnil(L);
+    while (lua_next(L, given)) {
+        lua_pop(L, 1);
+        bool is_known = lua_isinteger(L, -1) && (lua_Unsigned)lua_tointeger(L, -1) - 1 < 2;
+        for (const char *const *name = names; lua_type(L, -1) == LUA_TSTRING && *name; name++)
+            is_known |= strcmp(*name, lua_tostring(L, -1)) == 0;
+        if (!is_known)
+            luaL_error(L, "parameter %I is {name, type, default =, optional =, doc =}, not more",
+                       number);
+    }
+}
+
+/* The default on top, of the parameter described below it. Null is one of every type. */
+static void check_default(lua_State *L, lua_Integer number)
+{
+    sombra_slice type;
+    lua_getfield(L, -2, "type");
+    type.data = lua_tolstring(L, -1, &type.bytes);
+    lua_insert(L, -2);
+    if (!value_is_null(L, -1) && !parameter_fits(L, type))
+        luaL_error(L, "the default of parameter %I is no %s", number, lua_tostring(L, -2));
+    lua_remove(L, -2);
+}
+
 /* The parameter at the top, {name, type, default =, optional =, doc =}, as a map. */
 static void describe_parameter(lua_State *L, lua_Integer number)
 {
     if (lua_type(L, -1) != LUA_TTABLE)
         luaL_error(L, "parameter %I must be a table: {name, type}", number);
     int given = lua_gettop(L);
+    check_parameter_keys(L, given, number);
     lua_createtable(L, 0, 5);
     if (lua_rawgeti(L, given, 1) != LUA_TSTRING)
         luaL_error(L, "parameter %I has no name", number);
@@ -243,10 +277,12 @@ static void describe_parameter(lua_State *L, lua_Integer number)
     }
     lua_setfield(L, -2, "type");
     lua_pushliteral(L, "default");
-    if (lua_rawget(L, given) == LUA_TNIL)
+    if (lua_rawget(L, given) == LUA_TNIL) {
         lua_pop(L, 1);
-    else
+    } else {
+        check_default(L, number);
         lua_setfield(L, -2, "default");
+    }
     lua_pushliteral(L, "optional");
     lua_rawget(L, given);
     lua_pushboolean(L, lua_toboolean(L, -1));
@@ -275,11 +311,20 @@ static void describe_parameters(lua_State *L)
     if (count > PARAMETERS_MAX)
         luaL_error(L, "a procedure has at most %d parameters", PARAMETERS_MAX);
     lua_newtable(L);
+    lua_newtable(L); /* the names so far */
     for (lua_Integer i = 1; i <= (lua_Integer)count; i++) {
-        lua_rawgeti(L, -2, i);
+        lua_rawgeti(L, -3, i);
         describe_parameter(L, i);
-        lua_rawseti(L, -2, i);
+        lua_getfield(L, -1, "name");
+        if (lua_rawget(L, -3) != LUA_TNIL)
+            luaL_error(L, "parameter %I has the name of an earlier one", i);
+        lua_pop(L, 1);
+        lua_getfield(L, -1, "name");
+        lua_pushboolean(L, true);
+        lua_rawset(L, -4);
+        lua_rawseti(L, -3, i);
     }
+    lua_pop(L, 1);
     value_mark_list(L);
     lua_setfield(L, 2, "params");
     lua_pop(L, 1);
@@ -296,8 +341,9 @@ static void describe_limits(lua_State *L)
         bool is_known = false;
         for (const char *const *name = names; lua_type(L, -2) == LUA_TSTRING && *name; name++)
             is_known |= strcmp(*name, lua_tostring(L, -2)) == 0;
-        if (!is_known || lua_type(L, -1) != LUA_TNUMBER || lua_tonumber(L, -1) <= 0)
-            luaL_error(L, "the unit's limits are time (seconds), memory (bytes), instructions");
+        if (!is_known || lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) > 0))
+            luaL_error(L, "the unit's limits are time (seconds), memory (bytes), instructions: "
+                          "numbers above 0");
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -435,6 +481,7 @@ static int run(lua_State *L)
     if (lua_rawget(L, 1) != LUA_TFUNCTION)
         luaL_error(L, "'%s' is a library: it has no 'run'", call->unit.name);
     call->lent = tx_push_lent(L, call->db, call->txn, call->is_write, call->mark);
+    call->lent->is_sandboxed = true;
     lua_pushvalue(L, -1); /* the handle is cut off at the end: the script must not lose it */
     lua_rawsetp(L, LUA_REGISTRYINDEX, &call->lent);
     if (call->arguments.count)
@@ -513,12 +560,23 @@ static int keep_error(lua_State *L)
     return 0;
 }
 
+/* Who an error is of. A source that is defined has no name before it has run. */
+static void push_subject(lua_State *L, const struct call *call)
+{
+    if (call->unit.name[0])
+        lua_pushfstring(L, "procedure '%s'", call->unit.name);
+    else
+        lua_pushliteral(L, "definition of a procedure");
+}
+
 /* The text at the top as message and trace. */
 static void push_error_text(lua_State *L, const struct call *call, const char *message)
 {
     const char *trace = strstr(message, "\nstack traceback:");
     lua_pushlstring(L, message, trace ? (size_t)(trace - message) : strlen(message));
-    lua_pushfstring(L, "procedure '%s': %s", call->unit.name, lua_tostring(L, -1));
+    push_subject(L, call);
+    lua_pushfstring(L, "%s: %s", lua_tostring(L, -1), lua_tostring(L, -2));
+    lua_remove(L, -2);
     error_push_text(L, SOMBRA_INVALID, lua_tostring(L, -1));
     if (trace) {
         lua_pushstring(L, trace + 1);
@@ -555,10 +613,11 @@ void call_push_error(lua_State *L, struct call *call, int status)
 {
     lua_State *inner = call->thread ? call->thread : sandbox_state(call->sandbox);
     if (sandbox_end_of(call->sandbox) != SANDBOX_LIVES) {
-        char subject[UNIT_NAME_BYTES_MAX + 32], text[UNIT_NAME_BYTES_MAX + 160];
+        char text[UNIT_NAME_BYTES_MAX + 160];
         bool is_cancelled = sandbox_end_of(call->sandbox) == SANDBOX_CANCELLED;
-        snprintf(subject, sizeof subject, "procedure '%s'", call->unit.name);
-        sandbox_explain(call->sandbox, subject, text, sizeof text);
+        push_subject(L, call);
+        sandbox_explain(call->sandbox, lua_tostring(L, -1), text, sizeof text);
+        lua_pop(L, 1);
         error_push_text(L, is_cancelled ? SOMBRA_CANCELLED : SOMBRA_LIMIT, text);
         return;
     }

@@ -180,6 +180,7 @@ void value_push_null(lua_State *L)
 
 bool value_is_null(lua_State *L, int index)
 {
+    index = lua_absindex(L, index);
     value_push_null(L);
     bool is_null = lua_rawequal(L, index, -1);
     lua_pop(L, 1);
@@ -210,6 +211,16 @@ void value_mark_list(lua_State *L)
     lua_setmetatable(L, -2);
 }
 
+bool value_is_list(lua_State *L, int index)
+{
+    if (lua_type(L, index) != LUA_TTABLE || !lua_getmetatable(L, index))
+        return false;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &list_key);
+    bool is_marked = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return is_marked;
+}
+
 /* ---- sombra.list ------------------------------------------------------------------------- */
 
 /* sombra.list{...}: marks the table as a list and returns it. */
@@ -233,12 +244,7 @@ static int list_new(lua_State *L)
 static int is_list(lua_State *L)
 {
     luaL_checkany(L, 1);
-    bool is_marked = false;
-    if (lua_type(L, 1) == LUA_TTABLE && lua_getmetatable(L, 1)) {
-        luaL_getmetatable(L, LIST_NAME);
-        is_marked = lua_rawequal(L, -1, -2);
-    }
-    lua_pushboolean(L, is_marked);
+    lua_pushboolean(L, value_is_list(L, 1));
     return 1;
 }
 

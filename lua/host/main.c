@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* sombra: the program. It reads the command line as `lua` 5.4 does, runs what it says, or one of
  * the commands that are written in Lua (sombra.cli), and turns the outcome into an exit code. */
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -172,6 +173,8 @@ int main(int argc, char **argv)
     struct arguments arguments;
     const char *bad_word = NULL;
 
+    /* A file at the limit of `ulimit -f` is to be an error of the write, and not the end. */
+    signal(SIGXFSZ, SIG_IGN);
     if (argc < 1)
         return HOST_EXIT_USAGE; /* started with an empty argument list: no arg[0] to give */
     if (!arguments_parse(argc, argv, &arguments, &bad_word)) {

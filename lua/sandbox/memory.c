@@ -29,18 +29,24 @@ static bool is_refused(struct sandbox *sandbox, size_t growth, size_t bytes)
     const struct sandbox_limits *limits = &sandbox->limits;
     if (!sandbox->is_started || limits->is_unlimited)
         return false;
-    if (sandbox->end != SANDBOX_LIVES)
-        return true;
+    if (sandbox->end != SANDBOX_LIVES) {
+        bool is_much = growth > sandbox->last_bytes;
+        sandbox->last_bytes -= is_much ? 0 : growth;
+        return is_much;
+    }
     return bytes > limits->block_bytes || growth > limits->memory_bytes ||
            sandbox->memory > limits->memory_bytes - growth;
 }
 
 /* Lua asks again after an emergency collection. A second refusal in a row is the end: a script that
- * catches the error and goes on would only make the collector work. */
+ * catches the error and goes on would only make the collector work. One that lives from what such
+ * collections free makes a thousand of them before the hook looks at the clock. */
 static void *refuse(struct sandbox *sandbox, size_t bytes)
 {
     if (sandbox->refused == bytes && sandbox->end == SANDBOX_LIVES)
         sandbox->end = SANDBOX_MEMORY;
+    else if (sandbox->end == SANDBOX_LIVES && sandbox_is_late(sandbox))
+        sandbox->end = SANDBOX_TIME;
     sandbox->refused = bytes;
     return NULL;
 }
@@ -153,6 +159,8 @@ void *sandbox_allocate(void *context, void *block, size_t old_bytes, size_t byte
         return refuse(sandbox, bytes);
     }
     arena->userdata += !block && old_bytes == LUA_TUSERDATA;
+    if (!block && old_bytes == LUA_TSTRING)
+        sandbox_note_string(sandbox, bytes);
     if (bytes > old)
         sandbox->refused = 0;
     sandbox->memory += bytes - old;

@@ -9,21 +9,29 @@
 #include <lauxlib.h>
 
 enum {
-    HOOK_INSTRUCTIONS = 1000,     /* between two looks at the clock */
-    TICK_WORK = 20000,            /* about as long */
-    WORK_OF_INSTRUCTION = 8,      /* what one VM instruction weighs in ticks */
-    TRACEBACK_BYTES_MAX = 1 << 14 /* of an error's text that gets a traceback */
+    HOOK_INSTRUCTIONS = 1000,        /* between two looks at the clock */
+    HOOK_INSTRUCTIONS_MIN = 5,       /* where one may compare strings of many megabytes */
+    HOOK_INSTRUCTIONS_THREADS = 100, /* where there are several threads */
+    LONG_STRING_BYTES = 64 << 10,    /* a thousand instructions with those are not too long */
+    TICK_WORK = 20000,               /* about as long */
+    WORK_OF_INSTRUCTION = 8,         /* what one VM instruction weighs in ticks */
+    TRACEBACK_BYTES_MAX = 1 << 14    /* of an error's text that gets a traceback */
 };
 
 static const struct sandbox_limits defaults = { .time_us = 1000000,
                                                 .memory_bytes = (size_t)64 << 20,
                                                 .block_bytes = (size_t)20 << 20 };
 
-static uint64_t now_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t now_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
 }
 
 struct sandbox *sandbox_of(lua_State *L)
@@ -65,13 +73,18 @@ size_t sandbox_memory_peak(const struct sandbox *sandbox)
 
 static void hook(lua_State *L, lua_Debug *event);
 
+bool sandbox_is_late(const struct sandbox *sandbox)
+{
+    return sandbox->deadline_ns && now_ns() >= sandbox->deadline_ns;
+}
+
 /* Raises if the sandbox is dead, or is to die now. */
 static void look(lua_State *L, struct sandbox *sandbox)
 {
     if (sandbox->end == SANDBOX_LIVES) {
         if (atomic_load_explicit(&sandbox->is_cancelled, memory_order_relaxed))
             sandbox->end = SANDBOX_CANCELLED;
-        else if (sandbox->deadline_ns && now_ns() >= sandbox->deadline_ns)
+        else if (sandbox_is_late(sandbox))
             sandbox->end = SANDBOX_TIME;
         else if (sandbox->work_max && sandbox->work >= sandbox->work_max)
             sandbox->end = SANDBOX_INSTRUCTIONS;
@@ -88,9 +101,40 @@ static void look(lua_State *L, struct sandbox *sandbox)
 static void hook(lua_State *L, lua_Debug *event)
 {
     struct sandbox *sandbox = sandbox_of(L);
+    int instructions = lua_gethookcount(L);
     (void)event;
-    sandbox->work += (uint64_t)HOOK_INSTRUCTIONS * WORK_OF_INSTRUCTION;
+    sandbox->work += (uint64_t)instructions * WORK_OF_INSTRUCTION;
     look(L, sandbox);
+    if (instructions != sandbox->hook_instructions)
+        lua_sethook(L, hook, LUA_MASKCOUNT, sandbox->hook_instructions);
+}
+
+/* To set a hook is to begin its count anew, so that it is done seldom. */
+static void hook_often(struct sandbox *sandbox, lua_State *L, int instructions)
+{
+    if (!sandbox->is_started || sandbox->limits.is_unlimited || sandbox->end != SANDBOX_LIVES)
+        return;
+    if (instructions < sandbox->hook_instructions)
+        sandbox->hook_instructions = instructions;
+    if (sandbox->hook_instructions < lua_gethookcount(L))
+        lua_sethook(L, hook, LUA_MASKCOUNT, sandbox->hook_instructions);
+}
+
+void sandbox_note_thread(lua_State *L)
+{
+    hook_often(sandbox_of(L), L, HOOK_INSTRUCTIONS_THREADS);
+}
+
+void sandbox_note_string(struct sandbox *sandbox, size_t bytes)
+{
+    int instructions = HOOK_INSTRUCTIONS;
+    while (bytes > LONG_STRING_BYTES && instructions > HOOK_INSTRUCTIONS_MIN) {
+        instructions /= 2;
+        bytes /= 2;
+    }
+    /* Which thread runs is not known here; the others learn of it at their next hook. */
+    if (instructions < sandbox->hook_instructions)
+        hook_often(sandbox, sandbox->L, instructions);
 }
 
 void sandbox_tick(lua_State *L, uint64_t work)
@@ -103,6 +147,17 @@ void sandbox_tick(lua_State *L, uint64_t work)
     sandbox->tick_at =
         sandbox->work > UINT64_MAX - TICK_WORK ? UINT64_MAX : sandbox->work + TICK_WORK;
     if (sandbox->is_started)
+        look(L, sandbox);
+}
+
+void sandbox_look(lua_State *L)
+{
+    struct sandbox *sandbox = sandbox_of(L);
+    if (!sandbox->is_started)
+        return;
+    /* A few milliseconds behind, for a fifth of the price. */
+    bool is_late = sandbox->deadline_ns && clock_ns(CLOCK_MONOTONIC_COARSE) >= sandbox->deadline_ns;
+    if (is_late || sandbox->end != SANDBOX_LIVES)
         look(L, sandbox);
 }
 
@@ -256,12 +311,14 @@ void sandbox_start(struct sandbox *sandbox)
 {
     const struct sandbox_limits *limits = &sandbox->limits;
     sandbox->is_started = true;
+    sandbox->last_bytes = SANDBOX_LAST_BYTES;
     sandbox->work = 0;
     sandbox->tick_at = TICK_WORK;
     sandbox->deadline_ns = 0;
     sandbox->work_max = 0;
+    sandbox->hook_instructions = HOOK_INSTRUCTIONS * (limits->is_unlimited ? 10 : 1);
     if (limits->is_unlimited) { /* it can still be cancelled */
-        lua_sethook(sandbox->L, hook, LUA_MASKCOUNT, HOOK_INSTRUCTIONS * 10);
+        lua_sethook(sandbox->L, hook, LUA_MASKCOUNT, sandbox->hook_instructions);
         return;
     }
     uint64_t time_ns;
@@ -272,7 +329,7 @@ void sandbox_start(struct sandbox *sandbox)
         __builtin_mul_overflow(limits->instructions, (uint64_t)WORK_OF_INSTRUCTION,
                                &sandbox->work_max))
         sandbox->work_max = UINT64_MAX;
-    lua_sethook(sandbox->L, hook, LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
+    lua_sethook(sandbox->L, hook, LUA_MASKCOUNT, sandbox->hook_instructions);
 }
 
 void sandbox_restart(struct sandbox *sandbox, const struct sandbox_limits *limits)
@@ -317,13 +374,38 @@ void sandbox_left(const struct sandbox *sandbox, struct sandbox_limits *out_left
 
 /* ---- code -------------------------------------------------------------------------------- */
 
+/* The compiler has no hook, and takes a time for some texts that is not in proportion to them: it
+ * gets them in pieces, between which the clock is looked at. */
+struct pieces {
+    const char *text;
+    size_t bytes;
+};
+
+static const char *next_piece(lua_State *L, void *context, size_t *out_bytes)
+{
+    enum { PIECE_BYTES = 4096 };
+    struct pieces *left = context;
+    const char *piece = left->text;
+    sandbox_look(L);
+    *out_bytes = left->bytes < PIECE_BYTES ? left->bytes : PIECE_BYTES;
+    left->text += *out_bytes;
+    left->bytes -= *out_bytes;
+    return piece;
+}
+
+int sandbox_compile(lua_State *L, const char *text, size_t bytes, const char *name)
+{
+    struct pieces pieces = { text, bytes };
+    return lua_load(L, next_piece, &pieces, name, "t");
+}
+
 int sandbox_load(lua_State *L, const char *text, size_t bytes, const char *name)
 {
     if (bytes > SANDBOX_SOURCE_BYTES_MAX && !sandbox_of(L)->limits.is_unlimited) {
         lua_pushfstring(L, "the source is longer than %d bytes", SANDBOX_SOURCE_BYTES_MAX);
         return LUA_ERRSYNTAX;
     }
-    return luaL_loadbufferx(L, text, bytes, name, "t");
+    return sandbox_compile(L, text, bytes, name);
 }
 
 /* Errors that are strings get a traceback; others pass, for they may carry more. */

@@ -75,6 +75,8 @@ int sandbox_call(struct sandbox *sandbox, int arguments, int results);
 /* Library functions: `work` steps of about a nanosecond were done, or will be. Raises when a limit
  * is hit. */
 void sandbox_tick(lua_State *L, uint64_t work);
+/* The same for a call that takes its time and knows not how much. */
+void sandbox_look(lua_State *L);
 /* Raises if so many bytes cannot be one block. */
 void sandbox_check_block(lua_State *L, uint64_t bytes, const char *what);
 

@@ -62,23 +62,39 @@ bool flood_note(struct flood_list *list, const struct flood_block *old,
                 const struct flood_block *now);
 void flood_release(struct flood_list *list);
 
+/* A refusal costs a whole collection. A dead sandbox gets what it asks for in the few instructions
+ * that are left to it, unless it is much. */
+enum { SANDBOX_LAST_BYTES = 1 << 20 };
+
 struct sandbox {
     lua_State *L;
     struct sandbox_limits limits;
-    uint64_t deadline_ns; /* 0 = none */
-    uint64_t paused_ns;   /* when the clock was stopped; 0 = it runs */
-    uint64_t work;        /* done, in ticks */
-    uint64_t work_max;    /* 0 = none */
-    uint64_t tick_at;     /* of `work`: the next look at the clock */
+    uint64_t deadline_ns;  /* 0 = none */
+    uint64_t paused_ns;    /* when the clock was stopped; 0 = it runs */
+    uint64_t work;         /* done, in ticks */
+    uint64_t work_max;     /* 0 = none */
+    uint64_t tick_at;      /* of `work`: the next look at the clock */
+    int hook_instructions; /* between two hooks: fewer where single ones may take long */
     size_t memory, memory_peak;
     struct sandbox_arena arena;
     struct sandbox_image image;
     struct flood_list flood;
-    size_t refused; /* bytes of the request refused last; 0 = the last one was served */
+    size_t refused;    /* bytes of the request refused last; 0 = the last one was served */
+    size_t last_bytes; /* that a dead one still gets */
     bool is_started;
     enum sandbox_end end;
     _Atomic bool is_cancelled;
 };
+
+/* Whether its time is over. (sandbox.c) */
+bool sandbox_is_late(const struct sandbox *sandbox);
+/* A string of so many bytes, or another thread, is about to be: instructions of which nobody counts
+ * the time (strings that differ at their ends are compared, by strcoll for each of their zeros) may
+ * come, and so the hook does oftener. */
+void sandbox_note_string(struct sandbox *sandbox, size_t bytes);
+void sandbox_note_thread(lua_State *L);
+/* Compiles text, of any length, and looks at the clock meanwhile. A Lua status. */
+int sandbox_compile(lua_State *L, const char *text, size_t bytes, const char *name);
 
 /* Its address is the registry key of math.randomseed, which scripts do not have. (library.c) */
 extern const char sandbox_seed_key;

@@ -224,7 +224,7 @@ end
 local function reject(state, input, file, line, why)
   local report = state.report
   if not state.options.rejects then
-    local kept = report.nodes + report.edges + report.entries - state.in_batch
+    local kept = state.records - state.in_batch
     values.fail("%s; %s", describe(input, line, why), kept == 0 and "nothing was imported"
       or ("the %d records before it that were committed stay"):format(kept))
   end

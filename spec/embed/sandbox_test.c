@@ -77,7 +77,7 @@ struct run {
 /* A Lua status; -1 if there was no memory for a sandbox. */
 static int run(struct run *run, bool is_prepared)
 {
-    struct sandbox_limits limits = { .time_us = 200000, .memory_bytes = 8 << 20 };
+    struct sandbox_limits limits = { .time_us = 60000000, .memory_bytes = 8 << 20 };
     struct sandbox *sandbox =
         is_prepared ? sandbox_new_prepared(&limits, 7, prepare) : sandbox_new(&limits, 7, true);
     run->result[0] = '\0';

@@ -243,6 +243,36 @@ static void test_crc32__parts_give_the_sum_of_the_whole(void **state)
     }
 }
 
+/* Bit by bit, as the polynomial is defined. */
+static uint32_t crc32_slow(uint32_t crc, const uint8_t *bytes, size_t count)
+{
+    crc = ~crc;
+    for (size_t i = 0; i < count; i++) {
+        crc ^= bytes[i];
+        for (unsigned bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0xEDB88320) : 0);
+    }
+    return ~crc;
+}
+
+/* From where one way of computing ends to where the next begins, at any address, and continued. */
+static void test_crc32__all_lengths_are_as_defined(void **state)
+{
+    (void)state;
+    enum { BYTES_MAX = 1300, PLACES = 33 };
+    static uint8_t bytes[BYTES_MAX + PLACES];
+    uint64_t random = 42;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)((random = hash_u64(random + i)) >> 20);
+    for (size_t count = 0; count <= BYTES_MAX; count += count % 64 < 2 ? 1 : 31) {
+        const uint8_t *at = bytes + count % PLACES;
+        uint32_t begin = count % 2 ? (uint32_t)hash_u64(count) : 0;
+        assert_int_equal(crc32_update(begin, at, count), crc32_slow(begin, at, count));
+    }
+    memset(bytes, 0xff, sizeof bytes);
+    assert_int_equal(crc32_update(0, bytes, BYTES_MAX), crc32_slow(0, bytes, BYTES_MAX));
+}
+
 static void test_hash__every_bit_of_input_counts(void **state)
 {
     (void)state;
@@ -315,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_slice__prefix_is_found_at_any_length),
         cmocka_unit_test(test_crc32__check_value),
         cmocka_unit_test(test_crc32__parts_give_the_sum_of_the_whole),
+        cmocka_unit_test(test_crc32__all_lengths_are_as_defined),
         cmocka_unit_test(test_hash__every_bit_of_input_counts),
         cmocka_unit_test(test_hash__low_bits_spread_sequential_keys),
         cmocka_unit_test(test_random__is_splitmix64),

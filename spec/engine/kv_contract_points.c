@@ -308,6 +308,57 @@ static void test_kv__an_error_of_the_caller_ends_many_gets(void **state)
     kv_abort(txn);
 }
 
+struct kept {
+    sombra_slice values[800];
+    uint64_t digests[800]; /* of what they were when they were got */
+    size_t count;
+};
+
+static sombra_err kept_each(void *context, size_t index, const sombra_slice *value)
+{
+    struct kept *kept = context;
+    (void)index;
+    assert_non_null(value);
+    kept->digests[kept->count] = kv_entry_digest(0, slice_str("kept"), *value);
+    kept->values[kept->count++] = *value;
+    return SOMBRA_OK;
+}
+
+/* Of an engine that keeps them: beside a writer that puts, deletes, commits and has checkpoints
+ * made. */
+static void test_kv__kept_values_live_until_the_reader_ends(void **state)
+{
+    enum { COUNT = 400, ROUNDS = 3 };
+    static uint8_t keys[COUNT][8];
+    static struct kept kept;
+    sombra_slice slices[COUNT], value;
+    struct kv *kv = store_of(state);
+    struct kv_txn *txn = kv_begin_write(kv);
+    assert_false(txn->keeps_values);
+    put_for_many(txn);
+    kv_commit_ok(txn);
+    struct kv_txn *reader = kv_begin_read(kv);
+    kept.count = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        slices[i] = kv_number_key(i < 12 ? (1 << 24) + i : 5 * i, keys[i]);
+        expect_ok(kv_get(reader, slices[i], &value));
+        expect_ok(kept_each(&kept, i, &value));
+    }
+    expect_ok(kv_get_many(reader, slices, COUNT, kept_each, &kept));
+    for (size_t round = 0; reader->keeps_values && round < ROUNDS; round++) {
+        struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+        txn = kv_begin_write(kv);
+        kv_put_numbers(txn, 0, 2000, 41 + round, 2);
+        kv_put_numbers(txn, 1 << 24, (1 << 24) + 12, 29999, 2);
+        expect_ok(kv_delete(txn, slices[100 + round]));
+        kv_commit_ok(txn);
+        expect_ok(kv_maintain(kv, &job));
+    }
+    for (size_t i = 0; reader->keeps_values && i < kept.count; i++)
+        assert_true(kept.digests[i] == kv_entry_digest(0, slice_str("kept"), kept.values[i]));
+    kv_abort(reader);
+}
+
 static void test_kv__keys_have_1_to_1024_bytes(void **state)
 {
     uint8_t key[KV_KEY_BYTES_MAX + 1];
@@ -600,6 +651,7 @@ const struct kv_fact kv_contract_points[] = {
     KV_FACT(test_kv__entries_put_at_once_must_ascend),
     KV_FACT(test_kv__many_keys_are_got_as_one_by_one),
     KV_FACT(test_kv__an_error_of_the_caller_ends_many_gets),
+    KV_FACT(test_kv__kept_values_live_until_the_reader_ends),
     KV_FACT(test_kv__keys_have_1_to_1024_bytes),
     KV_FACT(test_kv__impossible_keys_are_never_found),
     KV_FACT(test_kv__many_keys_of_the_greatest_length),

@@ -142,9 +142,20 @@ static void test_os_thread__a_word_is_shared_between_processes(void **state)
     (void)munmap((void *)words, 4096);
 }
 
+static void test_os_thread__a_wait_for_an_own_word_gives_up_after_its_time(void **state)
+{
+    (void)state;
+    _Atomic uint32_t word = 1;
+    uint64_t begin_ns = os_monotonic_ns(os_posix());
+    while (os_monotonic_ns(os_posix()) - begin_ns < 100000) /* a signal may end it before */
+        os_own_word_wait(&word, 1, 100000);
+    os_own_word_wait(&word, 2, UINT64_MAX); /* differs: at once */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_os_thread__a_wait_for_an_own_word_gives_up_after_its_time),
         cmocka_unit_test(test_os_thread__a_mutex_excludes),
         cmocka_unit_test(test_os_thread__a_condition_wakes_its_waiter),
         cmocka_unit_test(test_os_thread__a_condition_gives_up_after_its_time),

@@ -60,11 +60,37 @@ describe("the commands", function()
       { "KEY is not an integer", { "kv", "get", "x", "y", "seven", "--integer" } },
       { "KEY is not hexadecimal", { "kv", "get", "x", "y", "abc", "--hex" } },
       { "either KEY or %-%-prefix", { "kv", "del", "x", "y" } },
+      { "BUCKET is empty", { "kv", "scan", "x", "" } },
+      { 'VALUE: a map with the key "$x" must be one of', { "kv", "put", "x", "y", "z", '{"$x":1}', "--json" } },
+      { 'ARGUMENTS: a map with the key "$x" must be one of', { "call", "x", "y", '{"$x":1}' } },
+      { "NAME is a name or name@version, .*not 'y@z'", { "call", "x", "y@z" } },
+      { "NAME is without a version, not 'y@2': give it by %-%-version", { "proc", "drop", "x", "y@2" } },
     }) do
       it("sombra " .. table.concat(case[2], " "), function()
         fails(2, "^sombra " .. case[2][1] .. ".*" .. case[1], case[2])
       end)
     end
+  end)
+
+  describe("say at once, and once, what is wrong with a path:", function()
+    it("a pipe, whose open would wait for a writer", function()
+      local pipe = directory .. "/pipe"
+      run.shell("mkfifo " .. pipe)
+      for _, command in ipairs({ "stats", "checkpoint" }) do
+        fails(3, "^sombra " .. command .. ": open " .. pipe .. ": [^:]*pipe: not a sombra database", { command, pipe })
+      end
+      fails(3, "^sombra dump: dump: " .. pipe .. ": read", { "dump", pipe, "meta" })
+    end)
+
+    it("a place where no lock file can be made", function()
+      fails(3, "%-lock: open for writing: No such file", { "stats", "/proc/self/status" })
+    end)
+
+    it("a file that is no database", function()
+      local foreign = directory .. "/foreign"
+      run.write_file(foreign, ("not a database "):rep(2000))
+      fails(3, "^sombra stats: open " .. foreign .. ": " .. foreign .. ": not a sombra database", { "stats", foreign })
+    end)
   end)
 
   it("are explained from one table", function()

@@ -14,6 +14,21 @@ describe("how the host ends", function()
     assert.matches("in local 'inner'", result.err)
   end)
 
+  it("is an error, and not a signal, when a file may not grow (ulimit -f)", function()
+    local directory = run.temporary_directory()
+    run.write_file(directory .. "/grow.lua", ([[
+      local sombra = require "sombra"
+      local db <close> = assert(sombra.open(%q, { create = true }))
+      local ok, err
+      repeat ok, err = pcall(db.write, db, function(tx) tx:create("N", { x = ("x"):rep(100000) }) end) until not ok
+      print(err.code, (db:verify()) [1])
+    ]]):format(directory .. "/data.sombra"))
+    local output, code = run.shell(("ulimit -f 2000; %s %s/grow.lua 2>&1"):format(run.binary, directory))
+    run.remove_directory(directory)
+    assert.equal("limit\tnil\n", output)
+    assert.equal(0, code)
+  end)
+
   it("is 1 after a syntax error and for a missing script", function()
     local result = run.host({ "-e", "x x" })
     assert.equal(1, result.code)

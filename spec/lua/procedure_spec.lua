@@ -43,6 +43,46 @@ describe("a stored procedure", function()
     assert.equal("not_found", failure(db.call, db, "add").code)
   end)
 
+  it("is refused with parameters or limits that cannot be meant", function()
+    for parameters, text in pairs {
+      ["{{'a','integer',default='x'}}"] = "the default of parameter 1 is no integer",
+      ["{{'a'},{'b','list',default={x=1}}}"] = "the default of parameter 2 is no list",
+      ["{{'a','integer'},{'a','string'}}"] = "parameter 2 has the name of an earlier one",
+      ["{{'a','integer',defualt=1}}"] = "parameter 1 is {name, type, default =, optional =, doc =}, not more",
+      ["{{'a','integer',1}}"] = "parameter 1 is {name, type, default =, optional =, doc =}, not more",
+    } do
+      local err = failure(db.define, db, ("return { name = 'p', params = %s, run = type }"):format(parameters))
+      assert.truthy(err.message:find(text, 1, true), err.message)
+    end
+    for _, limit in ipairs { "time = 0/0", "memory = 0/0", "instructions = 0", "time = -1", "tiem = 1" } do
+      local err = failure(db.define, db, ("return { name = 'p', limits = { %s }, run = type }"):format(limit))
+      assert.truthy(err.message:find("the unit's limits are", 1, true), err.message)
+    end
+    for i, limit in ipairs { "memory = 1e300", "memory = 2e7", "instructions = 1e300", "time = math.huge" } do
+      local text = ("return { name = 'p%d', limits = { %s }, run = function() return 1 end }"):format(i, limit)
+      assert.equal(1, db:call((db:define(text))))
+    end
+  end)
+
+  it("tells lists from maps", function()
+    db:define [[return { name = "p", params = { { "l", "list", default = {} }, { "m", "map", default = {} } },
+      run = function(_, p) return #p.l, next(p.m) end }]]
+    assert.same({ 0 }, { db:call("p") })
+    assert.same({ 0 }, { db:call("p", { l = {}, m = {} }) })
+    assert.same({ 2, "a", 1 }, { db:call("p", { l = { 1, 2 }, m = { a = 1 } }) })
+    assert.equal("parameter 'l': list expected, got table", failure(db.call, db, "p", { l = { a = 1 } }).message)
+    assert.equal("parameter 'm': map expected, got table", failure(db.call, db, "p", { m = { 1 } }).message)
+    assert.equal("parameter 'm': map expected, got table", failure(db.call, db, "p", { m = sombra.list {} }).message)
+  end)
+
+  it("has no name yet when its text does not load, and the message says so", function()
+    local err = failure(db.define, db, { name = "bad.lua", text = "return {" })
+    assert.matches("^definition of a procedure: bad.lua:1:", err.message)
+    err = failure(db.define, db, "while true do end")
+    assert.matches("^definition of a procedure ", err.message)
+    assert.equal("limit", err.code)
+  end)
+
   it("takes arguments by name and by position, with types and defaults", function()
     db:define(add)
     local id, none, list, null = db:call("add", { 1, b = 2, label = "Other" })

@@ -30,6 +30,18 @@ local attacks = {
   { "limit", "('x'):gsub('x', function() while true do end end)" },
   { "limit", "for i = 1, 1e12 do local s = ('x'):rep(100) end" },
   { "limit", "for i = 1, 1e12 do load('local a = 1 ' .. ('a = a '):rep(10000)) end" },
+  { "limit", "local l = {} for i = 1, 10000 do l[i] = {} end while true do tx:create_many('Trace', l) end" },
+  -- collections, which no hook ends: at the brink of the memory, and of weak keys that lead to one another
+  { "limit", "local k, t = 65536, {} while collectgarbage('count') < k - 0.3 do t = { t } end while true do local x = {} end" },
+  { "limit", "local k, w = {}, setmetatable({}, { __mode = 'k' }) for i = 1, 3e5 do k[i] = {} end"
+    .. " for i = 1, 3e5 - 1 do w[k[i]] = k[i + 1] end local first = k[1] k = nil while true do local x = {} end" },
+  { "strong", "local t = setmetatable({}, { __mode = 'v' }) t[1] = {} for i = 1, 1e5 do local x = {} end return t[1] and 'strong'" },
+  { "limit", "local s = ('local function f() do ' .. ('goto e '):rep(30000) .. ' end ::e:: end '):rep(4) while true do load(s) end" },
+  -- instructions that are long
+  { "limit", "local s = ('\\0'):rep(10000000) local a, b = s .. 'a', s .. 'b' while true do local _ = a < b end" },
+  { "limit", "coroutine.wrap(function() local s = '\\0' for i = 1, 20 do s = s .. s end local a, b = s .. 'a', s .. 'b'"
+    .. " while true do local _ = a < b end end)()" },
+  { "limit", "local s = ('x'):rep(10000000) while true do s = s .. 'y' end" },
   { "error", "return setmetatable({}, { __gc = function() while true do end end })" },
   { "error", "error(setmetatable({}, { __tostring = function() while true do end end }))" },
   -- loops in C

@@ -494,6 +494,17 @@ describe("import and export", function()
     end
   end)
 
+  it("count records of every kind when they say what stays", function()
+    local unit = '{"procedure":"p%d","version":1,"text":"return { name = \\"p%d\\", exports = {} }"}\n'
+    local path = write(".jsonl", '{"node":1}\n' .. unit:format(1, 1) .. unit:format(2, 2) .. "x\n")
+    for batch, text in pairs { [1] = "the 3 records before it", [2] = "the 2 records", [4] = "nothing was imported" } do
+      local db <close> = helper.memory()
+      local is_good, err = pcall(import.run, db, { path }, { batch = batch })
+      assert.is_false(is_good)
+      assert.matches(text, tostring(err), 1, true)
+    end
+  end)
+
   it("put bad records aside, as they are, to be mended and imported", function()
     local cases = {
       { "-nodes.csv", '~id,n:int\n1,1\n2,two\n"3",3\n3,"a\nb"\n4,4,4\n', { 3, 5, 7 },

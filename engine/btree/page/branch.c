@@ -237,6 +237,17 @@ static void source_init(struct source *source, const uint8_t *left, sombra_slice
     source->count = source->page_count[0] + source->page_count[1];
 }
 
+/* One child more, at `index`, with the separator left of it. */
+static void source_add(struct source *source, unsigned index, sombra_slice separator, page_id child,
+                       uint64_t entries)
+{
+    source->extra_at = index;
+    source->extra_key = separator;
+    source->extra_child = child;
+    source->extra_entries = entries;
+    source->count++;
+}
+
 /* Prefix common to keys [first, last). */
 static size_t source_prefix(const struct source *source, unsigned first, unsigned last)
 {
@@ -341,17 +352,6 @@ static __attribute__((noinline)) void compact(uint8_t *page, size_t page_bytes)
     cells_set_holes(page, 0);
 }
 
-static bool make_space(uint8_t *page, size_t page_bytes, size_t bytes)
-{
-    size_t gap = cells_low(page) - page_arrays_end(page);
-    if (LIKELY(gap >= bytes))
-        return true;
-    if (gap + cells_holes(page) < bytes)
-        return false;
-    compact(page, page_bytes);
-    return true;
-}
-
 static size_t cell_append(uint8_t *page, sombra_slice suffix)
 {
     size_t offset = cells_low(page) - cell_bytes(suffix.bytes);
@@ -373,16 +373,12 @@ bool branch_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slic
     if (count == 1 || !cells_key_has_prefix(separator, prefix)) {
         struct source source;
         source_init(&source, page, slice_of(NULL, 0), NULL, page_bytes);
-        source.extra_at = index;
-        source.extra_key = separator;
-        source.extra_child = child;
-        source.extra_entries = entries;
-        source.count++;
+        source_add(&source, index, separator, child, entries);
         return source_rebuild(&source, page);
     }
     sombra_slice suffix = slice_from(separator, prefix.bytes);
     size_t slot_bytes = BRANCH_SLOT_BYTES + 2 * BRANCH_CHILD_BYTES;
-    if (!make_space(page, page_bytes, cell_bytes(suffix.bytes) + slot_bytes))
+    if (!cells_make_space(page, page_bytes, cell_bytes(suffix.bytes) + slot_bytes, compact))
         return false;
 
     size_t offset = cell_append(page, suffix);
@@ -552,11 +548,7 @@ void branch_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra
     assert(index >= 1 && index <= count && count >= 3);
     struct source source;
     source_init(&source, page, slice_of(NULL, 0), NULL, page_bytes);
-    source.extra_at = index;
-    source.extra_key = separator;
-    source.extra_child = child;
-    source.extra_entries = entries;
-    source.count++;
+    source_add(&source, index, separator, child, entries);
     /* A new child at an end is the mark of a sequential load: the other branch stays full. Two
      * children go to the edge, so that no branch has a single one. */
     unsigned cut = choose_cut(&source);

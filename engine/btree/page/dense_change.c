@@ -133,26 +133,6 @@ static bool is_fit(const struct leaf_value *value)
     return !value->overflow && value->bytes.bytes <= DENSE_VALUE_BYTES_MAX;
 }
 
-/* The page's prefix has to become shorter, or its entries get value lengths. */
-static __attribute__((noinline)) bool insert_rebuilding(uint8_t *page, size_t page_bytes,
-                                                        unsigned index, sombra_slice key,
-                                                        const struct leaf_value *value)
-{
-    uint8_t built[PAGE_BYTES_MAX] __attribute__((aligned(8)));
-    struct leaf_source source;
-    struct leaf_measure measure;
-    leaf_source_init(&source, page, NULL, page_bytes);
-    leaf_source_add(&source, index, key, value, false);
-    leaf_measure(&source, 0, source.count, &measure);
-    if (measure.dense_bytes > page_bytes)
-        return false;
-    dense_build(&source, 0, source.count, &measure, built);
-    memcpy(built, page, CELLS_COUNT); /* the identity stays */
-    built[LEAF_ENDS] = page[LEAF_ENDS];
-    page_copy(page, built, page_bytes);
-    return true;
-}
-
 /* A run of one entry before run `run` (0 or the number of runs). */
 static bool insert_run(uint8_t *page, size_t page_bytes, unsigned run, sombra_slice suffix,
                        sombra_slice value)
@@ -215,7 +195,7 @@ bool dense_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice
     if (!is_fit(value))
         return false;
     if (!cells_key_has_prefix(key, prefix) || (value->bytes.bytes > 0 && !dense_has_values(page)))
-        return insert_rebuilding(page, page_bytes, index, key, value);
+        return leaf_insert_rebuilding(page, page_bytes, index, key, value);
 
     sombra_slice suffix = slice_from(key, prefix.bytes);
     unsigned runs = dense_runs(page);

@@ -316,18 +316,6 @@ void general_copy_packed(uint8_t *to, const uint8_t *from, size_t page_bytes)
     cells_set_holes(to, 0);
 }
 
-/* Makes `bytes` of free space between the arrays and the cells; false = there is not so much. */
-static bool make_space(uint8_t *page, size_t page_bytes, size_t bytes)
-{
-    size_t gap = cells_low(page) - page_arrays_end(page);
-    if (LIKELY(gap >= bytes))
-        return true;
-    if (gap + cells_holes(page) < bytes)
-        return false;
-    compact(page, page_bytes);
-    return true;
-}
-
 static size_t cell_append(uint8_t *page, sombra_slice suffix, const struct leaf_value *value)
 {
     size_t offset = cells_low(page) - general_cell_bytes(suffix.bytes, value);
@@ -337,38 +325,17 @@ static size_t cell_append(uint8_t *page, sombra_slice suffix, const struct leaf_
     return offset;
 }
 
-/* The key does not have the page's prefix, which has to become shorter (or, in an empty page, is
- * free to choose). */
-static __attribute__((noinline)) bool insert_rebuilding(uint8_t *page, size_t page_bytes,
-                                                        unsigned index, sombra_slice key,
-                                                        const struct leaf_value *value)
-{
-    uint8_t built[PAGE_BYTES_MAX] __attribute__((aligned(8)));
-    struct leaf_source source;
-    struct leaf_measure measure;
-    leaf_source_init(&source, page, NULL, page_bytes);
-    leaf_source_add(&source, index, key, value, false);
-    leaf_measure(&source, 0, source.count, &measure);
-    if (measure.general_bytes > page_bytes)
-        return false;
-    general_build(&source, 0, source.count, measure.prefix_bytes, built);
-    memcpy(built, page, CELLS_COUNT); /* the identity stays */
-    built[LEAF_ENDS] = page[LEAF_ENDS];
-    page_copy(page, built, page_bytes);
-    return true;
-}
-
 bool general_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
                     const struct leaf_value *value)
 {
     unsigned count = cells_count(page);
     sombra_slice prefix = cells_prefix(page, page_bytes);
     if (UNLIKELY(count == 0 || !cells_key_has_prefix(key, prefix)))
-        return insert_rebuilding(page, page_bytes, index, key, value);
+        return leaf_insert_rebuilding(page, page_bytes, index, key, value);
 
     sombra_slice suffix = slice_from(key, prefix.bytes);
     size_t bytes = general_cell_bytes(suffix.bytes, value);
-    if (!make_space(page, page_bytes, bytes + LEAF_SLOT_BYTES))
+    if (!cells_make_space(page, page_bytes, bytes + LEAF_SLOT_BYTES, compact))
         return false;
     size_t offset = cell_append(page, suffix, value);
     slots_insert(page, count, index, head_of(suffix.data, suffix.bytes), offset, 0);
@@ -420,7 +387,7 @@ bool general_replace(uint8_t *page, size_t page_bytes, unsigned index,
     uint32_t head = head_at(page + CELLS_HEADS, index);
     memcpy(suffix, cell.suffix, suffix_bytes);
     general_remove(page, page_bytes, index, index + 1);
-    bool has_space = make_space(page, page_bytes, new_bytes + LEAF_SLOT_BYTES);
+    bool has_space = cells_make_space(page, page_bytes, new_bytes + LEAF_SLOT_BYTES, compact);
     assert(has_space);
     (void)has_space;
     size_t offset = cell_append(page, slice_of(suffix, suffix_bytes), value);
@@ -460,7 +427,7 @@ void general_move_cells(const uint8_t *from, unsigned first, unsigned last, bool
     unsigned more = last - first;
     size_t bytes = general_weight_of(from, first, last);
     assert(first < last && last <= of && cells_prefix_bytes(from) == cells_prefix_bytes(to));
-    bool has_space = make_space(to, page_bytes, bytes);
+    bool has_space = cells_make_space(to, page_bytes, bytes, compact);
     assert(has_space);
     (void)has_space;
     uint8_t *heads = to + CELLS_HEADS;

@@ -4,12 +4,6 @@
  */
 #include "leaf_internal.h"
 
-static inline bool is_dense(const uint8_t *page)
-{
-    assert(page_level(page) == 0);
-    return page[PAGE_KIND] == PAGE_DENSE;
-}
-
 size_t leaf_inline_max(size_t page_bytes)
 {
     /* So that two entries of the longest key and value share the smallest page. */
@@ -40,7 +34,7 @@ static void make_general(uint8_t *page, size_t page_bytes)
 bool leaf_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index)
 {
     assert(key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX);
-    if (is_dense(page))
+    if (leaf_is_dense(page))
         return dense_find(page, page_bytes, key, out_index);
     return general_find(page, page_bytes, key, out_index);
 }
@@ -48,7 +42,7 @@ bool leaf_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigne
 bool leaf_get(const uint8_t *page, size_t page_bytes, sombra_slice key, struct leaf_value *out)
 {
     unsigned index;
-    if (is_dense(page))
+    if (leaf_is_dense(page))
         return dense_get(page, page_bytes, key, out);
     if (!general_find(page, page_bytes, key, &index))
         return false;
@@ -60,7 +54,7 @@ void leaf_seek_begin(struct leaf_seek *seek, const uint8_t *page, size_t page_by
                      sombra_slice key)
 {
     assert(key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX);
-    seek->is_general = !is_dense(page);
+    seek->is_general = !leaf_is_dense(page);
     if (seek->is_general)
         general_seek_begin(seek, page, page_bytes, key);
 }
@@ -82,7 +76,7 @@ bool leaf_find_place(const uint8_t *page, size_t page_bytes, sombra_slice key,
                      struct leaf_place *out_place)
 {
     assert(key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX);
-    if (is_dense(page))
+    if (leaf_is_dense(page))
         return dense_find_place(page, page_bytes, key, out_place);
     out_place->at = NULL;
     return general_find(page, page_bytes, key, &out_place->index);
@@ -93,7 +87,7 @@ unsigned leaf_find_end(const uint8_t *page, size_t page_bytes, const struct leaf
 {
     unsigned index;
     assert(slice_compare(low, high) < 0);
-    if (is_dense(page))
+    if (leaf_is_dense(page))
         return dense_find_end(page, page_bytes, place, low, high);
     (void)general_find(page, page_bytes, high, &index);
     return index;
@@ -103,7 +97,7 @@ bool leaf_is_behind(const uint8_t *page, size_t page_bytes, sombra_slice key)
 {
     unsigned count = cells_count(page);
     sombra_slice prefix = cells_prefix(page, page_bytes);
-    if (is_dense(page) || count == 0 || !cells_key_has_prefix(key, prefix))
+    if (leaf_is_dense(page) || count == 0 || !cells_key_has_prefix(key, prefix))
         return false;
     sombra_slice suffix = slice_from(key, prefix.bytes);
     return head_of(suffix.data, suffix.bytes) > head_at(page + CELLS_HEADS, count - 1);
@@ -112,7 +106,7 @@ bool leaf_is_behind(const uint8_t *page, size_t page_bytes, sombra_slice key)
 void leaf_value_at(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_value *out)
 {
     assert(index < cells_count(page));
-    if (is_dense(page))
+    if (leaf_is_dense(page))
         dense_value_at(page, page_bytes, index, out);
     else
         general_value_at(page, index, out);
@@ -138,8 +132,8 @@ bool leaf_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice 
 
     if (count == 0)
         make_general(page, page_bytes);
-    bool did_fit = is_dense(page) ? dense_insert(page, page_bytes, index, key, value)
-                                  : general_insert(page, page_bytes, index, key, value);
+    bool did_fit = leaf_is_dense(page) ? dense_insert(page, page_bytes, index, key, value)
+                                       : general_insert(page, page_bytes, index, key, value);
     if (did_fit)
         note_insert(page, index, count);
     return did_fit;
@@ -148,7 +142,7 @@ bool leaf_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice 
 bool leaf_append(uint8_t *page, size_t page_bytes, sombra_slice key, const struct leaf_value *value)
 {
     unsigned count = cells_count(page);
-    if (is_dense(page) || count == 0 || !general_append(page, page_bytes, key, value))
+    if (leaf_is_dense(page) || count == 0 || !general_append(page, page_bytes, key, value))
         return false;
     leaf_set_ends(page, leaf_appends(page) + 1, 0);
     return true;
@@ -158,7 +152,7 @@ bool leaf_replace(uint8_t *page, size_t page_bytes, unsigned index, const struct
 {
     assert(index < cells_count(page));
     assert(value->overflow || value->bytes.bytes <= leaf_inline_max(page_bytes));
-    if (is_dense(page))
+    if (leaf_is_dense(page))
         return dense_replace(page, page_bytes, index, value);
     return general_replace(page, page_bytes, index, value);
 }
@@ -168,7 +162,7 @@ void leaf_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last
     assert(first <= last && last <= cells_count(page));
     if (first == last)
         return;
-    if (is_dense(page))
+    if (leaf_is_dense(page))
         dense_remove(page, page_bytes, first, last);
     else
         general_remove(page, page_bytes, first, last);
@@ -189,7 +183,7 @@ void leaf_iter_seek(struct leaf_iter *iter, const uint8_t *page, size_t page_byt
     iter->count = cells_count(page);
     iter->prefix = cells_prefix(page, page_bytes);
     assert(index < iter->count);
-    if (is_dense(page))
+    if (leaf_is_dense(page))
         dense_iter_seek(iter, index);
     else
         general_iter_load(iter, index);
@@ -202,7 +196,7 @@ void leaf_iter_enter(struct leaf_iter *iter, const uint8_t *page, size_t page_by
         leaf_iter_seek(iter, page, page_bytes, place->index);
         return;
     }
-    assert(is_dense(page));
+    assert(leaf_is_dense(page));
     iter->page = page;
     iter->page_bytes = page_bytes;
     iter->count = cells_count(page);
@@ -214,7 +208,7 @@ bool leaf_iter_next(struct leaf_iter *iter)
 {
     if (iter->index + 1 >= iter->count)
         return false;
-    if (is_dense(iter->page))
+    if (leaf_is_dense(iter->page))
         dense_iter_next(iter);
     else
         general_iter_load(iter, iter->index + 1);
@@ -225,7 +219,7 @@ bool leaf_iter_previous(struct leaf_iter *iter)
 {
     if (iter->index == 0)
         return false;
-    if (is_dense(iter->page))
+    if (leaf_is_dense(iter->page))
         dense_iter_previous(iter);
     else
         general_iter_load(iter, iter->index - 1);
@@ -234,7 +228,7 @@ bool leaf_iter_previous(struct leaf_iter *iter)
 
 bool leaf_read_needs_room(const uint8_t *page)
 {
-    return is_dense(page);
+    return leaf_is_dense(page);
 }
 
 unsigned leaf_read(const uint8_t *page, size_t page_bytes, unsigned index, struct leaf_batch *batch)
@@ -242,7 +236,7 @@ unsigned leaf_read(const uint8_t *page, size_t page_bytes, unsigned index, struc
     assert(index <= cells_count(page));
     batch->prefix = cells_prefix(page, page_bytes);
     batch->has_overflows = false;
-    if (is_dense(page))
+    if (leaf_is_dense(page))
         return dense_read(page, page_bytes, index, batch);
     return general_read(page, index, batch);
 }
@@ -270,6 +264,6 @@ unsigned leaf_read_words(const uint8_t *page, size_t page_bytes, unsigned index,
     words->is_over = words->is_long = false;
     if (index == cells_count(page))
         return 0;
-    return is_dense(page) ? dense_read_words(page, page_bytes, index, words)
-                          : general_read_words(page, page_bytes, index, words);
+    return leaf_is_dense(page) ? dense_read_words(page, page_bytes, index, words)
+                               : general_read_words(page, page_bytes, index, words);
 }

@@ -145,3 +145,27 @@ void leaf_measure(const struct leaf_source *source, unsigned first, unsigned las
         .has_values = has_values,
     };
 }
+
+/* ---- a leaf built anew ------------------------------------------------------------------- */
+
+bool leaf_insert_rebuilding(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
+                            const struct leaf_value *value)
+{
+    uint8_t built[PAGE_BYTES_MAX] __attribute__((aligned(8)));
+    bool is_dense = leaf_is_dense(page);
+    struct leaf_source source;
+    struct leaf_measure measure;
+    leaf_source_init(&source, page, NULL, page_bytes);
+    leaf_source_add(&source, index, key, value, false);
+    leaf_measure(&source, 0, source.count, &measure);
+    if ((is_dense ? measure.dense_bytes : measure.general_bytes) > page_bytes)
+        return false;
+    if (is_dense)
+        dense_build(&source, 0, source.count, &measure, built);
+    else
+        general_build(&source, 0, source.count, measure.prefix_bytes, built);
+    memcpy(built, page, CELLS_COUNT); /* the identity stays */
+    built[LEAF_ENDS] = page[LEAF_ENDS];
+    page_copy(page, built, page_bytes);
+    return true;
+}

@@ -13,6 +13,11 @@
 /* Consecutive inserts at one end that make the next split one at the edge. */
 enum { LEAF_SEQUENTIAL_MIN = 3 };
 
+static inline bool leaf_is_dense(const uint8_t *page)
+{
+    return page[PAGE_KIND] == PAGE_DENSE;
+}
+
 static inline unsigned leaf_appends(const uint8_t *page)
 {
     return page[LEAF_ENDS] & 15;
@@ -77,6 +82,10 @@ struct leaf_measure {
 size_t leaf_common_prefix(const struct leaf_source *source, unsigned first, unsigned last);
 void leaf_measure(const struct leaf_source *source, unsigned first, unsigned last,
                   struct leaf_measure *out);
+/* Inserts what the page cannot take as it is: its prefix has to become shorter (or, in an empty
+ * page, is free to choose), or its entries get value lengths. The kind of leaf stays. */
+bool leaf_insert_rebuilding(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
+                            const struct leaf_value *value);
 
 /* ---- keys as words (leaf_words.c) ---------------------------------------------------------- */
 

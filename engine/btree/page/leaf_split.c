@@ -22,11 +22,6 @@ enum { DENSE_ENTRY_WEIGHT_MAX = 64 };
  * takes 5 bytes more, and those that are shared. */
 enum { DENSE_LIGHT_WEIGHT_MAX = 16 };
 
-static bool is_dense(const uint8_t *page)
-{
-    return page[PAGE_KIND] == PAGE_DENSE;
-}
-
 /* Dense lookups cost more, so a dense leaf has to save a quarter. */
 static bool prefers_dense(const struct leaf_source *source, unsigned count,
                           const struct leaf_measure *measure)
@@ -36,7 +31,7 @@ static bool prefers_dense(const struct leaf_source *source, unsigned count,
     if (measure->general_bytes > source->page_bytes)
         return true;
     if (count < KIND_ENTRIES_MIN)
-        return is_dense(source->pages[0]);
+        return leaf_is_dense(source->pages[0]);
     return measure->dense_bytes - CELLS_HEADS <= (measure->general_bytes - CELLS_HEADS) / 4 * 3;
 }
 
@@ -49,7 +44,7 @@ static size_t leaf_weight(const uint8_t *page, size_t page_bytes)
 /* No dense leaf could save enough on entries like these. */
 static bool is_heavy(const uint8_t *page, size_t page_bytes)
 {
-    return !is_dense(page) &&
+    return !leaf_is_dense(page) &&
            leaf_weight(page, page_bytes) / DENSE_ENTRY_WEIGHT_MAX > cells_count(page);
 }
 
@@ -82,7 +77,7 @@ static bool build_cut(const struct leaf_source *source, unsigned first, unsigned
 /* Will entries of the dense leaf stay dense, in fair runs? */
 static bool is_light(const uint8_t *page, size_t page_bytes)
 {
-    return is_dense(page) &&
+    return leaf_is_dense(page) &&
            dense_run_count(page) <= cells_count(page) / (DENSE_INTERVAL / 2) + 1 &&
            leaf_weight(page, page_bytes) <= DENSE_LIGHT_WEIGHT_MAX * cells_count(page);
 }
@@ -166,15 +161,15 @@ static void finish_split(struct leaf_split *split, unsigned pages, size_t page_b
 
 static size_t weight_before(const uint8_t *page, size_t page_bytes, unsigned index)
 {
-    return is_dense(page) ? dense_weight_before(page, page_bytes, index)
-                          : general_weight_before(page, index);
+    return leaf_is_dense(page) ? dense_weight_before(page, page_bytes, index)
+                               : general_weight_before(page, index);
 }
 
 /* The index before which about `weight` bytes of entries stand. */
 static unsigned index_at_weight(const uint8_t *page, size_t page_bytes, size_t weight)
 {
-    return is_dense(page) ? dense_index_at_weight(page, page_bytes, weight)
-                          : general_index_at_weight(page, weight);
+    return leaf_is_dense(page) ? dense_index_at_weight(page, page_bytes, weight)
+                               : general_index_at_weight(page, weight);
 }
 
 /* Entries for the left side, such that both sides weigh the same. */
@@ -261,7 +256,7 @@ static bool may_rebuild(const struct leaf_source *source)
     const uint8_t *page = source->pages[0];
     if (source->count < 2)
         return true; /* One entry cannot be split. */
-    if (!is_dense(page)) {
+    if (!leaf_is_dense(page)) {
         size_t prefix_bytes = cells_prefix_bytes(page);
         size_t common_bytes = leaf_common_prefix(source, 0, source->count);
         size_t gain = common_bytes > prefix_bytes ? (common_bytes - prefix_bytes) : 0;

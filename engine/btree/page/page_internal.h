@@ -149,6 +149,8 @@ static inline unsigned heads_below_near(const uint8_t *heads, unsigned count, ui
     unsigned step = 8;
     if (near > 0 && (near > count || head_at(heads, near - 1) >= head))
         return heads_below(heads, count, head);
+    if (near == count || head_at(heads, near) >= head)
+        return near;
     while (step < count - near && head_at(heads, near + step - 1) < head) {
         near += step;
         step *= 2;
@@ -246,6 +248,19 @@ sombra_err branch_validate(const uint8_t *page, size_t page_bytes) SOMBRA_MUST_C
 void general_copy_packed(uint8_t *to, const uint8_t *from, size_t page_bytes);
 /* End of what is used at the front of a tree page. */
 size_t page_arrays_end(const uint8_t *page);
+/* Makes `bytes` of free space between the arrays and the cells, if need be by `compact`, which lays
+ * the cells anew without holes; false = there is not so much. */
+static inline bool cells_make_space(uint8_t *page, size_t page_bytes, size_t bytes,
+                                    void (*compact)(uint8_t *page, size_t page_bytes))
+{
+    size_t gap = cells_low(page) - page_arrays_end(page);
+    if (LIKELY(gap >= bytes))
+        return true;
+    if (gap + cells_holes(page) < bytes)
+        return false;
+    compact(page, page_bytes);
+    return true;
+}
 size_t dense_arrays_end(const uint8_t *page);
 
 #endif

@@ -31,11 +31,19 @@ local function key_of(text, options)
   return options.hex and from_hex(text, "KEY") or text
 end
 
+---Before anything is opened or made.
+local function check_bucket(name)
+  if name == "" then
+    words.usage("BUCKET is empty")
+  end
+end
+
 local function open_bucket(tx, name)
   return tx:bucket(name) or output.fail("there is no bucket '%s'", name)
 end
 
 function kv.get(arguments, options)
+  check_bucket(arguments.bucket)
   local key = key_of(arguments.key, options)
   local db <close> = output.open(arguments.db, { readonly = true })
   local value = db:read(function(tx)
@@ -62,12 +70,13 @@ local function read_value(text, options)
     if value == nil then
       words.usage("VALUE is %s", message)
     end
-    return plain.restore(value)
+    return words.restore(value, "VALUE")
   end
   return options.hex and from_hex(text:gsub("%s+$", ""), "VALUE") or text
 end
 
 function kv.put(arguments, options)
+  check_bucket(arguments.bucket)
   local key = key_of(arguments.key, options)
   if options.json and options.hex then
     words.usage("--json and --hex do not go together")
@@ -83,6 +92,7 @@ function kv.put(arguments, options)
 end
 
 function kv.del(arguments, options)
+  check_bucket(arguments.bucket)
   if (arguments.key == nil) == (options.prefix == nil) then
     words.usage("give either KEY or --prefix")
   end
@@ -123,6 +133,7 @@ local function print_entry(key, value, options)
 end
 
 function kv.scan(arguments, options)
+  check_bucket(arguments.bucket)
   local prefix = options.prefix and (options.hex and from_hex(options.prefix, "--prefix") or options.prefix)
   local db <close> = output.open(arguments.db, { readonly = true })
   db:read(function(tx)

@@ -75,6 +75,9 @@ function proc.show(arguments)
 end
 
 function proc.drop(arguments, options)
+  if arguments.name:find("@", 1, true) then
+    words.usage("NAME is without a version, not '%s': give it by --version", arguments.name)
+  end
   local db <close> = output.open(arguments.db)
   local count = db:undefine(arguments.name, options.version and { version = options.version } or nil)
   output.close(db)
@@ -94,7 +97,14 @@ local function read_arguments(text)
   if value == nil then
     words.usage("ARGUMENTS are %s", message)
   end
-  return plain.restore(value)
+  return words.restore(value, "ARGUMENTS")
+end
+
+---A procedure as it is called: "name" or "name@version".
+local function check_name(name)
+  if not name:find("^[%w_.-]+$") and not name:find("^[%w_.-]+@%d+$") then
+    words.usage("NAME is a name or name@version, of letters, digits and _ . -, not '%s'", name)
+  end
 end
 
 local function write_line(value)
@@ -110,6 +120,7 @@ local function refuse_no(name, results)
 end
 
 function proc.call(arguments, options)
+  check_name(arguments.name)
   local args = read_arguments(arguments.arguments)
   local limits = { time = options.time, memory = options.memory, instructions = options.instructions }
   local db <close> = output.open(arguments.db, { readonly = options.readonly })

@@ -3,9 +3,20 @@
 ---Reads the words of a command by its row in sombra.cli.commands.
 local words = {}
 
+local plain = require "sombra.plain"
+
 ---Raises wrong usage: sombra.cli prints it and ends with exit code 2.
 function words.usage(message, ...)
   error({ usage = message:format(...) }, 0)
+end
+
+---What JSON of the command line stands for.
+function words.restore(value, what)
+  local restored, result = pcall(plain.restore, value)
+  if not restored then
+    words.usage("%s: %s", what, result)
+  end
+  return result
 end
 
 local function find_option(command, word)
