@@ -14,9 +14,12 @@ static inline uint32_t head_of(const uint8_t *key, size_t key_bytes, size_t pref
 
 /* ---- unpack ------------------------------------------------------------------------------ */
 
+/* Few bytes are copied faster as so many: behind the last entry there is room for it. */
+enum { COPY_BYTES = 16 };
+
 static size_t fixed_bytes(uint32_t count)
 {
-    return sizeof(struct rows_head) +
+    return COPY_BYTES + sizeof(struct rows_head) +
            (size_t)count * (sizeof(uint32_t) + sizeof(struct rows_place)) +
            sizeof(struct rows_place);
 }
@@ -55,7 +58,10 @@ void rows_unpack(const struct block *block, uint8_t *to)
         block_entry_at(at, &entry);
         size_t key_bytes = entry.shared + entry.rest.bytes;
         assert(key_bytes <= KV_KEY_BYTES_MAX);
-        if (entry.shared > 0)
+        if (LIKELY(entry.shared <= COPY_BYTES))
+            memmove(key, before,
+                    COPY_BYTES); /* what is too much is overwritten or behind the end */
+        else
             memcpy(key, before, entry.shared);
         /* The value stands behind the rest of the key on disk as well. */
         memcpy(key + entry.shared, entry.rest.data, entry.rest.bytes + entry.value.bytes);
