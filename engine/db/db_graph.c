@@ -295,6 +295,12 @@ sombra_err sombra_neighbours_next(sombra_neighbours *neighbours, const sombra_ne
     return err ? err : graph_neighbours_next(&neighbours->graph, out_batch, out_count);
 }
 
+sombra_err sombra_neighbours_renew(sombra_neighbours *neighbours, size_t used, bool *out_is_renewed)
+{
+    sombra_err err = txn_live(neighbours->child.txn);
+    return err ? err : graph_neighbours_renew(&neighbours->graph, used, out_is_renewed);
+}
+
 sombra_err sombra_neighbour_record(sombra_neighbours *neighbours, const sombra_neighbour *neighbour,
                                    sombra_record *out_record)
 {
@@ -357,6 +363,12 @@ sombra_err sombra_ids_next(sombra_ids *ids, const uint64_t **out_batch, size_t *
 {
     sombra_err err = txn_live(ids->child.txn);
     return err ? err : graph_ids_next(&ids->graph, out_batch, out_count);
+}
+
+sombra_err sombra_ids_renew(sombra_ids *ids, size_t used, bool *out_is_renewed)
+{
+    sombra_err err = txn_live(ids->child.txn);
+    return err ? err : graph_ids_renew(&ids->graph, used, out_is_renewed);
 }
 
 void sombra_ids_close(sombra_ids *ids)

@@ -50,7 +50,7 @@ static sombra_err make(struct graph_txn *txn, sombra_slice name, sombra_bucket_i
         return err;
     struct graph_key by_id = key_1(TAG_BUCKET, bucket);
     size_t value_bytes = (size_t)(varint_put(value, bucket) - value);
-    txn->writes++;
+    txn_note_plain_write(txn);
     txn->counters_dirty = true;
     err = kv_put(txn->kv, slice_of(by_name, name_key(name, by_name)), slice_of(value, value_bytes));
     if (!err)
@@ -161,7 +161,7 @@ sombra_err graph_bucket_drop(struct graph_txn *txn, sombra_bucket_id bucket)
     if (err)
         return err;
     by_name_bytes = name_key(name, by_name);
-    txn->writes++;
+    txn_note_plain_write(txn);
     txn->known_bucket = 0;
     err = kv_delete_range(txn->kv, span_of(&entries, &span), NULL);
     if (!err)
@@ -293,7 +293,7 @@ sombra_err graph_bucket_put(struct graph_txn *txn, sombra_bucket_id bucket, cons
                         SOMBRA_VALUE_BYTES_MAX);
     if (err)
         return err;
-    txn->writes++;
+    txn_note_plain_write(txn);
     return break_if_fatal(txn, kv_put(txn->kv, slice_of(at.bytes, at.length), value));
 }
 
@@ -308,7 +308,7 @@ sombra_err graph_bucket_delete(struct graph_txn *txn, sombra_bucket_id bucket,
         err = entry_key_of(bucket, key, &at);
     if (err)
         return err;
-    txn->writes++;
+    txn_note_plain_write(txn);
     err = kv_delete(txn->kv, slice_of(at.bytes, at.length));
     if (err && err != SOMBRA_NOT_FOUND)
         return break_if_fatal(txn, err);
@@ -355,7 +355,7 @@ sombra_err graph_bucket_delete_range(struct graph_txn *txn, sombra_bucket_id buc
     if (err)
         return err;
     struct kv_range keys = { slice_of(low.bytes, low.length), slice_of(high.bytes, high.length) };
-    txn->writes++;
+    txn_note_plain_write(txn);
     if (!is_empty)
         err = break_if_fatal(txn, kv_delete_range(txn->kv, keys, &deleted));
     if (!err && out_deleted)

@@ -83,6 +83,7 @@ struct graph_txn {
     bool is_readonly;                  /* writes are refused, for as long as its user says */
     uint64_t lent;                     /* generation of `read`: raised when it is overwritten */
     uint64_t writes;                   /* raised by every write: cursors' bytes have died */
+    uint64_t plain_writes;             /* those that add and remove no node, label or edge */
     struct buf read;                   /* what was lent last */
     struct buf record;                 /* a record under construction */
     struct buf old;                    /* the record it replaces */
@@ -280,6 +281,7 @@ struct graph_neighbours {
     uint32_t range_type; /* that all keys share, if field >= 1 */
     unsigned capacity;   /* of the next batch */
     size_t count;        /* of this one */
+    uint64_t shape;      /* of the transaction, when this one was read */
     bool is_out;         /* the range that is read now */
     bool is_begun;       /* by words */
     bool has_types;
@@ -300,6 +302,10 @@ sombra_err graph_neighbours_open(struct graph_neighbours *neighbours, struct gra
 sombra_err graph_neighbours_next(struct graph_neighbours *neighbours,
                                  const sombra_neighbour **out_batch,
                                  size_t *out_count) SOMBRA_MUST_CHECK;
+/* If nodes, labels or edges have come or gone since the batch was read: forgets what of it is
+ * behind its first `used` (at least one), so that the next batch begins right behind those. */
+sombra_err graph_neighbours_renew(struct graph_neighbours *neighbours, size_t used,
+                                  bool *out_is_renewed) SOMBRA_MUST_CHECK;
 void graph_neighbours_close(struct graph_neighbours *neighbours);
 void graph_neighbours_release(struct graph_neighbours *neighbours);
 
@@ -363,9 +369,12 @@ struct graph_ids {
     uint64_t left;
     uint64_t from, to; /* of edges: those that are still asked for; 0 = no bound */
     uint64_t writes;   /* of the transaction, when the cursor on blocks was moved last */
+    uint32_t label;    /* of nodes; 0 = all */
     size_t prefix_bytes;
     unsigned capacity;
     bool reverse;
+    size_t count;   /* of the batch */
+    uint64_t shape; /* of the transaction, when it was read */
     struct kv_entry entries[GRAPH_BATCH];
     uint64_t batch[GRAPH_BATCH];
 };
@@ -376,6 +385,9 @@ sombra_err graph_ids_open(struct graph_ids *ids, struct graph_txn *txn, enum gra
                           sombra_slice label, const sombra_ids_options *options) SOMBRA_MUST_CHECK;
 sombra_err graph_ids_next(struct graph_ids *ids, const uint64_t **out_batch,
                           size_t *out_count) SOMBRA_MUST_CHECK;
+/* As graph_neighbours_renew. */
+sombra_err graph_ids_renew(struct graph_ids *ids, size_t used,
+                           bool *out_is_renewed) SOMBRA_MUST_CHECK;
 void graph_ids_close(struct graph_ids *ids);
 
 /* ---- buckets (bucket.c, scan.c) ----------------------------------------------------------------

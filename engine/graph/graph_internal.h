@@ -236,6 +236,17 @@ static inline void txn_forget_node(struct graph_txn *txn, sombra_node_id node)
 /* Copies `bytes` to the transaction's own memory, which ends what was lent before. */
 sombra_err txn_lend(struct graph_txn *txn, sombra_slice bytes,
                     sombra_slice *out_lent) SOMBRA_MUST_CHECK;
+/* A write after which there are the same nodes, labels and edges. */
+static inline void txn_note_plain_write(struct graph_txn *txn)
+{
+    txn->writes++;
+    txn->plain_writes++;
+}
+/* Another one: some have come or gone. */
+static inline uint64_t txn_shape(const struct graph_txn *txn)
+{
+    return txn->writes - txn->plain_writes;
+}
 /* The same of what kv_get gave: where that lives as long as the transaction, it is not copied. */
 static inline sombra_err txn_lend_value(struct graph_txn *txn, sombra_slice value,
                                         sombra_slice *out_lent)

@@ -52,12 +52,15 @@ sombra_err graph_ids_open(struct graph_ids *ids, struct graph_txn *txn, enum gra
     ids->to = options->to;
     ids->reverse = options->reverse;
     ids->capacity = GRAPH_BATCH_FIRST;
+    ids->count = 0;
+    ids->label = 0;
     assert(kind == GRAPH_NODES || label.bytes == 0);
     if (label.bytes) {
         err = graph_name_find(txn, SOMBRA_NAME_LABEL, label, &id);
         if (err || id == 0)
             return err;
         prefix = key_1(TAG_LABEL, id);
+        ids->label = id;
     }
     if (options->to && options->from > options->to)
         return SOMBRA_OK;
@@ -196,7 +199,44 @@ sombra_err graph_ids_next(struct graph_ids *ids, const uint64_t **out_batch, siz
     ids->left -= count;
     if (ids->blocks && count)
         ids_pass(ids, ids->batch[count - 1]);
+    ids->count = count;
+    ids->shape = txn_shape(ids->txn);
     *out_batch = ids->batch;
     *out_count = count;
     return SOMBRA_OK;
+}
+
+/* To the last id that was used, or, where that is gone, to the one before it. */
+static sombra_err seek_back(struct graph_ids *ids, uint64_t last)
+{
+    struct graph_key key = ids->label ? key_2(TAG_LABEL, ids->label, last)
+                                      : key_1(ids->blocks ? TAG_EDGE : TAG_NODE, last);
+    bool found;
+    if (ids->blocks) {
+        ids_pass(ids, last);
+        ids->writes = ids->txn->writes - 1; /* the next batch seeks its block */
+    }
+    return kv_cursor_move(ids->cursor, ids->reverse ? KV_SEEK_GE : KV_SEEK_LE, key_slice(&key),
+                          &found);
+}
+
+sombra_err graph_ids_renew(struct graph_ids *ids, size_t used, bool *out_is_renewed)
+{
+    sombra_err err = txn_check_read(ids->txn);
+    bool is_stale = ids->shape != txn_shape(ids->txn);
+    if (!err && (used == 0 || used > ids->count))
+        err = diag_fail(SOMBRA_INVALID, "%zu of a batch of %zu cannot have been used", used,
+                        ids->count);
+    if (err)
+        return err;
+    if (is_stale) {
+        ids->left += ids->count - used;
+        err = seek_back(ids, ids->batch[used - 1]);
+        ids->count = used;
+        ids->capacity = GRAPH_BATCH_FIRST;
+        ids->shape = txn_shape(ids->txn);
+    }
+    if (!err)
+        *out_is_renewed = is_stale;
+    return err;
 }

@@ -437,7 +437,7 @@ sombra_err plan_store_record(struct graph_txn *txn, const struct graph_key *key,
     }
     if (err)
         return err;
-    txn->writes++;
+    txn_note_plain_write(txn);
     err = kv_put(txn->kv, key_slice(key), buf_slice(&txn->record));
     if (!err)
         err = plan_apply(txn);

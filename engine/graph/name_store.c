@@ -256,7 +256,7 @@ static sombra_err make(struct graph_txn *txn, sombra_name_kind kind, sombra_slic
         return err;
     struct graph_key by_id = key_2(TAG_NAME_BY_ID, (uint64_t)kind, name->id);
     size_t value_bytes = (size_t)(varint_put(value, name->id) - value);
-    txn->writes++;
+    txn_note_plain_write(txn);
     err = kv_put(txn->kv, slice_of(by_text, text_key(kind, text, by_text)),
                  slice_of(value, value_bytes));
     if (!err)

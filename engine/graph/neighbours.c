@@ -112,6 +112,7 @@ sombra_err graph_neighbours_open(struct graph_neighbours *n, struct graph_txn *t
     n->reverse = options->reverse;
     n->with_properties = options->with_properties;
     n->capacity = GRAPH_BATCH_FIRST;
+    n->count = 0;
     n->range = 0;
     err = choose_types(n, options);
     n->range_count = (n->direction == SOMBRA_BOTH ? 2 : 1) * (n->has_types ? n->type_count : 1);
@@ -340,8 +341,48 @@ sombra_err graph_neighbours_next(struct graph_neighbours *n, const sombra_neighb
     if (err)
         return diag_wrap(err, "neighbours of node %" PRIu64, n->node);
     n->left -= n->count;
+    n->shape = txn_shape(n->txn);
     *out_batch = n->batch;
     *out_count = n->count;
+    return SOMBRA_OK;
+}
+
+/* To the last entry that was used, or, where that is gone, to the one before it. */
+static sombra_err seek_back(struct graph_neighbours *n, const sombra_neighbour *last)
+{
+    struct graph_key key = key_3(last->is_out ? TAG_OUT : TAG_IN, n->node, last->type, last->node);
+    key_add(&key, last->edge);
+    bool found = false;
+    sombra_err err = SOMBRA_OK;
+    if (!n->cursor) { /* the range was at its end */
+        n->range--;
+        err = open_range(n);
+    }
+    if (!err)
+        err = kv_cursor_move(n->cursor, n->reverse ? KV_SEEK_GE : KV_SEEK_LE, key_slice(&key),
+                             &found);
+    n->is_begun = found;
+    return err;
+}
+
+sombra_err graph_neighbours_renew(struct graph_neighbours *n, size_t used, bool *out_is_renewed)
+{
+    sombra_err err = txn_check_read(n->txn);
+    bool is_stale = n->shape != txn_shape(n->txn);
+    if (!err && (used == 0 || used > n->count))
+        err = diag_fail(SOMBRA_INVALID, "%zu of a batch of %zu cannot have been used", used,
+                        n->count);
+    if (!err && is_stale)
+        err = seek_back(n, &n->batch[used - 1]);
+    if (err)
+        return err;
+    if (is_stale) {
+        n->left += n->count - used;
+        n->count = used;
+        n->capacity = GRAPH_BATCH_FIRST;
+        n->shape = txn_shape(n->txn);
+    }
+    *out_is_renewed = is_stale;
     return SOMBRA_OK;
 }
 

@@ -414,6 +414,7 @@ static sombra_err change_label(struct graph_txn *txn, sombra_node_id node, uint3
         err = store_record(txn, node);
     if (err)
         return err;
+    txn->writes++;
     err = adds ? put_empty(txn, key) : kv_delete(txn->kv, key_slice(&key));
     return err ? txn_break(txn, err) : SOMBRA_OK;
 }

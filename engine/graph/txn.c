@@ -260,7 +260,7 @@ void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *
     txn->version = kv->is_write ? 0 : kv->version;
     txn->broken = SOMBRA_OK;
     txn->lent++;
-    txn->writes = 0;
+    txn->writes = txn->plain_writes = 0;
     txn->known_bucket = 0;
     txn->has_counters = false;
     txn->is_older_format = false;

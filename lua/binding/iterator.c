@@ -23,7 +23,8 @@ struct iterator {
     sombra_scan *scan;
     size_t next; /* in the batch */
     size_t count;
-    union { /* live until the next call on the cursor, or its end */
+    bool is_renewed; /* the batch before the last step */
+    union {          /* live until the next call on the cursor, or its end */
         const uint64_t *ids;
         const sombra_neighbour *neighbours;
     } batch;
@@ -91,10 +92,21 @@ static int at_end(lua_State *L, struct iterator *it)
     return 1;
 }
 
+/* What the loop's body added or removed since shows: the rest of the batch is read again. */
+static void drop_if_stale(lua_State *L, struct iterator *it, sombra_err err)
+{
+    if (err)
+        error_raise(L, err);
+    if (it->is_renewed)
+        it->next = it->count = 0;
+}
+
 /* ---- ids --------------------------------------------------------------------------------- */
 
 static int step_ids(lua_State *L, struct iterator *it)
 {
+    if (it->tx->is_write && it->next > 0)
+        drop_if_stale(L, it, sombra_ids_renew(it->ids, it->next, &it->is_renewed));
     if (it->next == it->count) {
         sombra_err err = sombra_ids_next(it->ids, &it->batch.ids, &it->count);
         if (err)
@@ -208,6 +220,8 @@ static int tx_last(lua_State *L)
 /* The next one; NULL at the end. */
 static const sombra_neighbour *next_neighbour(lua_State *L, struct iterator *it)
 {
+    if (it->tx->is_write && it->next > 0)
+        drop_if_stale(L, it, sombra_neighbours_renew(it->neighbours, it->next, &it->is_renewed));
     if (it->next == it->count) {
         sombra_err err = sombra_neighbours_next(it->neighbours, &it->batch.neighbours, &it->count);
         if (err)

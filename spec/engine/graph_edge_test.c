@@ -284,6 +284,45 @@ static void test_edge__edges_may_be_deleted_while_they_are_listed(void **state)
     assert_sound(f);
 }
 
+static void test_edge__a_renewed_batch_begins_behind_what_was_used(void **state)
+{
+    struct fixture *f = *state;
+    begin_write(f);
+    sombra_node_id a = node_new(f, NULL), b = node_new(f, NULL);
+    sombra_edge_id edges[6];
+    for (int i = 0; i < 5; i++)
+        edges[i] = edge_new(f, a, "T", b);
+    struct graph_neighbours *n = calloc(1, sizeof *n);
+    const sombra_neighbour *batch;
+    size_t count;
+    bool is_renewed = true;
+    const sombra_neighbours_options options = { .limit = 5 };
+    assert_ok(graph_neighbours_open(n, &f->txn, a, &options));
+    assert_err(graph_neighbours_renew(n, 1, &is_renewed), SOMBRA_INVALID); /* no batch yet */
+    assert_ok(graph_neighbours_next(n, &batch, &count));
+    assert_int_equal(count, 5);
+    assert_ok(graph_neighbours_renew(n, 2, &is_renewed));
+    assert_false(is_renewed);
+    assert_ok(graph_edge_change(&f->txn, edges[2], map_of(f, "i", "x", 1), GRAPH_MERGE));
+    assert_ok(graph_neighbours_renew(n, 2, &is_renewed));
+    assert_false(is_renewed); /* a property takes no edge away */
+    assert_ok(graph_edge_delete(&f->txn, edges[1]));
+    assert_ok(graph_edge_delete(&f->txn, edges[2]));
+    edges[5] = edge_new(f, a, "T", b);
+    assert_err(graph_neighbours_renew(n, 0, &is_renewed), SOMBRA_INVALID);
+    assert_err(graph_neighbours_renew(n, 6, &is_renewed), SOMBRA_INVALID);
+    assert_ok(graph_neighbours_renew(n, 2, &is_renewed));
+    assert_true(is_renewed);
+    assert_ok(graph_neighbours_next(n, &batch, &count));
+    assert_int_equal(count, 3); /* what the limit has left */
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(batch[i].edge, edges[3 + i]);
+    graph_neighbours_close(n);
+    graph_neighbours_release(n);
+    free(n);
+    assert_sound(f);
+}
+
 static void test_edge__type_counts_follow_savepoints(void **state)
 {
     struct fixture *f = *state;
@@ -460,6 +499,7 @@ int main(void)
         TEST(test_edge__ids_of_all_widths_are_listed),
         TEST(test_edge__neighbours_bring_properties_from_both_sides),
         TEST(test_edge__edges_may_be_deleted_while_they_are_listed),
+        TEST(test_edge__a_renewed_batch_begins_behind_what_was_used),
         TEST(test_edge__type_counts_follow_savepoints),
         TEST(test_edge__an_aborted_transaction_counts_nothing),
         TEST(test_name__of_an_aborted_transaction_is_forgotten),

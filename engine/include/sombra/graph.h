@@ -212,10 +212,16 @@ SOMBRA_API sombra_err sombra_neighbours_open(sombra_txn *txn, sombra_node_id nod
                                              const sombra_neighbours_options *options,
                                              sombra_neighbours **out_neighbours) SOMBRA_MUST_CHECK;
 /* The next few; *out_count 0 = no more. They live until the next call on this handle, and may be
- * used beside writes; what a write changes shows from the next batch on. */
+ * used beside writes; what a write changes shows from the next batch on (sombra_neighbours_renew).
+ */
 SOMBRA_API sombra_err sombra_neighbours_next(sombra_neighbours *neighbours,
                                              const sombra_neighbour **out_batch,
                                              size_t *out_count) SOMBRA_MUST_CHECK;
+/* For who takes a batch one by one and writes meanwhile. If nodes, labels or edges have come or
+ * gone in the transaction since the batch: *out_is_renewed, and the next batch begins right behind
+ * the first `used` (at least one) of this one, which has died. */
+SOMBRA_API sombra_err sombra_neighbours_renew(sombra_neighbours *neighbours, size_t used,
+                                              bool *out_is_renewed) SOMBRA_MUST_CHECK;
 /* The properties of one of the batch (with_properties). Lives as long as the batch. */
 SOMBRA_API sombra_err sombra_neighbour_record(sombra_neighbours *neighbours,
                                               const sombra_neighbour *neighbour,
@@ -257,6 +263,9 @@ SOMBRA_API sombra_err sombra_edges_open(sombra_txn *txn, const sombra_ids_option
 /* As sombra_neighbours_next. */
 SOMBRA_API sombra_err sombra_ids_next(sombra_ids *ids, const uint64_t **out_batch,
                                       size_t *out_count) SOMBRA_MUST_CHECK;
+/* As sombra_neighbours_renew. */
+SOMBRA_API sombra_err sombra_ids_renew(sombra_ids *ids, size_t used,
+                                       bool *out_is_renewed) SOMBRA_MUST_CHECK;
 SOMBRA_API void sombra_ids_close(sombra_ids *ids); /* NULL is a no-op */
 
 /* Exact, O(log n). An empty slice counts all; a name that does not exist counts 0. */
