@@ -59,7 +59,9 @@ describe("the commands", function()
       { "there is no command 'nothing'", { "help", "nothing" } },
       { "KEY is not an integer", { "kv", "get", "x", "y", "seven", "--integer" } },
       { "KEY is not hexadecimal", { "kv", "get", "x", "y", "abc", "--hex" } },
-      { "either KEY or %-%-prefix", { "kv", "del", "x", "y" } },
+      { "one of KEY, %-%-prefix and %-%-all", { "kv", "del", "x", "y" } },
+      { "one of KEY, %-%-prefix and %-%-all", { "kv", "del", "x", "y", "z", "--all" } },
+      { "%-%-prefix is empty", { "kv", "del", "x", "y", "--prefix", "" } },
       { "BUCKET is empty", { "kv", "scan", "x", "" } },
       { 'VALUE: a map with the key "$x" must be one of', { "kv", "put", "x", "y", "z", '{"$x":1}', "--json" } },
       { 'ARGUMENTS: a map with the key "$x" must be one of', { "call", "x", "y", '{"$x":1}' } },
@@ -407,6 +409,9 @@ describe("the commands", function()
       assert.equal("1\n", ok(kv("del", "--prefix", "p")))
       assert.equal("0\n", run.host(kv("del", "p")).out)
       assert.equal(1, run.host(kv("del", "p")).code)
+      for _, key in ipairs { "a", "b" } do ok({ "kv", "put", path, "gone", key, "1", "--create" }) end
+      assert.equal("2\n", ok({ "kv", "del", path, "gone", "--all" }))
+      assert.equal("", run.host({ "kv", "scan", path, "gone" }).out)
     end)
 
     it("put makes a bucket and a database only when told to", function()

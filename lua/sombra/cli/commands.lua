@@ -212,9 +212,13 @@ The exit code is 1 if the key is not there.]],
     name = "kv del",
     summary = "delete keys",
     text = [[
-Deletes KEY, or with --prefix every key that begins so, and prints how many there were.]],
+Deletes KEY, or with --prefix every key that begins so, or with --all every key, and prints how many there were.]],
     arguments = { database, bucket, { name = "KEY", help = "the key", optional = true } },
-    options = { { name = "prefix", value = "TEXT", help = "delete all keys that begin so" }, hex, integer, json },
+    options = {
+      { name = "prefix", value = "TEXT", help = "delete all keys that begin so" },
+      { name = "all", help = "delete all keys" },
+      hex, integer, json,
+    },
     module = kv, run = "del",
   },
   {

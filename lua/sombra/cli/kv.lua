@@ -93,18 +93,21 @@ end
 
 function kv.del(arguments, options)
   check_bucket(arguments.bucket)
-  if (arguments.key == nil) == (options.prefix == nil) then
-    words.usage("give either KEY or --prefix")
+  local given = (arguments.key and 1 or 0) + (options.prefix and 1 or 0) + (options.all and 1 or 0)
+  if given ~= 1 then
+    words.usage("give one of KEY, --prefix and --all")
+  elseif options.prefix == "" then -- perhaps of a variable that is not set
+    words.usage("--prefix is empty, as every key begins: --all deletes every key")
   end
   local key = arguments.key and key_of(arguments.key, options)
   local prefix = options.prefix and (options.hex and from_hex(options.prefix, "--prefix") or options.prefix)
   local db <close> = output.open(arguments.db)
   local count = db:write(function(tx)
     local bucket = open_bucket(tx, arguments.bucket)
-    if prefix then
-      return bucket:delete_range { prefix = prefix }
+    if key then
+      return bucket:delete(key) and 1 or 0
     end
-    return bucket:delete(key) and 1 or 0
+    return bucket:delete_range { prefix = prefix }
   end)
   output.close(db)
   if options.json then
