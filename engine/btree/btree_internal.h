@@ -655,9 +655,9 @@ struct pack_place {
 /* Packing the tree: fewer, fuller pages, and none of them far behind in the file. */
 struct pack {
     page_id tree_end, run_end; /* tree pages and values that lie behind are moved before */
-    unsigned gain_share;       /* neighbours are packed when that saves one page of so many */
-    uint64_t page_count_max;   /* the file may grow to it for that */
-    bool is_starved;           /* what finds no room is passed by: waiting brings none */
+    unsigned gain_share; /* neighbours are packed when that saves one page of so many; 0: never */
+    uint64_t page_count_max; /* the file may grow to it for that */
+    bool is_starved;         /* what finds no room is passed by: waiting brings none */
     /* Out: */
     uint64_t pages_seen;  /* of the tree */
     uint64_t pages_saved; /* by packing */

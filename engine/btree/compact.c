@@ -10,9 +10,11 @@
  *   4 a second one forgets the free pages at the end, and says so in the log and the meta record
  *   5 the file is cut there if this process is alone and no snapshot is older; else a hole is
  *     punched, and the last close cuts
- * until a round gains little. Where values found no gap that is long enough, the next round clears
- * the pages before the end for them. When free pages run out in step 2, a checkpoint frees those of
- * the steps before; if that does not help, an old reader has them, and the round ends early.
+ * until a round gains little. To pack takes free pages, for which the file may grow: if it ends
+ * longer than was chosen, rounds follow that pack nothing. Where values found no gap that is long
+ * enough, the next round clears the pages before the end for them. When free pages run out in step
+ * 2, a checkpoint frees those of the steps before; if that does not help, an old reader has them,
+ * and the round ends early.
  *
  * Cancelled or failed anywhere, what was done stays.
  */
@@ -20,6 +22,7 @@
 
 enum {
     ROUNDS_MAX = 16,
+    SETTLES_MAX = 3,  /* rounds behind those, that only move */
     SLACK_PAGES = 8,  /* left free at least, */
     SLACK_SHARE = 64, /* and this part of what is in use */
     GAIN_SHARE = 64,  /* a round that gains less is the last */
@@ -285,6 +288,29 @@ static sombra_err round_run(struct compact *compact, bool *out_gains)
     return err;
 }
 
+static uint64_t page_count_now(const struct compact *compact)
+{
+    struct snapshot newest;
+    head_newest(compact->btree->head, &newest);
+    return newest.page_count;
+}
+
+static sombra_err settle(struct compact *compact)
+{
+    uint64_t before = UINT64_MAX, now = page_count_now(compact);
+    sombra_err err = SOMBRA_OK;
+    compact->pack.gain_share = 0;
+    for (int i = 0; i < SETTLES_MAX && !err && now < before &&
+                    now >= compact->pack.tree_end + u64_max(GAIN_PAGES, now / GAIN_SHARE);
+         i++) {
+        bool gains = false;
+        before = now;
+        err = round_run(compact, &gains);
+        now = page_count_now(compact);
+    }
+    return err;
+}
+
 static sombra_err compact_run(struct compact *compact)
 {
     sombra_err err = progress(compact);
@@ -297,7 +323,7 @@ static sombra_err compact_run(struct compact *compact)
         gains = false;
         err = round_run(compact, &gains);
     }
-    return err;
+    return err || compact->is_idle ? err : settle(compact);
 }
 
 /* ---- one at a time ----------------------------------------------------------------------- */

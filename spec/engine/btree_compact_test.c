@@ -263,6 +263,31 @@ static void test_compact__file_is_cut_when_there_is_nothing_to_move(void **state
     store_release(&store);
 }
 
+/* A file that has no free page grows while it is packed. */
+static void test_compact__no_run_leaves_the_file_longer(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    struct store store;
+    store_init(&store, &options);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    uint8_t key[24];
+    for (uint64_t number = 0; number < 40000; number++)
+        expect_ok(kv_put(txn, key_of(number, key), slice_of("a value of 19 bytes", 19)));
+    kv_commit_ok(txn);
+    checkpoint(store.kv);
+    uint64_t before = file_bytes(store.kv);
+    for (int i = 0; i < 4; i++) {
+        expect_ok(compact(store.kv));
+        uint64_t after = file_bytes(store.kv);
+        if (after > before)
+            fail_msg("run %d: %" PRIu64 " bytes, %" PRIu64 " before", i, after, before);
+        before = after;
+    }
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
 /* ---- steady work -------------------------------------------------------------------------- */
 
 static void test_compact__steady_work_needs_no_more_file(void **state)
@@ -676,6 +701,7 @@ int main(void)
         cmocka_unit_test(test_compact__values_find_room_among_scattered_gaps),
         cmocka_unit_test(test_compact__snapshot_keeps_what_it_sees),
         cmocka_unit_test(test_compact__file_is_cut_when_there_is_nothing_to_move),
+        cmocka_unit_test(test_compact__no_run_leaves_the_file_longer),
         cmocka_unit_test(test_compact__steady_work_needs_no_more_file),
         cmocka_unit_test(test_compact__cancelled_run_leaves_a_sound_store),
         cmocka_unit_test(test_compact__runs_by_itself_when_much_is_free),
