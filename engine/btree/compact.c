@@ -249,15 +249,27 @@ static sombra_err round_finish(struct compact *compact)
     return err ? err : tail_give_back(btree);
 }
 
+/* What a file of so many pages must gain for a round to be worth it. */
+static uint64_t gain_least(uint64_t page_count)
+{
+    return u64_max(GAIN_PAGES, page_count / GAIN_SHARE);
+}
+
+static uint64_t page_count_now(const struct compact *compact)
+{
+    struct snapshot newest;
+    head_newest(compact->btree->head, &newest);
+    return newest.page_count;
+}
+
 /* Another round may be worth it. */
 static bool round_gained(struct compact *compact, uint64_t saved)
 {
     struct pack *pack = &compact->pack;
-    struct snapshot newest;
-    head_newest(compact->btree->head, &newest);
-    uint64_t least = u64_max(GAIN_PAGES, newest.page_count / GAIN_SHARE);
-    bool gained = newest.page_count + least <= compact->pages_least || saved >= least;
-    compact->pages_least = u64_min(compact->pages_least, newest.page_count);
+    uint64_t now = page_count_now(compact);
+    uint64_t least = gain_least(now);
+    bool gained = now + least <= compact->pages_least || saved >= least;
+    compact->pages_least = u64_min(compact->pages_least, now);
     if (compact->is_clearing) {
         compact->is_clearing = false;
         return true;
@@ -276,7 +288,7 @@ static sombra_err round_run(struct compact *compact, bool *out_gains)
     if (err || compact->is_idle)
         return err;
     err = levels_run(compact);
-    uint64_t least = u64_max(GAIN_PAGES, compact->pages_least / GAIN_SHARE);
+    uint64_t least = gain_least(compact->pages_least);
     if (err)
         return err;
     /* An older snapshot may have kept an earlier one from cutting the file. */
@@ -288,20 +300,13 @@ static sombra_err round_run(struct compact *compact, bool *out_gains)
     return err;
 }
 
-static uint64_t page_count_now(const struct compact *compact)
-{
-    struct snapshot newest;
-    head_newest(compact->btree->head, &newest);
-    return newest.page_count;
-}
-
 static sombra_err settle(struct compact *compact)
 {
     uint64_t before = UINT64_MAX, now = page_count_now(compact);
     sombra_err err = SOMBRA_OK;
     compact->pack.gain_share = 0;
-    for (int i = 0; i < SETTLES_MAX && !err && now < before &&
-                    now >= compact->pack.tree_end + u64_max(GAIN_PAGES, now / GAIN_SHARE);
+    for (int i = 0;
+         i < SETTLES_MAX && !err && now < before && now >= compact->pack.tree_end + gain_least(now);
          i++) {
         bool gains = false;
         before = now;
