@@ -247,6 +247,9 @@ static inline uint64_t txn_shape(const struct graph_txn *txn)
 {
     return txn->writes - txn->plain_writes;
 }
+/* Has it changed since a batch of `count` was read, of which `used` were used? (txn.c) */
+sombra_err txn_check_shape(const struct graph_txn *txn, uint64_t shape, size_t used, size_t count,
+                           bool *out_is_stale) SOMBRA_MUST_CHECK;
 /* The same of what kv_get gave: where that lives as long as the transaction, it is not copied. */
 static inline sombra_err txn_lend_value(struct graph_txn *txn, sombra_slice value,
                                         sombra_slice *out_lent)

@@ -222,15 +222,12 @@ static sombra_err seek_back(struct graph_ids *ids, uint64_t last)
 
 sombra_err graph_ids_renew(struct graph_ids *ids, size_t used, bool *out_is_renewed)
 {
-    sombra_err err = txn_check_read(ids->txn);
-    bool is_stale = ids->shape != txn_shape(ids->txn);
-    if (!err && (used == 0 || used > ids->count))
-        err = diag_fail(SOMBRA_INVALID, "%zu of a batch of %zu cannot have been used", used,
-                        ids->count);
+    bool is_stale = false;
+    sombra_err err = txn_check_shape(ids->txn, ids->shape, used, ids->count, &is_stale);
     if (err)
         return err;
     if (is_stale) {
-        ids->left += ids->count - used;
+        ids->left += ids->count - used; /* first: at the lowest id nothing is left */
         err = seek_back(ids, ids->batch[used - 1]);
         ids->count = used;
         ids->capacity = GRAPH_BATCH_FIRST;

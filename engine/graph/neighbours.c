@@ -367,11 +367,8 @@ static sombra_err seek_back(struct graph_neighbours *n, const sombra_neighbour *
 
 sombra_err graph_neighbours_renew(struct graph_neighbours *n, size_t used, bool *out_is_renewed)
 {
-    sombra_err err = txn_check_read(n->txn);
-    bool is_stale = n->shape != txn_shape(n->txn);
-    if (!err && (used == 0 || used > n->count))
-        err = diag_fail(SOMBRA_INVALID, "%zu of a batch of %zu cannot have been used", used,
-                        n->count);
+    bool is_stale = false;
+    sombra_err err = txn_check_shape(n->txn, n->shape, used, n->count, &is_stale);
     if (!err && is_stale)
         err = seek_back(n, &n->batch[used - 1]);
     if (err)

@@ -537,3 +537,16 @@ bool batch_key_read_slow(struct batch_keys *keys, sombra_slice suffix, size_t co
     }
     return at == end;
 }
+
+/* ---- batches ----------------------------------------------------------------------------- */
+
+sombra_err txn_check_shape(const struct graph_txn *txn, uint64_t shape, size_t used, size_t count,
+                           bool *out_is_stale)
+{
+    sombra_err err = txn_check_read(txn);
+    if (!err && (used == 0 || used > count))
+        err = diag_fail(SOMBRA_INVALID, "%zu of a batch of %zu cannot have been used", used, count);
+    if (!err)
+        *out_is_stale = shape != txn_shape(txn);
+    return err;
+}
