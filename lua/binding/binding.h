@@ -146,13 +146,18 @@ static inline bool tx_is_open(const struct tx_handle *tx)
 {
     return tx->txn && sombra_txn_is_open(tx->txn);
 }
-static inline struct tx_handle *tx_self(lua_State *L)
+/* Raises where no method may use it: it is over, or the procedure that has it has had its time. */
+static inline void tx_check(lua_State *L, const struct tx_handle *tx)
 {
-    struct tx_handle *tx = self_check(L, TX_NAME);
     if (UNLIKELY(!tx_is_open(tx)))
         tx_raise_over(L, tx);
     if (UNLIKELY(tx->is_sandboxed))
         tx_sandbox_look(L);
+}
+static inline struct tx_handle *tx_self(lua_State *L)
+{
+    struct tx_handle *tx = self_check(L, TX_NAME);
+    tx_check(L, tx);
     return tx;
 }
 

@@ -8,10 +8,7 @@
 struct bucket_handle *bucket_self(lua_State *L)
 {
     struct bucket_handle *bucket = self_check(L, BUCKET_NAME);
-    if (UNLIKELY(!tx_is_open(bucket->tx)))
-        tx_raise_over(L, bucket->tx);
-    if (UNLIKELY(bucket->tx->is_sandboxed))
-        tx_sandbox_look(L);
+    tx_check(L, bucket->tx);
     return bucket;
 }
 
