@@ -26,6 +26,8 @@ sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
     if (!log || !path)
         err = diag_nomem("a log", sizeof *log + strlen(lsm->directory));
     if (!err)
+        err = lsm_check_place(lsm);
+    if (!err)
         err = wal_create_unsynced(lsm->os, path, lsm->options.mode, bytes, &log->wal);
     if (err == SOMBRA_EXISTS) {
         /* Left by a switch of memtables that failed and could not remove it: no manifest ever named
@@ -73,7 +75,7 @@ static void log_unlink(struct lsm *lsm, uint64_t base_seq)
 {
     char *path = lsm_log_path(lsm, base_seq);
     /* Nothing needs it: a log that stays is removed by the next open. */
-    sombra_err err = path ? os_unlink(lsm->os, path) : SOMBRA_NOMEM;
+    sombra_err err = path ? lsm_unlink(lsm, path) : SOMBRA_NOMEM;
     (void)err;
     mem_free(path);
 }

@@ -485,6 +485,12 @@ static void fork_child(struct os_registered *entry)
     lsm->lock = NULL;
 }
 
+/* The directory is not held open: once removed, a new one may get its number. */
+static bool is_gone(struct os_registered *entry)
+{
+    return lsm_was_replaced(container_of(entry, struct lsm, registered));
+}
+
 static struct os_registered *as_registered(struct lsm *lsm)
 {
     lsm->registered = (struct os_registered){ .os = lsm->os,
@@ -492,6 +498,7 @@ static struct os_registered *as_registered(struct lsm *lsm)
                                               .identity = &lsm->identity,
                                               .is_readonly = lsm->options.is_readonly,
                                               .check_idle = check_idle,
+                                              .is_gone = is_gone,
                                               .fork_child = fork_child };
     return &lsm->registered;
 }
@@ -569,6 +576,8 @@ static sombra_err store_finish(struct lsm *lsm)
     if (lsm->options.is_readonly)
         return SOMBRA_OK;
     sombra_err err = lsm_check_writable(lsm);
+    if (!err && !lsm->state.is_clean)
+        err = lsm_check_place(lsm);
     if (!err && lsm->writer->log && !memtable_is_empty(lsm->writer->active))
         err = lsm_memtable_retire(lsm, atomic_load(&lsm->seq), false);
     if (!err)
