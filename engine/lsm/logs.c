@@ -26,6 +26,8 @@ sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
     if (!log || !path)
         err = diag_nomem("a log", sizeof *log + strlen(lsm->directory));
     if (!err)
+        err = lsm_check_place(lsm);
+    if (!err)
         err = wal_create_unsynced(lsm->os, path, lsm->options.mode, bytes, &log->wal);
     if (err == SOMBRA_EXISTS) {
         /* Left by a switch of memtables that failed and could not remove it: no manifest ever named
@@ -73,7 +75,7 @@ static void log_unlink(struct lsm *lsm, uint64_t base_seq)
 {
     char *path = lsm_log_path(lsm, base_seq);
     /* Nothing needs it: a log that stays is removed by the next open. */
-    sombra_err err = path ? os_unlink(lsm->os, path) : SOMBRA_NOMEM;
+    sombra_err err = path ? lsm_unlink(lsm, path) : SOMBRA_NOMEM;
     (void)err;
     mem_free(path);
 }
@@ -641,7 +643,9 @@ sombra_err lsm_logs_resume(struct lsm *lsm)
                              .resumes = true,
                              .done = { .seq = u64_max(lsm->state.seq, lsm->state.log_seq) } };
     struct lsm_log *log = NULL;
-    sombra_err err = chain_save(lsm, &replay);
+    sombra_err err = lsm_check_place(lsm);
+    if (!err)
+        err = chain_save(lsm, &replay);
     if (!err)
         err = log_reopen(&replay, &log);
     /* On a full disk, or without memory, the next try begins anew. */

@@ -522,6 +522,12 @@ static void fork_child(struct os_registered *entry)
     lsm->lock = NULL;
 }
 
+/* The directory is not held open: once removed, a new one may get its number. */
+static bool is_gone(struct os_registered *entry)
+{
+    return lsm_was_replaced(container_of(entry, struct lsm, registered));
+}
+
 static struct os_registered *as_registered(struct lsm *lsm)
 {
     lsm->registered = (struct os_registered){ .os = lsm->os,
@@ -529,6 +535,7 @@ static struct os_registered *as_registered(struct lsm *lsm)
                                               .identity = &lsm->identity,
                                               .is_readonly = lsm->options.is_readonly,
                                               .check_idle = check_idle,
+                                              .is_gone = is_gone,
                                               .fork_child = fork_child };
     return &lsm->registered;
 }
@@ -606,6 +613,8 @@ static sombra_err store_finish(struct lsm *lsm)
     if (lsm->options.is_readonly)
         return SOMBRA_OK;
     sombra_err err = lsm_check_writable(lsm);
+    if (!err && !lsm->state.is_clean)
+        err = lsm_check_place(lsm);
     if (!err && lsm->writer->resumes) { /* nothing was committed: the logs have everything */
         lsm_background_stop(lsm);
         return SOMBRA_OK;

@@ -54,6 +54,9 @@ describe("the commands", function()
       { "%-%-limit needs a value", { "verify", "x", "--limit" } },
       { "%-%-limit needs a number, not 'many'", { "verify", "x", "--limit", "many" } },
       { "%-%-limit needs a number, not '%-1'", { "verify", "x", "--limit=-1" } },
+      { "%-%-memory is at least 1, not '0'", { "call", "x", "y", "--memory", "0" } },
+      { "%-%-version is at least 1, not '0'", { "proc", "drop", "x", "y", "--version=0" } },
+      { "page needs a number", { "dump", "x", "page", "-1" } },
       { "one of get, put, del, scan", { "kv" } },
       { "one of bash, zsh, fish, not 'csh'", { "completions", "csh" } },
       { "there is no command 'nothing'", { "help", "nothing" } },
@@ -347,6 +350,10 @@ describe("the commands", function()
       local report = json.decode(ok({ "copy", tree, directory .. "/again.sombra", "--json" }))
       assert.is_true(report.entries > 0 and report.bytes > 0)
       assert.equal(directory .. "/again.sombra: sound\n", ok({ "verify", directory .. "/again.sombra" }))
+      local pages = directory .. "/pages.sombra" -- this option was taken and forgotten
+      assert.equal("", ok({ "copy", path, pages, "--page-size", "16384" }))
+      assert.equal(16384, json.decode(ok({ "stats", pages, "--json" })).database.page_size)
+      fails(1, "page size 5: a power of two", { "copy", path, directory .. "/none.sombra", "--page-size", "5" })
       fails(1, "^sombra copy: .*exists", { "copy", path, tree, "--engine", "lsm" })
       fails(2, "one of btree, lsm, not 'heap'", { "copy", path, tree, "--engine", "heap" })
     end)
