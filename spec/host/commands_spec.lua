@@ -324,6 +324,18 @@ describe("the commands", function()
     end)
   end)
 
+  it("fail where what they print cannot be written, and never print into the database", function()
+    for _, command in ipairs { "stats", "verify", "kv scan" } do
+      local words = ("%s %s %s"):format(run.binary, command, path) .. (command == "kv scan" and " things" or "")
+      for _, to in ipairs { "/dev/full", "&-" } do
+        local output, code = run.shell(words .. " 2>&1 >" .. to)
+        assert.matches("^sombra " .. command .. ": cannot write the output: ", output)
+        assert.equal(1, code)
+      end
+    end
+    assert.equal(path .. ": sound\n", ok { "verify", path })
+  end)
+
   describe("on a directory of the engine lsm", function()
     local tree
 
