@@ -55,6 +55,7 @@ describe("the commands", function()
       { "%-%-limit needs a number, not 'many'", { "verify", "x", "--limit", "many" } },
       { "%-%-limit needs a number, not '%-1'", { "verify", "x", "--limit=-1" } },
       { "%-%-memory is at least 1, not '0'", { "call", "x", "y", "--memory", "0" } },
+      { "%-%-time is a number above 0, not '0.0'", { "call", "x", "y", "--time=0.0" } },
       { "%-%-version is at least 1, not '0'", { "proc", "drop", "x", "y", "--version=0" } },
       { "page needs a number", { "dump", "x", "page", "-1" } },
       { "one of get, put, del, scan", { "kv" } },
