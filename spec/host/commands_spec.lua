@@ -55,6 +55,7 @@ describe("the commands", function()
       { "%-%-limit needs a number, not 'many'", { "verify", "x", "--limit", "many" } },
       { "%-%-limit needs a number, not '%-1'", { "verify", "x", "--limit=-1" } },
       { "%-%-memory is at least 1, not '0'", { "call", "x", "y", "--memory", "0" } },
+      { "%-%-time is a number above 0, not '0.0'", { "call", "x", "y", "--time=0.0" } },
       { "%-%-version is at least 1, not '0'", { "proc", "drop", "x", "y", "--version=0" } },
       { "page needs a number", { "dump", "x", "page", "-1" } },
       { "one of get, put, del, scan", { "kv" } },
@@ -322,6 +323,18 @@ describe("the commands", function()
         end)
       end, "mine")
     end)
+  end)
+
+  it("fail where what they print cannot be written, and never print into the database", function()
+    for _, command in ipairs { "stats", "verify", "kv scan" } do
+      local words = ("%s %s %s"):format(run.binary, command, path) .. (command == "kv scan" and " things" or "")
+      for _, to in ipairs { "/dev/full", "&-" } do
+        local output, code = run.shell(words .. " 2>&1 >" .. to)
+        assert.matches("^sombra " .. command .. ": cannot write the output: ", output)
+        assert.equal(1, code)
+      end
+    end
+    assert.equal(path .. ": sound\n", ok { "verify", path })
   end)
 
   describe("on a directory of the engine lsm", function()
