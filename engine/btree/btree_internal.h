@@ -234,6 +234,9 @@ sombra_err logs_open_if_any(struct logs *logs) SOMBRA_MUST_CHECK;
 bool logs_are_open(struct logs *logs);
 /* New log files, empty under a fresh epoch. */
 sombra_err logs_create(struct logs *logs, uint64_t epoch) SOMBRA_MUST_CHECK;
+/* Does the store's name stand for another file by now? NOT_FOUND: for none. */
+sombra_err logs_check_name(const struct btree *btree, bool *out_is_replaced) SOMBRA_MUST_CHECK;
+/* CONFLICT: the name stands for another file, and the logs beside it are that one's. */
 sombra_err logs_unlink(struct logs *logs) SOMBRA_MUST_CHECK;
 /* `syncs_soon`: a commit waits for the record's sync. Else it is stored through a mapping where the
  * file system allows that: no system call, but a sync that costs twice as much. */
