@@ -44,6 +44,7 @@ struct put_many {
     size_t piece_count, piece_capacity;
     struct leaf_value *freed; /* long values that are replaced */
     size_t freed_count, freed_capacity;
+    bool is_changed; /* does the step put what is not there? */
 };
 
 static void release(struct put_many *many)
@@ -172,7 +173,6 @@ static sombra_err leaf_unpack(struct put_many *many, size_t total)
 /* The old value of an entry that is replaced. */
 static sombra_err value_drop(struct put_many *many, const struct leaf_value *value)
 {
-    many->replaced++;
     if (!value->overflow)
         return SOMBRA_OK;
     sombra_err err = tree_check_value(many->txn, value);
@@ -184,11 +184,23 @@ static sombra_err value_drop(struct put_many *many, const struct leaf_value *val
     return err;
 }
 
+/* What the row holds of a new entry; `old` NULL: its key is not in the leaf. */
+static sombra_err value_put(struct put_many *many, const struct leaf_value *old, sombra_slice value,
+                            struct leaf_value *out)
+{
+    if (old && tree_value_is(many->txn, old, value)) {
+        *out = *old;
+        return SOMBRA_OK;
+    }
+    many->is_changed = true;
+    sombra_err err = old ? value_drop(many, old) : SOMBRA_OK;
+    return err ? err : tree_store_value(many->txn, value, out);
+}
+
 /* Merges the leaf's entries, which stand at the end of `entered`, with the new ones: what was read
  * is never overwritten, for no more are written than read and to come. */
 static sombra_err row_merge(struct put_many *many, size_t total)
 {
-    size_t inline_max = leaf_inline_max(many->txn->btree->pager.page_bytes);
     unsigned old_count = page_count(many->path.at[0].page);
     const struct leaf_entry *old = many->entered + (total - old_count);
     const struct leaf_entry *old_end = many->entered + total;
@@ -198,15 +210,14 @@ static sombra_err row_merge(struct put_many *many, size_t total)
         int order = 1;
         while (old < old_end && (order = slice_compare(old->key, entry->key)) < 0)
             *to++ = *old++;
-        sombra_err err = SOMBRA_OK;
-        if (old < old_end && order == 0)
-            err = value_drop(many, &old++->value);
-        to->key = entry->key;
-        to->value = (struct leaf_value){ .bytes = entry->value };
-        if (!err && entry->value.bytes > inline_max)
-            err = tree_store_value(many->txn, entry->value, &to->value);
+        bool replaces = old < old_end && order == 0;
+        struct leaf_value stored;
+        sombra_err err = value_put(many, replaces ? &old->value : NULL, entry->value, &stored);
         if (err)
             return err;
+        old += replaces;
+        many->replaced += replaces;
+        *to = (struct leaf_entry){ entry->key, stored };
         if (i == 0)
             many->new_first = (unsigned)(to - many->entered);
         to++;
@@ -224,6 +235,7 @@ static sombra_err row_build(struct put_many *many)
     size_t total = page_count(many->path.at[0].page) + many->taken;
     sombra_err err = row_reserve(many, total);
     many->replaced = many->freed_count = 0;
+    many->is_changed = false;
     if (!err)
         err = leaf_unpack(many, total);
     if (!err)
@@ -295,9 +307,14 @@ static sombra_slice piece_separator(const struct put_many *many, size_t index)
 
 /* ---- the step ---------------------------------------------------------------------------- */
 
-static sombra_err step_reserve(const struct put_many *many)
+static sombra_err step_reserve(struct put_many *many)
 {
     struct btree_txn *txn = many->txn;
+    sombra_err err = row_cut(many);
+    if (!err)
+        err = redo_put_many(txn, many->entries, many->taken);
+    if (err)
+        return err;
     /* A branch has room for four children at least, so that adding leaves splits fewer branches
      * than there are leaves. */
     size_t pages = tree_pages_needed(txn) + 2 * many->piece_count;
@@ -342,6 +359,10 @@ static sombra_err children_add(struct put_many *many)
 static sombra_err step_write(struct put_many *many)
 {
     struct btree_txn *txn = many->txn;
+    txn->generation++;
+    for (size_t i = 0; i < many->taken; i++)
+        txn->given_bytes += many->entries[i].key.bytes + many->entries[i].value.bytes;
+    txn->is_changed = true;
     tree_touch(txn, &many->path, 0);
     for (size_t i = 0; i < many->freed_count; i++)
         tree_free_value(txn, &many->freed[i]);
@@ -365,19 +386,12 @@ static sombra_err step(struct put_many *many, size_t count)
     sombra_err err = tree_check_put(txn, &many->path, &(struct leaf_value){ 0 });
     if (!err)
         err = row_build(many);
-    if (!err)
-        err = row_cut(many);
-    if (!err)
-        err = redo_put_many(txn, many->entries, count);
-    if (!err)
+    if (!err && many->is_changed)
         err = step_reserve(many);
     if (err)
         return tree_undo_call(txn, changes, redo_bytes, err);
-    txn->generation++;
-    for (size_t i = 0; i < count; i++)
-        txn->given_bytes += many->entries[i].key.bytes + many->entries[i].value.bytes;
-    txn->is_changed = true;
-    err = step_write(many);
+    if (many->is_changed)
+        err = step_write(many);
     many->entries += count;
     many->count -= count;
     return tree_broken(txn, err);

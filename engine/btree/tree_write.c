@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Writing the tree: copy-on-write along the path, counts, put and its finger. */
+#include "overflow_format.h"
 #include "tree_write_internal.h"
 
 /* ---- pages ------------------------------------------------------------------------------- */
@@ -245,17 +246,6 @@ static void finger_note(struct put_finger *finger, page_id before, bool replaces
     finger->run_index = leaf->index;
 }
 
-static void first_leaf(struct btree_txn *txn, sombra_slice key, const struct leaf_value *value)
-{
-    page_id id;
-    uint8_t *page = tree_new_page(txn, &id);
-    page_init(page, txn->btree->pager.page_bytes, PAGE_LEAF, 0, id, txn->stamp);
-    bool fits = leaf_insert(page, txn->btree->pager.page_bytes, 0, key, value);
-    assert(fits);
-    (void)fits;
-    tree_set_root(txn, id, 1);
-}
-
 sombra_err tree_check_put(const struct btree_txn *txn, const struct tree_path *path,
                           const struct leaf_value *old)
 {
@@ -267,18 +257,74 @@ sombra_err tree_check_put(const struct btree_txn *txn, const struct tree_path *p
     return err;
 }
 
-/* `is_held`: the finger's path is that of the put before; else its leaf is still on the way. */
-static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct leaf_value *value,
-                           bool is_held, page_id before)
+/* A run that nobody has read yet is read only if it begins alike. */
+static bool run_holds(struct btree_txn *txn, const struct leaf_value *run, sombra_slice value)
+{
+    enum { PEEK_BYTES = 256 };
+    const struct pager *pager = &txn->btree->pager;
+    uint8_t peek[PEEK_BYTES];
+    sombra_slice stored;
+    if (run->overflow_bytes != value.bytes || tree_check_value(txn, run))
+        return false;
+    if (pager->file && !pager_bit(pager->sound_runs, run->overflow)) {
+        size_t bytes = size_min(value.bytes, PEEK_BYTES);
+        uint64_t at = (run->overflow << pager->page_shift) + OVERFLOW_AT;
+        if (os_read(pager->file, at, peek, bytes) || memcmp(peek, value.data, bytes) != 0)
+            return false;
+    }
+    return !tree_value(txn, run, &stored) && slice_equal(stored, value);
+}
+
+bool tree_value_is(struct btree_txn *txn, const struct leaf_value *stored, sombra_slice value)
+{
+    return stored->overflow ? run_holds(txn, stored, value) : slice_equal(stored->bytes, value);
+}
+
+static sombra_err pages_reserve(struct btree_txn *txn)
+{
+    size_t pages = tree_pages_needed(txn);
+    return space_reserve(&txn->btree->space, pages, pages + 2);
+}
+
+/* With pages reserved: a run of the value's own may have been taken from them. */
+static sombra_err value_store(struct btree_txn *txn, sombra_slice value, struct leaf_value *out)
+{
+    sombra_err err = tree_store_value(txn, value, out);
+    return err || !out->overflow ? err : pages_reserve(txn);
+}
+
+static sombra_err first_leaf(struct btree_txn *txn, sombra_slice key, sombra_slice value)
+{
+    struct leaf_value stored;
+    sombra_err err = pages_reserve(txn);
+    if (!err)
+        err = value_store(txn, value, &stored);
+    if (err)
+        return err;
+    page_id id;
+    uint8_t *page = tree_new_page(txn, &id);
+    page_init(page, txn->btree->pager.page_bytes, PAGE_LEAF, 0, id, txn->stamp);
+    bool fits = leaf_insert(page, txn->btree->pager.page_bytes, 0, key, &stored);
+    assert(fits);
+    (void)fits;
+    tree_set_root(txn, id, 1);
+    txn->snapshot.entries = 1;
+    return SOMBRA_OK;
+}
+
+/* *out_changed false: the value is what stands there. */
+static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, sombra_slice value,
+                           bool *out_changed)
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
-    if (txn->snapshot.depth == 0) {
-        first_leaf(txn, key, value);
-        txn->snapshot.entries = 1;
-        return SOMBRA_OK;
-    }
     struct tree_path *path = &txn->btree->finger.path;
-    sombra_err err = is_held ? SOMBRA_OK : finger_arrive(txn, before);
+    bool is_held = finger_holds(txn, key);
+    page_id before = is_held ? path->at[0].id : 0;
+    sombra_err err = is_held ? SOMBRA_OK : finger_approach(txn, key, &before);
+    if (!err)
+        err = pages_reserve(txn); /* while the leaf comes */
+    if (!err && !is_held)
+        err = finger_arrive(txn, before);
     if (err)
         return err;
     struct path_level *leaf = &path->at[0];
@@ -287,11 +333,16 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
         leaf->index = page_count(leaf->page);
     else
         replaces = leaf_find(leaf->page, page_bytes, key, &leaf->index);
-    struct leaf_value old = { 0 };
+    struct leaf_value old = { 0 }, stored;
     if (replaces)
         leaf_value_at(leaf->page, page_bytes, leaf->index, &old);
+    *out_changed = !replaces || !tree_value_is(txn, &old, value);
+    if (!*out_changed)
+        return SOMBRA_OK;
     if (!is_held || old.overflow)
         err = tree_check_put(txn, path, &old);
+    if (!err)
+        err = value_store(txn, value, &stored);
     if (err)
         return err;
     if (!is_held)
@@ -302,28 +353,16 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
     else
         txn->snapshot.entries++;
     uint8_t *page = tree_path_page(txn, path, 0);
-    bool fits = replaces ? leaf_replace(page, page_bytes, leaf->index, value)
-                         : leaf_insert(page, page_bytes, leaf->index, key, value);
+    bool fits = replaces ? leaf_replace(page, page_bytes, leaf->index, &stored)
+                         : leaf_insert(page, page_bytes, leaf->index, key, &stored);
     if (!fits) {
         txn->btree->finger.stamp = 0;
-        return tree_spread_leaf(txn, path, key, value, replaces);
+        return tree_spread_leaf(txn, path, key, &stored, replaces);
     }
     if (!replaces)
         tree_add_counts(txn, path, 0, 1);
     finger_set(txn);
     return SOMBRA_OK;
-}
-
-static sombra_err leaf_find_and_put(struct btree_txn *txn, sombra_slice key,
-                                    const struct leaf_value *value)
-{
-    bool is_held = finger_holds(txn, key);
-    page_id before = is_held ? txn->btree->finger.path.at[0].id : 0;
-    size_t pages = tree_pages_needed(txn);
-    sombra_err err = is_held ? SOMBRA_OK : finger_approach(txn, key, &before);
-    if (!err)
-        err = space_reserve(&txn->btree->space, pages, pages + 2);
-    return err ? err : leaf_put(txn, key, value, is_held, before);
 }
 
 /* The put of a load in key order: the key belongs behind the last entry of the finger's leaf, which
@@ -378,21 +417,22 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
         err = kv_check_value(value);
     if (UNLIKELY(err || is_deferred))
         return err;
-    size_t changes = txn->btree->space.change_count;
-    size_t redo_bytes = txn->redo.bytes;
-    struct leaf_value stored;
+    size_t changes = txn->btree->space.change_count, redo_bytes = txn->redo.bytes;
+    bool changes_tree = true;
     err = arguments_keep(txn, &key, &value);
     if (!err)
         err = images_spill(txn);
     if (!err)
         err = redo_put(txn, key, value);
-    if (!err && !finger_append(txn, key, value)) {
-        err = tree_store_value(txn, value, &stored);
-        if (!err)
-            err = leaf_find_and_put(txn, key, &stored);
-    }
+    if (!err && !finger_append(txn, key, value))
+        err = txn->snapshot.depth == 0 ? first_leaf(txn, key, value)
+                                       : leaf_put(txn, key, value, &changes_tree);
     if (err)
         return tree_undo_call(txn, changes, redo_bytes, err);
+    if (!changes_tree) {
+        redo_rewind(txn, redo_bytes);
+        return SOMBRA_OK;
+    }
     txn->generation++;
     txn->given_bytes += key.bytes + value.bytes;
     txn->is_changed = true;

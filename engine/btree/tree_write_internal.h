@@ -85,6 +85,8 @@ sombra_err tree_undo_call(struct btree_txn *txn, size_t changes, size_t redo_byt
  * lie in one of them. */
 sombra_err tree_keep_arguments(struct btree_txn *txn, sombra_slice *a,
                                sombra_slice *b) SOMBRA_MUST_CHECK;
+/* Is that the value? What of it cannot be read is not: it is replaced. */
+bool tree_value_is(struct btree_txn *txn, const struct leaf_value *stored, sombra_slice value);
 /* Before the first change: a value too long for a leaf goes to a run of its own. */
 sombra_err tree_store_value(struct btree_txn *txn, sombra_slice value,
                             struct leaf_value *out) SOMBRA_MUST_CHECK;

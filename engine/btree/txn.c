@@ -280,7 +280,7 @@ sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon)
 /* Step 7. */
 static sombra_err commit_sync(struct btree *btree, uint64_t lsn, enum kv_durability durability)
 {
-    if (!btree->file)
+    if (!btree->file || atomic_load(&btree->head->durable_lsn) >= lsn)
         return SOMBRA_OK;
     switch (durability) {
     case KV_DURABILITY_STORE:

@@ -437,6 +437,8 @@ sombra_err plan_store_record(struct graph_txn *txn, const struct graph_key *key,
     }
     if (err)
         return err;
+    if (slice_equal(buf_slice(&txn->old), buf_slice(&txn->record)))
+        return plan_apply(txn); /* it is there already, and so are its entries */
     txn_note_plain_write(txn);
     err = kv_put(txn->kv, key_slice(key), buf_slice(&txn->record));
     if (!err)

@@ -305,7 +305,8 @@ static inline sombra_err kv_estimate(struct kv_txn *txn, struct kv_range range, 
 /* ---- write ------------------------------------------------------------------------------- */
 
 /* Inserts or replaces. INVALID for key or value outside the limits; READONLY in a read transaction.
- */
+ * An engine that finds the value there may change nothing; a commit that changed nothing writes
+ * nothing, and waits only until what the transaction saw is as durable as it says. */
 static inline sombra_err kv_put(struct kv_txn *txn, sombra_slice key, sombra_slice value)
 {
     return txn->ops->put(txn, key, value);

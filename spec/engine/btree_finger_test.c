@@ -47,7 +47,8 @@ static size_t value_bytes_of(uint32_t seed)
 static void put(struct run *run, uint32_t number)
 {
     uint8_t key[KV_KEY_BYTES_MAX];
-    uint32_t seed = ++run->seed;
+    bool repeats = run->now.seeds[number] && random_below(&run->random, 4) == 0;
+    uint32_t seed = repeats ? run->now.seeds[number] : ++run->seed;
     sombra_slice value = kv_pattern(&run->value, seed, value_bytes_of(seed));
     expect_ok(kv_put(run->txn, key_of(number, key), value));
     run->now.seeds[number] = seed;

@@ -33,10 +33,14 @@ static struct kv_metric timed(struct kv *kv, enum kv_histogram histogram)
     return metric;
 }
 
+/* Values of five bytes, no two alike. */
 static void commit_one(struct kv *kv, const char *key, enum kv_durability durability)
 {
+    static unsigned count;
+    char value[6];
     struct kv_txn *txn = kv_begin_write(kv);
-    kv_put_text(txn, key, "value");
+    snprintf(value, sizeof value, "v%04u", count++ % 10000);
+    kv_put_text(txn, key, value);
     expect_ok(kv_commit(txn, durability));
 }
 

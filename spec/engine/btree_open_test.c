@@ -541,7 +541,9 @@ static void test_btree__background_work_goes_on_after_a_refused_close(void **sta
     kv_abort(reader);
     uint64_t checkpoints = store_stats(store.kv, false).checkpoints;
     for (unsigned i = 0; i < 300; i++)
-        put_one(store.kv, "again and again", "a value that is not so short that it were nothing");
+        put_one(store.kv, "again and again",
+                i % 2 ? "a value that is not so short that it were nothing"
+                      : "another one of about that length, for a change");
     struct kv_stats stats;
     for (unsigned tries = 0; tries < 2000; tries++) {
         stats = store_stats(store.kv, false);

@@ -92,7 +92,7 @@ static void test_log__property_update_takes_no_more_than_300_bytes(void **state)
     expect_ok(sombra_open(path, &options, &db));
     for (int64_t i = 0; i < LOG_BYTES / BYTES_EACH; i++) {
         txn = begin_write(db);
-        expect_ok(sombra_node_set(txn, nodes[(i * 37) % NODES], one_property(builder, i)));
+        expect_ok(sombra_node_set(txn, nodes[(i * 37) % NODES], one_property(builder, -1 - i)));
         commit(txn);
     }
     sombra_stats stats = SOMBRA_STATS_INIT;
