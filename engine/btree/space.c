@@ -184,6 +184,8 @@ static enum pin pin_of(const struct pending_run *run, const uint64_t *txns, size
 {
     size_t low = 0;
     size_t high = count;
+    if (LIKELY(count == 0 || txns[count - 1] < run->born))
+        return PIN_NONE;
     while (low < high) {
         size_t middle = (low + high) / 2;
         if (txns[middle] < run->born)
@@ -689,11 +691,9 @@ void space_undo(struct space *space, size_t from)
 
 sombra_err space_commit_reserve(struct space *space)
 {
-    size_t freed = 0;
-    for (size_t i = 0; i < space->change_count; i++)
-        freed += space->changes[i].action == SPACE_FREED;
-    return array_reserve(&space->pending, &space->pending_capacity, space->pending_runs + freed,
-                         sizeof *space->pending);
+    /* No more of them than changes are runs that were freed. */
+    return array_reserve(&space->pending, &space->pending_capacity,
+                         space->pending_runs + space->change_count, sizeof *space->pending);
 }
 
 /* Of the pages that the newest tree has, in percent: when readers need so many others, a checkpoint
