@@ -75,11 +75,13 @@ bool edge_words_slow(const struct edge_words *words, size_t index, size_t field,
                      struct edge_fields *fields)
 {
     uint8_t bytes[KV_WORD_BYTES];
-    const uint8_t *at = words->long_key.data, *end = at + words->long_key.bytes;
+    const uint8_t *at = bytes, *end;
     assert(index < words->count && field <= 3);
-    if (words->long_key.bytes == 0) {
+    if (words->long_key.bytes) {
+        at = words->long_key.data;
+        end = at + words->long_key.bytes;
+    } else {
         put_be64(bytes, words->words[index]);
-        at = bytes;
         end = bytes + words->bytes[index];
     }
     if (field == 0)

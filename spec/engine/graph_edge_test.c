@@ -176,6 +176,30 @@ static void test_edge__neighbours_beyond_one_batch_come_in_order(void **state)
     free(n);
 }
 
+/* Engines that read keys as numbers once counted from a null pointer here. */
+static void test_edge__a_key_cut_short_is_corrupt_in_every_listing(void **state)
+{
+    struct fixture *f = *state;
+    begin_write(f);
+    sombra_node_id a = node_new(f, NULL), b = node_new(f, NULL);
+    (void)edge_new(f, a, "T", b);
+    struct graph_key cut = key_3(TAG_OUT, a, 1, b); /* without the edge */
+    assert_ok(kv_put(f->txn.kv, key_slice(&cut), NOTHING));
+    const sombra_slice type = text("T");
+    const sombra_neighbours_options by[] = { { 0 }, { .types = &type, .type_count = 1 } };
+    for (size_t i = 0; i < COUNT_OF(by); i++) {
+        struct graph_neighbours *n = calloc(1, sizeof *n);
+        const sombra_neighbour *batch;
+        size_t count;
+        assert_ok(graph_neighbours_open(n, &f->txn, a, &by[i]));
+        assert_err(graph_neighbours_next(n, &batch, &count), SOMBRA_CORRUPT);
+        graph_neighbours_close(n);
+        graph_neighbours_release(n);
+        free(n);
+    }
+    rollback(f);
+}
+
 /* Keys are decoded in a machine word where they fit, and slowly where not: every width of an id,
  * and steps from one width to the next. */
 static void test_edge__ids_of_all_widths_are_listed(void **state)
@@ -498,6 +522,7 @@ int main(void)
         TEST(test_edge__a_loop_counts_once_in_each_direction_and_once_in_both),
         TEST(test_edge__neighbours_are_chosen_by_type_other_node_and_limit),
         TEST(test_edge__neighbours_beyond_one_batch_come_in_order),
+        TEST(test_edge__a_key_cut_short_is_corrupt_in_every_listing),
         TEST(test_edge__ids_of_all_widths_are_listed),
         TEST(test_edge__neighbours_bring_properties_from_both_sides),
         TEST(test_edge__edges_may_be_deleted_while_they_are_listed),
