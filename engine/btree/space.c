@@ -92,12 +92,6 @@ static void free_clear(struct space *space, page_id id, uint64_t pages)
     space->free_count -= pages;
 }
 
-bool space_is_unused(const struct space *space, page_id id)
-{
-    return id >= space->page_count || space_bit(space->free_bits, id) ||
-           space_bit(space->pending_bits, id) || space_bit(space->reserved_bits, id);
-}
-
 static void reserve_push(struct space *space, page_id id)
 {
     assert(space->reserve_count < space->reserve_capacity);

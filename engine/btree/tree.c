@@ -90,7 +90,7 @@ static inline void descent_prefetch(const struct btree_txn *txn, page_id id, uns
      * when the header is there. */
     __builtin_prefetch(page + pager->page_bytes - LINE_BYTES);
     for (size_t at = leaf_full_from(pager); at < pager->page_bytes - LINE_BYTES; at += LINE_BYTES)
-        __builtin_prefetch(page + at, 0, 2);
+        __builtin_prefetch(page + at);
 }
 
 static inline sombra_err descend(struct btree_txn *txn, sombra_slice key, bool writes,
@@ -142,7 +142,7 @@ static inline void leaf_prefetch_rest(const struct pager *pager, const uint8_t *
     size_t end = leaf_full_from(pager), low = page_cells_low(page);
     for (size_t at = size_max(low, end - size_min(end, LEAF_FETCH_BYTES)); at < end;
          at += LINE_BYTES)
-        __builtin_prefetch(page + at, 0, 2);
+        __builtin_prefetch(page + at);
 }
 
 sombra_err tree_arrive_writing(struct btree_txn *txn, struct tree_path *path)
