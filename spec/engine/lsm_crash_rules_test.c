@@ -582,6 +582,9 @@ static void full_disk(bool no_background)
     uint64_t count = 0;
     while (count < 30)
         expect_ok(try_put(store.kv, count++, 5000));
+    maintain(store.kv, KV_COMPACT); /* an edit on its way would fail in its sync, and the store */
+    while (count < 35)
+        expect_ok(try_put(store.kv, count++, 5000));
     os_sim_fail_at(store.sim, 1, OS_SIM_ENOSPC, true);
     sombra_err err = SOMBRA_OK;
     for (int i = 0; i < 1000 && !err; i++) {
