@@ -234,6 +234,9 @@ sombra_err logs_open_if_any(struct logs *logs) SOMBRA_MUST_CHECK;
 bool logs_are_open(struct logs *logs);
 /* New log files, empty under a fresh epoch. */
 sombra_err logs_create(struct logs *logs, uint64_t epoch) SOMBRA_MUST_CHECK;
+/* Does the store's name stand for another file by now? NOT_FOUND: for none. */
+sombra_err logs_check_name(const struct btree *btree, bool *out_is_replaced) SOMBRA_MUST_CHECK;
+/* CONFLICT: the name stands for another file, and the logs beside it are that one's. */
 sombra_err logs_unlink(struct logs *logs) SOMBRA_MUST_CHECK;
 /* `syncs_soon`: a commit waits for the record's sync. Else it is stored through a mapping where the
  * file system allows that: no system call, but a sync that costs twice as much. */
@@ -599,9 +602,12 @@ PREFETCHER tree_prefetch_leaf(const struct btree_txn *txn, page_id id)
 
 sombra_err tree_descend(struct btree_txn *txn, sombra_slice key,
                         struct tree_path *out_path) SOMBRA_MUST_CHECK;
-/* The same for who will change the leaf: no user may be lent what is read through this path. */
-sombra_err tree_descend_writing(struct btree_txn *txn, sombra_slice key,
-                                struct tree_path *out_path) SOMBRA_MUST_CHECK;
+/* The same for who will change the leaf, in two steps, so that there is something to do while the
+ * leaf comes: no user may be lent what is read through this path. The first finds the leaf and asks
+ * for it, and for most of what a copy of it reads; the path leads to its branches. */
+sombra_err tree_approach_writing(struct btree_txn *txn, sombra_slice key,
+                                 struct tree_path *out_path) SOMBRA_MUST_CHECK;
+sombra_err tree_arrive_writing(struct btree_txn *txn, struct tree_path *path) SOMBRA_MUST_CHECK;
 /* To the first or last leaf; the leaf's index is that of its first or last entry. */
 sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last,
                              struct tree_path *out_path) SOMBRA_MUST_CHECK;

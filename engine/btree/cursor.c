@@ -247,6 +247,7 @@ static sombra_err land_forward(struct btree_cursor *cursor, unsigned index, bool
 {
     if (index == page_count(cursor->path.at[0].page)) {
         bool found;
+        cursor->place.at = NULL; /* it is of the leaf that is left */
         sombra_err err = tree_step_leaf(cursor->txn, &cursor->path, true, &found);
         if (err)
             return err;
@@ -269,6 +270,7 @@ static sombra_err land_backward(struct btree_cursor *cursor, unsigned index, boo
 {
     if (index == 0) {
         bool found;
+        cursor->place.at = NULL; /* it is of the leaf that is left */
         sombra_err err = tree_step_leaf(cursor->txn, &cursor->path, false, &found);
         if (err)
             return err;

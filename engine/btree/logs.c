@@ -167,9 +167,27 @@ sombra_err logs_open_if_any(struct logs *logs)
     return err;
 }
 
+sombra_err logs_check_name(const struct btree *btree, bool *out_is_replaced)
+{
+    struct os_identity named;
+    sombra_err err = os_identify_path(btree->os, btree->path, &named);
+    if (!err)
+        *out_is_replaced =
+            named.device != btree->identity.device || named.inode != btree->identity.inode;
+    return err;
+}
+
 sombra_err logs_unlink(struct logs *logs)
 {
-    sombra_err err = SOMBRA_OK;
+    bool is_replaced = false;
+    sombra_err err = logs_check_name(logs->btree, &is_replaced);
+    if (is_replaced)
+        return diag_fail(SOMBRA_CONFLICT,
+                         "%s was replaced while it was open: the file that has the name now, and "
+                         "its log, are left alone",
+                         logs->btree->path);
+    if (err == SOMBRA_NOT_FOUND)
+        err = SOMBRA_OK; /* it was moved, and its logs were not */
     for (unsigned half = 0; half < LOG_HALVES && !err; half++) {
         wal_close(logs->halves[half]);
         logs->halves[half] = NULL;

@@ -184,11 +184,10 @@ sombra_err pager_grow(struct pager *pager, uint64_t old_count, uint64_t page_cou
     return SOMBRA_OK;
 }
 
-sombra_err pager_touch_fresh(struct pager *pager, page_id id)
+sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id)
 {
     uint64_t at = id << pager->page_shift;
-    if (LIKELY(at < pager->fresh_from || at >= pager->fresh_to) ||
-        pager_has_mode(pager, PAGER_BUFFERED))
+    if (pager_has_mode(pager, PAGER_BUFFERED))
         return SOMBRA_OK;
     uint64_t from = u64_max(pager->fresh_from, at - at % PAGER_FRESH_BYTES);
     uint64_t to = u64_align_up(at + pager->page_bytes, PAGER_FRESH_BYTES);
@@ -470,7 +469,7 @@ static sombra_err window_map(struct pager *pager, page_id id)
     return SOMBRA_OK;
 }
 
-sombra_err pager_prepare(struct pager *pager, page_id id)
+sombra_err pager_prepare_slow(struct pager *pager, page_id id)
 {
     if (!pager->file)
         return SOMBRA_OK;
@@ -520,10 +519,9 @@ void pager_let_go(struct pager *pager)
     }
 }
 
-void pager_trust(struct pager *pager, page_id id)
+void pager_trust_slow(struct pager *pager, page_id id)
 {
-    if (!pager_bit(pager->sound_trees, id))
-        bit_set(pager->sound_trees, id);
+    bit_set(pager->sound_trees, id);
     pager_note_unsealed(pager, id);
 }
 

@@ -87,14 +87,28 @@ sombra_err pager_grow(struct pager *pager, uint64_t old_count,
                       uint64_t page_count) SOMBRA_MUST_CHECK;
 /* The writer will use a page: new space is written as zeros, a stretch at a time, for a store to
  * what was only allocated costs the system five times as much. */
-sombra_err pager_touch_fresh(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
+sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
+static inline sombra_err pager_touch_fresh(struct pager *pager, page_id id)
+{
+    uint64_t at = id << pager->page_shift;
+    bool is_fresh = UNLIKELY(at >= pager->fresh_from && at < pager->fresh_to);
+    return is_fresh ? pager_touch_fresh_slow(pager, id) : SOMBRA_OK;
+}
 /* Another process may have used it. */
 static inline void pager_forget_fresh(struct pager *pager)
 {
     pager->fresh_from = pager->fresh_to;
 }
 /* Makes pager_writable(id) possible: maps the window or finds a buffer. */
-sombra_err pager_prepare(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
+sombra_err pager_prepare_slow(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
+static inline sombra_err pager_prepare(struct pager *pager, page_id id)
+{
+    bool is_mapped =
+        pager->file && !pager_has_mode(pager, PAGER_BUFFERED) &&
+        atomic_load_explicit(&pager->windows[(id << pager->page_shift) / PAGER_WINDOW_BYTES],
+                             memory_order_relaxed);
+    return LIKELY(is_mapped) ? SOMBRA_OK : pager_prepare_slow(pager, id);
+}
 /* The image the writer may change; pager_prepare(id) went before in this transaction. */
 uint8_t *pager_writable_slow(struct pager *pager, page_id id);
 static inline uint8_t *pager_window_page(struct pager *pager, page_id id)
@@ -143,8 +157,6 @@ void pager_let_go(struct pager *pager);
 void pager_note_unsealed(struct pager *pager, page_id id);
 /* The file may end at page `page_count` now: what lay behind was not read. */
 void pager_forget_behind(struct pager *pager, uint64_t page_count, uint64_t file_bytes);
-/* This process wrote the page: it is sound. */
-void pager_trust(struct pager *pager, page_id id);
 /* Writes a run that holds `value`, sealed; its pages are taken already. */
 sombra_err pager_write_run(struct pager *pager, page_id id, uint64_t txn,
                            sombra_slice value) SOMBRA_MUST_CHECK;
@@ -153,6 +165,14 @@ uint64_t pager_run_pages(const struct pager *pager, uint64_t value_bytes);
 static inline bool pager_bit(const _Atomic uint64_t *bits, uint64_t index)
 {
     return (atomic_load_explicit(&bits[index / 64], memory_order_relaxed) >> (index % 64)) & 1;
+}
+
+/* This process wrote the page: it is sound. */
+void pager_trust_slow(struct pager *pager, page_id id);
+static inline void pager_trust(struct pager *pager, page_id id)
+{
+    if (UNLIKELY(!pager_bit(pager->sound_trees, id) || !pager_bit(pager->unsealed, id)))
+        pager_trust_slow(pager, id);
 }
 
 static inline const uint8_t *pager_page(const struct pager *pager, page_id id)
@@ -304,7 +324,15 @@ sombra_err space_refresh_maps(struct space *space) SOMBRA_MUST_CHECK;
 /* Room for so many chunks; the maps on disk may have more than the file's pages need. */
 sombra_err space_chunks_reserve(struct space *space, size_t chunks) SOMBRA_MUST_CHECK;
 /* Is the page free, pending or reserved, as the account has it? Then no tree may refer to it. */
-bool space_is_unused(const struct space *space, page_id id);
+static inline bool space_is_unused(const struct space *space, page_id id)
+{
+    if (UNLIKELY(id >= space->page_count))
+        return true;
+    size_t word = id / 64;
+    uint64_t unused =
+        space->free_bits[word] | space->pending_bits[word] | space->reserved_bits[word];
+    return unused >> (id % 64) & 1;
+}
 /* The record of another process's checkpoint has been applied: these pages are its maps, and those
  * of the checkpoint before are freed. */
 sombra_err space_adopt_orphan(struct space *space, page_id id) SOMBRA_MUST_CHECK;

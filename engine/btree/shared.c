@@ -497,6 +497,20 @@ sombra_err shared_hold_alone(struct btree *btree, bool *out_is_alone)
     return err;
 }
 
+/* Best effort: the next process to attach makes a new one anyway. Not that of a store which has
+ * this one's name by now. */
+static void lock_file_unlink(struct btree *btree)
+{
+    struct os_file *file = btree->attachment.file;
+    struct os_identity ours, named;
+    sombra_err err = os_identify(file, &ours);
+    if (!err)
+        err = os_identify_path(btree->os, os_file_path(file), &named);
+    if (!err && ours.device == named.device && ours.inode == named.inode)
+        err = os_unlink(btree->os, os_file_path(file));
+    (void)err;
+}
+
 void shared_detach(struct btree *btree, bool removes_file)
 {
     struct attachment *attachment = &btree->attachment;
@@ -514,10 +528,8 @@ void shared_detach(struct btree *btree, bool removes_file)
     }
     /* Before the lock file goes: the next one is another file. */
     name_leave(btree);
-    if (removes_file) {
-        sombra_err ignored = os_unlink(btree->os, os_file_path(attachment->file));
-        (void)ignored; /* the next process to attach makes it anew */
-    }
+    if (removes_file)
+        lock_file_unlink(btree);
     os_close(attachment->file); /* and with it the locks */
     attachment->file = NULL;
 }

@@ -92,12 +92,6 @@ static void free_clear(struct space *space, page_id id, uint64_t pages)
     space->free_count -= pages;
 }
 
-bool space_is_unused(const struct space *space, page_id id)
-{
-    return id >= space->page_count || space_bit(space->free_bits, id) ||
-           space_bit(space->pending_bits, id) || space_bit(space->reserved_bits, id);
-}
-
 static void reserve_push(struct space *space, page_id id)
 {
     assert(space->reserve_count < space->reserve_capacity);
@@ -184,6 +178,8 @@ static enum pin pin_of(const struct pending_run *run, const uint64_t *txns, size
 {
     size_t low = 0;
     size_t high = count;
+    if (LIKELY(count == 0 || txns[count - 1] < run->born))
+        return PIN_NONE;
     while (low < high) {
         size_t middle = (low + high) / 2;
         if (txns[middle] < run->born)
@@ -689,11 +685,9 @@ void space_undo(struct space *space, size_t from)
 
 sombra_err space_commit_reserve(struct space *space)
 {
-    size_t freed = 0;
-    for (size_t i = 0; i < space->change_count; i++)
-        freed += space->changes[i].action == SPACE_FREED;
-    return array_reserve(&space->pending, &space->pending_capacity, space->pending_runs + freed,
-                         sizeof *space->pending);
+    /* No more of them than changes are runs that were freed. */
+    return array_reserve(&space->pending, &space->pending_capacity,
+                         space->pending_runs + space->change_count, sizeof *space->pending);
 }
 
 /* Of the pages that the newest tree has, in percent: when readers need so many others, a checkpoint

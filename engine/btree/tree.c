@@ -59,10 +59,21 @@ static inline sombra_err descent_page(struct btree_txn *txn, page_id id, unsigne
     return err;
 }
 
+/* So much of a leaf is asked for at once: no more of a longer one is wanted before it is copied. */
+enum { LEAF_FETCH_BYTES = 4 << 10 };
+
+/* Where the part of a leaf begins that is full of cells in most. */
+static inline size_t leaf_full_from(const struct pager *pager)
+{
+    return pager->page_bytes - size_min(pager->page_bytes / 2, LEAF_FETCH_BYTES);
+}
+
+/* What a search of a page touches first, and of a leaf to be written what a copy does. Any number
+ * may be given, also one from a page that was not proved. */
 static inline void descent_prefetch(const struct btree_txn *txn, page_id id, unsigned level,
                                     bool writes)
 {
-    enum { LINE_BYTES = 64, NEAR_BYTES = 5 * LINE_BYTES, LEAF_BYTES_MAX = 8 << 10 };
+    enum { LINE_BYTES = 64, NEAR_BYTES = 5 * LINE_BYTES };
     const struct pager *pager = &txn->btree->pager;
     if (!writes) {
         level ? tree_prefetch(txn, id) : tree_prefetch_leaf(txn, id);
@@ -73,10 +84,13 @@ static inline void descent_prefetch(const struct btree_txn *txn, page_id id, uns
     const uint8_t *page = pager_view(pager, id, pager_page(pager, id));
     for (size_t at = 0; at < NEAR_BYTES; at += LINE_BYTES)
         __builtin_prefetch(page + at);
-    /* A leaf that is about to be changed is copied as a rule: all of it, while it is searched. */
-    size_t bytes = level ? 0 : size_min(pager->page_bytes, LEAF_BYTES_MAX);
-    for (size_t at = NEAR_BYTES; at < bytes; at += LINE_BYTES)
-        __builtin_prefetch(page + at, 0, 2);
+    if (level)
+        return;
+    /* Its cells stand at its end, the prefix last of all. What lies between is free, or asked for
+     * when the header is there. */
+    __builtin_prefetch(page + pager->page_bytes - LINE_BYTES);
+    for (size_t at = leaf_full_from(pager); at < pager->page_bytes - LINE_BYTES; at += LINE_BYTES)
+        __builtin_prefetch(page + at);
 }
 
 static inline sombra_err descend(struct btree_txn *txn, sombra_slice key, bool writes,
@@ -87,30 +101,57 @@ static inline sombra_err descend(struct btree_txn *txn, sombra_slice key, bool w
     page_id id = txn->snapshot.root;
     out_path->depth = level;
     out_path->steps = 0;
-    while (level-- > 0) {
+    while (level-- > 1) {
         const uint8_t *page;
         sombra_err err = descent_page(txn, id, level, writes, &page);
         if (err)
             return err;
-        unsigned index = level ? branch_find(page, pager->page_bytes, key) : 0;
+        unsigned index = branch_find(page, pager->page_bytes, key);
         out_path->at[level] = (struct path_level){ .id = id, .page = page, .index = index };
-        if (level) {
-            id = branch_child(page, pager->page_bytes, index);
-            descent_prefetch(txn, id, level - 1, writes);
-        }
+        id = branch_child(page, pager->page_bytes, index);
+        descent_prefetch(txn, id, level - 1, writes);
     }
+    out_path->at[0].id = id;
     return SOMBRA_OK;
+}
+
+static inline sombra_err descend_last(struct btree_txn *txn, bool writes, struct tree_path *path)
+{
+    struct path_level *at = &path->at[0];
+    at->index = 0;
+    return path->depth ? descent_page(txn, at->id, 0, writes, &at->page) : SOMBRA_OK;
 }
 
 sombra_err tree_descend(struct btree_txn *txn, sombra_slice key, struct tree_path *out_path)
 {
-    return descend(txn, key, false, out_path);
+    sombra_err err = descend(txn, key, false, out_path);
+    return err ? err : descend_last(txn, false, out_path);
 }
 
-sombra_err tree_descend_writing(struct btree_txn *txn, sombra_slice key, struct tree_path *out_path)
+sombra_err tree_approach_writing(struct btree_txn *txn, sombra_slice key,
+                                 struct tree_path *out_path)
 {
     assert(txn->kv.is_write);
     return descend(txn, key, true, out_path);
+}
+
+/* The cells that the descent did not ask for. */
+static inline void leaf_prefetch_rest(const struct pager *pager, const uint8_t *page)
+{
+    enum { LINE_BYTES = 64 };
+    size_t end = leaf_full_from(pager), low = page_cells_low(page);
+    for (size_t at = size_max(low, end - size_min(end, LEAF_FETCH_BYTES)); at < end;
+         at += LINE_BYTES)
+        __builtin_prefetch(page + at);
+}
+
+sombra_err tree_arrive_writing(struct btree_txn *txn, struct tree_path *path)
+{
+    assert(txn->kv.is_write && path->depth == txn->snapshot.depth);
+    sombra_err err = descend_last(txn, true, path);
+    if (!err && path->depth)
+        leaf_prefetch_rest(&txn->btree->pager, path->at[0].page);
+    return err;
 }
 
 /* Fills levels below `level` along the first or last children. */

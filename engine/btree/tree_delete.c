@@ -151,7 +151,9 @@ sombra_err btree_delete(struct kv_txn *kv_txn, sombra_slice key)
     if (txn->snapshot.depth == 0)
         return SOMBRA_NOT_FOUND;
     struct tree_path path;
-    err = tree_descend_writing(txn, key, &path);
+    err = tree_approach_writing(txn, key, &path);
+    if (!err)
+        err = tree_arrive_writing(txn, &path);
     if (err)
         return err;
     unsigned index;

@@ -203,15 +203,25 @@ static void finger_bound(struct put_finger *finger, size_t page_bytes)
     finger->has_bounds = true;
 }
 
-/* The finger's path leads to where the key is or belongs, all of it the transaction's own pages. It
- * is not set again before the put has left the path as it is. */
-static sombra_err finger_move(struct btree_txn *txn, sombra_slice key)
+/* The finger's path begins to lead to where the key is or belongs: its leaf is on the way. It is
+ * not set again before the put has left the path as it is. Returns the leaf of the put before, or
+ * 0. */
+static sombra_err finger_approach(struct btree_txn *txn, sombra_slice key, page_id *out_before)
 {
     struct put_finger *finger = &txn->btree->finger;
     page_id before = finger_is_set(txn) ? finger->path.at[0].id : 0;
     finger->stamp = 0;
     finger->has_bounds = false;
-    sombra_err err = tree_descend_writing(txn, key, &finger->path);
+    sombra_err err = tree_approach_writing(txn, key, &finger->path);
+    if (!err)
+        *out_before = before;
+    return err;
+}
+
+static sombra_err finger_arrive(struct btree_txn *txn, page_id before)
+{
+    struct put_finger *finger = &txn->btree->finger;
+    sombra_err err = tree_arrive_writing(txn, &finger->path);
     if (!err && finger->path.at[0].id == before)
         finger_bound(finger, txn->btree->pager.page_bytes);
     return err;
@@ -257,7 +267,9 @@ sombra_err tree_check_put(const struct btree_txn *txn, const struct tree_path *p
     return err;
 }
 
-static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct leaf_value *value)
+/* `is_held`: the finger's path is that of the put before; else its leaf is still on the way. */
+static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct leaf_value *value,
+                           bool is_held, page_id before)
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
     if (txn->snapshot.depth == 0) {
@@ -266,9 +278,7 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
         return SOMBRA_OK;
     }
     struct tree_path *path = &txn->btree->finger.path;
-    page_id before = finger_is_set(txn) ? path->at[0].id : 0;
-    bool is_held = finger_holds(txn, key);
-    sombra_err err = is_held ? SOMBRA_OK : finger_move(txn, key);
+    sombra_err err = is_held ? SOMBRA_OK : finger_arrive(txn, before);
     if (err)
         return err;
     struct path_level *leaf = &path->at[0];
@@ -302,6 +312,18 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, const struct
         tree_add_counts(txn, path, 0, 1);
     finger_set(txn);
     return SOMBRA_OK;
+}
+
+static sombra_err leaf_find_and_put(struct btree_txn *txn, sombra_slice key,
+                                    const struct leaf_value *value)
+{
+    bool is_held = finger_holds(txn, key);
+    page_id before = is_held ? txn->btree->finger.path.at[0].id : 0;
+    size_t pages = tree_pages_needed(txn);
+    sombra_err err = is_held ? SOMBRA_OK : finger_approach(txn, key, &before);
+    if (!err)
+        err = space_reserve(&txn->btree->space, pages, pages + 2);
+    return err ? err : leaf_put(txn, key, value, is_held, before);
 }
 
 /* The put of a load in key order: the key belongs behind the last entry of the finger's leaf, which
@@ -364,13 +386,11 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
         err = images_spill(txn);
     if (!err)
         err = redo_put(txn, key, value);
-    bool is_done = !err && finger_append(txn, key, value);
-    if (!err && !is_done)
+    if (!err && !finger_append(txn, key, value)) {
         err = tree_store_value(txn, value, &stored);
-    if (!err && !is_done)
-        err = space_reserve(&txn->btree->space, tree_pages_needed(txn), tree_pages_needed(txn) + 2);
-    if (!err && !is_done)
-        err = leaf_put(txn, key, &stored);
+        if (!err)
+            err = leaf_find_and_put(txn, key, &stored);
+    }
     if (err)
         return tree_undo_call(txn, changes, redo_bytes, err);
     txn->generation++;

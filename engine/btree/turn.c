@@ -176,10 +176,9 @@ static sombra_err account_load(struct btree *btree, const struct meta *meta, boo
 static sombra_err log_begin_first(struct btree *btree)
 {
     /* Renamed since it was opened, the log would get the old name, and the next open miss it. */
-    struct os_identity named;
-    sombra_err err = os_identify_path(btree->os, btree->path, &named);
-    if (err == SOMBRA_NOT_FOUND ||
-        (!err && (named.device != btree->identity.device || named.inode != btree->identity.inode)))
+    bool is_replaced = false;
+    sombra_err err = logs_check_name(btree, &is_replaced);
+    if (err == SOMBRA_NOT_FOUND || is_replaced)
         return diag_fail(
             SOMBRA_CONFLICT,
             "%s was moved or replaced since it was opened: close it, and open it by its new name",

@@ -47,6 +47,40 @@ uint64_t lsm_take_number(struct lsm *lsm)
     return number;
 }
 
+/* ---- the place ---------------------------------------------------------------------------- */
+
+bool lsm_was_replaced(const struct lsm *lsm)
+{
+    char text[DIAG_TEXT_BYTES];
+    struct os_identity ours, named;
+    if (!lsm->lock)
+        return false;
+    diag_save(text);
+    sombra_err err = os_identify(lsm->lock, &ours);
+    bool is_known = err == SOMBRA_OK;
+    if (is_known)
+        err = os_identify_path(lsm->os, os_file_path(lsm->lock), &named);
+    diag_restore(text);
+    if (is_known && err == SOMBRA_NOT_FOUND)
+        return true;
+    return !err && (ours.device != named.device || ours.inode != named.inode);
+}
+
+sombra_err lsm_check_place(struct lsm *lsm)
+{
+    if (LIKELY(!lsm_was_replaced(lsm)))
+        return SOMBRA_OK;
+    return lsm_fail(lsm, diag_fail(SOMBRA_CONFLICT,
+                                   "%s was moved or replaced while it was open: nothing more is "
+                                   "written to it",
+                                   lsm->directory));
+}
+
+sombra_err lsm_unlink(struct lsm *lsm, const char *path)
+{
+    return lsm_was_replaced(lsm) ? SOMBRA_OK : os_unlink(lsm->os, path);
+}
+
 /* Best effort: a file that stays is a stray for the next open. The thread's text is kept. */
 static void unlink_quietly(struct lsm *lsm, char *path)
 {
@@ -54,7 +88,7 @@ static void unlink_quietly(struct lsm *lsm, char *path)
     if (!path)
         return;
     diag_save(text);
-    sombra_err err = os_unlink(lsm->os, path);
+    sombra_err err = lsm_unlink(lsm, path);
     (void)err;
     diag_restore(text);
     mem_free(path);
@@ -320,6 +354,8 @@ sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit, const struct lsm_f
     os_mutex_lock(&lsm->manifest_mutex);
     editing.old = view_acquire(lsm);
     sombra_err err = lsm_check_writable(lsm);
+    if (!err)
+        err = lsm_check_place(lsm);
     if (!err)
         err = prepare(lsm, edit, &editing);
     if (!err) {

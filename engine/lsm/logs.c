@@ -26,6 +26,8 @@ sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
     if (!log || !path)
         err = diag_nomem("a log", sizeof *log + strlen(lsm->directory));
     if (!err)
+        err = lsm_check_place(lsm);
+    if (!err)
         err = wal_create_unsynced(lsm->os, path, lsm->options.mode, bytes, &log->wal);
     if (err == SOMBRA_EXISTS) {
         /* Left by a switch of memtables that failed and could not remove it: no manifest ever named
@@ -73,7 +75,7 @@ static void log_unlink(struct lsm *lsm, uint64_t base_seq)
 {
     char *path = lsm_log_path(lsm, base_seq);
     /* Nothing needs it: a log that stays is removed by the next open. */
-    sombra_err err = path ? os_unlink(lsm->os, path) : SOMBRA_NOMEM;
+    sombra_err err = path ? lsm_unlink(lsm, path) : SOMBRA_NOMEM;
     (void)err;
     mem_free(path);
 }
@@ -184,6 +186,8 @@ sombra_err lsm_log_begin(struct lsm *lsm)
         u64_min(lsm->options.memtable_bytes + lsm->options.memtable_bytes / 4, 64 * KiB);
     uint64_t base_seq = atomic_load(&lsm->seq);
     struct lsm_log *log = NULL;
+    if (UNLIKELY(lsm->writer->resumes))
+        return lsm_logs_resume(lsm);
     assert(!lsm->writer->log && !lsm->logs);
     sombra_err err = lsm_log_create(lsm, base_seq, first_bytes, &log);
     if (err == SOMBRA_IO) /* see lsm_memtable_retire */
@@ -287,6 +291,7 @@ sombra_err lsm_memtable_retire(struct lsm *lsm, uint64_t seq, bool with_log)
         return diag_wrap(err, "begin a memtable");
     }
     lsm->writer->active = fresh; /* the reference to the old one is the queue's now */
+    lsm->writer->memtable_bytes_max = lsm->options.memtable_bytes;
     lsm->writer->log = log;
     lsm_pool_sweep(lsm);
     return SOMBRA_OK;
@@ -297,6 +302,11 @@ sombra_err lsm_switch_memtable(struct lsm *lsm)
     struct lsm_writer *writer = lsm->writer;
     assert(!writer->txn.view); /* between transactions */
     uint64_t seq = atomic_load_explicit(&lsm->seq, memory_order_relaxed);
+    if (UNLIKELY(writer->resumes)) {
+        sombra_err err = lsm_logs_resume(lsm);
+        if (err)
+            return err;
+    }
     bool is_untouched =
         !writer->log || (memtable_is_empty(writer->active) && writer->log->base_seq == seq);
     if (is_untouched && memtable_bytes(writer->active) < lsm->options.memtable_bytes)
@@ -368,8 +378,10 @@ static sombra_err names_list(struct lsm *lsm, struct log_names *out)
 
 struct replay {
     struct lsm *lsm;
-    struct memtable *into;
+    struct memtable *into; /* NULL: nothing is applied, and */
+    bool resumes;          /* the logs are made such that commits can follow: lsm_logs_resume */
     struct lsm_replay done;
+    struct wal_position end;             /* of the last log that was taken */
     uint64_t broken_base, broken_offset; /* where the chain of commits ended, if is_broken */
     bool is_broken;
 };
@@ -379,7 +391,7 @@ struct replay {
 static sombra_err record_apply(void *context, const struct wal_record *record)
 {
     struct replay *replay = context;
-    if (record->lsn <= replay->lsm->state.seq)
+    if (!replay->into || record->lsn <= replay->lsm->state.seq)
         return SOMBRA_OK;
     return lsm_redo_apply(record->payload, record->lsn, replay->into);
 }
@@ -411,6 +423,57 @@ static sombra_err log_replay(struct replay *replay, uint64_t base, wal_replay_fn
     return err;
 }
 
+/* ---- logs that are used again ------------------------------------------------------------ */
+
+/* What was read may be page cache that the disk never got, after a sync that failed: the records
+ * are written once more, and zeros over all that lies behind them. Every byte lies in the file as
+ * it is, so that most file systems need no space for it. */
+static sombra_err log_rewrite(struct os_file *file, uint64_t end_offset, struct buf *chunk)
+{
+    enum { CHUNK_BYTES = 1 << 18 };
+    uint64_t bytes;
+    sombra_err err = os_size(file, &bytes);
+    if (!err)
+        err = buf_reserve(chunk, CHUNK_BYTES);
+    for (uint64_t at = 0; !err && at < end_offset;) {
+        size_t count = (size_t)u64_min(end_offset - at, CHUNK_BYTES);
+        err = os_read(file, at, chunk->data, count);
+        if (!err)
+            err = os_write(file, at, chunk->data, count);
+        at += count;
+    }
+    if (!err && bytes > end_offset)
+        err = os_write_zeros(file, end_offset, bytes - end_offset);
+    return err ? err : os_sync(file);
+}
+
+static sombra_err log_save_again(struct lsm *lsm, uint64_t base, uint64_t end_offset)
+{
+    char *path = lsm_log_path(lsm, base);
+    if (!path)
+        return diag_nomem("a log's path", strlen(lsm->directory));
+    struct os_file *file = NULL;
+    struct buf chunk = BUF_INIT;
+    sombra_err err = os_open(lsm->os, path, OS_WRITE, 0, &file);
+    if (!err)
+        err = log_rewrite(file, end_offset, &chunk);
+    buf_release(&chunk);
+    os_close(file);
+    mem_free(path);
+    return err;
+}
+
+/* A log behind the end of the chain: commits that are to come would meet its numbers. */
+static sombra_err log_remove(struct lsm *lsm, uint64_t base)
+{
+    char *path = lsm_log_path(lsm, base);
+    sombra_err err = path ? os_unlink(lsm->os, path) : diag_nomem("a log's path", 1);
+    mem_free(path);
+    return err;
+}
+
+/* ---- the chain of logs ------------------------------------------------------------------- */
+
 /* A log behind the place where the chain of commits ended: the rest of what a crash cut off, unless
  * it knows that the missing commits were durable. */
 static sombra_err log_judge(struct replay *replay, uint64_t base)
@@ -427,7 +490,7 @@ static sombra_err log_judge(struct replay *replay, uint64_t base)
                          " as durable; restore a backup or salvage",
                          replay->lsm->directory, replay->broken_base, replay->done.seq + 1,
                          replay->broken_offset, result.durable_lsn);
-    return SOMBRA_OK;
+    return replay->resumes ? log_remove(replay->lsm, base) : SOMBRA_OK;
 }
 
 /* A log in the middle of an older one: made for a new memtable by a call that then failed, and
@@ -450,7 +513,14 @@ static sombra_err log_take(struct replay *replay, uint64_t base)
     sombra_err err = log_replay(replay, base, record_apply, &result);
     if (err)
         return err;
+    if (replay->resumes && replay->done.logs > 0 && result.records == 0)
+        return log_remove(replay->lsm, base); /* the one before it has more space */
+    if (replay->resumes)
+        err = log_save_again(replay->lsm, base, result.end.offset);
+    if (err)
+        return err;
     replay->done.logs++;
+    replay->end = result.end;
     replay->done.records += result.records;
     replay->done.seq = u64_max(replay->done.seq, result.last_lsn);
     replay->done.seq_seen = u64_max(replay->done.seq_seen, result.last_lsn);
@@ -515,5 +585,78 @@ sombra_err lsm_logs_replay(struct lsm *lsm, struct memtable *into, uint64_t *out
         return err;
     *out_seq = replay.seq;
     *out_records = replay.records;
+    return SOMBRA_OK;
+}
+
+/* ---- resume ------------------------------------------------------------------------------ */
+
+static sombra_err log_reopen(const struct replay *replay, struct lsm_log **out_log)
+{
+    struct lsm *lsm = replay->lsm;
+    uint64_t base_seq = replay->broken_base;
+    struct lsm_log *log = mem_zalloc(sizeof *log);
+    char *path = lsm_log_path(lsm, base_seq);
+    sombra_err err = SOMBRA_OK;
+    if (!log || !path)
+        err = diag_nomem("a log", sizeof *log + strlen(lsm->directory));
+    if (!err)
+        err = wal_open(lsm->os, path, false, &log->wal);
+    if (!err)
+        err = wal_cut(log->wal, replay->end, replay->done.seq);
+    mem_free(path);
+    if (err) {
+        lsm_log_free(log);
+        return err;
+    }
+    wal_use_short_records(log->wal);
+    log->base_seq = base_seq;
+    log->can_map = true;
+    atomic_store(&log->is_named, true);
+    atomic_store(&log->bytes, wal_file_bytes(log->wal));
+    *out_log = log;
+    return SOMBRA_OK;
+}
+
+/* Before the first commit, all that it will stand behind is durable; and nothing is left that a
+ * replay could take for what follows it. */
+static sombra_err chain_save(struct lsm *lsm, struct replay *replay)
+{
+    struct log_names names = { 0 };
+    sombra_err err = names_list(lsm, &names);
+    if (!err)
+        err = names_replay(replay, &names);
+    mem_free(names.bases);
+    /* After an earlier try the system may have dropped what it could not save. */
+    if (!err && replay->done.seq != atomic_load(&lsm->seq))
+        err = diag_fail(SOMBRA_IO,
+                        "the logs end at commit %" PRIu64 ", and ended at %" PRIu64
+                        " when the store was opened",
+                        replay->done.seq, atomic_load(&lsm->seq));
+    return err ? err : lsm_sync_names(lsm);
+}
+
+sombra_err lsm_logs_resume(struct lsm *lsm)
+{
+    struct lsm_writer *writer = lsm->writer;
+    assert(writer->resumes && !writer->log && !lsm->logs && !lsm->full_oldest);
+    struct replay replay = { .lsm = lsm,
+                             .resumes = true,
+                             .done = { .seq = u64_max(lsm->state.seq, lsm->state.log_seq) } };
+    struct lsm_log *log = NULL;
+    sombra_err err = lsm_check_place(lsm);
+    if (!err)
+        err = chain_save(lsm, &replay);
+    if (!err)
+        err = log_reopen(&replay, &log);
+    /* On a full disk, or without memory, the next try begins anew. */
+    if (err && err != SOMBRA_LIMIT && err != SOMBRA_NOMEM)
+        err = lsm_fail(lsm, err);
+    if (err)
+        return diag_wrap(err, "go on in the log of before the open");
+    os_mutex_lock(&lsm->mutex);
+    lsm_logs_add(lsm, log);
+    os_mutex_unlock(&lsm->mutex);
+    writer->log = log;
+    writer->resumes = false;
     return SOMBRA_OK;
 }

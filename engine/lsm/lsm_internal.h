@@ -146,6 +146,15 @@ sombra_err lsm_fail(struct lsm *lsm, sombra_err err);
 
 /* ---- files (files.c) --------------------------------------------------------------------- */
 
+/* Has another file, or none, the name of the lock file that is held? Then the directory was moved,
+ * or made anew, and the files in the one that has its name are not ours. Keeps the thread's text.
+ */
+bool lsm_was_replaced(const struct lsm *lsm);
+/* CONFLICT, for good, if so. Before anything is made there. */
+sombra_err lsm_check_place(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* Removes a file of the store; a name in the place of another store is left alone. */
+sombra_err lsm_unlink(struct lsm *lsm, const char *path) SOMBRA_MUST_CHECK;
+
 enum { LSM_PATH_BYTES_EXTRA = 32 };
 /* "<directory>/<number>.sst" and "<directory>/<base_seq>.log", mem_alloc'ed; NULL when memory is
  * out. */

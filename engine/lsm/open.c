@@ -19,7 +19,9 @@
  *     the new log is needed
  *   7 remove the old logs
  *
- * A crash between any two leaves what the next open does again.
+ * A crash between any two leaves what the next open does again. Where the disk is full for 5 or 6,
+ * they are put off: what was replayed stays in the active memtable, the logs stay in use, and
+ * commits follow in the last of them (lsm_logs_resume).
  */
 #include "write_internal.h"
 #include "paths.h"
@@ -351,9 +353,10 @@ static void start_clean(struct lsm *lsm, struct memtable *memtable)
 
 static void recovery_report(struct lsm *lsm, const struct lsm_replay *replay, uint64_t begun_ns)
 {
-    char text[96];
-    (void)snprintf(text, sizeof text, "recovered %" PRIu64 " commits from %" PRIu64 " logs",
-                   replay->records, replay->logs);
+    char text[128];
+    (void)snprintf(text, sizeof text, "recovered %" PRIu64 " commits from %" PRIu64 " logs%s",
+                   replay->records, replay->logs,
+                   lsm->writer->resumes ? ", which stay: the disk is full" : "");
     kv_metrics_add(&lsm->metrics, KV_COUNTER_RECOVERIES, 1);
     kv_metrics_add(&lsm->metrics, KV_COUNTER_RECOVERED_RECORDS, replay->records);
     kv_metrics_report(&lsm->metrics,
@@ -372,6 +375,38 @@ static sombra_err replayed_flush(struct lsm *lsm, uint64_t base_seq)
     return err ? err : lsm_flush_full(lsm);
 }
 
+/* Steps 5 and 6 failed for want of space, and left the store as after 4, or a full memtable behind
+ * an empty one. */
+static sombra_err replayed_keep(struct lsm *lsm, uint64_t seq)
+{
+    struct lsm_writer *writer = lsm->writer;
+    struct lsm_full *full = lsm->full_oldest;
+    if (!full && memtable_is_empty(writer->active))
+        return SOMBRA_OK; /* the first commit tries again to make a log */
+    if (full) {
+        struct view *old = view_acquire(lsm);
+        os_mutex_lock(&lsm->mutex);
+        assert(lsm->full_count == 1);
+        sombra_err err = view_publish(lsm, &full->memtable, 1, old->version);
+        if (!err) {
+            lsm->full_oldest = lsm->full_newest = NULL;
+            lsm->full_count = 0;
+        }
+        os_mutex_unlock(&lsm->mutex);
+        view_release(old);
+        if (err)
+            return err;
+        lsm_logs_unlink_all(lsm);
+        writer->log = NULL;
+        lsm_writer_begin_with(lsm, full->memtable);
+        mem_free(full);
+    }
+    lsm_seq_begin(lsm, seq);
+    writer->resumes = true;
+    writer->memtable_bytes_max += memtable_bytes(writer->active);
+    return SOMBRA_OK;
+}
+
 static sombra_err start_unclean(struct lsm *lsm, struct memtable *memtable)
 {
     uint64_t begun_ns = os_monotonic_ns(lsm->os);
@@ -385,6 +420,8 @@ static sombra_err start_unclean(struct lsm *lsm, struct memtable *memtable)
     uint64_t base_seq = replay.seq_seen + SEQ_GAP;
     lsm_seq_begin(lsm, base_seq);
     err = replayed_flush(lsm, base_seq);
+    if (err == SOMBRA_LIMIT && !atomic_load(&lsm->is_failed))
+        err = replayed_keep(lsm, replay.seq);
     if (!err)
         recovery_report(lsm, &replay, begun_ns);
     return diag_wrap(err, "recover %s", lsm->directory);
@@ -485,6 +522,12 @@ static void fork_child(struct os_registered *entry)
     lsm->lock = NULL;
 }
 
+/* The directory is not held open: once removed, a new one may get its number. */
+static bool is_gone(struct os_registered *entry)
+{
+    return lsm_was_replaced(container_of(entry, struct lsm, registered));
+}
+
 static struct os_registered *as_registered(struct lsm *lsm)
 {
     lsm->registered = (struct os_registered){ .os = lsm->os,
@@ -492,6 +535,7 @@ static struct os_registered *as_registered(struct lsm *lsm)
                                               .identity = &lsm->identity,
                                               .is_readonly = lsm->options.is_readonly,
                                               .check_idle = check_idle,
+                                              .is_gone = is_gone,
                                               .fork_child = fork_child };
     return &lsm->registered;
 }
@@ -569,6 +613,12 @@ static sombra_err store_finish(struct lsm *lsm)
     if (lsm->options.is_readonly)
         return SOMBRA_OK;
     sombra_err err = lsm_check_writable(lsm);
+    if (!err && !lsm->state.is_clean)
+        err = lsm_check_place(lsm);
+    if (!err && lsm->writer->resumes) { /* nothing was committed: the logs have everything */
+        lsm_background_stop(lsm);
+        return SOMBRA_OK;
+    }
     if (!err && lsm->writer->log && !memtable_is_empty(lsm->writer->active))
         err = lsm_memtable_retire(lsm, atomic_load(&lsm->seq), false);
     if (!err)

@@ -91,7 +91,9 @@ static sombra_err output_begin(struct table_output *output)
     char *path = lsm_table_path(lsm, number);
     if (!path)
         return diag_nomem("a path", LSM_PATH_BYTES_EXTRA);
-    sombra_err err = table_writer_open(lsm->os, path, number, &options, &output->writer);
+    sombra_err err = lsm_check_place(lsm);
+    if (!err)
+        err = table_writer_open(lsm->os, path, number, &options, &output->writer);
     mem_free(path);
     output->below_bytes = 0;
     return err;
@@ -151,7 +153,7 @@ static void unlink_table(struct lsm *lsm, uint64_t number)
     diag_save(text);
     char *path = lsm_table_path(lsm, number);
     /* What cannot be removed now is an orphan, which the next open removes. */
-    if (path && os_unlink(lsm->os, path) != SOMBRA_OK)
+    if (path && lsm_unlink(lsm, path) != SOMBRA_OK)
         diag_restore(text);
     mem_free(path);
     diag_restore(text);

@@ -54,6 +54,7 @@ void lsm_writer_begin_with(struct lsm *lsm, struct memtable *active)
     assert(active);
     memtable_unref(lsm->writer->active);
     lsm->writer->active = active;
+    lsm->writer->memtable_bytes_max = lsm->options.memtable_bytes;
 }
 
 /* ---- begin ------------------------------------------------------------------------------- */
@@ -135,7 +136,7 @@ static sombra_err begin_write(struct lsm *lsm, const struct kv_begin_options *op
     if (err)
         return err;
     struct lsm_writer *writer = lsm->writer;
-    if (UNLIKELY(memtable_bytes(writer->active) >= lsm->options.memtable_bytes))
+    if (UNLIKELY(memtable_bytes(writer->active) >= writer->memtable_bytes_max))
         err = lsm_switch_memtable(lsm);
     if (err) {
         lsm_turn_give(lsm);

@@ -37,7 +37,10 @@ struct lsm_writer {
     struct lsm_txn txn; /* the one write transaction */
     struct lsm_write write;
     struct memtable *active;     /* the view's first, referenced */
+    size_t memtable_bytes_max;   /* of it: then the next write transaction begins another */
     struct lsm_log *log;         /* its log; NULL until the first commit behind an open */
+    bool resumes;                /* it has what was replayed, and its log goes on: see
+                                    lsm_logs_resume */
     _Atomic(struct view *) view; /* of the last transaction, kept while it is the newest */
 
     struct wal_group group;        /* one sync of the log for all threads that wait for one */
@@ -115,6 +118,11 @@ struct lsm_replay {
 /* See lsm_logs_replay. NOT_FOUND where a log vanished meanwhile (for read-only openers). */
 sombra_err lsm_logs_recover(struct lsm *lsm, struct memtable *into,
                             struct lsm_replay *out_replay) SOMBRA_MUST_CHECK;
+/* Where the disk was full at open, what was replayed stays in the active memtable, and the logs in
+ * use (writer->resumes): makes them durable and the last of them writer->log, so that commits go
+ * into what space it has. lsm_log_begin and lsm_switch_memtable see to it: until the first commit
+ * nothing is written. The turn is held. LIMIT, NOMEM: nothing changed. */
+sombra_err lsm_logs_resume(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* The store was closed with nothing left in them: closes and unlinks all. */
 void lsm_logs_unlink_all(struct lsm *lsm);
 

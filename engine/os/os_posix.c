@@ -35,6 +35,23 @@ static int or_errno(int result)
 
 /* ---- files ------------------------------------------------------------------------------- */
 
+/* A program whose standard output was closed would print into the file that got its number. Such a
+ * number is given to what can be neither read nor written, and kept so. -1 with errno. */
+static int away_from_standard(int fd)
+{
+    if (LIKELY(fd > STDERR_FILENO))
+        return fd;
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int failure = errno;
+    int nothing = open("/", O_PATH | O_CLOEXEC); /* EBADF for reads and writes */
+    if (nothing < 0 || dup3(nothing, fd, O_CLOEXEC) < 0)
+        (void)close(fd);
+    if (nothing > STDERR_FILENO)
+        (void)close(nothing);
+    errno = failure;
+    return moved;
+}
+
 static int posix_open(struct os *os, const char *path, unsigned flags, unsigned mode)
 {
     (void)os;
@@ -48,6 +65,8 @@ static int posix_open(struct os *os, const char *path, unsigned flags, unsigned 
     if (flags & OS_NO_FOLLOW)
         bits |= O_NOFOLLOW;
     int fd = open(path, bits, (mode_t)mode);
+    if (fd >= 0)
+        fd = away_from_standard(fd);
     if (fd < 0)
         return -errno;
     if (flags & OS_RANDOM)

@@ -63,7 +63,8 @@ void os_claim_begin(struct os_claim *claim, struct os *os, const char *path)
 static struct os_registered *entry_find(const struct os_claim *claim)
 {
     struct os_registered *at = entries;
-    while (at && !(at->os == claim->os && at->identity && is_same(at->identity, &claim->identity)))
+    while (at && !(at->os == claim->os && at->identity && is_same(at->identity, &claim->identity) &&
+                   !(at->is_gone && at->is_gone(at))))
         at = at->next;
     return at;
 }

@@ -23,6 +23,9 @@ struct os_registered {
     /* Before the last handle goes: BUSY while something in it is in use. The registry's mutex is
      * held: wait for little. */
     sombra_err (*check_idle)(struct os_registered *entry);
+    /* Has something else its identity by now? Then no open finds it. NULL: that cannot be, for it
+     * holds the file open. The registry's mutex is held. */
+    bool (*is_gone)(struct os_registered *entry);
     /* In the child of a fork: the handles answer with an error from now on, and what carries the
      * parent's locks is closed. */
     void (*fork_child)(struct os_registered *entry);

@@ -218,7 +218,13 @@ static void check(const struct wal *wal)
 struct wal_position wal_position(const struct wal *wal)
 {
     check(wal);
-    return wal->next;
+    /* Field by field: what was stored in parts a moment ago the processor cannot load in one before
+     * all stores in between are done. */
+    return (struct wal_position){
+        .epoch = __atomic_load_n(&wal->next.epoch, __ATOMIC_RELAXED),
+        .offset = __atomic_load_n(&wal->next.offset, __ATOMIC_RELAXED),
+        .link = __atomic_load_n(&wal->next.link, __ATOMIC_RELAXED),
+    };
 }
 
 uint64_t wal_file_bytes(const struct wal *wal)
@@ -531,6 +537,16 @@ struct append {
     size_t part_count;
 };
 
+/* What the next record will be stored to, in memory that nobody has touched: on its way while its
+ * transaction works. */
+static void window_prefetch(const struct wal *wal)
+{
+    enum { LINE_BYTES = 64, LINES = 4 };
+    const uint8_t *at = wal->window + (wal->next.offset - wal->window_offset);
+    for (size_t i = 0; i < LINES; i++)
+        __builtin_prefetch(at + i * LINE_BYTES, 1);
+}
+
 static void store_mapped(struct wal *wal, const struct append *append)
 {
     uint8_t *record = wal->window + (wal->next.offset - wal->window_offset);
@@ -609,8 +625,9 @@ static sombra_err append_record(struct wal *wal, struct wal_header header,
     append.padding_bytes = (size_t)(record_bytes - append.header_bytes - header.payload_bytes);
     assert(record_bytes <= wal->file_bytes - wal->next.offset); /* wal_reserve came first */
     assert(header.lsn >= wal->last_lsn);
-    if (wal->uses_window && record_bytes <= WINDOW_RECORD_BYTES_MAX &&
-        window_covers(wal, record_bytes)) {
+    bool is_mapped = wal->uses_window && record_bytes <= WINDOW_RECORD_BYTES_MAX &&
+                     window_covers(wal, record_bytes);
+    if (is_mapped) {
         store_mapped(wal, &append);
     } else {
         sombra_err err = store_written(wal, &append);
@@ -624,6 +641,8 @@ static sombra_err append_record(struct wal *wal, struct wal_header header,
     wal->written_bytes = u64_max(wal->written_bytes, wal->next.offset);
     wal->next.link = header.crc;
     wal->last_lsn = header.lsn;
+    if (is_mapped)
+        window_prefetch(wal);
     check(wal);
     return SOMBRA_OK;
 }

@@ -6,6 +6,8 @@
  */
 #include "binding.h"
 
+#include <string.h>
+
 static bool is_retryable(sombra_err code)
 {
     return code == SOMBRA_BUSY;
@@ -37,7 +39,10 @@ static void wrap_message(lua_State *L, sombra_err code)
 void error_push(lua_State *L, sombra_err code)
 {
     /* The text is copied before anything that may run a finalizer, which may fail itself. */
-    lua_pushstring(L, sombra_err_message());
+    const char *text = sombra_err_message();
+    if (code == SOMBRA_NOMEM && !strstr(text, "memory"))
+        text = "out of memory"; /* on this side: the engine's text is of something before */
+    lua_pushstring(L, text);
     wrap_message(L, code);
 }
 

@@ -113,13 +113,11 @@ static int push_progress(lua_State *L, int arg, bool has_options)
     return lua_gettop(L);
 }
 
-static bool report_progress(void *context, uint64_t done, uint64_t total)
+/* Calls the function that was pushed with its two arguments. False ends the job: it raised, which
+ * is kept for job_fail, or returned false. */
+static bool call_goes_on(struct job *job)
 {
-    struct job *job = context;
     lua_State *L = job->L;
-    lua_pushvalue(L, job->function);
-    lua_pushinteger(L, (lua_Integer)done);
-    lua_pushinteger(L, (lua_Integer)total);
     if (lua_pcall(L, 2, 1, 0) != LUA_OK) {
         lua_replace(L, job->function);
         job->has_raised = true;
@@ -128,6 +126,16 @@ static bool report_progress(void *context, uint64_t done, uint64_t total)
     bool goes_on = !lua_isboolean(L, -1) || lua_toboolean(L, -1);
     lua_pop(L, 1);
     return goes_on;
+}
+
+static bool report_progress(void *context, uint64_t done, uint64_t total)
+{
+    struct job *job = context;
+    lua_State *L = job->L;
+    lua_pushvalue(L, job->function);
+    lua_pushinteger(L, (lua_Integer)done);
+    lua_pushinteger(L, (lua_Integer)total);
+    return call_goes_on(job);
 }
 
 static sombra_job job_begin(lua_State *L, struct job *job)
@@ -341,7 +349,6 @@ static int call_with_line(lua_State *L)
     return 1;
 }
 
-/* False ends the dump: the function raised, or returned false. */
 static bool report_line(void *context, const char *line)
 {
     struct job *job = context;
@@ -349,14 +356,7 @@ static bool report_line(void *context, const char *line)
     lua_pushcfunction(L, call_with_line); /* what stands before the call allocates nothing */
     lua_pushvalue(L, job->function);
     lua_pushlightuserdata(L, (void *)(uintptr_t)line);
-    if (lua_pcall(L, 2, 1, 0) != LUA_OK) {
-        lua_replace(L, job->function);
-        job->has_raised = true;
-        return false;
-    }
-    bool goes_on = !lua_isboolean(L, -1) || lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return goes_on;
+    return call_goes_on(job);
 }
 
 /* sombra.dump(path, what, fn [, page]) -> true, or nil and an error */

@@ -82,6 +82,16 @@ uint64_t option_seconds(lua_State *L, int arg, const char *name, double units)
     return value;
 }
 
+uint64_t option_time_limit(lua_State *L, int arg, double units)
+{
+    bool is_given = option_push(L, arg, "time") != LUA_TNIL;
+    lua_pop(L, 1);
+    uint64_t limit = option_seconds(L, arg, "time", units);
+    if (is_given && limit == 0)
+        option_error(L, arg, "time", "seconds above 0 expected");
+    return limit;
+}
+
 uint64_t option_wait_ms(lua_State *L, int arg, const char *name)
 {
     bool is_given = option_push(L, arg, name) != LUA_TNIL;

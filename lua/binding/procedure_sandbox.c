@@ -70,7 +70,8 @@ static int unit_require(lua_State *L)
     lua_pop(L, 1);
     struct bytes definition = { .data = NULL };
     sombra_err err = unit_load(call->txn, &id, &definition);
-    if (!err && !member_string(bytes_slice(&definition), "text", &text))
+    bool is_bare = !err && !member_string(bytes_slice(&definition), "text", &text);
+    if (is_bare)
         err = SOMBRA_CORRUPT;
     if (!err) {
         chunk_name(bytes_slice(&definition), &id, chunk, sizeof chunk);
@@ -87,6 +88,8 @@ static int unit_require(lua_State *L)
     }
     if (err == SOMBRA_NOT_FOUND)
         return luaL_error(L, "there is no procedure or library '%s'", lua_tostring(L, 1));
+    if (is_bare)
+        return error_raise_text(L, err, "a stored procedure has no text");
     if (err)
         return error_raise(L, err);
     lua_pushlstring(L, (const char *)call->results.data, call->results.count);

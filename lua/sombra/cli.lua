@@ -87,7 +87,10 @@ end
 ---@return boolean? wants_prompt the caller is to show a prompt
 function cli.main(list)
   local done, code, wants_prompt = xpcall(run, explain, list)
-  io.stdout:flush()
+  local is_written, why = io.stdout:flush()
+  if done and not is_written then -- the end of it was still in the buffer
+    done, code = false, { text = "cannot write the output: " .. tostring(why), code = 1 }
+  end
   if done then
     return code or 0, wants_prompt
   end

@@ -105,6 +105,41 @@ static void expect_bytes(const char *path, const char *text)
     buf_release(&bytes);
 }
 
+/* Its close once removed the log and the lock file of the new one. */
+static void test_btree__a_file_made_anew_is_left_alone_by_the_store_before(void **state)
+{
+    (void)state;
+    for (int is_removed = 0; is_removed < 2; is_removed++) {
+        struct os_sim *sim = os_sim_new(NULL);
+        struct os *first = os_sim_start(sim);
+        struct os *second = os_sim_start(sim);
+        struct kv *kv, *other = NULL;
+        expect_ok(open_at(first, "store", &kv));
+        put_one(kv, "first");
+        if (is_removed)
+            expect_ok(os_unlink(second, "store"));
+        else
+            expect_ok(os_rename(second, "store", "moved"));
+        expect_ok(os_unlink(second, "store-lock"));
+        expect_ok(os_unlink(second, "store-log0"));
+        expect_ok(os_unlink(second, "store-log1"));
+        expect_ok(open_at(second, "store", &other));
+        put_one(other, "second");
+        put_one(kv, "third");
+        expect_err(SOMBRA_CONFLICT, kv_close(kv));
+        assert_non_null(strstr(sombra_err_message(), "was replaced"));
+        put_one(other, "fourth");
+        os_sim_kill(second);
+        struct os *third = os_sim_start(sim);
+        expect_ok(open_at(third, "store", &kv));
+        struct kv_txn *txn = kv_begin_read(kv);
+        kv_expect_words(txn, NULL, NULL, "fourth second");
+        kv_abort(txn);
+        expect_ok(kv_close(kv));
+        os_sim_free(sim);
+    }
+}
+
 static void test_btree__creation_follows_no_link_and_takes_no_others_file(void **state)
 {
     (void)state;
@@ -425,6 +460,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_btree__an_open_file_is_refused_under_another_name),
         cmocka_unit_test(test_btree__a_removed_lock_file_is_noticed),
+        cmocka_unit_test(test_btree__a_file_made_anew_is_left_alone_by_the_store_before),
         cmocka_unit_test(test_btree__creation_follows_no_link_and_takes_no_others_file),
         cmocka_unit_test(test_btree__what_a_dead_creator_left_is_taken_away),
         cmocka_unit_test(test_btree__a_network_file_system_is_refused_unless_allowed),

@@ -142,6 +142,34 @@ static void test_kv__cursor_turns_round_on_every_key(void **state)
     kv_abort(txn);
 }
 
+/* A btree's cursor that came from a leaf of one entry, after a write, read the first of the next
+ * leaf where it had found that one. */
+static void test_kv__step_from_the_one_entry_that_is_left_before_long_ones(void **state)
+{
+    enum { SHORT = 300, LONG = 20 };
+    uint8_t first[8], low[8], high[8];
+    struct buf value = BUF_INIT;
+    for (size_t bytes = 400; bytes < 700; bytes += 13) { /* some fill a page, and nothing joins */
+        struct kv_txn *txn = kv_begin_write(store_of(state));
+        struct kv_cursor *cursor;
+        bool found;
+        for (uint64_t i = 0; i < SHORT + LONG; i++)
+            expect_ok(
+                kv_put(txn, kv_number_key(i, low), kv_pattern(&value, i, i < SHORT ? 0 : bytes)));
+        expect_ok(kv_cursor_open(txn, (struct kv_range){ 0 }, &cursor));
+        expect_ok(kv_cursor_move(cursor, KV_SEEK_GE, kv_number_key(0, first), &found));
+        assert_true(found);
+        struct kv_range range = { kv_number_key(1, low), kv_number_key(SHORT, high) };
+        expect_ok(kv_delete_range(txn, range, NULL));
+        expect_ok(kv_cursor_move(cursor, KV_NEXT, slice_of(NULL, 0), &found));
+        assert_true(found && slice_equal(cursor->entry.key, range.high));
+        assert_int_equal(cursor->entry.value.bytes, bytes);
+        kv_cursor_close(cursor);
+        kv_abort(txn);
+    }
+    buf_release(&value);
+}
+
 static void test_kv__cursor_keeps_a_copy_of_its_bounds(void **state)
 {
     struct kv_txn *txn = kv_begin_write(store_of(state));
@@ -510,6 +538,7 @@ const struct kv_fact kv_contract_cursors[] = {
     KV_FACT(test_kv__closing_no_cursor_is_allowed),
     KV_FACT(test_kv__cursor_that_ran_off_an_end_turns_round),
     KV_FACT(test_kv__cursor_turns_round_on_every_key),
+    KV_FACT(test_kv__step_from_the_one_entry_that_is_left_before_long_ones),
     KV_FACT(test_kv__cursor_keeps_a_copy_of_its_bounds),
     KV_FACT(test_kv__several_cursors_do_not_disturb_each_other),
     KV_FACT(test_kv__batches_agree_with_moves),

@@ -147,14 +147,47 @@ static void test_cache__charged_memory_takes_the_place_of_blocks(void **state)
     cache_charge(cache, 60 * BLOCK_BYTES);
     assert_true(cache_bytes(cache) <= 100 * BLOCK_BYTES);
     assert_true(cache_bytes(cache) >= 60 * BLOCK_BYTES);
-    cache_charge(cache, 60 * BLOCK_BYTES); /* more than the bound: nothing is left to give */
-    assert_int_equal(cache_bytes(cache), 120 * BLOCK_BYTES);
-    struct cache_block *block = add(cache, 2, 0, BLOCK_BYTES);
-    check_block(block, 2, 0);
+    cache_charge(cache, 60 * BLOCK_BYTES); /* more than the bound: a quarter of it is blocks' */
+    assert_true(cache_bytes(cache) > 120 * BLOCK_BYTES);
+    assert_true(cache_bytes(cache) <= 145 * BLOCK_BYTES);
+    for (uint64_t i = 0; i < 30; i++)
+        cache_release(cache, add(cache, 2, i, BLOCK_BYTES));
+    assert_true(cache_bytes(cache) <= 145 * BLOCK_BYTES);
+    struct cache_block *block = cache_get(cache, 2, 29);
+    assert_non_null(block);
+    check_block(block, 2, 29);
     cache_release(cache, block);
-    assert_int_equal(cache_bytes(cache), 120 * BLOCK_BYTES);
     cache_charge(cache, -120 * BLOCK_BYTES);
-    assert_int_equal(cache_bytes(cache), 0);
+    assert_true(cache_bytes(cache) <= 25 * BLOCK_BYTES);
+    cache_free(cache);
+}
+
+/* While all blocks are in use nobody looks for one to evict; who lets go of one gives it up. */
+static void test_cache__blocks_in_use_go_when_they_are_released(void **state)
+{
+    enum { COUNT = 60, ROOM = 20 };
+    struct kv_metrics metrics = { 0 };
+    struct cache *cache = new_cache(ROOM * BLOCK_BYTES, &metrics);
+    struct cache_block *blocks[COUNT], *again[COUNT];
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        for (uint64_t i = 0; i < COUNT; i++) {
+            blocks[i] = add(cache, 1, i, BLOCK_BYTES);
+            again[i] = cache_get(cache, 1, i);
+            assert_ptr_equal(again[i], blocks[i]);
+        }
+        for (uint64_t i = 0; i < COUNT; i++)
+            cache_release(cache, again[i]);
+        assert_true(cache_bytes(cache) >= COUNT * BLOCK_BYTES);
+        for (uint64_t i = COUNT; i-- > 0;) {
+            check_block(blocks[i], 1, i);
+            cache_release(cache, blocks[i]);
+        }
+        assert_true(cache_bytes(cache) <= ROOM * BLOCK_BYTES);
+        assert_true(cache_bytes(cache) > 0);
+    }
+    cache_release(cache, add(cache, 2, 0, BLOCK_BYTES)); /* there is a clock again */
+    assert_true(cache_has(cache, 2, 0));
     cache_free(cache);
 }
 
@@ -364,6 +397,7 @@ int main(void)
         cmocka_unit_test(test_cache__used_blocks_outlive_unused_ones),
         cmocka_unit_test(test_cache__blocks_in_use_stay_and_the_excess_goes_with_them),
         cmocka_unit_test(test_cache__charged_memory_takes_the_place_of_blocks),
+        cmocka_unit_test(test_cache__blocks_in_use_go_when_they_are_released),
         cmocka_unit_test(test_cache__a_full_one_keeps_what_is_offered_twice),
         cmocka_unit_test(test_cache__forgets_the_blocks_of_a_table),
         cmocka_unit_test(test_cache__without_memory_blocks_are_just_not_kept),

@@ -392,6 +392,47 @@ static void test_lsm_open__handles_of_a_process_share_one_store(void **state)
     lsm_store_release(&store);
 }
 
+/* The old one once shared itself with who opened the new one (a new directory may have the number
+ * of a removed one), made tables there and removed its log. */
+static void test_lsm_open__a_store_made_anew_is_left_alone_by_the_one_before(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = quiet();
+    struct kv *old, *kv;
+    lsm_store_init(&store, &options);
+    old = store.kv;
+    commit_words(old, "a b c");
+    for (int i = 0; i < 3; i++) {
+        lsm_store_remove(store.path);
+        expect_ok(lsm_open(store.os, store.path, &options, &kv));
+        assert_ptr_not_equal(kv, old);
+        expect_content(kv, "");
+        commit_words(kv, "x y");
+        struct names before = names_of(store.os, store.path);
+        if (i == 0) {
+            fill(old, 1, 200, 100, 1); /* in its memory and its removed log */
+            struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+            expect_err(SOMBRA_CONFLICT, kv_maintain(old, &job));
+            expect_text("was moved or replaced");
+        }
+        if (i > 0)
+            expect_content(old, "x y");
+        struct names after = names_of(store.os, store.path);
+        assert_string_equal(after.text, before.text);
+        expect_err(i == 0 ? SOMBRA_IO : SOMBRA_CONFLICT, kv_close(old));
+        after = names_of(store.os, store.path);
+        assert_string_equal(after.text, before.text);
+        expect_content(kv, "x y");
+        old = kv;
+    }
+    store.kv = old;
+    lsm_store_close(&store);
+    lsm_store_open(&store);
+    expect_content(store.kv, "x y");
+    lsm_store_release(&store);
+}
+
 static void test_lsm_open__a_store_with_open_transactions_is_not_closed(void **state)
 {
     (void)state;
@@ -856,6 +897,7 @@ int main(void)
         cmocka_unit_test(test_lsm_open__a_newer_format_is_unsupported),
         cmocka_unit_test(test_lsm_open__a_network_file_system_is_refused_unless_allowed),
         cmocka_unit_test(test_lsm_open__handles_of_a_process_share_one_store),
+        cmocka_unit_test(test_lsm_open__a_store_made_anew_is_left_alone_by_the_one_before),
         cmocka_unit_test(test_lsm_open__a_store_with_open_transactions_is_not_closed),
         cmocka_unit_test(test_lsm_open__a_clean_close_leaves_no_log),
         cmocka_unit_test(test_lsm_open__who_only_reads_writes_nothing),

@@ -82,6 +82,40 @@ static void test_os__a_new_file_has_its_mode_and_is_closed_on_exec(void **state)
     os->ops->close(os, fd);
 }
 
+/* Database files got the number of the closed standard output, and what was printed. */
+static void test_os__a_file_never_stands_in_for_a_standard_stream(void **state)
+{
+    (void)state;
+    for (int closed = 1; closed < 8; closed++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            struct os_file *files[4];
+            char byte = 'x';
+            for (int fd = 0; fd < 3; fd++)
+                if (closed & 1 << fd)
+                    (void)close(fd);
+            for (int i = 0; i < 4; i++)
+                if (os_open(os_posix(), path_of("a file"), OS_WRITE | OS_CREATE, 0600, &files[i]))
+                    _exit(1);
+            for (int fd = 0; fd < 3; fd++)
+                if (closed & 1 << fd &&
+                    ((fd > 0 && write(fd, &byte, 1) >= 0) || (fd == 0 && read(fd, &byte, 1) >= 0)))
+                    _exit(2);
+            for (int i = 0; i < 4; i++)
+                os_close(files[i]);
+            _exit(0);
+        }
+        int status;
+        struct stat there;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        assert_int_equal(stat(path_of("a file"), &there), 0);
+        assert_int_equal(there.st_size, 0);
+        assert_int_equal(unlink(path_of("a file")), 0);
+    }
+}
+
 static void test_os__read_behind_the_end_is_corrupt_but_some_is_enough(void **state)
 {
     (void)state;
@@ -560,6 +594,7 @@ int main(void)
         cmocka_unit_test(test_os__open_of_a_missing_file_is_not_found_and_names_it),
         cmocka_unit_test(test_os__exclusive_create_refuses_what_is_there),
         cmocka_unit_test(test_os__a_new_file_has_its_mode_and_is_closed_on_exec),
+        cmocka_unit_test(test_os__a_file_never_stands_in_for_a_standard_stream),
         cmocka_unit_test(test_os__read_behind_the_end_is_corrupt_but_some_is_enough),
         cmocka_unit_test(test_os__a_gathered_write_lands_in_order),
         cmocka_unit_test(test_os__zeros_replace_bytes_and_grow_the_file),

@@ -54,6 +54,10 @@ describe("the commands", function()
       { "%-%-limit needs a value", { "verify", "x", "--limit" } },
       { "%-%-limit needs a number, not 'many'", { "verify", "x", "--limit", "many" } },
       { "%-%-limit needs a number, not '%-1'", { "verify", "x", "--limit=-1" } },
+      { "%-%-memory is at least 1, not '0'", { "call", "x", "y", "--memory", "0" } },
+      { "%-%-time is a number above 0, not '0.0'", { "call", "x", "y", "--time=0.0" } },
+      { "%-%-version is at least 1, not '0'", { "proc", "drop", "x", "y", "--version=0" } },
+      { "page needs a number", { "dump", "x", "page", "-1" } },
       { "one of get, put, del, scan", { "kv" } },
       { "one of bash, zsh, fish, not 'csh'", { "completions", "csh" } },
       { "there is no command 'nothing'", { "help", "nothing" } },
@@ -321,6 +325,18 @@ describe("the commands", function()
     end)
   end)
 
+  it("fail where what they print cannot be written, and never print into the database", function()
+    for _, command in ipairs { "stats", "verify", "kv scan" } do
+      local words = ("%s %s %s"):format(run.binary, command, path) .. (command == "kv scan" and " things" or "")
+      for _, to in ipairs { "/dev/full", "&-" } do
+        local output, code = run.shell(words .. " 2>&1 >" .. to)
+        assert.matches("^sombra " .. command .. ": cannot write the output: ", output)
+        assert.equal(1, code)
+      end
+    end
+    assert.equal(path .. ": sound\n", ok { "verify", path })
+  end)
+
   describe("on a directory of the engine lsm", function()
     local tree
 
@@ -347,6 +363,10 @@ describe("the commands", function()
       local report = json.decode(ok({ "copy", tree, directory .. "/again.sombra", "--json" }))
       assert.is_true(report.entries > 0 and report.bytes > 0)
       assert.equal(directory .. "/again.sombra: sound\n", ok({ "verify", directory .. "/again.sombra" }))
+      local pages = directory .. "/pages.sombra" -- this option was taken and forgotten
+      assert.equal("", ok({ "copy", path, pages, "--page-size", "16384" }))
+      assert.equal(16384, json.decode(ok({ "stats", pages, "--json" })).database.page_size)
+      fails(1, "page size 5: a power of two", { "copy", path, directory .. "/none.sombra", "--page-size", "5" })
       fails(1, "^sombra copy: .*exists", { "copy", path, tree, "--engine", "lsm" })
       fails(2, "one of btree, lsm, not 'heap'", { "copy", path, tree, "--engine", "heap" })
     end)

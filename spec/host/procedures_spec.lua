@@ -45,6 +45,17 @@ describe("sombra call, run-proc and migrate", function()
     assert.truthy(output:find("migrations/0002_bad.lua:1: stop", 1, true), output)
   end)
 
+  it("migrate says what is wrong with the files in words", function()
+    assert.same({ "sombra migrate: there is no migration 7 in migrations\n", 1 },
+      { sombra("migrate --create --to 7 a.sombra migrations") })
+    assert.same({ "sombra migrate: nowhere: No such file or directory\n", 1 }, { sombra("migrate a.sombra nowhere") })
+    assert.same({ "sombra migrate: nowhere: No such file or directory\n", 1 },
+      { sombra("migrate --status a.sombra nowhere") })
+    run.write_file(directory .. "/migrations/0001_people.lua", "return { up = 5 }")
+    assert.same({ "sombra migrate: migrations/0001_people.lua has no function 'up'\n", 1 },
+      { sombra("migrate a.sombra migrations") })
+  end)
+
   it("call what is stored, and run what is not", function()
     sombra("migrate --create a.sombra migrations")
     assert.equal(0, (select(2, sombra("proc define a.sombra twice.lua count.lua"))))

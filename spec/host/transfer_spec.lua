@@ -56,6 +56,13 @@ describe("the commands import and export", function()
     assert.equal(0, result.code)
   end)
 
+  it("make no database when words are wrong", function()
+    run.write_file(directory .. "/a.csv", "~id\n1\n")
+    fails(2, "separator is one byte", { "import", path, directory .. "/a.csv", "--create", "--separator", "::" })
+    fails(2, "'born' is none of its parts", { "import", path, directory .. "/a.csv", "--create", "--types", "born" })
+    assert.is_nil(io.open(path))
+  end)
+
   it("end at a bad record, with its place", function()
     run.write_file(directory .. "/bad.csv", "~id,n\n1,1\n1,2\n")
     local result = run.host({ "import", path, directory .. "/bad.csv", "--create" })

@@ -195,6 +195,8 @@ describe("a stored procedure", function()
     db:define [[return { name = "slow", run = function() while true do end end }]]
     db:define [[return { name = "hides", run = function(tx) while true do pcall(tx.call, tx, "slow") end end }]]
     assert.equal("limit", failure(db.call, db, "hides", nil, { time = 0.05 }).code)
+    helper.misuse("seconds above 0 expected", db.call, db, "slow", nil, { time = 0 }) -- it was the default
+    db:read(function(tx) helper.misuse("seconds above 0 expected", tx.from(tx).bounded, tx:from(), { time = 0.0 }) end)
     db:define [[return { name = "a", run = function() return require "b" end }]]
     db:define [[return { name = "c", exports = {} }]]
     assert.truthy(failure(db.call, db, "a").message:find("there is no procedure or library 'b'", 1, true))

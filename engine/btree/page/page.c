@@ -33,26 +33,6 @@ void page_init(uint8_t *page, size_t page_bytes, enum page_kind kind, unsigned l
         cells_set_low(page, page_bytes);
 }
 
-enum page_kind page_kind(const uint8_t *page)
-{
-    return (enum page_kind)page[PAGE_KIND];
-}
-
-unsigned page_level(const uint8_t *page)
-{
-    return page[PAGE_LEVEL];
-}
-
-page_id page_number(const uint8_t *page)
-{
-    return get_le48(page + PAGE_NUMBER);
-}
-
-uint64_t page_txn(const uint8_t *page)
-{
-    return get_le64(page + PAGE_TXN);
-}
-
 void page_set_identity(uint8_t *page, page_id id, uint64_t txn)
 {
     assert(id >> 48 == 0);
@@ -115,6 +95,12 @@ unsigned page_count(const uint8_t *page)
 {
     assert(is_tree_kind(page_kind(page)));
     return cells_count(page);
+}
+
+size_t page_cells_low(const uint8_t *page)
+{
+    assert(is_tree_kind(page_kind(page)));
+    return cells_low(page);
 }
 
 size_t page_used(const uint8_t *page, size_t page_bytes)

@@ -37,10 +37,22 @@ struct leaf_entry {
 
 void page_init(uint8_t *page, size_t page_bytes, enum page_kind kind, unsigned level, page_id id,
                uint64_t txn);
-enum page_kind page_kind(const uint8_t *page);
-unsigned page_level(const uint8_t *page); /* 0 = leaf */
-page_id page_number(const uint8_t *page);
-uint64_t page_txn(const uint8_t *page);                          /* that wrote it */
+static inline enum page_kind page_kind(const uint8_t *page)
+{
+    return (enum page_kind)page[PAGE_KIND];
+}
+static inline unsigned page_level(const uint8_t *page) /* 0 = leaf */
+{
+    return page[PAGE_LEVEL];
+}
+static inline page_id page_number(const uint8_t *page)
+{
+    return get_le48(page + PAGE_NUMBER);
+}
+static inline uint64_t page_txn(const uint8_t *page) /* that wrote it */
+{
+    return get_le64(page + PAGE_TXN);
+}
 void page_set_identity(uint8_t *page, page_id id, uint64_t txn); /* of a copy; marks it unsealed */
 /* Computes the checksum and stores it with the sealed flag in one aligned 8-byte store. */
 void page_seal(uint8_t *page, size_t page_bytes);
@@ -55,6 +67,8 @@ sombra_err page_validate(const uint8_t *page, size_t page_bytes, page_id id,
                          bool may_be_unsealed) SOMBRA_MUST_CHECK;
 /* Entries of a leaf, children of a branch. */
 unsigned page_count(const uint8_t *page);
+/* Of a tree page: where its cells begin, which reach to the page's end; <= page_bytes. */
+size_t page_cells_low(const uint8_t *page);
 /* Bytes in use, header and arrays included, holes not; <= page_bytes. */
 size_t page_used(const uint8_t *page, size_t page_bytes);
 

@@ -22,6 +22,7 @@ enum {
     AROUND_EARNED = 32,  /* for each block found in one */
     AROUND_MAX = 8192,
     AROUND_STEPS = 2, /* one window more at once for so many calls */
+    BLOCKS_SHARE = 4, /* of the bound, that blocks have whatever open tables take */
 };
 
 struct entry {
@@ -53,14 +54,17 @@ struct shard {
 struct cache {
     struct shard shards[SHARDS];
     _Atomic size_t bytes_max;
+    _Atomic int64_t block_bytes_max; /* what is charged leaves so much of it */
+    _Atomic int64_t charged;
     _Atomic bool is_short;
     struct kv_metrics *metrics;
     /* Lines of their own: what follows changes with every miss, the above never. */
-    _Alignas(64) _Atomic int64_t bytes;
-    _Atomic uint32_t hand;         /* shard that gives next */
-    _Atomic int64_t around;        /* windows that may be read: cache_may_read_around */
-    _Atomic uint32_t around_steps; /* calls since there were none, up to some */
-    _Atomic(uint8_t *) spare;      /* cache_spare_take; NULL: none, or in use */
+    _Alignas(64) _Atomic int64_t bytes; /* of blocks */
+    _Atomic uint32_t hand;              /* shard that gives next */
+    _Atomic int64_t around;             /* windows that may be read: cache_may_read_around */
+    _Atomic uint32_t around_steps;      /* calls since there were none, up to some */
+    _Atomic(uint8_t *) spare;           /* cache_spare_take; NULL: none, or in use */
+    _Atomic bool is_drained;            /* over its bound, and all blocks that it has are in use */
 };
 
 static struct entry *entry_of(struct cache_block *block)
@@ -201,6 +205,41 @@ static bool shard_was_offered(struct shard *shard, uint64_t hash)
     return was;
 }
 
+/* ---- the bound --------------------------------------------------------------------------- */
+
+static bool is_over(const struct cache *cache)
+{
+    return atomic_load_explicit(&cache->bytes, memory_order_relaxed) >
+           atomic_load_explicit(&cache->block_bytes_max, memory_order_relaxed);
+}
+
+static bool is_drained(const struct cache *cache)
+{
+    return atomic_load_explicit(&cache->is_drained, memory_order_relaxed);
+}
+
+/* Without any room for blocks each read would fetch and unpack its own, however often they are
+ * asked for. */
+static void block_bytes_adapt(struct cache *cache)
+{
+    int64_t max = (int64_t)atomic_load(&cache->bytes_max), charged;
+    do { /* until nobody charged meanwhile */
+        charged = atomic_load(&cache->charged);
+        int64_t left = max - charged, least = max / BLOCKS_SHARE;
+        atomic_store(&cache->block_bytes_max, left > least ? left : least);
+    } while (atomic_load(&cache->charged) != charged);
+    atomic_store_explicit(&cache->is_drained, false, memory_order_relaxed);
+}
+
+static void blocks_count(struct cache *cache, int64_t bytes)
+{
+    int64_t before = atomic_fetch_add_explicit(&cache->bytes, bytes, memory_order_relaxed);
+    assert(before + bytes >= 0);
+    (void)before;
+    if (bytes < 0 && UNLIKELY(is_drained(cache)) && !is_over(cache))
+        atomic_store_explicit(&cache->is_drained, false, memory_order_relaxed);
+}
+
 /* ---- lifecycle --------------------------------------------------------------------------- */
 
 sombra_err cache_new(size_t bytes_max, struct kv_metrics *metrics, struct cache **out_cache)
@@ -210,6 +249,7 @@ sombra_err cache_new(size_t bytes_max, struct kv_metrics *metrics, struct cache 
         return diag_nomem("a block cache", sizeof *cache);
     memset(cache, 0, sizeof *cache);
     atomic_store_explicit(&cache->bytes_max, size_min(bytes_max, INT64_MAX), memory_order_relaxed);
+    block_bytes_adapt(cache);
     cache->metrics = metrics;
     atomic_store_explicit(&cache->around, AROUND_FIRST, memory_order_relaxed);
     for (size_t i = 0; i < SHARDS; i++) {
@@ -225,8 +265,7 @@ sombra_err cache_new(size_t bytes_max, struct kv_metrics *metrics, struct cache 
 
 static void entry_discharge(struct cache *cache, struct entry *entry)
 {
-    int64_t charged = (int64_t)entry->bytes_charged;
-    atomic_fetch_sub_explicit(&cache->bytes, charged, memory_order_relaxed);
+    blocks_count(cache, -(int64_t)entry->bytes_charged);
     entry->bytes_charged = 0;
 }
 
@@ -258,12 +297,6 @@ void cache_free(struct cache *cache)
 
 /* ---- eviction ---------------------------------------------------------------------------- */
 
-static bool is_over(const struct cache *cache)
-{
-    return atomic_load_explicit(&cache->bytes, memory_order_relaxed) >
-           (int64_t)atomic_load_explicit(&cache->bytes_max, memory_order_relaxed);
-}
-
 /* Moves the hand over a few slots to the next block that nobody uses and that was not used since it
  * was last here; NULL if there is none among them. *left counts the slots that are worth looking
  * at. */
@@ -293,10 +326,14 @@ static struct entry *shard_evict(struct shard *shard, size_t *left)
 }
 
 /* Evicts until the bound holds or all that is left is in use. The shards give in turn, one visit
- * each, so that together they behave as one clock. */
+ * each, so that together they behave as one clock. Where all is in use, or what open tables take
+ * passes the bound alone, nobody looks again: who lets go of a block gives it up (block_give_up).
+ */
 static void evict(struct cache *cache)
 {
     uint64_t evicted = 0;
+    if (is_drained(cache))
+        return;
     size_t left[SHARDS];
     size_t idle = 0; /* shards in a row that have nothing to give */
     memset(left, 0xff, sizeof left);
@@ -310,8 +347,30 @@ static void evict(struct cache *cache)
             evicted++;
         }
     }
+    if (idle == SHARDS && is_over(cache))
+        atomic_store_explicit(&cache->is_drained, true, memory_order_relaxed);
     if (evicted > 0)
         kv_metrics_add(cache->metrics, KV_COUNTER_CACHE_EVICTIONS, evicted);
+}
+
+/* Takes the block out if it is in the table and nobody but the cache and the caller, who has a
+ * reference, uses it. The cache's reference is the caller's then. */
+static bool block_give_up(struct cache *cache, const struct entry *entry)
+{
+    struct shard *shard = shard_of(cache, entry->hash);
+    bool is_out = false;
+    shard_lock(shard);
+    size_t at = entry->hash & shard->mask;
+    while (shard->slots[at].entry && shard->slots[at].entry != entry)
+        at = (at + 1) & shard->mask;
+    if (shard->slots[at].entry && atomic_load_explicit(&entry->refs, memory_order_acquire) == 2) {
+        shard_take_out(shard, at);
+        is_out = true;
+    }
+    shard_unlock(shard);
+    if (is_out)
+        kv_metrics_add(cache->metrics, KV_COUNTER_CACHE_EVICTIONS, 1);
+    return is_out;
 }
 
 /* ---- blocks ------------------------------------------------------------------------------ */
@@ -357,7 +416,7 @@ sombra_err cache_block_new(struct cache *cache, size_t bytes, uint8_t **out_data
     atomic_init(&entry->refs, 1);
     entry->block.data = (uint8_t *)(entry + 1);
     entry->block.bytes = bytes;
-    atomic_fetch_add_explicit(&cache->bytes, (int64_t)total, memory_order_relaxed);
+    blocks_count(cache, (int64_t)total);
     *out_data = (uint8_t *)(entry + 1);
     *out_block = &entry->block;
     return SOMBRA_OK;
@@ -435,7 +494,9 @@ void cache_fetch_entry(struct cache *cache, uint64_t table, uint64_t offset)
 
 bool cache_declines(struct cache *cache, uint64_t table, uint64_t offset, size_t bytes)
 {
-    if (cache_bytes(cache) + bytes <= cache_bytes_max(cache))
+    int64_t block_bytes = atomic_load_explicit(&cache->bytes, memory_order_relaxed);
+    if (block_bytes + (int64_t)bytes <=
+        atomic_load_explicit(&cache->block_bytes_max, memory_order_relaxed))
         return false;
     uint64_t hash = name_hash(table, offset);
     struct shard *shard = shard_of(cache, hash);
@@ -463,12 +524,18 @@ void cache_release(struct cache *cache, struct cache_block *block)
     if (!block)
         return;
     struct entry *entry = entry_of(block);
-    uint32_t before = atomic_fetch_sub_explicit(&entry->refs, 1, memory_order_acq_rel);
-    assert(before > 0);
-    if (before == 1)
+    uint32_t count = 1;
+    if (UNLIKELY(is_drained(cache)) && block_give_up(cache, entry))
+        count = 2;
+    uint32_t before = atomic_fetch_sub_explicit(&entry->refs, count, memory_order_acq_rel);
+    assert(before >= count);
+    if (before == count) {
         entry_free(cache, entry);
-    else if (before == 2 && UNLIKELY(is_over(cache)))
+    } else if (before == 2 && UNLIKELY(is_over(cache))) {
+        /* Two let go of it at once, and neither was the last for block_give_up. */
+        atomic_store_explicit(&cache->is_drained, false, memory_order_relaxed);
         evict(cache);
+    }
 }
 
 void cache_drop_table(struct cache *cache, uint64_t table)
@@ -496,16 +563,18 @@ void cache_drop_table(struct cache *cache, uint64_t table)
 
 void cache_charge(struct cache *cache, int64_t bytes)
 {
-    int64_t before = atomic_fetch_add_explicit(&cache->bytes, bytes, memory_order_relaxed);
+    int64_t before = atomic_fetch_add(&cache->charged, bytes);
     assert(before + bytes >= 0);
     (void)before;
+    block_bytes_adapt(cache);
     if (bytes > 0 && is_over(cache))
         evict(cache);
 }
 
 size_t cache_bytes(const struct cache *cache)
 {
-    int64_t bytes = atomic_load_explicit(&cache->bytes, memory_order_relaxed);
+    int64_t bytes = atomic_load_explicit(&cache->bytes, memory_order_relaxed) +
+                    atomic_load_explicit(&cache->charged, memory_order_relaxed);
     return bytes > 0 ? (size_t)bytes : 0;
 }
 
@@ -518,6 +587,7 @@ void cache_limit(struct cache *cache, size_t bytes_max, bool is_short)
 {
     atomic_store_explicit(&cache->bytes_max, size_min(bytes_max, INT64_MAX), memory_order_relaxed);
     atomic_store_explicit(&cache->is_short, is_short, memory_order_relaxed);
+    block_bytes_adapt(cache);
     if (is_over(cache))
         evict(cache);
 }

@@ -4,8 +4,9 @@
  * Sharded by the hash of (table, offset); a shard is a hash table with a clock hand (CLOCK:
  * Corbato 1968, as second chance) under a lock held for a few instructions. Blocks in use are
  * counted and never evicted; pinned memory (indexes and filters of open tables) is counted against
- * the same bound. When what is in use exceeds the bound, reads still work: the excess goes when it
- * is released.
+ * the same bound, but a quarter of it is the blocks' own: however much is pinned, what is asked for
+ * again and again is not read again and again. When what is in use exceeds the bound, reads still
+ * work: the excess goes when it is released.
  *
  * Ownership: a block is referenced by who got it, until cache_release.
  * Threads: safe.

@@ -8,6 +8,7 @@
 ---@field value string? what stands for its value in texts; an option without one is a switch
 ---@field kind "count"|"number"? what the value must be; text unless told
 ---@field choices string[]? the only values
+---@field least integer? of a number
 ---@field repeats boolean? may be given more than once: a list
 ---@field help string
 
@@ -41,8 +42,8 @@ local call_arguments = { database, { name = "NAME", help = "its name, or name@ve
 local call_options = {
   { name = "stream", help = "print the rows that it emits, as they come" },
   { name = "time", value = "SECONDS", kind = "number", help = "limit of its time" },
-  { name = "memory", value = "BYTES", kind = "count", help = "limit of its memory" },
-  { name = "instructions", value = "N", kind = "count", help = "limit of its instructions" },
+  { name = "memory", value = "BYTES", kind = "count", least = 1, help = "limit of its memory" },
+  { name = "instructions", value = "N", kind = "count", least = 1, help = "limit of its instructions" },
   { name = "readonly", help = "open without the right to write" },
 }
 
@@ -264,7 +265,7 @@ Stores the Lua of each FILE, all of them or none. See docs/procedures.md.]],
     name = "proc drop",
     summary = "remove a procedure",
     arguments = { database, { name = "NAME", help = "its name" } },
-    options = { { name = "version", value = "N", kind = "count", help = "only this version" }, json },
+    options = { { name = "version", value = "N", kind = "count", least = 1, help = "only this version" }, json },
     module = proc, run = "drop",
   },
   {

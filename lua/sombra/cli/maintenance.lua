@@ -320,7 +320,7 @@ function maintenance.copy(arguments, options)
   local bar <close> = progress.new("copy", "entries")
   local entries = output.check(sombra.copy(arguments.db, arguments.new, {
     engine = options.engine,
-    page_size = options["page-size"],
+    page_size = options.page_size,
     codec = options.codec,
   }, { progress = job_progress(bar) }))
   bar:finish(entries, true)
@@ -378,7 +378,10 @@ end
 function maintenance.dump(arguments, options)
   local page
   if arguments.what == "page" then
-    page = math.tointeger(arguments.n) or words.usage("page needs a number: sombra dump DB page N")
+    page = math.tointeger(arguments.n)
+    if not page or page < 0 then
+      words.usage("page needs a number: sombra dump DB page N")
+    end
   elseif arguments.n then
     words.usage("'%s' is one word too many: only page has a number", arguments.n)
   end

@@ -17,20 +17,32 @@ local function print_states(db, directory, options)
   end
 end
 
+---What is wrong with the files is said in words, which say where: no trace of this program is wanted then.
+local function in_words(ok, ...)
+  if ok then
+    return ...
+  end
+  local err = ...
+  if type(err) == "string" and not err:find("interrupted!$") then
+    output.fail("%s", err)
+  end
+  error(err, 0)
+end
+
 function migrate.migrate(arguments, options)
   local db <close> = output.open(arguments.db, { create = options.create })
   if options.status then
-    print_states(db, arguments.directory, options)
+    in_words(pcall(print_states, db, arguments.directory, options))
     return output.close(db)
   end
-  local done = db:migrate(arguments.directory, {
+  local done = in_words(pcall(db.migrate, db, arguments.directory, {
     to = options.to,
     dry_run = options.dry_run,
     progress = not options.json and function(step)
       output.write(("%04d_%s: %s%s\n"):format(step.number, step.name, step.direction,
         options.dry_run and " (rolled back)" or ""))
     end or nil,
-  })
+  }))
   output.close(db)
   if options.json then
     output.json(sombra.list(done))

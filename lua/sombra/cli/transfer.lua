@@ -35,7 +35,16 @@ local function print_reject(file, line, reason)
   io.stderr:write(file, line and ":" .. line or "", ": ", reason, "\n")
 end
 
+local function parse_separator(text)
+  local separator = text == "\\t" and "\t" or text
+  if separator and (#separator ~= 1 or separator:find('["\r\n]')) then
+    words.usage("--separator is one byte, and neither a quote nor a line end, not '%s'", text)
+  end
+  return separator
+end
+
 function transfer.import(arguments, options)
+  local types, separator = options.types and parse_types(options.types), parse_separator(options.separator)
   local db <close> = output.open(arguments.db, { create = options.create })
   local bar <close> = progress.new("import", "records")
   local report = import.run(db, arguments.file, {
@@ -45,8 +54,8 @@ function transfer.import(arguments, options)
     id = options.id,
     from = options.from,
     to = options.to,
-    types = options.types and parse_types(options.types),
-    separator = options.separator == "\\t" and "\t" or options.separator,
+    types = types,
+    separator = separator,
     batch = options.batch,
     rejects = options.rejects,
     on_reject = print_reject,

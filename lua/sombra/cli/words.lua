@@ -44,6 +44,10 @@ local function check_value(option, text)
       or option.kind == "number" and text:match("^%d*%.?%d*$") and tonumber(text)
     if not number then
       words.usage("--%s needs a number, not '%s'", option.name, text)
+    elseif option.kind == "number" and number == 0 then
+      words.usage("--%s is a number above 0, not '%s'", option.name, text)
+    elseif option.least and number < option.least then
+      words.usage("--%s is at least %d, not '%s'", option.name, option.least, text)
     end
     return number
   end
