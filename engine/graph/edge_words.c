@@ -35,6 +35,42 @@ sombra_err edge_words_read(struct edge_words *words, struct kv_cursor *cursor, s
     return SOMBRA_OK;
 }
 
+/* Bytes of the ordered number that the word begins with. */
+static inline unsigned number_bytes(uint64_t word)
+{
+    return ~word ? (unsigned)__builtin_clzll(~word) + 1 : 64;
+}
+
+static inline uint64_t bits_front(unsigned bits) /* 0 to 63 */
+{
+    return ~(UINT64_MAX >> bits);
+}
+
+void edge_shape_set(struct edge_shape *shape, uint64_t word, size_t bytes, size_t field)
+{
+    const unsigned type = field ? 0 : number_bytes(word);
+    *shape = (struct edge_shape){ .bytes = 0 };
+    if (type >= KV_WORD_BYTES)
+        return;
+    const unsigned other = number_bytes(word << 8 * type);
+    if (type + other >= KV_WORD_BYTES)
+        return;
+    const unsigned edge = number_bytes(word << 8 * (type + other));
+    assert(field <= 1);
+    if (type + other + edge != bytes || bytes > KV_WORD_BYTES)
+        return;
+    shape->bytes = (unsigned)bytes;
+    shape->mask = bits_front(8 * type) | bits_front(other) >> 8 * type |
+                  bits_front(edge) >> 8 * (type + other);
+    shape->form = word & shape->mask;
+    shape->other_shift = 64 - 8 * (type + other);
+    shape->edge_shift = 64 - 8 * (unsigned)bytes;
+    shape->other_mask = (UINT64_C(1) << 7 * other) - 1;
+    shape->edge_mask = (UINT64_C(1) << 7 * edge) - 1;
+    shape->other_top = (shape->other_mask & ~(shape->other_mask >> 7)) << shape->other_shift;
+    shape->edge_top = (shape->edge_mask & ~(shape->edge_mask >> 7)) << shape->edge_shift;
+}
+
 bool edge_words_slow(const struct edge_words *words, size_t index, size_t field,
                      struct edge_fields *fields)
 {

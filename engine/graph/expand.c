@@ -461,10 +461,11 @@ static inline __attribute__((always_inline)) sombra_err take_words(struct graph_
     const uint64_t node = expand->sources[expand->source];
     const uint64_t loop = expand->is_in && expand->direction == SOMBRA_BOTH ? node : 0;
     const bool is_out = !expand->is_in;
+    struct edge_shape shape = { .bytes = 0 };
     struct edge_fields fields = { .type = field ? expand->types[expand->type] : 0 };
     struct graph_hop *hop = &expand->batch[*count];
     for (size_t i = 0; i < words->count; i++) {
-        if (UNLIKELY(!edge_words_get(words, i, field, &fields)))
+        if (UNLIKELY(!edge_words_get(words, i, field, &shape, &fields)))
             return diag_fail(SOMBRA_CORRUPT, "an edge's key is damaged");
         hop->node = fields.other;
         hop->edge = fields.edge;

@@ -36,15 +36,15 @@ enum {
 struct link {
     uint64_t edge;
     uint32_t parent; /* index into nodes */
-    uint32_t next;   /* another link of the same node; 0 = none */
+    uint32_t next;   /* of all paths: another link of the same node; 0 = none */
 };
 
 struct side {
     struct fan *fan;
     uint64_t *nodes;
-    uint32_t *firsts; /* of each node: its first link; 0 for the end itself */
+    uint32_t *firsts; /* of all paths: the first link of each node; 0 for the end itself */
     size_t count, node_capacity, first_capacity;
-    struct link *links; /* index 0 is unused */
+    struct link *links; /* index 0 is unused; of one path: the others are those of the nodes */
     size_t link_count, link_capacity;
     size_t level_at; /* where the last level begins */
     uint32_t depth;
@@ -261,12 +261,12 @@ static sombra_err marks_reserve(struct bfs *bfs, uint64_t ids)
 }
 
 /* What was known before: bit 0 by the start's side, bit 1 by the end's. */
-static inline unsigned mark(struct bfs *bfs, uint64_t id, unsigned side)
+static inline unsigned mark(uint64_t *marks, uint64_t id, unsigned side)
 {
-    assert(id < bfs->mark_capacity && side < COUNT_OF(bfs->sides));
-    uint64_t *word = &bfs->marks[id / MARKS_OF_WORD];
+    uint64_t *word = &marks[id / MARKS_OF_WORD];
     const unsigned shift = 2 * (unsigned)(id % MARKS_OF_WORD);
     const unsigned before = *word >> shift & 3;
+    assert(side < 2);
     *word |= UINT64_C(1) << (shift + side);
     return before;
 }
@@ -290,20 +290,30 @@ static sombra_err side_reserve(struct bfs *bfs, struct side *side, size_t more)
     sombra_err err = bfs->has_marks ? SOMBRA_OK : spots_reserve(bfs, more);
     if (!err)
         err = array_reserve(bfs, &side->nodes, nodes, &side->node_capacity, sizeof *side->nodes);
-    if (!err)
+    if (!err && bfs->collects)
         err = array_reserve(bfs, &side->firsts, nodes, &side->first_capacity, sizeof *side->firsts);
     if (!err)
         err = array_reserve(bfs, &side->links, links, &side->link_capacity, sizeof *side->links);
     return err;
 }
 
+static inline uint32_t first_link(const struct bfs *bfs, const struct side *side, uint32_t node)
+{
+    return bfs->collects ? side->firsts[node] : node;
+}
+
 /* These three: room is reserved. */
-static inline void add_link(struct side *side, uint32_t node, uint32_t parent, uint64_t edge)
+static inline void add_link(const struct bfs *bfs, struct side *side, uint32_t node,
+                            uint32_t parent, uint64_t edge)
 {
     assert(side->link_count < side->link_capacity);
-    side->links[side->link_count] =
-        (struct link){ .edge = edge, .parent = parent, .next = side->firsts[node] };
-    side->firsts[node] = (uint32_t)side->link_count++;
+    assert(bfs->collects || side->link_count == node);
+    side->links[side->link_count] = (struct link){ .edge = edge,
+                                                   .parent = parent,
+                                                   .next = bfs->collects ? side->firsts[node] : 0 };
+    if (bfs->collects)
+        side->firsts[node] = (uint32_t)side->link_count;
+    side->link_count++;
 }
 
 static inline void take_spot(struct bfs *bfs, uint32_t *slot, uint64_t node,
@@ -320,9 +330,10 @@ static inline void take_spot(struct bfs *bfs, uint32_t *slot, uint64_t node,
 static inline uint32_t add_node(struct bfs *bfs, struct side *side, uint32_t *slot, uint64_t node)
 {
     uint32_t index = (uint32_t)side->count++;
-    assert(side->count <= side->node_capacity && side->count <= side->first_capacity);
+    assert(side->count <= side->node_capacity);
     side->nodes[index] = node;
-    side->firsts[index] = 0;
+    if (bfs->collects)
+        side->firsts[index] = 0;
     take_spot(bfs, slot, node, side, index + 1);
     return index;
 }
@@ -337,9 +348,8 @@ static sombra_err begin_side(struct bfs *bfs, struct side *side, uint64_t node)
     if (!err && !bfs->has_marks) {
         (void)add_node(bfs, side, slot_of(bfs, node), node);
     } else if (!err) {
-        (void)mark(bfs, node, side == &bfs->sides[1]);
-        side->nodes[side->count] = node;
-        side->firsts[side->count++] = 0;
+        (void)mark(bfs->marks, node, side == &bfs->sides[1]);
+        side->nodes[side->count++] = node;
     }
     return err;
 }
@@ -390,7 +400,7 @@ static inline sombra_err reach(struct bfs *bfs, struct side *side, uint32_t *slo
         }
     }
     uint32_t index = add_node(bfs, side, slot, hop->node);
-    add_link(side, index, parent, hop->edge);
+    add_link(bfs, side, index, parent, hop->edge);
     return UNLIKELY(meets) ? add_meeting(bfs, side, index, others - 1) : SOMBRA_OK;
 }
 
@@ -401,9 +411,9 @@ static sombra_err walk_hops_plain(struct bfs *bfs, struct side *side, const stru
 {
     const unsigned own = side == &bfs->sides[1];
     struct spot *spots = bfs->spots;
-    size_t spot_count = bfs->spot_count, node = side->count, link = side->link_count;
+    size_t spot_count = bfs->spot_count, node = side->count;
     uint32_t others = 0;
-    assert(!bfs->collects && !bfs->walk->nodes);
+    assert(!bfs->collects && !bfs->walk->nodes && side->link_count == node);
     for (size_t i = 0; i < count; i++) {
         const uint64_t id = hops[i].node;
         uint32_t *slot = slot_of(bfs, id);
@@ -417,17 +427,14 @@ static sombra_err walk_hops_plain(struct bfs *bfs, struct side *side, const stru
             others = spots[*slot].places[1 - own];
         }
         side->nodes[node] = id;
-        side->firsts[node] = (uint32_t)link;
-        side->links[link++] =
-            (struct link){ .edge = hops[i].edge,
-                           .parent = (uint32_t)(side->level_at + hops[i].source) };
+        side->links[node] = (struct link){ .edge = hops[i].edge,
+                                           .parent = (uint32_t)(side->level_at + hops[i].source) };
         spots[*slot].places[own] = (uint32_t)++node;
         if (others)
             break;
     }
     bfs->spot_count = spot_count;
-    side->count = node;
-    side->link_count = link;
+    side->count = side->link_count = node;
     return others ? add_meeting(bfs, side, (uint32_t)node - 1, others - 1) : SOMBRA_OK;
 }
 
@@ -437,18 +444,19 @@ static sombra_err walk_hops_marked(struct bfs *bfs, struct side *side, const str
 {
     const unsigned own = side == &bfs->sides[1];
     const struct side *other = &bfs->sides[1 - own];
-    size_t node = side->count, link = side->link_count, others = 0;
-    assert(!bfs->collects && !bfs->walk->nodes);
+    const uint32_t level_at = (uint32_t)side->level_at;
+    uint64_t *marks = bfs->marks, *nodes = side->nodes;
+    struct link *links = side->links;
+    size_t node = side->count, others = 0;
+    assert(!bfs->collects && !bfs->walk->nodes && side->link_count == node);
     for (size_t i = 0; i < count; i++) {
         const uint64_t id = hops[i].node;
-        const unsigned before = mark(bfs, id, own);
+        assert(id < bfs->mark_capacity);
+        const unsigned before = mark(marks, id, own);
         if (before >> own & 1)
             continue;
-        side->nodes[node] = id;
-        side->firsts[node++] = (uint32_t)link;
-        side->links[link++] =
-            (struct link){ .edge = hops[i].edge,
-                           .parent = (uint32_t)(side->level_at + hops[i].source) };
+        nodes[node] = id;
+        links[node++] = (struct link){ .edge = hops[i].edge, .parent = level_at + hops[i].source };
         if (UNLIKELY(before)) {
             others = other->count; /* it is on the last level */
             while (other->nodes[others - 1] != id)
@@ -456,8 +464,7 @@ static sombra_err walk_hops_marked(struct bfs *bfs, struct side *side, const str
             break;
         }
     }
-    side->count = node;
-    side->link_count = link;
+    side->count = side->link_count = node;
     return others ? add_meeting(bfs, side, (uint32_t)node - 1, (uint32_t)others - 1) : SOMBRA_OK;
 }
 
@@ -492,7 +499,7 @@ static sombra_err walk_hops(struct bfs *bfs, struct side *side, const struct gra
         if (!place)
             err = reach(bfs, side, slot, &hops[i], parent);
         else if (UNLIKELY(bfs->collects) && place != REFUSED && place > level_end)
-            add_link(side, place - 1, parent, hops[i].edge);
+            add_link(bfs, side, place - 1, parent, hops[i].edge);
         if (bfs->meeting_count && !bfs->collects)
             break;
     }
@@ -550,7 +557,8 @@ sombra_err bfs_begin(struct bfs *bfs, uint64_t from, uint64_t to)
 /* Fills the trail from place `at` on with first links, down to the side's end. */
 static sombra_err fill_trail(struct bfs *bfs, struct side *side, uint32_t node)
 {
-    for (uint32_t link = side->firsts[node]; link; link = side->firsts[side->links[link].parent]) {
+    for (uint32_t link = first_link(bfs, side, node); link;
+         link = first_link(bfs, side, side->links[link].parent)) {
         sombra_err err = array_reserve(bfs, &side->trail, side->trail_count + 1,
                                        &side->trail_capacity, sizeof *side->trail);
         if (err)

@@ -194,6 +194,8 @@ static void test_edge__ids_of_all_widths_are_listed(void **state)
             assert_int_equal(node_new(f, NULL), base + i);
         for (uint64_t i = 0; i < 6; i++)
             assert_int_equal(edge_new(f, base, "T", base + i), base + i);
+        for (uint64_t i = 0; i < 6; i++) /* and a type whose edges fall where its nodes rise */
+            assert_int_equal(edge_new(f, base, "U", base + 5 - i), base + 6 + i);
         struct graph_neighbours *n = calloc(1, sizeof *n);
         struct graph_ids *ids = calloc(1, sizeof *ids);
         size_t count;
@@ -202,19 +204,19 @@ static void test_edge__ids_of_all_widths_are_listed(void **state)
             const sombra_neighbour *batch;
             assert_ok(graph_neighbours_next(n, &batch, &count));
             for (size_t i = 0; i < count; i++, seen++) {
-                assert_int_equal(batch[i].node, base + seen);
-                assert_int_equal(batch[i].edge, base + seen);
+                assert_int_equal(batch[i].node, base + seen % 6);
+                assert_int_equal(batch[i].edge, seen < 6 ? base + seen : base + 17 - seen);
             }
         } while (count);
-        assert_int_equal(seen, 6);
+        assert_int_equal(seen, 12);
         assert_ok(graph_ids_open(ids, &f->txn, GRAPH_EDGES, NOTHING, &(sombra_ids_options){ 0 }));
         do {
             const uint64_t *batch;
             assert_ok(graph_ids_next(ids, &batch, &count));
             for (size_t i = 0; i < count; i++, seen++)
-                assert_int_equal(batch[i], base + seen - 6);
+                assert_int_equal(batch[i], base + seen - 12);
         } while (count);
-        assert_int_equal(seen, 12);
+        assert_int_equal(seen, 24);
         graph_neighbours_close(n);
         graph_neighbours_release(n);
         graph_ids_close(ids);
