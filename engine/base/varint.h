@@ -11,8 +11,6 @@
 #ifndef BASE_VARINT_H
 #define BASE_VARINT_H
 
-#include "endian.h"
-
 #include <stdint.h>
 
 enum { VARINT_BYTES_MAX = 10, ORDERED_BYTES_MAX = 9 };
@@ -30,19 +28,6 @@ static inline uint8_t *varint_put(uint8_t *at, uint64_t value)
     at[0] = (uint8_t)(value | 0x80);
     at[1] = (uint8_t)(value >> 7);
     return at + 2;
-}
-/* The same bytes, for values of any length by turns: no branch that could not be foreseen. Up to 4
- * bytes are written, whatever the value needs. */
-static inline uint8_t *varint_put_any(uint8_t *at, uint64_t value)
-{
-    if (value >> 28)
-        return varint_put_slow(at, value);
-    uint32_t v = (uint32_t)value;
-    unsigned bits = 32 - (unsigned)__builtin_clz(v | 1);
-    unsigned bytes = (bits * 9 + 64) >> 6; /* ceil(bits / 7), at least up to 28 */
-    uint32_t groups = (v & 0x7f) | (v & 0x3f80) << 1 | (v & 0x1fc000) << 2 | (v & 0xfe00000) << 3;
-    put_le32(at, groups | (UINT32_C(0x80808080) & ((UINT32_C(1) << (8 * bytes - 8)) - 1)));
-    return at + bytes;
 }
 uint8_t *ordered_put_slow(uint8_t *at, uint64_t value);
 static inline uint8_t *ordered_put(uint8_t *at, uint64_t value)

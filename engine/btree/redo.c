@@ -83,10 +83,10 @@ static uint8_t *changes_put(const struct btree_txn *txn, uint8_t *at)
     page_id before = 0;
     for (size_t i = 0; i < space->change_count; i++) {
         const struct space_change *change = &space->changes[i];
-        at = varint_put_any(at, zigzag((int64_t)(change->id - before)));
+        at = varint_put(at, zigzag((int64_t)(change->id - before)));
         at = varint_put(at, change->pages << 2 | (uint64_t)change->action);
         if (change->action == SPACE_FREED)
-            at = varint_put_any(at, txn->stamp - change->born);
+            at = varint_put(at, txn->stamp - change->born);
         before = change->id;
     }
     return at;

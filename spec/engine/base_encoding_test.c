@@ -46,22 +46,6 @@ static void test_varint__round_trip_and_length(void **state)
     }
 }
 
-static void test_varint__both_ways_of_writing_it_give_the_same_bytes(void **state)
-{
-    (void)state;
-    struct random random;
-    random_seed(&random, test_seed());
-    for (size_t i = 0; i < INTERESTING_COUNT; i++) {
-        uint8_t bytes[VARINT_BYTES_MAX], same[VARINT_BYTES_MAX];
-        uint64_t value = i < 300 ? i : i < 400 ? (UINT64_C(1) << (i % 64)) - (i & 1) : 0;
-        if (i >= 400)
-            value = interesting(&random, i);
-        size_t length = (size_t)(varint_put(bytes, value) - bytes);
-        assert_ptr_equal(varint_put_any(same, value), same + length);
-        assert_memory_equal(same, bytes, length);
-    }
-}
-
 static void test_varint__known_bytes(void **state)
 {
     (void)state;
@@ -348,7 +332,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_varint__round_trip_and_length),
-        cmocka_unit_test(test_varint__both_ways_of_writing_it_give_the_same_bytes),
         cmocka_unit_test(test_varint__known_bytes),
         cmocka_unit_test(test_varint__more_than_64_bits_is_refused),
         cmocka_unit_test(test_ordered__round_trip_and_length),
