@@ -44,7 +44,7 @@ static inline __attribute__((always_inline)) bool edge_shape_get(const struct ed
 }
 
 /* One of them: the fields from `field` on are set. False = damage. The shape, zeroed at first, is
- * the caller's for a loop over the words. */
+ * the caller's for a loop over the words; NULL where they are few, which costs less then. */
 static inline __attribute__((always_inline)) bool edge_words_get(const struct edge_words *words,
                                                                  size_t index, const size_t field,
                                                                  struct edge_shape *shape,
@@ -52,7 +52,7 @@ static inline __attribute__((always_inline)) bool edge_words_get(const struct ed
 {
     uint64_t word = words->words[index];
     size_t left = words->bytes[index];
-    if (LIKELY(field <= 1 && edge_shape_get(shape, word, left, fields)))
+    if (LIKELY(shape && field <= 1 && edge_shape_get(shape, word, left, fields)))
         return true;
     bool is_read = (field > 0 || word_take(&word, &left, &fields->type)) &&
                    (field > 1 || word_take(&word, &left, &fields->other)) &&
@@ -62,8 +62,9 @@ static inline __attribute__((always_inline)) bool edge_words_get(const struct ed
         if (!edge_words_slow(words, index, field, &slow))
             return false;
         *fields = slow;
-        shape->bytes = 0;
-    } else if (field <= 1) {
+        if (shape)
+            shape->bytes = 0;
+    } else if (shape && field <= 1) {
         edge_shape_set(shape, words->words[index], words->bytes[index], field);
     }
     return LIKELY((field > 0 || fields->type - 1 < UINT32_MAX) && fields->other != 0);

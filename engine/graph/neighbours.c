@@ -261,12 +261,11 @@ static sombra_err read_properties(struct graph_neighbours *n, size_t count)
 static inline __attribute__((always_inline)) sombra_err decode_words(struct graph_neighbours *n,
                                                                      const size_t field)
 {
-    struct edge_shape shape = { .bytes = 0 };
     struct edge_fields fields = { .type = n->range_type, .other = n->other };
     const uint64_t loop = n->direction == SOMBRA_BOTH && !n->is_out ? n->node : 0;
     sombra_neighbour *to = n->batch;
     for (size_t i = 0; i < n->words.count; i++) {
-        if (UNLIKELY(!edge_words_get(&n->words, i, field, &shape, &fields)))
+        if (UNLIKELY(!edge_words_get(&n->words, i, field, NULL, &fields)))
             return diag_fail(SOMBRA_CORRUPT, "an edge's key is damaged");
         to->node = fields.other;
         to->edge = fields.edge;
