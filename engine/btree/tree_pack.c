@@ -409,7 +409,8 @@ sombra_err tree_pack_step(struct btree_txn *txn, struct pack *pack, struct pack_
     pack->is_short = false;
     uint64_t seen_end = pack->pages_seen + STEP_PAGES_SEEN;
     uint64_t run_bytes = 0;
-    /* What lies ready was picked by other rules. */
+    /* What a checkpoint has freed since counts; what lies ready was picked by other rules. */
+    space_reclaim(space);
     space_drop_reserve(space);
     sombra_err err = SOMBRA_OK;
     do {

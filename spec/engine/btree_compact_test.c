@@ -288,6 +288,29 @@ static void test_compact__no_run_leaves_the_file_longer(void **state)
     store_release(&store);
 }
 
+/* Free pages run out many times: those of the steps before come back by checkpoints. */
+static void test_compact__file_without_free_pages_is_packed(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    struct store store;
+    store_init(&store, &options);
+    struct buf value = BUF_INIT;
+    uint8_t key[24];
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    for (uint64_t number = 0; number < 60000; number++) {
+        kv_pattern(&value, number, size_small(number));
+        expect_ok(kv_put(txn, key_of(number, key), buf_slice(&value)));
+    }
+    kv_commit_ok(txn);
+    checkpoint(store.kv);
+    uint64_t bytes = file_bytes(store.kv);
+    compact_and_check(&store, "one load in no order");
+    assert_true(file_bytes(store.kv) < bytes - bytes / 8);
+    buf_release(&value);
+    store_release(&store);
+}
+
 /* ---- steady work -------------------------------------------------------------------------- */
 
 static void test_compact__steady_work_needs_no_more_file(void **state)
@@ -702,6 +725,7 @@ int main(void)
         cmocka_unit_test(test_compact__snapshot_keeps_what_it_sees),
         cmocka_unit_test(test_compact__file_is_cut_when_there_is_nothing_to_move),
         cmocka_unit_test(test_compact__no_run_leaves_the_file_longer),
+        cmocka_unit_test(test_compact__file_without_free_pages_is_packed),
         cmocka_unit_test(test_compact__steady_work_needs_no_more_file),
         cmocka_unit_test(test_compact__cancelled_run_leaves_a_sound_store),
         cmocka_unit_test(test_compact__runs_by_itself_when_much_is_free),
