@@ -85,7 +85,8 @@ void sum_store(struct bench_store *store, struct result *result)
 struct writes {
     const uint32_t *indexes; /* NULL: 0, 1, 2 ... */
     uint32_t count, batch;
-    bool is_overwrite, is_remove;
+    uint64_t version; /* of the first value, the next are one more each; 0: of all */
+    bool is_remove;
 };
 
 static void write_one(struct bench_store *store, const struct writes *writes, uint32_t at)
@@ -97,7 +98,7 @@ static void write_one(struct bench_store *store, const struct writes *writes, ui
         store->kind->remove(store->session, key);
     else
         store->kind->put(store->session, key,
-                         data_value(index, writes->is_overwrite ? 1 + at % 4 : 0),
+                         data_value(index, writes->version ? writes->version + at : 0),
                          !writes->indexes);
 }
 
@@ -152,17 +153,19 @@ static void fillrandom_single(struct bench_store *store, const struct plan *plan
                 result);
 }
 
-static struct writes overwrites_of(const struct plan *plan)
+/* No pass writes a value that is there: a store may see that nothing changes. */
+static struct writes overwrites_of(const struct plan *plan, unsigned pass)
 {
-    return (struct writes){
-        .indexes = plan->overwrites, .count = plan->operations, .batch = BATCH, .is_overwrite = true
-    };
+    return (struct writes){ .indexes = plan->overwrites,
+                            .count = plan->operations,
+                            .batch = BATCH,
+                            .version = 1 + (uint64_t)pass * plan->operations };
 }
 
 static void overwrite_b1000(struct bench_store *store, const struct plan *plan,
                             struct result *result)
 {
-    write_timed(store, plan, overwrites_of(plan), result);
+    write_timed(store, plan, overwrites_of(plan, 0), result);
 }
 
 static void deleterandom_b1000(struct bench_store *store, const struct plan *plan,
@@ -209,13 +212,13 @@ static void written_fill(struct bench_store *store, const struct plan *plan, str
 
 static void written_b1000(struct bench_store *store, const struct plan *plan, struct result *result)
 {
-    written_by(store, overwrites_of(plan), result);
+    written_by(store, overwrites_of(plan, 1), result);
 }
 
 static void written_single(struct bench_store *store, const struct plan *plan,
                            struct result *result)
 {
-    struct writes writes = overwrites_of(plan);
+    struct writes writes = overwrites_of(plan, 2);
     writes.batch = 1;
     written_by(store, writes, result);
 }
@@ -228,7 +231,7 @@ static void size_pinned(struct bench_store *store, const struct plan *plan, stru
     struct scan first = { .count_max = UINT64_MAX, .work = SCAN_HASH };
     struct scan second = first;
     struct writes fill = { .indexes = plan->order, .count = plan->count, .batch = BATCH };
-    struct writes overwrites = overwrites_of(plan);
+    struct writes overwrites = overwrites_of(plan, 0);
     write_all(store, &fill);
     void *reader = kind->session_open(store->store);
     kind->read_begin(reader);
@@ -370,20 +373,21 @@ static void *write_thread_run(void *opaque)
 {
     struct write_thread *thread = opaque;
     const struct store_kind *kind = thread->kind;
-    uint8_t key[KEY_BYTES];
-    for (uint32_t at = 0; !atomic_load(&thread->is_over);
-         at = (at + 1) % thread->plan->operations) {
-        uint64_t index = thread->plan->overwrites[at];
+    uint8_t key[KEY_BYTES], value[VALUE_BYTES];
+    for (uint64_t at = 0; !atomic_load(&thread->is_over); at++) {
+        uint64_t index = thread->plan->overwrites[at % thread->plan->operations];
         data_key(index, key);
+        memcpy(value, data_value(index, 0), VALUE_BYTES);
+        memcpy(value + VALUE_BYTES / 2, &at, sizeof at); /* which no sum of reads takes in */
         kind->write_begin(thread->session);
-        kind->put(thread->session, key, data_value(index, 0), false);
+        kind->put(thread->session, key, value, false);
         kind->write_commit(thread->session);
     }
     return NULL;
 }
 
-/* The reads are counted; the writer overwrites single records with what they hold already, as fast
- * as it can. */
+/* The reads are counted; the writer overwrites single records as fast as it can, with values of the
+ * same sum. */
 static void readwhilewriting(struct bench_store *store, const struct plan *plan,
                              struct result *result)
 {

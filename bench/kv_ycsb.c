@@ -5,6 +5,7 @@
 
 /* What of a hundred operations is what; the rest are reads. */
 struct mix {
+    uint32_t name; /* its letter: no two write the same values */
     unsigned updates, inserts, scans, read_updates;
     bool reads_latest;
 };
@@ -52,16 +53,17 @@ static void operate(struct ycsb *run, uint32_t at)
 {
     const struct mix *mix = &run->mix;
     uint64_t draw = hash_u64(at), index = run->plan->zipf[at];
+    uint64_t version = ((uint64_t)mix->name << 32) + at; /* no value that is there */
     unsigned what = (unsigned)(draw % 100);
     if (what < mix->updates) {
-        write_one(run, index, 1 + at % 4);
+        write_one(run, index, version);
     } else if ((what -= mix->updates) < mix->inserts) {
-        write_one(run, run->plan->count + run->inserted++, 0);
+        write_one(run, run->plan->count + run->inserted++, version);
     } else if ((what -= mix->inserts) < mix->scans) {
         run->sum += scan_some(run, index, 1 + (draw >> 32) % SCAN_MAX);
     } else if ((what -= mix->scans) < mix->read_updates) {
         run->sum += read_one(run, index);
-        write_one(run, index, 1 + at % 4);
+        write_one(run, index, version);
     } else {
         /* The newest record is the most read one. */
         uint64_t newest = run->plan->count + run->inserted - 1;
@@ -100,32 +102,32 @@ static void load(struct bench_store *store, const struct plan *plan, struct resu
 
 static void ycsb_a(struct bench_store *store, const struct plan *plan, struct result *result)
 {
-    run_mix(store, plan, (struct mix){ .updates = 50 }, result);
+    run_mix(store, plan, (struct mix){ .name = 'a', .updates = 50 }, result);
 }
 
 static void ycsb_b(struct bench_store *store, const struct plan *plan, struct result *result)
 {
-    run_mix(store, plan, (struct mix){ .updates = 5 }, result);
+    run_mix(store, plan, (struct mix){ .name = 'b', .updates = 5 }, result);
 }
 
 static void ycsb_c(struct bench_store *store, const struct plan *plan, struct result *result)
 {
-    run_mix(store, plan, (struct mix){ .updates = 0 }, result);
+    run_mix(store, plan, (struct mix){ .name = 'c', .updates = 0 }, result);
 }
 
 static void ycsb_d(struct bench_store *store, const struct plan *plan, struct result *result)
 {
-    run_mix(store, plan, (struct mix){ .inserts = 5, .reads_latest = true }, result);
+    run_mix(store, plan, (struct mix){ .name = 'd', .inserts = 5, .reads_latest = true }, result);
 }
 
 static void ycsb_e(struct bench_store *store, const struct plan *plan, struct result *result)
 {
-    run_mix(store, plan, (struct mix){ .inserts = 5, .scans = 95 }, result);
+    run_mix(store, plan, (struct mix){ .name = 'e', .inserts = 5, .scans = 95 }, result);
 }
 
 static void ycsb_f(struct bench_store *store, const struct plan *plan, struct result *result)
 {
-    run_mix(store, plan, (struct mix){ .read_updates = 50 }, result);
+    run_mix(store, plan, (struct mix){ .name = 'f', .read_updates = 50 }, result);
 }
 
 /* Inserts of D and E begin behind the loaded records: E overwrites what D inserted. */

@@ -57,7 +57,7 @@ static void read_one(struct worker *worker, const uint8_t key[KEY_BYTES])
 static void write_one(struct worker *worker, uint64_t index, const uint8_t key[KEY_BYTES])
 {
     worker->kind->write_begin(worker->session);
-    worker->kind->put(worker->session, key, data_value(index, worker->operations % 8), false);
+    worker->kind->put(worker->session, key, data_value(index, 1 + worker->operations), false);
     worker->kind->write_commit(worker->session);
 }
 

@@ -18,6 +18,7 @@
 
 enum { RECORDS = 1000000, BATCH = 10, FILL_BATCH = 1000, LOOKS = 10, REST_S = 40 };
 
+/* No value that is there is written again but with version 0. */
 static void overwrite(struct bench_store *store, void *session, const uint32_t *indexes,
                       uint32_t count, uint32_t batch, uint64_t version)
 {
@@ -26,7 +27,8 @@ static void overwrite(struct bench_store *store, void *session, const uint32_t *
         if (i % batch == 0)
             store->kind->write_begin(session);
         data_key(indexes[i], key);
-        store->kind->put(session, key, data_value(indexes[i], version), false);
+        store->kind->put(session, key, data_value(indexes[i], version ? version << 32 | i : 0),
+                         false);
         if (i % batch == batch - 1 || i == count - 1)
             store->kind->write_commit(session);
     }
@@ -79,7 +81,7 @@ static void pinned(struct bench_store *store, uint32_t records)
     if (content_sum(store) != sum)
         die("%s: the old snapshot changed", store->kind->name);
     store->kind->read_end(store->session);
-    overwrite(store, writer, choice, records, BATCH, 5);
+    overwrite(store, writer, choice, records, BATCH, 8);
     sizes_print(store, "overwritten once more, the snapshot ended", sizes_of(store), records);
     sleep(REST_S);
     sizes_print(store, "40 seconds later", sizes_of(store), records);
