@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files of the write path share: the writer's turn, the write transaction, group commit,
- * the pool of readers; and what opening asks of logs.c.
+ * the pool of readers; and what opening asks of the logs.
  *
  * Lock order: turn < the mutex of writer->group; turn < lsm->mutex; the mutex of a shard is the
  * last.
@@ -110,6 +110,11 @@ sombra_err lsm_logs_sync(struct lsm *lsm, uint64_t durable_seq, uint64_t seq) SO
 /* Puts the active memtable, which has commits up to `seq`, into the queue of flushes, and an empty
  * one in its place: with a log that begins behind `seq`, or, at close, without. */
 sombra_err lsm_memtable_retire(struct lsm *lsm, uint64_t seq, bool with_log) SOMBRA_MUST_CHECK;
+/* The store was closed with nothing left in them: closes and unlinks all. */
+void lsm_logs_unlink_all(struct lsm *lsm);
+
+/* ---- recover.c --------------------------------------------------------------------------- */
+
 struct lsm_replay {
     uint64_t seq;      /* newest commit applied */
     uint64_t seq_seen; /* newest of which there is any trace */
@@ -123,8 +128,6 @@ sombra_err lsm_logs_recover(struct lsm *lsm, struct memtable *into,
  * into what space it has. lsm_log_begin and lsm_switch_memtable see to it: until the first commit
  * nothing is written. The turn is held. LIMIT, NOMEM: nothing changed. */
 sombra_err lsm_logs_resume(struct lsm *lsm) SOMBRA_MUST_CHECK;
-/* The store was closed with nothing left in them: closes and unlinks all. */
-void lsm_logs_unlink_all(struct lsm *lsm);
 
 /* ---- refresh.c --------------------------------------------------------------------------- */
 
