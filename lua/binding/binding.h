@@ -229,10 +229,9 @@ int option_push(lua_State *L, int arg, const char *name);
 bool option_boolean(lua_State *L, int arg, const char *name, bool otherwise);
 /* An integer of at least `least`. */
 uint64_t option_count(lua_State *L, int arg, const char *name, uint64_t least, uint64_t otherwise);
-/* Seconds, times `units`, rounded up; 0 if it is not given. */
+/* Seconds, times `units`, rounded up; 0 if it is not given, and only then: 0 seconds are refused,
+ * which would be the default, or no limit. */
 uint64_t option_seconds(lua_State *L, int arg, const char *name, double units);
-/* The option `time`: the same, but no time at all is refused, which would be no limit. */
-uint64_t option_time_limit(lua_State *L, int arg, double units);
 /* Seconds as milliseconds, in the terms of db.h: 0 is "not at all", math.huge "for ever". */
 uint64_t option_wait_ms(lua_State *L, int arg, const char *name);
 sombra_durability option_sync(lua_State *L, int arg);

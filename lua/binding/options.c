@@ -66,38 +66,36 @@ uint64_t option_count(lua_State *L, int arg, const char *name, uint64_t least, u
     return value;
 }
 
-uint64_t option_seconds(lua_State *L, int arg, const char *name, double units)
+/* False: it is not given. */
+static bool seconds_read(lua_State *L, int arg, const char *name, double units, uint64_t *out)
 {
-    uint64_t value = 0;
     int type = option_push(L, arg, name);
     if (type != LUA_TNIL) {
         lua_Number seconds = type == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
         if (!(seconds >= 0))
             option_error(L, arg, name, "seconds of at least 0 expected");
         lua_Number scaled = seconds * units;
-        value = scaled < 0x1p63 ? (uint64_t)scaled : SOMBRA_WAIT_FOREVER;
-        value += (lua_Number)value < scaled && value < SOMBRA_WAIT_FOREVER; /* up, never to 0 */
+        *out = scaled < 0x1p63 ? (uint64_t)scaled : SOMBRA_WAIT_FOREVER;
+        *out += (lua_Number)*out < scaled && *out < SOMBRA_WAIT_FOREVER; /* up, never to 0 */
     }
     lua_pop(L, 1);
-    return value;
+    return type != LUA_TNIL;
 }
 
-uint64_t option_time_limit(lua_State *L, int arg, double units)
+uint64_t option_seconds(lua_State *L, int arg, const char *name, double units)
 {
-    bool is_given = option_push(L, arg, "time") != LUA_TNIL;
-    lua_pop(L, 1);
-    uint64_t limit = option_seconds(L, arg, "time", units);
-    if (is_given && limit == 0)
-        option_error(L, arg, "time", "seconds above 0 expected");
-    return limit;
+    uint64_t value = 0;
+    if (seconds_read(L, arg, name, units, &value) && value == 0)
+        option_error(L, arg, name, "seconds above 0 expected");
+    return value;
 }
 
 uint64_t option_wait_ms(lua_State *L, int arg, const char *name)
 {
-    bool is_given = option_push(L, arg, name) != LUA_TNIL;
-    lua_pop(L, 1);
-    uint64_t wait_ms = option_seconds(L, arg, name, 1000);
-    return is_given && wait_ms == 0 ? SOMBRA_WAIT_NOT : wait_ms;
+    uint64_t wait_ms = 0;
+    if (seconds_read(L, arg, name, 1000, &wait_ms) && wait_ms == 0)
+        return SOMBRA_WAIT_NOT;
+    return wait_ms;
 }
 
 sombra_durability option_sync(lua_State *L, int arg)

@@ -508,7 +508,7 @@ static int step_bounded(lua_State *L)
     (void)options_given(L, 2, names);
     (void)option_count(L, 2, "rows", 1, 1);
     (void)option_count(L, 2, "memory", 1, 1);
-    (void)option_time_limit(L, 2, 1000);
+    (void)option_seconds(L, 2, "time", 1000);
     push_options(L, 2);
     traversal_push_bounded(L, 1, 3);
     return 1;

@@ -196,7 +196,7 @@ static void read_bounds(lua_State *L, int index, sombra_query_options *options)
         int bounds = lua_gettop(L);
         options->rows_max = option_count(L, bounds, "rows", 1, 0);
         options->memory_max = option_count(L, bounds, "memory", 1, 0);
-        options->time_max_ms = option_time_limit(L, bounds, 1000);
+        options->time_max_ms = option_seconds(L, bounds, "time", 1000);
     }
     lua_pop(L, 1);
 }

@@ -52,7 +52,7 @@ describe("the engine lsm", function()
       { compaction = "tiered" },
       { compaction = "leveled", level_ratio = 4, level_size = 1 << 16, table_size = 1 << 14 },
       { compaction_threads = 2 }, { compaction_rate = 100 << 20 }, { cache_size = 1 << 20 },
-      { sync = "full" }, { sync = "group", group_wait = 0 }, { sync = "normal", sync_interval = 0.01 },
+      { sync = "full" }, { sync = "group", group_wait = 1e-6 }, { sync = "normal", sync_interval = 0.01 },
       { txn_memory_max = 64 << 20 }, { file_mode = 0x1a0 },
     }
     for _, case in ipairs(cases) do
