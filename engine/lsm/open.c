@@ -607,13 +607,22 @@ static sombra_err mark_clean(struct lsm *lsm)
     return manifest_commit(lsm->manifest, &edit, &state);
 }
 
+/* Beside compactions, which change the state. */
+static bool was_written(struct lsm *lsm)
+{
+    os_mutex_lock(&lsm->manifest_mutex);
+    bool is_clean = lsm->state.is_clean;
+    os_mutex_unlock(&lsm->manifest_mutex);
+    return !is_clean;
+}
+
 /* After a failure nothing is written: the logs and the manifest hold everything. */
 static sombra_err store_finish(struct lsm *lsm)
 {
     if (lsm->options.is_readonly)
         return SOMBRA_OK;
     sombra_err err = lsm_check_writable(lsm);
-    if (!err && !lsm->state.is_clean)
+    if (!err && was_written(lsm))
         err = lsm_check_place(lsm);
     if (!err && lsm->writer->resumes) { /* nothing was committed: the logs have everything */
         lsm_background_stop(lsm);
