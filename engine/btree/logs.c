@@ -172,8 +172,7 @@ sombra_err logs_check_name(const struct btree *btree, bool *out_is_replaced)
     struct os_identity named;
     sombra_err err = os_identify_path(btree->os, btree->path, &named);
     if (!err)
-        *out_is_replaced =
-            named.device != btree->identity.device || named.inode != btree->identity.inode;
+        *out_is_replaced = !os_identity_is_same(&named, &btree->identity);
     return err;
 }
 

@@ -152,8 +152,7 @@ static sombra_err names_check(struct btree *btree)
         return diag_nomem("a path", strlen(btree->path));
     struct os_identity other;
     sombra_err err = os_identify_path(btree->os, temporary, &other);
-    if (!err && other.device == btree->identity.device && other.inode == btree->identity.inode &&
-        !btree->options.is_readonly)
+    if (!err && os_identity_is_same(&other, &btree->identity) && !btree->options.is_readonly)
         err = os_unlink(btree->os, temporary);
     mem_free(temporary);
     if (!err || err == SOMBRA_NOT_FOUND)
@@ -203,7 +202,7 @@ static sombra_err file_open(struct btree *btree, struct os_claim *claim,
             return err;
         struct os_identity named;
         err = os_identify_path(btree->os, btree->path, &named);
-        if (!err && named.device == btree->identity.device && named.inode == btree->identity.inode)
+        if (!err && os_identity_is_same(&named, &btree->identity))
             return names_check(btree);
         shared_detach(btree, false);
         if (err && err != SOMBRA_NOT_FOUND)

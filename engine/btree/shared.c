@@ -352,13 +352,10 @@ static sombra_err lock_open(struct btree *btree, const char *path, uint64_t time
         if (err)
             return err; /* not found, too: then it cannot be made, and another try does not help */
         err = os_lock_wait(attachment->file, LOCK_OPEN, 1, OS_LOCK_EXCLUSIVE, timeout_ms);
-        struct os_identity mine = { 0 };
-        struct os_identity named = { 0 };
+        bool has_name = false;
         if (!err)
-            err = os_identify(attachment->file, &mine);
-        if (!err)
-            err = os_identify_path(btree->os, path, &named);
-        if (!err && mine.device == named.device && mine.inode == named.inode)
+            err = os_check_name(attachment->file, &has_name);
+        if (!err && has_name)
             return SOMBRA_OK;
         os_close(attachment->file);
         attachment->file = NULL;
@@ -502,11 +499,9 @@ sombra_err shared_hold_alone(struct btree *btree, bool *out_is_alone)
 static void lock_file_unlink(struct btree *btree)
 {
     struct os_file *file = btree->attachment.file;
-    struct os_identity ours, named;
-    sombra_err err = os_identify(file, &ours);
-    if (!err)
-        err = os_identify_path(btree->os, os_file_path(file), &named);
-    if (!err && ours.device == named.device && ours.inode == named.inode)
+    bool has_name = false;
+    sombra_err err = os_check_name(file, &has_name);
+    if (!err && has_name)
         err = os_unlink(btree->os, os_file_path(file));
     (void)err;
 }

@@ -52,18 +52,13 @@ uint64_t lsm_take_number(struct lsm *lsm)
 bool lsm_was_replaced(const struct lsm *lsm)
 {
     char text[DIAG_TEXT_BYTES];
-    struct os_identity ours, named;
+    bool has_name = true;
     if (!lsm->lock)
         return false;
     diag_save(text);
-    sombra_err err = os_identify(lsm->lock, &ours);
-    bool is_known = err == SOMBRA_OK;
-    if (is_known)
-        err = os_identify_path(lsm->os, os_file_path(lsm->lock), &named);
+    sombra_err err = os_check_name(lsm->lock, &has_name);
     diag_restore(text);
-    if (is_known && err == SOMBRA_NOT_FOUND)
-        return true;
-    return !err && (ours.device != named.device || ours.inode != named.inode);
+    return err == SOMBRA_NOT_FOUND || (!err && !has_name);
 }
 
 sombra_err lsm_check_place(struct lsm *lsm)

@@ -15,14 +15,35 @@
 
 /* ---- make, drop -------------------------------------------------------------------------- */
 
-sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
-                          struct lsm_log **out_log)
+sombra_err lsm_log_new(const struct lsm *lsm, uint64_t base_seq, struct lsm_log **out_log,
+                       char **out_path)
 {
     struct lsm_log *log = mem_zalloc(sizeof *log);
     char *path = lsm_log_path(lsm, base_seq);
-    sombra_err err = SOMBRA_OK;
-    if (!log || !path)
-        err = diag_nomem("a log", sizeof *log + strlen(lsm->directory));
+    if (!log || !path) {
+        mem_free(log);
+        mem_free(path);
+        return diag_nomem("a log", sizeof *log + strlen(lsm->directory));
+    }
+    log->base_seq = base_seq;
+    *out_log = log;
+    *out_path = path;
+    return SOMBRA_OK;
+}
+
+void lsm_log_ready(struct lsm_log *log)
+{
+    wal_use_short_records(log->wal);
+    log->can_map = true;
+    atomic_store(&log->bytes, wal_file_bytes(log->wal));
+}
+
+sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
+                          struct lsm_log **out_log)
+{
+    struct lsm_log *log = NULL;
+    char *path = NULL;
+    sombra_err err = lsm_log_new(lsm, base_seq, &log, &path);
     if (!err)
         err = lsm_check_place(lsm);
     if (!err)
@@ -44,10 +65,7 @@ sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
         lsm_log_free(log);
         return diag_wrap(err, "make a log");
     }
-    wal_use_short_records(log->wal);
-    log->base_seq = base_seq;
-    log->can_map = true;
-    atomic_store(&log->bytes, wal_file_bytes(log->wal));
+    lsm_log_ready(log);
     *out_log = log;
     return SOMBRA_OK;
 }

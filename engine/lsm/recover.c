@@ -285,12 +285,9 @@ sombra_err lsm_logs_replay(struct lsm *lsm, struct memtable *into, uint64_t *out
 static sombra_err log_reopen(const struct replay *replay, struct lsm_log **out_log)
 {
     struct lsm *lsm = replay->lsm;
-    uint64_t base_seq = replay->broken_base;
-    struct lsm_log *log = mem_zalloc(sizeof *log);
-    char *path = lsm_log_path(lsm, base_seq);
-    sombra_err err = SOMBRA_OK;
-    if (!log || !path)
-        err = diag_nomem("a log", sizeof *log + strlen(lsm->directory));
+    struct lsm_log *log = NULL;
+    char *path = NULL;
+    sombra_err err = lsm_log_new(lsm, replay->broken_base, &log, &path);
     if (!err)
         err = wal_open(lsm->os, path, false, &log->wal);
     if (!err)
@@ -300,11 +297,8 @@ static sombra_err log_reopen(const struct replay *replay, struct lsm_log **out_l
         lsm_log_free(log);
         return err;
     }
-    wal_use_short_records(log->wal);
-    log->base_seq = base_seq;
-    log->can_map = true;
+    lsm_log_ready(log);
     atomic_store(&log->is_named, true);
-    atomic_store(&log->bytes, wal_file_bytes(log->wal));
     *out_log = log;
     return SOMBRA_OK;
 }

@@ -93,6 +93,11 @@ sombra_err lsm_redo_apply(sombra_slice payload, uint64_t seq,
 
 /* ---- logs.c ------------------------------------------------------------------------------ */
 
+/* A log without a file yet, and the path of its file, which is the caller's. NOMEM. */
+sombra_err lsm_log_new(const struct lsm *lsm, uint64_t base_seq, struct lsm_log **out_log,
+                       char **out_path) SOMBRA_MUST_CHECK;
+/* Its file stands: commits may follow. */
+void lsm_log_ready(struct lsm_log *log);
 /* A new, empty log behind `base_seq`, with zeros written ahead; a leftover of that name is
  * replaced. Its name is durable only once is_named says so. After IO the store must not go on. */
 sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,

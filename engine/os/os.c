@@ -345,6 +345,11 @@ sombra_err os_identify(struct os_file *file, struct os_identity *out)
     return SOMBRA_OK;
 }
 
+bool os_identity_is_same(const struct os_identity *a, const struct os_identity *b)
+{
+    return a->device == b->device && a->inode == b->inode;
+}
+
 static bool file_system_has(struct os_file *file, enum os_file_system_bit bit)
 {
     int bits = file->os->ops->file_system(file->os, file->fd);
@@ -373,6 +378,16 @@ sombra_err os_identify_path(struct os *os, const char *path, struct os_identity 
         return fail_errno(result, path, "stat");
     *out = stat.identity;
     return SOMBRA_OK;
+}
+
+sombra_err os_check_name(struct os_file *file, bool *out_is_same)
+{
+    struct os_identity ours, named;
+    sombra_err err = os_identify(file, &ours);
+    if (!err)
+        err = os_identify_path(file->os, file->path, &named);
+    *out_is_same = !err && os_identity_is_same(&ours, &named);
+    return err;
 }
 
 sombra_err os_rename(struct os *os, const char *from, const char *to)

@@ -95,6 +95,7 @@ struct os_identity {
     uint64_t links; /* hard links */
 };
 sombra_err os_identify(struct os_file *file, struct os_identity *out) SOMBRA_MUST_CHECK;
+bool os_identity_is_same(const struct os_identity *a, const struct os_identity *b); /* one file */
 /* True where allocated space is a promise that a mapped store relies on (ext4, tmpfs, xfs without
  * reflinks): elsewhere a store may die of SIGBUS on a full disk and pages are written with
  * os_write. */
@@ -107,6 +108,8 @@ bool os_is_network(struct os_file *file);
 
 sombra_err os_identify_path(struct os *os, const char *path,
                             struct os_identity *out) SOMBRA_MUST_CHECK;
+/* *out_is_same: the name it was opened by leads to the file still. NOT_FOUND: nothing has it. */
+sombra_err os_check_name(struct os_file *file, bool *out_is_same) SOMBRA_MUST_CHECK;
 sombra_err os_rename(struct os *os, const char *from,
                      const char *to) SOMBRA_MUST_CHECK; /* replaces */
 /* Gives `from` the second name `to` and fails with EXISTS if there is one: publishing a new file

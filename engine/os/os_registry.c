@@ -12,11 +12,6 @@ static struct os_claim *claims;
 
 /* ---- claims ------------------------------------------------------------------------------ */
 
-static bool is_same(const struct os_identity *a, const struct os_identity *b)
-{
-    return a->device == b->device && a->inode == b->inode;
-}
-
 static bool path_is_claimed(const struct os *os, const char *path)
 {
     for (const struct os_claim *at = claims; at; at = at->next)
@@ -29,7 +24,7 @@ static bool identity_is_claimed(const struct os_claim *by)
 {
     for (const struct os_claim *at = claims; at; at = at->next)
         if (at != by && at->os == by->os && at->has_identity &&
-            is_same(&at->identity, &by->identity))
+            os_identity_is_same(&at->identity, &by->identity))
             return true;
     return false;
 }
@@ -63,7 +58,8 @@ void os_claim_begin(struct os_claim *claim, struct os *os, const char *path)
 static struct os_registered *entry_find(const struct os_claim *claim)
 {
     struct os_registered *at = entries;
-    while (at && !(at->os == claim->os && at->identity && is_same(at->identity, &claim->identity) &&
+    while (at && !(at->os == claim->os && at->identity &&
+                   os_identity_is_same(at->identity, &claim->identity) &&
                    !(at->is_gone && at->is_gone(at))))
         at = at->next;
     return at;

@@ -40,9 +40,9 @@ static void read_limits(lua_State *L, const struct call *call, int arg,
     }
     if (!options_given(L, arg, names))
         return;
-    if (option_push(L, arg, "time") != LUA_TNIL)
-        limits->time_us = option_seconds(L, arg, "time", 1e6);
-    lua_pop(L, 1);
+    uint64_t time_us = option_seconds(L, arg, "time", 1e6);
+    if (time_us > 0)
+        limits->time_us = time_us;
     limits->memory_bytes = option_count(L, arg, "memory", 1, limits->memory_bytes);
     limits->instructions = option_count(L, arg, "instructions", 1, limits->instructions);
 }

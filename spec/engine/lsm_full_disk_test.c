@@ -89,6 +89,14 @@ static void kill_process(struct lsm_store *store)
     store->os = os_sim_start(store->sim);
 }
 
+/* The next process finds a full disk. */
+static void open_on_full_disk(struct lsm_store *store)
+{
+    kill_process(store);
+    fill_disk(store);
+    lsm_store_open(store);
+}
+
 /* The machine goes on after a power cut. */
 static void cut_power(struct lsm_store *store, enum os_sim_variant variant, uint64_t seed)
 {
@@ -114,9 +122,7 @@ static void test_full_disk__a_store_opens_and_takes_commits(void **state)
     struct lsm_options options = quiet();
     struct lsm_store store;
     fill_store(&store, &options, 10);
-    kill_process(&store);
-    fill_disk(&store);
-    lsm_store_open(&store);
+    open_on_full_disk(&store);
     assert_true(lsm_of(store.kv)->writer->resumes);
     assert_int_equal(count_all(store.kv), 10 * ENTRIES_A_COMMIT);
     struct kv_maintenance job = { .kind = KV_CHECKPOINT };
@@ -185,9 +191,7 @@ static void test_full_disk__a_store_goes_on_with_space(void **state)
     struct lsm_options options = quiet();
     struct lsm_store store;
     fill_store(&store, &options, 10);
-    kill_process(&store);
-    fill_disk(&store);
-    lsm_store_open(&store);
+    open_on_full_disk(&store);
     uint64_t count = 10, refused = 0;
     while (refused == 0 && count < 10000)
         if (commit_numbers(store.kv, count * ENTRIES_A_COMMIT, KV_OFF) == SOMBRA_OK)
