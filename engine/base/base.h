@@ -10,6 +10,7 @@
 #include "buf.h"
 #include "byte_reader.h"
 #include "checksum.h"
+#include "copy.h"
 #include "diag.h"
 #include "endian.h"
 #include "hash.h"

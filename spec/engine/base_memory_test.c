@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* mem, buf and arena: growth, limits, and every allocation failing in turn. */
+/* mem, buf and arena: growth, limits, and every allocation failing in turn; copies. */
 #include "base/base.h"
 
 #include <setjmp.h>
@@ -280,6 +280,33 @@ static void test_arena__failed_allocation_leaves_it_usable(void **state)
     arena_release(&arena);
 }
 
+/* ---- copy -------------------------------------------------------------------------------- */
+
+static void expect_copied(size_t to_offset, size_t from_offset, size_t bytes)
+{
+    enum { ROOM = 8192 + 256 };
+    static uint8_t from[ROOM], to[ROOM], expected[ROOM];
+    for (size_t i = 0; i < ROOM; i++) {
+        from[i] = (uint8_t)(i * 167 + i / 256);
+        to[i] = expected[i] = 0xA5;
+    }
+    for (size_t i = 0; i < bytes; i++)
+        expected[to_offset + i] = from[from_offset + i];
+    copy_wide(to + to_offset, from + from_offset, bytes);
+    assert_memory_equal(to, expected, ROOM);
+}
+
+static void test_copy__any_length_at_any_place(void **state)
+{
+    (void)state;
+    for (size_t bytes = 0; bytes <= 700; bytes++)
+        expect_copied(bytes % 67, bytes % 61, bytes);
+    for (size_t offset = 0; offset < 64; offset++) {
+        expect_copied(offset, 63 - offset, 8192);
+        expect_copied(offset, offset, 4096 + offset);
+    }
+}
+
 #define ALLOCATION_TEST(name) cmocka_unit_test_teardown(name, forget_failures)
 
 int main(void)
@@ -303,6 +330,7 @@ int main(void)
         ALLOCATION_TEST(test_arena__reset_keeps_one_chunk_for_reuse),
         ALLOCATION_TEST(test_arena__small_blocks_go_on_beside_a_large_one),
         ALLOCATION_TEST(test_arena__failed_allocation_leaves_it_usable),
+        cmocka_unit_test(test_copy__any_length_at_any_place),
     };
     mem_test_fail_at(0, false);
     return cmocka_run_group_tests(tests, NULL, NULL);

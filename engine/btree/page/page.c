@@ -122,8 +122,8 @@ void page_copy(uint8_t *to, const uint8_t *from, size_t page_bytes)
     }
     size_t low = cells_low(from);
     /* Not the seal, which a checkpoint may store meanwhile. */
-    memcpy(to + PAGE_NUMBER, from + PAGE_NUMBER, page_arrays_end(from) - PAGE_NUMBER);
-    memcpy(to + low, from + low, page_bytes - low);
+    copy_wide(to + PAGE_NUMBER, from + PAGE_NUMBER, page_arrays_end(from) - PAGE_NUMBER);
+    copy_wide(to + low, from + low, page_bytes - low);
 }
 
 /* ---- arrays of heads and slots ----------------------------------------------------------- */
