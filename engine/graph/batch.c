@@ -55,6 +55,14 @@ static sombra_err rules_gather(struct graph_txn *txn, bool is_edge, const uint32
     return SOMBRA_OK;
 }
 
+static sombra_err rules_reserve(struct batch_rules *rules, size_t members)
+{
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; !err && i < rules->index_count; i++)
+        err = index_batch_reserve(&rules->indexes[i], members);
+    return err;
+}
+
 static sombra_err rules_check(struct graph_txn *txn, struct batch_rules *rules)
 {
     sombra_err err = SOMBRA_OK;
@@ -83,7 +91,7 @@ struct batch_records {
 static sombra_err records_init(struct batch_records *records, size_t count)
 {
     size_t bytes = (count + 1) * sizeof *records->ends;
-    *records = (struct batch_records){ .ends = mem_alloc(bytes) };
+    *records = (struct batch_records){ .ends = mem_grow(NULL, 0, bytes) };
     return records->ends ? SOMBRA_OK : diag_nomem("records of a batch", bytes);
 }
 
@@ -168,6 +176,8 @@ static sombra_err build_nodes(struct graph_txn *txn, struct node_batch *batch,
                               struct batch_rows *rows)
 {
     sombra_err err = records_init(&batch->records, batch->count);
+    if (!err)
+        err = rules_reserve(&batch->rules, batch->count);
     if (!err)
         err = record_begin_labels(txn, batch->labels, batch->label_count);
     const size_t label_bytes = txn->record.bytes;
@@ -336,7 +346,7 @@ static void places_sort(struct place **places, size_t count)
         is_sorted = place_order(&(*places)[i - 1], &(*places)[i]) < 0;
     if (is_sorted)
         return;
-    struct place *spare = count < COMPARE_BELOW ? NULL : mem_alloc(count * sizeof *spare);
+    struct place *spare = count < COMPARE_BELOW ? NULL : mem_grow(NULL, 0, count * sizeof *spare);
     if (!spare) {
         qsort(*places, count, sizeof **places, place_order);
         return;
@@ -387,7 +397,7 @@ static struct graph_edge ends_of(const void *context, size_t index)
 static sombra_err places_new(const struct edge_batch *batch, bool is_out, struct place **out_places)
 {
     size_t bytes = (batch->count + 1) * sizeof **out_places;
-    struct place *places = mem_alloc(bytes);
+    struct place *places = mem_grow(NULL, 0, bytes);
     if (!places)
         return diag_nomem("a batch of edges", bytes);
     for (size_t i = 0; i < batch->count; i++) {
@@ -407,6 +417,8 @@ static sombra_err build_edges(struct graph_txn *txn, struct edge_batch *batch)
 {
     const sombra_new_edge *edges = batch->rows.edges;
     sombra_err err = records_init(&batch->records, batch->count);
+    if (!err)
+        err = rules_reserve(&batch->rules, batch->count);
     for (size_t i = 0; !err && i < batch->count; i++) {
         size_t index = batch->outs[i].index;
         if (edges && i + PREFETCH_AHEAD < batch->count) /* the order is not that of the batch */

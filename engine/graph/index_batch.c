@@ -24,6 +24,24 @@ static uint64_t front_of(sombra_slice values)
     return get_be64(front);
 }
 
+static sombra_err items_grow(struct index_batch *batch, size_t capacity)
+{
+    const size_t bytes = sizeof *batch->items;
+    struct index_item *grown = mem_grow(batch->items, batch->capacity * bytes, capacity * bytes);
+    if (!grown)
+        return diag_nomem("entries of an index", capacity * bytes);
+    batch->items = grown;
+    batch->capacity = capacity;
+    return SOMBRA_OK;
+}
+
+sombra_err index_batch_reserve(struct index_batch *batch, size_t count)
+{
+    enum { COUNT_MAX = 1 << 24 };
+    count = size_min(count, COUNT_MAX);
+    return count > batch->capacity ? items_grow(batch, count) : SOMBRA_OK;
+}
+
 /* The values of the item stand behind `at`; those of one that is outside are taken back. */
 static sombra_err item_add(struct index_batch *batch, uint64_t id, size_t at,
                            enum index_membership membership)
@@ -32,13 +50,10 @@ static sombra_err item_add(struct index_batch *batch, uint64_t id, size_t at,
         batch->values.bytes = at;
         return SOMBRA_OK;
     }
-    if (batch->count == batch->capacity) {
-        size_t capacity = size_max(256, batch->capacity * 2);
-        struct index_item *grown = mem_realloc(batch->items, capacity * sizeof *grown);
-        if (!grown)
-            return diag_nomem("entries of an index", capacity * sizeof *grown);
-        batch->items = grown;
-        batch->capacity = capacity;
+    if (UNLIKELY(batch->count == batch->capacity)) {
+        sombra_err err = items_grow(batch, size_max(256, batch->capacity * 2));
+        if (err)
+            return err;
     }
     size_t bytes = batch->values.bytes - at;
     assert(bytes <= UINT32_MAX); /* a record has 1 GiB at most, and its strings double at worst */

@@ -162,6 +162,8 @@ struct index_batch {
     size_t count, capacity;
     struct buf values; /* of all items, one after the other */
 };
+/* Room for so many members: advice, they may be more. */
+sombra_err index_batch_reserve(struct index_batch *batch, size_t count) SOMBRA_MUST_CHECK;
 sombra_err index_batch_add(struct index_batch *batch, uint64_t id,
                            const sombra_record *record) SOMBRA_MUST_CHECK;
 /* The same for a row of columns. */
