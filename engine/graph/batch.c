@@ -197,15 +197,13 @@ static sombra_err build_nodes(struct graph_txn *txn, struct node_batch *batch,
 static sombra_err put_node_keys(const struct node_batch *batch, struct put_run *run)
 {
     sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; !err && i < batch->count; i++) {
-        struct graph_key key = key_1(TAG_NODE, batch->first + i);
-        err = put_run_add(run, key_slice(&key), record_at(&batch->records, i), false);
-    }
+    uint8_t *key;
+    for (size_t i = 0; i < batch->count && !(err = put_run_begin(run, &key)); i++)
+        put_run_end(run, key_put_1(key, TAG_NODE, batch->first + i), record_at(&batch->records, i));
     for (size_t label = 0; !err && label < batch->label_count; label++) {
-        for (size_t i = 0; !err && i < batch->count; i++) {
-            struct graph_key key = key_2(TAG_LABEL, batch->labels[label], batch->first + i);
-            err = put_run_add(run, key_slice(&key), slice_of(NULL, 0), false);
-        }
+        uint32_t id = batch->labels[label];
+        for (size_t i = 0; i < batch->count && !(err = put_run_begin(run, &key)); i++)
+            put_run_end(run, key_put_2(key, TAG_LABEL, id, batch->first + i), slice_of(NULL, 0));
     }
     return err ? err : put_run_flush(run);
 }
@@ -454,17 +452,16 @@ static sombra_err check_edges(struct graph_txn *txn, struct edge_batch *batch)
 static sombra_err put_adjacency(const struct edge_batch *batch, struct put_run *run)
 {
     sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; !err && i < batch->count; i++) {
+    uint8_t *key;
+    for (size_t i = 0; i < batch->count && !(err = put_run_begin(run, &key)); i++) {
         const struct place *at = &batch->outs[i];
         struct graph_edge edge = { batch->first + at->index, at->node, at->other, batch->type };
-        struct graph_key key = key_out(&edge);
-        err = put_run_add(run, key_slice(&key), record_at(&batch->records, i), false);
+        put_run_end(run, key_put_out(key, &edge), record_at(&batch->records, i));
     }
-    for (size_t i = 0; !err && i < batch->count; i++) {
+    for (size_t i = 0; !err && i < batch->count && !(err = put_run_begin(run, &key)); i++) {
         const struct place *at = &batch->ins[i];
         struct graph_edge edge = { batch->first + at->index, at->other, at->node, batch->type };
-        struct graph_key key = key_in(&edge);
-        err = put_run_add(run, key_slice(&key), slice_of(NULL, 0), false);
+        put_run_end(run, key_put_in(key, &edge), slice_of(NULL, 0));
     }
     return err;
 }
