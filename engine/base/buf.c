@@ -25,7 +25,7 @@ static sombra_err grow(struct buf *buf, size_t more)
         return diag_nomem("a buffer", SIZE_MAX);
     size_t doubled = buf->capacity > SIZE_MAX / 2 ? needed : buf->capacity * 2;
     size_t capacity = size_max(size_max(needed, doubled), CAPACITY_MIN);
-    uint8_t *data = mem_realloc(buf->data, capacity);
+    uint8_t *data = mem_grow(buf->data, buf->capacity, capacity);
     if (!data)
         return diag_nomem("a buffer", capacity);
     buf->data = data;

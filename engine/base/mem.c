@@ -4,9 +4,13 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+
+enum { HUGE_BYTES = 2 << 20 };
 
 /* Counting begins with the first mem_test_* call, so that a program which never makes one pays a
  * single relaxed load for each block. */
@@ -72,6 +76,34 @@ void *mem_alloc_aligned(size_t alignment, size_t bytes)
     if (refuse(bytes) || posix_memalign(&memory, alignment, at_least_one(bytes)) != 0)
         return NULL;
     return born(memory);
+}
+
+/* Advice that may be refused: the memory is good without. */
+static void *alloc_huge(size_t bytes)
+{
+    if (bytes > PTRDIFF_MAX - HUGE_BYTES)
+        return NULL;
+    bytes = (bytes + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
+    void *memory = mem_alloc_aligned(HUGE_BYTES, bytes);
+#ifdef MADV_HUGEPAGE
+    if (memory)
+        (void)madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
+void *mem_grow(void *memory, size_t old_bytes, size_t bytes)
+{
+    assert(memory || old_bytes == 0);
+    if (bytes < HUGE_BYTES)
+        return mem_realloc(memory, bytes);
+    void *grown = alloc_huge(bytes);
+    if (!grown)
+        return NULL;
+    if (old_bytes)
+        memcpy(grown, memory, old_bytes < bytes ? old_bytes : bytes);
+    mem_free(memory);
+    return grown;
 }
 
 void mem_free(void *memory)

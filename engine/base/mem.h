@@ -13,6 +13,11 @@
 void *mem_alloc(size_t bytes);
 void *mem_zalloc(size_t bytes);
 void *mem_realloc(void *memory, size_t bytes);
+/* mem_realloc of a block that was asked for with `old_bytes` (NULL, 0: there is none yet), for what
+ * may become large and is filled from its start. From 2 MiB on the system is asked to back it by
+ * pages of that size: the first store to each 4 KiB of other memory is a fault, and costs eight
+ * times what it costs to fill them. */
+void *mem_grow(void *memory, size_t old_bytes, size_t bytes);
 /* `alignment` is a power of two of at least sizeof(void *); freed with mem_free. */
 void *mem_alloc_aligned(size_t alignment, size_t bytes);
 void mem_free(void *memory); /* NULL is a no-op */

@@ -12,6 +12,11 @@ size_t slice_common_prefix(sombra_slice a, sombra_slice b)
         if (differing)
             return same + (size_t)__builtin_ctzll(differing) / 8;
     }
+    if (limit >= sizeof(uint64_t)) { /* the last ones, some of them once more */
+        same = limit - sizeof(uint64_t);
+        uint64_t differing = get_le64(left + same) ^ get_le64(right + same);
+        return differing ? same + (size_t)__builtin_ctzll(differing) / 8 : limit;
+    }
     while (same < limit && left[same] == right[same])
         same++;
     return same;

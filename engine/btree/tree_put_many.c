@@ -113,12 +113,13 @@ static size_t count_below(const struct put_many *many, sombra_slice bound, size_
 static size_t step_limit(const struct put_many *many, size_t most)
 {
     size_t page_bytes = many->txn->btree->pager.page_bytes;
+    const size_t inline_max = leaf_inline_max(page_bytes);
     size_t bytes = 0, count = 0;
     most = size_min(most, STEP_ENTRIES_MAX);
     while (count < most && bytes < STEP_PAGES * page_bytes) {
         size_t value_bytes = many->entries[count].value.bytes;
         bytes += many->entries[count].key.bytes;
-        bytes += value_bytes <= leaf_inline_max(page_bytes) ? value_bytes : 0;
+        bytes += value_bytes <= inline_max ? value_bytes : 0;
         count++;
     }
     return count;
@@ -205,19 +206,25 @@ static sombra_err row_merge(struct put_many *many, size_t total)
     const struct leaf_entry *old = many->entered + (total - old_count);
     const struct leaf_entry *old_end = many->entered + total;
     struct leaf_entry *to = many->entered;
+    const size_t inline_max = leaf_inline_max(many->txn->btree->pager.page_bytes);
     for (size_t i = 0; i < many->taken; i++) {
         const struct kv_entry *entry = &many->entries[i];
         int order = 1;
         while (old < old_end && (order = slice_compare(old->key, entry->key)) < 0)
             *to++ = *old++;
         bool replaces = old < old_end && order == 0;
-        struct leaf_value stored;
-        sombra_err err = value_put(many, replaces ? &old->value : NULL, entry->value, &stored);
-        if (err)
-            return err;
-        old += replaces;
-        many->replaced += replaces;
-        *to = (struct leaf_entry){ entry->key, stored };
+        if (LIKELY(!replaces && entry->value.bytes <= inline_max)) {
+            to->value = (struct leaf_value){ .bytes = entry->value };
+            many->is_changed = true;
+        } else {
+            sombra_err err =
+                value_put(many, replaces ? &old->value : NULL, entry->value, &to->value);
+            if (err)
+                return err;
+            old += replaces;
+            many->replaced += replaces;
+        }
+        to->key = entry->key;
         if (i == 0)
             many->new_first = (unsigned)(to - many->entered);
         to++;

@@ -55,6 +55,14 @@ static sombra_err rules_gather(struct graph_txn *txn, bool is_edge, const uint32
     return SOMBRA_OK;
 }
 
+static sombra_err rules_reserve(struct batch_rules *rules, size_t members)
+{
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; !err && i < rules->index_count; i++)
+        err = index_batch_reserve(&rules->indexes[i], members);
+    return err;
+}
+
 static sombra_err rules_check(struct graph_txn *txn, struct batch_rules *rules)
 {
     sombra_err err = SOMBRA_OK;
@@ -83,7 +91,7 @@ struct batch_records {
 static sombra_err records_init(struct batch_records *records, size_t count)
 {
     size_t bytes = (count + 1) * sizeof *records->ends;
-    *records = (struct batch_records){ .ends = mem_alloc(bytes) };
+    *records = (struct batch_records){ .ends = mem_grow(NULL, 0, bytes) };
     return records->ends ? SOMBRA_OK : diag_nomem("records of a batch", bytes);
 }
 
@@ -169,6 +177,8 @@ static sombra_err build_nodes(struct graph_txn *txn, struct node_batch *batch,
 {
     sombra_err err = records_init(&batch->records, batch->count);
     if (!err)
+        err = rules_reserve(&batch->rules, batch->count);
+    if (!err)
         err = record_begin_labels(txn, batch->labels, batch->label_count);
     const size_t label_bytes = txn->record.bytes;
     for (size_t i = 0; !err && i < batch->count; i++) {
@@ -187,15 +197,13 @@ static sombra_err build_nodes(struct graph_txn *txn, struct node_batch *batch,
 static sombra_err put_node_keys(const struct node_batch *batch, struct put_run *run)
 {
     sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; !err && i < batch->count; i++) {
-        struct graph_key key = key_1(TAG_NODE, batch->first + i);
-        err = put_run_add(run, key_slice(&key), record_at(&batch->records, i), false);
-    }
+    uint8_t *key;
+    for (size_t i = 0; i < batch->count && !(err = put_run_begin(run, &key)); i++)
+        put_run_end(run, key_put_1(key, TAG_NODE, batch->first + i), record_at(&batch->records, i));
     for (size_t label = 0; !err && label < batch->label_count; label++) {
-        for (size_t i = 0; !err && i < batch->count; i++) {
-            struct graph_key key = key_2(TAG_LABEL, batch->labels[label], batch->first + i);
-            err = put_run_add(run, key_slice(&key), slice_of(NULL, 0), false);
-        }
+        uint32_t id = batch->labels[label];
+        for (size_t i = 0; i < batch->count && !(err = put_run_begin(run, &key)); i++)
+            put_run_end(run, key_put_2(key, TAG_LABEL, id, batch->first + i), slice_of(NULL, 0));
     }
     return err ? err : put_run_flush(run);
 }
@@ -336,7 +344,7 @@ static void places_sort(struct place **places, size_t count)
         is_sorted = place_order(&(*places)[i - 1], &(*places)[i]) < 0;
     if (is_sorted)
         return;
-    struct place *spare = count < COMPARE_BELOW ? NULL : mem_alloc(count * sizeof *spare);
+    struct place *spare = count < COMPARE_BELOW ? NULL : mem_grow(NULL, 0, count * sizeof *spare);
     if (!spare) {
         qsort(*places, count, sizeof **places, place_order);
         return;
@@ -387,7 +395,7 @@ static struct graph_edge ends_of(const void *context, size_t index)
 static sombra_err places_new(const struct edge_batch *batch, bool is_out, struct place **out_places)
 {
     size_t bytes = (batch->count + 1) * sizeof **out_places;
-    struct place *places = mem_alloc(bytes);
+    struct place *places = mem_grow(NULL, 0, bytes);
     if (!places)
         return diag_nomem("a batch of edges", bytes);
     for (size_t i = 0; i < batch->count; i++) {
@@ -407,6 +415,8 @@ static sombra_err build_edges(struct graph_txn *txn, struct edge_batch *batch)
 {
     const sombra_new_edge *edges = batch->rows.edges;
     sombra_err err = records_init(&batch->records, batch->count);
+    if (!err)
+        err = rules_reserve(&batch->rules, batch->count);
     for (size_t i = 0; !err && i < batch->count; i++) {
         size_t index = batch->outs[i].index;
         if (edges && i + PREFETCH_AHEAD < batch->count) /* the order is not that of the batch */
@@ -442,17 +452,16 @@ static sombra_err check_edges(struct graph_txn *txn, struct edge_batch *batch)
 static sombra_err put_adjacency(const struct edge_batch *batch, struct put_run *run)
 {
     sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; !err && i < batch->count; i++) {
+    uint8_t *key;
+    for (size_t i = 0; i < batch->count && !(err = put_run_begin(run, &key)); i++) {
         const struct place *at = &batch->outs[i];
         struct graph_edge edge = { batch->first + at->index, at->node, at->other, batch->type };
-        struct graph_key key = key_out(&edge);
-        err = put_run_add(run, key_slice(&key), record_at(&batch->records, i), false);
+        put_run_end(run, key_put_out(key, &edge), record_at(&batch->records, i));
     }
-    for (size_t i = 0; !err && i < batch->count; i++) {
+    for (size_t i = 0; !err && i < batch->count && !(err = put_run_begin(run, &key)); i++) {
         const struct place *at = &batch->ins[i];
         struct graph_edge edge = { batch->first + at->index, at->other, at->node, batch->type };
-        struct graph_key key = key_in(&edge);
-        err = put_run_add(run, key_slice(&key), slice_of(NULL, 0), false);
+        put_run_end(run, key_put_in(key, &edge), slice_of(NULL, 0));
     }
     return err;
 }

@@ -61,16 +61,37 @@ static inline struct graph_key key_3(enum graph_tag tag, uint64_t a, uint64_t b,
     key_add(&key, c);
     return key;
 }
+/* The same where they are wanted; returns where the key ends. What was just stored byte by byte is
+ * slow to copy: of many keys none should be. */
+static inline uint8_t *key_put_1(uint8_t *at, enum graph_tag tag, uint64_t a)
+{
+    *at++ = (uint8_t)tag;
+    return ordered_put(at, a);
+}
+static inline uint8_t *key_put_2(uint8_t *at, enum graph_tag tag, uint64_t a, uint64_t b)
+{
+    return ordered_put(key_put_1(at, tag, a), b);
+}
+static inline uint8_t *key_put_out(uint8_t *at, const struct graph_edge *edge)
+{
+    at = key_put_2(at, TAG_OUT, edge->src, edge->type);
+    return ordered_put(ordered_put(at, edge->dst), edge->id);
+}
+static inline uint8_t *key_put_in(uint8_t *at, const struct graph_edge *edge)
+{
+    at = key_put_2(at, TAG_IN, edge->dst, edge->type);
+    return ordered_put(ordered_put(at, edge->src), edge->id);
+}
 static inline struct graph_key key_out(const struct graph_edge *edge)
 {
-    struct graph_key key = key_3(TAG_OUT, edge->src, edge->type, edge->dst);
-    key_add(&key, edge->id);
+    struct graph_key key;
+    key.length = (size_t)(key_put_out(key.bytes, edge) - key.bytes);
     return key;
 }
 static inline struct graph_key key_in(const struct graph_edge *edge)
 {
-    struct graph_key key = key_3(TAG_IN, edge->dst, edge->type, edge->src);
-    key_add(&key, edge->id);
+    struct graph_key key;
+    key.length = (size_t)(key_put_in(key.bytes, edge) - key.bytes);
     return key;
 }
 static inline sombra_slice key_slice(const struct graph_key *key)
@@ -333,7 +354,8 @@ struct put_run {
     struct kv_entry *entries;
     size_t count, capacity;
     uint8_t *bytes; /* of their keys */
-    size_t bytes_used, bytes_max;
+    size_t bytes_used;
+    size_t bytes_last; /* if more are used, there may be no room for another entry */
 };
 /* For about `count` entries. To be released even after a failure. */
 sombra_err put_run_init(struct put_run *run, struct graph_txn *txn, size_t count) SOMBRA_MUST_CHECK;
@@ -343,6 +365,27 @@ sombra_err put_run_add(struct put_run *run, sombra_slice key, sombra_slice value
                        bool copies_value) SOMBRA_MUST_CHECK;
 /* Puts what is left. A key below those before may follow. */
 sombra_err put_run_flush(struct put_run *run) SOMBRA_MUST_CHECK;
+/* put_run_add in two steps, for a key that is built where it belongs: there is room for the longest
+ * at *out_key. */
+static inline SOMBRA_MUST_CHECK sombra_err put_run_begin(struct put_run *run, uint8_t **out_key)
+{
+    if (UNLIKELY(run->count == run->capacity || run->bytes_used > run->bytes_last)) {
+        sombra_err err = put_run_flush(run);
+        if (err)
+            return err;
+    }
+    *out_key = run->bytes + run->bytes_used;
+    return SOMBRA_OK;
+}
+/* The key ends at `key_end`; the value outlives the flush. */
+static inline void put_run_end(struct put_run *run, const uint8_t *key_end, sombra_slice value)
+{
+    const uint8_t *key = run->bytes + run->bytes_used;
+    assert(key_end > key && run->count < run->capacity);
+    run->entries[run->count++] =
+        (struct kv_entry){ .key = slice_of(key, (size_t)(key_end - key)), .value = value };
+    run->bytes_used += (size_t)(key_end - key);
+}
 
 /* The ends of new edges, whose ids follow one another (edge_ends.c): whole blocks go to the run. */
 struct edge_range {

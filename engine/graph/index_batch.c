@@ -7,7 +7,8 @@
 
 struct index_item {
     uint64_t id;
-    uint64_t front; /* the first 8 bytes of the values, as a number: most comparisons end here */
+    uint64_t front; /* when all are collected: the first 8 bytes of the values, as a number, where
+                     * most comparisons end */
     union {
         const uint8_t *values;
         size_t at; /* while they are collected: the bytes still move */
@@ -17,11 +18,33 @@ struct index_item {
 };
 static_assert(sizeof(struct index_item) == 32, "there are as many as new members");
 
-static uint64_t front_of(sombra_slice values)
+/* As many bytes as there are, zeros behind them. */
+static uint64_t front_of(const uint8_t *values, size_t bytes)
 {
-    uint8_t front[8] = { 0 };
-    memcpy(front, values.data, size_min(values.bytes, sizeof front));
-    return get_be64(front);
+    uint64_t front = 0;
+    if (bytes >= 8)
+        return get_be64(values);
+    for (size_t i = 0; i < bytes; i++)
+        front |= (uint64_t)values[i] << (56 - 8 * i);
+    return front;
+}
+
+static sombra_err items_grow(struct index_batch *batch, size_t capacity)
+{
+    const size_t bytes = sizeof *batch->items;
+    struct index_item *grown = mem_grow(batch->items, batch->capacity * bytes, capacity * bytes);
+    if (!grown)
+        return diag_nomem("entries of an index", capacity * bytes);
+    batch->items = grown;
+    batch->capacity = capacity;
+    return SOMBRA_OK;
+}
+
+sombra_err index_batch_reserve(struct index_batch *batch, size_t count)
+{
+    enum { COUNT_MAX = 1 << 24 };
+    count = size_min(count, COUNT_MAX);
+    return count > batch->capacity ? items_grow(batch, count) : SOMBRA_OK;
 }
 
 /* The values of the item stand behind `at`; those of one that is outside are taken back. */
@@ -32,22 +55,16 @@ static sombra_err item_add(struct index_batch *batch, uint64_t id, size_t at,
         batch->values.bytes = at;
         return SOMBRA_OK;
     }
-    if (batch->count == batch->capacity) {
-        size_t capacity = size_max(256, batch->capacity * 2);
-        struct index_item *grown = mem_realloc(batch->items, capacity * sizeof *grown);
-        if (!grown)
-            return diag_nomem("entries of an index", capacity * sizeof *grown);
-        batch->items = grown;
-        batch->capacity = capacity;
+    if (UNLIKELY(batch->count == batch->capacity)) {
+        sombra_err err = items_grow(batch, size_max(256, batch->capacity * 2));
+        if (err)
+            return err;
     }
     size_t bytes = batch->values.bytes - at;
     assert(bytes <= UINT32_MAX); /* a record has 1 GiB at most, and its strings double at worst */
-    batch->items[batch->count++] =
-        (struct index_item){ .id = id,
-                             .front = front_of(slice_of(batch->values.data + at, bytes)),
-                             .at = at,
-                             .bytes = (uint32_t)bytes,
-                             .is_complete = membership == INDEX_COMPLETE };
+    batch->items[batch->count++] = (struct index_item){
+        .id = id, .at = at, .bytes = (uint32_t)bytes, .is_complete = membership == INDEX_COMPLETE
+    };
     return SOMBRA_OK;
 }
 
@@ -173,8 +190,11 @@ sombra_err index_batch_check(struct index_batch *batch, struct graph_txn *txn)
     uint64_t stored = 0;
     if (batch->count == 0)
         return SOMBRA_OK;
-    for (size_t i = 0; i < batch->count; i++)
-        batch->items[i].values = batch->values.data + batch->items[i].at;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct index_item *item = &batch->items[i];
+        item->values = batch->values.data + item->at;
+        item->front = front_of(item->values, item->bytes);
+    }
     items_sort(batch);
     if (batch->rule->kind != SOMBRA_RULE_UNIQUE)
         return SOMBRA_OK;
@@ -192,13 +212,16 @@ sombra_err index_batch_put(struct index_batch *batch, struct put_run *run)
     sombra_err err = SOMBRA_OK;
     run->txn->writes++;
     for (size_t i = 0; !err && i < batch->count; i++) {
-        struct index_key key;
-        assert(batch->items[i].values);
-        index_key_of(batch->rule->id, item_values(&batch->items[i]), batch->items[i].id, &key);
-        if (batch->items[i].bytes > INDEX_CUT_BYTES) /* among those that are cut, hashes order */
+        const struct index_item *item = &batch->items[i];
+        uint8_t *key;
+        assert(item->values);
+        if (item->bytes > INDEX_CUT_BYTES) /* among those that are cut, hashes order */
             err = put_run_flush(run);
         if (!err)
-            err = put_run_add(run, index_key_slice(&key), slice_of(NULL, 0), false);
+            err = put_run_begin(run, &key);
+        if (!err)
+            put_run_end(run, index_key_put(key, batch->rule->id, item_values(item), item->id),
+                        slice_of(NULL, 0));
     }
     if (!err)
         err = put_run_flush(run);

@@ -103,6 +103,8 @@ static inline struct graph_key key_of_index(uint32_t rule)
 }
 /* The key of an entry. */
 void index_key_of(uint32_t rule, sombra_slice values, uint64_t id, struct index_key *out);
+/* The same at `at`, which has room for INDEX_KEY_BYTES_MAX. Returns where it ends. */
+uint8_t *index_key_put(uint8_t *at, uint32_t rule, sombra_slice values, uint64_t id);
 /* What the keys of all entries with these values begin with. If the values are cut, others may
  * begin so, too. */
 void index_key_values(uint32_t rule, sombra_slice values, struct index_key *out);
@@ -162,6 +164,8 @@ struct index_batch {
     size_t count, capacity;
     struct buf values; /* of all items, one after the other */
 };
+/* Room for so many members: advice, they may be more. */
+sombra_err index_batch_reserve(struct index_batch *batch, size_t count) SOMBRA_MUST_CHECK;
 sombra_err index_batch_add(struct index_batch *batch, uint64_t id,
                            const sombra_record *record) SOMBRA_MUST_CHECK;
 /* The same for a row of columns. */

@@ -118,17 +118,19 @@ static sombra_err append_container(struct buf *to, const sombra_value *value)
 
 sombra_err index_append_value(struct buf *to, const sombra_value *value)
 {
-    uint8_t number[NUMBER_BYTES_MAX], *end;
-    sombra_err err;
+    sombra_err err = buf_reserve(to, NUMBER_BYTES_MAX);
+    if (err)
+        return err;
+    uint8_t *at = to->data + to->bytes;
     switch (value->kind) {
     case SOMBRA_BOOLEAN:
         return buf_append_u8(to, value->as.boolean ? INDEX_TRUE : INDEX_FALSE);
     case SOMBRA_INTEGER:
-        end = put_integer(number, value->as.integer);
-        return buf_append(to, number, (size_t)(end - number));
+        to->bytes = (size_t)(put_integer(at, value->as.integer) - to->data);
+        return SOMBRA_OK;
     case SOMBRA_FLOAT:
-        end = put_real(number, value->as.real);
-        return buf_append(to, number, (size_t)(end - number));
+        to->bytes = (size_t)(put_real(at, value->as.real) - to->data);
+        return SOMBRA_OK;
     case SOMBRA_STRING:
         err = buf_append_u8(to, INDEX_STRING);
         return err ? err : append_text(to, value->as.string, true);
@@ -194,30 +196,35 @@ static uint64_t hash_fnv1a(sombra_slice bytes)
     return hash;
 }
 
-void index_key_values(uint32_t rule, sombra_slice values, struct index_key *out)
+static uint8_t *key_put_values(uint8_t *at, uint32_t rule, sombra_slice values)
 {
     bool is_cut = values.bytes > INDEX_CUT_BYTES;
-    uint8_t *at = out->bytes;
-    *at++ = TAG_INDEX;
-    at = ordered_put(at, rule);
     size_t bytes = is_cut ? INDEX_CUT_BYTES : values.bytes;
+    at = key_put_1(at, TAG_INDEX, rule);
     if (bytes)
         memcpy(at, values.data, bytes);
     at += bytes;
-    if (is_cut)
-        at = put_big_endian(at, hash_fnv1a(values), INDEX_HASH_BYTES, 0);
-    out->length = (size_t)(at - out->bytes);
+    return is_cut ? put_big_endian(at, hash_fnv1a(values), INDEX_HASH_BYTES, 0) : at;
+}
+
+void index_key_values(uint32_t rule, sombra_slice values, struct index_key *out)
+{
+    out->length = (size_t)(key_put_values(out->bytes, rule, values) - out->bytes);
+}
+
+uint8_t *index_key_put(uint8_t *at, uint32_t rule, sombra_slice values, uint64_t id)
+{
+    assert(rule > 0 && id > 0 && values.bytes > 0);
+    uint8_t *from = key_put_values(at, rule, values), *end = ordered_put(from, id);
+    unsigned cut = values.bytes > INDEX_CUT_BYTES ? INDEX_TRAILER_CUT : 0;
+    *end = (uint8_t)((unsigned)(end - from) | cut);
+    assert(end + 1 - at <= INDEX_KEY_BYTES_MAX);
+    return end + 1;
 }
 
 void index_key_of(uint32_t rule, sombra_slice values, uint64_t id, struct index_key *out)
 {
-    assert(rule > 0 && id > 0 && values.bytes > 0);
-    index_key_values(rule, values, out);
-    uint8_t *from = out->bytes + out->length, *at = ordered_put(from, id);
-    unsigned cut = values.bytes > INDEX_CUT_BYTES ? INDEX_TRAILER_CUT : 0;
-    *at = (uint8_t)((unsigned)(at - from) | cut);
-    out->length = (size_t)(at + 1 - out->bytes);
-    assert(out->length <= sizeof out->bytes);
+    out->length = (size_t)(index_key_put(out->bytes, rule, values, id) - out->bytes);
 }
 
 sombra_err index_entry_read(sombra_slice key, size_t prefix_bytes, struct index_entry *out_entry)

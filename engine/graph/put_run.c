@@ -17,7 +17,7 @@ sombra_err put_run_init(struct put_run *run, struct graph_txn *txn, size_t count
     size_t bytes = capacity * RUN_ENTRY_BYTES + RUN_SPARE_BYTES;
     *run = (struct put_run){ .txn = txn,
                              .capacity = capacity,
-                             .bytes_max = bytes,
+                             .bytes_last = bytes - RUN_SPARE_BYTES,
                              .entries = mem_alloc(capacity * sizeof *run->entries),
                              .bytes = mem_alloc(bytes) };
     return run->entries && run->bytes ? SOMBRA_OK : diag_nomem("entries of a batch", bytes);
@@ -36,26 +36,20 @@ sombra_err put_run_flush(struct put_run *run)
     return kv_put_many(run->txn->kv, run->entries, count);
 }
 
-static sombra_slice run_copy(struct put_run *run, sombra_slice bytes)
-{
-    uint8_t *to = run->bytes + run->bytes_used;
-    assert(bytes.bytes <= run->bytes_max - run->bytes_used);
-    if (bytes.bytes)
-        memcpy(to, bytes.data, bytes.bytes);
-    run->bytes_used += bytes.bytes;
-    return slice_of(to, bytes.bytes);
-}
-
 sombra_err put_run_add(struct put_run *run, sombra_slice key, sombra_slice value, bool copies_value)
 {
+    uint8_t *to;
     assert(key.bytes + (copies_value ? value.bytes : 0) <= RUN_SPARE_BYTES);
-    if (run->count == run->capacity || run->bytes_max - run->bytes_used < RUN_SPARE_BYTES) {
-        sombra_err err = put_run_flush(run);
-        if (err)
-            return err;
+    sombra_err err = put_run_begin(run, &to);
+    if (err)
+        return err;
+    memcpy(to, key.data, key.bytes);
+    put_run_end(run, to + key.bytes, value);
+    if (copies_value && value.bytes) {
+        to += key.bytes;
+        memcpy(to, value.data, value.bytes);
+        run->entries[run->count - 1].value.data = to;
+        run->bytes_used += value.bytes;
     }
-    struct kv_entry *entry = &run->entries[run->count++];
-    entry->key = run_copy(run, key);
-    entry->value = copies_value ? run_copy(run, value) : value;
     return SOMBRA_OK;
 }

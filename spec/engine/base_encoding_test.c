@@ -213,7 +213,9 @@ static void test_slice__prefix_is_found_at_any_length(void **state)
         memcpy(right, left, sizeof right);
         right[same] = 0x54;
         assert_int_equal(slice_common_prefix(slice_of(left, 70), slice_of(right, 70)), same);
-        assert_int_equal(slice_common_prefix(slice_of(left, same), slice_of(right, 70)), same);
+        for (size_t bytes = 0; bytes <= 70; bytes++)
+            assert_int_equal(slice_common_prefix(slice_of(left, bytes), slice_of(right, 70)),
+                             size_min(bytes, same));
         assert_true(slice_has_prefix(slice_of(left, 70), slice_of(right, same)));
         assert_false(slice_has_prefix(slice_of(left, 70), slice_of(right, same + 1)));
     }

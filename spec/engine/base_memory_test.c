@@ -60,6 +60,47 @@ static void test_mem__impossible_size_is_refused(void **state)
     mem_free(memory);
 }
 
+/* In steps that are below, at and above the size from which blocks are laid out otherwise. */
+static void test_mem__grown_block_keeps_its_bytes(void **state)
+{
+    (void)state;
+    static const size_t steps[] = { 1, 1000, (2 << 20) - 1, 2 << 20, 5 << 20, 3 << 20, 100 };
+    uint64_t before = mem_test_live();
+    uint8_t *block = NULL;
+    size_t bytes = 0;
+    for (size_t step = 0; step < COUNT_OF(steps); step++) {
+        block = mem_grow(block, bytes, steps[step]);
+        assert_non_null(block);
+        for (size_t i = 0; i < size_min(bytes, steps[step]); i += 97)
+            assert_int_equal(block[i], (uint8_t)(i * 31));
+        bytes = steps[step];
+        for (size_t i = 0; i < bytes; i++)
+            block[i] = (uint8_t)(i * 31);
+    }
+    assert_int_equal(mem_test_live(), before + 1);
+    mem_free(block);
+    assert_int_equal(mem_test_live(), before);
+}
+
+static void test_mem__grow_that_fails_leaves_the_block(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = { 100, 4 << 20 };
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        uint8_t *block = mem_grow(NULL, 0, 10);
+        assert_non_null(block);
+        memset(block, 0x5a, 10);
+        mem_test_fail_at(1, false);
+        assert_null(mem_grow(block, 10, sizes[i]));
+        mem_test_fail_at(0, false);
+        for (size_t at = 0; at < 10; at++)
+            assert_int_equal(block[at], 0x5a);
+        mem_free(block);
+    }
+    assert_null(mem_grow(NULL, 0, SIZE_MAX));
+    assert_null(mem_grow(NULL, 0, (size_t)PTRDIFF_MAX - 1));
+}
+
 static void test_mem__live_counts_blocks(void **state)
 {
     (void)state;
@@ -316,6 +357,8 @@ int main(void)
         ALLOCATION_TEST(test_mem__zalloc_gives_zeros),
         ALLOCATION_TEST(test_mem__aligned_block_is_aligned),
         ALLOCATION_TEST(test_mem__impossible_size_is_refused),
+        ALLOCATION_TEST(test_mem__grown_block_keeps_its_bytes),
+        ALLOCATION_TEST(test_mem__grow_that_fails_leaves_the_block),
         ALLOCATION_TEST(test_mem__live_counts_blocks),
         ALLOCATION_TEST(test_mem__nth_allocation_fails_once),
         ALLOCATION_TEST(test_mem__sticky_failure_stays_until_switched_off),

@@ -31,23 +31,24 @@ static size_t dense_bytes(const struct tally *tally)
     return tally->dense + tally->prefix_bytes + (tally->has_values ? tally->values : 0);
 }
 
-static inline size_t dense_entry(const struct leaf_row *row, const struct tally *tally,
-                                 unsigned index)
+static inline size_t dense_entry(const struct leaf_row *row, unsigned first, unsigned index,
+                                 size_t prefix_bytes)
 {
     size_t key_bytes = row->entries[index].key.bytes;
     size_t shared = row->shared[index];
-    if ((index - tally->first) % DENSE_ROW_INTERVAL == 0)
-        return DENSE_SLOT_BYTES + dense_entry_bytes(0, key_bytes - tally->prefix_bytes);
-    return dense_entry_bytes(shared - tally->prefix_bytes, key_bytes - shared);
+    if ((index - first) % DENSE_ROW_INTERVAL == 0)
+        return DENSE_SLOT_BYTES + dense_entry_bytes(0, key_bytes - prefix_bytes);
+    return dense_entry_bytes(shared - prefix_bytes, key_bytes - shared);
 }
 
-/* A shorter prefix changes what all of them take. */
-static __attribute__((noinline)) size_t dense_anew(const struct tally *tally,
-                                                   const struct leaf_row *row)
+/* A shorter prefix changes what all of them take. (Of the tally it gets numbers and no pointer, so
+ * that the compiler may keep that in registers.) */
+static __attribute__((noinline)) size_t dense_anew(const struct leaf_row *row, unsigned first,
+                                                   unsigned count, size_t prefix_bytes)
 {
     size_t bytes = CELLS_HEADS;
-    for (unsigned i = 0; i < tally->count; i++)
-        bytes += dense_entry(row, tally, tally->first + i);
+    for (unsigned i = 0; i < count; i++)
+        bytes += dense_entry(row, first, first + i, prefix_bytes);
     return bytes;
 }
 
@@ -77,13 +78,13 @@ static inline void tally_add(struct tally *tally, const struct leaf_row *row)
     if (tally->is_unfit)
         return;
     if (UNLIKELY(is_shorter))
-        tally->dense = dense_anew(tally, row);
+        tally->dense = dense_anew(row, tally->first, tally->count, prefix_bytes);
     else
-        tally->dense += dense_entry(row, tally, index);
+        tally->dense += dense_entry(row, tally->first, index, prefix_bytes);
 }
 
 /* Dense lookups cost more, so a dense leaf has to save a quarter. */
-static bool prefers_dense(const struct tally *tally, size_t page_bytes)
+static inline bool prefers_dense(const struct tally *tally, size_t page_bytes)
 {
     return !tally->is_unfit && tally->count >= KIND_ENTRIES_MIN &&
            dense_bytes(tally) <= page_bytes &&
@@ -95,27 +96,28 @@ void leaf_row_cut(const struct leaf_row *row, unsigned first, size_t fill_bytes,
 {
     assert(first < row->count && fill_bytes <= row->page_bytes);
     struct tally tally = { .first = first, .general = CELLS_HEADS, .dense = CELLS_HEADS };
+    struct tally last = tally; /* that fits */
     bool is_dense = false;
-    tally_add(&tally, row);
-    while (first + tally.count < row->count) {
-        struct tally next = tally;
-        tally_add(&next, row);
-        if (!is_dense && general_bytes(&next) > fill_bytes) {
-            is_dense = prefers_dense(&tally, row->page_bytes);
+    for (;;) {
+        tally_add(&tally, row);
+        if (tally.count > 1 && !is_dense && general_bytes(&tally) > fill_bytes) {
+            is_dense = prefers_dense(&last, row->page_bytes);
             if (!is_dense)
                 break;
         }
-        if (is_dense && (next.is_unfit || dense_bytes(&next) > fill_bytes))
+        if (is_dense && (tally.is_unfit || dense_bytes(&tally) > fill_bytes))
             break;
-        tally = next;
+        last = tally;
+        if (first + tally.count == row->count)
+            break;
     }
-    is_dense = is_dense || prefers_dense(&tally, row->page_bytes);
+    is_dense = is_dense || prefers_dense(&last, row->page_bytes);
     *out = (struct leaf_cut){ .first = first,
-                              .count = tally.count,
-                              .bytes = is_dense ? dense_bytes(&tally) : general_bytes(&tally),
-                              .prefix_bytes = tally.prefix_bytes,
+                              .count = last.count,
+                              .bytes = is_dense ? dense_bytes(&last) : general_bytes(&last),
+                              .prefix_bytes = last.prefix_bytes,
                               .is_dense = is_dense,
-                              .has_values = tally.has_values };
+                              .has_values = last.has_values };
     assert(out->bytes <= row->page_bytes);
 }
 
