@@ -188,16 +188,19 @@ static sombra_err log_begin(struct checkpoint *checkpoint)
     return err;
 }
 
-/* Step 1. A compaction's checkpoint forgets the free end of the file. */
+/* Step 1. The maps go to the lowest free pages where the file's end is to be cut off after them; a
+ * compaction's checkpoint forgets the free end as well. */
 static sombra_err space_settle(struct checkpoint *checkpoint, uint64_t stamp)
 {
     struct space *space = &checkpoint->btree->space;
     const struct compact_report *report = checkpoint->report;
-    if (report) {
+    if (report || checkpoint->closes) {
         space_reclaim(space);
         space_drop_reserve(space);
-        space_move_maps(space, report->maps_end);
+        space_forget_hints(space);
     }
+    if (report)
+        space_move_maps(space, report->maps_end);
     sombra_err err = space_plan(space, stamp, &checkpoint->maps);
     if (!err)
         err = space_commit_reserve(space);

@@ -26,7 +26,7 @@ enum {
     SLACK_PAGES = 8,  /* left free at least, */
     SLACK_SHARE = 64, /* and this part of what is in use */
     GAIN_SHARE = 64,  /* a round that gains less is the last */
-    GAIN_PAGES = 16,
+    GAIN_PAGES = 4,
     SHARE_ASKED = 16,    /* pack when it saves one page of so many: on request, */
     SHARE_AUTOMATIC = 3, /* and by itself, where inserts may need the room again */
     SHORTAGES_MAX = 16,  /* checkpoints for free pages in a round */
@@ -328,7 +328,13 @@ static sombra_err compact_run(struct compact *compact)
         gains = false;
         err = round_run(compact, &gains);
     }
-    return err || compact->is_idle ? err : settle(compact);
+    if (!err && !compact->is_idle)
+        err = settle(compact);
+    /* Snapshots that kept the last round from cutting the file may end here. Who cancels now
+     * cancels nothing else. */
+    if (!err && !compact->is_idle && progress(compact) == SOMBRA_OK)
+        err = tail_give_back(compact->btree);
+    return err;
 }
 
 /* ---- one at a time ----------------------------------------------------------------------- */

@@ -345,6 +345,8 @@ sombra_err space_apply_cut(struct space *space, uint64_t page_count) SOMBRA_MUST
 void space_shrink_to(struct space *space, uint64_t page_count);
 /* The reserve becomes free again: others may take those pages now. */
 void space_drop_reserve(struct space *space);
+/* What is reserved next are the lowest free pages. */
+void space_forget_hints(struct space *space);
 /* Makes the next `pages` single-page takes and `changes` change records impossible to fail. */
 sombra_err space_reserve(struct space *space, size_t pages, size_t changes) SOMBRA_MUST_CHECK;
 page_id space_take(struct space *space);

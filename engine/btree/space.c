@@ -97,7 +97,12 @@ static void reserve_push(struct space *space, page_id id)
     assert(space->reserve_count < space->reserve_capacity);
     assert(!space_bit(space->free_bits, id) && !space_bit(space->reserved_bits, id));
     space->reserved_bits[id / 64] |= UINT64_C(1) << (id % 64);
-    space->reserve[space->reserve_count++] = id;
+    /* The lowest is taken first: what is left over in the end is the file's end, if it has grown,
+     * and is cut off. */
+    size_t at = space->reserve_count++;
+    for (; at > 0 && space->reserve[at - 1] < id; at--)
+        space->reserve[at] = space->reserve[at - 1];
+    space->reserve[at] = id;
 }
 
 static page_id reserve_pop(struct space *space)
@@ -106,6 +111,15 @@ static page_id reserve_pop(struct space *space)
     page_id id = space->reserve[--space->reserve_count];
     space->reserved_bits[id / 64] &= ~(UINT64_C(1) << (id % 64));
     return id;
+}
+
+static void reserve_remove(struct space *space, size_t index)
+{
+    page_id id = space->reserve[index];
+    space->reserve_count--;
+    memmove(space->reserve + index, space->reserve + index + 1,
+            (space->reserve_count - index) * sizeof *space->reserve);
+    space->reserved_bits[id / 64] &= ~(UINT64_C(1) << (id % 64));
 }
 
 /* ---- growing arrays ---------------------------------------------------------------------- */
@@ -474,6 +488,12 @@ void space_drop_reserve(struct space *space)
     }
 }
 
+void space_forget_hints(struct space *space)
+{
+    space->ready_count = 0;
+    space->search_word = 0;
+}
+
 /* ---- what other processes did ------------------------------------------------------------- */
 
 static sombra_err apply_check(const struct space *space, page_id id, uint64_t pages)
@@ -659,10 +679,7 @@ static void undo_return(struct space *space, const struct space_change *change)
         }
         for (size_t i = 0; i < space->reserve_count; i++) {
             if (space->reserve[i] == id) {
-                /* The last one takes its place. */
-                space->reserve[i] = space->reserve[space->reserve_count - 1];
-                space->reserve[space->reserve_count - 1] = id;
-                (void)reserve_pop(space);
+                reserve_remove(space, i);
                 break;
             }
         }

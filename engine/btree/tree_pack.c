@@ -15,8 +15,8 @@ enum {
     STEP_PAGES_SEEN = 1024,   /* a step ends behind so many, */
     STEP_CHANGES = 128,       /* or so many changes of the page account, */
     STEP_RUN_BYTES = 4 << 20, /* or so many bytes of values moved */
-    /* Packed pages keep a sixteenth free: the next insert need not split. */
-    FILL_DIVISOR = 16,
+    /* Packed pages keep some room: the next small insert need not split. */
+    FILL_DIVISOR = 32,
 };
 
 /* Neighbours under one branch: the path leads to the branch, at level + 1. */

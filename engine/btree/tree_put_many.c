@@ -2,23 +2,30 @@
 /* Putting many entries in the order of their keys.
  *
  * Where enough of them belong to one leaf, a step merges them with its entries and builds a row of
- * new leaves; the first takes the leaf's place, the others become its neighbours. Few are put one
- * by one. A step is one operation in the sense of tree_write_internal.h.
+ * new leaves; the first takes the leaf's place, the others become its neighbours. Leaves behind it
+ * under the same branch that get enough as well go into the same row: one by one, each would leave
+ * a leaf half empty. Few are put one by one. A step is one operation in the sense of
+ * tree_write_internal.h.
  */
 #include "tree_write_internal.h"
 
 enum {
-    /* A leaf is built anew if a quarter as many entries come as it has. */
-    MERGE_SHARE = 4,
+    /* A leaf is built anew if a tenth as many entries come as it has: putting those one by one
+     * costs as much, and would split it. */
+    MERGE_SHARE = 10,
     MERGE_ENTRIES_MIN = 8,
     /* Entries of one step: as many as fill so many pages, about. */
     STEP_PAGES = 16,
     STEP_ENTRIES_MAX = 16384,
+    /* Old leaves of one step, at most. */
+    STEP_LEAVES_MAX = 16,
     /* Where a leaf gets fewer than so many, the next entries are put without looking. */
     SPARSE_ENTRIES = 4,
     SPARSE_STRIDE = 16,
     /* From so many leaves on, entries that all stand together are a sequential load. */
     RUN_PAGES_MIN = 3,
+    /* Up to so many leaves are filled alike. Of more, alike would be nearly full. */
+    ALIKE_PAGES_MAX = 8,
 };
 
 /* A new leaf. */
@@ -32,10 +39,14 @@ struct put_many {
     const struct kv_entry *entries; /* what is left */
     size_t count;
     struct tree_path path; /* to the leaf that the first of them belongs to */
-    /* The step: the leaf's entries and `taken` of the new ones. */
+    /* The step: the entries of that leaf and of its next neighbours, and `taken` of the new ones.
+     */
+    const uint8_t *leaves[STEP_LEAVES_MAX];
+    unsigned leaf_count;
+    size_t old_count; /* entries of the leaves */
     size_t taken, replaced;
-    struct buf keys;            /* of the leaf */
-    struct leaf_entry *entered; /* the leaf's, then all of them in order */
+    struct buf keys;            /* of the leaves */
+    struct leaf_entry *entered; /* the leaves', then all of them in order */
     uint16_t *shared;
     size_t capacity; /* of both */
     struct leaf_row row;
@@ -72,16 +83,23 @@ static sombra_err reserve_items(void **items, size_t *capacity, size_t count, si
 
 /* ---- how many ---------------------------------------------------------------------------- */
 
-/* The nearest separator to the right of the path's leaf; none: 0 bytes. */
-static sombra_slice leaf_bound(const struct put_many *many, uint8_t *to)
+/* The nearest separator to the right of so many leaves from the path's on; none: 0 bytes. */
+static sombra_slice leaves_bound(const struct put_many *many, unsigned leaves, uint8_t *to)
 {
     size_t page_bytes = many->txn->btree->pager.page_bytes;
     for (unsigned level = 1; level < many->path.depth; level++) {
         const struct path_level *at = &many->path.at[level];
-        if (at->index + 1 < page_count(at->page))
-            return slice_of(to, branch_separator(at->page, page_bytes, at->index + 1, to));
+        unsigned index = at->index + (level == 1 ? leaves : 1);
+        if (index < page_count(at->page))
+            return slice_of(to, branch_separator(at->page, page_bytes, index, to));
     }
     return slice_of(NULL, 0);
+}
+
+/* A leaf is built anew if it gets so many entries. */
+static size_t wanted_of(const uint8_t *leaf)
+{
+    return size_max(page_count(leaf) / MERGE_SHARE, MERGE_ENTRIES_MIN);
 }
 
 static bool is_below(const struct put_many *many, size_t index, sombra_slice bound)
@@ -109,20 +127,61 @@ static size_t count_below(const struct put_many *many, sombra_slice bound, size_
     return low;
 }
 
-/* As many of the first `most` entries as one step takes. */
-static size_t step_limit(const struct put_many *many, size_t most)
+/* Takes entries up to the `most`-th, as many as one step may. */
+static void step_take(struct put_many *many, size_t *bytes, size_t most)
 {
     size_t page_bytes = many->txn->btree->pager.page_bytes;
     const size_t inline_max = leaf_inline_max(page_bytes);
-    size_t bytes = 0, count = 0;
     most = size_min(most, STEP_ENTRIES_MAX);
-    while (count < most && bytes < STEP_PAGES * page_bytes) {
-        size_t value_bytes = many->entries[count].value.bytes;
-        bytes += many->entries[count].key.bytes;
-        bytes += value_bytes <= inline_max ? value_bytes : 0;
-        count++;
+    while (many->taken < most && *bytes < STEP_PAGES * page_bytes) {
+        const struct kv_entry *entry = &many->entries[many->taken++];
+        *bytes += entry->key.bytes;
+        *bytes += entry->value.bytes <= inline_max ? entry->value.bytes : 0;
     }
-    return count;
+}
+
+/* The leaf behind those of the step, if it gets enough entries; *out_leaf NULL: it does not. */
+static sombra_err leaf_behind(const struct put_many *many, const uint8_t **out_leaf,
+                              size_t *out_most)
+{
+    struct btree_txn *txn = many->txn;
+    const struct path_level *above = &many->path.at[1];
+    uint8_t bytes[KV_KEY_BYTES_MAX];
+    unsigned index = above->index + many->leaf_count;
+    const uint8_t *leaf;
+    *out_leaf = NULL;
+    if (many->path.depth < 2 || index >= page_count(above->page) || many->taken == many->count)
+        return SOMBRA_OK;
+    page_id id = branch_child(above->page, txn->btree->pager.page_bytes, index);
+    sombra_err err = tree_page(txn, id, 0, &leaf);
+    if (err)
+        return err;
+    sombra_slice bound = leaves_bound(many, many->leaf_count + 1, bytes);
+    size_t least = many->taken + wanted_of(leaf);
+    if (least > many->count || !is_below(many, least - 1, bound))
+        return SOMBRA_OK;
+    *out_most = count_below(many, bound, least, many->count);
+    *out_leaf = leaf;
+    return page_txn(leaf) == txn->stamp ? SOMBRA_OK : tree_check_used(txn, id, 1);
+}
+
+/* Of the path's leaf, which gets `most` entries, and of its neighbours. */
+static sombra_err step_plan(struct put_many *many, size_t most)
+{
+    const uint8_t *leaf = many->path.at[0].page;
+    size_t bytes = 0;
+    sombra_err err = SOMBRA_OK;
+    many->taken = many->old_count = 0;
+    many->leaf_count = 0;
+    while (!err && leaf) {
+        many->leaves[many->leaf_count++] = leaf;
+        many->old_count += page_count(leaf);
+        step_take(many, &bytes, most);
+        if (many->taken < most || many->leaf_count == STEP_LEAVES_MAX)
+            break;
+        err = leaf_behind(many, &leaf, &most);
+    }
+    return err;
 }
 
 /* ---- the row ----------------------------------------------------------------------------- */
@@ -137,18 +196,14 @@ static sombra_err row_reserve(struct put_many *many, size_t count)
     return err;
 }
 
-/* The leaf's entries with whole keys, to the end of `entered`, whose size is `total`. */
-static sombra_err leaf_unpack(struct put_many *many, size_t total)
+/* A leaf's entries with whole keys; their bytes go to `keys`, which may move meanwhile. */
+static sombra_err leaf_unpack(struct put_many *many, const uint8_t *page, struct leaf_entry *to)
 {
-    size_t page_bytes = many->txn->btree->pager.page_bytes;
-    const uint8_t *page = many->path.at[0].page;
     unsigned count = page_count(page);
-    struct leaf_entry *to = many->entered + (total - count);
     struct leaf_iter iter;
-    buf_reset(&many->keys);
     if (count == 0)
         return SOMBRA_OK;
-    leaf_iter_seek(&iter, page, page_bytes, 0);
+    leaf_iter_seek(&iter, page, many->txn->btree->pager.page_bytes, 0);
     for (unsigned i = 0; i < count; i++) {
         size_t bytes = iter.prefix.bytes + iter.suffix.bytes;
         if (many->keys.capacity - many->keys.bytes < bytes) {
@@ -163,12 +218,25 @@ static sombra_err leaf_unpack(struct put_many *many, size_t total)
         to[i] = (struct leaf_entry){ .key = slice_of(NULL, bytes), .value = iter.value };
         (void)leaf_iter_next(&iter);
     }
+    return SOMBRA_OK;
+}
+
+/* The entries of the leaves, to the end of `entered`, whose size is `total`. */
+static sombra_err leaves_unpack(struct put_many *many, size_t total)
+{
+    struct leaf_entry *to = many->entered + (total - many->old_count);
+    sombra_err err = SOMBRA_OK;
+    buf_reset(&many->keys);
+    for (unsigned i = 0, at = 0; !err && i < many->leaf_count; i++) {
+        err = leaf_unpack(many, many->leaves[i], to + at);
+        at += page_count(many->leaves[i]);
+    }
     const uint8_t *key = many->keys.data;
-    for (unsigned i = 0; i < count; i++) {
+    for (size_t i = 0; !err && i < many->old_count; i++) {
         to[i].key.data = key;
         key += to[i].key.bytes;
     }
-    return SOMBRA_OK;
+    return err;
 }
 
 /* The old value of an entry that is replaced. */
@@ -198,12 +266,11 @@ static sombra_err value_put(struct put_many *many, const struct leaf_value *old,
     return err ? err : tree_store_value(many->txn, value, out);
 }
 
-/* Merges the leaf's entries, which stand at the end of `entered`, with the new ones: what was read
+/* Merges the leaves' entries, which stand at the end of `entered`, with the new ones: what was read
  * is never overwritten, for no more are written than read and to come. */
 static sombra_err row_merge(struct put_many *many, size_t total)
 {
-    unsigned old_count = page_count(many->path.at[0].page);
-    const struct leaf_entry *old = many->entered + (total - old_count);
+    const struct leaf_entry *old = many->entered + (total - many->old_count);
     const struct leaf_entry *old_end = many->entered + total;
     struct leaf_entry *to = many->entered;
     const size_t inline_max = leaf_inline_max(many->txn->btree->pager.page_bytes);
@@ -239,12 +306,12 @@ static sombra_err row_merge(struct put_many *many, size_t total)
 
 static sombra_err row_build(struct put_many *many)
 {
-    size_t total = page_count(many->path.at[0].page) + many->taken;
+    size_t total = many->old_count + many->taken;
     sombra_err err = row_reserve(many, total);
     many->replaced = many->freed_count = 0;
     many->is_changed = false;
     if (!err)
-        err = leaf_unpack(many, total);
+        err = leaves_unpack(many, total);
     if (!err)
         err = row_merge(many, total);
     if (err)
@@ -287,14 +354,14 @@ static bool row_is_run(const struct put_many *many)
            (many->piece_count >= RUN_PAGES_MIN || many->new_last == many->row.count);
 }
 
-/* As few leaves as will do; filled alike, unless it is a sequential load. */
+/* As few leaves as will do; filled alike, unless they are many or it is a sequential load. */
 static sombra_err row_cut(struct put_many *many)
 {
     size_t page_bytes = many->row.page_bytes;
     size_t bytes;
     sombra_err err = row_cut_at(many, page_bytes, &bytes);
     size_t fewest = many->piece_count;
-    if (err || fewest == 1 || row_is_run(many))
+    if (err || fewest == 1 || fewest > ALIKE_PAGES_MAX || row_is_run(many))
         return err;
     size_t fill_bytes = bytes / fewest;
     do {
@@ -325,11 +392,12 @@ static sombra_err step_reserve(struct put_many *many)
     /* A branch has room for four children at least, so that adding leaves splits fewer branches
      * than there are leaves. */
     size_t pages = tree_pages_needed(txn) + 2 * many->piece_count;
-    return space_reserve(&txn->btree->space, pages, pages + many->freed_count + 2);
+    return space_reserve(&txn->btree->space, pages,
+                         pages + many->leaf_count + many->freed_count + 2);
 }
 
-/* Values may lie in the old leaf, if that was this transaction's already: so its own new image
- * comes last. */
+/* Values may lie in the old leaves, if those were this transaction's already: so the first one's
+ * own new image comes last, and the others are given up behind that. */
 static void leaves_write(struct put_many *many)
 {
     struct btree_txn *txn = many->txn;
@@ -344,6 +412,17 @@ static void leaves_write(struct put_many *many)
     }
     leaf_row_build(&many->row, &many->pieces[0].cut, scratch[2]);
     tree_put_image(txn, tree_path_page(txn, &many->path, 0), many->path.at[0].id, scratch[2]);
+    for (unsigned i = 1; i < many->leaf_count; i++)
+        tree_free_page(txn, page_number(many->leaves[i]), page_txn(many->leaves[i]));
+}
+
+/* Takes the leaves behind the first out of the branch; where they stood, new ones are added. */
+static void children_remove(struct put_many *many)
+{
+    struct btree_txn *txn = many->txn;
+    unsigned behind = many->path.at[1].index + 1;
+    branch_remove(tree_path_page(txn, &many->path, 1), txn->btree->pager.page_bytes, behind,
+                  behind + many->leaf_count - 1);
 }
 
 static sombra_err children_add(struct put_many *many)
@@ -375,22 +454,25 @@ static sombra_err step_write(struct put_many *many)
         tree_free_value(txn, &many->freed[i]);
     leaves_write(many);
     txn->snapshot.entries += many->taken - many->replaced;
+    if (many->leaf_count > 1)
+        children_remove(many);
     if (many->piece_count > 1)
         return children_add(many);
     for (unsigned level = 0; level + 1 < many->path.depth; level++)
         tree_refresh_count(txn, &many->path, level);
-    return SOMBRA_OK;
+    return many->leaf_count > 1 ? tree_shrink_root(txn) : SOMBRA_OK;
 }
 
-/* The first `count` entries belong to the path's leaf. */
+/* The first `count` entries belong to the path's leaf, and are enough. */
 static sombra_err step(struct put_many *many, size_t count)
 {
     struct btree_txn *txn = many->txn;
     size_t changes = txn->btree->space.change_count;
     size_t redo_bytes = txn->redo.bytes;
-    many->taken = count;
     txn->btree->finger.stamp = 0;
     sombra_err err = tree_check_put(txn, &many->path, &(struct leaf_value){ 0 });
+    if (!err)
+        err = step_plan(many, count);
     if (!err)
         err = row_build(many);
     if (!err && many->is_changed)
@@ -399,8 +481,8 @@ static sombra_err step(struct put_many *many, size_t count)
         return tree_undo_call(txn, changes, redo_bytes, err);
     if (many->is_changed)
         err = step_write(many);
-    many->entries += count;
-    many->count -= count;
+    many->entries += many->taken;
+    many->count -= many->taken;
     return tree_broken(txn, err);
 }
 
@@ -430,14 +512,14 @@ static sombra_err advance(struct put_many *many)
         err = tree_descend(txn, many->entries->key, &many->path);
     if (err)
         return err;
-    size_t wanted = size_max(page_count(many->path.at[0].page) / MERGE_SHARE, MERGE_ENTRIES_MIN);
-    sombra_slice bound = leaf_bound(many, bytes);
+    size_t wanted = wanted_of(many->path.at[0].page);
+    sombra_slice bound = leaves_bound(many, 1, bytes);
     if (many->count < wanted)
         return put_each(many, many->count);
     if (is_below(many, wanted - 1, bound) && txn->care & TXN_DEFERRED)
         return tree_defer_settle(txn); /* the leaf is another then */
     if (is_below(many, wanted - 1, bound))
-        return step(many, step_limit(many, count_below(many, bound, wanted, many->count)));
+        return step(many, count_below(many, bound, wanted, many->count));
     size_t count = count_below(many, bound, 1, wanted - 1);
     return put_each(many, count < SPARSE_ENTRIES ? size_min(SPARSE_STRIDE, many->count) : count);
 }

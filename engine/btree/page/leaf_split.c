@@ -533,14 +533,11 @@ bool leaf_fill(const uint8_t *left, const uint8_t *right, size_t page_bytes, siz
     if (more >= source.page_count[1])
         more = source.page_count[1] - 1;
     /* A guess: entries weigh differently under another prefix. */
-    for (; more > 0; more -= 1 + more / 8) {
+    for (; more > 0; more -= 1 + more / 32) {
         unsigned cut = source.page_count[0] + more;
-        struct leaf_measure measure;
-        leaf_measure(&source, 0, cut, &measure);
-        if (size_min(measure.general_bytes, measure.dense_bytes) > fill_bytes)
+        if (!build(&source, 0, cut, split->left) || page_used(split->left, page_bytes) > fill_bytes)
             continue;
-        if (!build(&source, 0, cut, split->left) ||
-            !build(&source, cut, source.count, split->right))
+        if (!build(&source, cut, source.count, split->right))
             return false;
         finish_split(split, 2, page_bytes);
         return true;

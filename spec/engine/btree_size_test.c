@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* How small a file is after loads: nothing free in it, and full pages. */
+#include "btree_fixture.h"
+
+#include <inttypes.h>
+
+enum { BATCH_MAX = 100000 };
+
+static struct btree_options quiet(void)
+{
+    return (
+        struct btree_options){ .map_bytes_max = GiB, .no_background = true, .durability = KV_OFF };
+}
+
+/* Puts `count` numbers from `first` on, `stride` apart, in one call. */
+static void put_together(struct kv_txn *txn, uint64_t first, uint64_t stride, size_t count,
+                         sombra_slice value)
+{
+    static struct kv_entry entries[BATCH_MAX];
+    static uint8_t keys[BATCH_MAX][8];
+    assert_true(count <= BATCH_MAX);
+    for (size_t i = 0; i < count; i++)
+        entries[i] =
+            (struct kv_entry){ .key = kv_number_key(first + stride * i, keys[i]), .value = value };
+    expect_ok(kv_put_many(txn, entries, count));
+}
+
+/* ---- nothing free ------------------------------------------------------------------------ */
+
+static void test_size__a_load_leaves_nothing_free(void **state)
+{
+    (void)state;
+    struct store store;
+    struct btree_options options = quiet();
+    store_init(&store, &options);
+    for (uint64_t batch = 0; batch < 2; batch++) {
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        put_together(txn, batch * BATCH_MAX, 1, BATCH_MAX, slice_str("a value of some bytes"));
+        kv_commit_ok(txn);
+    }
+    store_reopen(&store);
+    struct kv_stats stats = store_stats(store.kv, false);
+    print_message("%" PRIu64 " of %" PRIu64 " pages are free\n", stats.pages_free,
+                  stats.pages_total);
+    assert_true(stats.pages_total > 500);
+    /* What the second batch copied of the first one's. */
+    assert_true(stats.pages_free + stats.pages_pending <= 4);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
+/* ---- full pages -------------------------------------------------------------------------- */
+
+static uint64_t tree_percent(struct kv *kv)
+{
+    struct kv_stats stats = store_stats(kv, true);
+    uint64_t pages = stats.pages_leaf + stats.pages_leaf_dense + stats.pages_branch;
+    return stats.bytes_used * 100 / (pages * stats.page_bytes);
+}
+
+/* Each batch goes between the entries of those before, as edges of a graph do that come in batches.
+ * Leaf by leaf, they would be 60 to 80 % full. */
+static void test_size__batches_between_others_fill_their_pages(void **state)
+{
+    (void)state;
+    enum { BATCHES = 7, BATCH = 20000 };
+    struct store store;
+    struct btree_options options = quiet();
+    store_init(&store, &options);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    for (uint64_t batch = 0; batch < BATCHES; batch++)
+        put_together(txn, batch, BATCHES, BATCH, slice_str("and a value"));
+    kv_commit_ok(txn);
+    assert_int_equal(store_stats(store.kv, false).entries, BATCHES * BATCH);
+    assert_true(tree_percent(store.kv) >= 93);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
+static uint64_t leaves_of(const struct kv_stats *stats)
+{
+    return stats->pages_leaf + stats->pages_leaf_dense;
+}
+
+/* A row of sparse leaves becomes fewer leaves, and a root of one child is no root. */
+static void test_size__a_batch_joins_sparse_leaves(void **state)
+{
+    (void)state;
+    enum { STRIDE = 80, SPARSE = 64, LEFT = 25 };
+    static const size_t counts[] = { 1100, 6000 };
+    for (size_t size = 0; size < COUNT_OF(counts); size++) {
+        struct store store;
+        struct btree_options options = quiet();
+        uint8_t key[8];
+        store_init(&store, &options);
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        put_together(txn, 0, STRIDE, counts[size], slice_str("and a value"));
+        for (uint64_t i = 0; i < counts[size]; i++)
+            if (i % SPARSE >= LEFT)
+                expect_ok(kv_delete(txn, kv_number_key(i * STRIDE, key)));
+        kv_commit_ok(txn);
+        struct kv_stats before = store_stats(store.kv, true);
+        txn = kv_begin_write(store.kv);
+        put_together(txn, 1, STRIDE * 10, counts[size] / 10, slice_str("and a value"));
+        kv_commit_ok(txn);
+        struct kv_stats after = store_stats(store.kv, true);
+        assert_int_equal(after.entries, before.entries + counts[size] / 10);
+        assert_true(leaves_of(&after) < leaves_of(&before));
+        assert_int_equal(after.depth, size == 0 ? 1 : 2);
+        store_expect_exact(store.kv);
+        store_release(&store);
+    }
+}
+
+/* What a compaction packs is nearly full: it was 89 % when a leaf to be filled was measured as if
+ * its runs were of 16 entries. */
+static void test_size__compaction_fills_pages(void **state)
+{
+    (void)state;
+    enum { ENTRIES = 60000, STRIDE = 7919 };
+    struct store store;
+    struct btree_options options = quiet();
+    uint8_t key[8];
+    store_init(&store, &options);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    for (uint64_t i = 0; i < ENTRIES; i++)
+        expect_ok(kv_put(txn, kv_number_key(i * STRIDE % ENTRIES, key), slice_str("and a value")));
+    kv_commit_ok(txn);
+    assert_true(tree_percent(store.kv) < 90);
+    struct kv_maintenance job = { .kind = KV_COMPACT };
+    expect_ok(kv_maintain(store.kv, &job));
+    print_message("%" PRIu64 " %% full\n", tree_percent(store.kv));
+    assert_true(tree_percent(store.kv) >= 93);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_size__a_load_leaves_nothing_free),
+        cmocka_unit_test(test_size__batches_between_others_fill_their_pages),
+        cmocka_unit_test(test_size__a_batch_joins_sparse_leaves),
+        cmocka_unit_test(test_size__compaction_fills_pages),
+    };
+    return cmocka_run_group_tests_name("btree, size", tests, NULL, NULL);
+}
