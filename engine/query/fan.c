@@ -49,7 +49,7 @@ sombra_err fan_new(struct query_run *run, const struct walk *walk, bool is_turne
     sombra_err err = run_charge(run, (int64_t)sizeof(struct fan));
     if (err)
         return err;
-    struct fan *fan = mem_alloc(sizeof *fan);
+    struct fan *fan = arena_alloc(&run->arena, sizeof *fan);
     if (!fan) {
         run_refund(run, sizeof *fan);
         return diag_nomem("the edges of a walk", sizeof *fan);
@@ -91,7 +91,6 @@ void fan_free(struct fan *fan)
     mem_free(fan->neighbours);
     mem_free(fan->types);
     run_refund(fan->run, sizeof *fan);
-    mem_free(fan);
 }
 
 void fan_open(struct fan *fan, const uint64_t *nodes, size_t count)

@@ -26,6 +26,7 @@ enum {
     MARKS_FIRST = 1 << 14, /* ids */
     MARKS_MAX = 1 << 18,
     MARKS_OF_WORD = 32,
+    MARKS_CLEAR_BYTES = 32, /* to clear so many is as fast as to clear the mark of one node */
     ITEMS_FIRST = 512,
     ARENA_BYTES_MAX = 64 * 1024, /* of an array: longer ones are freed when they grow */
 };
@@ -66,10 +67,9 @@ struct bfs {
     struct side sides[2]; /* from the start, from the end */
     /* Which side knows a node, in two bits for each id: all that is asked where one path through
      * any nodes is looked for, and ids are small. Spots are for the others. */
-    bool has_marks;
-    uint64_t *marks;
-    size_t mark_capacity; /* ids; a power of two, or 0 */
-    struct spot *spots;   /* index 0 is that of no node */
+    bool has_marks;     /* the run's; clear outside of bfs_begin */
+    size_t mark_ids;    /* so many of them are charged; a power of two, or 0 */
+    struct spot *spots; /* index 0 is that of no node */
     size_t spot_count, spot_capacity;
     uint32_t *slots; /* indexes of spots by id; open addressing, at most half full */
     size_t slot_capacity;
@@ -86,9 +86,10 @@ struct bfs {
 sombra_err bfs_new(struct query_run *run, const struct walk *walk, uint32_t max, bool collects,
                    struct bfs **out_bfs)
 {
-    struct bfs *bfs = mem_zalloc(sizeof *bfs);
+    struct bfs *bfs = arena_alloc(&run->arena, sizeof *bfs);
     if (!bfs)
         return diag_nomem("a search", sizeof *bfs);
+    *bfs = (struct bfs){ .run = NULL };
     bfs->run = run;
     bfs->walk = walk;
     bfs->max = max;
@@ -158,9 +159,9 @@ static inline sombra_err array_reserve(struct bfs *bfs, void *array, size_t coun
     return err;
 }
 
-static size_t marks_bytes(size_t capacity)
+static size_t marks_bytes(size_t ids)
 {
-    return capacity / MARKS_OF_WORD * sizeof(uint64_t);
+    return ids / MARKS_OF_WORD * sizeof(uint64_t);
 }
 
 void bfs_free(struct bfs *bfs)
@@ -176,12 +177,10 @@ void bfs_free(struct bfs *bfs)
         array_free(bfs, side->level, side->level_capacity * sizeof *side->level);
         array_free(bfs, side->trail, side->trail_capacity * sizeof *side->trail);
     }
-    array_free(bfs, bfs->marks, marks_bytes(bfs->mark_capacity));
     array_free(bfs, bfs->spots, bfs->spot_capacity * sizeof *bfs->spots);
     array_free(bfs, bfs->slots, bfs->slot_capacity * sizeof *bfs->slots);
     array_free(bfs, bfs->meetings, bfs->meeting_capacity * sizeof *bfs->meetings);
-    run_refund(bfs->run, bfs->arena_bytes);
-    mem_free(bfs);
+    run_refund(bfs->run, bfs->arena_bytes + marks_bytes(bfs->mark_ids));
 }
 
 /* ---- spots ------------------------------------------------------------------------------- */
@@ -237,27 +236,40 @@ static sombra_err spots_clear(struct bfs *bfs)
 
 /* ---- marks ------------------------------------------------------------------------------- */
 
-/* For all ids below `ids`, which is at most MARKS_MAX. */
+static sombra_err marks_grow(struct marks *marks, size_t ids)
+{
+    uint64_t *words = mem_zalloc(marks_bytes(ids));
+    if (!words)
+        return diag_nomem("a search", marks_bytes(ids));
+    if (marks->words)
+        memcpy(words, marks->words, marks_bytes(marks->capacity));
+    mem_free(marks->words);
+    *marks = (struct marks){ words, ids };
+    return SOMBRA_OK;
+}
+
+/* For all ids below `ids`, which is at most MARKS_MAX. What the run has kept is charged as if it
+ * were new: a bound on memory does not depend on what ran before. */
 static sombra_err marks_reserve(struct bfs *bfs, uint64_t ids)
 {
-    const size_t bytes = marks_bytes(bfs->mark_capacity);
-    size_t capacity = size_max(bfs->mark_capacity, MARKS_FIRST);
-    void *memory;
-    assert(ids <= MARKS_MAX && marks_bytes(MARKS_MAX) <= ARENA_BYTES_MAX);
-    while (capacity < ids)
-        capacity *= 2;
-    if (LIKELY(capacity == bfs->mark_capacity))
+    struct marks *marks = &bfs->run->marks;
+    size_t wanted = size_max(bfs->mark_ids, MARKS_FIRST);
+    assert(ids <= MARKS_MAX);
+    while (wanted < ids)
+        wanted *= 2;
+    if (LIKELY(wanted == bfs->mark_ids))
         return SOMBRA_OK;
-    sombra_err err = array_new(bfs, marks_bytes(capacity), &memory);
+    const size_t more_bytes = marks_bytes(wanted) - marks_bytes(bfs->mark_ids);
+    sombra_err err = run_charge(bfs->run, (int64_t)more_bytes);
     if (err)
         return err;
-    if (bytes)
-        memcpy(memory, bfs->marks, bytes);
-    memset((uint8_t *)memory + bytes, 0, marks_bytes(capacity) - bytes);
-    array_free(bfs, bfs->marks, bytes);
-    bfs->marks = memory;
-    bfs->mark_capacity = capacity;
-    return SOMBRA_OK;
+    if (wanted > marks->capacity)
+        err = marks_grow(marks, wanted);
+    if (err)
+        run_refund(bfs->run, more_bytes);
+    else
+        bfs->mark_ids = wanted;
+    return err;
 }
 
 /* What was known before: bit 0 by the start's side, bit 1 by the end's. */
@@ -273,12 +285,26 @@ static inline unsigned mark(uint64_t *marks, uint64_t id, unsigned side)
 
 static sombra_err marks_begin(struct bfs *bfs, uint64_t from, uint64_t to)
 {
-    bfs->has_marks = !bfs->collects && !bfs->walk->nodes && (from | to) < MARKS_MAX;
-    if (!bfs->has_marks)
-        return spots_clear(bfs);
-    if (bfs->marks)
-        memset(bfs->marks, 0, marks_bytes(bfs->mark_capacity));
-    return marks_reserve(bfs, (from | to) + 1);
+    const bool fits = !bfs->collects && !bfs->walk->nodes && (from | to) < MARKS_MAX;
+    sombra_err err = fits ? marks_reserve(bfs, (from | to) + 1) : spots_clear(bfs);
+    bfs->has_marks = fits && !err;
+    return err;
+}
+
+/* Of all nodes that the sides know; most searches know few. */
+static void marks_clear(struct bfs *bfs)
+{
+    uint64_t *marks = bfs->run->marks.words;
+    const size_t bytes = marks_bytes(bfs->mark_ids);
+    if (bfs->sides[0].count + bfs->sides[1].count > bytes / MARKS_CLEAR_BYTES) {
+        memset(marks, 0, bytes);
+        return;
+    }
+    for (size_t i = 0; i < COUNT_OF(bfs->sides); i++) {
+        const struct side *side = &bfs->sides[i];
+        for (size_t node = 0; node < side->count; node++)
+            marks[side->nodes[node] / MARKS_OF_WORD] = 0;
+    }
 }
 
 /* ---- sides ------------------------------------------------------------------------------- */
@@ -348,7 +374,7 @@ static sombra_err begin_side(struct bfs *bfs, struct side *side, uint64_t node)
     if (!err && !bfs->has_marks) {
         (void)add_node(bfs, side, slot_of(bfs, node), node);
     } else if (!err) {
-        (void)mark(bfs->marks, node, side == &bfs->sides[1]);
+        (void)mark(bfs->run->marks.words, node, side == &bfs->sides[1]);
         side->nodes[side->count++] = node;
     }
     return err;
@@ -357,6 +383,7 @@ static sombra_err begin_side(struct bfs *bfs, struct side *side, uint64_t node)
 /* An id that is too large for marks was met: spots know from now on what the marks knew. */
 static sombra_err marks_leave(struct bfs *bfs)
 {
+    marks_clear(bfs);
     bfs->has_marks = false;
     sombra_err err = spots_clear(bfs);
     if (!err)
@@ -445,13 +472,13 @@ static sombra_err walk_hops_marked(struct bfs *bfs, struct side *side, const str
     const unsigned own = side == &bfs->sides[1];
     const struct side *other = &bfs->sides[1 - own];
     const uint32_t level_at = (uint32_t)side->level_at;
-    uint64_t *marks = bfs->marks, *nodes = side->nodes;
+    uint64_t *marks = bfs->run->marks.words, *nodes = side->nodes;
     struct link *links = side->links;
     size_t node = side->count, others = 0;
     assert(!bfs->collects && !bfs->walk->nodes && side->link_count == node);
     for (size_t i = 0; i < count; i++) {
         const uint64_t id = hops[i].node;
-        assert(id < bfs->mark_capacity);
+        assert(id < bfs->mark_ids);
         const unsigned before = mark(marks, id, own);
         if (before >> own & 1)
             continue;
@@ -474,7 +501,7 @@ static sombra_err marks_fit(struct bfs *bfs, const struct graph_hop *hops, size_
     uint64_t bits = 0;
     for (size_t i = 0; i < count; i++)
         bits |= hops[i].node;
-    if (LIKELY(bits < bfs->mark_capacity))
+    if (LIKELY(bits < bfs->mark_ids))
         return SOMBRA_OK;
     return bits < MARKS_MAX ? marks_reserve(bfs, bits + 1) : marks_leave(bfs);
 }
@@ -538,6 +565,7 @@ sombra_err bfs_begin(struct bfs *bfs, uint64_t from, uint64_t to)
     assert(from != to);
     bfs->meeting_count = bfs->meeting = 0;
     bfs->has_trails = false;
+    start->count = end->count = 0;
     sombra_err err = marks_begin(bfs, from, to);
     if (!err)
         err = begin_side(bfs, start, from);
@@ -549,6 +577,8 @@ sombra_err bfs_begin(struct bfs *bfs, uint64_t from, uint64_t to)
             break;
         err = ahead <= back ? walk_level(bfs, start) : walk_level(bfs, end);
     }
+    if (bfs->has_marks)
+        marks_clear(bfs);
     return err;
 }
 
