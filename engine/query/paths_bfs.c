@@ -37,7 +37,7 @@ enum {
 struct link {
     uint64_t edge;
     uint32_t parent; /* index into nodes */
-    uint32_t next;   /* of all paths: another link of the same node; 0 = none */
+    uint32_t next;   /* of all paths only: another link of the same node; 0 = none */
 };
 
 struct side {
@@ -64,6 +64,7 @@ struct bfs {
     const struct walk *walk;
     uint32_t max;
     bool collects;
+    bool is_plain;        /* looks for one path through any nodes */
     struct side sides[2]; /* from the start, from the end */
     /* Which side knows a node, in two bits for each id: all that is asked where one path through
      * any nodes is looked for, and ids are small. Spots are for the others. */
@@ -94,6 +95,7 @@ sombra_err bfs_new(struct query_run *run, const struct walk *walk, uint32_t max,
     bfs->walk = walk;
     bfs->max = max;
     bfs->collects = collects;
+    bfs->is_plain = !collects && !walk->nodes;
     sombra_err err = fan_new(run, walk, false, false, &bfs->sides[0].fan);
     if (!err)
         err = fan_new(run, walk, true, false, &bfs->sides[1].fan);
@@ -285,7 +287,7 @@ static inline unsigned mark(uint64_t *marks, uint64_t id, unsigned side)
 
 static sombra_err marks_begin(struct bfs *bfs, uint64_t from, uint64_t to)
 {
-    const bool fits = !bfs->collects && !bfs->walk->nodes && (from | to) < MARKS_MAX;
+    const bool fits = bfs->is_plain && (from | to) < MARKS_MAX;
     sombra_err err = fits ? marks_reserve(bfs, (from | to) + 1) : spots_clear(bfs);
     bfs->has_marks = fits && !err;
     return err;
@@ -433,16 +435,16 @@ static inline sombra_err reach(struct bfs *bfs, struct side *side, uint32_t *slo
 
 /* As walk_hops for one path through any nodes, which most searches are for: of each node the first
  * edge is kept, and the first that meets the other side ends it. */
-static sombra_err walk_hops_plain(struct bfs *bfs, struct side *side, const struct graph_hop *hops,
-                                  size_t count)
+static sombra_err walk_ends_plain(struct bfs *bfs, struct side *side, const struct graph_ends *ends)
 {
     const unsigned own = side == &bfs->sides[1];
+    const uint32_t parent = (uint32_t)side->level_at + ends->source;
     struct spot *spots = bfs->spots;
     size_t spot_count = bfs->spot_count, node = side->count;
     uint32_t others = 0;
-    assert(!bfs->collects && !bfs->walk->nodes && side->link_count == node);
-    for (size_t i = 0; i < count; i++) {
-        const uint64_t id = hops[i].node;
+    assert(bfs->is_plain && side->link_count == node);
+    for (size_t i = 0; i < ends->count; i++) {
+        const uint64_t id = ends->nodes[i];
         uint32_t *slot = slot_of(bfs, id);
         if (*slot == 0) {
             spots[spot_count].id = id;
@@ -454,8 +456,7 @@ static sombra_err walk_hops_plain(struct bfs *bfs, struct side *side, const stru
             others = spots[*slot].places[1 - own];
         }
         side->nodes[node] = id;
-        side->links[node] = (struct link){ .edge = hops[i].edge,
-                                           .parent = (uint32_t)(side->level_at + hops[i].source) };
+        side->links[node] = (struct link){ .edge = ends->edges[i], .parent = parent };
         spots[*slot].places[own] = (uint32_t)++node;
         if (others)
             break;
@@ -466,25 +467,27 @@ static sombra_err walk_hops_plain(struct bfs *bfs, struct side *side, const stru
 }
 
 /* The same by marks. */
-static sombra_err walk_hops_marked(struct bfs *bfs, struct side *side, const struct graph_hop *hops,
-                                   size_t count)
+static sombra_err walk_ends_marked(struct bfs *bfs, struct side *side,
+                                   const struct graph_ends *ends)
 {
     const unsigned own = side == &bfs->sides[1];
     const struct side *other = &bfs->sides[1 - own];
-    const uint32_t level_at = (uint32_t)side->level_at;
+    const uint32_t parent = (uint32_t)side->level_at + ends->source;
     uint64_t *marks = bfs->run->marks.words, *nodes = side->nodes;
     struct link *links = side->links;
     size_t node = side->count, others = 0;
-    assert(!bfs->collects && !bfs->walk->nodes && side->link_count == node);
+    assert(bfs->is_plain && side->link_count == node);
+    const size_t count = ends->count;
     for (size_t i = 0; i < count; i++) {
-        const uint64_t id = hops[i].node;
+        const uint64_t id = ends->nodes[i];
         assert(id < bfs->mark_ids);
         const unsigned before = mark(marks, id, own);
-        if (before >> own & 1)
-            continue;
+        /* Written in any case, there is room: nobody can tell which nodes are new. */
         nodes[node] = id;
-        links[node++] = (struct link){ .edge = hops[i].edge, .parent = level_at + hops[i].source };
-        if (UNLIKELY(before)) {
+        links[node].edge = ends->edges[i];
+        links[node].parent = parent;
+        node += !(before >> own & 1);
+        if (UNLIKELY(before == 2 - own)) {
             others = other->count; /* it is on the last level */
             while (other->nodes[others - 1] != id)
                 others--;
@@ -495,15 +498,24 @@ static sombra_err walk_hops_marked(struct bfs *bfs, struct side *side, const str
     return others ? add_meeting(bfs, side, (uint32_t)node - 1, (uint32_t)others - 1) : SOMBRA_OK;
 }
 
-/* Room for the ids of the hops among the marks, or none of them from now on. */
-static sombra_err marks_fit(struct bfs *bfs, const struct graph_hop *hops, size_t count)
+/* Room for the ends among the marks, or none of them from now on. */
+static inline sombra_err marks_fit(struct bfs *bfs, const struct graph_ends *ends)
 {
-    uint64_t bits = 0;
-    for (size_t i = 0; i < count; i++)
-        bits |= hops[i].node;
-    if (LIKELY(bits < bfs->mark_ids))
+    if (LIKELY(!bfs->has_marks || ends->node_bits < bfs->mark_ids))
         return SOMBRA_OK;
-    return bits < MARKS_MAX ? marks_reserve(bfs, bits + 1) : marks_leave(bfs);
+    return ends->node_bits < MARKS_MAX ? marks_reserve(bfs, ends->node_bits + 1) : marks_leave(bfs);
+}
+
+static sombra_err walk_ends(struct bfs *bfs, struct side *side, const struct graph_ends *ends)
+{
+    sombra_err err = run_ticks(bfs->run, (uint32_t)ends->count);
+    if (!err)
+        err = marks_fit(bfs, ends);
+    if (!err)
+        err = side_reserve(bfs, side, ends->count);
+    if (err)
+        return err;
+    return bfs->has_marks ? walk_ends_marked(bfs, side, ends) : walk_ends_plain(bfs, side, ends);
 }
 
 static sombra_err walk_hops(struct bfs *bfs, struct side *side, const struct graph_hop *hops,
@@ -511,14 +523,8 @@ static sombra_err walk_hops(struct bfs *bfs, struct side *side, const struct gra
 {
     const bool is_back = side == &bfs->sides[1];
     sombra_err err = run_ticks(bfs->run, (uint32_t)count);
-    if (!err && bfs->has_marks)
-        err = marks_fit(bfs, hops, count);
     if (!err)
         err = side_reserve(bfs, side, count);
-    if (LIKELY(!err && bfs->has_marks))
-        return walk_hops_marked(bfs, side, hops, count);
-    if (LIKELY(!err && !bfs->collects && !bfs->walk->nodes))
-        return walk_hops_plain(bfs, side, hops, count);
     for (size_t i = 0; !err && i < count; i++) {
         uint32_t parent = (uint32_t)(side->level_at + hops[i].source);
         uint32_t *slot = slot_of(bfs, hops[i].node);
@@ -533,6 +539,23 @@ static sombra_err walk_hops(struct bfs *bfs, struct side *side, const struct gra
     return err;
 }
 
+/* What the fan reads at once; *out_count: how many edges. */
+static sombra_err walk_some_ends(struct bfs *bfs, struct side *side, size_t *out_count)
+{
+    const struct graph_ends *ends;
+    sombra_err err = fan_next_ends(side->fan, &ends);
+    *out_count = ends->count;
+    return err || ends->count == 0 ? err : walk_ends(bfs, side, ends);
+}
+
+static sombra_err walk_some_hops(struct bfs *bfs, struct side *side, size_t level_end,
+                                 size_t *out_count)
+{
+    const struct graph_hop *hops;
+    sombra_err err = fan_next(side->fan, &hops, out_count);
+    return err || *out_count == 0 ? err : walk_hops(bfs, side, hops, *out_count, level_end);
+}
+
 static sombra_err walk_level(struct bfs *bfs, struct side *side)
 {
     size_t level_end = side->count, level_count = level_end - side->level_at;
@@ -542,16 +565,10 @@ static sombra_err walk_level(struct bfs *bfs, struct side *side)
         return err;
     memcpy(side->level, side->nodes + side->level_at, level_count * sizeof *side->level);
     fan_open_gently(side->fan, side->level, level_count);
-    for (;;) {
-        const struct graph_hop *hops;
-        size_t count;
-        err = fan_next(side->fan, &hops, &count);
-        if (err || count == 0)
-            break;
-        err = walk_hops(bfs, side, hops, count, level_end);
-        if (err || (bfs->meeting_count && !bfs->collects))
-            break;
-    }
+    size_t count = 1;
+    while (!err && count && (bfs->collects || bfs->meeting_count == 0))
+        err = bfs->is_plain ? walk_some_ends(bfs, side, &count)
+                            : walk_some_hops(bfs, side, level_end, &count);
     side->level_at = level_end;
     side->depth++;
     return err;

@@ -71,6 +71,8 @@ void fan_open_gently(struct fan *fan, const uint64_t *nodes, size_t count);
 /* Edges in the order of the nodes; count 0 = no more. They live until the next call. */
 sombra_err fan_next(struct fan *fan, const struct graph_hop **out_hops,
                     size_t *out_count) SOMBRA_MUST_CHECK;
+/* The same as ends, those of one node a call. A set of nodes is read by either, or by fan_next. */
+sombra_err fan_next_ends(struct fan *fan, const struct graph_ends **out_ends) SOMBRA_MUST_CHECK;
 typedef sombra_err (*fan_fn)(void *context, const struct graph_hop *hop);
 /* `each` for every edge of the nodes, until it fails; neither is used afterwards. A hop ticks. */
 sombra_err fan_each(struct fan *fan, const uint64_t *nodes, size_t count, fan_fn each,
