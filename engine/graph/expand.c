@@ -33,6 +33,7 @@ struct graph_lane {
     size_t match_bytes, rest_bytes;   /* of the range behind the prefix; of the prefix behind it */
     uint64_t match_word, rest_word;   /* if they are 1 to 8; the latter left-aligned */
     uint8_t match[KV_KEY_BYTES_MAX];
+    struct edge_shape shape; /* of the words read last */
     union {
         struct kv_entry entries[LANE_ENTRIES];
         struct edge_words words;
@@ -500,20 +501,25 @@ static sombra_err lane_take_words(struct graph_expand *expand, struct graph_lane
                              : take_words(expand, &lane->words, 0, count);
 }
 
-/* As take_words. */
+/* As take_words; which types they are of is not told. */
 static inline __attribute__((always_inline)) sombra_err
-take_ends(const struct edge_words *words, const size_t field, struct graph_ends *ends)
+take_ends(struct graph_lane *lane, const size_t field, struct graph_ends *ends)
 {
-    struct edge_shape shape = { .bytes = 0 };
+    const struct edge_words *words = &lane->words;
     struct edge_fields fields = { .type = 1 };
+    uint64_t bits = 0;
     for (size_t i = 0; i < words->count; i++) {
-        if (UNLIKELY(!edge_words_get(words, i, field, &shape, &fields)))
+        i += edge_shape_run(&lane->shape, words, i, &ends->nodes[i], &ends->edges[i], &bits);
+        if (i == words->count)
+            break;
+        if (UNLIKELY(!edge_words_get(words, i, field, &lane->shape, &fields)))
             return diag_fail(SOMBRA_CORRUPT, "an edge's key is damaged");
         ends->nodes[i] = fields.other;
         ends->edges[i] = fields.edge;
-        i += edge_shape_run(&shape, words, i + 1, &ends->nodes[i + 1], &ends->edges[i + 1]);
+        bits |= fields.other;
     }
     ends->count = words->count;
+    ends->node_bits = bits;
     return SOMBRA_OK;
 }
 
@@ -522,15 +528,9 @@ static sombra_err lane_take_ends(struct graph_expand *expand, struct graph_lane 
 {
     sombra_err err = lane_read_words(expand, lane, expand->batch_max, out_ended);
     if (!err)
-        err =
-            expand->has_types ? take_ends(&lane->words, 1, ends) : take_ends(&lane->words, 0, ends);
-    if (err)
-        return err;
+        err = expand->has_types ? take_ends(lane, 1, ends) : take_ends(lane, 0, ends);
     ends->source = (uint32_t)expand->source;
-    ends->node_bits = 0;
-    for (size_t i = 0; i < ends->count; i++)
-        ends->node_bits |= ends->nodes[i];
-    return SOMBRA_OK;
+    return err;
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
@@ -545,6 +545,7 @@ static sombra_err lane_open(struct graph_expand *expand, struct arena *arena, bo
     lane->is_placed = false;
     lane->at = lane->count = 0;
     lane->cursor = NULL;
+    lane->shape = (struct edge_shape){ .bytes = 0 };
     expand->lanes[is_in] = lane;
     return kv_cursor_open(expand->txn->kv, span_of(&prefix, &span), &lane->cursor);
 }

@@ -25,7 +25,7 @@ enum {
     SLOTS_GROWTH = 4,
     MARKS_FIRST = 1 << 14, /* ids */
     MARKS_MAX = 1 << 18,
-    MARKS_OF_WORD = 32,
+    MARKS_OF_WORD = 64,     /* in two words: of the start's side, of the end's */
     MARKS_CLEAR_BYTES = 32, /* to clear so many is as fast as to clear the mark of one node */
     ITEMS_FIRST = 512,
     ARENA_BYTES_MAX = 64 * 1024, /* of an array: longer ones are freed when they grow */
@@ -163,7 +163,7 @@ static inline sombra_err array_reserve(struct bfs *bfs, void *array, size_t coun
 
 static size_t marks_bytes(size_t ids)
 {
-    return ids / MARKS_OF_WORD * sizeof(uint64_t);
+    return 2 * (ids / MARKS_OF_WORD) * sizeof(uint64_t);
 }
 
 void bfs_free(struct bfs *bfs)
@@ -274,15 +274,15 @@ static sombra_err marks_reserve(struct bfs *bfs, uint64_t ids)
     return err;
 }
 
-/* What was known before: bit 0 by the start's side, bit 1 by the end's. */
-static inline unsigned mark(uint64_t *marks, uint64_t id, unsigned side)
+/* The first of the two words of an id. */
+static inline size_t mark_word(uint64_t id)
 {
-    uint64_t *word = &marks[id / MARKS_OF_WORD];
-    const unsigned shift = 2 * (unsigned)(id % MARKS_OF_WORD);
-    const unsigned before = *word >> shift & 3;
-    assert(side < 2);
-    *word |= UINT64_C(1) << (shift + side);
-    return before;
+    return 2 * (size_t)(id / MARKS_OF_WORD);
+}
+
+static inline uint64_t mark_bit(uint64_t id)
+{
+    return UINT64_C(1) << id % MARKS_OF_WORD;
 }
 
 static sombra_err marks_begin(struct bfs *bfs, uint64_t from, uint64_t to)
@@ -305,7 +305,7 @@ static void marks_clear(struct bfs *bfs)
     for (size_t i = 0; i < COUNT_OF(bfs->sides); i++) {
         const struct side *side = &bfs->sides[i];
         for (size_t node = 0; node < side->count; node++)
-            marks[side->nodes[node] / MARKS_OF_WORD] = 0;
+            marks[mark_word(side->nodes[node]) + i] = 0;
     }
 }
 
@@ -376,7 +376,7 @@ static sombra_err begin_side(struct bfs *bfs, struct side *side, uint64_t node)
     if (!err && !bfs->has_marks) {
         (void)add_node(bfs, side, slot_of(bfs, node), node);
     } else if (!err) {
-        (void)mark(bfs->run->marks.words, node, side == &bfs->sides[1]);
+        bfs->run->marks.words[mark_word(node) + (side == &bfs->sides[1])] |= mark_bit(node);
         side->nodes[side->count++] = node;
     }
     return err;
@@ -481,13 +481,15 @@ static sombra_err walk_ends_marked(struct bfs *bfs, struct side *side,
     for (size_t i = 0; i < count; i++) {
         const uint64_t id = ends->nodes[i];
         assert(id < bfs->mark_ids);
-        const unsigned before = mark(marks, id, own);
+        uint64_t *mine = &marks[mark_word(id) + own];
+        const uint64_t bit = mark_bit(id), before = *mine & bit;
+        *mine |= bit;
         /* Written in any case, there is room: nobody can tell which nodes are new. */
         nodes[node] = id;
         links[node].edge = ends->edges[i];
         links[node].parent = parent;
-        node += !(before >> own & 1);
-        if (UNLIKELY(before == 2 - own)) {
+        node += !before;
+        if (UNLIKELY(marks[mark_word(id) + 1 - own] & bit) && !before) {
             others = other->count; /* it is on the last level */
             while (other->nodes[others - 1] != id)
                 others--;

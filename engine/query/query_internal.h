@@ -48,7 +48,7 @@ struct track {
     uint64_t edge; /* 0 for the first node */
 };
 
-/* Which sides of a search know an id: two bits for each, all zero but while one search runs
+/* Which sides of a search know an id: two bits for each, all zero but while a search runs
  * (paths_bfs.c). */
 struct marks {
     uint64_t *words;
