@@ -7,7 +7,7 @@
  */
 #include "search_internal.h"
 
-enum { GENTLE_BATCH = 16 };
+enum { GENTLE_BATCH = 32 };
 
 struct fan {
     struct query_run *run;

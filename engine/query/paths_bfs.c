@@ -303,9 +303,10 @@ static void marks_clear(struct bfs *bfs)
         return;
     }
     for (size_t i = 0; i < COUNT_OF(bfs->sides); i++) {
-        const struct side *side = &bfs->sides[i];
-        for (size_t node = 0; node < side->count; node++)
-            marks[mark_word(side->nodes[node]) + i] = 0;
+        const uint64_t *nodes = bfs->sides[i].nodes;
+        const size_t count = bfs->sides[i].count;
+        for (size_t node = 0; node < count; node++)
+            marks[mark_word(nodes[node]) + i] = 0;
     }
 }
 
