@@ -71,6 +71,27 @@ void edge_shape_set(struct edge_shape *shape, uint64_t word, size_t bytes, size_
     shape->edge_top = (shape->edge_mask & ~(shape->edge_mask >> 7)) << shape->edge_shift;
 }
 
+size_t edge_shape_run(const struct edge_shape *of, const struct edge_words *words, size_t at,
+                      uint64_t *others, uint64_t *edges, uint64_t *other_bits)
+{
+    const struct edge_shape shape = *of;
+    const uint64_t *word = words->words + at;
+    const uint8_t *bytes = words->bytes + at;
+    const size_t most = words->count - at;
+    uint64_t word_bits = 0;
+    size_t i = 0;
+    for (; i < most; i++) {
+        struct edge_fields fields;
+        if (UNLIKELY(!edge_shape_get(&shape, word[i], bytes[i], &fields)))
+            break;
+        others[i] = fields.other;
+        edges[i] = fields.edge;
+        word_bits |= word[i];
+    }
+    *other_bits |= word_bits >> shape.other_shift & shape.other_mask;
+    return i;
+}
+
 bool edge_words_slow(const struct edge_words *words, size_t index, size_t field,
                      struct edge_fields *fields)
 {

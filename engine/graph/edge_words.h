@@ -43,6 +43,11 @@ static inline __attribute__((always_inline)) bool edge_shape_get(const struct ed
     return true;
 }
 
+/* Of those from `at` on: the numbers of as many as have the shape, one after the other; how many.
+ * Adds the bits that are set in any of the others. */
+size_t edge_shape_run(const struct edge_shape *of, const struct edge_words *words, size_t at,
+                      uint64_t *others, uint64_t *edges, uint64_t *other_bits);
+
 /* One of them: the fields from `field` on are set. False = damage. The shape, zeroed at first, is
  * the caller's for a loop over the words; NULL where they are few, which costs less then. */
 static inline __attribute__((always_inline)) bool edge_words_get(const struct edge_words *words,

@@ -33,6 +33,7 @@ struct graph_lane {
     size_t match_bytes, rest_bytes;   /* of the range behind the prefix; of the prefix behind it */
     uint64_t match_word, rest_word;   /* if they are 1 to 8; the latter left-aligned */
     uint8_t match[KV_KEY_BYTES_MAX];
+    struct edge_shape shape; /* of the words read last */
     union {
         struct kv_entry entries[LANE_ENTRIES];
         struct edge_words words;
@@ -478,19 +479,57 @@ static inline __attribute__((always_inline)) sombra_err take_words(struct graph_
     return SOMBRA_OK;
 }
 
-/* As lane_take, with one read of the store, whose cursor keeps the place. */
+/* One read of the store, whose cursor keeps the place. */
+static sombra_err lane_read_words(struct graph_expand *expand, struct graph_lane *lane, size_t most,
+                                  bool *out_ended)
+{
+    const struct graph_key range = range_key(expand);
+    sombra_err err =
+        edge_words_read(&lane->words, lane->cursor, key_slice(&range), !expand->is_begun, most);
+    *out_ended = !err && lane->words.is_last;
+    return err;
+}
+
+/* As lane_take. */
 static sombra_err lane_take_words(struct graph_expand *expand, struct graph_lane *lane,
                                   size_t *count, bool *out_ended)
 {
-    const struct graph_key range = range_key(expand);
-    struct edge_words *words = &lane->words;
-    sombra_err err = edge_words_read(words, lane->cursor, key_slice(&range), !expand->is_begun,
-                                     expand->batch_max - *count);
+    sombra_err err = lane_read_words(expand, lane, expand->batch_max - *count, out_ended);
     if (err)
         return err;
-    err = expand->has_types ? take_words(expand, words, 1, count)
-                            : take_words(expand, words, 0, count);
-    *out_ended = words->is_last;
+    return expand->has_types ? take_words(expand, &lane->words, 1, count)
+                             : take_words(expand, &lane->words, 0, count);
+}
+
+/* As take_words; which types they are of is not told. */
+static inline __attribute__((always_inline)) sombra_err
+take_ends(struct graph_lane *lane, const size_t field, struct graph_ends *ends)
+{
+    const struct edge_words *words = &lane->words;
+    struct edge_fields fields = { .type = 1 };
+    uint64_t bits = 0;
+    for (size_t i = 0; i < words->count; i++) {
+        i += edge_shape_run(&lane->shape, words, i, &ends->nodes[i], &ends->edges[i], &bits);
+        if (i == words->count)
+            break;
+        if (UNLIKELY(!edge_words_get(words, i, field, &lane->shape, &fields)))
+            return diag_fail(SOMBRA_CORRUPT, "an edge's key is damaged");
+        ends->nodes[i] = fields.other;
+        ends->edges[i] = fields.edge;
+        bits |= fields.other;
+    }
+    ends->count = words->count;
+    ends->node_bits = bits;
+    return SOMBRA_OK;
+}
+
+static sombra_err lane_take_ends(struct graph_expand *expand, struct graph_lane *lane,
+                                 struct graph_ends *ends, bool *out_ended)
+{
+    sombra_err err = lane_read_words(expand, lane, expand->batch_max, out_ended);
+    if (!err)
+        err = expand->has_types ? take_ends(lane, 1, ends) : take_ends(lane, 0, ends);
+    ends->source = (uint32_t)expand->source;
     return err;
 }
 
@@ -506,6 +545,7 @@ static sombra_err lane_open(struct graph_expand *expand, struct arena *arena, bo
     lane->is_placed = false;
     lane->at = lane->count = 0;
     lane->cursor = NULL;
+    lane->shape = (struct edge_shape){ .bytes = 0 };
     expand->lanes[is_in] = lane;
     return kv_cursor_open(expand->txn->kv, span_of(&prefix, &span), &lane->cursor);
 }
@@ -601,4 +641,23 @@ sombra_err graph_expand_next(struct graph_expand *expand, const struct graph_hop
     *out_batch = expand->batch;
     *out_count = count;
     return SOMBRA_OK;
+}
+
+sombra_err graph_expand_ends(struct graph_expand *expand, struct graph_ends *out_ends)
+{
+    sombra_err err = txn_check_read(expand->txn);
+    assert(expand->has_words);
+    out_ends->count = 0;
+    if (expand->has_types && expand->type_count == 0)
+        expand->source = expand->source_count;
+    while (!err && out_ends->count == 0 && expand->source < expand->source_count) {
+        bool ended = false;
+        err = lane_take_ends(expand, expand->lanes[expand->is_in], out_ends, &ended);
+        expand->is_begun = !err;
+        if (err)
+            return diag_wrap(err, "edges of node %" PRIu64, expand->sources[expand->source]);
+        if (ended)
+            next_range(expand);
+    }
+    return err;
 }

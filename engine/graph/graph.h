@@ -321,6 +321,14 @@ struct graph_hop {
     bool is_out;
 };
 
+/* The same as far as a search looks at it: edges of one node. */
+struct graph_ends {
+    size_t count;
+    uint32_t source;    /* index of the node they were walked from */
+    uint64_t node_bits; /* those that are set in any of `nodes` */
+    uint64_t nodes[GRAPH_BATCH], edges[GRAPH_BATCH];
+};
+
 struct graph_lane;
 
 /* The edges of many nodes, in the order of the nodes and for each as graph_neighbours has them. One
@@ -355,6 +363,10 @@ sombra_err graph_expand_open(struct graph_expand *expand, struct graph_txn *txn,
 void graph_expand_sources(struct graph_expand *expand, const uint64_t *sources, size_t count);
 sombra_err graph_expand_next(struct graph_expand *expand, const struct graph_hop **out_batch,
                              size_t *out_count) SOMBRA_MUST_CHECK;
+/* Instead of graph_expand_next, where expand->has_words; count 0 = no more. With "both" a loop
+ * comes twice: who searches knows the node. */
+sombra_err graph_expand_ends(struct graph_expand *expand,
+                             struct graph_ends *out_ends) SOMBRA_MUST_CHECK;
 void graph_expand_close(struct graph_expand *expand); /* not for opening again */
 
 /* As graph_degree, by the ids of types. */

@@ -380,31 +380,37 @@ static inline bool key_is_above(sombra_slice key, sombra_slice before)
     return slice_compare(before, key) < 0;
 }
 
-/* To the member's value, past those before it, whose bytes are only counted; false where that takes
- * a closer look, or there is none: the cursor then stands before what was not passed. */
-static bool pass_to_member(sombra_value_cursor *cursor, sombra_slice key, sombra_slice *out_rest)
+enum member_answer { MEMBER_HERE, MEMBER_ABSENT, MEMBER_UNCLEAR };
+
+/* To the member's value, past those before it, whose bytes are only counted; a key above it says
+ * that there is none. MEMBER_UNCLEAR where that takes a closer look: the cursor then stands before
+ * what was not passed. */
+static enum member_answer pass_to_member(sombra_value_cursor *cursor, sombra_slice key,
+                                         sombra_slice *out_rest)
 {
     while (cursor->left && cursor->next < cursor->end) {
         size_t left = (size_t)(cursor->end - cursor->next), bytes = *cursor->next;
         const sombra_slice at = slice_of(cursor->next + 1, bytes);
         if (bytes >= 0x80 || left < 1 + bytes + 1 ||
             (cursor->has_key && !key_is_above(at, cursor->key)))
-            return false;
+            return MEMBER_UNCLEAR;
         const uint8_t *value = cursor->next + 1 + bytes;
         left -= 1 + bytes;
         if (slice_equal(at, key)) {
             *out_rest = slice_of(value, left);
-            return true;
+            return MEMBER_HERE;
         }
+        if (key_is_above(at, key))
+            return MEMBER_ABSENT;
         size_t length = value_length(value, left);
         if (length == 0)
-            return false;
+            return MEMBER_UNCLEAR;
         cursor->next = value + length;
         cursor->key = at;
         cursor->has_key = true;
         cursor->left--;
     }
-    return false;
+    return MEMBER_UNCLEAR;
 }
 
 sombra_err value_member(const sombra_value *map, sombra_slice key, sombra_value *out_value,
@@ -415,7 +421,11 @@ sombra_err value_member(const sombra_value *map, sombra_slice key, sombra_value 
     size_t bytes = 0;
     assert(map && out_value);
     sombra_value_enter(map, &cursor);
-    if (cursor.is_map && pass_to_member(&cursor, key, &rest)) {
+    enum member_answer answer =
+        cursor.is_map ? pass_to_member(&cursor, key, &rest) : MEMBER_UNCLEAR;
+    if (answer == MEMBER_ABSENT)
+        return SOMBRA_NOT_FOUND;
+    if (answer == MEMBER_HERE) {
         sombra_err err = value_read(rest, cursor.depth, out_value, &bytes);
         *out_encoded = slice_of(rest.data, bytes);
         return err;

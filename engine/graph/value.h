@@ -67,6 +67,9 @@ static inline size_t value_string_bytes(size_t bytes)
     return bytes + (bytes <= VALUE_STRING_SHORT_MAX ? 1 : 1 + varint_bytes(bytes));
 }
 
+/* The memory that it holds. (value_build.c) */
+size_t value_builder_bytes(const sombra_value_builder *builder);
+
 /* The bytes that the builder makes of the value today: `encoded` itself, or in `builder` (which is
  * reset) what replaces numbers of an older form. Equal values have equal canonical bytes. CORRUPT,
  * NOMEM. (value_build.c) */

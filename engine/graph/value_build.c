@@ -59,6 +59,12 @@ void sombra_value_builder_free(sombra_value_builder *builder)
     mem_free(builder);
 }
 
+size_t value_builder_bytes(const sombra_value_builder *builder)
+{
+    return sizeof *builder + builder->bytes.capacity + builder->scratch.capacity +
+           builder->entry_capacity * sizeof *builder->entries;
+}
+
 void sombra_value_builder_reset(sombra_value_builder *builder)
 {
     assert(builder);

@@ -7,7 +7,7 @@
  */
 #include "search_internal.h"
 
-enum { GENTLE_BATCH = 16 };
+enum { GENTLE_BATCH = 32 };
 
 struct fan {
     struct query_run *run;
@@ -16,13 +16,16 @@ struct fan {
     const uint64_t *nodes;
     size_t node, node_count; /* with properties: the one that is read next */
     bool with_properties;
-    bool is_open; /* `neighbours` */
+    bool is_open;                   /* `neighbours` */
+    const struct graph_hop *unused; /* by fan_next_ends, of the last batch */
+    size_t unused_count;
     /* with properties */
     sombra_slice *types; /* names */
     struct graph_neighbours *neighbours;
     struct graph_expand expand; /* from here on nothing is set before it is used but its head */
     struct graph_hop hops[GRAPH_BATCH];
     sombra_slice properties[GRAPH_BATCH];
+    struct graph_ends ends;
 };
 
 static sombra_err name_types(struct fan *fan)
@@ -49,7 +52,7 @@ sombra_err fan_new(struct query_run *run, const struct walk *walk, bool is_turne
     sombra_err err = run_charge(run, (int64_t)sizeof(struct fan));
     if (err)
         return err;
-    struct fan *fan = mem_alloc(sizeof *fan);
+    struct fan *fan = arena_alloc(&run->arena, sizeof *fan);
     if (!fan) {
         run_refund(run, sizeof *fan);
         return diag_nomem("the edges of a walk", sizeof *fan);
@@ -91,7 +94,6 @@ void fan_free(struct fan *fan)
     mem_free(fan->neighbours);
     mem_free(fan->types);
     run_refund(fan->run, sizeof *fan);
-    mem_free(fan);
 }
 
 void fan_open(struct fan *fan, const uint64_t *nodes, size_t count)
@@ -99,6 +101,7 @@ void fan_open(struct fan *fan, const uint64_t *nodes, size_t count)
     fan->nodes = nodes;
     fan->node_count = count;
     fan->node = 0;
+    fan->unused_count = 0;
     if (fan->is_open)
         graph_neighbours_close(fan->neighbours);
     fan->is_open = false;
@@ -228,6 +231,36 @@ sombra_err fan_next(struct fan *fan, const struct graph_hop **out_hops, size_t *
             return SOMBRA_OK;
         }
     }
+}
+
+/* Of the batch's hops those of one node. */
+static void take_unused(struct fan *fan)
+{
+    struct graph_ends *ends = &fan->ends;
+    ends->count = 0;
+    ends->node_bits = 0;
+    ends->source = fan->unused_count ? fan->unused->source : 0;
+    for (; fan->unused_count && fan->unused->source == ends->source; fan->unused_count--) {
+        ends->nodes[ends->count] = fan->unused->node;
+        ends->edges[ends->count++] = fan->unused->edge;
+        ends->node_bits |= fan->unused++->node;
+    }
+}
+
+sombra_err fan_next_ends(struct fan *fan, const struct graph_ends **out_ends)
+{
+    sombra_err err = SOMBRA_OK;
+    *out_ends = &fan->ends;
+    if (LIKELY(!fan->with_properties && !fan->walk->where && fan->expand.has_words)) {
+        err = graph_expand_ends(&fan->expand, &fan->ends);
+        fan->expand.batch_max = (unsigned)size_min(2 * (size_t)fan->expand.batch_max, GRAPH_BATCH);
+        return err;
+    }
+    if (fan->unused_count == 0)
+        err = fan_next(fan, &fan->unused, &fan->unused_count);
+    if (!err)
+        take_unused(fan);
+    return err;
 }
 
 sombra_err fan_each(struct fan *fan, const uint64_t *nodes, size_t count, fan_fn each,

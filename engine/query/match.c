@@ -485,7 +485,7 @@ sombra_err match_new(struct query_run *run, const sombra_value *pattern, struct 
     sombra_err err = search_operator_new(run, &ops, sizeof *match, SOMBRA_ROW_RECORD, &match);
     if (err)
         return err;
-    err = row_values_init(&match->values);
+    err = row_values_init(&match->values, run);
     if (!err)
         err = pattern_parse(run, pattern, &match->pattern);
     if (!err)

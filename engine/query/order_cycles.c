@@ -293,7 +293,7 @@ sombra_err cycles_new(struct query_run *run, const sombra_value *options, struct
     if (err)
         return err;
     c->max = MAX_DEFAULT;
-    err = row_values_init(&c->values);
+    err = row_values_init(&c->values, run);
     if (!err)
         err = options_check(options, names);
     if (!err)

@@ -193,6 +193,15 @@ static void paths_free(struct operator* op)
     search_operator_free(op, sizeof *paths);
 }
 
+static sombra_err paths_describe(struct operator* op)
+{
+    const struct paths *paths = paths_of(op);
+    op->estimate = (double)paths->from.count * (double)paths->to.count;
+    operator_describe(op, "%s, %zu x %zu nodes", kinds[paths->kind], paths->from.count,
+                      paths->to.count);
+    return SOMBRA_OK;
+}
+
 /* ---- options ----------------------------------------------------------------------------- */
 
 static const char *const option_names[] = {
@@ -277,21 +286,19 @@ sombra_err paths_new(struct query_run *run, const sombra_value *options, struct 
         .name = "paths",
         .next = paths_next,
         .free = paths_free,
+        .describe = paths_describe,
     };
     struct paths *paths;
     sombra_err err = search_operator_new(run, &ops, sizeof *paths, SOMBRA_ROW_PATH, &paths);
     if (err)
         return err;
-    err = row_values_init(&paths->values);
+    err = row_values_init(&paths->values, run);
     if (!err)
         err = parse(paths, options);
     if (err) {
         paths_free(&paths->head);
         return err;
     }
-    paths->head.estimate = (double)paths->from.count * (double)paths->to.count;
-    operator_describe(&paths->head, "%s, %zu x %zu nodes", kinds[paths->kind], paths->from.count,
-                      paths->to.count);
     *out = &paths->head;
     return SOMBRA_OK;
 }

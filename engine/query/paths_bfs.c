@@ -25,7 +25,8 @@ enum {
     SLOTS_GROWTH = 4,
     MARKS_FIRST = 1 << 14, /* ids */
     MARKS_MAX = 1 << 18,
-    MARKS_OF_WORD = 32,
+    MARKS_OF_WORD = 64,     /* in two words: of the start's side, of the end's */
+    MARKS_CLEAR_BYTES = 32, /* to clear so many is as fast as to clear the mark of one node */
     ITEMS_FIRST = 512,
     ARENA_BYTES_MAX = 64 * 1024, /* of an array: longer ones are freed when they grow */
 };
@@ -36,7 +37,7 @@ enum {
 struct link {
     uint64_t edge;
     uint32_t parent; /* index into nodes */
-    uint32_t next;   /* of all paths: another link of the same node; 0 = none */
+    uint32_t next;   /* of all paths only: another link of the same node; 0 = none */
 };
 
 struct side {
@@ -63,13 +64,13 @@ struct bfs {
     const struct walk *walk;
     uint32_t max;
     bool collects;
+    bool is_plain;        /* looks for one path through any nodes */
     struct side sides[2]; /* from the start, from the end */
     /* Which side knows a node, in two bits for each id: all that is asked where one path through
      * any nodes is looked for, and ids are small. Spots are for the others. */
-    bool has_marks;
-    uint64_t *marks;
-    size_t mark_capacity; /* ids; a power of two, or 0 */
-    struct spot *spots;   /* index 0 is that of no node */
+    bool has_marks;     /* the run's; clear outside of bfs_begin */
+    size_t mark_ids;    /* so many of them are charged; a power of two, or 0 */
+    struct spot *spots; /* index 0 is that of no node */
     size_t spot_count, spot_capacity;
     uint32_t *slots; /* indexes of spots by id; open addressing, at most half full */
     size_t slot_capacity;
@@ -86,13 +87,15 @@ struct bfs {
 sombra_err bfs_new(struct query_run *run, const struct walk *walk, uint32_t max, bool collects,
                    struct bfs **out_bfs)
 {
-    struct bfs *bfs = mem_zalloc(sizeof *bfs);
+    struct bfs *bfs = arena_alloc(&run->arena, sizeof *bfs);
     if (!bfs)
         return diag_nomem("a search", sizeof *bfs);
+    *bfs = (struct bfs){ .run = NULL };
     bfs->run = run;
     bfs->walk = walk;
     bfs->max = max;
     bfs->collects = collects;
+    bfs->is_plain = !collects && !walk->nodes;
     sombra_err err = fan_new(run, walk, false, false, &bfs->sides[0].fan);
     if (!err)
         err = fan_new(run, walk, true, false, &bfs->sides[1].fan);
@@ -158,9 +161,9 @@ static inline sombra_err array_reserve(struct bfs *bfs, void *array, size_t coun
     return err;
 }
 
-static size_t marks_bytes(size_t capacity)
+static size_t marks_bytes(size_t ids)
 {
-    return capacity / MARKS_OF_WORD * sizeof(uint64_t);
+    return 2 * (ids / MARKS_OF_WORD) * sizeof(uint64_t);
 }
 
 void bfs_free(struct bfs *bfs)
@@ -176,12 +179,10 @@ void bfs_free(struct bfs *bfs)
         array_free(bfs, side->level, side->level_capacity * sizeof *side->level);
         array_free(bfs, side->trail, side->trail_capacity * sizeof *side->trail);
     }
-    array_free(bfs, bfs->marks, marks_bytes(bfs->mark_capacity));
     array_free(bfs, bfs->spots, bfs->spot_capacity * sizeof *bfs->spots);
     array_free(bfs, bfs->slots, bfs->slot_capacity * sizeof *bfs->slots);
     array_free(bfs, bfs->meetings, bfs->meeting_capacity * sizeof *bfs->meetings);
-    run_refund(bfs->run, bfs->arena_bytes);
-    mem_free(bfs);
+    run_refund(bfs->run, bfs->arena_bytes + marks_bytes(bfs->mark_ids));
 }
 
 /* ---- spots ------------------------------------------------------------------------------- */
@@ -237,48 +238,76 @@ static sombra_err spots_clear(struct bfs *bfs)
 
 /* ---- marks ------------------------------------------------------------------------------- */
 
-/* For all ids below `ids`, which is at most MARKS_MAX. */
-static sombra_err marks_reserve(struct bfs *bfs, uint64_t ids)
+static sombra_err marks_grow(struct marks *marks, size_t ids)
 {
-    const size_t bytes = marks_bytes(bfs->mark_capacity);
-    size_t capacity = size_max(bfs->mark_capacity, MARKS_FIRST);
-    void *memory;
-    assert(ids <= MARKS_MAX && marks_bytes(MARKS_MAX) <= ARENA_BYTES_MAX);
-    while (capacity < ids)
-        capacity *= 2;
-    if (LIKELY(capacity == bfs->mark_capacity))
-        return SOMBRA_OK;
-    sombra_err err = array_new(bfs, marks_bytes(capacity), &memory);
-    if (err)
-        return err;
-    if (bytes)
-        memcpy(memory, bfs->marks, bytes);
-    memset((uint8_t *)memory + bytes, 0, marks_bytes(capacity) - bytes);
-    array_free(bfs, bfs->marks, bytes);
-    bfs->marks = memory;
-    bfs->mark_capacity = capacity;
+    uint64_t *words = mem_zalloc(marks_bytes(ids));
+    if (!words)
+        return diag_nomem("a search", marks_bytes(ids));
+    if (marks->words)
+        memcpy(words, marks->words, marks_bytes(marks->capacity));
+    mem_free(marks->words);
+    *marks = (struct marks){ words, ids };
     return SOMBRA_OK;
 }
 
-/* What was known before: bit 0 by the start's side, bit 1 by the end's. */
-static inline unsigned mark(uint64_t *marks, uint64_t id, unsigned side)
+/* For all ids below `ids`, which is at most MARKS_MAX. What the run has kept is charged as if it
+ * were new: a bound on memory does not depend on what ran before. */
+static sombra_err marks_reserve(struct bfs *bfs, uint64_t ids)
 {
-    uint64_t *word = &marks[id / MARKS_OF_WORD];
-    const unsigned shift = 2 * (unsigned)(id % MARKS_OF_WORD);
-    const unsigned before = *word >> shift & 3;
-    assert(side < 2);
-    *word |= UINT64_C(1) << (shift + side);
-    return before;
+    struct marks *marks = &bfs->run->marks;
+    size_t wanted = size_max(bfs->mark_ids, MARKS_FIRST);
+    assert(ids <= MARKS_MAX);
+    while (wanted < ids)
+        wanted *= 2;
+    if (LIKELY(wanted == bfs->mark_ids))
+        return SOMBRA_OK;
+    const size_t more_bytes = marks_bytes(wanted) - marks_bytes(bfs->mark_ids);
+    sombra_err err = run_charge(bfs->run, (int64_t)more_bytes);
+    if (err)
+        return err;
+    if (wanted > marks->capacity)
+        err = marks_grow(marks, wanted);
+    if (err)
+        run_refund(bfs->run, more_bytes);
+    else
+        bfs->mark_ids = wanted;
+    return err;
+}
+
+/* The first of the two words of an id. */
+static inline size_t mark_word(uint64_t id)
+{
+    return 2 * (size_t)(id / MARKS_OF_WORD);
+}
+
+static inline uint64_t mark_bit(uint64_t id)
+{
+    return UINT64_C(1) << id % MARKS_OF_WORD;
 }
 
 static sombra_err marks_begin(struct bfs *bfs, uint64_t from, uint64_t to)
 {
-    bfs->has_marks = !bfs->collects && !bfs->walk->nodes && (from | to) < MARKS_MAX;
-    if (!bfs->has_marks)
-        return spots_clear(bfs);
-    if (bfs->marks)
-        memset(bfs->marks, 0, marks_bytes(bfs->mark_capacity));
-    return marks_reserve(bfs, (from | to) + 1);
+    const bool fits = bfs->is_plain && (from | to) < MARKS_MAX;
+    sombra_err err = fits ? marks_reserve(bfs, (from | to) + 1) : spots_clear(bfs);
+    bfs->has_marks = fits && !err;
+    return err;
+}
+
+/* Of all nodes that the sides know; most searches know few. */
+static void marks_clear(struct bfs *bfs)
+{
+    uint64_t *marks = bfs->run->marks.words;
+    const size_t bytes = marks_bytes(bfs->mark_ids);
+    if (bfs->sides[0].count + bfs->sides[1].count > bytes / MARKS_CLEAR_BYTES) {
+        memset(marks, 0, bytes);
+        return;
+    }
+    for (size_t i = 0; i < COUNT_OF(bfs->sides); i++) {
+        const uint64_t *nodes = bfs->sides[i].nodes;
+        const size_t count = bfs->sides[i].count;
+        for (size_t node = 0; node < count; node++)
+            marks[mark_word(nodes[node]) + i] = 0;
+    }
 }
 
 /* ---- sides ------------------------------------------------------------------------------- */
@@ -348,7 +377,7 @@ static sombra_err begin_side(struct bfs *bfs, struct side *side, uint64_t node)
     if (!err && !bfs->has_marks) {
         (void)add_node(bfs, side, slot_of(bfs, node), node);
     } else if (!err) {
-        (void)mark(bfs->marks, node, side == &bfs->sides[1]);
+        bfs->run->marks.words[mark_word(node) + (side == &bfs->sides[1])] |= mark_bit(node);
         side->nodes[side->count++] = node;
     }
     return err;
@@ -357,6 +386,7 @@ static sombra_err begin_side(struct bfs *bfs, struct side *side, uint64_t node)
 /* An id that is too large for marks was met: spots know from now on what the marks knew. */
 static sombra_err marks_leave(struct bfs *bfs)
 {
+    marks_clear(bfs);
     bfs->has_marks = false;
     sombra_err err = spots_clear(bfs);
     if (!err)
@@ -406,16 +436,16 @@ static inline sombra_err reach(struct bfs *bfs, struct side *side, uint32_t *slo
 
 /* As walk_hops for one path through any nodes, which most searches are for: of each node the first
  * edge is kept, and the first that meets the other side ends it. */
-static sombra_err walk_hops_plain(struct bfs *bfs, struct side *side, const struct graph_hop *hops,
-                                  size_t count)
+static sombra_err walk_ends_plain(struct bfs *bfs, struct side *side, const struct graph_ends *ends)
 {
     const unsigned own = side == &bfs->sides[1];
+    const uint32_t parent = (uint32_t)side->level_at + ends->source;
     struct spot *spots = bfs->spots;
     size_t spot_count = bfs->spot_count, node = side->count;
     uint32_t others = 0;
-    assert(!bfs->collects && !bfs->walk->nodes && side->link_count == node);
-    for (size_t i = 0; i < count; i++) {
-        const uint64_t id = hops[i].node;
+    assert(bfs->is_plain && side->link_count == node);
+    for (size_t i = 0; i < ends->count; i++) {
+        const uint64_t id = ends->nodes[i];
         uint32_t *slot = slot_of(bfs, id);
         if (*slot == 0) {
             spots[spot_count].id = id;
@@ -427,8 +457,7 @@ static sombra_err walk_hops_plain(struct bfs *bfs, struct side *side, const stru
             others = spots[*slot].places[1 - own];
         }
         side->nodes[node] = id;
-        side->links[node] = (struct link){ .edge = hops[i].edge,
-                                           .parent = (uint32_t)(side->level_at + hops[i].source) };
+        side->links[node] = (struct link){ .edge = ends->edges[i], .parent = parent };
         spots[*slot].places[own] = (uint32_t)++node;
         if (others)
             break;
@@ -439,25 +468,29 @@ static sombra_err walk_hops_plain(struct bfs *bfs, struct side *side, const stru
 }
 
 /* The same by marks. */
-static sombra_err walk_hops_marked(struct bfs *bfs, struct side *side, const struct graph_hop *hops,
-                                   size_t count)
+static sombra_err walk_ends_marked(struct bfs *bfs, struct side *side,
+                                   const struct graph_ends *ends)
 {
     const unsigned own = side == &bfs->sides[1];
     const struct side *other = &bfs->sides[1 - own];
-    const uint32_t level_at = (uint32_t)side->level_at;
-    uint64_t *marks = bfs->marks, *nodes = side->nodes;
+    const uint32_t parent = (uint32_t)side->level_at + ends->source;
+    uint64_t *marks = bfs->run->marks.words, *nodes = side->nodes;
     struct link *links = side->links;
     size_t node = side->count, others = 0;
-    assert(!bfs->collects && !bfs->walk->nodes && side->link_count == node);
+    assert(bfs->is_plain && side->link_count == node);
+    const size_t count = ends->count;
     for (size_t i = 0; i < count; i++) {
-        const uint64_t id = hops[i].node;
-        assert(id < bfs->mark_capacity);
-        const unsigned before = mark(marks, id, own);
-        if (before >> own & 1)
-            continue;
+        const uint64_t id = ends->nodes[i];
+        assert(id < bfs->mark_ids);
+        uint64_t *mine = &marks[mark_word(id) + own];
+        const uint64_t bit = mark_bit(id), before = *mine & bit;
+        *mine |= bit;
+        /* Written in any case, there is room: nobody can tell which nodes are new. */
         nodes[node] = id;
-        links[node++] = (struct link){ .edge = hops[i].edge, .parent = level_at + hops[i].source };
-        if (UNLIKELY(before)) {
+        links[node].edge = ends->edges[i];
+        links[node].parent = parent;
+        node += !before;
+        if (UNLIKELY(marks[mark_word(id) + 1 - own] & bit) && !before) {
             others = other->count; /* it is on the last level */
             while (other->nodes[others - 1] != id)
                 others--;
@@ -468,15 +501,24 @@ static sombra_err walk_hops_marked(struct bfs *bfs, struct side *side, const str
     return others ? add_meeting(bfs, side, (uint32_t)node - 1, (uint32_t)others - 1) : SOMBRA_OK;
 }
 
-/* Room for the ids of the hops among the marks, or none of them from now on. */
-static sombra_err marks_fit(struct bfs *bfs, const struct graph_hop *hops, size_t count)
+/* Room for the ends among the marks, or none of them from now on. */
+static inline sombra_err marks_fit(struct bfs *bfs, const struct graph_ends *ends)
 {
-    uint64_t bits = 0;
-    for (size_t i = 0; i < count; i++)
-        bits |= hops[i].node;
-    if (LIKELY(bits < bfs->mark_capacity))
+    if (LIKELY(!bfs->has_marks || ends->node_bits < bfs->mark_ids))
         return SOMBRA_OK;
-    return bits < MARKS_MAX ? marks_reserve(bfs, bits + 1) : marks_leave(bfs);
+    return ends->node_bits < MARKS_MAX ? marks_reserve(bfs, ends->node_bits + 1) : marks_leave(bfs);
+}
+
+static sombra_err walk_ends(struct bfs *bfs, struct side *side, const struct graph_ends *ends)
+{
+    sombra_err err = run_ticks(bfs->run, (uint32_t)ends->count);
+    if (!err)
+        err = marks_fit(bfs, ends);
+    if (!err)
+        err = side_reserve(bfs, side, ends->count);
+    if (err)
+        return err;
+    return bfs->has_marks ? walk_ends_marked(bfs, side, ends) : walk_ends_plain(bfs, side, ends);
 }
 
 static sombra_err walk_hops(struct bfs *bfs, struct side *side, const struct graph_hop *hops,
@@ -484,14 +526,8 @@ static sombra_err walk_hops(struct bfs *bfs, struct side *side, const struct gra
 {
     const bool is_back = side == &bfs->sides[1];
     sombra_err err = run_ticks(bfs->run, (uint32_t)count);
-    if (!err && bfs->has_marks)
-        err = marks_fit(bfs, hops, count);
     if (!err)
         err = side_reserve(bfs, side, count);
-    if (LIKELY(!err && bfs->has_marks))
-        return walk_hops_marked(bfs, side, hops, count);
-    if (LIKELY(!err && !bfs->collects && !bfs->walk->nodes))
-        return walk_hops_plain(bfs, side, hops, count);
     for (size_t i = 0; !err && i < count; i++) {
         uint32_t parent = (uint32_t)(side->level_at + hops[i].source);
         uint32_t *slot = slot_of(bfs, hops[i].node);
@@ -506,6 +542,23 @@ static sombra_err walk_hops(struct bfs *bfs, struct side *side, const struct gra
     return err;
 }
 
+/* What the fan reads at once; *out_count: how many edges. */
+static sombra_err walk_some_ends(struct bfs *bfs, struct side *side, size_t *out_count)
+{
+    const struct graph_ends *ends;
+    sombra_err err = fan_next_ends(side->fan, &ends);
+    *out_count = ends->count;
+    return err || ends->count == 0 ? err : walk_ends(bfs, side, ends);
+}
+
+static sombra_err walk_some_hops(struct bfs *bfs, struct side *side, size_t level_end,
+                                 size_t *out_count)
+{
+    const struct graph_hop *hops;
+    sombra_err err = fan_next(side->fan, &hops, out_count);
+    return err || *out_count == 0 ? err : walk_hops(bfs, side, hops, *out_count, level_end);
+}
+
 static sombra_err walk_level(struct bfs *bfs, struct side *side)
 {
     size_t level_end = side->count, level_count = level_end - side->level_at;
@@ -515,16 +568,10 @@ static sombra_err walk_level(struct bfs *bfs, struct side *side)
         return err;
     memcpy(side->level, side->nodes + side->level_at, level_count * sizeof *side->level);
     fan_open_gently(side->fan, side->level, level_count);
-    for (;;) {
-        const struct graph_hop *hops;
-        size_t count;
-        err = fan_next(side->fan, &hops, &count);
-        if (err || count == 0)
-            break;
-        err = walk_hops(bfs, side, hops, count, level_end);
-        if (err || (bfs->meeting_count && !bfs->collects))
-            break;
-    }
+    size_t count = 1;
+    while (!err && count && (bfs->collects || bfs->meeting_count == 0))
+        err = bfs->is_plain ? walk_some_ends(bfs, side, &count)
+                            : walk_some_hops(bfs, side, level_end, &count);
     side->level_at = level_end;
     side->depth++;
     return err;
@@ -538,6 +585,7 @@ sombra_err bfs_begin(struct bfs *bfs, uint64_t from, uint64_t to)
     assert(from != to);
     bfs->meeting_count = bfs->meeting = 0;
     bfs->has_trails = false;
+    start->count = end->count = 0;
     sombra_err err = marks_begin(bfs, from, to);
     if (!err)
         err = begin_side(bfs, start, from);
@@ -549,6 +597,8 @@ sombra_err bfs_begin(struct bfs *bfs, uint64_t from, uint64_t to)
             break;
         err = ahead <= back ? walk_level(bfs, start) : walk_level(bfs, end);
     }
+    if (bfs->has_marks)
+        marks_clear(bfs);
     return err;
 }
 

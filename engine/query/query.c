@@ -82,16 +82,21 @@ void query_close(struct query *query)
 {
     struct operator* op = query->plan.newest;
     while (op) {
-        struct operator* before = op->made_before; /* free may take `op` with it */
         if (op->ops->free)
             op->ops->free(op);
-        op = before;
+        op = op->made_before;
     }
     steps_release(query->steps);
     mem_free(query->run.tracks);
+    if (query->run.values && value_builder_bytes(query->run.values) > KEPT_BYTES_MAX) {
+        sombra_value_builder_free(query->run.values);
+        query->run.values = NULL;
+    }
     struct arena arena = query->run.arena;
     arena_keep(&arena);
     *query = (struct query){ .run.arena = arena,
+                             .run.marks = query->run.marks,
+                             .run.values = query->run.values,
                              .builder = query->builder,
                              .last_value = query->last_value };
 }
@@ -103,7 +108,7 @@ void query_release(struct query *query)
     assert(!query->run.txn);
     sombra_value_builder_free(query->builder);
     buf_release(&query->last_value);
-    arena_release(&query->run.arena);
+    run_release(&query->run);
     mem_free(query);
 }
 

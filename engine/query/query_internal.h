@@ -48,10 +48,20 @@ struct track {
     uint64_t edge; /* 0 for the first node */
 };
 
+/* Which sides of a search know an id: two bits for each, all zero but while a search runs
+ * (paths_bfs.c). */
+struct marks {
+    uint64_t *words;
+    size_t capacity; /* ids; a power of two, or 0 */
+};
+
 struct query_run {
     struct graph_txn *txn;
     sombra_query_options options;
     struct arena arena; /* of the plan: lives as long as the query */
+    /* The next query of the handle finds these two again: */
+    struct marks marks;
+    sombra_value_builder *values; /* of whoever makes a row's value; NULL until then */
     struct query_environment environment;
     size_t memory_used;   /* bytes charged by run_charge */
     uint64_t deadline_ns; /* 0 = none */
@@ -61,6 +71,8 @@ struct query_run {
     size_t track_count, track_capacity;
 };
 
+/* Frees what it keeps from query to query. */
+void run_release(struct query_run *run);
 /* Charges memory to the query before it is allocated; LIMIT. `bytes` may be negative. */
 sombra_err run_charge(struct query_run *run, int64_t bytes) SOMBRA_MUST_CHECK;
 void run_refund(struct query_run *run, size_t bytes);

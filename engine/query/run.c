@@ -4,6 +4,15 @@
 
 enum { MEMORY_DEFAULT = 256 << 20 };
 
+void run_release(struct query_run *run)
+{
+    arena_release(&run->arena);
+    mem_free(run->marks.words);
+    sombra_value_builder_free(run->values);
+    run->marks = (struct marks){ .words = NULL };
+    run->values = NULL;
+}
+
 /* ---- bounds ------------------------------------------------------------------------------ */
 
 sombra_err run_charge(struct query_run *run, int64_t bytes)

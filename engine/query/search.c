@@ -29,15 +29,16 @@ void run_free(struct query_run *run, void *array, size_t *capacity, size_t item_
 
 /* ---- rows -------------------------------------------------------------------------------- */
 
-sombra_err row_values_init(struct row_values *values)
+sombra_err row_values_init(struct row_values *values, struct query_run *run)
 {
     *values = (struct row_values){ .bytes = BUF_INIT, .batch_max = 1 };
-    return sombra_value_builder_new(&values->builder);
+    sombra_err err = run->values ? SOMBRA_OK : sombra_value_builder_new(&run->values);
+    values->builder = run->values;
+    return err;
 }
 
 void row_values_release(struct row_values *values)
 {
-    sombra_value_builder_free(values->builder);
     buf_release(&values->bytes);
 }
 
@@ -58,17 +59,18 @@ sombra_err row_values_add(struct row_values *values, struct row_batch *batch, co
     if (err)
         return err;
     sombra_value_builder_reset(values->builder);
-    values->ends[batch->count] = values->bytes.bytes;
-    batch->rows[batch->count++] = *row;
+    struct row *to = &batch->rows[batch->count++];
+    *to = *row;
+    to->value = slice_of(NULL, encoded.bytes);
     return SOMBRA_OK;
 }
 
 void row_values_end(struct row_values *values, struct row_batch *batch)
 {
-    size_t begin = 0;
+    const uint8_t *at = values->bytes.data;
     for (size_t i = 0; i < batch->count; i++) {
-        batch->rows[i].value = slice_of(values->bytes.data + begin, values->ends[i] - begin);
-        begin = values->ends[i];
+        batch->rows[i].value.data = at;
+        at += batch->rows[i].value.bytes;
     }
     values->batch_max = size_min(values->batch_max * 2, QUERY_BATCH);
 }
@@ -81,11 +83,12 @@ sombra_err search_operator_new(struct query_run *run, const struct operator_ops 
     sombra_err err = run_charge(run, (int64_t)bytes);
     if (err)
         return err;
-    struct operator* op = mem_zalloc(bytes);
+    struct operator* op = arena_alloc(&run->arena, bytes);
     if (!op) {
         run_refund(run, bytes);
         return diag_nomem("an operator", bytes);
     }
+    memset(op, 0, bytes);
     op->ops = ops;
     op->run = run;
     op->kind = kind;
@@ -96,7 +99,6 @@ sombra_err search_operator_new(struct query_run *run, const struct operator_ops 
 void search_operator_free(struct operator* op, size_t bytes)
 {
     run_refund(op->run, bytes);
-    mem_free(op);
 }
 
 /* ---- options ----------------------------------------------------------------------------- */

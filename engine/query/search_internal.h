@@ -62,7 +62,8 @@ struct fan;
  * the caller reads them. */
 sombra_err fan_new(struct query_run *run, const struct walk *walk, bool is_turned,
                    bool with_properties, struct fan **out_fan) SOMBRA_MUST_CHECK;
-void fan_free(struct fan *fan); /* NULL is a no-op */
+/* NULL is a no-op. Its memory is the run's until the end. */
+void fan_free(struct fan *fan);
 /* `nodes` must live until all their edges were read, or others are given. */
 void fan_open(struct fan *fan, const uint64_t *nodes, size_t count);
 /* The same for who may stop soon: its first batches are small. */
@@ -70,6 +71,8 @@ void fan_open_gently(struct fan *fan, const uint64_t *nodes, size_t count);
 /* Edges in the order of the nodes; count 0 = no more. They live until the next call. */
 sombra_err fan_next(struct fan *fan, const struct graph_hop **out_hops,
                     size_t *out_count) SOMBRA_MUST_CHECK;
+/* The same as ends, those of one node a call. A set of nodes is read by either, or by fan_next. */
+sombra_err fan_next_ends(struct fan *fan, const struct graph_ends **out_ends) SOMBRA_MUST_CHECK;
 typedef sombra_err (*fan_fn)(void *context, const struct graph_hop *hop);
 /* `each` for every edge of the nodes, until it fails; neither is used afterwards. A hop ticks. */
 sombra_err fan_each(struct fan *fan, const uint64_t *nodes, size_t count, fan_fn each,
@@ -88,12 +91,11 @@ sombra_err walk_takes_node(const struct walk *walk, struct query_run *run, uint6
  * since the memory moves. Batches begin with one row and double: what is not asked for is not
  * searched. */
 struct row_values {
-    sombra_value_builder *builder; /* for the maker of rows */
+    sombra_value_builder *builder; /* for the maker of rows, of one after the other; the run's */
     struct buf bytes;
-    size_t ends[QUERY_BATCH];
     size_t batch_max; /* rows wanted in this batch */
 };
-sombra_err row_values_init(struct row_values *values) SOMBRA_MUST_CHECK;
+sombra_err row_values_init(struct row_values *values, struct query_run *run) SOMBRA_MUST_CHECK;
 void row_values_release(struct row_values *values);
 void row_values_begin(struct row_values *values, struct row_batch *batch);
 /* Adds a row with what was built; resets the builder. */
@@ -102,10 +104,10 @@ sombra_err row_values_add(struct row_values *values, struct row_batch *batch,
 /* Sets the addresses. */
 void row_values_end(struct row_values *values, struct row_batch *batch);
 
-/* An operator of its own memory, zeroed and charged, with its head filled in. */
+/* An operator in the run's arena, zeroed and charged, with its head filled in. */
 sombra_err search_operator_new(struct query_run *run, const struct operator_ops *ops, size_t bytes,
                                sombra_row_kind kind, void *out_operator) SOMBRA_MUST_CHECK;
-void search_operator_free(struct operator* op, size_t bytes);
+void search_operator_free(struct operator* op, size_t bytes); /* the charge */
 
 /* ---- options ----------------------------------------------------------------------------------
  */

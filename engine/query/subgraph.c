@@ -210,7 +210,7 @@ sombra_err subgraph_new(struct query_run *run, const sombra_value *options, stru
     sombra_err err = search_operator_new(run, &ops, sizeof *s, SOMBRA_ROW_RECORD, &s);
     if (err)
         return err;
-    err = row_values_init(&s->values);
+    err = row_values_init(&s->values, run);
     if (!err)
         err = parse(s, options);
     if (!err)

@@ -142,6 +142,33 @@ static void test_kv__words_agree_with_moves(void **state)
     assert_true(total > 1000);
 }
 
+/* Two families of keys that have nothing in common, which meet in a leaf, each with a beginning as
+ * long as what a leaf tells in one byte, or a bit more or less. */
+static void test_kv__words_stand_behind_long_beginnings(void **state)
+{
+    enum { STEM_MIN = 12, STEM_MAX = 18, TAILS = 1024 };
+    struct random random = { kv_test_seed("words") };
+    for (size_t stem = STEM_MIN; stem <= STEM_MAX; stem++) {
+        uint8_t key[STEM_MAX + 2];
+        struct kv_txn *txn = kv_begin_write(store_of(state));
+        struct reading reading = { .txn = txn, .random = &random };
+        expect_ok(kv_delete_range(txn, kv_text_range(NULL, NULL), NULL));
+        for (size_t i = 0; i < 2 * TAILS; i++) {
+            memset(key, i < TAILS ? 'a' : 'b', stem);
+            key[stem] = (uint8_t)(i % TAILS / 32);
+            key[stem + 1] = (uint8_t)(i % 32);
+            expect_ok(kv_put(txn, slice_of(key, stem + 2), slice_of(NULL, 0)));
+        }
+        expect_ok(kv_cursor_open(txn, (struct kv_range){ .low = { NULL, 0 } }, &reading.cursor));
+        for (unsigned family = 0; family < 2; family++) {
+            memset(key, family ? 'b' : 'a', stem);
+            assert_int_equal(read_all(&reading, slice_of(key, stem)), TAILS);
+        }
+        kv_cursor_close(reading.cursor);
+        kv_commit_ok(txn);
+    }
+}
+
 /* Deletes the key it stands on, or another, or puts some. */
 static void write_between(const struct reading *reading, sombra_slice last)
 {
@@ -192,6 +219,7 @@ static void test_kv__no_word_is_read_where_no_key_begins_so(void **state)
 
 const struct kv_fact kv_contract_words[] = {
     KV_FACT(test_kv__words_agree_with_moves),
+    KV_FACT(test_kv__words_stand_behind_long_beginnings),
     KV_FACT(test_kv__words_go_on_behind_the_last_key_across_writes),
     KV_FACT(test_kv__no_word_is_read_where_no_key_begins_so),
     { .name = NULL },

@@ -26,7 +26,7 @@ int search_setup(void **state)
 
 int search_teardown(void **state)
 {
-    arena_release(&search_run.arena);
+    run_release(&search_run);
     arena_release(&values);
     free(rows);
     rows = NULL;
@@ -217,14 +217,12 @@ void search_survives_failed_allocations(source_fn source, const char *options_te
     assert_ok(run_source(source, &options, false, NULL));
     uint64_t count = 0;
     for (uint64_t n = 1; err; n++, count++) {
-        arena_release(&search_run.arena);
-        search_run.arena = (struct arena)ARENA_INIT;
+        run_release(&search_run);
         uint64_t live = mem_test_live();
         mem_test_fail_at(n, false);
         err = run_source(source, &options, false, NULL);
         mem_test_fail_at(0, false);
-        arena_release(&search_run.arena);
-        search_run.arena = (struct arena)ARENA_INIT;
+        run_release(&search_run);
         if (err)
             assert_err(err, SOMBRA_NOMEM);
         if (mem_test_live() != live)

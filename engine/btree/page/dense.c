@@ -506,29 +506,52 @@ static const uint8_t *entry_at(const uint8_t *page, unsigned run, unsigned index
 /* Entries of one run as long as they are of the usual kind: lengths in one byte, wanted, of few
  * bytes. *at and *word move on; how many. */
 static inline __attribute__((always_inline)) size_t
-words_of_run(const struct word_frame *frame, const uint8_t **at, size_t most, const bool has_values,
-             const uint8_t *page_end, uint64_t *word, uint64_t *words, uint8_t *bytes)
+words_of_run_by(const struct word_frame *frame, const uint8_t **at, size_t most,
+                const bool has_values, const uint8_t *page_end, uint64_t *word, uint64_t *words,
+                uint8_t *bytes)
 {
-    const size_t head_bytes = has_values ? 2 : 1, match_bytes = frame->match_bytes;
-    const size_t rest_bytes = frame->rest_bytes;
+    const size_t head_bytes = has_values ? 2 : 1;
+    const size_t match_bytes = frame->match_bytes, rest_bytes = frame->rest_bytes;
+    if (UNLIKELY(match_bytes >= DENSE_NIBBLE_MAX))
+        return 0;
+    /* `kept` is not above this if what is shared is wanted, and told by its nibble. */
+    const size_t kept_max =
+        size_min(KV_WORD_BYTES, DENSE_NIBBLE_MAX - 1 - match_bytes + rest_bytes);
     const uint8_t *entry = *at, *last = page_end - 8 - head_bytes;
     uint64_t key = *word;
     size_t i = 0;
     for (; i < most && entry <= last; i++) {
-        size_t shared = *entry >> 4, own = *entry & 15;
-        size_t kept = shared - match_bytes + rest_bytes; /* wraps to many if it is not wanted */
-        if (UNLIKELY(shared < match_bytes || shared == DENSE_NIBBLE_MAX || kept + own > 8))
+        const size_t own = *entry & 15, kept = (size_t)(*entry >> 4) - match_bytes + rest_bytes;
+        const size_t length = kept + own;
+        if (UNLIKELY(kept > kept_max || length > KV_WORD_BYTES))
             break;
         const uint8_t *suffix = entry + head_bytes;
-        uint64_t read = get_be64(suffix) & word_mask(own);
+        const uint64_t read = get_be64(suffix) & word_mask(own);
         key = (key & word_mask(kept)) | read >> (8 * (kept & 7));
         words[i] = key;
-        bytes[i] = (uint8_t)(kept + own);
+        bytes[i] = (uint8_t)length;
         entry = suffix + own + (has_values ? entry[1] : 0);
     }
     *at = entry;
     *word = key;
     return i;
+}
+
+/* Functions of their own, so that the loops have the registers. */
+static __attribute__((noinline)) size_t words_of_run(const struct word_frame *frame,
+                                                     const uint8_t **at, size_t most,
+                                                     const uint8_t *page_end, uint64_t *word,
+                                                     uint64_t *words, uint8_t *bytes)
+{
+    return words_of_run_by(frame, at, most, false, page_end, word, words, bytes);
+}
+
+static __attribute__((noinline)) size_t words_of_valued_run(const struct word_frame *frame,
+                                                            const uint8_t **at, size_t most,
+                                                            const uint8_t *page_end, uint64_t *word,
+                                                            uint64_t *words, uint8_t *bytes)
+{
+    return words_of_run_by(frame, at, most, true, page_end, word, words, bytes);
 }
 
 /* What a reader of words goes on with. */
@@ -560,11 +583,9 @@ static size_t words_read_run(struct words_reader *reader, size_t most, uint64_t 
         reader->is_first = false;
         words[read] = reader->word;
         bytes[read++] = (uint8_t)length;
-        read += reader->has_values
-                    ? words_of_run(frame, &reader->at, most - read, true, reader->page_end,
-                                   &reader->word, words + read, bytes + read)
-                    : words_of_run(frame, &reader->at, most - read, false, reader->page_end,
-                                   &reader->word, words + read, bytes + read);
+        read += (reader->has_values ? words_of_valued_run : words_of_run)(
+            frame, &reader->at, most - read, reader->page_end, &reader->word, words + read,
+            bytes + read);
     }
     return read;
 }
