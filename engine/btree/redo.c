@@ -18,13 +18,28 @@ static bool redo_is_wanted(struct btree_txn *txn, uint64_t more)
     return false;
 }
 
+/* Room for `more` bytes. A long redo gets room for all that it may become at once, which costs
+ * nothing before it is filled, and is never copied from one block to the next. */
+static sombra_err redo_reserve(struct btree_txn *txn, size_t more)
+{
+    enum { LONG_BYTES = 512 << 10, ROOM_BYTES_MAX = 64 << 20 };
+    struct buf *redo = &txn->redo;
+    if (LIKELY(more <= redo->capacity - redo->bytes))
+        return SOMBRA_OK;
+    uint64_t room = u64_min(txn->btree->options.wal_bypass_bytes, ROOM_BYTES_MAX);
+    if (redo->bytes >= LONG_BYTES && room > redo->bytes && more <= room - redo->bytes &&
+        buf_reserve(redo, (size_t)room - redo->bytes) == SOMBRA_OK)
+        return SOMBRA_OK;
+    return buf_reserve(redo, more);
+}
+
 static sombra_err redo_append(struct btree_txn *txn, enum kv_redo_kind kind, sombra_slice a,
                               sombra_slice b)
 {
     size_t bytes = kv_redo_bytes_max(a.bytes, b.bytes);
     if (!redo_is_wanted(txn, bytes))
         return SOMBRA_OK;
-    sombra_err err = buf_reserve(&txn->redo, bytes);
+    sombra_err err = redo_reserve(txn, bytes);
     if (err)
         return err;
     uint8_t *at = kv_redo_write(txn->redo.data + txn->redo.bytes, (struct kv_redo){ kind, a, b });
@@ -44,7 +59,7 @@ sombra_err redo_put_many(struct btree_txn *txn, const struct kv_entry *entries, 
         bytes += kv_redo_bytes_max(entries[i].key.bytes, entries[i].value.bytes);
     if (!redo_is_wanted(txn, bytes))
         return SOMBRA_OK;
-    sombra_err err = buf_reserve(&txn->redo, bytes);
+    sombra_err err = redo_reserve(txn, bytes);
     if (err)
         return err;
     uint8_t *at = txn->redo.data + txn->redo.bytes;
