@@ -403,6 +403,7 @@ struct savepoint {
 struct deferred_put {
     size_t at; /* of the key in `bytes`; the value follows */
     uint32_t key_bytes, value_bytes;
+    page_id leaf, left, right; /* the key's, and those beside it under its branch; 0 = none */
 };
 struct deferred {
     struct buf bytes;
