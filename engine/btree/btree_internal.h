@@ -240,8 +240,6 @@ sombra_err logs_check_name(const struct btree *btree, bool *out_is_replaced) SOM
 sombra_err logs_unlink(struct logs *logs) SOMBRA_MUST_CHECK;
 /* `syncs_soon`: a commit waits for the record's sync. Else it is stored through a mapping where the
  * file system allows that: no system call, but a sync that costs twice as much. */
-/* `syncs_soon`: a commit waits for the record's sync. Else it is stored through a mapping where the
- * file system allows that: no system call, but a sync that costs twice as much. */
 sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes,
                         bool syncs_soon) SOMBRA_MUST_CHECK;
 sombra_err logs_append(struct logs *logs, uint64_t lsn, const struct os_iovec *parts,
@@ -405,6 +403,7 @@ struct savepoint {
 struct deferred_put {
     size_t at; /* of the key in `bytes`; the value follows */
     uint32_t key_bytes, value_bytes;
+    page_id leaf, left, right; /* the key's, and those beside it under its branch; 0 = none */
 };
 struct deferred {
     struct buf bytes;
@@ -615,6 +614,12 @@ sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last,
  * a failure the path leads nowhere. */
 sombra_err tree_step_leaf(struct btree_txn *txn, struct tree_path *path, bool forward,
                           bool *out_found) SOMBRA_MUST_CHECK;
+/* Is the key in the leaf, child of `branch`, as far as that is known without it? Nothing is, but
+ * where memory is short. And the rest of a get: the value's bytes, or NOT_FOUND. */
+enum filter_answer tree_ask_filter(struct btree_txn *txn, const uint8_t *branch, page_id leaf,
+                                   sombra_slice key);
+sombra_err tree_get_asked(struct btree_txn *txn, page_id leaf, enum filter_answer answer,
+                          sombra_slice key, sombra_slice *out_value) SOMBRA_MUST_CHECK;
 /* Number of entries with keys < key. */
 sombra_err tree_rank(struct btree_txn *txn, sombra_slice key, uint64_t *out_rank) SOMBRA_MUST_CHECK;
 /* The value's bytes, wherever they are. */

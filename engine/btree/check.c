@@ -356,7 +356,8 @@ static sombra_err stats_get(struct btree *btree, struct kv_maintenance *job)
         stats->compact_pages_returned = meta.compact_returned;
         stats->log_bytes = logs_bytes(&btree->logs);
         size_t images = atomic_load_explicit(&btree->pager.dirty.images, memory_order_relaxed);
-        stats->memory_bytes = (uint64_t)images << btree->pager.page_shift;
+        stats->memory_bytes =
+            ((uint64_t)images << btree->pager.page_shift) + filters_bytes(&btree->pager);
     } else {
         stats->memory_bytes = newest.page_count << btree->pager.page_shift;
     }

@@ -448,6 +448,7 @@ static sombra_err commit_unlogged(struct btree_txn *txn, struct checkpoint *chec
     if (err)
         return err;
     txn->snapshot = snapshot;
+    filters_publish(&btree->pager, snapshot.txn);
     logs_cover(&btree->logs, snapshot.lsn);
     account_publish(btree, &snapshot);
     atomic_store(&btree->head->pinned_intent, 0); /* last: until then another may publish it */

@@ -22,8 +22,6 @@ PREFETCHER leaf_fetch(const struct btree_txn *txn, page_id id)
     const struct pager *pager = &txn->btree->pager;
     if (UNLIKELY(id >= txn->snapshot.page_count))
         return;
-    if (UNLIKELY(pager_has_mode(pager, PAGER_SHORT)))
-        memory_bring(pager, id, 1);
     const uint8_t *page = pager_page(pager, id);
     __builtin_prefetch(page);
     __builtin_prefetch(page + pager->page_bytes - 1);
@@ -88,6 +86,54 @@ static sombra_err group_give(struct btree_txn *txn, const struct lookups *group,
     return err;
 }
 
+/* Where memory is short: the filters are asked, then the leaves are that are needed, all at once.
+ */
+static sombra_err group_give_short(struct btree_txn *txn, struct lookups *group, size_t first,
+                                   kv_value_fn each, void *context)
+{
+    const struct pager *pager = &txn->btree->pager;
+    enum filter_answer answers[GROUP];
+    page_id brought = 0;
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; !err && i < group->count; i++) {
+        const uint8_t *branch;
+        err = tree_page(txn, group->ids[i], 1, &branch);
+        if (err)
+            break;
+        unsigned index = branch_find(branch, pager->page_bytes, group->keys[i]);
+        page_id leaf = branch_child(branch, pager->page_bytes, index);
+        answers[i] = tree_ask_filter(txn, branch, leaf, group->keys[i]);
+        group->ids[i] = leaf;
+        if (answers[i] == FILTER_NO || leaf == brought || leaf >= txn->snapshot.page_count)
+            continue;
+        memory_bring(pager, leaf, 1);
+        brought = leaf;
+    }
+    for (size_t i = 0; !err && i < group->count; i++) {
+        sombra_slice value;
+        err = tree_get_asked(txn, group->ids[i], answers[i], group->keys[i], &value);
+        if (!err || err == SOMBRA_NOT_FOUND)
+            err = each(context, first + i, err ? NULL : &value);
+    }
+    return err;
+}
+
+/* From the root to its values. */
+static sombra_err group_get(struct btree_txn *txn, struct lookups *group, size_t first,
+                            kv_value_fn each, void *context)
+{
+    unsigned level = (unsigned)txn->snapshot.depth - 1;
+    bool is_short = level && pager_has_mode(&txn->btree->pager, PAGER_SHORT);
+    sombra_err err = SOMBRA_OK;
+    for (; !err && level > is_short; level--)
+        err = group_step(txn, group, level);
+    if (UNLIKELY(is_short))
+        return err ? err : group_give_short(txn, group, first, each, context);
+    if (!err)
+        err = group_find(txn, group);
+    return err ? err : group_give(txn, group, first, each, context);
+}
+
 static sombra_err keys_check(const sombra_slice *keys, size_t count)
 {
     sombra_err err = SOMBRA_OK;
@@ -112,12 +158,7 @@ sombra_err btree_get_many(struct kv_txn *kv_txn, const sombra_slice *keys, size_
         group.count = size_min(count - first, GROUP);
         for (size_t i = 0; i < group.count; i++)
             group.ids[i] = txn->snapshot.root;
-        for (unsigned level = depth - 1; !err && level > 0; level--)
-            err = group_step(txn, &group, level);
-        if (!err)
-            err = group_find(txn, &group);
-        if (!err)
-            err = group_give(txn, &group, first, each, context);
+        err = group_get(txn, &group, first, each, context);
     }
     return err;
 }

@@ -10,6 +10,7 @@
  * - What only the durable checkpoint still has is dropped from memory, and so is the log behind its
  *   end (wal_let_go).
  * - Puts wait for each other's leaves together (tree_defer.c).
+ * - A key that is not there is mostly not looked for in its leaf (filters.c).
  */
 #include "btree_internal.h"
 
@@ -68,12 +69,10 @@ void memory_weigh_again(struct btree *btree)
 
 /* ---- writes ------------------------------------------------------------------------------- */
 
-void memory_settle_writes(struct btree *btree)
+/* Pages are written in the other way from now on. */
+static void writes_turn(struct btree *btree, bool is_buffered)
 {
     struct pager *pager = &btree->pager;
-    bool is_buffered = pager_has_mode(pager, PAGER_BUFFERED);
-    if (LIKELY(!pager->can_map || pager_has_mode(pager, PAGER_SHORT) == is_buffered))
-        return;
     /* Reserved pages were prepared for the other way, and stretches of new space may be used out of
      * order now. */
     space_drop_reserve(&btree->space);
@@ -81,10 +80,25 @@ void memory_settle_writes(struct btree *btree)
     assert(pager->dirty.count == 0);
     atomic_fetch_xor(&pager->modes, PAGER_BUFFERED);
     uint64_t bytes_max = btree->options.txn_memory_max;
-    if (!is_buffered)
+    if (is_buffered)
         bytes_max = u64_min(bytes_max, u64_max(atomic_load(&pager->weighed_bytes) / BUFFER_SHARE,
                                                BUFFER_MIN_BYTES));
     pager->dirty.limit = (size_t)(bytes_max >> pager->page_shift);
+}
+
+void memory_settle_writes(struct btree *btree, const struct snapshot *newest)
+{
+    struct pager *pager = &btree->pager;
+    uint8_t modes = atomic_load_explicit(&pager->modes, memory_order_relaxed);
+    if (LIKELY(modes == 0))
+        return;
+    bool is_short = modes & PAGER_SHORT;
+    if (pager->can_map && is_short != (bool)(modes & PAGER_BUFFERED))
+        writes_turn(btree, is_short);
+    /* Buffered pages come by as they are written, the others do not. */
+    if (is_short)
+        filters_make(pager, newest->entries, newest->page_count);
+    filters_begin(pager, newest->txn, is_short);
 }
 
 void memory_forget_freed(struct btree *btree)

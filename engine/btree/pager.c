@@ -140,6 +140,7 @@ sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, 
 void pager_release(struct pager *pager)
 {
     pager_dirty_clear(pager);
+    filters_free(atomic_load(&pager->filters));
     for (size_t i = 0; i < pager->dirty.spare_count; i++)
         mem_free(pager->dirty.spare[i]);
     mem_free(pager->dirty.spare);
@@ -341,6 +342,8 @@ static sombra_err images_write(struct pager *pager, struct dirty_page *pages, si
         size_t n = 0;
         do {
             page_seal(pages[i + n].image, pager->page_bytes);
+            if (page_level(pages[i + n].image) == 0)
+                filters_note_written(pager, pages[i + n].image);
             parts[n] = (struct os_iovec){ pages[i + n].image, pager->page_bytes };
             n++;
         } while (n < GATHER && i + n < count && pages[i + n].id == pages[i].id + n);

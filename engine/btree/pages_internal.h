@@ -11,6 +11,7 @@
 
 struct btree;
 struct btree_txn;
+struct snapshot;
 struct meta;
 struct head;
 
@@ -68,6 +69,7 @@ struct pager {
     _Atomic uint64_t
         *unsealed; /* one bit a page: written since a checkpoint sealed it, as far as known */
     const struct head *head;                    /* what is durable, what is newest */
+    _Atomic(struct filters *) filters;          /* NULL until memory is short */
     uint64_t memory_bytes;                      /* as the option says; 0 = the system is asked */
     _Atomic uint64_t weighed_bytes, weighed_ns; /* what memory there was, and when */
     /* Bytes of the file that this process's growth added and nobody has used; the writer's. */
@@ -207,7 +209,7 @@ void memory_weigh(struct btree *btree, uint64_t page_count);
 /* The same, if it was not looked at for a while. */
 void memory_weigh_again(struct btree *btree);
 /* With the writer's turn, before a transaction: are its pages to be buffered? */
-void memory_settle_writes(struct btree *btree);
+void memory_settle_writes(struct btree *btree, const struct snapshot *newest);
 /* At a commit, before its pages change hands: those that only the durable checkpoint has will not
  * be read soon. */
 void memory_forget_freed(struct btree *btree);
@@ -216,6 +218,35 @@ void memory_forget_freed(struct btree *btree);
 void memory_bring(const struct pager *pager, page_id id, uint64_t pages);
 /* The same for many, which become a few accesses where they lie side by side; sorts `ids`. */
 void memory_bring_many(const struct pager *pager, page_id *ids, size_t count);
+
+/* ---- filters.c: which keys a leaf may hold, without the leaf -------------------------------- */
+
+struct filters;
+
+/* Makes them, if they are not there, for a tree of so many entries; without the memory for it there
+ * are none. */
+void filters_make(struct pager *pager, uint64_t entries, uint64_t page_count);
+void filters_free(struct filters *filters);        /* NULL is a no-op */
+uint64_t filters_bytes(const struct pager *pager); /* in use */
+
+enum filter_answer {
+    FILTER_UNKNOWN, /* there is none of what this snapshot has at that page */
+    FILTER_NO,      /* the key is not in that leaf */
+    FILTER_MAYBE,
+};
+/* Of the leaf `id`, child of a branch that transaction `branch_txn` wrote, in the tree of a
+ * snapshot or a write transaction that stands on it. Touches no page. */
+enum filter_answer filters_ask(const struct pager *pager, page_id id, uint64_t branch_txn,
+                               uint64_t snapshot_txn, sombra_slice key);
+/* A leaf was read, and proved, in a snapshot that is pinned. */
+void filters_note_read(struct pager *pager, const uint8_t *leaf, uint64_t snapshot_txn);
+/* A leaf of the write transaction is about to be written. */
+void filters_note_written(struct pager *pager, const uint8_t *leaf);
+/* With the writer's turn: a write transaction begins. `follows`: each leaf that it writes is noted
+ * before it is published. */
+void filters_begin(struct pager *pager, uint64_t newest_txn, bool follows);
+/* It is about to be published as `txn`. */
+void filters_publish(struct pager *pager, uint64_t txn);
 
 /* ---- sizes of the shared head (head.c) ---------------------------------------------------- */
 

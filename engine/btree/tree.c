@@ -35,8 +35,45 @@ sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
         return page_corrupt(txn, id, "is not of the level its parent has it at");
     if (page_txn(page) > txn->newest_page_txn)
         return page_corrupt(txn, id, "is newer than the snapshot that refers to it");
+    if (level == 0 && !txn->kv.is_write && pager_has_mode(pager, PAGER_SHORT)) {
+        filters_make(pager, txn->snapshot.entries, txn->snapshot.page_count);
+        filters_note_read(pager, page, txn->snapshot.txn);
+    }
     *out_page = page;
     return SOMBRA_OK;
+}
+
+enum filter_answer tree_ask_filter(struct btree_txn *txn, const uint8_t *branch, page_id leaf,
+                                   sombra_slice key)
+{
+    struct kv_metrics *metrics = &txn->btree->metrics;
+    /* Beyond the file's end lies damage, to be told. */
+    if (!pager_has_mode(&txn->btree->pager, PAGER_SHORT) || leaf >= txn->snapshot.page_count)
+        return FILTER_UNKNOWN;
+    enum filter_answer answer =
+        filters_ask(&txn->btree->pager, leaf, page_txn(branch), txn->snapshot.txn, key);
+    if (answer != FILTER_UNKNOWN)
+        kv_metrics_add_striped(metrics, KV_COUNTER_FILTER_CHECKS, 1);
+    if (answer == FILTER_NO)
+        kv_metrics_add_striped(metrics, KV_COUNTER_FILTER_SKIPS, 1);
+    return answer;
+}
+
+sombra_err tree_get_asked(struct btree_txn *txn, page_id id, enum filter_answer answer,
+                          sombra_slice key, sombra_slice *out_value)
+{
+    if (answer == FILTER_NO)
+        return SOMBRA_NOT_FOUND;
+    const uint8_t *leaf;
+    struct leaf_value value;
+    sombra_err err = tree_page(txn, id, 0, &leaf);
+    if (err)
+        return err;
+    if (leaf_get(leaf, txn->btree->pager.page_bytes, key, &value))
+        return tree_value(txn, &value, out_value);
+    if (answer == FILTER_MAYBE)
+        kv_metrics_add(&txn->btree->metrics, KV_COUNTER_FILTER_FALSE, 1);
+    return SOMBRA_NOT_FOUND;
 }
 
 /* Descents: those that write see a page, from its header on, by the address that it was written by.
@@ -310,7 +347,7 @@ sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_
     unsigned level = (unsigned)txn->snapshot.depth;
     if (level == 0)
         return SOMBRA_NOT_FOUND;
-    const uint8_t *page;
+    const uint8_t *page = NULL;
     while (level-- > 1) {
         err = tree_page(txn, id, level, &page);
         if (UNLIKELY(err))
@@ -318,11 +355,14 @@ sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_
         id = branch_child(page, page_bytes, branch_find(page, page_bytes, key));
         level > 1 ? tree_prefetch(txn, id) : tree_prefetch_leaf(txn, id);
     }
-    err = tree_page(txn, id, 0, &page);
-    if (UNLIKELY(err))
-        return err;
+    const uint8_t *leaf;
     struct leaf_value value;
-    if (!leaf_get(page, page_bytes, key, &value))
+    if (UNLIKELY(!tree_page_is_near(txn, id) ||
+                 !tree_page_fits(txn, leaf = pager_page(&txn->btree->pager, id), id, 0)))
+        return tree_get_asked(txn, id, page ? tree_ask_filter(txn, page, id, key) : FILTER_UNKNOWN,
+                              key, out_value);
+    txn->kv.pages++;
+    if (!leaf_get(leaf, page_bytes, key, &value))
         return SOMBRA_NOT_FOUND;
     return tree_value(txn, &value, out_value);
 }

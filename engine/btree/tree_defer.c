@@ -62,28 +62,33 @@ static const uint8_t *branch_of(struct btree_txn *txn, sombra_slice key, unsigne
     return page;
 }
 
-static void leaf_bring(struct btree_txn *txn, sombra_slice key)
+/* Until the puts are put nothing changes the tree: the leaves stay these. */
+static void leaf_bring(struct btree_txn *txn, struct deferred_put *put)
 {
+    size_t page_bytes = txn->btree->pager.page_bytes;
     unsigned index = 0;
-    const uint8_t *branch = branch_of(txn, key, &index);
-    if (branch)
-        page_bring(txn, branch_child(branch, txn->btree->pager.page_bytes, index));
+    const uint8_t *branch = branch_of(txn, key_of(txn, put), &index);
+    if (!branch)
+        return;
+    put->leaf = branch_child(branch, page_bytes, index);
+    put->left = index > 0 ? branch_child(branch, page_bytes, index - 1) : 0;
+    put->right = index + 1 < page_count(branch) ? branch_child(branch, page_bytes, index + 1) : 0;
+    page_bring(txn, put->leaf);
 }
 
 /* A leaf without room for the put looks whether its neighbours have some. */
 static void neighbours_bring(struct btree_txn *txn, const struct deferred_put *put)
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
-    unsigned index = 0;
-    const uint8_t *leaf, *branch = branch_of(txn, key_of(txn, put), &index);
-    if (!branch || tree_page(txn, branch_child(branch, page_bytes, index), 0, &leaf) ||
+    const uint8_t *leaf;
+    if (!put->leaf || tree_page(txn, put->leaf, 0, &leaf) ||
         page_used(leaf, page_bytes) + put->key_bytes + put->value_bytes + ENTRY_EXTRA_BYTES <=
             page_bytes)
         return;
-    if (index > 0)
-        page_bring(txn, branch_child(branch, page_bytes, index - 1));
-    if (index + 1 < page_count(branch))
-        page_bring(txn, branch_child(branch, page_bytes, index + 1));
+    if (put->left)
+        page_bring(txn, put->left);
+    if (put->right)
+        page_bring(txn, put->right);
 }
 
 /* ---- putting ------------------------------------------------------------------------------ */
@@ -146,7 +151,7 @@ sombra_err tree_defer_put(struct btree_txn *txn, sombra_slice key, sombra_slice 
         txn->care = care;
         return err;
     }
-    leaf_bring(txn, key);
+    leaf_bring(txn, &deferred->puts[count]);
     txn->generation++;
     txn->given_bytes += key.bytes + value.bytes;
     txn->is_changed = true;

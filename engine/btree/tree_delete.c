@@ -152,6 +152,9 @@ sombra_err btree_delete(struct kv_txn *kv_txn, sombra_slice key)
         return SOMBRA_NOT_FOUND;
     struct tree_path path;
     err = tree_approach_writing(txn, key, &path);
+    if (!err && path.depth > 1 &&
+        tree_ask_filter(txn, path.at[1].page, path.at[0].id, key) == FILTER_NO)
+        return SOMBRA_NOT_FOUND;
     if (!err)
         err = tree_arrive_writing(txn, &path);
     if (err)

@@ -114,7 +114,7 @@ sombra_err txn_start_write(struct btree *btree, owner_word dead, struct btree_tx
         return err;
     struct btree_txn *txn = btree->writer;
     assert(btree->space.change_count == 0 && txn->savepoint_count == 0);
-    memory_settle_writes(btree);
+    memory_settle_writes(btree, &newest);
     txn->kv = (struct kv_txn){ .ops = &btree_ops, .kv = &btree->kv, .is_write = true };
     txn->btree = btree;
     txn->snapshot = newest;
@@ -246,6 +246,7 @@ void txn_publish(struct btree_txn *txn, uint64_t lsn)
 {
     struct btree *btree = txn->btree;
     memory_forget_freed(btree);
+    filters_publish(&btree->pager, txn->stamp);
     space_commit(&btree->space, txn->stamp);
     txn->snapshot.txn = txn->stamp;
     txn->snapshot.lsn = lsn;
