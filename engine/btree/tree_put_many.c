@@ -10,9 +10,9 @@
 #include "tree_write_internal.h"
 
 enum {
-    /* A leaf is built anew if a tenth as many entries come as it has: putting those one by one
-     * costs as much, and would split it. */
-    MERGE_SHARE = 10,
+    /* A leaf is built anew if a twentieth as many entries come as it has: one by one they would
+     * split it, and cost about as much from a tenth on. */
+    MERGE_SHARE = 20,
     MERGE_ENTRIES_MIN = 8,
     /* Entries of one step: as many as fill so many pages, about. */
     STEP_PAGES = 16,
