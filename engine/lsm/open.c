@@ -638,7 +638,9 @@ static sombra_err store_finish(struct lsm *lsm)
     diag_restore(text);
     if (!err)
         err = lsm_check_writable(lsm);
-    if (!err && !lsm->state.is_clean) /* or nothing was committed since the open */
+    /* Clean or unwritten: nothing was committed since the open, for which no log could be made on a
+     * full disk, or none was wanted. */
+    if (!err && !lsm->state.is_clean && manifest_is_written(lsm->manifest))
         err = mark_clean(lsm);
     if (!err)
         lsm_logs_unlink_all(lsm);

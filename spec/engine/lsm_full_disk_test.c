@@ -184,6 +184,27 @@ static void test_full_disk__where_no_byte_can_be_written_all_can_be_read(void **
     lsm_store_release(&store);
 }
 
+/* There is nothing to replay, and no log could be made: the close has nothing to say. */
+static void test_full_disk__a_store_without_commits_is_closed(void **state)
+{
+    (void)state;
+    struct lsm_options options = quiet();
+    struct lsm_store store;
+    fill_store(&store, &options, 10);
+    kill_process(&store);
+    lsm_store_open(&store);
+    open_on_full_disk(&store);
+    assert_false(lsm_of(store.kv)->writer->resumes);
+    assert_int_equal(count_all(store.kv), 10 * ENTRIES_A_COMMIT);
+    lsm_store_close(&store);
+    free_disk(&store);
+    lsm_store_open(&store);
+    assert_int_equal(count_all(store.kv), 10 * ENTRIES_A_COMMIT);
+    expect_ok(commit_numbers(store.kv, NEW_NUMBER, KV_FULL));
+    kv_expect_sound(store.kv);
+    lsm_store_release(&store);
+}
+
 /* With space again a store goes on without being opened again, and the close makes the tables. */
 static void test_full_disk__a_store_goes_on_with_space(void **state)
 {
@@ -354,6 +375,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_disk__a_store_opens_and_takes_commits),
         cmocka_unit_test(test_full_disk__where_no_byte_can_be_written_all_can_be_read),
+        cmocka_unit_test(test_full_disk__a_store_without_commits_is_closed),
         cmocka_unit_test(test_full_disk__a_store_goes_on_with_space),
         cmocka_unit_test(test_full_disk__commits_stand_behind_what_is_durable),
         cmocka_unit_test(test_full_disk__a_broken_chain_of_logs_is_ended),
