@@ -5,6 +5,7 @@
  */
 #include "btree/page/page.h"
 #include "btree_fixture.h"
+#include "child.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -176,26 +177,6 @@ static void test_btree__damaged_leaves_are_told_however_often_they_are_asked(voi
 }
 
 /* ---- that they hide nothing ---------------------------------------------------------------- */
-
-/* Children do not use cmocka. */
-static _Noreturn void die(const char *what, sombra_err err)
-{
-    fprintf(stderr, "process %d: %s: %s (%s)\n", (int)getpid(), what, sombra_err_name(err),
-            sombra_err_message());
-    _exit(1);
-}
-#define must(call)                    \
-    do {                              \
-        sombra_err err_must = (call); \
-        if (err_must)                 \
-            die(#call, err_must);     \
-    } while (0)
-#define must_be(fact)                           \
-    do {                                        \
-        if (!(fact)) {                          \
-            die("not true: " #fact, SOMBRA_OK); \
-        }                                       \
-    } while (0)
 
 enum { KEYS = 4000, HELD = 3, LOOKS = 40, MANY_KEYS = 20, PROCESSES = 3, READERS = 2 };
 

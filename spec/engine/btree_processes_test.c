@@ -4,6 +4,7 @@
  * SOMBRA_LONG=1 makes it long.
  */
 #include "btree_processes_fixture.h"
+#include "child.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -31,27 +32,6 @@ static uint64_t seed_of_test;
 static char directory[64], path[80];
 
 /* ---- children ---------------------------------------------------------------------------- */
-
-static _Noreturn void die(const char *what, sombra_err err)
-{
-    fprintf(stderr, "process %d: %s: %s (%s)\n", (int)getpid(), what, sombra_err_name(err),
-            sombra_err_message());
-    _exit(1);
-}
-
-#define must(call)                    \
-    do {                              \
-        sombra_err err_must = (call); \
-        if (err_must)                 \
-            die(#call, err_must);     \
-    } while (0)
-
-#define must_be(fact)                           \
-    do {                                        \
-        if (!(fact)) {                          \
-            die("not true: " #fact, SOMBRA_OK); \
-        }                                       \
-    } while (0)
 
 struct task {
     unsigned number;
