@@ -31,7 +31,8 @@ enum {
 
     PLACE_BYTES_MIN = 64,
     MEMORY_SHARE = 8, /* of memory, for all of them */
-    TABLE_BYTES_MIN = 64 << 10,
+    /* So little that pages share places in the small stores of the tests, too. */
+    TABLE_BYTES_MIN = 4 << 10,
     KEY_BITS = 12, /* wanted for a key */
     PAGE_BITS = 48,
     KEY_BITS_MIN = 2, /* with fewer a filter says next to nothing */

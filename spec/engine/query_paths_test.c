@@ -601,6 +601,72 @@ static void test_paths__are_found_among_ids_of_all_sizes(void **state)
     }
 }
 
+/* ---- failed searches --------------------------------------------------------------------- */
+
+static sombra_err search_all(const sombra_value *options, size_t *out_rows)
+{
+    static struct row_batch batch;
+    struct operator* op;
+    *out_rows = 0;
+    sombra_err err = paths_new(&search_run, options, &op);
+    if (err)
+        return err;
+    do {
+        err = operator_next(op, &batch);
+        *out_rows += err ? 0 : batch.count;
+    } while (!err && batch.count);
+    op->ops->free(op);
+    return err;
+}
+
+static void expect_no_marks(void)
+{
+    size_t words = 2 * search_run.marks.capacity / 64;
+    for (size_t i = 0; i < words; i++)
+        assert_int_equal(search_run.marks.words[i], 0);
+}
+
+enum { FAIL_ALLOCATION, FAIL_MEMORY, FAIL_CANCELLED, FAIL_KINDS };
+
+/* Whatever ends a search in the middle, the next one of the handle finds what it would have. */
+static void test_paths__that_fail_leave_nothing_to_the_next_search(void **state)
+{
+    static const sombra_err codes[] = { SOMBRA_NOMEM, SOMBRA_LIMIT, SOMBRA_CANCELLED };
+    enum { BOUND_STEP = 300, TICKS = 256, SEARCHES = 400 };
+    struct random random;
+    static struct spread s;
+    random_seed(&random, test_seed());
+    make_spread(*state, &random, &s);
+    char ends[SPREAD_NODES * 16];
+    size_t used = 0, wanted, count;
+    for (size_t i = 0; i < SPREAD_NODES; i++)
+        used += (size_t)snprintf(ends + used, sizeof ends - used, "%" PRIu64 ", ", s.nodes[i]);
+    const sombra_value options = value_decoded("{from = {%s}, to = {%s}}", ends, ends);
+    assert_ok(search_all(&options, &wanted));
+    size_t failures[FAIL_KINDS] = { 0 };
+    for (uint64_t n = 1; n < SEARCHES; n++) {
+        unsigned kind = (unsigned)(n % FAIL_KINDS);
+        if (n % 2) /* the marks are made anew */
+            run_release(&search_run);
+        mem_test_fail_at(kind == FAIL_ALLOCATION ? n / FAIL_KINDS + 1 : 0, false);
+        search_run.options.memory_max = kind == FAIL_MEMORY ? n * BOUND_STEP : 0;
+        search_is_cancelled = kind == FAIL_CANCELLED;
+        search_run.ticks = (uint32_t)random_below(&random, TICKS);
+        sombra_err err = search_all(&options, &count);
+        mem_test_fail_at(0, false);
+        search_run.options.memory_max = 0;
+        search_is_cancelled = 0;
+        assert_true(!err || err == codes[kind]);
+        failures[kind] += err != SOMBRA_OK;
+        expect_no_marks();
+        assert_ok(search_all(&options, &count));
+        assert_int_equal(count, wanted);
+        expect_no_marks();
+    }
+    for (unsigned kind = 0; kind < FAIL_KINDS; kind++)
+        assert_true(failures[kind] > 5);
+}
+
 /* ---- bounds ------------------------------------------------------------------------------ */
 
 static const char *const all_kinds[] = {
@@ -667,6 +733,7 @@ int main(void)
         TEST(test_paths__haversine_is_in_kilometres),
         TEST(test_paths__are_found_among_ids_of_all_sizes),
         TEST(test_searches__are_sources_of_queries),
+        TEST(test_paths__that_fail_leave_nothing_to_the_next_search),
         TEST(test_paths__survive_every_failed_allocation),
         TEST(test_paths__obey_their_bounds),
         TEST(test_paths__are_made_one_by_one),
