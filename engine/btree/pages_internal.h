@@ -349,8 +349,10 @@ sombra_err space_apply_taken(struct space *space, page_id id, uint64_t pages) SO
 sombra_err space_apply_returned(struct space *space, page_id id, uint64_t pages) SOMBRA_MUST_CHECK;
 sombra_err space_apply_freed(struct space *space, page_id id, uint64_t pages, uint64_t born,
                              uint64_t freed) SOMBRA_MUST_CHECK;
-/* If another process wrote a newer checkpoint: learns where its maps are. The account itself stays.
- */
+/* Learns where the maps of a checkpoint are that the account is not behind. The account itself
+ * stays. */
+sombra_err space_read_maps(struct space *space, const struct meta *meta) SOMBRA_MUST_CHECK;
+/* The same of the durable one, if another process wrote it; no checkpoint runs beside. */
 sombra_err space_refresh_maps(struct space *space) SOMBRA_MUST_CHECK;
 /* Room for so many chunks; the maps on disk may have more than the file's pages need. */
 sombra_err space_chunks_reserve(struct space *space, size_t chunks) SOMBRA_MUST_CHECK;

@@ -187,6 +187,24 @@ sombra_err space_load(struct space *space, const struct meta *meta, bool keeps_p
     return SOMBRA_OK;
 }
 
+sombra_err space_read_maps(struct space *space, const struct meta *meta)
+{
+    size_t page_bytes = space->btree->pager.page_bytes;
+    assert(space->lsn >= meta->snapshot.lsn);
+    uint64_t *ignored = mem_zalloc(2 * space->words * sizeof *ignored);
+    uint8_t *pages = mem_alloc(2 * page_bytes);
+    sombra_err err = ignored && pages ? SOMBRA_OK : diag_nomem("the space maps", 2 * page_bytes);
+    if (!err)
+        space_forget_maps(space);
+    if (!err && meta->space_directory)
+        err = directory_load(space, meta->space_directory, ignored, ignored + space->words, pages);
+    if (!err)
+        space->meta_sequence = meta->sequence;
+    mem_free(pages);
+    mem_free(ignored);
+    return err;
+}
+
 sombra_err space_refresh_maps(struct space *space)
 {
     struct btree *btree = space->btree;
@@ -195,22 +213,7 @@ sombra_err space_refresh_maps(struct space *space)
     struct meta meta;
     unsigned slot;
     sombra_err err = meta_read_durable(btree, &meta, &slot);
-    if (err)
-        return err;
-    size_t page_bytes = btree->pager.page_bytes;
-    uint64_t *ignored = mem_zalloc(2 * space->words * sizeof *ignored);
-    uint8_t *pages = mem_alloc(2 * page_bytes);
-    if (!ignored || !pages)
-        err = diag_nomem("the space maps", 2 * page_bytes);
-    if (!err)
-        space_forget_maps(space);
-    if (!err && meta.space_directory)
-        err = directory_load(space, meta.space_directory, ignored, ignored + space->words, pages);
-    if (!err)
-        space->meta_sequence = meta.sequence;
-    mem_free(pages);
-    mem_free(ignored);
-    return err;
+    return err ? err : space_read_maps(space, &meta);
 }
 
 /* ---- plan -------------------------------------------------------------------------------- */

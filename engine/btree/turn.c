@@ -308,8 +308,8 @@ static sombra_err account_catch_up(struct btree *btree, const struct snapshot *n
         err = meta_read_durable(btree, &meta, &slot);
         if (!err && (!space->is_loaded || space->lsn < meta.snapshot.lsn))
             err = account_load(btree, &meta, true);
-        else if (!err)
-            err = space_refresh_maps(space);
+        else if (!err) /* of this one: a checkpoint beside may be durable by now, and newer */
+            err = space_read_maps(space, &meta);
         /* The same commit, but what follows it may be in logs that were made anew. */
         if (!err && space->lsn == meta.snapshot.lsn) {
             space->log = meta.log;
