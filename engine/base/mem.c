@@ -83,7 +83,7 @@ static void *alloc_huge(size_t bytes)
 {
     if (bytes > PTRDIFF_MAX - HUGE_BYTES)
         return NULL;
-    bytes = (bytes + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
+    bytes = u64_align_up(bytes, HUGE_BYTES);
     void *memory = mem_alloc_aligned(HUGE_BYTES, bytes);
 #ifdef MADV_HUGEPAGE
     if (memory)

@@ -556,18 +556,28 @@ static inline bool tree_page_fits(const struct btree_txn *txn, const uint8_t *pa
            get_le64(page + PAGE_TXN) <= txn->newest_page_txn;
 }
 
+/* Most pages: proved before, and where neither a transaction's image nor little memory wants care.
+ * NULL: tree_page_slow gets it, or tells what is wrong. */
+static inline const uint8_t *tree_page_at_hand(const struct btree_txn *txn, page_id id,
+                                               unsigned level)
+{
+    if (LIKELY(tree_page_is_near(txn, id))) {
+        const uint8_t *page = pager_page(&txn->btree->pager, id);
+        if (LIKELY(tree_page_fits(txn, page, id, level)))
+            return page;
+    }
+    return NULL;
+}
+
 static inline sombra_err tree_page(struct btree_txn *txn, page_id id, unsigned level,
                                    const uint8_t **out_page)
 {
     txn->kv.pages++;
-    if (LIKELY(tree_page_is_near(txn, id))) {
-        const uint8_t *page = pager_page(&txn->btree->pager, id);
-        if (LIKELY(tree_page_fits(txn, page, id, level))) {
-            *out_page = page;
-            return SOMBRA_OK;
-        }
-    }
-    return tree_page_slow(txn, id, level, out_page);
+    const uint8_t *page = tree_page_at_hand(txn, id, level);
+    if (UNLIKELY(!page))
+        return tree_page_slow(txn, id, level, out_page);
+    *out_page = page;
+    return SOMBRA_OK;
 }
 
 /* gcc 12 takes a function that only fetches ahead for one without effect, and leaves calls of it

@@ -74,7 +74,8 @@ static sombra_err staging_check(struct btree *btree, struct os_file *file, const
     sombra_err err = os_identify(file, &identity);
     if (!err)
         err = os_identify_path(btree->os, staging, &named);
-    if (err == SOMBRA_NOT_FOUND || (!err && (identity.links != 1 || identity.inode != named.inode)))
+    if (err == SOMBRA_NOT_FOUND ||
+        (!err && (identity.links != 1 || !os_identity_is_same(&identity, &named))))
         err = diag_fail(SOMBRA_EXISTS, "%s was made by another process just now", btree->path);
     return err;
 }

@@ -355,10 +355,9 @@ sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_
         id = branch_child(page, page_bytes, branch_find(page, page_bytes, key));
         level > 1 ? tree_prefetch(txn, id) : tree_prefetch_leaf(txn, id);
     }
-    const uint8_t *leaf;
+    const uint8_t *leaf = tree_page_at_hand(txn, id, 0);
     struct leaf_value value;
-    if (UNLIKELY(!tree_page_is_near(txn, id) ||
-                 !tree_page_fits(txn, leaf = pager_page(&txn->btree->pager, id), id, 0)))
+    if (UNLIKELY(!leaf))
         return tree_get_asked(txn, id, page ? tree_ask_filter(txn, page, id, key) : FILTER_UNKNOWN,
                               key, out_value);
     txn->kv.pages++;

@@ -280,7 +280,7 @@ static sombra_err row_merge(struct put_many *many, size_t total)
         while (old < old_end && (order = slice_compare(old->key, entry->key)) < 0)
             *to++ = *old++;
         bool replaces = old < old_end && order == 0;
-        if (LIKELY(!replaces && entry->value.bytes <= inline_max)) {
+        if (LIKELY(!replaces && entry->value.bytes <= inline_max)) { /* value_put, of most */
             to->value = (struct leaf_value){ .bytes = entry->value };
             many->is_changed = true;
         } else {

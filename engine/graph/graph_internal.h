@@ -43,25 +43,7 @@ static inline void key_add(struct graph_key *key, uint64_t number)
     assert(key->length + ORDERED_BYTES_MAX <= sizeof key->bytes);
     key->length = (size_t)(ordered_put(key->bytes + key->length, number) - key->bytes);
 }
-static inline struct graph_key key_1(enum graph_tag tag, uint64_t a)
-{
-    struct graph_key key = key_begin(tag);
-    key_add(&key, a);
-    return key;
-}
-static inline struct graph_key key_2(enum graph_tag tag, uint64_t a, uint64_t b)
-{
-    struct graph_key key = key_1(tag, a);
-    key_add(&key, b);
-    return key;
-}
-static inline struct graph_key key_3(enum graph_tag tag, uint64_t a, uint64_t b, uint64_t c)
-{
-    struct graph_key key = key_2(tag, a, b);
-    key_add(&key, c);
-    return key;
-}
-/* The same where they are wanted; returns where the key ends. What was just stored byte by byte is
+/* Keys where they are wanted; they return where the key ends. What was just stored byte by byte is
  * slow to copy: of many keys none should be. */
 static inline uint8_t *key_put_1(uint8_t *at, enum graph_tag tag, uint64_t a)
 {
@@ -71,6 +53,24 @@ static inline uint8_t *key_put_1(uint8_t *at, enum graph_tag tag, uint64_t a)
 static inline uint8_t *key_put_2(uint8_t *at, enum graph_tag tag, uint64_t a, uint64_t b)
 {
     return ordered_put(key_put_1(at, tag, a), b);
+}
+static inline struct graph_key key_1(enum graph_tag tag, uint64_t a)
+{
+    struct graph_key key;
+    key.length = (size_t)(key_put_1(key.bytes, tag, a) - key.bytes);
+    return key;
+}
+static inline struct graph_key key_2(enum graph_tag tag, uint64_t a, uint64_t b)
+{
+    struct graph_key key;
+    key.length = (size_t)(key_put_2(key.bytes, tag, a, b) - key.bytes);
+    return key;
+}
+static inline struct graph_key key_3(enum graph_tag tag, uint64_t a, uint64_t b, uint64_t c)
+{
+    struct graph_key key = key_2(tag, a, b);
+    key_add(&key, c);
+    return key;
 }
 static inline uint8_t *key_put_out(uint8_t *at, const struct graph_edge *edge)
 {

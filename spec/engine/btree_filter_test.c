@@ -69,19 +69,24 @@ static uint64_t get_all_anew(struct kv *kv)
     return leaves;
 }
 
+/* Of enough memory for the filters, and less than the file is large; filled twice, the last of it
+ * while memory was short. */
+static void store_init_filled(struct store *store)
+{
+    struct btree_options options = short_options;
+    options.memory_bytes = 1 * MiB;
+    store_init(store, &options);
+    put_even(store->kv, 1);
+    put_even(store->kv, 2);
+}
+
 enum { FEW = ENTRIES / 20 }; /* of the filters' answers are wrong: about one in a hundred */
 
 static void test_btree__a_missing_key_reads_no_leaf_that_was_written_or_read(void **state)
 {
     (void)state;
     struct store store;
-    /* Of enough memory for the filters, and less than the file is large. */
-    struct btree_options options = short_options;
-    options.memory_bytes = 1 * MiB;
-    store_init(&store, &options);
-    put_even(store.kv, 1);
-    put_even(store.kv, 2);
-    /* Written; the last of them while memory was short. */
+    store_init_filled(&store);
     assert_true(get_all_anew(store.kv) < FEW);
     assert_true(counter(store.kv, KV_COUNTER_FILTER_SKIPS) > ENTRIES - FEW);
     assert_true(counter(store.kv, KV_COUNTER_FILTER_FALSE) < FEW);
@@ -123,11 +128,7 @@ static void test_btree__many_keys_and_deletes_ask_the_filters_too(void **state)
     (void)state;
     enum { MANY = 600 };
     struct store store;
-    struct btree_options options = short_options;
-    options.memory_bytes = 1 * MiB;
-    store_init(&store, &options);
-    put_even(store.kv, 1);
-    put_even(store.kv, 2);
+    store_init_filled(&store);
     uint8_t bytes[MANY][8];
     sombra_slice keys[MANY];
     for (size_t i = 0; i < MANY; i++)
