@@ -23,7 +23,7 @@ sombra_err sombra_dump(const char *path, sombra_dump_what what, uint64_t page, s
         return diag_fail(SOMBRA_INVALID, "dump: there is nothing with the number %d", (int)what);
     enum db_place place = db_place_of(path);
     sombra_err err =
-        place == DB_DIRECTORY || place == DB_STORE_DIRECTORY
+        place == DB_DIRECTORY
             ? lsm_dump(os_posix(), path, (enum lsm_dump_what)what, page, line, context)
             : btree_dump(os_posix(), path, (enum btree_dump_what)what, page, line, context);
     return diag_wrap(err, "dump");

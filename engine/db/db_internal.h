@@ -101,7 +101,7 @@ sombra_err options_read(const void *from, void *to, size_t bytes) SOMBRA_MUST_CH
 #define DB_LSM_PREFIX ((struct lsm_prefix){ "sombra-edges-1", graph_key_prefix })
 
 /* What is at a path; DB_FILE for anything that is no directory. */
-enum db_place { DB_NOTHING, DB_FILE, DB_DIRECTORY, DB_STORE_DIRECTORY };
+enum db_place { DB_NOTHING, DB_FILE, DB_DIRECTORY };
 enum db_place db_place_of(const char *path);
 
 /* Callbacks of the engine's jobs; the context is a complete sombra_job. */

@@ -192,7 +192,7 @@ enum db_place db_place_of(const char *path)
     sombra_err err = os_list_directory(os_posix(), path, stop_listing, NULL);
     if (err && err != SOMBRA_CANCELLED)
         return DB_FILE;
-    return lsm_is_at(os_posix(), path) ? DB_STORE_DIRECTORY : DB_DIRECTORY;
+    return DB_DIRECTORY;
 }
 
 /* What is at the path decides; the option only for what is new, and it must not contradict. */
@@ -200,6 +200,7 @@ static sombra_err engine_choose(const char *path, const char *given, const struc
 {
     enum db_place place = db_place_of(path);
     const struct engine *engine = NULL;
+    bool is_tables = false; /* of lsm */
     for (size_t i = 0; given && i < COUNT_OF(engines); i++) {
         if (strcmp(given, engines[i].name) == 0)
             engine = &engines[i];
@@ -207,12 +208,17 @@ static sombra_err engine_choose(const char *path, const char *given, const struc
     if (given && !engine)
         return diag_fail(SOMBRA_UNSUPPORTED,
                          "there is no engine \"%s\"; this build has \"btree\" and \"lsm\"", given);
+    if (place == DB_DIRECTORY) {
+        sombra_err err = lsm_is_at(os_posix(), path, &is_tables);
+        if (err)
+            return err;
+    }
     if (!engine)
-        engine = &engines[place == DB_STORE_DIRECTORY];
-    if (place == DB_DIRECTORY && !engine->is_directory)
+        engine = &engines[is_tables];
+    if (place == DB_DIRECTORY && !is_tables && !engine->is_directory)
         return diag_fail(SOMBRA_INVALID, "it is a directory without a database; a new one there is "
                                          "of the engine \"lsm\"");
-    if (place == DB_STORE_DIRECTORY && !engine->is_directory)
+    if (is_tables && !engine->is_directory)
         return diag_fail(SOMBRA_INVALID, "the database is of the engine \"lsm\", not \"%s\"",
                          given);
     if (place == DB_FILE && engine->is_directory)

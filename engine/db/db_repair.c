@@ -128,8 +128,8 @@ sombra_err sombra_repair(const char *path, const char *to, const sombra_job *giv
     if (err)
         return err;
     enum db_place place = db_place_of(path);
-    err = place == DB_DIRECTORY || place == DB_STORE_DIRECTORY ? repair_tables(path, to, &job, &out)
-                                                               : repair_pages(path, to, &job, &out);
+    err = place == DB_DIRECTORY ? repair_tables(path, to, &job, &out)
+                                : repair_pages(path, to, &job, &out);
     if (err)
         return err;
     job.progress = NULL; /* cancelling is over: the work is done */

@@ -124,7 +124,7 @@ enum lsm_dump_what { LSM_DUMP_MANIFEST, LSM_DUMP_TABLE, LSM_DUMP_LOG, LSM_DUMP_T
 sombra_err lsm_dump(struct os *os, const char *path, enum lsm_dump_what what, uint64_t number,
                     kv_line_fn line, void *context) SOMBRA_MUST_CHECK;
 
-/* True when a store of this engine is in the directory `path`. */
-bool lsm_is_at(struct os *os, const char *path);
+/* *out_is_there: a store of this engine is in the directory `path`. NOMEM, IO. */
+sombra_err lsm_is_at(struct os *os, const char *path, bool *out_is_there) SOMBRA_MUST_CHECK;
 
 #endif

@@ -207,14 +207,20 @@ static sombra_err name_judge(void *context, const char *name)
  * between two looks. */
 static sombra_err place_check(struct lsm *lsm)
 {
-    if (lsm_is_at(lsm->os, lsm->directory))
-        return SOMBRA_OK;
-    sombra_err err = os_list_directory(lsm->os, lsm->directory, name_judge, lsm->directory);
-    if (err && lsm_is_at(lsm->os, lsm->directory))
-        return SOMBRA_OK;
+    bool is_there;
+    sombra_err err = lsm_is_at(lsm->os, lsm->directory, &is_there);
+    if (err || is_there)
+        return err;
+    sombra_err judged = os_list_directory(lsm->os, lsm->directory, name_judge, lsm->directory);
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
+    err = lsm_is_at(lsm->os, lsm->directory, &is_there);
+    if (err || is_there)
+        return err;
+    diag_restore(text);
     bool may_make = lsm->options.create && !lsm->options.is_readonly;
-    if (err ? may_make || err != SOMBRA_EXISTS : may_make || lsm->options.is_readonly)
-        return err; /* beside a reader one may be in the making */
+    if (judged ? may_make || judged != SOMBRA_EXISTS : may_make || lsm->options.is_readonly)
+        return judged; /* beside a reader one may be in the making */
     return diag_fail(SOMBRA_NOT_FOUND, "no store is here (option create makes one)");
 }
 
@@ -577,17 +583,17 @@ sombra_err lsm_open(struct os *os, const char *path, const struct lsm_options *o
     return SOMBRA_OK;
 }
 
-bool lsm_is_at(struct os *os, const char *path)
+sombra_err lsm_is_at(struct os *os, const char *path, bool *out_is_there)
 {
-    assert(os && path);
-    char text[DIAG_TEXT_BYTES];
+    assert(os && path && out_is_there);
     struct os_identity identity;
     char *manifest = lsm_path(path, "MANIFEST");
-    diag_save(text);
-    bool is_there = manifest && os_identify_path(os, manifest, &identity) == SOMBRA_OK;
-    diag_restore(text);
+    if (!manifest)
+        return diag_nomem("a path", strlen(path));
+    sombra_err err = os_identify_path(os, manifest, &identity);
     mem_free(manifest);
-    return is_there;
+    *out_is_there = err == SOMBRA_OK;
+    return err == SOMBRA_NOT_FOUND ? SOMBRA_OK : err;
 }
 
 /* ---- close ------------------------------------------------------------------------------- */

@@ -467,7 +467,7 @@ static void test_lsm_maintain__a_failed_backup_is_no_store(void **state)
         failures++;
         assert_int_equal(err, SOMBRA_IO);
         struct os_identity identity;
-        assert_false(lsm_is_at(store.os, path));
+        assert_false(lsm_store_is_at(store.os, path));
         removed += os_identify_path(store.os, path, &identity) == SOMBRA_NOT_FOUND;
     }
     assert_true(removed > 5);

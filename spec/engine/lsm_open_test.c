@@ -109,7 +109,7 @@ static void test_lsm_open__nothing_there_is_not_found_and_nothing_is_made(void *
     expect_err(SOMBRA_NOT_FOUND, lsm_open(machine.os, "data", &options, &kv));
     struct os_identity identity;
     expect_err(SOMBRA_NOT_FOUND, os_identify_path(machine.os, "data", &identity));
-    assert_false(lsm_is_at(machine.os, "data"));
+    assert_false(lsm_store_is_at(machine.os, "data"));
 
     expect_ok(os_make_directory(machine.os, "data", 0700));
     options.create = options.is_readonly = false;
@@ -131,7 +131,7 @@ static void test_lsm_open__an_empty_directory_becomes_a_store(void **state)
     struct kv *kv;
     expect_ok(os_make_directory(machine.os, "data", 0700));
     expect_ok(lsm_open(machine.os, "data", &options, &kv));
-    assert_true(lsm_is_at(machine.os, "data"));
+    assert_true(lsm_store_is_at(machine.os, "data"));
     commit_words(kv, "a b c");
     expect_ok(kv_close(kv));
     options.create = false;
@@ -164,6 +164,31 @@ static void test_lsm_open__foreign_files_are_named_and_left_alone(void **state)
         expect_err(SOMBRA_INVALID, lsm_open(machine.os, "file", &options, &kv));
         expect_text("is a file");
     }
+    os_sim_free(machine.sim);
+}
+
+/* All allocations fail from one on: the error says so, and not that there is no store. */
+static void test_lsm_open__out_of_memory_is_told_as_such(void **state)
+{
+    (void)state;
+    struct machine machine = machine_new();
+    struct lsm_options options = quiet();
+    struct kv *kv;
+    expect_ok(lsm_open(machine.os, "data", &options, &kv));
+    commit_words(kv, "a b c");
+    expect_ok(kv_close(kv));
+    sombra_err err = SOMBRA_NOMEM;
+    uint64_t nth;
+    for (nth = 1; err; nth++) {
+        mem_test_fail_at(nth, true);
+        err = lsm_open(machine.os, "data", &options, &kv);
+        mem_test_fail_at(0, false);
+        if (err)
+            expect_err(SOMBRA_NOMEM, err);
+    }
+    assert_true(nth > 10);
+    expect_content(kv, "a b c");
+    expect_ok(kv_close(kv));
     os_sim_free(machine.sim);
 }
 
@@ -890,6 +915,7 @@ int main(void)
         cmocka_unit_test(test_lsm_open__nothing_there_is_not_found_and_nothing_is_made),
         cmocka_unit_test(test_lsm_open__an_empty_directory_becomes_a_store),
         cmocka_unit_test(test_lsm_open__foreign_files_are_named_and_left_alone),
+        cmocka_unit_test(test_lsm_open__out_of_memory_is_told_as_such),
         cmocka_unit_test(test_lsm_open__tables_without_a_manifest_are_damage),
         cmocka_unit_test(test_lsm_open__other_names_in_a_store_are_left_alone),
         cmocka_unit_test(test_lsm_open__options_out_of_range_are_named_with_their_limits),

@@ -457,7 +457,7 @@ static void cut_check(void *context, struct os_sim *sim, const struct os_sim_eve
         struct os_sim *after = os_sim_crash(sim, (enum os_sim_variant)variant, event->number);
         struct os *os = os_sim_start(after);
         cut->seen++;
-        if (lsm_is_at(os, "new")) {
+        if (lsm_store_is_at(os, "new")) {
             struct lsm_options options = { .is_readonly = true };
             struct kv *kv;
             uint64_t entries;
@@ -483,7 +483,7 @@ static void test_lsm_salvage__a_power_cut_leaves_nothing_or_all(void **state)
     os_sim_set_hook(victim.store.sim, NULL, NULL);
     assert_true(cut.seen > 5 && cut.whole > 0 && cut.whole < cut.seen);
     struct os_sim *after = os_sim_crash(victim.store.sim, OS_SIM_NOTHING, 1);
-    assert_true(lsm_is_at(os_sim_start(after), "new"));
+    assert_true(lsm_store_is_at(os_sim_start(after), "new"));
     os_sim_free(after);
     lsm_store_release(&victim.store);
 }

@@ -14,6 +14,13 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
     return remove(path);
 }
 
+bool lsm_store_is_at(struct os *os, const char *path)
+{
+    bool is_there;
+    expect_ok(lsm_is_at(os, path, &is_there));
+    return is_there;
+}
+
 void lsm_store_remove(const char *directory)
 {
     enum { DESCRIPTORS_MAX = 16 };

@@ -29,6 +29,7 @@ void lsm_store_open(struct lsm_store *store);
 void lsm_store_close(struct lsm_store *store);
 /* Closes it if it is open and removes everything. */
 void lsm_store_release(struct lsm_store *store);
+bool lsm_store_is_at(struct os *os, const char *path);
 /* Removes a directory of real files and all in it. */
 void lsm_store_remove(const char *directory);
 
