@@ -97,21 +97,43 @@ static bool run_pass(struct run_walk *walk, const struct wanted *wanted, bool *o
     return true;
 }
 
+/* Most entries of a run share with their neighbour what is matched, and are smaller in the byte
+ * behind it: past those, which is all that their first bytes tell. */
+static inline const uint8_t *run_skip(const uint8_t *at, unsigned *index, unsigned last,
+                                      size_t matched, uint8_t wanted, bool has_values)
+{
+    /* `matched` shared bytes and 1 to 14 of a suffix; of more it is for run_pass. */
+    const unsigned least = matched < DENSE_NIBBLE_MAX ? (unsigned)matched << 4 | 1 : 256;
+    const size_t head_bytes = has_values ? 2 : 1;
+    unsigned i = *index;
+    for (; i < last; i++) {
+        unsigned head = *at;
+        if (head - least >= DENSE_NIBBLE_MAX - 1 || at[head_bytes] >= wanted)
+            break;
+        at += head_bytes + (head & 15) + (has_values ? at[1] : 0);
+    }
+    *index = i;
+    return at;
+}
+
 /* As run_pass again and again, by words: true when the entry that is wanted or one above it was
  * met, or the run's end. Short suffixes as words with zeros behind them are in the order of the
  * suffixes, unless they are equal. */
-static bool run_pass_words(struct run_walk *walk, const struct wanted *wanted, bool *out_found)
+static inline bool run_pass_words(struct run_walk *walk, const struct wanted *wanted,
+                                  bool has_values, bool *out_found)
 {
     size_t matched = walk->matched;
     uint64_t rest = get_be64(wanted->data + matched);
     const uint8_t *at = walk->at;
     unsigned index = walk->index;
-    const size_t head_bytes = walk->has_values ? 2 : 1;
+    const size_t head_bytes = has_values ? 2 : 1;
     bool is_over = true;
-    for (; index < walk->last; index++) {
+    for (;;) {
+        at = run_skip(at, &index, walk->last, matched, (uint8_t)(rest >> 56), has_values);
+        if (index == walk->last)
+            break;
         size_t shared = *at >> 4, bytes = *at & 15;
         const uint8_t *suffix = at + head_bytes;
-        const uint8_t *next = suffix + bytes + (head_bytes == 2 ? at[1] : 0);
         if (UNLIKELY(shared == DENSE_NIBBLE_MAX || bytes - 1 >= 8)) {
             is_over = false;
             break;
@@ -131,7 +153,8 @@ static bool run_pass_words(struct run_walk *walk, const struct wanted *wanted, b
                 rest = get_be64(wanted->data + matched);
             }
         }
-        at = next;
+        at = suffix + bytes + (has_values ? at[1] : 0);
+        index++;
     }
     walk->at = at;
     walk->matched = matched;
@@ -145,7 +168,8 @@ static bool run_find(struct run_walk *walk, const struct wanted *wanted)
     const bool has_words = wanted->is_padded && walk->is_inside;
     bool is_found = false;
     while (walk->index < walk->last) {
-        if (has_words && run_pass_words(walk, wanted, &is_found))
+        if (has_words && (walk->has_values ? run_pass_words(walk, wanted, true, &is_found)
+                                           : run_pass_words(walk, wanted, false, &is_found)))
             break;
         if (!run_pass(walk, wanted, &is_found))
             break;

@@ -37,7 +37,7 @@ enum {
 
     DENSE_SLOT_BYTES = 8,    /* head, offset, ordinal */
     DENSE_INTERVAL = 16,     /* entries of a run as built; it splits above twice as many */
-    DENSE_ROW_INTERVAL = 24, /* as built in a row of leaves: fewer bytes, and no slower to read */
+    DENSE_ROW_INTERVAL = 32, /* as built in a row of leaves: fewer bytes, and no slower to read */
     DENSE_VALUE_BYTES_MAX = 127, /* longer values, and overflow runs, are unfit */
     DENSE_NIBBLE_MAX = 15,
 };
