@@ -293,8 +293,6 @@ sombra_slice value_encode_element(lua_State *L, struct db_handle *db, int arg, i
 sombra_slice value_encode_pair(lua_State *L, struct db_handle *db, int key, int value);
 /* Encodes the list of so many values on the stack, the steps of a traversal. */
 sombra_slice value_encode_steps(lua_State *L, struct db_handle *db, int first, int count);
-/* The address of the metatable of lists. */
-const void *value_list_metatable(lua_State *L);
 /* Encodes a table of properties; nil and none are no properties. */
 sombra_slice value_encode_props(lua_State *L, struct db_handle *db, int arg);
 

@@ -197,14 +197,6 @@ static int null_tostring(lua_State *L)
 
 static const char list_key = 'l'; /* its address is the registry key of the metatable */
 
-const void *value_list_metatable(lua_State *L)
-{
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &list_key);
-    const void *address = lua_topointer(L, -1);
-    lua_pop(L, 1);
-    return address;
-}
-
 void value_mark_list(lua_State *L)
 {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &list_key);

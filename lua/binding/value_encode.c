@@ -25,7 +25,6 @@ struct encoder {
     lua_State *L;
     sombra_value_builder *builder;
     int arg;
-    const void *list_metatable; /* to be recognised by its address */
 };
 
 static void encode_any(const struct encoder *encoder, int index, const struct place *place,
@@ -74,16 +73,6 @@ static void refuse(const struct encoder *encoder, const struct place *place, con
     luaL_checkstack(L, SLOTS_PER_LEVEL, "message");
     push_path(L, place);
     luaL_argerror(L, encoder->arg, lua_pushfstring(L, "%s: %s", lua_tostring(L, -1), what));
-}
-
-static bool has_list_metatable(const struct encoder *encoder, int index)
-{
-    lua_State *L = encoder->L;
-    if (!lua_getmetatable(L, index))
-        return false;
-    bool is_list = lua_topointer(L, -1) == encoder->list_metatable;
-    lua_pop(L, 1);
-    return is_list;
 }
 
 /* The table is no map and not exactly 1..n: says which key is in the way. */
@@ -177,7 +166,7 @@ static void encode_table(const struct encoder *encoder, int index, const struct 
     luaL_checkstack(L, SLOTS_PER_LEVEL, "nested tables");
     if (depth >= SOMBRA_VALUE_DEPTH_MAX)
         refuse_depth(encoder, index, place);
-    bool is_list = has_list_metatable(encoder, index);
+    bool is_list = value_is_list(L, index);
     if (!is_list) {
         lua_pushnil(L);
         if (lua_next(L, index)) {
@@ -255,9 +244,7 @@ static struct encoder encoder_begin(lua_State *L, struct db_handle *db, int arg)
         renew_builder(L, db);
     else
         sombra_value_builder_reset(db->builder);
-    return (struct encoder){
-        .L = L, .builder = db->builder, .arg = arg, .list_metatable = value_list_metatable(L)
-    };
+    return (struct encoder){ .L = L, .builder = db->builder, .arg = arg };
 }
 
 static sombra_slice encoder_end(const struct encoder *encoder, struct db_handle *db)
