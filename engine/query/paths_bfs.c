@@ -31,6 +31,8 @@ enum {
     MARKS_MAX = 1 << 18,
     MARKS_CLEAR_BYTES = 32, /* to clear so many is as fast as to clear the mark of one node */
     ITEMS_FIRST_BYTES = 8192,
+    NODES_FIRST = 1024, /* of a plain search */
+    STRETCHES_FIRST = 512,
     ARENA_BYTES_MAX = 64 * 1024, /* of an array: longer ones are freed when they grow */
 };
 
@@ -88,7 +90,8 @@ struct bfs {
     size_t spot_count, spot_capacity;
     uint32_t *slots; /* indexes of spots by id; open addressing, at most half full */
     size_t slot_capacity;
-    unsigned slot_shift; /* of a hash: so many of its high bits are a slot */
+    unsigned slot_shift;          /* of a hash: so many of its high bits are a slot */
+    struct meeting first_meeting; /* all there is of a plain search */
     struct meeting *meetings;
     size_t meeting_count, meeting_capacity;
     size_t meeting;  /* the one whose paths come next */
@@ -97,29 +100,6 @@ struct bfs {
 };
 
 /* ---- lifecycle --------------------------------------------------------------------------- */
-
-sombra_err bfs_new(struct query_run *run, const struct walk *walk, uint32_t max, bool collects,
-                   struct bfs **out_bfs)
-{
-    struct bfs *bfs = arena_alloc(&run->arena, sizeof *bfs);
-    if (!bfs)
-        return diag_nomem("a search", sizeof *bfs);
-    *bfs = (struct bfs){ .run = NULL };
-    bfs->run = run;
-    bfs->walk = walk;
-    bfs->max = max;
-    bfs->collects = collects;
-    bfs->is_plain = !collects && !walk->nodes;
-    sombra_err err = fan_new(run, walk, false, false, &bfs->sides[0].fan);
-    if (!err)
-        err = fan_new(run, walk, true, false, &bfs->sides[1].fan);
-    if (err) {
-        bfs_free(bfs);
-        return err;
-    }
-    *out_bfs = bfs;
-    return SOMBRA_OK;
-}
 
 /* Memory for an array. Short ones are the arena's, which the next query of the handle finds there:
  * most searches allocate nothing. */
@@ -173,6 +153,56 @@ static inline sombra_err array_reserve(struct bfs *bfs, void *array, size_t coun
     while (!err && UNLIKELY(*capacity < count))
         err = array_grow(bfs, array, capacity, item_bytes);
     return err;
+}
+
+/* The arrays of a plain search, as they are at first, at once. */
+static sombra_err plain_arrays(struct bfs *bfs)
+{
+    struct plain_arrays {
+        uint64_t nodes[NODES_FIRST], edges[NODES_FIRST], level[NODES_FIRST];
+        struct stretch stretches[STRETCHES_FIRST];
+    } * arrays;
+    void *memory;
+    static_assert(2 * sizeof *arrays <= ARENA_BYTES_MAX, "nobody frees them one by one");
+    sombra_err err = array_new(bfs, COUNT_OF(bfs->sides) * sizeof *arrays, &memory);
+    arrays = err ? NULL : memory;
+    for (size_t i = 0; !err && i < COUNT_OF(bfs->sides); i++) {
+        struct side *side = &bfs->sides[i];
+        side->nodes = arrays[i].nodes;
+        side->edges = arrays[i].edges;
+        side->level = arrays[i].level;
+        side->node_capacity = side->edge_capacity = side->level_capacity = NODES_FIRST;
+        side->stretches = arrays[i].stretches;
+        side->stretch_capacity = STRETCHES_FIRST;
+    }
+    return err;
+}
+
+sombra_err bfs_new(struct query_run *run, const struct walk *walk, uint32_t max, bool collects,
+                   struct bfs **out_bfs)
+{
+    struct bfs *bfs = arena_alloc(&run->arena, sizeof *bfs);
+    if (!bfs)
+        return diag_nomem("a search", sizeof *bfs);
+    *bfs = (struct bfs){ .run = NULL };
+    bfs->run = run;
+    bfs->walk = walk;
+    bfs->max = max;
+    bfs->collects = collects;
+    bfs->is_plain = !collects && !walk->nodes;
+    bfs->meetings = &bfs->first_meeting;
+    bfs->meeting_capacity = 1;
+    sombra_err err = bfs->is_plain ? plain_arrays(bfs) : SOMBRA_OK;
+    if (!err)
+        err = fan_new(run, walk, false, false, &bfs->sides[0].fan);
+    if (!err)
+        err = fan_new(run, walk, true, false, &bfs->sides[1].fan);
+    if (err) {
+        bfs_free(bfs);
+        return err;
+    }
+    *out_bfs = bfs;
+    return SOMBRA_OK;
 }
 
 void bfs_free(struct bfs *bfs)
