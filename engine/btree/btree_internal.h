@@ -384,8 +384,9 @@ struct btree {
      * checkpoint_mutex, but for reading `compacts`. */
     _Atomic uint32_t compacts;
     unsigned compact_waiters;
-    bool compact_wanted; /* a checkpoint found much of the file free */
-    uint64_t rest_ms;    /* COMPACT_REST_MS, but in tests */
+    bool compact_wanted;          /* a checkpoint found much of the file free */
+    uint64_t rest_ms;             /* COMPACT_REST_MS, but in tests */
+    _Atomic uint64_t leaves_read; /* by this process's read transactions while memory was short */
 };
 
 /* ---- txn.c -------------------------------------------------------------------------------- */
@@ -766,7 +767,8 @@ enum {
 /* What the background thread knows of the store's rest. */
 struct compact_rest {
     uint64_t commits;  /* of this process, and */
-    uint64_t since_ns; /* when that was new */
+    uint64_t leaves;   /* leaves_read, */
+    uint64_t since_ns; /* when one of them was new */
     uint64_t next_ns;  /* nothing before */
     uint64_t pins;     /* space_pins at the last look */
 };
@@ -775,9 +777,11 @@ sombra_err btree_compact(struct btree *btree, struct kv_maintenance *job) SOMBRA
 /* The background thread's: if enough of the file is free; gives way when `job` says so. */
 sombra_err compact_automatic(struct btree *btree, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 /* The background thread's, when it has nothing else to do: true = this process wrote last, nobody
- * has committed for a while, and half of the file is free or about to be. */
+ * has committed for a while, nor read much where memory is short, and half of the file is free or
+ * about to be. */
 bool compact_rest_is_due(struct btree *btree, struct compact_rest *rest);
-/* That compaction. It gives way to commits of this process as well. */
+/* That compaction. It gives way to commits of this process as well, and where memory is short to
+ * its readers. */
 sombra_err compact_resting(struct btree *btree, struct compact_rest *rest,
                            struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 

@@ -454,12 +454,22 @@ static bool rest_look(struct btree *btree, struct compact_rest *rest)
     return is_due;
 }
 
+/* So much in the time that makes a rest. Pages that are moved drive out of memory what readers come
+ * for; where there is room for both nothing is counted. */
+static bool much_is_read(const struct btree *btree, uint64_t leaves_before)
+{
+    enum { MUCH_LEAVES = 256 };
+    uint64_t leaves = atomic_load_explicit(&btree->leaves_read, memory_order_relaxed);
+    return leaves - leaves_before > MUCH_LEAVES;
+}
+
 bool compact_rest_is_due(struct btree *btree, struct compact_rest *rest)
 {
     uint64_t now_ns = os_monotonic_ns(btree->os);
     uint64_t commits = kv_metrics_count(&btree->metrics, KV_COUNTER_COMMITS);
-    if (commits != rest->commits)
+    if (commits != rest->commits || much_is_read(btree, rest->leaves))
         *rest = (struct compact_rest){ .commits = commits,
+                                       .leaves = atomic_load(&btree->leaves_read),
                                        .since_ns = now_ns,
                                        .next_ns = rest->next_ns };
     if (!commits || btree->options.no_auto_compact || now_ns < rest->next_ns ||
@@ -476,24 +486,37 @@ struct rest_job {
     struct btree *btree;
     struct kv_maintenance *job;
     uint64_t commits;
+    uint64_t leaves, leaves_ns; /* leaves_read, and when that was */
 };
 
 static bool rest_lasts(void *context, uint64_t done, uint64_t total)
 {
-    const struct rest_job *at = context;
-    return kv_metrics_count(&at->btree->metrics, KV_COUNTER_COMMITS) == at->commits &&
-           at->job->progress(at->job->context, done, total);
+    struct rest_job *at = context;
+    struct btree *btree = at->btree;
+    if (kv_metrics_count(&btree->metrics, KV_COUNTER_COMMITS) != at->commits ||
+        much_is_read(btree, at->leaves))
+        return false;
+    uint64_t now_ns = os_monotonic_ns(btree->os);
+    if (now_ns - at->leaves_ns >= btree->rest_ms * 1000000) {
+        at->leaves = atomic_load(&btree->leaves_read);
+        at->leaves_ns = now_ns;
+    }
+    return at->job->progress(at->job->context, done, total);
 }
 
 sombra_err compact_resting(struct btree *btree, struct compact_rest *rest,
                            struct kv_maintenance *job)
 {
     enum { AGAIN_S = 60, AGAIN_TIMES = 16 };
-    struct rest_job at = { .btree = btree, .job = job, .commits = rest->commits };
+    uint64_t begin_ns = os_monotonic_ns(btree->os);
+    struct rest_job at = { .btree = btree,
+                           .job = job,
+                           .commits = rest->commits,
+                           .leaves = atomic_load(&btree->leaves_read),
+                           .leaves_ns = begin_ns };
     struct kv_maintenance resting = *job;
     resting.progress = rest_lasts;
     resting.context = &at;
-    uint64_t begin_ns = os_monotonic_ns(btree->os);
     sombra_err err = automatic(btree, &resting, true);
     /* Work in bursts needs the room again: little time is spent on taking it away in between. */
     uint64_t end_ns = os_monotonic_ns(btree->os);

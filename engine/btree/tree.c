@@ -36,6 +36,7 @@ sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,
     if (page_txn(page) > txn->newest_page_txn)
         return page_corrupt(txn, id, "is newer than the snapshot that refers to it");
     if (level == 0 && !txn->kv.is_write && pager_has_mode(pager, PAGER_SHORT)) {
+        atomic_fetch_add_explicit(&txn->btree->leaves_read, 1, memory_order_relaxed);
         filters_make(pager, txn->snapshot.entries, txn->snapshot.page_count);
         filters_note_read(pager, page, txn->snapshot.txn);
     }

@@ -249,9 +249,25 @@ static sombra_err window_move(struct window *window)
 
 /* ---- windows ----------------------------------------------------------------------------- */
 
+/* Where memory is short: one access of the medium after the other would be slow. */
+static void window_bring(const struct window *window)
+{
+    const struct btree *btree = window->txn->btree;
+    page_id ids[WINDOW_PAGES];
+    size_t count = 0;
+    for (unsigned index = window->first; index < window->last; index++) {
+        page_id id = branch_child(branch_of(window), page_bytes_of(window), index);
+        if (id < btree->space.page_count && !pager_dirty_find(&btree->pager, id))
+            ids[count++] = id;
+    }
+    memory_bring_many(&btree->pager, ids, count);
+}
+
 /* Reads the children. */
 static sombra_err window_measure(struct window *window)
 {
+    if (UNLIKELY(pager_has_mode(&window->txn->btree->pager, PAGER_SHORT)))
+        window_bring(window);
     size_t page_bytes = page_bytes_of(window);
     size_t fill_bytes = page_bytes - page_bytes / FILL_DIVISOR;
     size_t used = 0;

@@ -71,25 +71,41 @@ void edge_shape_set(struct edge_shape *shape, uint64_t word, size_t bytes, size_
     shape->edge_top = (shape->edge_mask & ~(shape->edge_mask >> 7)) << shape->edge_shift;
 }
 
-size_t edge_shape_run(const struct edge_shape *of, const struct edge_words *words, size_t at,
-                      uint64_t *others, uint64_t *edges, uint64_t *other_bits)
+/* By the first four bits of an ordered number: how it is shifted up, which drops the bits that say
+ * how long it is, and down again. What is longer than four bytes becomes too large for any id. */
+static const uint8_t number_up[16] = { 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 0 };
+static const uint8_t number_down[16] = { 57, 57, 57, 57, 57, 57, 57, 57,
+                                         50, 50, 50, 50, 43, 43, 36, 0 };
+
+static inline __attribute__((always_inline)) uint64_t
+others_behind(const struct edge_words *words, const unsigned type_bits, uint64_t *others)
 {
-    const struct edge_shape shape = *of;
-    const uint64_t *word = words->words + at;
-    const uint8_t *bytes = words->bytes + at;
-    const size_t most = words->count - at;
-    uint64_t word_bits = 0;
-    size_t i = 0;
-    for (; i < most; i++) {
-        struct edge_fields fields;
-        if (UNLIKELY(!edge_shape_get(&shape, word[i], bytes[i], &fields)))
-            break;
-        others[i] = fields.other;
-        edges[i] = fields.edge;
-        word_bits |= word[i];
+    uint64_t bits = 0;
+    for (size_t i = 0; i < words->count; i++) {
+        const uint64_t word = words->words[i], at = word << type_bits;
+        const uint64_t other = at << number_up[at >> 60] >> number_down[at >> 60];
+        others[i] = other;
+        bits |= type_bits ? other | (word & UINT64_C(1) << 63) : other;
     }
-    *other_bits |= word_bits >> shape.other_shift & shape.other_mask;
-    return i;
+    return bits;
+}
+
+bool edge_words_others(const struct edge_words *words, size_t field, uint64_t *others,
+                       uint64_t *out_bits)
+{
+    assert(field <= 1);
+    *out_bits = field ? others_behind(words, 0, others) : others_behind(words, 8, others);
+    return LIKELY(*out_bits >> 63 == 0 && words->long_key.bytes == 0);
+}
+
+bool edge_word_edge(uint64_t word, size_t field, uint64_t *out_edge)
+{
+    uint8_t bytes[KV_WORD_BYTES];
+    const uint8_t *at = bytes, *end = bytes + sizeof bytes;
+    put_be64(bytes, word);
+    for (; at && field <= 2; field++)
+        at = ordered_get(at, end, out_edge);
+    return at != NULL;
 }
 
 bool edge_words_slow(const struct edge_words *words, size_t index, size_t field,

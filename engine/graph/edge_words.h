@@ -43,10 +43,12 @@ static inline __attribute__((always_inline)) bool edge_shape_get(const struct ed
     return true;
 }
 
-/* Of those from `at` on: the numbers of as many as have the shape, one after the other; how many.
- * Adds the bits that are set in any of the others. */
-size_t edge_shape_run(const struct edge_shape *of, const struct edge_words *words, size_t at,
-                      uint64_t *others, uint64_t *edges, uint64_t *other_bits);
+/* The others of all of them, and the bits that are set in any; what is behind them is not looked
+ * at. `field` is 0 or 1. False: there are some that are not of the usual size. */
+bool edge_words_others(const struct edge_words *words, size_t field, uint64_t *others,
+                       uint64_t *out_bits);
+/* The edge of a word, whose fields are those from `field` on; false = damage. */
+bool edge_word_edge(uint64_t word, size_t field, uint64_t *out_edge);
 
 /* One of them: the fields from `field` on are set. False = damage. The shape, zeroed at first, is
  * the caller's for a loop over the words; NULL where they are few, which costs less then. */

@@ -33,7 +33,6 @@ struct graph_lane {
     size_t match_bytes, rest_bytes;   /* of the range behind the prefix; of the prefix behind it */
     uint64_t match_word, rest_word;   /* if they are 1 to 8; the latter left-aligned */
     uint8_t match[KV_KEY_BYTES_MAX];
-    struct edge_shape shape; /* of the words read last */
     union {
         struct kv_entry entries[LANE_ENTRIES];
         struct edge_words words;
@@ -501,26 +500,44 @@ static sombra_err lane_take_words(struct graph_expand *expand, struct graph_lane
                              : take_words(expand, &lane->words, 0, count);
 }
 
-/* As take_words; which types they are of is not told. */
-static inline __attribute__((always_inline)) sombra_err
-take_ends(struct graph_lane *lane, const size_t field, struct graph_ends *ends)
+/* What edge_words_others has not read. */
+static sombra_err take_ends_slow(struct edge_words *words, size_t field, struct graph_ends *ends)
 {
-    const struct edge_words *words = &lane->words;
     struct edge_fields fields = { .type = 1 };
-    uint64_t bits = 0;
+    ends->node_bits = 0;
     for (size_t i = 0; i < words->count; i++) {
-        i += edge_shape_run(&lane->shape, words, i, &ends->nodes[i], &ends->edges[i], &bits);
-        if (i == words->count)
-            break;
-        if (UNLIKELY(!edge_words_get(words, i, field, &lane->shape, &fields)))
+        if (!edge_words_get(words, i, field, NULL, &fields))
             return diag_fail(SOMBRA_CORRUPT, "an edge's key is damaged");
         ends->nodes[i] = fields.other;
-        ends->edges[i] = fields.edge;
-        bits |= fields.other;
+        ends->node_bits |= fields.other;
     }
-    ends->count = words->count;
-    ends->node_bits = bits;
+    if (words->long_key.bytes) { /* the only one, of which there is no word */
+        words->words[0] = fields.edge;
+        ends->form = GRAPH_EDGE_ID;
+    }
     return SOMBRA_OK;
+}
+
+/* As take_words; of which types they are, and their edges, is left in the words. */
+static sombra_err take_ends(struct edge_words *words, size_t field, struct graph_ends *ends)
+{
+    ends->form = field ? GRAPH_EDGE_KEY : GRAPH_EDGE_TYPED_KEY;
+    ends->edges = words->words;
+    ends->count = words->count;
+    return edge_words_others(words, field, ends->nodes, &ends->node_bits)
+               ? SOMBRA_OK
+               : take_ends_slow(words, field, ends);
+}
+
+sombra_err graph_ends_edge(uint64_t edge, enum graph_edge_form form, sombra_edge_id *out_edge)
+{
+    if (form == GRAPH_EDGE_ID) {
+        *out_edge = edge;
+        return SOMBRA_OK;
+    }
+    return edge_word_edge(edge, form == GRAPH_EDGE_KEY, out_edge)
+               ? SOMBRA_OK
+               : diag_fail(SOMBRA_CORRUPT, "an edge's key is damaged");
 }
 
 static sombra_err lane_take_ends(struct graph_expand *expand, struct graph_lane *lane,
@@ -528,7 +545,7 @@ static sombra_err lane_take_ends(struct graph_expand *expand, struct graph_lane 
 {
     sombra_err err = lane_read_words(expand, lane, expand->batch_max, out_ended);
     if (!err)
-        err = expand->has_types ? take_ends(lane, 1, ends) : take_ends(lane, 0, ends);
+        err = take_ends(&lane->words, expand->has_types, ends);
     ends->source = (uint32_t)expand->source;
     return err;
 }
@@ -545,7 +562,6 @@ static sombra_err lane_open(struct graph_expand *expand, struct arena *arena, bo
     lane->is_placed = false;
     lane->at = lane->count = 0;
     lane->cursor = NULL;
-    lane->shape = (struct edge_shape){ .bytes = 0 };
     expand->lanes[is_in] = lane;
     return kv_cursor_open(expand->txn->kv, span_of(&prefix, &span), &lane->cursor);
 }

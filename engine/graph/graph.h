@@ -321,12 +321,18 @@ struct graph_hop {
     bool is_out;
 };
 
+/* How an edge is told among ends: by its id, or by the end of its key as a word, of which few are
+ * ever taken apart. */
+enum graph_edge_form { GRAPH_EDGE_ID, GRAPH_EDGE_KEY, GRAPH_EDGE_TYPED_KEY };
+
 /* The same as far as a search looks at it: edges of one node. */
 struct graph_ends {
     size_t count;
-    uint32_t source;    /* index of the node they were walked from */
-    uint64_t node_bits; /* those that are set in any of `nodes` */
-    uint64_t nodes[GRAPH_BATCH], edges[GRAPH_BATCH];
+    uint32_t source; /* index of the node they were walked from */
+    enum graph_edge_form form;
+    uint64_t node_bits;    /* those that are set in any of `nodes`, and perhaps others */
+    const uint64_t *edges; /* in that form; until the next call */
+    uint64_t nodes[GRAPH_BATCH];
 };
 
 struct graph_lane;
@@ -367,6 +373,9 @@ sombra_err graph_expand_next(struct graph_expand *expand, const struct graph_hop
  * comes twice: who searches knows the node. */
 sombra_err graph_expand_ends(struct graph_expand *expand,
                              struct graph_ends *out_ends) SOMBRA_MUST_CHECK;
+/* The id of one of their edges. CORRUPT. */
+sombra_err graph_ends_edge(uint64_t edge, enum graph_edge_form form,
+                           sombra_edge_id *out_edge) SOMBRA_MUST_CHECK;
 void graph_expand_close(struct graph_expand *expand); /* not for opening again */
 
 /* As graph_degree, by the ids of types. */

@@ -180,8 +180,19 @@ static sombra_err push_encoded(sombra_value_builder *builder, const uint8_t *enc
     return err;
 }
 
+/* Integers are pushed many at a time: where nothing is in the way they are written in place. */
 sombra_err sombra_value_push_integer(sombra_value_builder *builder, int64_t value)
 {
+    struct level *level = top(builder);
+    struct buf *to = &builder->bytes;
+    if (LIKELY(level && !builder->failed && level->is_map == level->wants_value &&
+               to->capacity - to->bytes >= VALUE_NUMBER_BYTES_MAX &&
+               to->bytes <= SOMBRA_VALUE_BYTES_MAX - VALUE_NUMBER_BYTES_MAX)) {
+        to->bytes += value_put_integer(to->data + to->bytes, value);
+        level->count += !level->is_map; /* a map counts its keys */
+        level->wants_value = false;
+        return SOMBRA_OK;
+    }
     uint8_t encoded[VALUE_NUMBER_BYTES_MAX];
     return push_encoded(builder, encoded, value_put_integer(encoded, value));
 }

@@ -557,35 +557,40 @@ static sombra_err words_seek(struct lsm_cursor *cursor, sombra_slice within, som
     return err ? err : cursor->source->ops->seek_ge(cursor->source, within);
 }
 
-/* The last `bytes` of a key as a number, zeros behind them. */
-static inline uint64_t word_of(sombra_slice key, size_t bytes)
+/* The last `bytes` of a key, which has no 8 of them or of which none are asked for. */
+static uint64_t word_of_short(sombra_slice key, size_t bytes)
 {
-    const uint8_t *end = (const uint8_t *)key.data + key.bytes;
     uint8_t word[KV_WORD_BYTES] = { 0 };
     assert(bytes <= KV_WORD_BYTES && bytes <= key.bytes);
-    if (bytes == 0)
-        return 0;
-    if (LIKELY(key.bytes >= KV_WORD_BYTES))
-        return get_be64(end - KV_WORD_BYTES) << 8 * (KV_WORD_BYTES - bytes);
-    memcpy(word, end - bytes, bytes);
+    if (bytes)
+        memcpy(word, (const uint8_t *)key.data + key.bytes - bytes, bytes);
     return get_be64(word);
 }
 
 /* Of entries whose keys begin with `within`; stops before one that is long. */
 static sombra_err words_take(const struct lsm_cursor *cursor, size_t count, struct kv_words *words)
 {
+    const struct lsm_entry *entries = cursor->entries;
     const size_t skip = words->within.bytes;
-    for (size_t i = 0; i < count; i++) {
-        sombra_slice key = cursor->entries[i].key;
-        if (UNLIKELY(key.bytes - skip > KV_WORD_BYTES)) {
-            if (key.bytes < skip)
-                return diag_fail(SOMBRA_CORRUPT, OUT_OF_ORDER);
-            words->is_long = true;
-            return SOMBRA_OK;
-        }
-        words->words[words->count] = word_of(key, key.bytes - skip);
-        words->bytes[words->count++] = (uint8_t)(key.bytes - skip);
+    uint64_t *to = words->words + words->count;
+    uint8_t *to_bytes = words->bytes + words->count;
+    size_t i = 0;
+    for (; i < count; i++) {
+        const sombra_slice key = entries[i].key;
+        const size_t own = key.bytes - skip;
+        if (LIKELY(own - 1 < KV_WORD_BYTES && key.bytes >= KV_WORD_BYTES))
+            to[i] = get_be64((const uint8_t *)key.data + key.bytes - KV_WORD_BYTES)
+                    << 8 * (KV_WORD_BYTES - own);
+        else if (own <= KV_WORD_BYTES)
+            to[i] = word_of_short(key, own);
+        else
+            break;
+        to_bytes[i] = (uint8_t)own;
     }
+    words->count += i;
+    if (i < count && entries[i].key.bytes < skip)
+        return diag_fail(SOMBRA_CORRUPT, OUT_OF_ORDER);
+    words->is_long = i < count;
     return SOMBRA_OK;
 }
 

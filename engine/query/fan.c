@@ -26,6 +26,7 @@ struct fan {
     struct graph_hop hops[GRAPH_BATCH];
     sombra_slice properties[GRAPH_BATCH];
     struct graph_ends ends;
+    uint64_t edges[GRAPH_BATCH]; /* of the ends that were taken from a batch */
 };
 
 static sombra_err name_types(struct fan *fan)
@@ -240,9 +241,11 @@ static void take_unused(struct fan *fan)
     ends->count = 0;
     ends->node_bits = 0;
     ends->source = fan->unused_count ? fan->unused->source : 0;
+    ends->form = GRAPH_EDGE_ID;
+    ends->edges = fan->edges;
     for (; fan->unused_count && fan->unused->source == ends->source; fan->unused_count--) {
         ends->nodes[ends->count] = fan->unused->node;
-        ends->edges[ends->count++] = fan->unused->edge;
+        fan->edges[ends->count++] = fan->unused->edge;
         ends->node_bits |= fan->unused++->node;
     }
 }

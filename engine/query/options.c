@@ -4,13 +4,13 @@
 
 #include <stdio.h>
 
-static bool is_known(sombra_slice key, const char *const *names)
+/* The name's index; that of their end if it is none of them. */
+static unsigned index_of(sombra_slice key, const char *const *names)
 {
-    for (; *names; names++) {
-        if (slice_equal(key, slice_str(*names)))
-            return true;
-    }
-    return false;
+    unsigned index = 0;
+    while (names[index] && !slice_equal(key, slice_str(names[index])))
+        index++;
+    return index;
 }
 
 /* "a, b, c", cut where the room ends. */
@@ -30,8 +30,15 @@ static const char *join(const char *const *names, char *text, size_t bytes)
 
 sombra_err options_check(const sombra_value *options, const char *const *names)
 {
+    uint32_t given;
+    return options_given(options, names, &given);
+}
+
+sombra_err options_given(const sombra_value *options, const char *const *names, uint32_t *out_given)
+{
     sombra_value_cursor cursor;
     char text[200];
+    *out_given = 0;
     if (options->kind == SOMBRA_LIST && options->count == 0)
         return SOMBRA_OK; /* {} of a language that has one empty table */
     if (options->kind != SOMBRA_MAP)
@@ -39,13 +46,15 @@ sombra_err options_check(const sombra_value *options, const char *const *names)
                          sombra_kind_name(options->kind));
     sombra_value_enter(options, &cursor);
     for (;;) {
-        sombra_slice key;
-        sombra_value value;
+        sombra_slice key, unused;
         bool found = false;
-        sombra_err err = sombra_value_next(&cursor, &key, &value, &found);
+        sombra_err err = value_next_proved(&cursor, &key, &unused, &found);
         if (err || !found)
             return err;
-        if (!is_known(key, names))
+        const unsigned index = index_of(key, names);
+        assert(index < 32);
+        *out_given |= UINT32_C(1) << index;
+        if (!names[index])
             return diag_fail(SOMBRA_INVALID, "unknown option '%.*s'; it takes %s",
                              (int)size_min(key.bytes, 60), (const char *)key.data,
                              join(names, text, sizeof text));

@@ -208,6 +208,13 @@ static const char *const option_names[] = {
     "from", "to", "kind",   "types",          "direction", "where", "nodes",
     "max",  "k",  "weight", "weight_default", "heuristic", "scale", NULL,
 };
+/* By their places there, as options_given has it: what is not there need not be looked for. */
+enum {
+    GIVEN_KIND = 1 << 2,
+    GIVEN_MAX = 1 << 7,
+    GIVEN_K = 1 << 8,
+    GIVEN_COSTS = 0xf << 9,
+};
 
 static sombra_err parse_ends(struct paths *paths, const sombra_value *options)
 {
@@ -223,20 +230,22 @@ static sombra_err parse_ends(struct paths *paths, const sombra_value *options)
 }
 
 /* What only some kinds take is refused for the others: it would be ignored in silence. */
-static sombra_err refuse_unused(const struct paths *paths, const sombra_value *options)
+static sombra_err refuse_unused(const struct paths *paths, const sombra_value *options,
+                                uint32_t given)
 {
     static const char *const of_costs[] = { "weight", "weight_default", "heuristic", "scale" };
     bool has_costs = paths->kind == KIND_WEIGHTED || paths->kind == KIND_K_SHORTEST;
     bool found = false;
     sombra_slice unused;
     sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; !err && !found && !has_costs && i < COUNT_OF(of_costs); i++) {
+    bool looks = !has_costs && (given & GIVEN_COSTS);
+    for (size_t i = 0; !err && !found && looks && i < COUNT_OF(of_costs); i++) {
         err = option_encoded(options, of_costs[i], &unused, &found);
         if (!err && found)
             return diag_fail(SOMBRA_INVALID, "option '%s' is for weighted and k_shortest paths",
                              of_costs[i]);
     }
-    if (!err)
+    if (!err && (given & GIVEN_K))
         err = option_encoded(options, "k", &unused, &found);
     if (!err && found && paths->kind != KIND_K_SHORTEST)
         err = diag_fail(SOMBRA_INVALID, "option 'k' is for k_shortest paths");
@@ -260,18 +269,18 @@ static sombra_err parse(struct paths *paths, const sombra_value *options)
 {
     struct query_run *run = paths->head.run;
     unsigned kind = KIND_SHORTEST;
-    uint32_t max = UINT32_MAX, k = 0;
-    sombra_err err = options_check(options, option_names);
+    uint32_t max = UINT32_MAX, k = 0, given;
+    sombra_err err = options_given(options, option_names, &given);
     if (!err)
         err = parse_ends(paths, options);
-    if (!err)
+    if (!err && (given & GIVEN_KIND))
         err = option_choice(options, "kind", kinds, &kind);
     paths->kind = (enum path_kind)kind;
     if (!err)
-        err = refuse_unused(paths, options);
-    if (!err)
+        err = refuse_unused(paths, options, given);
+    if (!err && (given & GIVEN_MAX))
         err = option_count(options, "max", UINT32_MAX - 1, &max);
-    if (!err)
+    if (!err && (given & GIVEN_K))
         err = option_count(options, "k", UINT32_MAX - 1, &k);
     if (!err)
         err = walk_parse(run->txn, options, SOMBRA_OUT, &paths->walk);

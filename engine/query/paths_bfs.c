@@ -9,6 +9,10 @@
  *
  * A node keeps the links over which its level was reached (one, or all of them); paths are read off
  * them like the figures of a counter, so that they are made one by one however many there are.
+ *
+ * Most searches are for one path through any nodes. Those keep of a node what the store's key says
+ * of the edge, as it was read, and for each stretch of nodes whose edges they came over: only what
+ * is on the path is taken apart.
  */
 #include "paths_internal.h"
 
@@ -25,9 +29,10 @@ enum {
     SLOTS_GROWTH = 4,
     MARKS_FIRST = 1 << 14, /* ids */
     MARKS_MAX = 1 << 18,
-    MARKS_OF_WORD = 64,     /* in two words: of the start's side, of the end's */
     MARKS_CLEAR_BYTES = 32, /* to clear so many is as fast as to clear the mark of one node */
-    ITEMS_FIRST = 512,
+    ITEMS_FIRST_BYTES = 8192,
+    NODES_FIRST = 1024, /* of a plain search */
+    STRETCHES_FIRST = 512,
     ARENA_BYTES_MAX = 64 * 1024, /* of an array: longer ones are freed when they grow */
 };
 
@@ -40,12 +45,23 @@ struct link {
     uint32_t next;   /* of all paths only: another link of the same node; 0 = none */
 };
 
+/* Nodes that were reached from one, one after the other. */
+struct stretch {
+    uint32_t first, parent; /* indexes into nodes; it ends where the next one begins */
+    enum graph_edge_form form;
+};
+
 struct side {
     struct fan *fan;
     uint64_t *nodes;
+    uint64_t *edges; /* of a plain search: over which each node was reached, but the end itself */
+    struct stretch *stretches;
+    size_t edge_capacity, stretch_count, stretch_capacity;
     uint32_t *firsts; /* of all paths: the first link of each node; 0 for the end itself */
     size_t count, node_capacity, first_capacity;
-    struct link *links; /* index 0 is unused; of one path: the others are those of the nodes */
+    /* Of a search that is not plain; index 0 is unused; of one path: the others are those of the
+     * nodes. */
+    struct link *links;
     size_t link_count, link_capacity;
     size_t level_at; /* where the last level begins */
     uint32_t depth;
@@ -66,15 +82,16 @@ struct bfs {
     bool collects;
     bool is_plain;        /* looks for one path through any nodes */
     struct side sides[2]; /* from the start, from the end */
-    /* Which side knows a node, in two bits for each id: all that is asked where one path through
-     * any nodes is looked for, and ids are small. Spots are for the others. */
+    /* Which side knows a node, in a byte for each id: all that a plain search asks, if ids are
+     * small. Spots are for the others. */
     bool has_marks;     /* the run's; clear outside of bfs_begin */
     size_t mark_ids;    /* so many of them are charged; a power of two, or 0 */
     struct spot *spots; /* index 0 is that of no node */
     size_t spot_count, spot_capacity;
     uint32_t *slots; /* indexes of spots by id; open addressing, at most half full */
     size_t slot_capacity;
-    unsigned slot_shift; /* of a hash: so many of its high bits are a slot */
+    unsigned slot_shift;          /* of a hash: so many of its high bits are a slot */
+    struct meeting first_meeting; /* all there is of a plain search */
     struct meeting *meetings;
     size_t meeting_count, meeting_capacity;
     size_t meeting;  /* the one whose paths come next */
@@ -83,29 +100,6 @@ struct bfs {
 };
 
 /* ---- lifecycle --------------------------------------------------------------------------- */
-
-sombra_err bfs_new(struct query_run *run, const struct walk *walk, uint32_t max, bool collects,
-                   struct bfs **out_bfs)
-{
-    struct bfs *bfs = arena_alloc(&run->arena, sizeof *bfs);
-    if (!bfs)
-        return diag_nomem("a search", sizeof *bfs);
-    *bfs = (struct bfs){ .run = NULL };
-    bfs->run = run;
-    bfs->walk = walk;
-    bfs->max = max;
-    bfs->collects = collects;
-    bfs->is_plain = !collects && !walk->nodes;
-    sombra_err err = fan_new(run, walk, false, false, &bfs->sides[0].fan);
-    if (!err)
-        err = fan_new(run, walk, true, false, &bfs->sides[1].fan);
-    if (err) {
-        bfs_free(bfs);
-        return err;
-    }
-    *out_bfs = bfs;
-    return SOMBRA_OK;
-}
 
 /* Memory for an array. Short ones are the arena's, which the next query of the handle finds there:
  * most searches allocate nothing. */
@@ -137,7 +131,7 @@ static void array_free(struct bfs *bfs, void *array, size_t bytes)
 static sombra_err array_grow(struct bfs *bfs, void *array, size_t *capacity, size_t item_bytes)
 {
     void *old, *grown = NULL;
-    size_t more = *capacity ? 2 * *capacity : ITEMS_FIRST;
+    size_t more = *capacity ? 2 * *capacity : ITEMS_FIRST_BYTES / item_bytes;
     if (more >= UINT32_MAX / 2)
         return diag_fail(SOMBRA_LIMIT, "a search of more than %zu steps", *capacity);
     sombra_err err = array_new(bfs, more * item_bytes, &grown);
@@ -161,9 +155,54 @@ static inline sombra_err array_reserve(struct bfs *bfs, void *array, size_t coun
     return err;
 }
 
-static size_t marks_bytes(size_t ids)
+/* The arrays of a plain search, as they are at first, at once. */
+static sombra_err plain_arrays(struct bfs *bfs)
 {
-    return 2 * (ids / MARKS_OF_WORD) * sizeof(uint64_t);
+    struct plain_arrays {
+        uint64_t nodes[NODES_FIRST], edges[NODES_FIRST], level[NODES_FIRST];
+        struct stretch stretches[STRETCHES_FIRST];
+    } * arrays;
+    void *memory;
+    static_assert(2 * sizeof *arrays <= ARENA_BYTES_MAX, "nobody frees them one by one");
+    sombra_err err = array_new(bfs, COUNT_OF(bfs->sides) * sizeof *arrays, &memory);
+    arrays = err ? NULL : memory;
+    for (size_t i = 0; !err && i < COUNT_OF(bfs->sides); i++) {
+        struct side *side = &bfs->sides[i];
+        side->nodes = arrays[i].nodes;
+        side->edges = arrays[i].edges;
+        side->level = arrays[i].level;
+        side->node_capacity = side->edge_capacity = side->level_capacity = NODES_FIRST;
+        side->stretches = arrays[i].stretches;
+        side->stretch_capacity = STRETCHES_FIRST;
+    }
+    return err;
+}
+
+sombra_err bfs_new(struct query_run *run, const struct walk *walk, uint32_t max, bool collects,
+                   struct bfs **out_bfs)
+{
+    struct bfs *bfs = arena_alloc(&run->arena, sizeof *bfs);
+    if (!bfs)
+        return diag_nomem("a search", sizeof *bfs);
+    *bfs = (struct bfs){ .run = NULL };
+    bfs->run = run;
+    bfs->walk = walk;
+    bfs->max = max;
+    bfs->collects = collects;
+    bfs->is_plain = !collects && !walk->nodes;
+    bfs->meetings = &bfs->first_meeting;
+    bfs->meeting_capacity = 1;
+    sombra_err err = bfs->is_plain ? plain_arrays(bfs) : SOMBRA_OK;
+    if (!err)
+        err = fan_new(run, walk, false, false, &bfs->sides[0].fan);
+    if (!err)
+        err = fan_new(run, walk, true, false, &bfs->sides[1].fan);
+    if (err) {
+        bfs_free(bfs);
+        return err;
+    }
+    *out_bfs = bfs;
+    return SOMBRA_OK;
 }
 
 void bfs_free(struct bfs *bfs)
@@ -174,6 +213,8 @@ void bfs_free(struct bfs *bfs)
         struct side *side = &bfs->sides[i];
         fan_free(side->fan);
         array_free(bfs, side->nodes, side->node_capacity * sizeof *side->nodes);
+        array_free(bfs, side->edges, side->edge_capacity * sizeof *side->edges);
+        array_free(bfs, side->stretches, side->stretch_capacity * sizeof *side->stretches);
         array_free(bfs, side->firsts, side->first_capacity * sizeof *side->firsts);
         array_free(bfs, side->links, side->link_capacity * sizeof *side->links);
         array_free(bfs, side->level, side->level_capacity * sizeof *side->level);
@@ -182,7 +223,7 @@ void bfs_free(struct bfs *bfs)
     array_free(bfs, bfs->spots, bfs->spot_capacity * sizeof *bfs->spots);
     array_free(bfs, bfs->slots, bfs->slot_capacity * sizeof *bfs->slots);
     array_free(bfs, bfs->meetings, bfs->meeting_capacity * sizeof *bfs->meetings);
-    run_refund(bfs->run, bfs->arena_bytes + marks_bytes(bfs->mark_ids));
+    run_refund(bfs->run, bfs->arena_bytes + bfs->mark_ids);
 }
 
 /* ---- spots ------------------------------------------------------------------------------- */
@@ -240,13 +281,13 @@ static sombra_err spots_clear(struct bfs *bfs)
 
 static sombra_err marks_grow(struct marks *marks, size_t ids)
 {
-    uint64_t *words = mem_zalloc(marks_bytes(ids));
-    if (!words)
-        return diag_nomem("a search", marks_bytes(ids));
-    if (marks->words)
-        memcpy(words, marks->words, marks_bytes(marks->capacity));
-    mem_free(marks->words);
-    *marks = (struct marks){ words, ids };
+    uint8_t *of_ids = mem_zalloc(ids);
+    if (!of_ids)
+        return diag_nomem("a search", ids);
+    if (marks->of_ids)
+        memcpy(of_ids, marks->of_ids, marks->capacity);
+    mem_free(marks->of_ids);
+    *marks = (struct marks){ of_ids, ids };
     return SOMBRA_OK;
 }
 
@@ -261,7 +302,7 @@ static sombra_err marks_reserve(struct bfs *bfs, uint64_t ids)
         wanted *= 2;
     if (LIKELY(wanted == bfs->mark_ids))
         return SOMBRA_OK;
-    const size_t more_bytes = marks_bytes(wanted) - marks_bytes(bfs->mark_ids);
+    const size_t more_bytes = wanted - bfs->mark_ids;
     sombra_err err = run_charge(bfs->run, (int64_t)more_bytes);
     if (err)
         return err;
@@ -274,15 +315,9 @@ static sombra_err marks_reserve(struct bfs *bfs, uint64_t ids)
     return err;
 }
 
-/* The first of the two words of an id. */
-static inline size_t mark_word(uint64_t id)
+static inline uint8_t mark_of(const struct bfs *bfs, const struct side *side)
 {
-    return 2 * (size_t)(id / MARKS_OF_WORD);
-}
-
-static inline uint64_t mark_bit(uint64_t id)
-{
-    return UINT64_C(1) << id % MARKS_OF_WORD;
+    return side == &bfs->sides[0] ? 1 : 2;
 }
 
 static sombra_err marks_begin(struct bfs *bfs, uint64_t from, uint64_t to)
@@ -296,27 +331,41 @@ static sombra_err marks_begin(struct bfs *bfs, uint64_t from, uint64_t to)
 /* Of all nodes that the sides know; most searches know few. */
 static void marks_clear(struct bfs *bfs)
 {
-    uint64_t *marks = bfs->run->marks.words;
-    const size_t bytes = marks_bytes(bfs->mark_ids);
-    if (bfs->sides[0].count + bfs->sides[1].count > bytes / MARKS_CLEAR_BYTES) {
-        memset(marks, 0, bytes);
+    uint8_t *marks = bfs->run->marks.of_ids;
+    if (bfs->sides[0].count + bfs->sides[1].count > bfs->mark_ids / MARKS_CLEAR_BYTES) {
+        memset(marks, 0, bfs->mark_ids);
         return;
     }
     for (size_t i = 0; i < COUNT_OF(bfs->sides); i++) {
         const uint64_t *nodes = bfs->sides[i].nodes;
         const size_t count = bfs->sides[i].count;
         for (size_t node = 0; node < count; node++)
-            marks[mark_word(nodes[node]) + i] = 0;
+            marks[nodes[node]] = 0;
     }
 }
 
 /* ---- sides ------------------------------------------------------------------------------- */
 
+/* Room for `more` nodes, reached from one, on one side. */
+static sombra_err side_reserve_plain(struct bfs *bfs, struct side *side, size_t more)
+{
+    const size_t nodes = side->count + more;
+    sombra_err err = bfs->has_marks ? SOMBRA_OK : spots_reserve(bfs, more);
+    if (!err)
+        err = array_reserve(bfs, &side->nodes, nodes, &side->node_capacity, sizeof *side->nodes);
+    if (!err)
+        err = array_reserve(bfs, &side->edges, nodes, &side->edge_capacity, sizeof *side->edges);
+    if (!err)
+        err = array_reserve(bfs, &side->stretches, side->stretch_count + 1, &side->stretch_capacity,
+                            sizeof *side->stretches);
+    return err;
+}
+
 /* Room for `more` nodes, each with a link, on one side. */
 static sombra_err side_reserve(struct bfs *bfs, struct side *side, size_t more)
 {
     const size_t nodes = side->count + more, links = side->link_count + more;
-    sombra_err err = bfs->has_marks ? SOMBRA_OK : spots_reserve(bfs, more);
+    sombra_err err = spots_reserve(bfs, more);
     if (!err)
         err = array_reserve(bfs, &side->nodes, nodes, &side->node_capacity, sizeof *side->nodes);
     if (!err && bfs->collects)
@@ -371,13 +420,14 @@ static sombra_err begin_side(struct bfs *bfs, struct side *side, uint64_t node)
 {
     side->count = 0;
     side->link_count = 1;
+    side->stretch_count = 0;
     side->level_at = 0;
     side->depth = 0;
-    sombra_err err = side_reserve(bfs, side, 1);
+    sombra_err err = bfs->is_plain ? side_reserve_plain(bfs, side, 1) : side_reserve(bfs, side, 1);
     if (!err && !bfs->has_marks) {
         (void)add_node(bfs, side, slot_of(bfs, node), node);
     } else if (!err) {
-        bfs->run->marks.words[mark_word(node) + (side == &bfs->sides[1])] |= mark_bit(node);
+        bfs->run->marks.of_ids[node] |= mark_of(bfs, side);
         side->nodes[side->count++] = node;
     }
     return err;
@@ -434,16 +484,25 @@ static inline sombra_err reach(struct bfs *bfs, struct side *side, uint32_t *slo
     return UNLIKELY(meets) ? add_meeting(bfs, side, index, others - 1) : SOMBRA_OK;
 }
 
+/* The nodes from `first` on were reached over these edges; room is reserved. */
+static inline void add_stretch(struct side *side, size_t first, const struct graph_ends *ends)
+{
+    assert(side->stretch_count < side->stretch_capacity);
+    if (side->count > first)
+        side->stretches[side->stretch_count++] =
+            (struct stretch){ (uint32_t)first, (uint32_t)side->level_at + ends->source,
+                              ends->form };
+}
+
 /* As walk_hops for one path through any nodes, which most searches are for: of each node the first
  * edge is kept, and the first that meets the other side ends it. */
 static sombra_err walk_ends_plain(struct bfs *bfs, struct side *side, const struct graph_ends *ends)
 {
     const unsigned own = side == &bfs->sides[1];
-    const uint32_t parent = (uint32_t)side->level_at + ends->source;
+    const size_t first = side->count;
     struct spot *spots = bfs->spots;
-    size_t spot_count = bfs->spot_count, node = side->count;
+    size_t spot_count = bfs->spot_count, node = first;
     uint32_t others = 0;
-    assert(bfs->is_plain && side->link_count == node);
     for (size_t i = 0; i < ends->count; i++) {
         const uint64_t id = ends->nodes[i];
         uint32_t *slot = slot_of(bfs, id);
@@ -457,47 +516,46 @@ static sombra_err walk_ends_plain(struct bfs *bfs, struct side *side, const stru
             others = spots[*slot].places[1 - own];
         }
         side->nodes[node] = id;
-        side->links[node] = (struct link){ .edge = ends->edges[i], .parent = parent };
+        side->edges[node] = ends->edges[i];
         spots[*slot].places[own] = (uint32_t)++node;
         if (others)
             break;
     }
     bfs->spot_count = spot_count;
-    side->count = side->link_count = node;
+    side->count = node;
+    add_stretch(side, first, ends);
     return others ? add_meeting(bfs, side, (uint32_t)node - 1, others - 1) : SOMBRA_OK;
 }
 
-/* The same by marks. */
-static sombra_err walk_ends_marked(struct bfs *bfs, struct side *side,
-                                   const struct graph_ends *ends)
+/* The same by marks. A function of its own, so that the loop has the registers. */
+static __attribute__((noinline)) sombra_err walk_ends_marked(struct bfs *bfs, struct side *side,
+                                                             const struct graph_ends *ends)
 {
-    const unsigned own = side == &bfs->sides[1];
-    const struct side *other = &bfs->sides[1 - own];
-    const uint32_t parent = (uint32_t)side->level_at + ends->source;
-    uint64_t *marks = bfs->run->marks.words, *nodes = side->nodes;
-    struct link *links = side->links;
-    size_t node = side->count, others = 0;
-    assert(bfs->is_plain && side->link_count == node);
-    const size_t count = ends->count;
+    const uint8_t own = mark_of(bfs, side);
+    const struct side *other = &bfs->sides[own & 1];
+    const uint64_t *ids = ends->nodes, *id_edges = ends->edges;
+    const size_t first = side->count, count = ends->count;
+    uint8_t *marks = bfs->run->marks.of_ids;
+    uint64_t *nodes = side->nodes, *edges = side->edges;
+    size_t node = first, others = 0;
     for (size_t i = 0; i < count; i++) {
-        const uint64_t id = ends->nodes[i];
+        const uint64_t id = ids[i];
         assert(id < bfs->mark_ids);
-        uint64_t *mine = &marks[mark_word(id) + own];
-        const uint64_t bit = mark_bit(id), before = *mine & bit;
-        *mine |= bit;
+        const uint8_t before = marks[id];
+        marks[id] = before | own;
         /* Written in any case, there is room: nobody can tell which nodes are new. */
         nodes[node] = id;
-        links[node].edge = ends->edges[i];
-        links[node].parent = parent;
-        node += !before;
-        if (UNLIKELY(marks[mark_word(id) + 1 - own] & bit) && !before) {
+        edges[node] = id_edges[i];
+        node += !(before & own);
+        if (UNLIKELY(before == (own ^ 3))) {
             others = other->count; /* it is on the last level */
             while (other->nodes[others - 1] != id)
                 others--;
             break;
         }
     }
-    side->count = side->link_count = node;
+    side->count = node;
+    add_stretch(side, first, ends);
     return others ? add_meeting(bfs, side, (uint32_t)node - 1, (uint32_t)others - 1) : SOMBRA_OK;
 }
 
@@ -515,7 +573,7 @@ static sombra_err walk_ends(struct bfs *bfs, struct side *side, const struct gra
     if (!err)
         err = marks_fit(bfs, ends);
     if (!err)
-        err = side_reserve(bfs, side, ends->count);
+        err = side_reserve_plain(bfs, side, ends->count);
     if (err)
         return err;
     return bfs->has_marks ? walk_ends_marked(bfs, side, ends) : walk_ends_plain(bfs, side, ends);
@@ -689,12 +747,50 @@ static sombra_err advance(struct bfs *bfs, bool *out_found)
     return err ? err : first_trail(bfs, end, bfs->meetings[bfs->meeting].nodes[1]);
 }
 
+/* On to the side's end, of a plain search. */
+static sombra_err push_way(struct bfs *bfs, const struct side *side, uint32_t node,
+                           struct path *path)
+{
+    const struct stretch *stretch = side->stretches + side->stretch_count;
+    sombra_err err = SOMBRA_OK;
+    while (!err && node > 0) {
+        uint64_t edge = 0;
+        do /* parents come before */
+            stretch--;
+        while (stretch->first > node);
+        err = graph_ends_edge(side->edges[node], stretch->form, &edge);
+        if (!err)
+            err = path_push(bfs->run, path, edge);
+        node = stretch->parent;
+        if (!err)
+            err = path_push(bfs->run, path, side->nodes[node]);
+    }
+    return err;
+}
+
+/* The only one. */
+static sombra_err read_plain_path(struct bfs *bfs, struct path *path)
+{
+    const struct side *start = &bfs->sides[0], *end = &bfs->sides[1];
+    const struct meeting *at = &bfs->meetings[bfs->meeting++];
+    sombra_err err = path_begin(bfs->run, path, start->nodes[at->nodes[0]]);
+    if (!err)
+        err = push_way(bfs, start, at->nodes[0], path);
+    if (!err)
+        path_reverse(path, 0, 0);
+    return err ? err : push_way(bfs, end, at->nodes[1], path);
+}
+
 sombra_err bfs_next(struct bfs *bfs, struct path *path, bool *out_found)
 {
     sombra_err err = run_tick(bfs->run);
     *out_found = false;
     if (err)
         return err;
+    if (bfs->is_plain) {
+        *out_found = bfs->meeting < bfs->meeting_count;
+        return *out_found ? read_plain_path(bfs, path) : SOMBRA_OK;
+    }
     err = advance(bfs, out_found);
     return err || !*out_found ? err : read_path(bfs, path);
 }

@@ -131,6 +131,9 @@ sombra_err steps_parse(struct query_run *run, sombra_slice steps, struct step **
 void steps_release(struct step *all_steps);
 /* The options of steps (options.c). `names` ends with NULL. INVALID names what is unknown. */
 sombra_err options_check(const sombra_value *options, const char *const *names) SOMBRA_MUST_CHECK;
+/* The same; of fewer than 32 names, the bit of each that is given is set, if only to null. */
+sombra_err options_given(const sombra_value *options, const char *const *names,
+                         uint32_t *out_given) SOMBRA_MUST_CHECK;
 /* Each leaves its out parameter alone if there is no such option. */
 sombra_err option_count(const sombra_value *options, const char *name, uint64_t max,
                         uint32_t *out_value) SOMBRA_MUST_CHECK;

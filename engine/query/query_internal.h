@@ -48,10 +48,10 @@ struct track {
     uint64_t edge; /* 0 for the first node */
 };
 
-/* Which sides of a search know an id: two bits for each, all zero but while a search runs
+/* Which sides of a search know an id: two bits of a byte for each, all zero but while a search runs
  * (paths_bfs.c). */
 struct marks {
-    uint64_t *words;
+    uint8_t *of_ids;
     size_t capacity; /* ids; a power of two, or 0 */
 };
 

@@ -7,9 +7,9 @@ enum { MEMORY_DEFAULT = 256 << 20 };
 void run_release(struct query_run *run)
 {
     arena_release(&run->arena);
-    mem_free(run->marks.words);
+    mem_free(run->marks.of_ids);
     sombra_value_builder_free(run->values);
-    run->marks = (struct marks){ .words = NULL };
+    run->marks = (struct marks){ .of_ids = NULL };
     run->values = NULL;
 }
 

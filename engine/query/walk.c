@@ -119,7 +119,7 @@ sombra_err walk_parse(struct graph_txn *txn, const sombra_value *options,
     while (!err) {
         sombra_slice key = { NULL, 0 }, encoded;
         bool found = false;
-        err = value_next_encoded(&cursor, &key, &encoded, &found);
+        err = value_next_proved(&cursor, &key, &encoded, &found);
         if (err || !found)
             break;
         err = parse_member(txn, key, encoded, &walk);

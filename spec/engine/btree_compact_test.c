@@ -460,6 +460,44 @@ static void test_compact__resting_store_shrinks_when_its_reader_ends(void **stat
     store_release(&store);
 }
 
+/* Pages that are moved would drive out what the reader comes for; it ends, and the file becomes
+ * shorter. */
+static void test_compact__where_memory_is_short_a_store_that_is_read_does_not_rest(void **state)
+{
+    (void)state;
+    enum { REST_MS = 700, LOOKS = 200, LOOK_MS = 20, GETS = 100 };
+    struct btree_options options = small_options();
+    options.no_background = false;
+    options.memory_bytes = 8 * MiB;
+    struct store store;
+    store_init(&store, &options);
+    container_of(store.kv, struct btree, kv)->rest_ms = REST_MS;
+    fill(store.kv, 0, 3500, size_of_values, 0);
+    struct kv_txn *reader = kv_begin_read(store.kv);
+    fill(store.kv, 0, 3500, size_of_values, 1);
+    thin(store.kv, 0, 3500, 3);
+    kv_abort(reader);
+    uint64_t bytes = file_bytes(store.kv), before, after;
+    expect_ok(content_digest(store.kv, &before));
+    for (unsigned i = 0; i < LOOKS; i++) {
+        reader = kv_begin_read(store.kv);
+        uint8_t key[24];
+        sombra_slice value;
+        for (uint64_t number = 0; number < GETS; number++) {
+            sombra_err err = kv_get(reader, key_of(number, key), &value);
+            assert_true(!err || err == SOMBRA_NOT_FOUND);
+        }
+        kv_abort(reader);
+        usleep(LOOK_MS * 1000);
+        assert_int_equal(file_bytes(store.kv), bytes);
+    }
+    assert_true(shrinks_within(store.kv, bytes / 2, 20000));
+    expect_ok(content_digest(store.kv, &after));
+    assert_true(before == after);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
 /* ---- everybody goes on --------------------------------------------------------------------- */
 
 struct crowd {
@@ -730,6 +768,7 @@ int main(void)
         cmocka_unit_test(test_compact__cancelled_run_leaves_a_sound_store),
         cmocka_unit_test(test_compact__runs_by_itself_when_much_is_free),
         cmocka_unit_test(test_compact__resting_store_shrinks_when_its_reader_ends),
+        cmocka_unit_test(test_compact__where_memory_is_short_a_store_that_is_read_does_not_rest),
         cmocka_unit_test(test_compact__readers_and_writers_go_on),
         cmocka_unit_test(test_compact__power_cut_at_any_call_changes_no_content),
         cmocka_unit_test(test_compact__failing_call_loses_nothing),

@@ -15,13 +15,20 @@ engine_test(query_paths_test query SOURCES ${query_search_fixture})
 engine_test(query_order_test query SOURCES ${query_search_fixture})
 engine_test(query_subgraph_test query SOURCES ${query_search_fixture})
 
-# Random traversals on the second engine too.
+# Searches on the engines too, which read edges in ways of their own, and random traversals on the
+# second.
 if(TARGET engine_db)
+  foreach(engine btree lsm)
+    add_executable(${engine}_query_paths_test query_paths_test.c query_search_fixture.c graph_fixture.c
+      ${graph_fixture_${engine}} value_fixture.c)
+  endforeach()
   add_executable(lsm_query_random_test query_random_test.c query_fixture.c graph_fixture.c ${graph_fixture_lsm} value_fixture.c)
-  target_include_directories(lsm_query_random_test PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
-  target_link_libraries(lsm_query_random_test PRIVATE engine_db PkgConfig::CMOCKA)
-  add_test(NAME lsm_query_random_test COMMAND lsm_query_random_test WORKING_DIRECTORY ${SOMBRA_TEST_FILES})
-  set_tests_properties(lsm_query_random_test PROPERTIES TIMEOUT 300)
+  foreach(program btree_query_paths_test lsm_query_paths_test lsm_query_random_test)
+    target_include_directories(${program} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+    target_link_libraries(${program} PRIVATE engine_db PkgConfig::CMOCKA)
+    add_test(NAME ${program} COMMAND ${program} WORKING_DIRECTORY ${SOMBRA_TEST_FILES})
+    set_tests_properties(${program} PROPERTIES TIMEOUT 300)
+  endforeach()
 endif()
 
 # On the engine, since the data is large.

@@ -561,6 +561,8 @@ static void make_spread(struct fixture *f, struct random *random, struct spread 
     }
     for (size_t i = 0; i < SPREAD_EDGES; i++) {
         size_t src = random_below(random, SPREAD_NODES), dst = random_below(random, SPREAD_NODES);
+        if (i % 16 == 15)
+            f->txn.next_edge = firsts[(i + 1) / 16];
         edge_new(f, s->nodes[src], "E", s->nodes[dst]);
         s->distances[src][dst] = src == dst ? 0 : 1;
     }
@@ -569,6 +571,27 @@ static void make_spread(struct fixture *f, struct random *random, struct spread 
             for (size_t j = 0; j < SPREAD_NODES; j++)
                 if (s->distances[i][via] + s->distances[via][j] < s->distances[i][j])
                     s->distances[i][j] = s->distances[i][via] + s->distances[via][j];
+}
+
+/* A path's edges lead from each of its nodes to the next one. */
+static void expect_path(struct fixture *f, const struct search_row *row)
+{
+    sombra_value path, id;
+    sombra_value_cursor cursor;
+    uint64_t ids[2 * SPREAD_NODES];
+    size_t count = 0;
+    bool found = true;
+    assert_ok(sombra_value_decode(row->value, &path));
+    sombra_value_enter(&path, &cursor);
+    while (assert_ok(sombra_value_next(&cursor, NULL, &id, &found)), found)
+        ids[count++] = (uint64_t)id.as.integer;
+    assert_int_equal(count, 2 * row->depth + 1);
+    for (size_t i = 1; i < count; i += 2) {
+        struct graph_edge edge;
+        assert_ok(graph_edge_ends(&f->txn, ids[i], &edge));
+        assert_int_equal(edge.src, ids[i - 1]);
+        assert_int_equal(edge.dst, ids[i + 1]);
+    }
 }
 
 /* One search over a list of pairs: the table is used again. */
@@ -587,13 +610,14 @@ static void test_paths__are_found_among_ids_of_all_sizes(void **state)
             size_t used = 0, row = 0;
             for (size_t j = 0; j < SPREAD_NODES; j++)
                 used += (size_t)snprintf(to + used, sizeof to - used, "%" PRIu64 ", ", s.nodes[j]);
-            size_t count =
-                search_rows(paths_new, &rows, "{from = %" PRIu64 ", to = {%s}}", s.nodes[i], to);
+            size_t count = search_rows(paths_new, &rows, "{from = %" PRIu64 ", to = {%s}%s}",
+                                       s.nodes[i], to, round % 2 ? ", types = 'E'" : "");
             for (size_t j = 0; j < SPREAD_NODES; j++) {
                 if (s.distances[i][j] == SPREAD_NODES)
                     continue;
                 assert_true(row < count);
                 assert_int_equal(rows[row].id, s.nodes[j]);
+                expect_path(*state, &rows[row]);
                 assert_int_equal(rows[row++].depth, s.distances[i][j]);
             }
             assert_int_equal(row, count);
@@ -621,9 +645,9 @@ static sombra_err search_all(const sombra_value *options, size_t *out_rows)
 
 static void expect_no_marks(void)
 {
-    size_t words = 2 * search_run.marks.capacity / 64;
-    for (size_t i = 0; i < words; i++)
-        assert_int_equal(search_run.marks.words[i], 0);
+    const struct marks *marks = &search_run.marks;
+    for (size_t i = 0; i < marks->capacity; i++)
+        assert_int_equal(marks->of_ids[i], 0);
 }
 
 enum { FAIL_ALLOCATION, FAIL_MEMORY, FAIL_CANCELLED, FAIL_KINDS };
