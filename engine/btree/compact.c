@@ -77,7 +77,9 @@ static void ends_choose(struct compact *compact)
     space_reclaim(space);
     space_drop_reserve(space);
     uint64_t used = space->page_count - space->free_count;
-    pack->run_end = u64_min(space->page_count, used + SLACK_PAGES + used / SLACK_SHARE);
+    uint64_t most = compact->pages_used ? u64_max(compact->report.pages_before, used) : UINT64_MAX;
+    pack->run_end =
+        u64_min(u64_min(space->page_count, most), used + SLACK_PAGES + used / SLACK_SHARE);
     if (compact->is_clearing)
         pack->run_end = space_clearable(space, pack->run_end);
     pack->tree_end = pack->run_end;
@@ -306,7 +308,8 @@ static sombra_err settle(struct compact *compact)
     sombra_err err = SOMBRA_OK;
     compact->pack.gain_share = 0;
     for (int i = 0;
-         i < SETTLES_MAX && !err && now < before && now >= compact->pack.tree_end + gain_least(now);
+         i < SETTLES_MAX && !err && now < before &&
+         (now >= compact->pack.tree_end + gain_least(now) || now > compact->report.pages_before);
          i++) {
         bool gains = false;
         before = now;

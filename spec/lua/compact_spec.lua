@@ -115,3 +115,36 @@ describe("a compaction", function()
     helper.misuse("option 'auto_compact'", sombra.open, path, { auto_compact = 1 })
   end)
 end)
+
+-- Edges in five batches: dense leaves, some of them thin, and hardly a free page.
+if helper.engine == "btree" then
+  it("a compaction does not leave a dense file longer", function()
+    local path = helper.path()
+    local db = assert(sombra.open(path, { create = true }))
+    local random = 1
+    local function number(most)
+      random = (random * 1103515245 + 12345) % 2147483648
+      return 1 + (random // 65536) % most
+    end
+    db:write(function(tx)
+      local ids = {}
+      for i = 1, 1000 do ids[i] = i end
+      tx:create_many("N", { id = ids })
+      tx:create_index("N", "id", { unique = true })
+      for _ = 1, 5 do
+        local sources, targets = {}, {}
+        for i = 1, 2000 do sources[i], targets[i] = number(1000), number(1000) end
+        tx:link_many("L", sources, targets)
+      end
+    end)
+    db:close()
+    db = assert(sombra.open(path))
+    local before = db:stats().file_bytes
+    assert.is_true(db:compact())
+    db:close()
+    db = assert(sombra.open(path))
+    assert.is_true(db:stats().file_bytes <= before)
+    db:close()
+    helper.remove(path)
+  end)
+end
