@@ -614,6 +614,14 @@ static size_t words_read_run(struct words_reader *reader, size_t most, uint64_t 
     return read;
 }
 
+/* Runs lie in descending order: no processor expects the next one. */
+static inline void run_prefetch(const uint8_t *run)
+{
+    enum { LINE_BYTES = 64 };
+    __builtin_prefetch(run);
+    __builtin_prefetch(run + LINE_BYTES);
+}
+
 unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index,
                           struct leaf_words *words)
 {
@@ -636,6 +644,8 @@ unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index
     reader.word = is_begin ? reader.frame.rest_word : word_before(words);
     for (;;) {
         size_t of_run = dense_run_last(page, runs, run) - (index + read);
+        if (run + 1 < runs)
+            run_prefetch(page + slot_at(page, runs, run + 1));
         read += words_read_run(&reader, size_min(of_run, most - read), words->words + read,
                                words->bytes + read, &answer);
         if (answer != WORD_READ || read == most)
