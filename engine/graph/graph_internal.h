@@ -293,17 +293,11 @@ struct key_fields {
 sombra_err key_fields_read(sombra_slice key, size_t count,
                            struct key_fields *out) SOMBRA_MUST_CHECK;
 
-/* One property of many records: of those of a kind most begin with the same bytes, up to their
- * first value, and then it is known how many values stand before the one that is wanted. */
-struct record_finder {
-    uint64_t form, mask; /* what the last one began with; no mask: nothing is known */
-    uint32_t name;
-    uint8_t head_bytes, skipped; /* in front of the values, values in front of the wanted one */
-    bool is_node, is_there;
-};
-static inline struct record_finder record_finder_of(bool is_node, uint32_t name)
+/* Where the finder stands already, it knows what it knows: that is of bytes alone. */
+static inline void record_finder_set(struct record_finder *finder, bool is_node, uint32_t name)
 {
-    return (struct record_finder){ .name = name, .is_node = is_node };
+    if (finder->name != name || finder->is_node != is_node)
+        *finder = (struct record_finder){ .name = name, .is_node = is_node };
 }
 /* As graph_record_value. */
 sombra_err record_finder_value_slow(struct record_finder *finder, sombra_slice bytes,

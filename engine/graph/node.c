@@ -81,8 +81,8 @@ sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombr
 /* Values of a property, for nodes in the order of the call; one behind the other, also where the
  * engine keeps them: callers copy them as one. */
 struct property_read {
-    struct buf *to; /* the transaction's */
-    struct record_finder finder;
+    struct buf *to; /* the transaction's, as the finder is */
+    struct record_finder *finder;
     const sombra_node_id *nodes; /* of the chunk */
     sombra_slice *out;           /* of the chunk */
 };
@@ -114,7 +114,7 @@ static sombra_err property_each(void *context, size_t index, const sombra_slice 
     struct buf *to = read->to;
     sombra_slice property = { NULL, 0 };
     if (value) {
-        sombra_err err = record_finder_value(&read->finder, *value, &property);
+        sombra_err err = record_finder_value(read->finder, *value, &property);
         if (LIKELY(!err))
             err = append_few(to, property);
         if (UNLIKELY(err && err != SOMBRA_NOT_FOUND))
@@ -142,7 +142,8 @@ sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id 
     buf_reset(&txn->read);
     err = buf_reserve(&txn->read, size_min(count, CHUNK) * FEW_BYTES);
     const uint8_t *base = txn->read.data;
-    struct property_read read = { .to = &txn->read, .finder = record_finder_of(true, id) };
+    struct property_read read = { .to = &txn->read, .finder = &txn->finder };
+    record_finder_set(&txn->finder, true, id);
     for (size_t i = 0; id == 0 && i < count; i++)
         out_values[i] = slice_of(NULL, 0);
     for (size_t first = 0, more; id && !err && first < count; first += more) {
