@@ -594,6 +594,7 @@ PREFETCHER tree_prefetch(const struct btree_txn *txn, page_id id)
     if (UNLIKELY(id >= txn->snapshot.page_count))
         return;
     const uint8_t *page = pager_page(pager, id);
+#pragma GCC unroll 8
     for (size_t i = 0; i < LINES; i++)
         __builtin_prefetch(page + i * LINE_BYTES);
 }
@@ -606,6 +607,7 @@ PREFETCHER tree_prefetch_leaf(const struct btree_txn *txn, page_id id)
         return;
     const uint8_t *page = pager_page(pager, id);
     __builtin_prefetch(page + pager->page_bytes - 1);
+#pragma GCC unroll 8
     for (size_t i = 0; i < LINES; i++)
         __builtin_prefetch(page + i * LINE_BYTES);
 }

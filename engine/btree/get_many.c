@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* Many keys at once: a group of them goes down the tree level by level, so that the memory one of
- * them waits for comes while the others are looked at. Keys that ascend are mostly near each other
- * in each branch: the search for one begins where that for the one before ended. */
+ * them waits for comes while the others are looked at. Those that meet on a page are looked for
+ * together; where they ascend the search for one begins where that for the one before ended. */
 #include "btree_internal.h"
 
 enum { GROUP = 16 };
 
 /* Where the keys of a group are on their way. */
 struct lookups {
-    const sombra_slice *keys;
     size_t count;
+    bool ascend; /* by their words, each above the one before */
+    struct page_key keys[GROUP];
     page_id ids[GROUP];
-    const uint8_t *pages[GROUP];
     struct leaf_seek seeks[GROUP];
 };
 
@@ -27,28 +27,25 @@ PREFETCHER leaf_fetch(const struct btree_txn *txn, page_id id)
     __builtin_prefetch(page + pager->page_bytes - 1);
 }
 
-/* One level down. */
+/* One level down: those that stand on one page, together. */
 static sombra_err group_step(struct btree_txn *txn, struct lookups *group, unsigned level)
 {
-    const size_t page_bytes = txn->btree->pager.page_bytes;
-    page_id last = 0, child = 0;
-    const uint8_t *page = NULL;
-    unsigned index = 0;
-    for (size_t i = 0; i < group->count; i++) {
-        if (group->ids[i] == last) {
-            index = branch_find_near(page, page_bytes, group->keys[i], index);
-        } else {
-            sombra_err err = tree_page(txn, group->ids[i], level, &page);
-            if (UNLIKELY(err))
-                return err;
-            last = group->ids[i];
-            index = branch_find(page, page_bytes, group->keys[i]);
-        }
-        page_id before = child;
-        child = branch_child(page, page_bytes, index);
-        if (child != before)
-            level > 1 ? tree_prefetch(txn, child) : leaf_fetch(txn, child);
-        group->ids[i] = child;
+    const size_t page_bytes = txn->btree->pager.page_bytes, count = group->count;
+    page_id *ids = group->ids, last = 0;
+    for (size_t i = 0, end; i < count; i = end) {
+        const uint8_t *page;
+        const page_id id = ids[i];
+        sombra_err err = tree_page(txn, id, level, &page);
+        if (UNLIKELY(err))
+            return err;
+        for (end = i + 1; end < count && ids[end] == id;)
+            end++;
+        branch_find_many(page, page_bytes, group->keys + i, end - i, group->ascend, ids + i);
+    }
+    for (const page_id *id = ids; id < ids + count; id++) {
+        if (*id != last)
+            level > 1 ? tree_prefetch(txn, *id) : leaf_fetch(txn, *id);
+        last = *id;
     }
     return SOMBRA_OK;
 }
@@ -58,13 +55,14 @@ static sombra_err group_find(struct btree_txn *txn, struct lookups *group)
 {
     const size_t page_bytes = txn->btree->pager.page_bytes;
     for (size_t i = 0; i < group->count; i++) {
-        sombra_err err = tree_page(txn, group->ids[i], 0, &group->pages[i]);
+        struct leaf_seek *seek = &group->seeks[i];
+        sombra_err err = tree_page(txn, group->ids[i], 0, &seek->page);
         if (UNLIKELY(err))
             return err;
-        leaf_seek_begin(&group->seeks[i], group->pages[i], page_bytes, group->keys[i]);
+        seek->key = &group->keys[i];
     }
-    for (size_t i = 0; i < group->count; i++)
-        leaf_seek_fetch(&group->seeks[i], group->pages[i]);
+    leaf_seeks_begin(group->seeks, group->count, page_bytes);
+    leaf_seeks_fetch(group->seeks, group->count);
     return SOMBRA_OK;
 }
 
@@ -75,13 +73,14 @@ static sombra_err group_give(struct btree_txn *txn, const struct lookups *group,
     sombra_err err = SOMBRA_OK;
     for (size_t i = 0; !err && i < group->count; i++) {
         struct leaf_value found;
-        sombra_slice value;
-        bool is_there =
-            leaf_seek_end(&group->seeks[i], group->pages[i], page_bytes, group->keys[i], &found);
-        if (is_there)
-            err = tree_value(txn, &found, &value);
+        if (!leaf_seek_end(&group->seeks[i], page_bytes, &found)) {
+            err = each(context, first + i, NULL);
+            continue;
+        }
+        if (UNLIKELY(found.overflow))
+            err = tree_value(txn, &found, &found.bytes);
         if (!err)
-            err = each(context, first + i, is_there ? &value : NULL);
+            err = each(context, first + i, &found.bytes);
     }
     return err;
 }
@@ -100,9 +99,9 @@ static sombra_err group_give_short(struct btree_txn *txn, struct lookups *group,
         err = tree_page(txn, group->ids[i], 1, &branch);
         if (err)
             break;
-        unsigned index = branch_find(branch, pager->page_bytes, group->keys[i]);
+        unsigned index = branch_find(branch, pager->page_bytes, group->keys[i].bytes);
         page_id leaf = branch_child(branch, pager->page_bytes, index);
-        answers[i] = tree_ask_filter(txn, branch, leaf, group->keys[i]);
+        answers[i] = tree_ask_filter(txn, branch, leaf, group->keys[i].bytes);
         group->ids[i] = leaf;
         if (answers[i] == FILTER_NO || leaf == brought || leaf >= txn->snapshot.page_count)
             continue;
@@ -111,7 +110,7 @@ static sombra_err group_give_short(struct btree_txn *txn, struct lookups *group,
     }
     for (size_t i = 0; !err && i < group->count; i++) {
         sombra_slice value;
-        err = tree_get_asked(txn, group->ids[i], answers[i], group->keys[i], &value);
+        err = tree_get_asked(txn, group->ids[i], answers[i], group->keys[i].bytes, &value);
         if (!err || err == SOMBRA_NOT_FOUND)
             err = each(context, first + i, err ? NULL : &value);
     }
@@ -134,31 +133,36 @@ static sombra_err group_get(struct btree_txn *txn, struct lookups *group, size_t
     return err ? err : group_give(txn, group, first, each, context);
 }
 
-static sombra_err keys_check(const sombra_slice *keys, size_t count)
+static sombra_err group_set(struct lookups *group, const sombra_slice *keys, size_t count,
+                            page_id root)
 {
-    sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; !err && i < count; i++)
-        err = keys[i].bytes - 1 < KV_KEY_BYTES_MAX ? SOMBRA_OK : kv_check_key(keys[i]);
-    return err;
+    uint64_t last = 0;
+    bool ascend = true;
+    for (size_t i = 0; i < count; i++) {
+        if (UNLIKELY(keys[i].bytes - 1 >= KV_KEY_BYTES_MAX))
+            return kv_check_key(keys[i]);
+        group->keys[i] = page_key_of(keys[i]);
+        group->ids[i] = root;
+        ascend = ascend && (i == 0 || group->keys[i].word > last);
+        last = group->keys[i].word;
+    }
+    group->count = count;
+    group->ascend = ascend;
+    return SOMBRA_OK;
 }
 
 sombra_err btree_get_many(struct kv_txn *kv_txn, const sombra_slice *keys, size_t count,
                           kv_value_fn each, void *context)
 {
     struct btree_txn *txn = txn_of(kv_txn);
-    sombra_err err = keys_check(keys, count);
-    if (!err)
-        err = txn_check(txn);
-    const unsigned depth = (unsigned)txn->snapshot.depth;
-    for (size_t i = 0; !err && depth == 0 && i < count; i++)
-        err = each(context, i, NULL);
-    for (size_t first = 0; !err && depth && first < count; first += GROUP) {
-        struct lookups group;
-        group.keys = keys + first;
-        group.count = size_min(count - first, GROUP);
-        for (size_t i = 0; i < group.count; i++)
-            group.ids[i] = txn->snapshot.root;
-        err = group_get(txn, &group, first, each, context);
+    struct lookups group;
+    sombra_err err = txn_check(txn);
+    for (size_t first = 0; !err && first < count; first += GROUP) {
+        err = group_set(&group, keys + first, size_min(count - first, GROUP), txn->snapshot.root);
+        if (!err && LIKELY(txn->snapshot.depth))
+            err = group_get(txn, &group, first, each, context);
+        for (size_t i = 0; !err && txn->snapshot.depth == 0 && i < group.count; i++)
+            err = each(context, first + i, NULL);
     }
     return err;
 }

@@ -74,6 +74,15 @@ struct graph_plan;     /* what a write will do to indexes */
 struct edge_block;     /* ends of 64 edges */
 struct graph_changes;  /* what triggers are waiting to hear of */
 
+/* One property of many records: of those of a kind most begin with the same bytes, up to their
+ * first value, and then it is known how many values stand before the one that is wanted. */
+struct record_finder {
+    uint64_t form, mask; /* what the last one began with; no mask: nothing is known */
+    uint32_t name;
+    uint8_t head_bytes, skipped; /* in front of the values, values in front of the wanted one */
+    bool is_node, is_there;
+};
+
 enum { GRAPH_KNOWN_NODES = 64, GRAPH_RECENT_NAMES = 4 };
 
 struct graph_txn {
@@ -91,6 +100,7 @@ struct graph_txn {
     size_t property_count, property_capacity;
     /* Shared names that were found last, by kind and length: the same few are asked for again. */
     struct graph_name *recent[GRAPH_NAME_KINDS][GRAPH_RECENT_NAMES];
+    struct record_finder finder;       /* of the property of many that was read last */
     struct graph_rule_set *rules;      /* as this transaction sees them; NULL = not looked yet */
     struct graph_rule_set *kept_rules; /* of the reader before this one; NULL = none */
     uint64_t kept_version;             /* kv's: what that one saw */

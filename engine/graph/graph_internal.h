@@ -293,6 +293,38 @@ struct key_fields {
 sombra_err key_fields_read(sombra_slice key, size_t count,
                            struct key_fields *out) SOMBRA_MUST_CHECK;
 
+/* Where the finder stands already, it knows what it knows: that is of bytes alone. */
+static inline void record_finder_set(struct record_finder *finder, bool is_node, uint32_t name)
+{
+    if (finder->name != name || finder->is_node != is_node)
+        *finder = (struct record_finder){ .name = name, .is_node = is_node };
+}
+/* As graph_record_value. */
+sombra_err record_finder_value_slow(struct record_finder *finder, sombra_slice bytes,
+                                    sombra_slice *out_value) SOMBRA_MUST_CHECK;
+static inline sombra_err record_finder_value(struct record_finder *finder, sombra_slice bytes,
+                                             sombra_slice *out_value)
+{
+    const uint8_t *at = bytes.data;
+    if (UNLIKELY(finder->mask == 0 || bytes.bytes - 8 > COMPACT_BYTES_MAX - 8 ||
+                 (get_le64(at) & finder->mask) != finder->form))
+        return record_finder_value_slow(finder, bytes, out_value);
+    if (!finder->is_there)
+        return SOMBRA_NOT_FOUND;
+    const uint8_t *end = at + bytes.bytes;
+    at += finder->head_bytes;
+    for (unsigned left = finder->skipped;; left--) {
+        size_t length = value_length(at, (size_t)(end - at));
+        if (UNLIKELY(length == 0))
+            return record_finder_value_slow(finder, bytes, out_value);
+        if (left == 0) {
+            *out_value = slice_of(at, length);
+            return SOMBRA_OK;
+        }
+        at += length;
+    }
+}
+
 /* The ids of the labels, ascending, each once; those that do not exist are made. */
 sombra_err node_labels(struct graph_txn *txn, const sombra_slice *labels, size_t count,
                        uint32_t *ids, size_t *out_count) SOMBRA_MUST_CHECK;

@@ -264,8 +264,10 @@ static inline __attribute__((always_inline)) sombra_err decode_words(struct grap
     struct edge_fields fields = { .type = n->range_type, .other = n->other };
     const uint64_t loop = n->direction == SOMBRA_BOTH && !n->is_out ? n->node : 0;
     sombra_neighbour *to = n->batch;
+    enum { FEW = 3 }; /* for which it does not pay to know what they have in common */
+    struct edge_shape shape = { .bytes = 0 }, *known = n->words.count > FEW ? &shape : NULL;
     for (size_t i = 0; i < n->words.count; i++) {
-        if (UNLIKELY(!edge_words_get(&n->words, i, field, NULL, &fields)))
+        if (UNLIKELY(!edge_words_get(&n->words, i, field, known, &fields)))
             return diag_fail(SOMBRA_CORRUPT, "an edge's key is damaged");
         to->node = fields.other;
         to->edge = fields.edge;

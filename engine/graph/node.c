@@ -81,34 +81,56 @@ sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombr
 /* Values of a property, for nodes in the order of the call; one behind the other, also where the
  * engine keeps them: callers copy them as one. */
 struct property_read {
-    struct graph_txn *txn;
-    uint32_t name;
+    struct buf *to; /* the transaction's, as the finder is */
+    struct record_finder *finder;
     const sombra_node_id *nodes; /* of the chunk */
-    sombra_slice *out;           /* of the chunk: lengths; the bytes stand in txn->read */
+    sombra_slice *out;           /* of the chunk */
 };
+
+/* A few bytes, for which there is room, without a call; some of them twice. */
+static inline sombra_err append_few(struct buf *to, sombra_slice from)
+{
+    if (UNLIKELY(from.bytes - 1 >= 8 || to->capacity - to->bytes < from.bytes))
+        return buf_append_slice(to, from);
+    uint8_t *at = to->data + to->bytes;
+    const uint8_t *bytes = from.data;
+    const size_t middle = from.bytes / 2, last = from.bytes - 1;
+    to->bytes += from.bytes;
+    if (from.bytes >= 4) {
+        uint32_t first_word = get_le32(bytes), last_word = get_le32(bytes + last - 3);
+        put_le32(at, first_word);
+        put_le32(at + last - 3, last_word);
+    } else {
+        at[0] = bytes[0];
+        at[middle] = bytes[middle];
+        at[last] = bytes[last];
+    }
+    return SOMBRA_OK;
+}
 
 static sombra_err property_each(void *context, size_t index, const sombra_slice *value)
 {
-    const struct property_read *read = context;
-    sombra_slice property;
-    if (!value)
-        return SOMBRA_OK;
-    sombra_err err = graph_record_value(*value, true, read->name, &property);
-    if (err == SOMBRA_NOT_FOUND)
-        return SOMBRA_OK;
-    if (!err)
-        err = buf_append_slice(&read->txn->read, property);
-    if (UNLIKELY(err))
-        return diag_wrap(err, "node %" PRIu64, read->nodes[index]);
-    read->out[index].bytes = property.bytes;
+    struct property_read *read = context;
+    struct buf *to = read->to;
+    sombra_slice property = { NULL, 0 };
+    if (value) {
+        sombra_err err = record_finder_value(read->finder, *value, &property);
+        if (LIKELY(!err))
+            err = append_few(to, property);
+        if (UNLIKELY(err && err != SOMBRA_NOT_FOUND))
+            return diag_wrap(err, "node %" PRIu64, read->nodes[index]);
+        if (LIKELY(!err))
+            property.data = to->data + to->bytes - property.bytes;
+    }
+    read->out[index] = property;
     return SOMBRA_OK;
 }
 
 sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id *nodes,
                                     size_t count, sombra_slice name, sombra_slice *out_values)
 {
-    enum { CHUNK = 64 };
-    struct graph_key keys[CHUNK];
+    enum { CHUNK = 64, FEW_BYTES = 16 };
+    uint8_t keys[CHUNK][1 + ORDERED_BYTES_MAX];
     sombra_slice slices[CHUNK];
     uint32_t id = 0;
     sombra_err err = txn_check_read(txn);
@@ -118,21 +140,27 @@ sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id 
         return err;
     txn->lent++;
     buf_reset(&txn->read);
-    for (size_t i = 0; i < count; i++)
+    err = buf_reserve(&txn->read, size_min(count, CHUNK) * FEW_BYTES);
+    const uint8_t *base = txn->read.data;
+    struct property_read read = { .to = &txn->read, .finder = &txn->finder };
+    record_finder_set(&txn->finder, true, id);
+    for (size_t i = 0; id == 0 && i < count; i++)
         out_values[i] = slice_of(NULL, 0);
     for (size_t first = 0, more; id && !err && first < count; first += more) {
         more = size_min(count - first, CHUNK);
         for (size_t i = 0; i < more; i++) {
-            keys[i] = key_1(TAG_NODE, nodes[first + i]);
-            slices[i] = key_slice(&keys[i]);
+            const uint8_t *end = key_put_1(keys[i], TAG_NODE, nodes[first + i]);
+            slices[i] = slice_of(keys[i], (size_t)(end - keys[i]));
         }
-        struct property_read read = { txn, id, nodes + first, out_values + first };
+        read.nodes = nodes + first;
+        read.out = out_values + first;
         err = kv_get_many(txn->kv, slices, more, property_each, &read);
     }
-    /* The buffer moved while it grew. */
-    for (size_t i = 0, offset = 0; !err && i < count; offset += out_values[i++].bytes)
-        if (out_values[i].bytes)
-            out_values[i].data = txn->read.data + offset;
+    if (UNLIKELY(!err && id && base != txn->read.data)) { /* it moved while it grew */
+        for (size_t i = 0, offset = 0; i < count; offset += out_values[i++].bytes)
+            if (out_values[i].bytes)
+                out_values[i].data = txn->read.data + offset;
+    }
     return err;
 }
 

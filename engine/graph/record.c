@@ -330,6 +330,41 @@ sombra_err graph_record_value(sombra_slice bytes, bool is_node, uint32_t name,
     return err ? err : graph_record_find(&record, name, out_value);
 }
 
+/* ---- one property of many records ---------------------------------------------------------- */
+
+/* What such a record begins with, up to its first value, as far as a word shows it. */
+static void finder_learn(struct record_finder *finder, sombra_slice bytes)
+{
+    const uint8_t *at = bytes.data;
+    sombra_record record;
+    finder->mask = 0;
+    if (bytes.bytes < sizeof finder->form || graph_record_open(bytes, finder->is_node, &record) ||
+        !record.property_next)
+        return;
+    const size_t head_bytes = (size_t)(record.property_at - at);
+    const uint32_t first = record.property_next, gap = finder->name - first - 1;
+    if (head_bytes > sizeof finder->form)
+        return;
+    finder->head_bytes = (uint8_t)head_bytes;
+    finder->skipped = 0;
+    finder->is_there = finder->name == first ||
+                       (finder->name > first && gap < 64 && (record.property_mask >> gap & 1));
+    if (finder->is_there && finder->name != first)
+        finder->skipped =
+            (uint8_t)(1 + bits_count(record.property_mask & ((UINT64_C(1) << gap) - 1)));
+    finder->mask = UINT64_MAX >> (64 - 8 * head_bytes);
+    finder->form = get_le64(at) & finder->mask;
+}
+
+sombra_err record_finder_value_slow(struct record_finder *finder, sombra_slice bytes,
+                                    sombra_slice *out_value)
+{
+    sombra_err err = graph_record_value(bytes, finder->is_node, finder->name, out_value);
+    if (!err || err == SOMBRA_NOT_FOUND)
+        finder_learn(finder, bytes);
+    return err;
+}
+
 sombra_err record_prove(sombra_record *record, record_name_check name_check, void *context)
 {
     for (;;) {

@@ -27,11 +27,11 @@ static sombra_err cut_short(const char *what, size_t have, size_t need)
 /* Two's complement, little-endian, of 0 to 8 bytes. */
 static int64_t signed_get(const uint8_t *at, unsigned bytes)
 {
-    uint64_t number = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        number |= (uint64_t)at[i] << (8 * i);
-    if (bytes > 0 && bytes < 8 && (at[bytes - 1] & 0x80))
-        number |= UINT64_MAX << (8 * bytes);
+    if (bytes == 0)
+        return 0;
+    uint64_t number = (uint64_t)(int64_t)(int8_t)at[bytes - 1];
+    for (unsigned left = bytes - 1; left > 0; left--)
+        number = number << 8 | at[left - 1];
     return (int64_t)number;
 }
 
@@ -159,6 +159,41 @@ sombra_err value_read(sombra_slice from, uint32_t depth, sombra_value *out_value
     *out_bytes = length;
     return SOMBRA_OK;
 }
+
+/* What is no value has one here or none: value_read tells. */
+#define LENGTHS_8(from)                                                                         \
+    [from] = 1, [from + 1] = 2, [from + 2] = 3, [from + 3] = 4, [from + 4] = 5, [from + 5] = 6, \
+    [from + 6] = 7, [from + 7] = 8
+const uint8_t value_lengths[256] = {
+    [VALUE_NULL... VALUE_INTEGER - 1] = 1,
+    LENGTHS_8(VALUE_INTEGER),
+    [VALUE_INTEGER + 8] = 9,
+    LENGTHS_8(VALUE_STRING),
+    [VALUE_STRING + 8] = 9,
+    [VALUE_STRING + 9] = 10,
+    [VALUE_STRING + 10] = 11,
+    [VALUE_STRING + 11] = 12,
+    [VALUE_STRING + 12] = 13,
+    [VALUE_STRING + 13] = 14,
+    [VALUE_STRING + 14] = 15,
+    [VALUE_INTEGER_SHORT... VALUE_DECIMAL - 1] = 2,
+    LENGTHS_8(VALUE_DECIMAL),
+    LENGTHS_8(VALUE_DECIMAL + 8),
+    LENGTHS_8(VALUE_DECIMAL + 16),
+    LENGTHS_8(VALUE_DECIMAL + 24),
+    LENGTHS_8(VALUE_DECIMAL + 32),
+    LENGTHS_8(VALUE_DECIMAL + 40),
+    LENGTHS_8(VALUE_DECIMAL + 48),
+    LENGTHS_8(VALUE_DECIMAL + 56),
+    LENGTHS_8(VALUE_DECIMAL + 64),
+    LENGTHS_8(VALUE_DECIMAL + 72),
+    LENGTHS_8(VALUE_DECIMAL + 80),
+    LENGTHS_8(VALUE_DECIMAL + 88),
+    LENGTHS_8(VALUE_DECIMAL + 96),
+    LENGTHS_8(VALUE_DECIMAL + 104),
+    LENGTHS_8(VALUE_DECIMAL + 112),
+    LENGTHS_8(VALUE_DECIMAL + 120),
+};
 
 size_t value_length_slow(const uint8_t *at, size_t left)
 {

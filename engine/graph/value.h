@@ -18,24 +18,18 @@ extern const double value_powers_of_ten[VALUE_DECIMAL_DIGITS_MAX + 1];
 sombra_err value_read(sombra_slice from, uint32_t depth, sombra_value *out_value,
                       size_t *out_bytes) SOMBRA_MUST_CHECK;
 
+/* Bytes of a value by its tag, which says so of most; 0: not the tag alone. (value.c) */
+extern const uint8_t value_lengths[256];
+
 /* Bytes of the value at `at` as its tag has it, without a look at what is inside; 0 if it is cut
  * short or no value. (value.c) */
 size_t value_length_slow(const uint8_t *at, size_t left);
 static inline size_t value_length(const uint8_t *at, size_t left)
 {
-    unsigned tag = left ? *at : 0xffu;
-    size_t bytes = 0;
-    if (tag < VALUE_INTEGER + 9)
-        bytes = tag < VALUE_INTEGER ? 1 : tag - VALUE_INTEGER + 1;
-    else if (tag >= VALUE_STRING && tag < VALUE_STRING_LONG)
-        bytes = tag - VALUE_STRING + 1;
-    else if (tag >= VALUE_DECIMAL)
-        bytes = (tag & 7) + 1;
-    else if (tag >= VALUE_INTEGER_SHORT)
-        bytes = 2;
-    else
+    size_t bytes = left ? value_lengths[*at] : 1;
+    if (UNLIKELY(bytes == 0))
         return value_length_slow(at, left);
-    return bytes <= left ? bytes : 0;
+    return LIKELY(bytes <= left) ? bytes : 0;
 }
 
 /* sombra_value_next that lends the element's encoded bytes as well. */

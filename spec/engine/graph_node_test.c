@@ -54,6 +54,61 @@ static void test_node__one_property_is_read_alone(void **state)
     assert_err(graph_node_property(&f->txn, node, NOTHING, &value), SOMBRA_INVALID);
 }
 
+/* Records that begin alike, and between them others: other labels and names, too long, too short.
+ */
+static sombra_slice unlike_map(struct fixture *f, int i)
+{
+    static char longer[200];
+    memset(longer, 'x', sizeof longer);
+    longer[i % 199] = 0;
+    switch (i % 7) {
+    case 3:
+        return map_of(f, "siii", "a", "t", "b", i * i, "d", 5, "e", 1);
+    case 4:
+        return map_of(f, "sis", "a", longer, "b", i, "c", longer);
+    case 5:
+        return map_of(f, "i", "b", i);
+    case 6:
+        return map_of(f, "ii", "a", 1, "c", i);
+    default:
+        return map_of(f, "sisi", "a", "text", "b", i * i * i, "c", i % 3 ? "short" : longer, "d",
+                      -70000);
+    }
+}
+
+static void test_node__one_property_of_many_is_that_of_each(void **state)
+{
+    enum { MANY = 300 };
+    struct fixture *f = *state;
+    static const char *const names[] = { "a", "b", "c", "d", "e" };
+    const sombra_slice labels[] = { text("L1"), text("L2"), text("L3"), text("L4"),
+                                    text("L5"), text("L6"), text("L7") };
+    sombra_node_id nodes[MANY];
+    sombra_slice values[MANY];
+    begin_write(f);
+    for (int i = 0; i < MANY; i++) {
+        size_t label_count = i % 10 < 8 ? 1 : (size_t)i % COUNT_OF(labels);
+        assert_ok(graph_node_create(&f->txn, labels, label_count, unlike_map(f, i), &nodes[i]));
+    }
+    for (size_t n = 0; n < COUNT_OF(names); n++) {
+        assert_ok(graph_node_property_many(&f->txn, nodes, MANY, text(names[n]), values));
+        /* Read one by one they replace each other: those that were read together are kept. */
+        static uint8_t kept[MANY][256];
+        for (size_t i = 0; i < MANY; i++) {
+            assert_true(values[i].bytes <= sizeof kept[i]);
+            if (values[i].bytes)
+                memcpy(kept[i], values[i].data, values[i].bytes);
+            values[i].data = kept[i];
+        }
+        for (size_t i = 0; i < MANY; i++) {
+            sombra_slice value = { NULL, 0 };
+            sombra_err err = graph_node_property(&f->txn, nodes[i], text(names[n]), &value);
+            assert_true(!err || err == SOMBRA_NOT_FOUND);
+            assert_true(slice_equal(values[i], value));
+        }
+    }
+}
+
 static void test_node__set_merges_and_null_removes(void **state)
 {
     struct fixture *f = *state;
@@ -398,6 +453,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
         TEST(test_node__keeps_labels_and_properties),
         TEST(test_node__one_property_is_read_alone),
+        TEST(test_node__one_property_of_many_is_that_of_each),
         TEST(test_node__set_merges_and_null_removes),
         TEST(test_node__replace_overwrites_all_properties_and_keeps_labels),
         TEST(test_node__a_property_is_removed_by_name),

@@ -68,6 +68,42 @@ static unsigned child_for(const struct branch_model *model, sombra_slice key)
     return low;
 }
 
+/* Keys at, just below and just above separators, in order or not. */
+static void assert_many_as_one(const uint8_t *page, const struct branch_model *model,
+                               unsigned first, unsigned last)
+{
+    enum { MANY = 16 };
+    static uint8_t bytes[MANY][KV_KEY_BYTES_MAX];
+    const size_t page_bytes = model->keys.page_bytes;
+    struct page_key keys[MANY];
+    page_id children[MANY];
+    for (unsigned i = first + 1, kind = 0; i < last; kind++) {
+        size_t count = 0;
+        bool ascend = true;
+        for (; i < last && count < MANY; i += 1 + kind % 9, count++) {
+            sombra_slice key = model->children[i].separator;
+            memcpy(bytes[count], key.data, key.bytes);
+            if ((i + kind) % 3 == 1 && key.bytes < KV_KEY_BYTES_MAX)
+                bytes[count][key.bytes++] = 7;
+            else if ((i + kind) % 3 == 2)
+                bytes[count][key.bytes - 1]--;
+            keys[count] = page_key_of(slice_of(bytes[count], key.bytes));
+            ascend = ascend && (count == 0 || keys[count].word > keys[count - 1].word);
+        }
+        for (size_t k = 0; kind % 4 == 3 && k < count / 2; k++) {
+            struct page_key swapped = keys[k];
+            keys[k] = keys[count - 1 - k];
+            keys[count - 1 - k] = swapped;
+            ascend = false;
+        }
+        branch_find_many(page, page_bytes, keys, count, ascend, children);
+        for (size_t k = 0; k < count; k++) {
+            unsigned index = branch_find(page, page_bytes, keys[k].bytes);
+            assert_int_equal(children[k], branch_child(page, page_bytes, index));
+        }
+    }
+}
+
 static void assert_branch_equals(uint8_t *page, const struct branch_model *model, unsigned first,
                                  unsigned last)
 {
@@ -91,6 +127,7 @@ static void assert_branch_equals(uint8_t *page, const struct branch_model *model
         assert_int_equal(branch_find(page, page_bytes, child->separator), i - first);
     }
     assert_int_equal(branch_entries_before(page, page_bytes, last - first), before);
+    assert_many_as_one(page, model, first, last);
 }
 
 struct images {

@@ -338,6 +338,47 @@ static void assert_batches_equal(const uint8_t *page, size_t page_bytes, const s
     assert_int_equal(i, last);
 }
 
+enum { MANY = 16 };
+
+/* A key of the model, or one near it that mostly is not there. */
+static sombra_slice near_key(const struct model *model, unsigned index, unsigned kind,
+                             uint8_t bytes[KV_KEY_BYTES_MAX])
+{
+    sombra_slice key = model->entries[index].key;
+    memcpy(bytes, key.data, key.bytes);
+    if (kind == 1 && key.bytes < KV_KEY_BYTES_MAX)
+        bytes[key.bytes++] = 0;
+    else if (kind == 2)
+        bytes[key.bytes - 1]++;
+    else if (kind == 3 && key.bytes > 1)
+        key.bytes--;
+    return slice_of(bytes, key.bytes);
+}
+
+static void assert_many_equal(const uint8_t *page, size_t page_bytes, const struct model *model,
+                              unsigned first, unsigned last)
+{
+    static uint8_t bytes[MANY][KV_KEY_BYTES_MAX];
+    struct page_key keys[MANY];
+    struct leaf_seek seeks[MANY];
+    for (unsigned i = first, kind = 0; i < last; kind++) {
+        size_t count = 0;
+        for (; i < last && count < MANY; i += 1 + kind % 7, count++) {
+            keys[count] = page_key_of(near_key(model, i, (kind + i) % 4, bytes[count]));
+            seeks[count] = (struct leaf_seek){ .page = page, .key = &keys[count] };
+        }
+        leaf_seeks_begin(seeks, count, page_bytes);
+        leaf_seeks_fetch(seeks, count);
+        for (size_t k = 0; k < count; k++) {
+            struct leaf_value one, many;
+            bool is_there = leaf_get(page, page_bytes, keys[k].bytes, &one);
+            assert_int_equal(leaf_seek_end(&seeks[k], page_bytes, &many), is_there);
+            if (is_there)
+                assert_same_value(&one, &many);
+        }
+    }
+}
+
 void assert_leaf_equals(const uint8_t *page, size_t page_bytes, const struct model *model,
                         unsigned first, unsigned last)
 {
@@ -349,6 +390,7 @@ void assert_leaf_equals(const uint8_t *page, size_t page_bytes, const struct mod
     assert_points_equal(page, page_bytes, model, first, last);
     assert_places_equal(page, page_bytes, model, first, last);
     assert_walks_equal(page, page_bytes, model, first, last);
+    assert_many_equal(page, page_bytes, model, first, last);
 }
 
 static void validate_or_fail(const uint8_t *page, size_t page_bytes)

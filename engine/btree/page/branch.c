@@ -87,19 +87,18 @@ void branch_add_entries(uint8_t *page, unsigned index, int64_t delta)
 
 /* ---- search ------------------------------------------------------------------------------ */
 
-/* The child for a suffix whose head is above those of the first `low` separators. */
-static inline unsigned find_among_equals(const uint8_t *page, unsigned keys, sombra_slice suffix,
-                                         uint32_t head, unsigned low)
+/* The child for a suffix whose head the separator `low` has, the first of them that does. Seldom;
+ * a function of its own, so that the usual way needs few registers. */
+static __attribute__((noinline)) unsigned find_among_equals(const uint8_t *page, unsigned keys,
+                                                            sombra_slice suffix, uint32_t head,
+                                                            unsigned low)
 {
     const uint8_t *heads = page + CELLS_HEADS;
-    unsigned high = low;
-    if (low < keys && head_at(heads, low) == head) {
-        high = low + 1;
-        if (high < keys && head_at(heads, high) == head)
-            high = head == UINT32_MAX
-                       ? keys
-                       : low + heads_below(heads + 4 * (size_t)low, keys - low, head + 1);
-    }
+    unsigned high = low + 1;
+    if (high < keys && head_at(heads, high) == head)
+        high = head == UINT32_MAX
+                   ? keys
+                   : low + heads_below(heads + 4 * (size_t)low, keys - low, head + 1);
     while (low < high) { /* the first separator above the key */
         unsigned middle = low + (high - low) / 2;
         if (slice_compare(suffix_at(page, keys, middle), suffix) <= 0)
@@ -112,25 +111,48 @@ static inline unsigned find_among_equals(const uint8_t *page, unsigned keys, som
 
 unsigned branch_find(const uint8_t *page, size_t page_bytes, sombra_slice key)
 {
-    unsigned keys = cells_count(page) - 1;
-    sombra_slice prefix = cells_prefix(page, page_bytes);
+    const unsigned keys = cells_count(page) - 1;
+    const uint8_t *heads = page + CELLS_HEADS;
+    const sombra_slice prefix = cells_prefix(page, page_bytes);
     if (UNLIKELY(!cells_key_has_prefix(key, prefix)))
         return slice_compare(key, prefix) < 0 ? 0 : keys;
-    sombra_slice suffix = slice_from(key, prefix.bytes);
-    uint32_t head = head_of(suffix.data, suffix.bytes);
-    return find_among_equals(page, keys, suffix, head, heads_below(page + CELLS_HEADS, keys, head));
+    const sombra_slice suffix = slice_from(key, prefix.bytes);
+    const uint32_t head = head_of(suffix.data, suffix.bytes);
+    const unsigned low = heads_below(heads, keys, head);
+    if (LIKELY(low == keys || head_at(heads, low) != head))
+        return low;
+    return find_among_equals(page, keys, suffix, head, low);
 }
 
-unsigned branch_find_near(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned near)
+void branch_find_many(const uint8_t *page, size_t page_bytes, const struct page_key *keys,
+                      size_t count, bool ascend, page_id *out_children)
 {
-    unsigned keys = cells_count(page) - 1;
-    sombra_slice prefix = cells_prefix(page, page_bytes);
-    if (UNLIKELY(!cells_key_has_prefix(key, prefix)))
-        return slice_compare(key, prefix) < 0 ? 0 : keys;
-    sombra_slice suffix = slice_from(key, prefix.bytes);
-    uint32_t head = head_of(suffix.data, suffix.bytes);
-    return find_among_equals(page, keys, suffix, head,
-                             heads_below_near(page + CELLS_HEADS, keys, head, near));
+    const unsigned separators = cells_count(page) - 1;
+    const uint8_t *heads = page + CELLS_HEADS;
+    const uint8_t *children = page + children_offset(separators + 1);
+    const struct key_frame frame = key_frame_of(page, page_bytes);
+    unsigned index = 0;
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t head = key_frame_head(&frame, &keys[i]);
+        if (UNLIKELY(!key_frame_has(&frame, &keys[i]))) {
+            index = branch_find(page, page_bytes, keys[i].bytes);
+        } else if ((index < separators && head_at(heads, index) <= head) ||
+                   (index > 0 && head_at(heads, index - 1) >= head)) {
+            index = heads_below_near(heads, separators, head, index);
+            if (UNLIKELY(index < separators && head_at(heads, index) == head))
+                index = find_among_equals(
+                    page, separators, slice_from(keys[i].bytes, frame.prefix_bytes), head, index);
+        }
+        const page_id child = get_le48(children + BRANCH_CHILD_BYTES * (size_t)index);
+        out_children[i] = child;
+        /* If the last one goes there as well, so do all between. */
+        if (i > 0 || !ascend || !key_frame_has(&frame, &keys[count - 1]) ||
+            (index < separators &&
+             key_frame_head(&frame, &keys[count - 1]) >= head_at(heads, index)))
+            continue;
+        while (++i < count)
+            out_children[i] = child;
+    }
 }
 
 static size_t key_copy(const uint8_t *page, size_t page_bytes, unsigned key, uint8_t *to)

@@ -19,15 +19,12 @@ static sombra_slice first_suffix(const uint8_t *page, unsigned runs, unsigned ru
     return slice_of(entry.suffix, entry.suffix_bytes);
 }
 
-/* How many runs begin at or before `suffix`. */
-static unsigned runs_up_to(const uint8_t *page, sombra_slice suffix)
+/* How many runs begin at or before `suffix`, whose head the run `low` has, the first that does. */
+static __attribute__((noinline)) unsigned
+runs_among_equals(const uint8_t *page, sombra_slice suffix, uint32_t head, unsigned low)
 {
-    unsigned runs = dense_runs(page);
+    const unsigned runs = dense_runs(page);
     const uint8_t *heads = page + CELLS_HEADS;
-    uint32_t head = head_of(suffix.data, suffix.bytes);
-    unsigned low = heads_below(heads, runs, head);
-    if (low == runs || head_at(heads, low) != head)
-        return low;
     unsigned high = low + 1;
     if (high < runs && head_at(heads, high) == head)
         high = head == UINT32_MAX
@@ -41,6 +38,18 @@ static unsigned runs_up_to(const uint8_t *page, sombra_slice suffix)
             high = middle;
     }
     return low;
+}
+
+/* How many runs begin at or before `suffix`. */
+static inline unsigned runs_up_to(const uint8_t *page, sombra_slice suffix)
+{
+    const unsigned runs = dense_runs(page);
+    const uint8_t *heads = page + CELLS_HEADS;
+    const uint32_t head = head_of(suffix.data, suffix.bytes);
+    const unsigned low = heads_below(heads, runs, head);
+    if (LIKELY(low == runs || head_at(heads, low) != head))
+        return low;
+    return runs_among_equals(page, suffix, head, low);
 }
 
 /* What is looked for in a run: a key behind the page's prefix. */
@@ -97,69 +106,66 @@ static bool run_pass(struct run_walk *walk, const struct wanted *wanted, bool *o
     return true;
 }
 
-/* Most entries of a run share with their neighbour what is matched, and are smaller in the byte
- * behind it: past those, which is all that their first bytes tell. */
-static inline const uint8_t *run_skip(const uint8_t *at, unsigned *index, unsigned last,
-                                      size_t matched, uint8_t wanted, bool has_values)
-{
-    /* `matched` shared bytes and 1 to 14 of a suffix; of more it is for run_pass. */
-    const unsigned least = matched < DENSE_NIBBLE_MAX ? (unsigned)matched << 4 | 1 : 256;
-    const size_t head_bytes = has_values ? 2 : 1;
-    unsigned i = *index;
-    for (; i < last; i++) {
-        unsigned head = *at;
-        if (head - least >= DENSE_NIBBLE_MAX - 1 || at[head_bytes] >= wanted)
-            break;
-        at += head_bytes + (head & 15) + (has_values ? at[1] : 0);
+/* Of an entry that begins with this byte: it and its suffix, if both lengths are told by it. 0:
+ * look closer. */
+#define STEPS_16                                             \
+    {                                                        \
+        0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0 \
     }
-    *index = i;
-    return at;
+static const uint8_t entry_steps[16][16] = {
+    STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16,
+    STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, { 0 },
+};
+
+/* Past entries whose first byte tells that they are below what is wanted: most are so. */
+static inline __attribute__((always_inline)) void run_skip(struct run_walk *walk, uint8_t first,
+                                                           const bool has_values)
+{
+    const uint8_t *at = walk->at, *steps = entry_steps[0];
+    const size_t matched = walk->matched;
+    unsigned left = walk->last - walk->index;
+    for (; left > 0; left--) {
+        const size_t form = *at, step = steps[form], shared = form >> 4;
+        if (UNLIKELY(step == 0) || shared < matched ||
+            (shared == matched && at[has_values ? 2 : 1] >= first))
+            break;
+        at += has_values ? step + 1 + at[1] : step;
+    }
+    walk->index = walk->last - left;
+    walk->at = at;
 }
 
 /* As run_pass again and again, by words: true when the entry that is wanted or one above it was
  * met, or the run's end. Short suffixes as words with zeros behind them are in the order of the
  * suffixes, unless they are equal. */
-static inline bool run_pass_words(struct run_walk *walk, const struct wanted *wanted,
-                                  bool has_values, bool *out_found)
+static inline __attribute__((always_inline)) bool run_pass_words(struct run_walk *walk,
+                                                                 const struct wanted *wanted,
+                                                                 const bool has_values,
+                                                                 bool *out_found)
 {
-    size_t matched = walk->matched;
-    uint64_t rest = get_be64(wanted->data + matched);
-    const uint8_t *at = walk->at;
-    unsigned index = walk->index;
-    const size_t head_bytes = has_values ? 2 : 1;
-    bool is_over = true;
+    uint64_t rest = get_be64(wanted->data + walk->matched);
     for (;;) {
-        at = run_skip(at, &index, walk->last, matched, (uint8_t)(rest >> 56), has_values);
-        if (index == walk->last)
-            break;
-        size_t shared = *at >> 4, bytes = *at & 15;
-        const uint8_t *suffix = at + head_bytes;
-        if (UNLIKELY(shared == DENSE_NIBBLE_MAX || bytes - 1 >= 8)) {
-            is_over = false;
-            break;
-        }
-        if (shared < matched)
-            break;
-        if (shared == matched) {
+        run_skip(walk, (uint8_t)(rest >> 56), has_values);
+        if (walk->index == walk->last)
+            return true;
+        const uint8_t *at = walk->at, *suffix = at + (has_values ? 2 : 1);
+        const size_t shared = *at >> 4, bytes = *at & 15;
+        if (UNLIKELY(shared == DENSE_NIBBLE_MAX || bytes - 1 >= 8))
+            return false;
+        if (shared < walk->matched)
+            return true;
+        if (shared == walk->matched) {
             uint64_t own = get_be64(suffix) & UINT64_MAX << (8 * (8 - bytes));
             if (own >= rest) {
-                *out_found = own == rest && matched + bytes == wanted->bytes;
-                is_over = own > rest || *out_found;
-                break;
+                *out_found = own == rest && walk->matched + bytes == wanted->bytes;
+                return own > rest || *out_found;
             }
-            size_t equal = size_min(bytes, (size_t)__builtin_clzll(own ^ rest) / 8);
-            if (equal) {
-                matched += equal;
-                rest = get_be64(wanted->data + matched);
-            }
+            walk->matched += size_min(bytes, (size_t)__builtin_clzll(own ^ rest) / 8);
+            rest = get_be64(wanted->data + walk->matched);
         }
-        at = suffix + bytes + (has_values ? at[1] : 0);
-        index++;
+        walk->at = suffix + bytes + (has_values ? at[1] : 0);
+        walk->index++;
     }
-    walk->at = at;
-    walk->matched = matched;
-    walk->index = index;
-    return is_over;
 }
 
 /* To the first entry that is not below what is wanted; true if it is that. */
@@ -490,7 +496,8 @@ word_step(const struct word_frame *frame, const struct dense_entry *entry, const
     size_t shared = entry->shared, from = 0;
     if (is_first && shared < frame->match_bytes) {
         from = frame->match_bytes - shared;
-        if (entry->suffix_bytes < from || memcmp(entry->suffix, frame->match + shared, from) != 0)
+        if (!cells_key_has_prefix(slice_of(entry->suffix, entry->suffix_bytes),
+                                  slice_of(frame->match + shared, from)))
             return WORD_OVER;
         shared = frame->match_bytes;
     }

@@ -131,58 +131,105 @@ bool general_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsi
     return find_from(page, count, suffix, low, out_index);
 }
 
-/* Of keys that are numbers without gaps the first two tell where each stands. */
-static inline unsigned guess_index(const uint8_t *heads, unsigned count, uint32_t head)
+/* ---- many keys ---------------------------------------------------------------------------- */
+
+/* Sets head and rest of keys of any length; else 0. */
+static __attribute__((noinline)) void seek_begin_slow(struct leaf_seek *seek, size_t page_bytes)
 {
-    uint32_t first = head_at(heads, 0), unit = count > 1 ? head_at(heads, 1) - first : 0;
-    if (unit == 0 || (unit & (unit - 1)) || head < first)
-        return 0;
-    uint32_t steps = (head - first) >> __builtin_ctz(unit);
-    return steps < count ? steps : count - 1;
+    const struct key_frame frame = key_frame_of(seek->page, page_bytes);
+    seek->rest_bytes = 0;
+    if (!key_frame_has(&frame, seek->key))
+        return;
+    seek->head = key_frame_head(&frame, seek->key);
+    seek->rest_bytes = (unsigned)(seek->key->bytes.bytes - frame.prefix_bytes);
 }
 
-void general_seek_begin(struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
-                        sombra_slice key)
+/* What a search of the page begins with. Of keys that are numbers without gaps the first tells
+ * where each stands. */
+static inline void seek_begin(struct leaf_seek *seek, size_t page_bytes)
 {
-    unsigned count = cells_count(page);
-    sombra_slice prefix = cells_prefix(page, page_bytes);
-    const uint8_t *heads = page + CELLS_HEADS;
-    seek->has_prefix = count > 0 && cells_key_has_prefix(key, prefix);
-    if (UNLIKELY(!seek->has_prefix))
+    enum { FEW = 4 };
+    const uint8_t *page = seek->page, *heads = page + CELLS_HEADS;
+    const unsigned count = cells_count(page), prefix = (unsigned)cells_prefix_bytes(page);
+    const unsigned rest = (unsigned)seek->key->bytes.bytes - prefix;
+    seek->rest_bytes = 0;
+    if (UNLIKELY(leaf_is_dense(page) || count == 0))
         return;
-    sombra_slice suffix = slice_from(key, prefix.bytes);
-    seek->head = head_of(suffix.data, suffix.bytes);
-    seek->index = guess_index(heads, count, seek->head);
+    if (LIKELY(prefix - 1 < FEW && rest - 1 < FEW)) {
+        const uint64_t word = seek->key->word, end = get_be64(page + page_bytes - 8);
+        const unsigned shift = 64 - 8 * prefix;
+        if (UNLIKELY((word ^ end << shift) >> shift))
+            return;
+        seek->head = (uint32_t)(word << 8 * prefix >> 32);
+        seek->rest_bytes = rest;
+    } else {
+        seek_begin_slow(seek, page_bytes);
+        if (seek->rest_bytes == 0)
+            return;
+    }
+    const unsigned unit_bits = rest < FEW ? 32 - 8 * rest : 0;
+    const uint32_t steps = (seek->head - head_at(heads, 0)) >> unit_bits;
+    seek->index = steps < count ? steps : count - 1;
     __builtin_prefetch(heads + 4 * (size_t)seek->index);
     __builtin_prefetch(heads + 4 * (size_t)count + 2 * (size_t)seek->index);
 }
 
-void general_seek_fetch(struct leaf_seek *seek, const uint8_t *page)
+void leaf_seeks_begin(struct leaf_seek *seeks, size_t count, size_t page_bytes)
 {
-    const uint8_t *heads = page + CELLS_HEADS;
-    if (UNLIKELY(!seek->has_prefix))
-        return;
-    unsigned count = cells_count(page), index = seek->index;
-    if (UNLIKELY(head_at(heads, index) != seek->head ||
-                 (index > 0 && head_at(heads, index - 1) == seek->head)))
-        index = heads_below(heads, count, seek->head);
-    seek->index = index;
-    if (index < count)
-        __builtin_prefetch(page + slot_at(page, count, index));
+    for (const struct leaf_seek *end = seeks + count; seeks < end; seeks++)
+        seek_begin(seeks, page_bytes);
 }
 
-bool general_seek_end(const struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
-                      sombra_slice key, struct leaf_value *out)
+void leaf_seeks_fetch(struct leaf_seek *seeks, size_t count)
 {
-    unsigned count = cells_count(page), index;
-    sombra_slice prefix = cells_prefix(page, page_bytes);
-    if (!seek->has_prefix ||
-        !find_from(page, count, slice_from(key, prefix.bytes), seek->index, &index))
+    for (struct leaf_seek *seek = seeks, *end = seeks + count; seek < end; seek++) {
+        const uint8_t *page = seek->page, *heads = page + CELLS_HEADS;
+        if (UNLIKELY(seek->rest_bytes == 0))
+            continue;
+        const unsigned entries = cells_count(page);
+        const uint32_t head = seek->head;
+        unsigned index = seek->index;
+        seek->cell = NULL;
+        /* One that is not the first of its head will do only where no key is longer. */
+        if (UNLIKELY(head_at(heads, index) != head || seek->rest_bytes > 4)) {
+            index = heads_below(heads, entries, head);
+            if (index == entries || head_at(heads, index) != head)
+                continue;
+        }
+        seek->cell = page + slot_at(page, entries, index);
+        __builtin_prefetch(seek->cell);
+    }
+}
+
+/* Of those with the key's head. */
+static __attribute__((noinline)) bool seek_among_equals(const struct leaf_seek *seek,
+                                                        struct leaf_value *out)
+{
+    const uint8_t *page = seek->page;
+    const sombra_slice key = seek->key->bytes;
+    unsigned count = cells_count(page);
+    unsigned index = heads_below(page + CELLS_HEADS, count, seek->head);
+    if (!find_from(page, count, slice_from(key, key.bytes - seek->rest_bytes), index, &index))
         return false;
     struct cell cell = cell_at(page, count, index);
     cell_value(&cell, out);
     return true;
 }
+
+bool leaf_seek_end(const struct leaf_seek *seek, size_t page_bytes, struct leaf_value *out)
+{
+    if (UNLIKELY(seek->rest_bytes == 0))
+        return leaf_get(seek->page, page_bytes, seek->key->bytes, out);
+    if (UNLIKELY(!seek->cell))
+        return false;
+    const struct cell cell = cell_parse(seek->cell);
+    if (UNLIKELY(seek->rest_bytes > 4 || cell.suffix_bytes != seek->rest_bytes))
+        return seek_among_equals(seek, out);
+    cell_value(&cell, out);
+    return true;
+}
+
+/* ---- by index ----------------------------------------------------------------------------- */
 
 void general_value_at(const uint8_t *page, unsigned index, struct leaf_value *out)
 {

@@ -50,28 +50,6 @@ bool leaf_get(const uint8_t *page, size_t page_bytes, sombra_slice key, struct l
     return true;
 }
 
-void leaf_seek_begin(struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
-                     sombra_slice key)
-{
-    assert(key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX);
-    seek->is_general = !leaf_is_dense(page);
-    if (seek->is_general)
-        general_seek_begin(seek, page, page_bytes, key);
-}
-
-void leaf_seek_fetch(struct leaf_seek *seek, const uint8_t *page)
-{
-    if (seek->is_general)
-        general_seek_fetch(seek, page);
-}
-
-bool leaf_seek_end(const struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
-                   sombra_slice key, struct leaf_value *out)
-{
-    return seek->is_general ? general_seek_end(seek, page, page_bytes, key, out)
-                            : dense_get(page, page_bytes, key, out);
-}
-
 bool leaf_find_place(const uint8_t *page, size_t page_bytes, sombra_slice key,
                      struct leaf_place *out_place)
 {
@@ -247,7 +225,7 @@ bool word_frame_init(struct word_frame *frame, sombra_slice prefix, sombra_slice
 {
     size_t common = size_min(prefix.bytes, within.bytes);
     const uint8_t *rest = (const uint8_t *)prefix.data + common;
-    if (common && memcmp(prefix.data, within.data, common) != 0)
+    if (!cells_key_has_prefix(within, slice_of(prefix.data, common)))
         return false;
     *frame = (struct word_frame){ .match = (const uint8_t *)within.data + common,
                                   .match_bytes = within.bytes - common,

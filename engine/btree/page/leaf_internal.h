@@ -132,11 +132,6 @@ static inline uint64_t word_read(const uint8_t *at, size_t bytes, const uint8_t 
 size_t general_cell_bytes(size_t suffix_bytes, const struct leaf_value *value);
 bool general_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index);
 void general_value_at(const uint8_t *page, unsigned index, struct leaf_value *out);
-void general_seek_begin(struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
-                        sombra_slice key);
-void general_seek_fetch(struct leaf_seek *seek, const uint8_t *page);
-bool general_seek_end(const struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
-                      sombra_slice key, struct leaf_value *out);
 /* Bytes of entries [0, index), slots included, and the index that has about so many before it. */
 size_t general_weight_before(const uint8_t *page, unsigned index);
 /* Bytes of entries [first, last), slots included. */

@@ -83,19 +83,44 @@ bool leaf_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigne
 /* The value of `key`, if it is there. */
 bool leaf_get(const uint8_t *page, size_t page_bytes, sombra_slice key, struct leaf_value *out);
 
-/* leaf_get in three steps, for who has many keys: between them, what the next one reads is on its
- * way. The page and the key are the same in all. */
-struct leaf_seek {
-    unsigned index; /* general: the first entry that is not below the key by its head; before
-                       leaf_seek_fetch a guess */
-    uint32_t head;
-    bool is_general, has_prefix;
+/* A key, and its first 8 bytes as a number, most significant first, with zeros behind a shorter
+ * one.
+ */
+struct page_key {
+    sombra_slice bytes;
+    uint64_t word;
 };
-void leaf_seek_begin(struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
-                     sombra_slice key);
-void leaf_seek_fetch(struct leaf_seek *seek, const uint8_t *page);
-bool leaf_seek_end(const struct leaf_seek *seek, const uint8_t *page, size_t page_bytes,
-                   sombra_slice key, struct leaf_value *out);
+/* Of 1 to KV_KEY_BYTES_MAX bytes. */
+static inline struct page_key page_key_of(sombra_slice key)
+{
+    const uint8_t *at = key.data;
+    const size_t bytes = key.bytes, middle = bytes / 2, last = bytes - 1;
+    struct page_key out = { .bytes = key };
+    assert(bytes >= 1 && bytes <= KV_KEY_BYTES_MAX);
+    if (bytes >= 8) /* of fewer each is in its place, some of them twice */
+        out.word = get_be64(at);
+    else if (LIKELY(bytes >= 4))
+        out.word = (uint64_t)get_be32(at) << 32 | (uint64_t)get_be32(at + bytes - 4)
+                                                      << 8 * (8 - bytes);
+    else
+        out.word = (uint64_t)at[0] << 56 | (uint64_t)at[middle] << (56 - 8 * middle) |
+                   (uint64_t)at[last] << (56 - 8 * last);
+    return out;
+}
+
+/* leaf_get in three steps, for who has many keys: between them, what the next one reads is on its
+ * way. The caller sets page and key. */
+struct leaf_seek {
+    const uint8_t *page;
+    const struct page_key *key;
+    const uint8_t *cell; /* of the first entry with the key's head; NULL = none */
+    uint32_t head;       /* of the key behind the page's prefix */
+    unsigned rest_bytes; /* behind the prefix; 0 = no head is told, and leaf_get answers */
+    unsigned index;      /* where the entry may be; until leaf_seeks_fetch */
+};
+void leaf_seeks_begin(struct leaf_seek *seeks, size_t count, size_t page_bytes);
+void leaf_seeks_fetch(struct leaf_seek *seeks, size_t count);
+bool leaf_seek_end(const struct leaf_seek *seek, size_t page_bytes, struct leaf_value *out);
 
 /* Where a search ended, for those who go on from there with the same key and the same page. */
 struct leaf_place {
@@ -258,8 +283,9 @@ bool leaf_read_needs_room(const uint8_t *page);
 
 /* The child to descend to for `key`. */
 unsigned branch_find(const uint8_t *page, size_t page_bytes, sombra_slice key);
-/* The same, fast for a key not far above one of the child `near`. */
-unsigned branch_find_near(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned near);
+/* For many keys; `ascend`: they do, each above the one before. */
+void branch_find_many(const uint8_t *page, size_t page_bytes, const struct page_key *keys,
+                      size_t count, bool ascend, page_id *out_children);
 page_id branch_child(const uint8_t *page, size_t page_bytes, unsigned index);
 uint64_t branch_entries(const uint8_t *page, size_t page_bytes, unsigned index);
 /* Sum over children [0, index). */

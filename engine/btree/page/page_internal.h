@@ -9,8 +9,8 @@
 #include "leaf_format.h"
 #include "page.h"
 
-/* Below so many heads they are all counted, above the range is halved first. */
-enum { HEADS_WINDOW = 32 };
+/* So many heads are compared at once; of more the range is halved first. */
+enum { HEADS_WINDOW = 16 };
 
 /* ---- header fields ----------------------------------------------------------------------- */
 
@@ -106,57 +106,119 @@ static inline head_lanes head_load(const uint8_t *at)
     return lanes;
 }
 
-/* How many of a few heads are below `head`: all are compared, four at a time. */
-static inline unsigned heads_count_below(const uint8_t *heads, unsigned count, uint32_t head)
+/* The sum of a few small numbers. */
+static inline unsigned lanes_sum(head_lanes lanes)
+{
+    uint64_t pairs[2];
+    memcpy(pairs, &lanes, sizeof pairs);
+    const uint64_t sum = pairs[0] + pairs[1];
+    return (unsigned)(sum + (sum >> 32));
+}
+
+/* How many of HEADS_WINDOW heads are below `head`. */
+static inline unsigned heads_window_below(const uint8_t *heads, uint32_t head)
 {
     const head_lanes wanted = { head, head, head, head };
-    head_lanes below = { 0, 0, 0, 0 };
-    unsigned i = 0;
-    for (; i + 4 <= count; i += 4)
-        below -= (head_lanes)(head_load(heads + 4 * (size_t)i) < wanted);
-    unsigned total = below[0] + below[1] + below[2] + below[3];
-    for (; i < count; i++)
-        total += head_at(heads, i) < head;
-    return total;
+    const head_lanes below =
+        (head_lanes)(head_load(heads) < wanted) + (head_lanes)(head_load(heads + 16) < wanted) +
+        (head_lanes)(head_load(heads + 32) < wanted) + (head_lanes)(head_load(heads + 48) < wanted);
+    static_assert(HEADS_WINDOW == 16, "four times four");
+    return lanes_sum(-below);
+}
+/* How many of fewer than HEADS_WINDOW heads are. What is read behind them lies in the page as well:
+ * there are slots and cells for each. */
+static inline unsigned heads_few_below(const uint8_t *heads, unsigned count, uint32_t head)
+{
+    const head_lanes wanted = { head, head, head, head }, most = { count, count, count, count };
+    head_lanes total = { 0, 0, 0, 0 }, index = { 0, 1, 2, 3 };
+    for (unsigned i = 0; i < count; i += 4, index += 4)
+        total +=
+            (head_lanes)(head_load(heads + 4 * (size_t)i) < wanted) & (head_lanes)(index < most);
+    return lanes_sum(-total);
 }
 #else
-static inline unsigned heads_count_below(const uint8_t *heads, unsigned count, uint32_t head)
+static inline unsigned heads_few_below(const uint8_t *heads, unsigned count, uint32_t head)
 {
     unsigned total = 0;
     for (unsigned i = 0; i < count; i++)
         total += head_at(heads, i) < head;
     return total;
 }
+static inline unsigned heads_window_below(const uint8_t *heads, uint32_t head)
+{
+    unsigned total = 0;
+    for (unsigned i = 0; i < HEADS_WINDOW; i++)
+        total += head_at(heads, i) < head;
+    return total;
+}
 #endif
 
-/* How many of the ascending `heads` are below `head`: halving without branches, then counting. */
+/* How many of the ascending `heads` are below `head`: halving without branches to a window, all of
+ * which are compared. What it has beside the half that is left is told apart as well. */
 static inline unsigned heads_below(const uint8_t *heads, unsigned count, uint32_t head)
 {
-    unsigned base = 0;
-    while (count > HEADS_WINDOW) {
-        unsigned half = count / 2;
+    unsigned base = 0, left = count;
+    if (count < HEADS_WINDOW)
+        return heads_few_below(heads, count, head);
+    while (left > HEADS_WINDOW) {
+        unsigned half = left / 2;
         base += half & (0u - (head_at(heads, base + half - 1) < head));
-        count -= half;
+        left -= half;
     }
-    return base + heads_count_below(heads + 4 * (size_t)base, count, head);
+    base = base < count - HEADS_WINDOW ? base : count - HEADS_WINDOW;
+    return base + heads_window_below(heads + 4 * (size_t)base, head);
 }
 
-/* The same for an answer that is probably not far above `near`: it is looked for in steps that
- * double. */
+/* The same for who knows how many are below a head near by: from the distance of the two heads
+ * there follows about where it is, if they are as far from each other everywhere. */
 static inline unsigned heads_below_near(const uint8_t *heads, unsigned count, uint32_t head,
                                         unsigned near)
 {
-    unsigned step = 8;
-    if (near > 0 && (near > count || head_at(heads, near - 1) >= head))
+    if (near == 0 || near >= count || count < HEADS_WINDOW)
         return heads_below(heads, count, head);
-    if (near == count || head_at(heads, near) >= head)
-        return near;
-    while (step < count - near && head_at(heads, near + step - 1) < head) {
-        near += step;
-        step *= 2;
-    }
-    unsigned window = count - near < step ? count - near : step;
-    return near + heads_below(heads + 4 * (size_t)near, window, head);
+    const uint32_t low = head_at(heads, near - 1), high = head_at(heads, near);
+    if (UNLIKELY(head < low || high == low))
+        return heads_below(heads, count, head);
+    const uint32_t steps = (head - low) / (high - low);
+    if (UNLIKELY(steps >= count - near))
+        return heads_below(heads + 4 * (size_t)near, count - near, head) + near;
+    unsigned from = near + steps;
+    from = from < HEADS_WINDOW / 2 ? 0 : from - HEADS_WINDOW / 2;
+    from = from < count - HEADS_WINDOW ? from : count - HEADS_WINDOW;
+    const unsigned below = heads_window_below(heads + 4 * (size_t)from, head);
+    if (LIKELY((below > 0 || from == 0) && (below < HEADS_WINDOW || from + HEADS_WINDOW == count)))
+        return from + below;
+    return heads_below(heads, count, head);
+}
+
+/* How the prefix of a page lies in the words of keys. */
+struct key_frame {
+    uint64_t prefix, mask;
+    size_t prefix_bytes;
+    size_t rest_max; /* of a longer key not all of the head is in its word */
+    unsigned shift;  /* bits in front of the head */
+};
+static inline struct key_frame key_frame_of(const uint8_t *page, size_t page_bytes)
+{
+    const size_t bytes = cells_prefix_bytes(page);
+    if (UNLIKELY(bytes - 1 >= 7)) /* none: each key's first bytes are its head; or too long */
+        return (struct key_frame){ .rest_max = bytes ? 0 : SIZE_MAX };
+    const unsigned shift = 8 * (unsigned)bytes;
+    return (struct key_frame){ .prefix = get_be64(page + page_bytes - 8) << (64 - shift),
+                               .mask = ~(UINT64_MAX >> shift),
+                               .prefix_bytes = bytes,
+                               .rest_max = bytes <= 4 ? KV_KEY_BYTES_MAX : 8 - bytes,
+                               .shift = shift };
+}
+/* Has the key the prefix, and does its word say what follows? */
+static inline bool key_frame_has(const struct key_frame *frame, const struct page_key *key)
+{
+    return LIKELY(((key->word ^ frame->prefix) & frame->mask) == 0 &&
+                  key->bytes.bytes - frame->prefix_bytes <= frame->rest_max);
+}
+static inline uint32_t key_frame_head(const struct key_frame *frame, const struct page_key *key)
+{
+    return (uint32_t)(key->word << frame->shift >> 32);
 }
 
 /* Heads and slots are two arrays that abut: one place is opened or closed in both at once.
