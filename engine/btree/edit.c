@@ -50,6 +50,14 @@ static inline bool is_first_put(const struct btree_txn *txn)
            !txn->is_bypass && txn->btree->space.change_count == 0;
 }
 
+/* Pages are written through windows, and nobody has noted what keys a leaf has: a note stands for
+ * the page as one transaction wrote it. */
+static inline bool pages_are_plain(const struct pager *pager)
+{
+    return atomic_load_explicit(&pager->modes, memory_order_relaxed) == 0 &&
+           !atomic_load_explicit(&pager->filters, memory_order_relaxed);
+}
+
 bool edit_wants(struct btree_txn *txn, const struct tree_path *path)
 {
     struct btree *btree = txn->btree;
@@ -61,8 +69,7 @@ bool edit_wants(struct btree_txn *txn, const struct tree_path *path)
         edits->pause--;
         return false;
     }
-    if (!btree->attachment.file ||
-        atomic_load_explicit(&btree->pager.modes, memory_order_relaxed) != 0)
+    if (!btree->attachment.file || !pages_are_plain(&btree->pager))
         return false;
     /* No page is older than its child. A sealed one has a checksum. */
     if (page_txn(path->at[0].page) <= edits->floor)
@@ -87,7 +94,9 @@ static bool edit_begin(struct btree *btree, uint64_t oldest)
         return false;
     atomic_store(&head->editor, btree->attachment.self);
     edits->floor = head_newest_pinned(head);
-    if (LIKELY(edits->floor < oldest && atomic_load(&head->joins) == edits->joins))
+    /* Who noted something had it pinned. */
+    if (LIKELY(edits->floor < oldest && atomic_load(&head->joins) == edits->joins &&
+               pages_are_plain(&btree->pager)))
         return true;
     edit_end(btree);
     return false;

@@ -425,20 +425,27 @@ static sombra_err attach_slotless(struct btree *btree)
 }
 
 /* With its entry: whoever changes pages where they are (edit.c) is alone, and learns by this that
- * it no longer is. A change that it had begun is waited for. False: it died in the middle of it,
- * and what it left is for the recovery of who is first. */
-static bool join(struct btree *btree)
+ * it no longer is. A change that it had begun is waited for. *out_joined false: it died in the
+ * middle of it, and what it left is for the recovery of who is first. */
+static sombra_err join(struct btree *btree, uint64_t timeout_ms, bool *out_joined)
 {
     struct head *head = btree->head;
-    enum { LOOK_US = 50 };
+    enum { LOOK_US = 50, LONG_MS = 1000 };
+    uint64_t begin_ns = os_monotonic_ns(os_posix());
     btree->edits.joins = UINT64_MAX;
+    *out_joined = true;
     atomic_fetch_add(&head->joins, 1);
     for (;;) {
         owner_word editor = atomic_load(&head->editor);
         if (!editor)
-            return true;
-        if (!shared_is_alive(btree, editor) && atomic_load(&head->editor) == editor)
-            return false;
+            return SOMBRA_OK;
+        *out_joined = shared_is_alive(btree, editor) || atomic_load(&head->editor) != editor;
+        if (!*out_joined)
+            return SOMBRA_OK;
+        /* It takes a microsecond, unless the process was stopped in it. */
+        if ((os_monotonic_ns(os_posix()) - begin_ns) / 1000000 > u64_max(timeout_ms, LONG_MS))
+            return diag_fail(SOMBRA_BUSY, "%s: another process (%" PRIu32 ") is in a commit",
+                             btree->path, shared_process_id(btree, editor));
         os_sleep_us(os_posix(), LOOK_US);
     }
 }
@@ -472,6 +479,7 @@ sombra_err shared_attach(struct btree *btree, uint64_t timeout_ms)
         err = names_exclude(btree);
     if (err)
         return diag_wrap(err, "lock %s", btree->path);
+    bool has_joined = true;
     do {
         bool is_held = true;
         head_leave(btree);
@@ -482,7 +490,11 @@ sombra_err shared_attach(struct btree *btree, uint64_t timeout_ms)
             err = attachment->is_first ? head_make(btree) : head_join(btree);
         if (!err)
             err = entry_claim(btree);
-    } while (!err && !attachment->is_first && !join(btree));
+        if (!err && !attachment->is_first)
+            err = join(btree, timeout_ms, &has_joined);
+        else
+            has_joined = true;
+    } while (!err && !has_joined);
     return err;
 }
 

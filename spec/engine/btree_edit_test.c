@@ -101,6 +101,10 @@ static void test_edit__who_is_alone_changes_pages_where_they_are(void **state)
     expect_ok(checkpoint(kv));
     assert_false(put_is_edit(kv, "key", "three"));
     assert_true(put_is_edit(kv, "key", "four"));
+    /* What is noted of leaves (decision 0018) would hide a new key. */
+    filters_make(pager, FILLER, store_of(kv)->space.page_count);
+    assert_non_null(atomic_load(&pager->filters));
+    assert_false(put_is_edit(kv, "kex", "noted"));
     kv_expect_sound(kv);
     store_expect_exact(kv);
     expect_ok(kv_close(kv));
@@ -328,6 +332,25 @@ static void test_edit__who_attaches_waits_for_it(void **state)
     }
 }
 
+static void test_edit__who_attaches_does_not_wait_for_ever(void **state)
+{
+    (void)state;
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv = process_open(sim, NULL);
+    struct btree_options options = small_options();
+    struct kv *none;
+    options.busy_timeout_ms = 1;
+    fill(kv);
+    atomic_store(&store_of(kv)->head->editor, store_of(kv)->attachment.self);
+    expect_err(SOMBRA_BUSY, btree_open(os_sim_start(sim), "store", &options, &none));
+    atomic_store(&store_of(kv)->head->editor, 0);
+    struct kv *joined = process_open(sim, NULL);
+    expect_text(joined, "key", "zero");
+    expect_ok(kv_close(joined));
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+}
+
 /* ---- threads ----------------------------------------------------------------------------- */
 
 static void *read_main(void *kv)
@@ -449,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_edit__who_is_not_alone_copies),
         cmocka_unit_test(test_edit__one_that_breaks_off_is_recovered_from),
         cmocka_unit_test(test_edit__who_attaches_waits_for_it),
+        cmocka_unit_test(test_edit__who_attaches_does_not_wait_for_ever),
         cmocka_unit_test(test_edit__who_begins_to_read_waits_for_it),
         cmocka_unit_test(test_edit__every_snapshot_beside_it_is_one_commit),
     };
