@@ -62,15 +62,18 @@ struct head {
     uint64_t layout_bytes;
     _Atomic uint64_t
         sequence; /* of publications; the newest descriptor is ring[sequence % HEAD_RING] */
+    _Atomic owner_word editor; /* changes pages of the newest commit where they are (edit.c); 0 =
+                                  nobody, and who pins meanwhile waits */
     _Atomic uint64_t durable_lsn;
-    _Atomic uint64_t pinned_meta;     /* txn of the durable checkpoint */
-    _Atomic uint64_t pinned_intent;   /* txn of the checkpoint being written; 0 = none */
-    _Atomic uint64_t intent_sequence; /* of the meta record it will write */
-    _Atomic uint64_t durable_meta;    /* the durable meta record: sequence << 1 | slot, in one */
-    _Atomic uint32_t poisoned;        /* a sync or an append failed: no more writes */
-    _Atomic uint32_t blocks_used;     /* blocks above were never taken */
-    _Atomic uint32_t has_logs;        /* the logs exist, and a durable meta says so */
-    _Atomic uint32_t padding_;
+    _Atomic uint64_t pinned_meta;      /* txn of the durable checkpoint */
+    _Atomic uint64_t pinned_intent;    /* txn of the checkpoint being written; 0 = none */
+    _Atomic uint64_t intent_sequence;  /* of the meta record it will write */
+    _Atomic uint64_t durable_meta;     /* the durable meta record: sequence << 1 | slot, in one */
+    _Atomic uint32_t poisoned;         /* a sync or an append failed: no more writes */
+    _Atomic uint32_t blocks_used;      /* blocks above were never taken */
+    _Atomic uint32_t has_logs;         /* the logs exist, and a durable meta says so */
+    _Atomic uint32_t editor_waits;     /* who pinned and had to wait for an editor */
+    _Atomic uint64_t joins;            /* processes that attached to those that were */
     _Atomic uint64_t next_txn;         /* the writer's: greater than any number used */
     _Atomic uint64_t half_last_lsn[2]; /* newest record of each half of the log */
     _Atomic uint64_t half_end[2];      /* where its records end, once it is not the active one */
@@ -105,6 +108,8 @@ sombra_err head_pin(struct btree *btree, uint64_t now_ns, unsigned *out_slot,
 void head_unpin(struct head *head, unsigned slot);
 /* All pinned txns, ascending, duplicates removed; returns how many (<= HEAD_SLOTS + 2). */
 size_t head_pinned(struct head *head, uint64_t *out_txns);
+/* The newest of them; 0 = none. */
+uint64_t head_newest_pinned(const struct head *head);
 /* A write or sync failed: no more writes, in no process. Reports it. */
 void head_poison(struct btree *btree);
 sombra_err head_check_writable(const struct head *head) SOMBRA_MUST_CHECK;
@@ -333,6 +338,18 @@ struct put_finger {
     uint8_t low[KV_KEY_BYTES_MAX], high[KV_KEY_BYTES_MAX];
 };
 
+/* What edit.c knows; the writer's. */
+struct edits {
+    uint64_t joins;       /* of the head, when this process was known to be alone; or UINT64_MAX */
+    unsigned looks;       /* whether it is again */
+    unsigned pause;       /* commits before the next try */
+    unsigned pause_last;  /* as long as it was in the beginning */
+    unsigned since_pause; /* edits */
+    uint32_t waits_seen;  /* of the head */
+    uint64_t floor;       /* pages of this transaction, and older ones, were pinned by somebody */
+    bool is_likely;       /* the last commit that could be was one */
+};
+
 enum { SCRATCH_PAGES = 5, READERS_KEPT_MAX = 64 };
 
 struct btree {
@@ -360,6 +377,7 @@ struct btree {
     uint8_t *scratch[SCRATCH_PAGES]; /* the writer's page images for splits and merges */
     struct leaf_split *split;        /* the writer's */
     struct put_finger finger;        /* the writer's */
+    struct edits edits;              /* the writer's */
     /* The durable meta; changed by checkpoints, one at a time. */
     struct meta meta;
     unsigned meta_slot;
@@ -417,6 +435,14 @@ struct deferred {
 enum txn_care {
     TXN_FAILED = 1,   /* a write broke off in the middle: only abort and rollback are left */
     TXN_DEFERRED = 2, /* puts are deferred */
+    TXN_HELD = 4,     /* its only put is found its place, and not made yet (edit.h) */
+};
+
+/* That put: the finger's path leads to its place. */
+struct held_put {
+    size_t redo_at; /* its operation in the redo */
+    page_id before; /* the leaf of the put before, or 0 */
+    bool replaces;
 };
 
 struct btree_txn {
@@ -442,6 +468,7 @@ struct btree_txn {
     struct buf lent;   /* a copy of arguments that point into pages */
     struct buf record; /* head of the log record */
     struct deferred deferred;
+    struct held_put held;
     struct savepoint *savepoints;
     size_t savepoint_count, savepoint_capacity;
     uint64_t next_mark;
@@ -515,6 +542,9 @@ sombra_err redo_put_many(struct btree_txn *txn, const struct kv_entry *entries,
                          size_t count) SOMBRA_MUST_CHECK;
 sombra_err redo_delete(struct btree_txn *txn, sombra_slice key) SOMBRA_MUST_CHECK;
 sombra_err redo_delete_range(struct btree_txn *txn, struct kv_range range) SOMBRA_MUST_CHECK;
+/* What its last operation puts, which begins at `at`; the slices are of the redo. */
+void redo_read_put(const struct btree_txn *txn, size_t at, sombra_slice *out_key,
+                   sombra_slice *out_value);
 /* The transaction changes pages and no entry. */
 sombra_err redo_move(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 /* Forgets the operations behind the first `bytes`; of a bypass there are none to forget. */

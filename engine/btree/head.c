@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* The published head and the readers' slots, in memory that the processes of a store share. A
- * reader takes no lock and waits for nobody:
+ * reader takes no lock, and waits for nobody but an editor (edit.c), for a microsecond:
  *
  *   1 read the sequence, copy its descriptor   2 store the descriptor's txn in a slot
- *   3 read the sequence again: equal, or from 1
+ *   3 if there is an editor, wait for it       4 read the sequence again: equal, or from 1
  *
  * and a writer publishes before it scans the slots. All of these are sequentially consistent, so
  * that either the writer sees the slot, or the reader sees the newer head and repeats: a page is
  * never reused under a snapshot that was being taken. A descriptor torn by HEAD_RING publications
- * fails step 3.
+ * fails step 4.
  */
 #include "btree_internal.h"
 
@@ -96,6 +96,20 @@ static sombra_err slot_find(struct btree *btree, uint64_t txn, unsigned *out_ind
     return SOMBRA_OK;
 }
 
+/* After the slot was set: an editor that began before may not have seen it. It is done within a
+ * microsecond, unless another thread has its processor. One that died in the middle of it was alone
+ * (edit.c), and whoever came then looked after that (shared_attach). */
+static inline void editor_wait(struct head *head)
+{
+    enum { SPINS = 200, SLEEP_US = 20 };
+    if (LIKELY(!atomic_load(&head->editor)))
+        return;
+    atomic_fetch_add_explicit(&head->editor_waits, 1, memory_order_relaxed);
+    for (unsigned i = 0; atomic_load(&head->editor); i++)
+        if (i >= SPINS)
+            os_sleep_us(os_posix(), SLEEP_US);
+}
+
 sombra_err head_pin(struct btree *btree, uint64_t now_ns, unsigned *out_slot, struct snapshot *out)
 {
     struct head *head = btree->head;
@@ -105,7 +119,10 @@ sombra_err head_pin(struct btree *btree, uint64_t now_ns, unsigned *out_slot, st
     sombra_err err = slot_find(btree, snapshot.txn ? snapshot.txn : 1, &index);
     if (err)
         return err;
-    while (atomic_load(&head->sequence) != sequence) {
+    for (;;) {
+        editor_wait(head);
+        if (LIKELY(atomic_load(&head->sequence) == sequence))
+            break;
         sequence = descriptor_copy(head, &snapshot);
         atomic_store(&head->slots[index].txn, snapshot.txn ? snapshot.txn : 1);
     }
@@ -151,6 +168,17 @@ size_t head_pinned(struct head *head, uint64_t *out_txns)
             txns_insert(out_txns, &count, txn);
     }
     return count;
+}
+
+uint64_t head_newest_pinned(const struct head *head)
+{
+    /* The intent first, as above. */
+    uint64_t newest = atomic_load(&head->pinned_intent);
+    newest = u64_max(newest, atomic_load(&head->pinned_meta));
+    uint32_t used = atomic_load(&head->blocks_used) * HEAD_BLOCK_SLOTS;
+    for (uint32_t i = 0; i < used; i++)
+        newest = u64_max(newest, atomic_load(&head->slots[i].txn));
+    return newest;
 }
 
 void head_poison(struct btree *btree)

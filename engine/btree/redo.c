@@ -79,6 +79,19 @@ sombra_err redo_delete_range(struct btree_txn *txn, struct kv_range range)
     return redo_append(txn, KV_REDO_DELETE_RANGE, range.low, range.high);
 }
 
+void redo_read_put(const struct btree_txn *txn, size_t at, sombra_slice *out_key,
+                   sombra_slice *out_value)
+{
+    const struct buf *redo = &txn->redo;
+    struct byte_reader reader = byte_reader_of(slice_of(redo->data + at, redo->bytes - at));
+    struct kv_redo put;
+    bool is_whole = kv_redo_read(&reader, &put);
+    assert(is_whole && put.kind == KV_REDO_PUT && reader.at == reader.end);
+    (void)is_whole;
+    *out_key = put.a;
+    *out_value = put.b;
+}
+
 sombra_err redo_move(struct btree_txn *txn)
 {
     assert(txn->redo.bytes == 0 && !txn->is_bypass);

@@ -9,7 +9,7 @@
  */
 #include "btree_internal.h"
 
-enum { HEAD_MAGIC_LAYOUT = 3, WAIT_SLICE_MS = 10, SWEEP_INTERVAL_MS = 20 };
+enum { HEAD_MAGIC_LAYOUT = 4, WAIT_SLICE_MS = 10, SWEEP_INTERVAL_MS = 20 };
 #define HEAD_MAGIC (UINT64_C(0x736f6d6272610000) + HEAD_MAGIC_LAYOUT)
 
 static owner_word word_of(unsigned entry, uint64_t generation)
@@ -424,6 +424,43 @@ static sombra_err attach_slotless(struct btree *btree)
     return err ? err : shared_private(btree);
 }
 
+/* With its entry: whoever changes pages where they are (edit.c) is alone, and learns by this that
+ * it no longer is. A change that it had begun is waited for. *out_joined false: it died in the
+ * middle of it, and what it left is for the recovery of who is first. */
+static sombra_err join(struct btree *btree, uint64_t timeout_ms, bool *out_joined)
+{
+    struct head *head = btree->head;
+    enum { LOOK_US = 50, LONG_MS = 1000 };
+    uint64_t begin_ns = os_monotonic_ns(os_posix());
+    btree->edits.joins = UINT64_MAX;
+    *out_joined = true;
+    atomic_fetch_add(&head->joins, 1);
+    for (;;) {
+        owner_word editor = atomic_load(&head->editor);
+        if (!editor)
+            return SOMBRA_OK;
+        *out_joined = shared_is_alive(btree, editor) || atomic_load(&head->editor) != editor;
+        if (!*out_joined)
+            return SOMBRA_OK;
+        /* It takes a microsecond, unless the process was stopped in it. */
+        if ((os_monotonic_ns(os_posix()) - begin_ns) / 1000000 > u64_max(timeout_ms, LONG_MS))
+            return diag_fail(SOMBRA_BUSY, "%s: another process (%" PRIu32 ") is in a commit",
+                             btree->path, shared_process_id(btree, editor));
+        os_sleep_us(os_posix(), LOOK_US);
+    }
+}
+
+/* What an attempt to join has. */
+static void head_leave(struct btree *btree)
+{
+    if (!btree->head)
+        return;
+    os_unlock(btree->attachment.file, LOCK_ENTRIES + btree->attachment.entry, 1);
+    os_unmap(btree->attachment.file, btree->head, sizeof *btree->head);
+    btree->head = NULL;
+    btree->edits = (struct edits){ 0 };
+}
+
 sombra_err shared_attach(struct btree *btree, uint64_t timeout_ms)
 {
     struct attachment *attachment = &btree->attachment;
@@ -442,13 +479,23 @@ sombra_err shared_attach(struct btree *btree, uint64_t timeout_ms)
         err = names_exclude(btree);
     if (err)
         return diag_wrap(err, "lock %s", btree->path);
-    bool is_held = true;
-    err =
-        os_lock_is_held(attachment->file, LOCK_ENTRIES, HEAD_ENTRIES, OS_LOCK_EXCLUSIVE, &is_held);
-    attachment->is_first = !is_held;
-    if (!err)
-        err = attachment->is_first ? head_make(btree) : head_join(btree);
-    return err ? err : entry_claim(btree);
+    bool has_joined = true;
+    do {
+        bool is_held = true;
+        head_leave(btree);
+        err = os_lock_is_held(attachment->file, LOCK_ENTRIES, HEAD_ENTRIES, OS_LOCK_EXCLUSIVE,
+                              &is_held);
+        attachment->is_first = !is_held;
+        if (!err)
+            err = attachment->is_first ? head_make(btree) : head_join(btree);
+        if (!err)
+            err = entry_claim(btree);
+        if (!err && !attachment->is_first)
+            err = join(btree, timeout_ms, &has_joined);
+        else
+            has_joined = true;
+    } while (!err && !has_joined);
+    return err;
 }
 
 void shared_open_done(struct btree *btree)

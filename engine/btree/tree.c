@@ -106,12 +106,18 @@ static inline size_t leaf_full_from(const struct pager *pager)
     return pager->page_bytes - size_min(pager->page_bytes / 2, LEAF_FETCH_BYTES);
 }
 
+/* Will the leaf be changed where it is (edit.c), as far as can be guessed? */
+static inline bool leaf_is_edited(const struct btree_txn *txn)
+{
+    return txn->btree->edits.is_likely && !txn->is_changed;
+}
+
 /* What a search of a page touches first, and of a leaf to be written what a copy does. Any number
  * may be given, also one from a page that was not proved. */
 static inline void descent_prefetch(const struct btree_txn *txn, page_id id, unsigned level,
                                     bool writes)
 {
-    enum { LINE_BYTES = 64, NEAR_BYTES = 5 * LINE_BYTES };
+    enum { LINE_BYTES = 64, NEAR_BYTES = 5 * LINE_BYTES, SLOTS_BYTES = 8 * LINE_BYTES };
     const struct pager *pager = &txn->btree->pager;
     if (!writes) {
         level ? tree_prefetch(txn, id) : tree_prefetch_leaf(txn, id);
@@ -127,6 +133,11 @@ static inline void descent_prefetch(const struct btree_txn *txn, page_id id, uns
     /* Its cells stand at its end, the prefix last of all. What lies between is free, or asked for
      * when the header is there. */
     __builtin_prefetch(page + pager->page_bytes - LINE_BYTES);
+    if (leaf_is_edited(txn)) {
+        for (size_t at = NEAR_BYTES; at < SLOTS_BYTES; at += LINE_BYTES)
+            __builtin_prefetch(page + at);
+        return;
+    }
     for (size_t at = leaf_full_from(pager); at < pager->page_bytes - LINE_BYTES; at += LINE_BYTES)
         __builtin_prefetch(page + at);
 }
@@ -183,13 +194,27 @@ static inline void leaf_prefetch_rest(const struct pager *pager, const uint8_t *
         __builtin_prefetch(page + at);
 }
 
+/* Where the next cell goes, if it is not long. */
+static inline void leaf_prefetch_place(const uint8_t *page)
+{
+    enum { LINE_BYTES = 64 };
+    const uint8_t *low = page + page_cells_low(page);
+    __builtin_prefetch(low - LINE_BYTES);
+    __builtin_prefetch(low - 2 * LINE_BYTES);
+}
+
 sombra_err tree_arrive_writing(struct btree_txn *txn, struct tree_path *path)
 {
     assert(txn->kv.is_write && path->depth == txn->snapshot.depth);
     sombra_err err = descend_last(txn, true, path);
-    if (!err && path->depth)
-        leaf_prefetch_rest(&txn->btree->pager, path->at[0].page);
-    return err;
+    if (err || !path->depth)
+        return err;
+    const uint8_t *page = path->at[0].page;
+    if (leaf_is_edited(txn))
+        leaf_prefetch_place(page);
+    else
+        leaf_prefetch_rest(&txn->btree->pager, page);
+    return SOMBRA_OK;
 }
 
 /* Fills levels below `level` along the first or last children. */

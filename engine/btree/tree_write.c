@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Writing the tree: copy-on-write along the path, counts, put and its finger. */
+#include "edit.h"
 #include "overflow_format.h"
 #include "tree_write_internal.h"
 
@@ -312,6 +313,52 @@ static sombra_err first_leaf(struct btree_txn *txn, sombra_slice key, sombra_sli
     return SOMBRA_OK;
 }
 
+/* An entry for the place that the finger's path leads to. */
+struct leaf_change {
+    sombra_slice key;
+    struct leaf_value value, old;
+    page_id before;
+    bool replaces;
+};
+
+/* The path's pages are this transaction's. */
+static sombra_err leaf_write(struct btree_txn *txn, const struct leaf_change *change)
+{
+    size_t page_bytes = txn->btree->pager.page_bytes;
+    struct tree_path *path = &txn->btree->finger.path;
+    unsigned index = path->at[0].index;
+    finger_note(&txn->btree->finger, change->before, change->replaces);
+    if (change->replaces)
+        tree_free_value(txn, &change->old);
+    else
+        txn->snapshot.entries++;
+    uint8_t *page = tree_path_page(txn, path, 0);
+    bool fits = change->replaces
+                    ? leaf_replace(page, page_bytes, index, &change->value)
+                    : leaf_insert(page, page_bytes, index, change->key, &change->value);
+    if (!fits) {
+        txn->btree->finger.stamp = 0;
+        return tree_spread_leaf(txn, path, change->key, &change->value, change->replaces);
+    }
+    if (!change->replaces)
+        tree_add_counts(txn, path, 0, 1);
+    finger_set(txn);
+    return SOMBRA_OK;
+}
+
+sombra_err tree_held_settle(struct btree_txn *txn)
+{
+    const struct held_put *held = &txn->held;
+    struct leaf_change change = { .before = held->before, .replaces = held->replaces };
+    txn->care &= (unsigned)~TXN_HELD;
+    redo_read_put(txn, held->redo_at, &change.key, &change.value.bytes);
+    tree_touch(txn, &txn->btree->finger.path, 0);
+    txn->generation--; /* it was counted, and what follows says how it will be */
+    sombra_err err = leaf_write(txn, &change);
+    txn->generation++;
+    return tree_broken(txn, err);
+}
+
 /* *out_changed false: the value is what stands there. */
 static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, sombra_slice value,
                            bool *out_changed)
@@ -345,24 +392,19 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, sombra_slice
         err = value_store(txn, value, &stored);
     if (err)
         return err;
+    struct leaf_change change = {
+        .key = key, .value = stored, .old = old, .before = before, .replaces = replaces
+    };
+    if (!is_held && edit_wants(txn, path) && !old.overflow && !stored.overflow &&
+        leaf_has_place(leaf->page, page_bytes, leaf->index, replaces, key, &stored)) {
+        txn->held.before = before;
+        txn->held.replaces = replaces;
+        txn->care |= TXN_HELD;
+        return SOMBRA_OK;
+    }
     if (!is_held)
         tree_touch(txn, path, 0);
-    finger_note(&txn->btree->finger, before, replaces);
-    if (replaces)
-        tree_free_value(txn, &old);
-    else
-        txn->snapshot.entries++;
-    uint8_t *page = tree_path_page(txn, path, 0);
-    bool fits = replaces ? leaf_replace(page, page_bytes, leaf->index, &stored)
-                         : leaf_insert(page, page_bytes, leaf->index, key, &stored);
-    if (!fits) {
-        txn->btree->finger.stamp = 0;
-        return tree_spread_leaf(txn, path, key, &stored, replaces);
-    }
-    if (!replaces)
-        tree_add_counts(txn, path, 0, 1);
-    finger_set(txn);
-    return SOMBRA_OK;
+    return leaf_write(txn, &change);
 }
 
 /* The put of a load in key order: the key belongs behind the last entry of the finger's leaf, which
@@ -408,6 +450,11 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
 {
     struct btree_txn *txn = txn_of(kv_txn);
     bool is_deferred = false;
+    if (UNLIKELY(txn->care & TXN_HELD)) {
+        sombra_err held_err = txn_attend(txn);
+        if (held_err)
+            return held_err;
+    }
     bool is_short = txn->care || pager_has_mode(&txn->btree->pager, PAGER_SHORT);
     sombra_err err = UNLIKELY(is_short) ? tree_defer_put(txn, key, value, &is_deferred)
                                         : tree_check_writable(txn);
@@ -433,6 +480,7 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
         redo_rewind(txn, redo_bytes);
         return SOMBRA_OK;
     }
+    txn->held.redo_at = redo_bytes;
     txn->generation++;
     txn->given_bytes += key.bytes + value.bytes;
     txn->is_changed = true;

@@ -12,10 +12,13 @@
  *   6 give the writer's turn away
  *   7 sync the log, as the durability says
  *
+ * A transaction of one put may skip 2, and change pages that are in use between 4 and 5 (edit.c).
+ *
  * A savepoint is a sub-transaction number: the stamp rises, so that pages written before are copied
  * and not changed, and rolling back is to take up the old root and undo the page account.
  */
 #include "btree_internal.h"
+#include "edit.h"
 
 static void transaction_leave(struct btree *btree)
 {
@@ -23,6 +26,12 @@ static void transaction_leave(struct btree *btree)
 }
 
 /* ---- begin ------------------------------------------------------------------------------- */
+
+static sombra_err settle(struct btree_txn *txn)
+{
+    sombra_err err = txn->care & TXN_HELD ? tree_held_settle(txn) : SOMBRA_OK;
+    return err ? err : tree_defer_settle(txn);
+}
 
 sombra_err txn_attend(struct btree_txn *txn)
 {
@@ -34,7 +43,7 @@ sombra_err txn_attend(struct btree_txn *txn)
         return diag_fail(SOMBRA_INVALID,
                          "an earlier write of this transaction failed in the middle: "
                          "abort it or roll back to a savepoint");
-    return tree_defer_settle(txn);
+    return settle(txn);
 }
 
 void btree_txn_free(struct btree_txn *txn)
@@ -278,6 +287,21 @@ sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon)
     return err;
 }
 
+/* A transaction of one put may be able to change the pages where they are. */
+static sombra_err commit_record(struct btree_txn *txn, bool syncs_soon)
+{
+    bool is_done = false;
+    sombra_err err = SOMBRA_OK;
+    if (txn->care & TXN_HELD) {
+        /* A sync is so much longer than a copy that readers need not wait for an append to it. */
+        if (!syncs_soon)
+            err = edit_commit(txn, &is_done);
+        if (!err && !is_done)
+            err = tree_held_settle(txn);
+    }
+    return err || is_done ? err : txn_commit_logged(txn, syncs_soon);
+}
+
 /* Step 7. */
 static sombra_err commit_sync(struct btree *btree, uint64_t lsn, enum kv_durability durability)
 {
@@ -336,9 +360,8 @@ static sombra_err commit_write(struct btree_txn *txn, enum kv_durability durabil
     }
     err = head_check_writable(btree->head);
     if (!err)
-        err = txn->is_bypass
-                  ? checkpoint_commit(txn)
-                  : txn_commit_logged(txn, durability == KV_FULL || durability == KV_GROUP);
+        err = txn->is_bypass ? checkpoint_commit(txn)
+                             : commit_record(txn, durability == KV_FULL || durability == KV_GROUP);
     if (err)
         txn_undo_all(txn);
     else
@@ -385,7 +408,7 @@ static sombra_err savepoint_set(struct btree_txn *txn, uint64_t *mark)
     if (txn->care & TXN_FAILED)
         return diag_fail(SOMBRA_INVALID,
                          "no savepoint in a transaction whose write failed in the middle");
-    sombra_err err = tree_defer_settle(txn);
+    sombra_err err = settle(txn);
     if (err)
         return err;
     if (txn->savepoint_count == txn->savepoint_capacity) {

@@ -15,6 +15,7 @@ engine_test(btree_threads_test btree SOURCES ${btree_fixture} LABELS threads LON
 engine_test(btree_reuse_test btree SOURCES ${btree_fixture} LABELS threads)
 engine_test(btree_gate_test btree SOURCES ${btree_fixture} LABELS threads)
 engine_test(btree_finger_test btree SOURCES ${btree_fixture})
+engine_test(btree_edit_test btree SOURCES ${btree_fixture} LABELS threads LONG 900)
 engine_test(btree_same_test btree SOURCES ${btree_fixture})
 engine_test(btree_scale_test btree SOURCES ${btree_fixture} TIMEOUT 900 LONG 3600)
 engine_test(btree_salvage_test btree SOURCES ${btree_fixture} TIMEOUT 600 LONG 1800)

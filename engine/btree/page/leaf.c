@@ -117,6 +117,15 @@ bool leaf_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice 
     return did_fit;
 }
 
+bool leaf_has_place(const uint8_t *page, size_t page_bytes, unsigned index, bool replaces,
+                    sombra_slice key, const struct leaf_value *value)
+{
+    if (leaf_is_dense(page) || cells_count(page) == 0)
+        return false;
+    return replaces ? general_has_room(page, index, value)
+                    : general_has_place(page, page_bytes, key, value);
+}
+
 bool leaf_append(uint8_t *page, size_t page_bytes, sombra_slice key, const struct leaf_value *value)
 {
     unsigned count = cells_count(page);

@@ -149,6 +149,10 @@ size_t leaf_key_at(const uint8_t *page, size_t page_bytes, unsigned index, uint8
  * value never point into the page. */
 bool leaf_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
                  const struct leaf_value *value);
+/* Would leaf_insert, or with `replaces` leaf_replace, fit without moving more than slots? False may
+ * be said of what fits. */
+bool leaf_has_place(const uint8_t *page, size_t page_bytes, unsigned index, bool replaces,
+                    sombra_slice key, const struct leaf_value *value);
 /* Other value for the same key; false = does not fit, nothing changed. */
 bool leaf_replace(uint8_t *page, size_t page_bytes, unsigned index, const struct leaf_value *value);
 /* Removes entries [first, last). */
