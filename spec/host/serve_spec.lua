@@ -103,11 +103,11 @@ answer HEAD /health]])
   end)
 
   -- A disk cannot be made to fail here: the test sets the word that a failed sync sets for all processes, `poisoned` of
-  -- struct head in the mapped lock file (engine/btree/btree_internal.h).
+  -- struct head in the mapped lock file (engine/btree/head.h).
   it("answers /health with 503 when the database refuses writes", function()
     local out = served([[
 answer GET /health | tail -1
-printf '\001' | dd of=served.sombra-lock bs=1 seek=80 conv=notrunc 2>&-
+printf '\001' | dd of=served.sombra-lock bs=1 seek=88 conv=notrunc 2>&-
 answer GET /health
 answer GET /metrics | grep ^sombra_refuses]])
     assert.matches('^{"status":"ok"}\nHTTP/1.1 503 Service Unavailable\n', out)
