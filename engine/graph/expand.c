@@ -242,12 +242,12 @@ static inline sombra_err take_entries(struct graph_expand *expand, struct graph_
     /* "both" has given loops among the outgoing edges. */
     const uint64_t loop = expand->is_in && expand->direction == SOMBRA_BOTH ? node : 0;
     const bool is_out = !expand->is_in;
-    const size_t usual_max = lane->match_bytes <= 8 && lane->rest_bytes <= 8
-                                 ? 16 - lane->rest_bytes
-                                 : 0; /* bytes of suffixes that make one word */
+    const size_t usual_end = lane->match_bytes <= 8 && lane->rest_bytes <= 8
+                                 ? 17 - lane->rest_bytes
+                                 : 0; /* suffixes of fewer bytes make one word */
     /* And one word of 8 bytes: suffixes longer than what they must match. */
     const size_t short_min = lane->match_bytes < 8 ? lane->match_bytes + 1 : SIZE_MAX;
-    const size_t short_max = usual_max && lane->rest_bytes < 8 ? 8 - lane->rest_bytes : 0;
+    const size_t short_max = usual_end && lane->rest_bytes < 8 ? 8 - lane->rest_bytes : 0;
     size_t at = lane->at, made = *count;
     struct entry entry = { .type = has_type ? expand->types[expand->type] : 0 };
     for (; at < lane->count && made < expand->batch_max; at++) {
@@ -256,7 +256,7 @@ static inline sombra_err take_entries(struct graph_expand *expand, struct graph_
         bool is_in_range;
         if (LIKELY(suffix.bytes <= short_max && suffix.bytes >= short_min))
             is_in_range = read_short(lane, suffix, has_type, &entry, &is_usual);
-        else if (suffix.bytes <= usual_max)
+        else if (suffix.bytes < usual_end)
             is_in_range = read_usual(lane, suffix, has_type, &entry, &is_usual);
         else
             is_in_range = entry_order(lane, suffix) == 0;
