@@ -55,15 +55,15 @@ end
 
 -- ---- lines --------------------------------------------------------------------------------------------------------
 
-local function remove(kind)
-  os.execute(("rm -rf -- '%s.%s'"):format(path, kind.name))
-  for _, ending in ipairs(kind.endings) do
-    os.remove(("%s.%s%s"):format(path, kind.name, ending))
-  end
-end
-
 local function path_of(kind)
   return ("%s.%s"):format(path, kind.name)
+end
+
+local function remove(kind)
+  os.execute(("rm -rf -- '%s'"):format(path_of(kind)))
+  for _, ending in ipairs(kind.endings) do
+    os.remove(path_of(kind) .. ending)
+  end
 end
 
 -- Each kind in turn.

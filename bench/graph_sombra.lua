@@ -225,6 +225,7 @@ end
 function store:close()
   self.db:close()
 end
+store.__close = store.close
 
 function store:bulk(line, first, count)
   local body = bulk[line]
@@ -272,6 +273,5 @@ return function(name)
     return self
   end
 
-  store.__close = store.close
   return kind
 end

@@ -413,6 +413,8 @@ void account_publish(struct btree *btree, const struct snapshot *snapshot);
 sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon) SOMBRA_MUST_CHECK;
 /* Makes the transaction the newest state; the page account and numbers move on. */
 void txn_publish(struct btree_txn *txn, uint64_t lsn);
+/* Appends its record, of which there is the head and room in the log. */
+sombra_err txn_append(struct btree_txn *txn, uint64_t lsn) SOMBRA_MUST_CHECK;
 
 /* ---- redo.c ------------------------------------------------------------------------------- */
 

@@ -144,17 +144,15 @@ sombra_err edit_commit(struct btree_txn *txn, bool *out_done)
     const struct tree_path *path = &btree->finger.path;
     uint64_t lsn = txn->snapshot.lsn + 1;
     *out_done = false;
-    if (UNLIKELY(must_pause(btree)))
+    if (UNLIKELY(txn->held.redo_at || must_pause(btree)))
         return SOMBRA_OK;
     /* What can fail and takes time, before anybody waits. */
     sombra_err err = redo_head(txn);
     if (!err)
         err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes, false);
-    if (err || txn->held.redo_at || !edit_begin(btree, page_txn(path->at[0].page)))
+    if (err || !edit_begin(btree, page_txn(path->at[0].page)))
         return err;
-    struct os_iovec parts[] = { { txn->record.data, txn->record.bytes },
-                                { txn->redo.data, txn->redo.bytes } };
-    err = logs_append(&btree->logs, lsn, parts, COUNT_OF(parts));
+    err = txn_append(txn, lsn);
     if (!err) {
         for (unsigned level = 0; level < path->depth; level++)
             pager_trust(&btree->pager, path->at[level].id);

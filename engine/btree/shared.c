@@ -424,16 +424,19 @@ static sombra_err attach_slotless(struct btree *btree)
     return err ? err : shared_private(btree);
 }
 
-/* With its entry: whoever changes pages where they are (edit.c) is alone, and learns by this that
- * it no longer is. A change that it had begun is waited for. *out_joined false: it died in the
- * middle of it, and what it left is for the recovery of who is first. */
+/* With its entry, where others are attached: whoever changes pages where they are (edit.c) is
+ * alone, and learns by this that it no longer is. A change that it had begun is waited for.
+ * *out_joined false: it died in the middle of it, and what it left is for the recovery of who is
+ * first. */
 static sombra_err join(struct btree *btree, uint64_t timeout_ms, bool *out_joined)
 {
     struct head *head = btree->head;
     enum { LOOK_US = 50, LONG_MS = 1000 };
     uint64_t begin_ns = os_monotonic_ns(os_posix());
-    btree->edits.joins = UINT64_MAX;
     *out_joined = true;
+    if (btree->attachment.is_first)
+        return SOMBRA_OK;
+    btree->edits.joins = UINT64_MAX;
     atomic_fetch_add(&head->joins, 1);
     for (;;) {
         owner_word editor = atomic_load(&head->editor);
@@ -479,7 +482,7 @@ sombra_err shared_attach(struct btree *btree, uint64_t timeout_ms)
         err = names_exclude(btree);
     if (err)
         return diag_wrap(err, "lock %s", btree->path);
-    bool has_joined = true;
+    bool has_joined = false;
     do {
         bool is_held = true;
         head_leave(btree);
@@ -490,10 +493,8 @@ sombra_err shared_attach(struct btree *btree, uint64_t timeout_ms)
             err = attachment->is_first ? head_make(btree) : head_join(btree);
         if (!err)
             err = entry_claim(btree);
-        if (!err && !attachment->is_first)
+        if (!err)
             err = join(btree, timeout_ms, &has_joined);
-        else
-            has_joined = true;
     } while (!err && !has_joined);
     return err;
 }

@@ -265,6 +265,13 @@ void txn_publish(struct btree_txn *txn, uint64_t lsn)
     account_publish(btree, &txn->snapshot);
 }
 
+sombra_err txn_append(struct btree_txn *txn, uint64_t lsn)
+{
+    struct os_iovec parts[] = { { txn->record.data, txn->record.bytes },
+                                { txn->redo.data, txn->redo.bytes } };
+    return logs_append(&txn->btree->logs, lsn, parts, txn->redo.bytes ? 2 : 1);
+}
+
 /* Steps 1 to 5. */
 sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon)
 {
@@ -277,11 +284,8 @@ sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon)
         err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes, syncs_soon);
     if (!err && btree->file)
         err = pager_dirty_flush(&btree->pager);
-    if (!err && btree->file) {
-        struct os_iovec parts[] = { { txn->record.data, txn->record.bytes },
-                                    { txn->redo.data, txn->redo.bytes } };
-        err = logs_append(&btree->logs, lsn, parts, txn->redo.bytes ? 2 : 1);
-    }
+    if (!err && btree->file)
+        err = txn_append(txn, lsn);
     if (!err)
         txn_publish(txn, lsn);
     return err;

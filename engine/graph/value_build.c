@@ -101,6 +101,13 @@ static sombra_err too_long(void)
     return diag_fail(SOMBRA_LIMIT, "value: longer than %d bytes", SOMBRA_VALUE_BYTES_MAX);
 }
 
+/* It has one value more. A map counts its keys. */
+static inline void level_count(struct level *level)
+{
+    level->count += !level->is_map;
+    level->wants_value = false;
+}
+
 /* Makes room for one value of `bytes` bytes where the next value belongs. */
 static sombra_err begin_value(sombra_value_builder *builder, size_t bytes, uint8_t **out_at)
 {
@@ -118,10 +125,8 @@ static sombra_err begin_value(sombra_value_builder *builder, size_t bytes, uint8
         return stick(builder, err);
     if (!level)
         builder->is_whole = true;
-    else if (level->is_map)
-        level->wants_value = false;
     else
-        level->count++;
+        level_count(level);
     return SOMBRA_OK;
 }
 
@@ -189,8 +194,7 @@ sombra_err sombra_value_push_integer(sombra_value_builder *builder, int64_t valu
                to->capacity - to->bytes >= VALUE_NUMBER_BYTES_MAX &&
                to->bytes <= SOMBRA_VALUE_BYTES_MAX - VALUE_NUMBER_BYTES_MAX)) {
         to->bytes += value_put_integer(to->data + to->bytes, value);
-        level->count += !level->is_map; /* a map counts its keys */
-        level->wants_value = false;
+        level_count(level);
         return SOMBRA_OK;
     }
     uint8_t encoded[VALUE_NUMBER_BYTES_MAX];

@@ -212,12 +212,14 @@ static sombra_err place_check(struct lsm *lsm)
     if (err || is_there)
         return err;
     sombra_err judged = os_list_directory(lsm->os, lsm->directory, name_judge, lsm->directory);
-    char text[DIAG_TEXT_BYTES];
-    diag_save(text);
-    err = lsm_is_at(lsm->os, lsm->directory, &is_there);
-    if (err || is_there)
-        return err;
-    diag_restore(text);
+    if (judged) {
+        char text[DIAG_TEXT_BYTES];
+        diag_save(text);
+        err = lsm_is_at(lsm->os, lsm->directory, &is_there);
+        if (err || is_there)
+            return err;
+        diag_restore(text);
+    }
     bool may_make = lsm->options.create && !lsm->options.is_readonly;
     if (judged ? may_make || judged != SOMBRA_EXISTS : may_make || lsm->options.is_readonly)
         return judged; /* beside a reader one may be in the making */

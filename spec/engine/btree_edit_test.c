@@ -36,27 +36,13 @@ static struct kv *process_open(struct os_sim *sim, struct os **out_os)
     return kv;
 }
 
-static void put_text(struct kv *kv, const char *key, const char *value)
-{
-    struct kv_txn *txn = kv_begin_write(kv);
-    kv_put_text(txn, key, value);
-    expect_ok(kv_commit(txn, KV_OFF));
-}
-
-static void expect_text(struct kv *kv, const char *key, const char *value)
-{
-    struct kv_txn *txn = kv_begin_read(kv);
-    kv_expect_text(txn, key, value);
-    kv_abort(txn);
-}
-
 /* A tree of two levels, and one put by which its path is copied. */
 static void fill(struct kv *kv)
 {
     struct kv_txn *txn = kv_begin_write(kv);
     kv_put_numbers(txn, WRITE_FROM, WRITE_FROM + FILLER, 40, 1);
     expect_ok(kv_commit(txn, KV_OFF));
-    put_text(kv, "key", "zero");
+    kv_put_one(kv, "key", "zero", KV_OFF);
 }
 
 static page_id root_of(struct kv *kv)
@@ -70,8 +56,8 @@ static page_id root_of(struct kv *kv)
 static bool put_is_edit(struct kv *kv, const char *key, const char *value)
 {
     page_id root = root_of(kv);
-    put_text(kv, key, value);
-    expect_text(kv, key, value);
+    kv_put_one(kv, key, value, KV_OFF);
+    kv_expect_one(kv, key, value);
     return root_of(kv) == root;
 }
 
@@ -109,8 +95,8 @@ static void test_edit__who_is_alone_changes_pages_where_they_are(void **state)
     store_expect_exact(kv);
     expect_ok(kv_close(kv));
     kv = process_open(sim, NULL);
-    expect_text(kv, "key", "four");
-    expect_text(kv, "kez", "new");
+    kv_expect_one(kv, "key", "four");
+    kv_expect_one(kv, "kez", "new");
     expect_ok(kv_close(kv));
     os_sim_free(sim);
 }
@@ -123,18 +109,18 @@ static void test_edit__readers_keep_what_they_see(void **state)
     fill(kv);
     assert_true(put_is_edit(kv, "key", "old"));
     struct kv_txn *reader = kv_begin_read(kv);
-    put_text(kv, "key", "mid"); /* copied, for the reader has those pages */
+    kv_put_one(kv, "key", "mid", KV_OFF); /* copied, for the reader has those pages */
     struct kv_txn *later = kv_begin_read(kv);
     assert_false(put_is_edit(kv, "key", "new"));
     kv_expect_text(reader, "key", "old");
     kv_expect_text(later, "key", "mid");
     kv_abort(later);
     page_id root = root_of(kv);
-    put_text(kv, "key", "end"); /* of pages that the older reader does not have */
+    kv_put_one(kv, "key", "end", KV_OFF); /* of pages that the older reader does not have */
     assert_int_equal(root_of(kv), root);
     kv_expect_text(reader, "key", "old");
     kv_abort(reader);
-    expect_text(kv, "key", "end");
+    kv_expect_one(kv, "key", "end");
     store_expect_exact(kv);
     expect_ok(kv_close(kv));
     os_sim_free(sim);
@@ -146,11 +132,11 @@ static void test_edit__a_put_that_is_held_is_there_for_its_transaction(void **st
     struct os_sim *sim = os_sim_new(NULL);
     struct kv *kv = process_open(sim, NULL);
     fill(kv);
-    put_text(kv, "key", "before");
+    kv_put_one(kv, "key", "before", KV_OFF);
     struct kv_txn *txn = kv_begin_write(kv);
     kv_put_text(txn, "key", "aborted");
     kv_abort(txn);
-    expect_text(kv, "key", "before");
+    kv_expect_one(kv, "key", "before");
     txn = kv_begin_write(kv);
     kv_put_text(txn, "key", "held!!");
     kv_expect_text(txn, "key", "held!!");
@@ -158,7 +144,7 @@ static void test_edit__a_put_that_is_held_is_there_for_its_transaction(void **st
     kv_delete_text(txn, "key");
     kv_expect_missing(txn, "key");
     kv_commit_ok(txn);
-    expect_text(kv, "other", "second");
+    kv_expect_one(kv, "other", "second");
     txn = kv_begin_write(kv);
     kv_put_text(txn, "other", "put");
     uint64_t mark;
@@ -172,7 +158,7 @@ static void test_edit__a_put_that_is_held_is_there_for_its_transaction(void **st
     kv_put_text(txn, "other", "rolled back");
     expect_ok(kv_savepoint(txn, KV_SAVEPOINT_ROLLBACK, &mark));
     expect_ok(kv_commit(txn, KV_OFF));
-    expect_text(kv, "other", "put");
+    kv_expect_one(kv, "other", "put");
     store_expect_exact(kv);
     expect_ok(kv_close(kv));
     os_sim_free(sim);
@@ -240,7 +226,7 @@ static void test_edit__who_is_not_alone_copies(void **state)
     for (int i = 0; i < LOOKS; i++)
         assert_false(put_is_edit(kv, "key", i % 2 ? "seen!" : "known"));
     assert_false(put_is_edit(other, "key", "mine!"));
-    expect_text(kv, "key", "mine!");
+    kv_expect_one(kv, "key", "mine!");
     expect_ok(kv_close(other));
     int copied = 0;
     while (!put_is_edit(kv, "key", copied % 2 ? "again" : "alone"))
@@ -269,7 +255,7 @@ static void close_broken(struct kv *kv)
 
 static void expect_recovered(struct kv *kv)
 {
-    expect_text(kv, "key", "last");
+    kv_expect_one(kv, "key", "last");
     kv_expect_sound(kv);
     store_expect_exact(kv);
 }
@@ -345,7 +331,7 @@ static void test_edit__who_attaches_does_not_wait_for_ever(void **state)
     expect_err(SOMBRA_BUSY, btree_open(os_sim_start(sim), "store", &options, &none));
     atomic_store(&store_of(kv)->head->editor, 0);
     struct kv *joined = process_open(sim, NULL);
-    expect_text(joined, "key", "zero");
+    kv_expect_one(joined, "key", "zero");
     expect_ok(kv_close(joined));
     expect_ok(kv_close(kv));
     os_sim_free(sim);
@@ -355,7 +341,7 @@ static void test_edit__who_attaches_does_not_wait_for_ever(void **state)
 
 static void *read_main(void *kv)
 {
-    expect_text(kv, "key", "one");
+    kv_expect_one(kv, "key", "one");
     return NULL;
 }
 

@@ -13,25 +13,11 @@ static struct btree_options small_options(void)
     return (struct btree_options){ .page_bytes = 4096, .map_bytes_max = TEST_MAP_BYTES };
 }
 
-static void put_one(struct kv *kv, const char *key, const char *value)
-{
-    struct kv_txn *txn = kv_begin_write(kv);
-    kv_put_text(txn, key, value);
-    kv_commit_ok(txn);
-}
-
-static void expect_one(struct kv *kv, const char *key, const char *value)
-{
-    struct kv_txn *txn = kv_begin_read(kv);
-    kv_expect_text(txn, key, value);
-    kv_abort(txn);
-}
-
 static void store_begin(struct store *store)
 {
     struct btree_options options = small_options();
     store_init(store, &options);
-    put_one(store->kv, "key", "value");
+    kv_put_one(store->kv, "key", "value", KV_DURABILITY_STORE);
 }
 
 /* ---- read-only --------------------------------------------------------------------------- */
@@ -56,7 +42,7 @@ static void test_btree__readonly_open_writes_nothing(void **state)
     struct btree_options options = small_options();
     options.is_readonly = true;
     expect_ok(btree_open(store.os, store.path, &options, &store.kv));
-    expect_one(store.kv, "key", "value");
+    kv_expect_one(store.kv, "key", "value");
     kv_expect_sound(store.kv);
     struct kv_txn *txn;
     struct kv_begin_options write = { .is_write = true };
@@ -91,7 +77,7 @@ static void test_btree__readonly_open_of_an_unclean_store_says_what_to_do(void *
     assert_true(file_load(copy.path, &after));
     assert_true(slice_equal(buf_slice(&before), buf_slice(&after)));
     store_open(&copy);
-    expect_one(copy.kv, "key", "value");
+    kv_expect_one(copy.kv, "key", "value");
     buf_release(&before);
     buf_release(&after);
     store_release(&copy);
@@ -264,9 +250,9 @@ static void test_btree__paths_to_one_file_share_the_store(void **state)
         expect_ok(btree_open(store.os, paths[i], &options, &handles[i]));
         char key[16];
         snprintf(key, sizeof key, "by %zu", i);
-        put_one(handles[i], key, "x");
-        expect_one(store.kv, key, "x");
-        expect_one(handles[0], key, "x");
+        kv_put_one(handles[i], key, "x", KV_DURABILITY_STORE);
+        kv_expect_one(store.kv, key, "x");
+        kv_expect_one(handles[0], key, "x");
     }
     /* One writer for all of them. */
     struct kv_txn *txn = kv_begin_write(handles[1]);
@@ -276,11 +262,11 @@ static void test_btree__paths_to_one_file_share_the_store(void **state)
     kv_abort(txn);
     for (size_t i = 0; i < COUNT_OF(paths); i++)
         expect_ok(kv_close(handles[i]));
-    put_one(store.kv, "after", "x");
+    kv_put_one(store.kv, "after", "x", KV_DURABILITY_STORE);
     /* Opened and made by its link, the logs stand beside the file. */
     store_close(&store);
     expect_ok(btree_open(store.os, link_path, &options, &store.kv));
-    put_one(store.kv, "by link", "x");
+    kv_put_one(store.kv, "by link", "x", KV_DURABILITY_STORE);
     char log[112];
     store_file_path(&store, 1, log);
     assert_int_equal(access(log, F_OK), 0);
@@ -310,7 +296,7 @@ static void test_btree__hard_linked_file_is_refused(void **state)
     assert_int_equal(unlink(other), 0);
     store.kv = NULL;
     store_open(&store);
-    expect_one(store.kv, "key", "value");
+    kv_expect_one(store.kv, "key", "value");
     store_release(&store);
 }
 
@@ -322,11 +308,11 @@ static void test_btree__first_handle_may_close_before_the_second(void **state)
     struct kv *second;
     expect_ok(btree_open(store.os, store.path, &store.options, &second));
     store_close(&store);
-    put_one(second, "still", "open");
-    expect_one(second, "key", "value");
+    kv_put_one(second, "still", "open", KV_DURABILITY_STORE);
+    kv_expect_one(second, "key", "value");
     expect_ok(kv_close(second));
     store_open(&store);
-    expect_one(store.kv, "still", "open");
+    kv_expect_one(store.kv, "still", "open");
     store_release(&store);
 }
 
@@ -507,7 +493,8 @@ static void test_btree__close_with_open_transactions_changes_nothing(void **stat
     struct kv_txn *reader = kv_begin_read(store.kv);
     expect_err(SOMBRA_BUSY, kv_close(store.kv));
     kv_expect_text(reader, "key", "value");
-    put_one(store.kv, "after the refusal", "1"); /* durable: the background still runs */
+    kv_put_one(store.kv, "after the refusal", "1",
+               KV_DURABILITY_STORE); /* durable: the background still runs */
     kv_abort(reader);
     struct kv_txn *writer = kv_begin_write(store.kv);
     kv_put_text(writer, "in the writer", "2");
@@ -517,9 +504,9 @@ static void test_btree__close_with_open_transactions_changes_nothing(void **stat
     struct kv_maintenance job = { .kind = KV_CHECKPOINT };
     expect_ok(kv_maintain(store.kv, &job));
     store_reopen(&store);
-    expect_one(store.kv, "after the refusal", "1");
-    expect_one(store.kv, "in the writer", "2");
-    expect_one(store.kv, "behind the refusal", "3");
+    kv_expect_one(store.kv, "after the refusal", "1");
+    kv_expect_one(store.kv, "in the writer", "2");
+    kv_expect_one(store.kv, "behind the refusal", "3");
     store_expect_exact(store.kv);
     store_release(&store);
 }
@@ -535,15 +522,16 @@ static void test_btree__background_work_goes_on_after_a_refused_close(void **sta
     options.sync_interval_ms = 1;
     options.checkpoint_log_bytes = 20000;
     store_init(&store, &options);
-    put_one(store.kv, "first", "1");
+    kv_put_one(store.kv, "first", "1", KV_DURABILITY_STORE);
     struct kv_txn *reader = kv_begin_read(store.kv);
     expect_err(SOMBRA_BUSY, kv_close(store.kv));
     kv_abort(reader);
     uint64_t checkpoints = store_stats(store.kv, false).checkpoints;
     for (unsigned i = 0; i < 300; i++)
-        put_one(store.kv, "again and again",
-                i % 2 ? "a value that is not so short that it were nothing"
-                      : "another one of about that length, for a change");
+        kv_put_one(store.kv, "again and again",
+                   i % 2 ? "a value that is not so short that it were nothing"
+                         : "another one of about that length, for a change",
+                   KV_DURABILITY_STORE);
     struct kv_stats stats;
     for (unsigned tries = 0; tries < 2000; tries++) {
         stats = store_stats(store.kv, false);
@@ -606,7 +594,7 @@ static void test_btree__failed_sync_stops_writes_for_good_and_reads_go_on(void *
         struct btree_options options = small_options();
         options.no_background = true;
         store_init_simulated(&store, &options);
-        put_one(store.kv, "key", "value");
+        kv_put_one(store.kv, "key", "value", KV_DURABILITY_STORE);
         struct os_sim_fault fault = { .kind = OS_SIM_EIO, .nth = 1, .calls = calls[i] };
         struct kv_txn *txn = kv_begin_write(store.kv);
         kv_put_text(txn, "unknown", "outcome");
@@ -619,7 +607,7 @@ static void test_btree__failed_sync_stops_writes_for_good_and_reads_go_on(void *
             struct kv_begin_options write = { .is_write = true };
             expect_err(SOMBRA_IO, kv_begin(store.kv, &write, &txn));
             assert_non_null(strstr(sombra_err_message(), "open the database again"));
-            expect_one(store.kv, "key", "value");
+            kv_expect_one(store.kv, "key", "value");
             uint64_t digest;
             expect_ok(content_digest(store.kv, &digest));
         }
@@ -634,8 +622,8 @@ static void test_btree__failed_sync_stops_writes_for_good_and_reads_go_on(void *
         expect_err(SOMBRA_IO, kv_close(store.kv));
         store.kv = NULL;
         store_open(&store);
-        expect_one(store.kv, "key", "value");
-        put_one(store.kv, "new", "commit");
+        kv_expect_one(store.kv, "key", "value");
+        kv_put_one(store.kv, "new", "commit", KV_DURABILITY_STORE);
         store_expect_exact(store.kv);
         store_release(&store);
     }

@@ -28,14 +28,6 @@ static struct kv *process_open(struct os_sim *sim, const struct btree_options *o
     return kv;
 }
 
-static void put_one(struct kv *kv, const char *key, const char *value,
-                    enum kv_durability durability)
-{
-    struct kv_txn *txn = kv_begin_write(kv);
-    kv_put_text(txn, key, value);
-    expect_ok(kv_commit(txn, durability));
-}
-
 /* ---- a checkpoint and the commits beside it ---------------------------------------------- */
 
 /* A second process that commits while the first one's checkpoint waits for its first sync, and the
@@ -54,7 +46,7 @@ static void commit_beside(void *context, struct os_sim *sim, const struct os_sim
         return;
     struct kv *other = beside->other;
     beside->other = NULL; /* its own calls come here too */
-    put_one(other, "beside", "durable", KV_FULL);
+    kv_put_one(other, "beside", "durable", KV_FULL);
     beside->image = os_sim_crash(sim, OS_SIM_NOTHING, 0);
 }
 
@@ -66,11 +58,11 @@ static void test_rules__durable_commit_syncs_the_older_half_of_the_log_too(void 
     struct btree_options options = small_options();
     struct os_sim *sim = os_sim_new(NULL);
     struct kv *first = process_open(sim, &options, NULL);
-    put_one(first, "made", "durable", KV_FULL);
+    kv_put_one(first, "made", "durable", KV_FULL);
     struct beside beside = { .other = process_open(sim, &options, NULL) };
     struct kv *second = beside.other;
-    put_one(second, "second", "writes", KV_FULL);
-    put_one(first, "before", "not durable by itself", KV_OFF);
+    kv_put_one(second, "second", "writes", KV_FULL);
+    kv_put_one(first, "before", "not durable by itself", KV_OFF);
     os_sim_set_hook(sim, commit_beside, &beside);
     struct kv_maintenance job = { .kind = KV_CHECKPOINT };
     expect_ok(kv_maintain(first, &job));
@@ -119,8 +111,8 @@ static void test_rules__rot_of_the_last_record_before_idle_is_found(void **state
     options.no_background = false;
     struct os_sim *sim = os_sim_new(NULL);
     struct kv *kv = process_open(sim, &options, NULL);
-    put_one(kv, "first", "value", KV_FULL);
-    put_one(kv, "last", "the last value", KV_FULL);
+    kv_put_one(kv, "first", "value", KV_FULL);
+    kv_put_one(kv, "last", "the last value", KV_FULL);
     sombra_err err = SOMBRA_OK;
     for (int i = 0; i < TRIES && err != SOMBRA_CORRUPT; i++) {
         os_sleep_us(os_posix(), 50000);
@@ -241,7 +233,7 @@ static void test_rules__readers_of_a_dead_process_are_not_its_successors(void **
     struct os_sim *sim = os_sim_new(NULL);
     struct os *dead_os;
     struct kv *stays = process_open(sim, &options, NULL);
-    put_one(stays, "key", "value", KV_FULL);
+    kv_put_one(stays, "key", "value", KV_FULL);
     struct kv *dead = process_open(sim, &options, &dead_os);
     struct kv_txn *readers[2] = { kv_begin_read(dead), kv_begin_read(dead) };
     assert_int_equal(store_stats(stays, false).readers, 2);
@@ -340,10 +332,10 @@ static void test_rules__numbers_of_lost_transactions_are_not_used_again(void **s
     struct btree_options options = small_options();
     struct os_sim *sim = os_sim_new(NULL);
     struct kv *kv = process_open(sim, &options, NULL);
-    put_one(kv, "kept", "value", KV_FULL);
+    kv_put_one(kv, "kept", "value", KV_FULL);
     uint64_t kept = store_stats(kv, false).txn;
     for (int i = 0; i < 50; i++)
-        put_one(kv, "lost", "value", KV_OFF);
+        kv_put_one(kv, "lost", "value", KV_OFF);
     uint64_t lost = store_stats(kv, false).txn;
     assert_true(lost > kept);
     struct os_sim *image = os_sim_crash(sim, OS_SIM_NOTHING, 0);
@@ -351,7 +343,7 @@ static void test_rules__numbers_of_lost_transactions_are_not_used_again(void **s
     struct kv_txn *txn = kv_begin_read(after);
     kv_expect_missing(txn, "lost");
     kv_abort(txn);
-    put_one(after, "new", "value", KV_FULL);
+    kv_put_one(after, "new", "value", KV_FULL);
     assert_true(store_stats(after, false).txn > lost);
     expect_ok(kv_close(after));
     os_sim_free(image);

@@ -65,6 +65,13 @@ void kv_put_text(struct kv_txn *txn, const char *key, const char *value)
     expect_ok(kv_put(txn, slice_str(key), slice_str(value)));
 }
 
+void kv_put_one(struct kv *kv, const char *key, const char *value, enum kv_durability durability)
+{
+    struct kv_txn *txn = kv_begin_write(kv);
+    kv_put_text(txn, key, value);
+    expect_ok(kv_commit(txn, durability));
+}
+
 void kv_delete_text(struct kv_txn *txn, const char *key)
 {
     expect_ok(kv_delete(txn, slice_str(key)));
@@ -96,6 +103,13 @@ void kv_expect_value(struct kv_txn *txn, sombra_slice key, sombra_slice value)
 void kv_expect_text(struct kv_txn *txn, const char *key, const char *value)
 {
     kv_expect_value(txn, slice_str(key), slice_str(value));
+}
+
+void kv_expect_one(struct kv *kv, const char *key, const char *value)
+{
+    struct kv_txn *txn = kv_begin_read(kv);
+    kv_expect_text(txn, key, value);
+    kv_abort(txn);
 }
 
 void kv_expect_missing(struct kv_txn *txn, const char *key)

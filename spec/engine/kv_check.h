@@ -31,11 +31,14 @@ void kv_commit_ok(struct kv_txn *txn);
 /* ---- content ----------------------------------------------------------------------------- */
 
 void kv_put_text(struct kv_txn *txn, const char *key, const char *value);
+/* The same in a transaction of its own. */
+void kv_put_one(struct kv *kv, const char *key, const char *value, enum kv_durability durability);
 void kv_delete_text(struct kv_txn *txn, const char *key);
 /* Puts each of the words, separated by blanks, as a key whose value is the word too. */
 void kv_put_words(struct kv_txn *txn, const char *words);
 void kv_expect_value(struct kv_txn *txn, sombra_slice key, sombra_slice value);
 void kv_expect_text(struct kv_txn *txn, const char *key, const char *value);
+void kv_expect_one(struct kv *kv, const char *key, const char *value); /* in one of its own */
 void kv_expect_missing(struct kv_txn *txn, const char *key);
 /* NULL or "" = no bound. */
 struct kv_range kv_text_range(const char *low, const char *high);

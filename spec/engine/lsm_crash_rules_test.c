@@ -23,21 +23,6 @@ static struct lsm_options roomy(void)
     return options;
 }
 
-static void put_one(struct kv *kv, const char *key, const char *value,
-                    enum kv_durability durability)
-{
-    struct kv_txn *txn = kv_begin_write(kv);
-    kv_put_text(txn, key, value);
-    expect_ok(kv_commit(txn, durability));
-}
-
-static void expect_one(struct kv *kv, const char *key, const char *value)
-{
-    struct kv_txn *txn = kv_begin_read(kv);
-    kv_expect_text(txn, key, value);
-    kv_abort(txn);
-}
-
 static void fill(struct kv *kv, uint64_t first, uint64_t last, uint64_t salt)
 {
     struct kv_txn *txn = kv_begin_write(kv);
@@ -258,11 +243,11 @@ static void expect_strays_go(struct lsm_store *store)
     file_make(store->os, "data/notes.txt");
     lsm_store_open(store);
     assert_true(lsm_of(store->kv)->next_number > 900);
-    put_one(store->kv, "more", "value", KV_FULL); /* writes the manifest, if the open did not */
+    kv_put_one(store->kv, "more", "value", KV_FULL); /* writes the manifest, if the open did not */
     for (size_t i = 0; i < COUNT_OF(strays); i++)
         assert_false(is_there(store->os, strays[i]));
     assert_true(is_there(store->os, "data/notes.txt"));
-    expect_one(store->kv, "key", "value");
+    kv_expect_one(store->kv, "key", "value");
 }
 
 static void test_rules__strays_go_once_the_manifest_is_written_again(void **state)
@@ -271,7 +256,7 @@ static void test_rules__strays_go_once_the_manifest_is_written_again(void **stat
     struct lsm_options options = quiet();
     struct lsm_store store;
     lsm_store_init_simulated(&store, &options);
-    put_one(store.kv, "key", "value", KV_FULL);
+    kv_put_one(store.kv, "key", "value", KV_FULL);
     lsm_store_close(&store);
     expect_strays_go(&store); /* after a clean end */
     struct kv *killed = store.kv;
@@ -309,7 +294,7 @@ static void images_check(struct images *images, const struct lsm_options *option
     for (size_t i = 0; i < images->count; i++) {
         struct kv *kv;
         expect_ok(lsm_open(os_sim_start(images->list[i]), "data", options, &kv));
-        expect_one(kv, key, value);
+        kv_expect_one(kv, key, value);
         expect_ok(kv_close(kv));
         os_sim_free(images->list[i]);
     }
@@ -326,7 +311,7 @@ static void test_rules__a_clean_end_that_is_only_cached_is_not_built_on(void **s
     struct lsm_store store;
     static struct images images;
     lsm_store_init_simulated(&store, &options);
-    put_one(store.kv, "key", "value", KV_FULL);
+    kv_put_one(store.kv, "key", "value", KV_FULL);
     maintain(store.kv, KV_CHECKPOINT); /* a log of that name, and nothing to flush at the end */
     os_sim_fail(store.sim, &(struct os_sim_fault){ .kind = OS_SIM_ENOSPC,
                                                    .nth = 1,
@@ -344,10 +329,10 @@ static void test_rules__a_clean_end_that_is_only_cached_is_not_built_on(void **s
     os_sim_fail(store.sim, NULL);
     lsm_store_close(&store);
     lsm_store_open(&store);
-    put_one(store.kv, "more", "value", KV_OFF);
+    kv_put_one(store.kv, "more", "value", KV_OFF);
     os_sim_set_hook(store.sim, NULL, NULL);
     images_check(&images, &options, "key", "value");
-    expect_one(store.kv, "key", "value");
+    kv_expect_one(store.kv, "key", "value");
     lsm_store_release(&store);
 }
 
@@ -359,7 +344,7 @@ static void begin_and_cut(bool compacts_first)
     struct lsm_store store;
     static struct images images;
     lsm_store_init_simulated(&store, &options);
-    put_one(store.kv, "key", "value", KV_OFF);
+    kv_put_one(store.kv, "key", "value", KV_OFF);
     lsm_store_close(&store);
     for (uint64_t i = 0; i < 2; i++) { /* three tables, so that there is something to compact */
         lsm_store_open(&store);
@@ -371,7 +356,7 @@ static void begin_and_cut(bool compacts_first)
     if (compacts_first)
         maintain(store.kv, KV_COMPACT);
     assert_true(lsm_of(store.kv)->state.is_clean);
-    put_one(store.kv, "new", "one", KV_FULL);
+    kv_put_one(store.kv, "new", "one", KV_FULL);
     os_sim_set_hook(store.sim, NULL, NULL);
     assert_false(lsm_of(store.kv)->state.is_clean);
     images_check(&images, &options, "key", "value");
@@ -397,7 +382,7 @@ static void test_rules__a_failed_first_commit_can_be_tried_again(void **state)
         struct lsm_options options = roomy();
         struct lsm_store store;
         lsm_store_init_simulated(&store, &options);
-        put_one(store.kv, "key", "value", KV_OFF);
+        kv_put_one(store.kv, "key", "value", KV_OFF);
         lsm_store_close(&store);
         lsm_store_open(&store);
         os_sim_fail(store.sim, &(struct os_sim_fault){ .kind = OS_SIM_ENOSPC, .nth = nth });
@@ -407,8 +392,8 @@ static void test_rules__a_failed_first_commit_can_be_tried_again(void **state)
         os_sim_fail(store.sim, NULL);
         if (err && !atomic_load(&lsm_of(store.kv)->is_failed)) {
             again++;
-            expect_one(store.kv, "key", "value");
-            put_one(store.kv, "key", "third", KV_FULL);
+            kv_expect_one(store.kv, "key", "value");
+            kv_put_one(store.kv, "key", "third", KV_FULL);
         }
         struct kv *kv = store.kv;
         store.kv = NULL;
@@ -440,9 +425,9 @@ static void test_rules__a_log_that_lost_its_end_does_not_hide_newer_tables(void 
     struct lsm_store store;
     struct images images = { .count = 0 };
     lsm_store_init_simulated(&store, &options);
-    put_one(store.kv, "key", "old", KV_FULL);
-    put_one(store.kv, "key", "new", KV_OFF);
-    put_one(store.kv, "other", "newer", KV_OFF);
+    kv_put_one(store.kv, "key", "old", KV_FULL);
+    kv_put_one(store.kv, "key", "new", KV_OFF);
+    kv_put_one(store.kv, "other", "newer", KV_OFF);
     os_sim_set_hook(store.sim, image_take_bare, &images);
     lsm_store_close(&store);
     os_sim_set_hook(store.sim, NULL, NULL);
@@ -471,9 +456,9 @@ static void test_rules__numbers_of_lost_commits_are_not_used_again(void **state)
     struct lsm_options options = roomy();
     struct lsm_store store;
     lsm_store_init_simulated(&store, &options);
-    put_one(store.kv, "kept", "value", KV_FULL);
+    kv_put_one(store.kv, "kept", "value", KV_FULL);
     for (int i = 0; i < 5; i++)
-        put_one(store.kv, "lost", "value", KV_OFF);
+        kv_put_one(store.kv, "lost", "value", KV_OFF);
     uint64_t lost = atomic_load(&lsm_of(store.kv)->seq);
     for (int i = 0; i < 3; i++) { /* the recovery is cut as well */
         struct os_sim *cut = os_sim_crash(store.sim, OS_SIM_NOTHING, 1);
@@ -519,9 +504,9 @@ static void test_rules__rot_of_the_last_record_before_idle_is_found(void **state
     options.no_background = false;
     struct lsm_store store;
     lsm_store_init_simulated(&store, &options);
-    put_one(store.kv, "first", "value", KV_FULL);
+    kv_put_one(store.kv, "first", "value", KV_FULL);
     uint64_t base_seq = lsm_of(store.kv)->writer->log->base_seq;
-    put_one(store.kv, "last", "the last value", KV_FULL);
+    kv_put_one(store.kv, "last", "the last value", KV_FULL);
     sombra_err err = SOMBRA_OK;
     for (int i = 0; i < TRIES && err != SOMBRA_CORRUPT; i++) {
         os_sleep_us(store.os, 100000); /* the machine's clock, and the threads' */
@@ -535,11 +520,11 @@ static void test_rules__rot_of_the_last_record_before_idle_is_found(void **state
         os_sim_free(killed);
     }
     assert_int_equal(err, SOMBRA_CORRUPT);
-    put_one(store.kv, "next", "behind the mark", KV_FULL);
+    kv_put_one(store.kv, "next", "behind the mark", KV_FULL);
     struct os_sim *cut = os_sim_crash(store.sim, OS_SIM_NOTHING, 1);
     struct kv *after = NULL;
     expect_ok(lsm_open(os_sim_start(cut), "data", &options, &after));
-    expect_one(after, "next", "behind the mark");
+    kv_expect_one(after, "next", "behind the mark");
     expect_ok(kv_close(after));
     os_sim_free(cut);
     lsm_store_release(&store);
@@ -728,8 +713,8 @@ static void test_rules__a_damaged_table_ends_its_compaction_and_no_more(void **s
     assert_true(err == SOMBRA_CORRUPT || job.problems > 0);
     lsm_store_close(&store);
     lsm_store_open(&store);
-    put_one(store.kv, "more", "value", KV_FULL);
-    expect_one(store.kv, "more", "value");
+    kv_put_one(store.kv, "more", "value", KV_FULL);
+    kv_expect_one(store.kv, "more", "value");
     lsm_store_release(&store);
 }
 
@@ -855,7 +840,7 @@ static void history_write(struct history *history)
 static void history_crash(struct history *history)
 {
     struct lsm_store *store = &history->store;
-    put_one(store->kv, "durable", "value", KV_FULL);
+    kv_put_one(store->kv, "durable", "value", KV_FULL);
     memcpy(history->saved, history->values, sizeof history->saved);
     struct os_sim *after = random_below(&history->random, 2)
                                ? os_sim_crash(store->sim, OS_SIM_NOTHING, history->next)

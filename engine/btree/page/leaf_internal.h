@@ -139,11 +139,11 @@ size_t general_weight_of(const uint8_t *page, unsigned first, unsigned last);
 unsigned general_index_at_weight(const uint8_t *page, size_t weight);
 bool general_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
                     const struct leaf_value *value);
-/* leaf_append of a leaf that is not empty. */
 /* leaf_has_place of an insert, and of a replacement. */
 bool general_has_place(const uint8_t *page, size_t page_bytes, sombra_slice key,
                        const struct leaf_value *value);
 bool general_has_room(const uint8_t *page, unsigned index, const struct leaf_value *value);
+/* leaf_append of a leaf that is not empty. */
 bool general_append(uint8_t *page, size_t page_bytes, sombra_slice key,
                     const struct leaf_value *value);
 bool general_replace(uint8_t *page, size_t page_bytes, unsigned index,
