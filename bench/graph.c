@@ -266,11 +266,13 @@ static void run_bulk(struct bench *bench)
     uint64_t first = bench->data.ids[bench->data.id_count - 1] + 1000000;
     if (!list_has(bench->settings.only, "bulk insert"))
         return;
+    struct node_row *rows = data_new_rows(first, BULK);
     for (size_t kind = 0; kind < KINDS_MAX; kind++) {
         double wall = wall_s(), cpu = cpu_s();
-        kinds[kind]->bulk(bench->stores[kind], first, BULK);
+        kinds[kind]->bulk(bench->stores[kind], rows, BULK);
         *result_of(bench, LINE_BULK, kind) = measured(BULK, wall, cpu);
     }
+    free(rows);
 }
 
 struct reader {
@@ -337,12 +339,13 @@ static void run_code(struct bench *bench, enum line load, size_t nodes, size_t e
 {
     if (!list_has(bench->settings.only, line_infos[load].name))
         return;
+    struct code_row *rows = data_code_rows(nodes);
     for (size_t kind = 0; kind < KINDS_MAX; kind++) {
         const char *path = bench->paths[kind];
         if (!kinds[kind]->code_load)
             continue;
         double wall = wall_s(), cpu = cpu_s();
-        void *store = kinds[kind]->code_load(path, nodes, edges);
+        void *store = kinds[kind]->code_load(path, rows, nodes, edges);
         double wall_reads = wall_s(), cpu_reads = cpu_s();
         run_code_reads(bench, load + 1, kind, store, nodes);
         wall += wall_s() - wall_reads;
@@ -362,6 +365,7 @@ static void run_code(struct bench *bench, enum line load, size_t nodes, size_t e
         kinds[kind]->close(store);
         path_remove(path);
     }
+    free(rows);
 }
 
 static void run_round(struct bench *bench)

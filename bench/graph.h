@@ -69,17 +69,19 @@ bool csv_node(struct csv *csv, struct node_row *out_row);
 bool csv_edge(struct csv *csv, struct edge_row *out_row);
 void csv_close(struct csv *csv);
 
-/* The row that insert, upsert and bulk write for an id; its name lives until the next call. */
+/* The row that insert and upsert write for an id; its name lives until the next call. */
 struct node_row data_new_row(uint64_t id, int64_t age);
+/* The rows that bulk writes: ids from `first` on. malloc's memory, texts included: one block. */
+struct node_row *data_new_rows(uint64_t first, size_t count);
 
-/* Record `index` of the published workload: seven properties, about 600 bytes. Its texts live until
- * the next call. */
+/* A record of the published workload: seven properties, about 600 bytes. */
 struct code_row {
     sombra_slice name, file_path, code_text, language, metadata;
     int64_t start_line, end_line;
 };
 
-struct code_row data_code_row(uint64_t index);
+/* The first `count` of them. malloc's memory, texts included: one block. */
+struct code_row *data_code_rows(size_t count);
 
 /* ---- stores ------------------------------------------------------------------------------ */
 
@@ -122,11 +124,11 @@ struct graph_kind {
     /* One operation of a line, in a transaction of its own: what adds to the line's sum. NULL =
      * this kind does not take part in it. */
     uint64_t (*run[LINES])(void *store, const struct item *item);
-    /* Nodes with the ids from `first` on, in one transaction. */
-    void (*bulk)(void *store, uint64_t first, size_t count);
+    /* These nodes in one transaction. */
+    void (*bulk)(void *store, const struct node_row *rows, size_t count);
     /* The published workload: makes `path` with so many nodes and edges, in one transaction; the
      * store is open. */
-    void *(*code_load)(const char *path, size_t nodes, size_t edges);
+    void *(*code_load)(const char *path, const struct code_row *rows, size_t nodes, size_t edges);
     uint64_t (*code_read)(void *store, uint64_t index);
     /* Its property-update loop: startLine of record 17 i % nodes, in one transaction. */
     void (*code_update)(void *store, size_t nodes, size_t count);

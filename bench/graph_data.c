@@ -416,12 +416,44 @@ struct node_row data_new_row(uint64_t id, int64_t age)
                               .score = (double)(id % 100) / 4 };
 }
 
+/* The slice's bytes at *at, which moves behind them. */
+static sombra_slice text_keep(sombra_slice text, char **at)
+{
+    sombra_slice kept = { *at, text.bytes };
+    memcpy(*at, text.data, text.bytes);
+    *at += text.bytes;
+    return kept;
+}
+
+/* Room for so many rows, and behind them for their texts. */
+static void *rows_new(size_t count, size_t row_bytes, size_t texts_bytes_max)
+{
+    void *rows = malloc(count * (row_bytes + texts_bytes_max));
+    if (!rows)
+        die("out of memory");
+    return rows;
+}
+
+struct node_row *data_new_rows(uint64_t first, size_t count)
+{
+    enum { TEXTS_BYTES_MAX = 40 };
+    struct node_row *rows = rows_new(count, sizeof *rows, TEXTS_BYTES_MAX);
+    char *texts = (char *)(rows + count);
+    for (size_t i = 0; i < count; i++) {
+        rows[i] = data_new_row(first + i, (int64_t)(18 + i % 63));
+        rows[i].name = text_keep(rows[i].name, &texts);
+        rows[i].city = text_keep(rows[i].city, &texts);
+    }
+    return rows;
+}
+
 static sombra_slice text_of(const char *text)
 {
     return (sombra_slice){ text, strlen(text) };
 }
 
-struct code_row data_code_row(uint64_t index)
+/* Its texts live until the next call. */
+static struct code_row code_row(uint64_t index)
 {
     static char name[32], path[64], code[600], metadata[96];
     size_t at = 0;
@@ -441,4 +473,21 @@ struct code_row data_code_row(uint64_t index)
                               .metadata = text_of(metadata),
                               .start_line = (int64_t)(index % 5000),
                               .end_line = (int64_t)(index % 5000 + 20) };
+}
+
+struct code_row *data_code_rows(size_t count)
+{
+    enum { TEXTS_BYTES_MAX = 800 };
+    struct code_row *rows = rows_new(count, sizeof *rows, TEXTS_BYTES_MAX);
+    char *texts = (char *)(rows + count);
+    for (size_t i = 0; i < count; i++) {
+        struct code_row *row = &rows[i];
+        *row = code_row(i);
+        row->name = text_keep(row->name, &texts);
+        row->file_path = text_keep(row->file_path, &texts);
+        row->code_text = text_keep(row->code_text, &texts);
+        row->language = text_keep(row->language, &texts);
+        row->metadata = text_keep(row->metadata, &texts);
+    }
+    return rows;
 }

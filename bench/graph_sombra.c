@@ -472,30 +472,21 @@ static uint64_t upsert_node(void *opaque, const struct item *item)
     return 1;
 }
 
-/* Names are copied: data_new_row uses one buffer again and again. */
-enum { NAME_BYTES_MAX = 16 };
-
-static void bulk(void *opaque, uint64_t first, size_t count)
+static void bulk(void *opaque, const struct node_row *rows, size_t count)
 {
     struct store *store = opaque;
     sombra_node_id node;
     int64_t *ids = malloc(count * sizeof *ids), *ages = malloc(count * sizeof *ages);
     double *scores = malloc(count * sizeof *scores);
     sombra_slice *names = malloc(count * sizeof *names), *cities = malloc(count * sizeof *cities);
-    char *texts = malloc(count * NAME_BYTES_MAX);
-    if (!ids || !ages || !scores || !names || !cities || !texts)
+    if (!ids || !ages || !scores || !names || !cities)
         die("out of memory");
     for (size_t i = 0; i < count; i++) {
-        struct node_row row = data_new_row(first + i, (int64_t)(18 + i % 63));
-        char *text = texts + i * NAME_BYTES_MAX;
-        if (row.name.bytes > NAME_BYTES_MAX)
-            die("a name is too long for this program");
-        memcpy(text, row.name.data, row.name.bytes);
-        ids[i] = (int64_t)row.id;
-        ages[i] = row.age;
-        scores[i] = row.score;
-        names[i] = (sombra_slice){ text, row.name.bytes };
-        cities[i] = row.city;
+        ids[i] = (int64_t)rows[i].id;
+        ages[i] = rows[i].age;
+        scores[i] = rows[i].score;
+        names[i] = rows[i].name;
+        cities[i] = rows[i].city;
     }
     const sombra_column columns[] = {
         { { "age", 3 }, SOMBRA_COLUMN_INTEGER, { .integers = ages } },
@@ -513,7 +504,6 @@ static void bulk(void *opaque, uint64_t first, size_t count)
     free(scores);
     free(names);
     free(cities);
-    free(texts);
 }
 
 /* ---- the published workload -------------------------------------------------------------- */
@@ -531,7 +521,8 @@ static sombra_slice encode_code(sombra_value_builder *builder, const struct code
     return end_map(builder);
 }
 
-static void *code_load(const char *path_text, size_t nodes, size_t edges)
+static void *code_load(const char *path_text, const struct code_row *rows, size_t nodes,
+                       size_t edges)
 {
     struct store *store = open_store(path_text);
     struct maps maps;
@@ -542,10 +533,8 @@ static void *code_load(const char *path_text, size_t nodes, size_t edges)
         die("out of memory");
     maps_init(&maps, nodes > edges ? nodes : edges, MAP_BYTES_MAX);
     sombra_txn *txn = begin(store, true);
-    for (size_t i = 0; i < nodes; i++) {
-        struct code_row row = data_code_row(i);
-        maps_add(&maps, encode_code(store->builder, &row));
-    }
+    for (size_t i = 0; i < nodes; i++)
+        maps_add(&maps, encode_code(store->builder, &rows[i]));
     check(sombra_node_create_many(txn, &label, 1, maps.slices, nodes, &first_node), "nodes");
     maps.used = maps.count = 0;
     for (size_t i = 0; i < edges; i++) {

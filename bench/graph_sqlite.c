@@ -308,12 +308,16 @@ static uint64_t path(void *opaque, const struct item *item)
 
 /* ---- writes ------------------------------------------------------------------------------ */
 
+static void insert_row(struct store *store, const struct node_row *row)
+{
+    bind_node(store->statements[INSERT], row);
+    run(store->database, store->statements[INSERT]);
+}
+
 static uint64_t insert_node(void *opaque, const struct item *item)
 {
-    struct store *store = opaque;
     struct node_row row = data_new_row(item->a, (int64_t)item->b);
-    bind_node(store->statements[INSERT], &row);
-    run(store->database, store->statements[INSERT]);
+    insert_row(opaque, &row);
     return 1;
 }
 
@@ -350,18 +354,19 @@ static uint64_t insert_edge(void *opaque, const struct item *item)
     return 1;
 }
 
-static void bulk(void *opaque, uint64_t first, size_t count)
+static void bulk(void *opaque, const struct node_row *rows, size_t count)
 {
     struct store *store = opaque;
     run(store->database, store->statements[BEGIN]);
     for (size_t i = 0; i < count; i++)
-        (void)insert_node(store, &(struct item){ first + i, 18 + i % 63, 0 });
+        insert_row(store, &rows[i]);
     run(store->database, store->statements[COMMIT]);
 }
 
 /* ---- the published workload -------------------------------------------------------------- */
 
-static void *code_load(const char *path_text, size_t nodes, size_t edges)
+static void *code_load(const char *path_text, const struct code_row *rows, size_t nodes,
+                       size_t edges)
 {
     struct store *store = calloc(1, sizeof *store);
     if (!store)
@@ -375,15 +380,15 @@ static void *code_load(const char *path_text, size_t nodes, size_t edges)
                       "weight REAL, kind TEXT)");
     sqlite3_stmt *insert = prepare(database, "INSERT INTO code VALUES(?1,?2,?3,?4,?5,?6,?7,?8)");
     for (size_t i = 0; i < nodes; i++) {
-        struct code_row row = data_code_row(i);
+        const struct code_row *row = &rows[i];
         sqlite3_bind_int64(insert, 1, (sqlite3_int64)i);
-        bind_text(insert, 2, row.name);
-        bind_text(insert, 3, row.file_path);
-        sqlite3_bind_int64(insert, 4, row.start_line);
-        sqlite3_bind_int64(insert, 5, row.end_line);
-        bind_text(insert, 6, row.code_text);
-        bind_text(insert, 7, row.language);
-        bind_text(insert, 8, row.metadata);
+        bind_text(insert, 2, row->name);
+        bind_text(insert, 3, row->file_path);
+        sqlite3_bind_int64(insert, 4, row->start_line);
+        sqlite3_bind_int64(insert, 5, row->end_line);
+        bind_text(insert, 6, row->code_text);
+        bind_text(insert, 7, row->language);
+        bind_text(insert, 8, row->metadata);
         run(database, insert);
     }
     sqlite3_finalize(insert);
