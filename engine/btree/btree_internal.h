@@ -116,7 +116,7 @@ sombra_err logs_take_turn(struct logs *logs, const struct snapshot *newest) SOMB
 /* Opens the files if the log exists and this process has not opened them yet. */
 sombra_err logs_open_if_any(struct logs *logs) SOMBRA_MUST_CHECK;
 bool logs_are_open(struct logs *logs);
-/* New log files, empty under a fresh epoch. */
+/* New log files, synced, empty under a fresh epoch. names_sync saves their names. */
 sombra_err logs_create(struct logs *logs, uint64_t epoch) SOMBRA_MUST_CHECK;
 /* Does the store's name stand for another file by now? NOT_FOUND: for none. */
 sombra_err logs_check_name(const struct btree *btree, bool *out_is_replaced) SOMBRA_MUST_CHECK;
@@ -700,8 +700,10 @@ sombra_err compact_resting(struct btree *btree, struct compact_rest *rest,
 
 /* ---- open.c, check.c ----------------------------------------------------------------------- */
 
-/* Writes the chosen meta again, cuts the file to it, syncs both and the name. */
+/* Writes the chosen meta again, syncs it, cuts the file to it. */
 sombra_err base_restore(struct btree *btree) SOMBRA_MUST_CHECK;
+/* Saves the names of the store's files: its maker may have died before it had. */
+sombra_err names_sync(struct btree *btree) SOMBRA_MUST_CHECK;
 /* Alone with an unclean file: see recover.c. */
 sombra_err btree_recover(struct btree *btree) SOMBRA_MUST_CHECK;
 /* A clean database's logs, if any were left, must be its own and empty. */

@@ -88,15 +88,15 @@ static sombra_err half_create(struct logs *logs, unsigned half)
     char *path = logs_path(btree, half);
     if (!path)
         return diag_nomem("the log's path", strlen(btree->path));
-    sombra_err err =
-        wal_create(btree->os, path, btree->options.mode, LOG_FIRST_BYTES, &logs->halves[half]);
+    sombra_err err = wal_create_unsynced(btree->os, path, btree->options.mode, LOG_FIRST_BYTES,
+                                         &logs->halves[half]);
     /* One that a clean close or a recovery left behind. Its size may be page cache that a failed
      * sync lost, so it is not used again. */
     if (err == SOMBRA_EXISTS) {
         err = os_unlink(btree->os, path);
         if (!err)
-            err = wal_create(btree->os, path, btree->options.mode, LOG_FIRST_BYTES,
-                             &logs->halves[half]);
+            err = wal_create_unsynced(btree->os, path, btree->options.mode, LOG_FIRST_BYTES,
+                                      &logs->halves[half]);
     }
     if (!err)
         wal_use_short_records(logs->halves[half]);
@@ -104,16 +104,29 @@ static sombra_err half_create(struct logs *logs, unsigned half)
     return err;
 }
 
+/* Those of which the disk may not have everything are made anew the next time. */
+static void halves_drop(struct logs *logs)
+{
+    for (unsigned half = 0; half < LOG_HALVES; half++) {
+        wal_close(logs->halves[half]);
+        logs->halves[half] = NULL;
+    }
+}
+
 sombra_err logs_create(struct logs *logs, uint64_t epoch)
 {
     sombra_err err = SOMBRA_OK;
+    halves_drop(logs);
     for (unsigned half = 0; half < LOG_HALVES && !err; half++)
-        if (!logs->halves[half])
-            err = half_create(logs, half);
+        err = half_create(logs, half);
+    for (unsigned half = 0; half < LOG_HALVES && !err; half++)
+        err = wal_sync(logs->halves[half]);
     if (!err)
         err = wal_restart(logs->halves[0], epoch, 0);
-    if (err)
+    if (err) {
+        halves_drop(logs);
         return diag_wrap(err, "make the log");
+    }
     logs->active = 0;
     logs->epoch = epoch;
     struct head *head = logs->btree->head;

@@ -154,6 +154,8 @@ sombra_err btree_recover(struct btree *btree)
     uint64_t records = 0;
     sombra_err err = base_restore(btree);
     if (!err)
+        err = names_sync(btree);
+    if (!err)
         err = logs_open_checked(btree);
     if (!err)
         err = space_load(&btree->space, &btree->meta, false);

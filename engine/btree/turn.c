@@ -146,10 +146,12 @@ sombra_err base_restore(struct btree *btree)
         err = os_size(btree->file, &file_bytes);
     if (!err && file_bytes > used_bytes)
         err = os_truncate(btree->file, used_bytes);
-    if (err)
-        return err;
-    /* Its maker may have died before it had saved the name. */
-    err = os_sync_directory_of(btree->os, btree->path);
+    return err;
+}
+
+sombra_err names_sync(struct btree *btree)
+{
+    sombra_err err = os_sync_directory_of(btree->os, btree->path);
     if (err && err != SOMBRA_NOMEM)
         head_poison(btree);
     return err;
@@ -189,6 +191,8 @@ static sombra_err log_begin_first(struct btree *btree)
         err = account_load(btree, &btree->meta, false);
     if (!err)
         err = logs_create(&btree->logs, btree->meta.log.epoch + 1);
+    if (!err)
+        err = names_sync(btree);
     if (!err)
         err = meta_make_in_use(btree);
     btree->has_turns = !err;

@@ -485,6 +485,40 @@ static void test_btree__little_address_space_is_shared_with_what_writes(void **s
 }
 #endif
 
+static void syncs_count(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    (void)sim;
+    unsigned *syncs = context;
+    *syncs += event->call == OS_SIM_SYNC || event->call == OS_SIM_SYNC_DIRECTORY;
+}
+
+/* What a script costs that opens, writes once and closes. The first write of a handle saves the
+ * meta, both logs, the names, the meta that has the logs; its commit; the close the pages and both
+ * metas. */
+static void test_btree__one_write_and_close_sync_no_more_than_they_need(void **state)
+{
+    (void)state;
+    enum { FIRST_WRITE = 5, COMMIT = 1, CLOSE = 3 };
+    struct store store;
+    struct btree_options options = small_options();
+    options.no_background = true;
+    store_init_simulated(&store, &options);
+    kv_put_one(store.kv, "key", "value", KV_FULL);
+    store_close(&store);
+    unsigned syncs = 0;
+    os_sim_set_hook(store.sim, syncs_count, &syncs);
+    store_open(&store);
+    kv_expect_one(store.kv, "key", "value");
+    assert_int_equal(syncs, 0);
+    kv_put_one(store.kv, "key", "second", KV_FULL);
+    store_close(&store);
+    os_sim_set_hook(store.sim, NULL, NULL);
+    assert_int_equal(syncs, FIRST_WRITE + COMMIT + CLOSE);
+    store_open(&store);
+    kv_expect_one(store.kv, "key", "second");
+    store_release(&store);
+}
+
 static void test_btree__close_with_open_transactions_changes_nothing(void **state)
 {
     (void)state;
@@ -648,6 +682,7 @@ int main(int argc, char **argv)
 #if !HAS_ADDRESS_SANITIZER && !HAS_THREAD_SANITIZER
         cmocka_unit_test(test_btree__little_address_space_is_shared_with_what_writes),
 #endif
+        cmocka_unit_test(test_btree__one_write_and_close_sync_no_more_than_they_need),
         cmocka_unit_test(test_btree__close_with_open_transactions_changes_nothing),
         cmocka_unit_test(test_btree__background_work_goes_on_after_a_refused_close),
         cmocka_unit_test(test_btree__close_waits_for_a_background_checkpoint),
