@@ -77,7 +77,7 @@ sombra_err index_batch_add(struct index_batch *batch, uint64_t id, const sombra_
 }
 
 sombra_err index_batch_add_row(struct index_batch *batch, uint64_t id,
-                               const struct record_columns *columns, size_t row)
+                                      const struct record_columns *columns, size_t row)
 {
     const struct graph_rule *rule = batch->rule;
     enum index_membership membership = INDEX_COMPLETE;
@@ -97,6 +97,85 @@ sombra_err index_batch_add_row(struct index_batch *batch, uint64_t id,
     }
     return item_add(batch, id, at, membership);
 }
+
+/* ---- columns ------------------------------------------------------------------------------- */
+
+/* The entries of an index over one property that each row has: no kind is asked for, and no item is
+ * refused, row by row. */
+static sombra_err fill_strings(struct index_batch *batch, uint64_t first,
+                               const sombra_slice *strings, size_t count)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += strings[i].bytes + 3;
+    sombra_err err = buf_reserve(&batch->values, bytes);
+    for (size_t i = 0; !err && i < count; i++) {
+        size_t at = batch->values.bytes;
+        err = index_append_string(&batch->values, strings[i]);
+        batch->items[i] = (struct index_item){ .id = first + i,
+                                               .at = at,
+                                               .bytes = (uint32_t)(batch->values.bytes - at),
+                                               .is_complete = true };
+    }
+    return err;
+}
+
+static sombra_err fill_integers(struct index_batch *batch, uint64_t first, const int64_t *integers,
+                                size_t count)
+{
+    sombra_err err = buf_reserve(&batch->values, count * INDEX_NUMBER_BYTES_MAX);
+    if (err)
+        return err;
+    uint8_t *to = batch->values.data + batch->values.bytes;
+    for (size_t i = 0; i < count; i++) {
+        uint8_t *end = index_put_integer(to, integers[i]);
+        batch->items[i] = (struct index_item){ .id = first + i,
+                                               .at = (size_t)(to - batch->values.data),
+                                               .bytes = (uint32_t)(end - to),
+                                               .is_complete = true };
+        to = end;
+    }
+    batch->values.bytes = (size_t)(to - batch->values.data);
+    return SOMBRA_OK;
+}
+
+sombra_err index_batch_fill(struct index_batch *batch, uint64_t first,
+                            const struct record_columns *columns, size_t count)
+{
+    const struct graph_rule *rule = batch->rule;
+    const sombra_column *column =
+        rule->property_count == 1 ? record_columns_find(columns, rule->properties[0]) : NULL;
+    assert(batch->count == 0 && batch->values.bytes == 0);
+    sombra_err err = index_batch_reserve(batch, count);
+    if (err)
+        return err;
+    if (column && batch->capacity >= count && column->kind == SOMBRA_COLUMN_STRING)
+        err = fill_strings(batch, first, column->as.strings, count);
+    else if (column && batch->capacity >= count && column->kind == SOMBRA_COLUMN_INTEGER)
+        err = fill_integers(batch, first, column->as.integers, count);
+    else
+        column = NULL;
+    if (column && !err)
+        batch->count = count;
+    for (size_t i = 0; !column && !err && i < count; i++)
+        err = index_batch_add_row(batch, first + i, columns, i);
+    return err;
+}
+
+void index_batch_take_memory(struct index_batch *batch, struct index_batch *done)
+{
+    if (batch->items || done->count > 0)
+        return;
+    batch->items = done->items;
+    batch->capacity = done->capacity;
+    batch->values = done->values;
+    buf_reset(&batch->values);
+    done->items = NULL;
+    done->capacity = 0;
+    done->values = (struct buf)BUF_INIT;
+}
+
+/* ---- their order --------------------------------------------------------------------------- */
 
 static sombra_slice item_values(const struct index_item *item)
 {
