@@ -230,9 +230,11 @@ static sombra_err conflict_stored(struct index_batch *batch, struct graph_txn *t
     struct kv_cursor *cursor = search->cursor;
     if (item->bytes > INDEX_CUT_BYTES)
         return unique_conflict(txn, batch->rule, item_values(item), item->id, out_other);
+    *out_other = 0;
+    if (search->is_at_end)
+        return SOMBRA_OK;
     index_key_values(batch->rule->id, item_values(item), &prefix);
     sombra_err err = search_move(search, index_key_slice(&prefix));
-    *out_other = 0;
     if (err || !search->is_on || !slice_has_prefix(cursor->entry.key, index_key_slice(&prefix)))
         return err;
     err = index_entry_read(cursor->entry.key, key_of_index(batch->rule->id).length, &entry);
@@ -251,7 +253,8 @@ static sombra_err check_unique(struct index_batch *batch, struct graph_txn *txn,
     sombra_err err = SOMBRA_OK;
     if (!item->is_complete)
         return SOMBRA_OK;
-    if (at > 0 && slice_equal(item_values(item), item_values(item - 1)))
+    if (at > 0 && item->front == item[-1].front &&
+        slice_equal(item_values(item), item_values(item - 1)))
         other = item[-1].id;
     if (!other && search->cursor)
         err = conflict_stored(batch, txn, search, item, &other);
