@@ -77,7 +77,7 @@ sombra_err index_batch_add(struct index_batch *batch, uint64_t id, const sombra_
 }
 
 sombra_err index_batch_add_row(struct index_batch *batch, uint64_t id,
-                                      const struct record_columns *columns, size_t row)
+                               const struct record_columns *columns, size_t row)
 {
     const struct graph_rule *rule = batch->rule;
     enum index_membership membership = INDEX_COMPLETE;
