@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Many nodes, or many edges, at once. All that can be refused is found before the first write: so
  * the records are built first, and kept. Then they are written in the order of their keys, one kind
- * of key after the other, so that the store goes from page to page. */
+ * of key after the other, so that the store goes from page to page.
+ *
+ * Of columns that no rule but indexes has a say in, only entries of UNIQUE indexes can be refused:
+ * then records are built where they are put, and one index takes the memory of the one before. To
+ * keep all of them cost more than to build them: new memory is slow. */
 #include "index_internal.h"
 
 #include <stdlib.h>
@@ -71,11 +75,44 @@ static sombra_err rules_check(struct graph_txn *txn, struct batch_rules *rules)
     return err;
 }
 
-static sombra_err rules_put(struct batch_rules *rules, struct put_run *run)
+/* What is built of a row when it is put: columns, and the first id. NULL: all was built before. */
+struct batch_late {
+    struct record_columns *columns;
+    uint64_t first;
+    size_t count;
+};
+
+static sombra_err index_fill_late(struct index_batch *batch, struct graph_txn *txn,
+                                  const struct batch_late *late)
+{
+    sombra_err err = index_batch_fill(batch, late->first, late->columns, late->count);
+    return err ? err : index_batch_check(batch, txn);
+}
+
+/* Before anything is written: what may be refused. */
+static sombra_err rules_fill_unique(struct graph_txn *txn, struct batch_rules *rules,
+                                    const struct batch_late *late)
 {
     sombra_err err = SOMBRA_OK;
     for (size_t i = 0; !err && i < rules->index_count; i++)
-        err = index_batch_put(&rules->indexes[i], run);
+        if (rules->indexes[i].rule->kind == SOMBRA_RULE_UNIQUE)
+            err = index_fill_late(&rules->indexes[i], txn, late);
+    return err;
+}
+
+static sombra_err rules_put(struct batch_rules *rules, struct put_run *run,
+                            const struct batch_late *late)
+{
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; !err && i < rules->index_count; i++) {
+        struct index_batch *batch = &rules->indexes[i];
+        if (late && batch->rule->kind != SOMBRA_RULE_UNIQUE)
+            err = index_fill_late(batch, run->txn, late);
+        if (!err)
+            err = index_batch_put(batch, run);
+        if (i + 1 < rules->index_count)
+            index_batch_take_memory(batch + 1, batch);
+    }
     return err;
 }
 
@@ -124,6 +161,14 @@ struct batch_rows {
     struct record_names names;
 };
 
+/* Can the rows be built when they are put? `label_bytes` of each are labels'. */
+static bool rows_may_wait(const struct batch_rules *rules, const struct batch_rows *rows,
+                          size_t label_bytes)
+{
+    return rows->columns && rules->check_count == 0 && label_bytes <= PUT_RUN_VALUE_BYTES_MAX &&
+           rows->columns->bytes_max <= PUT_RUN_VALUE_BYTES_MAX - label_bytes;
+}
+
 /* Appends row `at` to txn->record. */
 static sombra_err rows_append(struct graph_txn *txn, struct batch_rows *rows, size_t at)
 {
@@ -168,19 +213,26 @@ struct node_batch {
     size_t label_count;
     sombra_node_id first;
     size_t count;
-    struct batch_records records;
+    struct batch_records records; /* none if they wait */
     struct batch_rules rules;
+    struct batch_late late; /* without columns: nothing waits */
+    size_t label_bytes;     /* of each record, if they wait; txn->record begins with them */
 };
 
 static sombra_err build_nodes(struct graph_txn *txn, struct node_batch *batch,
                               struct batch_rows *rows)
 {
-    sombra_err err = records_init(&batch->records, batch->count);
+    sombra_err err = record_begin_labels(txn, batch->labels, batch->label_count);
+    const size_t label_bytes = txn->record.bytes;
+    if (!err && rows_may_wait(&batch->rules, rows, label_bytes)) {
+        batch->label_bytes = label_bytes;
+        batch->late = (struct batch_late){ rows->columns, batch->first, batch->count };
+        return rules_fill_unique(txn, &batch->rules, &batch->late);
+    }
+    if (!err)
+        err = records_init(&batch->records, batch->count);
     if (!err)
         err = rules_reserve(&batch->rules, batch->count);
-    if (!err)
-        err = record_begin_labels(txn, batch->labels, batch->label_count);
-    const size_t label_bytes = txn->record.bytes;
     for (size_t i = 0; !err && i < batch->count; i++) {
         txn->record.bytes = label_bytes; /* the labels are those of all */
         err = rows_append(txn, rows, i);
@@ -194,12 +246,32 @@ static sombra_err build_nodes(struct graph_txn *txn, struct node_batch *batch,
     return err ? err : rules_check(txn, &batch->rules);
 }
 
+/* The records that waited. */
+static sombra_err put_nodes_late(const struct node_batch *batch, struct put_run *run)
+{
+    sombra_err err = SOMBRA_OK;
+    uint8_t *key;
+    for (size_t i = 0; i < batch->count && !(err = put_run_begin(run, &key)); i++) {
+        uint8_t *record = key_put_1(key, TAG_NODE, batch->first + i), *end;
+        err = record_columns_write(run->txn, batch->late.columns, i, batch->label_bytes, record,
+                                   &end);
+        if (err)
+            return err;
+        put_run_end_both(run, record, end);
+    }
+    return err;
+}
+
 static sombra_err put_node_keys(const struct node_batch *batch, struct put_run *run)
 {
     sombra_err err = SOMBRA_OK;
     uint8_t *key;
-    for (size_t i = 0; i < batch->count && !(err = put_run_begin(run, &key)); i++)
-        put_run_end(run, key_put_1(key, TAG_NODE, batch->first + i), record_at(&batch->records, i));
+    if (batch->late.columns)
+        err = put_nodes_late(batch, run);
+    else
+        for (size_t i = 0; i < batch->count && !(err = put_run_begin(run, &key)); i++)
+            put_run_end(run, key_put_1(key, TAG_NODE, batch->first + i),
+                        record_at(&batch->records, i));
     for (size_t label = 0; !err && label < batch->label_count; label++) {
         uint32_t id = batch->labels[label];
         for (size_t i = 0; i < batch->count && !(err = put_run_begin(run, &key)); i++)
@@ -218,7 +290,7 @@ static sombra_err put_nodes(struct graph_txn *txn, struct node_batch *batch)
     if (!err)
         err = put_node_keys(batch, &run);
     if (!err)
-        err = rules_put(&batch->rules, &run);
+        err = rules_put(&batch->rules, &run, batch->late.columns ? &batch->late : NULL);
     put_run_release(&run);
     return err ? txn_break(txn, err) : SOMBRA_OK;
 }
@@ -378,8 +450,9 @@ struct edge_batch {
     const sombra_node_id *sources, *targets; /* if the rows have no edges */
     size_t count;
     struct place *outs, *ins;     /* sorted */
-    struct batch_records records; /* in the order of `outs` */
+    struct batch_records records; /* in the order of `outs`; none if they wait */
     struct batch_rules rules;
+    struct batch_late late; /* without columns: nothing waits */
 };
 
 static struct graph_edge ends_of(const void *context, size_t index)
@@ -414,6 +487,10 @@ enum { PREFETCH_AHEAD = 16 };
 static sombra_err build_edges(struct graph_txn *txn, struct edge_batch *batch)
 {
     const sombra_new_edge *edges = batch->rows.edges;
+    if (rows_may_wait(&batch->rules, &batch->rows, 0)) {
+        batch->late = (struct batch_late){ batch->rows.columns, batch->first, batch->count };
+        return rules_fill_unique(txn, &batch->rules, &batch->late);
+    }
     sombra_err err = records_init(&batch->records, batch->count);
     if (!err)
         err = rules_reserve(&batch->rules, batch->count);
@@ -456,7 +533,15 @@ static sombra_err put_adjacency(const struct edge_batch *batch, struct put_run *
     for (size_t i = 0; i < batch->count && !(err = put_run_begin(run, &key)); i++) {
         const struct place *at = &batch->outs[i];
         struct graph_edge edge = { batch->first + at->index, at->node, at->other, batch->type };
-        put_run_end(run, key_put_out(key, &edge), record_at(&batch->records, i));
+        uint8_t *record = key_put_out(key, &edge), *end;
+        if (!batch->late.columns) {
+            put_run_end(run, record, record_at(&batch->records, i));
+            continue;
+        }
+        err = record_columns_write(run->txn, batch->late.columns, at->index, 0, record, &end);
+        if (err)
+            return err;
+        put_run_end_both(run, record, end);
     }
     for (size_t i = 0; !err && i < batch->count && !(err = put_run_begin(run, &key)); i++) {
         const struct place *at = &batch->ins[i];
@@ -483,7 +568,7 @@ static sombra_err put_edges(struct graph_txn *txn, struct edge_batch *batch)
     if (!err)
         err = txn_type_add(txn, batch->type, (int64_t)batch->count);
     if (!err)
-        err = rules_put(&batch->rules, &run);
+        err = rules_put(&batch->rules, &run, batch->late.columns ? &batch->late : NULL);
     put_run_release(&run);
     return err ? txn_break(txn, err) : SOMBRA_OK;
 }

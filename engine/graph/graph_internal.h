@@ -389,6 +389,8 @@ struct put_run {
     size_t bytes_used;
     size_t bytes_last; /* if more are used, there may be no room for another entry */
 };
+/* A value that is built behind its key has no more than so many bytes. */
+enum { PUT_RUN_VALUE_BYTES_MAX = 4096 };
 /* For about `count` entries. To be released even after a failure. */
 sombra_err put_run_init(struct put_run *run, struct graph_txn *txn, size_t count) SOMBRA_MUST_CHECK;
 void put_run_release(struct put_run *run);
@@ -398,7 +400,7 @@ sombra_err put_run_add(struct put_run *run, sombra_slice key, sombra_slice value
 /* Puts what is left. A key below those before may follow. */
 sombra_err put_run_flush(struct put_run *run) SOMBRA_MUST_CHECK;
 /* put_run_add in two steps, for a key that is built where it belongs: there is room for the longest
- * at *out_key. */
+ * at *out_key, and behind it for a value. */
 static inline SOMBRA_MUST_CHECK sombra_err put_run_begin(struct put_run *run, uint8_t **out_key)
 {
     if (UNLIKELY(run->count == run->capacity || run->bytes_used > run->bytes_last)) {
@@ -417,6 +419,15 @@ static inline void put_run_end(struct put_run *run, const uint8_t *key_end, somb
     run->entries[run->count++] =
         (struct kv_entry){ .key = slice_of(key, (size_t)(key_end - key)), .value = value };
     run->bytes_used += (size_t)(key_end - key);
+}
+/* The same; the value was built behind the key, and ends at `value_end`. */
+static inline void put_run_end_both(struct put_run *run, const uint8_t *key_end,
+                                    const uint8_t *value_end)
+{
+    size_t bytes = (size_t)(value_end - key_end);
+    assert(value_end >= key_end && bytes <= PUT_RUN_VALUE_BYTES_MAX);
+    put_run_end(run, key_end, slice_of(key_end, bytes));
+    run->bytes_used += bytes;
 }
 
 /* The ends of new edges, whose ids follow one another (edge_ends.c): whole blocks go to the run. */
@@ -477,6 +488,8 @@ struct record_columns {
     size_t count; /* of them */
     uint8_t head[HEAD_BYTES_MAX];
     size_t head_bytes; /* of a short record that has all of them; 0 = it has none */
+    size_t bytes_max;  /* no row's properties take more in a record */
+    bool are_whole;    /* each row has all of them, and is short */
     struct buf values; /* of one record that is not such */
 };
 /* Proves the columns, then makes their names. To be released even after a failure. */
@@ -486,6 +499,13 @@ void record_columns_release(struct record_columns *columns);
 /* Appends the properties of a row to txn->record, where the labels are. */
 sombra_err record_columns_append(struct graph_txn *txn, struct record_columns *columns,
                                  size_t row) SOMBRA_MUST_CHECK;
+/* The same where bytes_max is small: to `to`, which has room for the labels (that txn->record
+ * begins with, `label_bytes`) and for bytes_max behind them; *out_end is its end. */
+sombra_err record_columns_write(struct graph_txn *txn, struct record_columns *columns, size_t row,
+                                size_t label_bytes, uint8_t *to,
+                                uint8_t **out_end) SOMBRA_MUST_CHECK;
+/* The column of a property; NULL: no row has it. */
+const sombra_column *record_columns_find(const struct record_columns *columns, uint32_t name);
 /* The property of a row; *out_has false: it is missing. */
 sombra_err record_columns_value(const struct record_columns *columns, uint32_t name, size_t row,
                                 sombra_value *out_value, bool *out_has) SOMBRA_MUST_CHECK;

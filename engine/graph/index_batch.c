@@ -98,6 +98,85 @@ sombra_err index_batch_add_row(struct index_batch *batch, uint64_t id,
     return item_add(batch, id, at, membership);
 }
 
+/* ---- columns ------------------------------------------------------------------------------- */
+
+/* The entries of an index over one property that each row has: no kind is asked for, and no item is
+ * refused, row by row. */
+static sombra_err fill_strings(struct index_batch *batch, uint64_t first,
+                               const sombra_slice *strings, size_t count)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += strings[i].bytes + 3;
+    sombra_err err = buf_reserve(&batch->values, bytes);
+    for (size_t i = 0; !err && i < count; i++) {
+        size_t at = batch->values.bytes;
+        err = index_append_string(&batch->values, strings[i]);
+        batch->items[i] = (struct index_item){ .id = first + i,
+                                               .at = at,
+                                               .bytes = (uint32_t)(batch->values.bytes - at),
+                                               .is_complete = true };
+    }
+    return err;
+}
+
+static sombra_err fill_integers(struct index_batch *batch, uint64_t first, const int64_t *integers,
+                                size_t count)
+{
+    sombra_err err = buf_reserve(&batch->values, count * INDEX_NUMBER_BYTES_MAX);
+    if (err)
+        return err;
+    uint8_t *to = batch->values.data + batch->values.bytes;
+    for (size_t i = 0; i < count; i++) {
+        uint8_t *end = index_put_integer(to, integers[i]);
+        batch->items[i] = (struct index_item){ .id = first + i,
+                                               .at = (size_t)(to - batch->values.data),
+                                               .bytes = (uint32_t)(end - to),
+                                               .is_complete = true };
+        to = end;
+    }
+    batch->values.bytes = (size_t)(to - batch->values.data);
+    return SOMBRA_OK;
+}
+
+sombra_err index_batch_fill(struct index_batch *batch, uint64_t first,
+                            const struct record_columns *columns, size_t count)
+{
+    const struct graph_rule *rule = batch->rule;
+    const sombra_column *column =
+        rule->property_count == 1 ? record_columns_find(columns, rule->properties[0]) : NULL;
+    assert(batch->count == 0 && batch->values.bytes == 0);
+    sombra_err err = index_batch_reserve(batch, count);
+    if (err)
+        return err;
+    if (column && batch->capacity >= count && column->kind == SOMBRA_COLUMN_STRING)
+        err = fill_strings(batch, first, column->as.strings, count);
+    else if (column && batch->capacity >= count && column->kind == SOMBRA_COLUMN_INTEGER)
+        err = fill_integers(batch, first, column->as.integers, count);
+    else
+        column = NULL;
+    if (column && !err)
+        batch->count = count;
+    for (size_t i = 0; !column && !err && i < count; i++)
+        err = index_batch_add_row(batch, first + i, columns, i);
+    return err;
+}
+
+void index_batch_take_memory(struct index_batch *batch, struct index_batch *done)
+{
+    if (batch->items || done->count > 0)
+        return;
+    batch->items = done->items;
+    batch->capacity = done->capacity;
+    batch->values = done->values;
+    buf_reset(&batch->values);
+    done->items = NULL;
+    done->capacity = 0;
+    done->values = (struct buf)BUF_INIT;
+}
+
+/* ---- their order --------------------------------------------------------------------------- */
+
 static sombra_slice item_values(const struct index_item *item)
 {
     return slice_of(item->values, item->bytes);
@@ -151,9 +230,11 @@ static sombra_err conflict_stored(struct index_batch *batch, struct graph_txn *t
     struct kv_cursor *cursor = search->cursor;
     if (item->bytes > INDEX_CUT_BYTES)
         return unique_conflict(txn, batch->rule, item_values(item), item->id, out_other);
+    *out_other = 0;
+    if (search->is_at_end)
+        return SOMBRA_OK;
     index_key_values(batch->rule->id, item_values(item), &prefix);
     sombra_err err = search_move(search, index_key_slice(&prefix));
-    *out_other = 0;
     if (err || !search->is_on || !slice_has_prefix(cursor->entry.key, index_key_slice(&prefix)))
         return err;
     err = index_entry_read(cursor->entry.key, key_of_index(batch->rule->id).length, &entry);
@@ -172,7 +253,8 @@ static sombra_err check_unique(struct index_batch *batch, struct graph_txn *txn,
     sombra_err err = SOMBRA_OK;
     if (!item->is_complete)
         return SOMBRA_OK;
-    if (at > 0 && slice_equal(item_values(item), item_values(item - 1)))
+    if (at > 0 && item->front == item[-1].front &&
+        slice_equal(item_values(item), item_values(item - 1)))
         other = item[-1].id;
     if (!other && search->cursor)
         err = conflict_stored(batch, txn, search, item, &other);

@@ -80,6 +80,11 @@ enum index_membership {
 };
 /* A decoded value, whole. */
 sombra_err index_append_value(struct buf *to, const sombra_value *value) SOMBRA_MUST_CHECK;
+/* The same of a string; and of an integer, to `at`, which has room for INDEX_NUMBER_BYTES_MAX:
+ * returns its end. */
+enum { INDEX_NUMBER_BYTES_MAX = 1 + 8 + 8 };
+sombra_err index_append_string(struct buf *to, sombra_slice string) SOMBRA_MUST_CHECK;
+uint8_t *index_put_integer(uint8_t *at, int64_t integer);
 /* Appends the values of a record under an index; what was appended is of no use if it is outside,
  * or after a failure. */
 sombra_err index_append_values(const struct graph_rule *index, const sombra_record *record,
@@ -171,6 +176,11 @@ sombra_err index_batch_add(struct index_batch *batch, uint64_t id,
 /* The same for a row of columns. */
 sombra_err index_batch_add_row(struct index_batch *batch, uint64_t id,
                                const struct record_columns *columns, size_t row) SOMBRA_MUST_CHECK;
+/* The same for all rows of columns, whose ids begin with `first`; the batch is empty. */
+sombra_err index_batch_fill(struct index_batch *batch, uint64_t first,
+                            const struct record_columns *columns, size_t count) SOMBRA_MUST_CHECK;
+/* Gives the memory of one that was put to the next, if that has none yet. */
+void index_batch_take_memory(struct index_batch *batch, struct index_batch *done);
 /* Sorts them. UNIQUE, if two of them, or one of them and one that is stored, exclude each other. */
 sombra_err index_batch_check(struct index_batch *batch, struct graph_txn *txn) SOMBRA_MUST_CHECK;
 /* Puts what was checked, and forgets it. The run is empty, before and after. */

@@ -6,8 +6,6 @@
 
 /* ---- numbers ----------------------------------------------------------------------------- */
 
-enum { NUMBER_BYTES_MAX = 1 + 8 + 8 };
-
 static uint8_t *put_big_endian(uint8_t *at, uint64_t bits, unsigned bytes, uint8_t flip)
 {
     for (unsigned left = bytes; left > 0; left--)
@@ -41,7 +39,7 @@ static uint8_t *put_magnitude(uint8_t *at, uint64_t whole, double rest, bool is_
     return rest > 0 ? put_big_endian(at, bits_of(rest), 8, flip) : at;
 }
 
-static uint8_t *put_integer(uint8_t *at, int64_t integer)
+uint8_t *index_put_integer(uint8_t *at, int64_t integer)
 {
     if (integer == INT64_MIN)
         return put_huge(at, 0x1p63, true);
@@ -116,9 +114,15 @@ static sombra_err append_container(struct buf *to, const sombra_value *value)
     return err ? err : buf_append_u8(to, INDEX_END);
 }
 
+sombra_err index_append_string(struct buf *to, sombra_slice string)
+{
+    sombra_err err = buf_append_u8(to, INDEX_STRING);
+    return err ? err : append_text(to, string, true);
+}
+
 sombra_err index_append_value(struct buf *to, const sombra_value *value)
 {
-    sombra_err err = buf_reserve(to, NUMBER_BYTES_MAX);
+    sombra_err err = buf_reserve(to, INDEX_NUMBER_BYTES_MAX);
     if (err)
         return err;
     uint8_t *at = to->data + to->bytes;
@@ -126,14 +130,13 @@ sombra_err index_append_value(struct buf *to, const sombra_value *value)
     case SOMBRA_BOOLEAN:
         return buf_append_u8(to, value->as.boolean ? INDEX_TRUE : INDEX_FALSE);
     case SOMBRA_INTEGER:
-        to->bytes = (size_t)(put_integer(at, value->as.integer) - to->data);
+        to->bytes = (size_t)(index_put_integer(at, value->as.integer) - to->data);
         return SOMBRA_OK;
     case SOMBRA_FLOAT:
         to->bytes = (size_t)(put_real(at, value->as.real) - to->data);
         return SOMBRA_OK;
     case SOMBRA_STRING:
-        err = buf_append_u8(to, INDEX_STRING);
-        return err ? err : append_text(to, value->as.string, true);
+        return index_append_string(to, value->as.string);
     case SOMBRA_LIST:
     case SOMBRA_MAP:
         return append_container(to, value);

@@ -5,11 +5,13 @@
 enum {
     RUN_ENTRIES_MAX = 4096,
     /* Of the memory for keys and values: the usual entry, and the longest. */
-    RUN_ENTRY_BYTES = 40,
-    RUN_SPARE_BYTES = GRAPH_KEY_BYTES_MAX + EDGE_BLOCK_BYTES_MAX,
+    RUN_ENTRY_BYTES = 64,
+    RUN_SPARE_BYTES = GRAPH_KEY_BYTES_MAX + PUT_RUN_VALUE_BYTES_MAX,
 };
 
-static_assert((int)RUN_SPARE_BYTES > (int)INDEX_KEY_BYTES_MAX, "every entry has room");
+static_assert((int)RUN_SPARE_BYTES > (int)INDEX_KEY_BYTES_MAX &&
+                  (int)PUT_RUN_VALUE_BYTES_MAX > (int)EDGE_BLOCK_BYTES_MAX,
+              "every entry has room");
 
 sombra_err put_run_init(struct put_run *run, struct graph_txn *txn, size_t count)
 {

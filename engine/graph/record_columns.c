@@ -55,28 +55,38 @@ static uint8_t *value_put(const sombra_column *column, size_t row, uint8_t *to)
 
 /* ---- the set ----------------------------------------------------------------------------- */
 
-/* *out_is_used: some row has a value. */
-static sombra_err column_check(const sombra_column *column, size_t count, bool *out_is_used)
+/* *out_is_used: some row has a value; *out_bytes_max: none takes more. */
+static sombra_err column_check(const sombra_column *column, size_t count, bool *out_is_used,
+                               size_t *out_bytes_max)
 {
     bool is_used = false;
+    size_t longest = 0; /* of strings and encoded values */
     if (column->kind > SOMBRA_COLUMN_STRING)
         return diag_fail(SOMBRA_INVALID, "%d is no kind of column", (int)column->kind);
     if (!column->as.encoded && count)
         return diag_fail(SOMBRA_INVALID, "there are no values");
-    for (size_t row = 0; row < count; row++) {
-        is_used = is_used || has_value(column, row);
-        if (column->kind == SOMBRA_COLUMN_STRING) {
-            if (column->as.strings[row].bytes > SOMBRA_VALUE_BYTES_MAX)
-                return diag_fail(SOMBRA_LIMIT, "value: longer than %d bytes",
-                                 SOMBRA_VALUE_BYTES_MAX);
-        } else if (column->kind == SOMBRA_COLUMN_ENCODED) {
-            if (column->as.encoded[row].bytes && sombra_value_validate(column->as.encoded[row]))
-                return diag_fail(SOMBRA_INVALID, "number %zu: %s", row + 1, diag_text());
-        } else {
-            is_used = true;
-            break;
-        }
+    if (column->kind == SOMBRA_COLUMN_STRING) {
+        for (size_t row = 0; row < count; row++)
+            longest = size_max(longest, column->as.strings[row].bytes);
+        if (longest > SOMBRA_VALUE_BYTES_MAX)
+            return diag_fail(SOMBRA_LIMIT, "value: longer than %d bytes", SOMBRA_VALUE_BYTES_MAX);
+        *out_bytes_max = value_string_bytes(longest);
+        *out_is_used = count > 0;
+        return SOMBRA_OK;
     }
+    if (column->kind != SOMBRA_COLUMN_ENCODED) {
+        *out_bytes_max = VALUE_NUMBER_BYTES_MAX;
+        *out_is_used = count > 0;
+        return SOMBRA_OK;
+    }
+    for (size_t row = 0; row < count; row++) {
+        const sombra_slice encoded = column->as.encoded[row];
+        is_used = is_used || !is_missing(encoded);
+        longest = size_max(longest, encoded.bytes);
+        if (encoded.bytes && sombra_value_validate(encoded))
+            return diag_fail(SOMBRA_INVALID, "number %zu: %s", row + 1, diag_text());
+    }
+    *out_bytes_max = longest;
     *out_is_used = is_used;
     return SOMBRA_OK;
 }
@@ -108,27 +118,34 @@ static sombra_err columns_intern(struct graph_txn *txn, struct record_columns *c
         else
             err = record_property_add(txn, &property);
     }
-    if (!err)
-        columns->head_bytes = record_head(txn, columns->head);
-    return err;
+    if (err)
+        return err;
+    columns->head_bytes = record_head(txn, columns->head);
+    columns->are_whole = columns->head_bytes > 0 && columns->bytes_max <= COMPACT_BYTES_MAX;
+    for (size_t i = 0; i < columns->count; i++)
+        columns->are_whole &= columns->at[i].column->kind != SOMBRA_COLUMN_ENCODED;
+    return SOMBRA_OK;
 }
 
 sombra_err record_columns_init(struct record_columns *columns, struct graph_txn *txn,
                                const sombra_columns *given)
 {
-    *columns = (struct record_columns){ .count = 0 };
+    *columns = (struct record_columns){ .bytes_max = VARINT_BYTES_MAX };
     columns->at = mem_alloc((given->column_count + 1) * sizeof *columns->at);
     if (!columns->at)
         return diag_nomem("columns", given->column_count * sizeof *columns->at);
     for (size_t i = 0; i < given->column_count; i++) {
         const sombra_column *column = &given->columns[i];
         bool is_used = false;
-        sombra_err err = column_check(column, given->count, &is_used);
+        size_t bytes_max = 0;
+        sombra_err err = column_check(column, given->count, &is_used, &bytes_max);
         if (err)
             return diag_wrap(err, "column \"%.*s\"", (int)size_min(column->name.bytes, 64),
                              (const char *)column->name.data);
-        if (is_used)
-            columns->at[columns->count++] = (struct record_column){ .column = column };
+        if (!is_used)
+            continue;
+        columns->at[columns->count++] = (struct record_column){ .column = column };
+        columns->bytes_max += 2 * VARINT_BYTES_MAX + bytes_max; /* name, length, value */
     }
     return columns_intern(txn, columns);
 }
@@ -162,9 +179,12 @@ static sombra_err append_any(struct graph_txn *txn, struct record_columns *colum
     return err ? err : record_append_properties(txn);
 }
 
-sombra_err record_columns_append(struct graph_txn *txn, struct record_columns *columns, size_t row)
+/* Does the row have all properties, and is it short? *out_bytes_max: no more than so many. */
+static bool row_is_whole(const struct record_columns *columns, size_t row, size_t *out_bytes_max)
 {
-    struct buf *record = &txn->record;
+    *out_bytes_max = columns->bytes_max;
+    if (columns->are_whole)
+        return true;
     size_t bytes_max = columns->head_bytes;
     bool has_all = columns->head_bytes > 0;
     for (size_t i = 0; i < columns->count; i++) {
@@ -172,28 +192,67 @@ sombra_err record_columns_append(struct graph_txn *txn, struct record_columns *c
         has_all = has_all && has_value(column, row);
         bytes_max += value_bytes_max(column, row);
     }
-    if (!has_all || bytes_max > COMPACT_BYTES_MAX)
-        return append_any(txn, columns, row, bytes_max);
-    sombra_err err = buf_reserve(record, bytes_max);
-    if (err)
-        return err;
-    uint8_t *to = record->data + record->bytes;
+    *out_bytes_max = bytes_max;
+    return has_all && bytes_max <= COMPACT_BYTES_MAX;
+}
+
+/* All properties of a row. Returns their end. */
+static uint8_t *row_put(const struct record_columns *columns, size_t row, uint8_t *to)
+{
     memcpy(to, columns->head, columns->head_bytes);
     to += columns->head_bytes;
     for (size_t i = 0; i < columns->count; i++)
         to = value_put(columns->at[i].column, row, to);
-    record->bytes = (size_t)(to - record->data);
+    return to;
+}
+
+sombra_err record_columns_append(struct graph_txn *txn, struct record_columns *columns, size_t row)
+{
+    struct buf *record = &txn->record;
+    size_t bytes_max;
+    if (!row_is_whole(columns, row, &bytes_max))
+        return append_any(txn, columns, row, bytes_max);
+    sombra_err err = buf_reserve(record, bytes_max);
+    if (!err)
+        record->bytes =
+            (size_t)(row_put(columns, row, record->data + record->bytes) - record->data);
+    return err;
+}
+
+sombra_err record_columns_write(struct graph_txn *txn, struct record_columns *columns, size_t row,
+                                size_t label_bytes, uint8_t *to, uint8_t **out_end)
+{
+    struct buf *record = &txn->record;
+    size_t bytes_max;
+    assert(label_bytes <= record->bytes);
+    record->bytes = label_bytes;
+    if (!row_is_whole(columns, row, &bytes_max)) {
+        sombra_err err = append_any(txn, columns, row, bytes_max);
+        assert(err || record->bytes - label_bytes <= columns->bytes_max);
+        if (!err && record->bytes)
+            memcpy(to, record->data, record->bytes);
+        *out_end = to + (err ? 0 : record->bytes);
+        return err;
+    }
+    for (size_t i = 0; i < label_bytes; i++) /* two, most often */
+        to[i] = record->data[i];
+    *out_end = row_put(columns, row, to + label_bytes);
     return SOMBRA_OK;
+}
+
+const sombra_column *record_columns_find(const struct record_columns *columns, uint32_t name)
+{
+    size_t at = 0;
+    while (at < columns->count && columns->at[at].name < name)
+        at++;
+    return at < columns->count && columns->at[at].name == name ? columns->at[at].column : NULL;
 }
 
 sombra_err record_columns_value(const struct record_columns *columns, uint32_t name, size_t row,
                                 sombra_value *out_value, bool *out_has)
 {
-    size_t at = 0;
-    while (at < columns->count && columns->at[at].name < name)
-        at++;
-    const sombra_column *column = at < columns->count ? columns->at[at].column : NULL;
-    *out_has = column && columns->at[at].name == name && has_value(column, row);
+    const sombra_column *column = record_columns_find(columns, name);
+    *out_has = column && has_value(column, row);
     if (!*out_has)
         return SOMBRA_OK;
     *out_value = (sombra_value){ .kind = SOMBRA_BOOLEAN };

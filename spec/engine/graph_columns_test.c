@@ -89,7 +89,7 @@ static void maps_fill(struct fixture *f, struct both *both)
 /* The bytes of a node's or edge's record behind its labels. */
 static void assert_same_record(struct fixture *f, bool is_node, uint64_t a, uint64_t b)
 {
-    uint8_t bytes[1024];
+    uint8_t bytes[8192];
     sombra_slice values[2];
     for (int i = 0; i < 2; i++) {
         struct graph_edge edge;
@@ -111,24 +111,33 @@ static void assert_same_record(struct fixture *f, bool is_node, uint64_t a, uint
     assert_true(slice_equal(values[0], values[1]));
 }
 
-static void test_columns__make_the_nodes_that_maps_make(void **state)
+/* Records are built when they are put, unless a rule looks at them or one may be long. */
+enum columns_case { ROWS_WAIT, ROWS_ARE_CHECKED, ROWS_ARE_LONG };
+
+static void nodes_made_alike(struct fixture *f, enum columns_case which)
 {
-    struct fixture *f = *state;
     static struct both both;
+    static char long_text[5000];
     struct random random;
     sombra_slice labels[2] = { person, { "Author", 6 } };
     uint64_t by_maps, by_columns;
     random_seed(&random, test_seed());
     begin_write(f);
     columns_fill(f, &both, &random);
+    both.strings[1] = slice_of("a\0b\0", 4);
+    if (which == ROWS_ARE_LONG)
+        both.strings[3] = slice_of(memset(long_text, 'x', sizeof long_text), sizeof long_text);
     maps_fill(f, &both);
     uint32_t indexes[] = { rule_new(f, SOMBRA_RULE_INDEX, "Person(key)"),
+                           rule_new(f, SOMBRA_RULE_INDEX, "Person(name)"),
+                           rule_new(f, SOMBRA_RULE_INDEX, "Person(flag)"),
                            rule_new(f, SOMBRA_RULE_INDEX, "Person(name,any)"),
                            rule_new(f, SOMBRA_RULE_INDEX, "Author(any,weight,rare)"),
                            rule_new(f, SOMBRA_RULE_INDEX, "Author(rare)"),
                            rule_new(f, SOMBRA_RULE_INDEX, "Author(absent)"),
                            rule_new(f, SOMBRA_RULE_UNIQUE, "Person(flag,absent)") };
-    (void)rule_new(f, SOMBRA_RULE_REQUIRED, "Author(name)");
+    if (which == ROWS_ARE_CHECKED)
+        (void)rule_new(f, SOMBRA_RULE_REQUIRED, "Author(name)");
     assert_ok(graph_node_create_many(&f->txn, labels, 2, both.maps, ROWS, &by_maps));
     uint64_t entries[COUNT_OF(indexes)];
     for (size_t i = 0; i < COUNT_OF(indexes); i++)
@@ -144,6 +153,21 @@ static void test_columns__make_the_nodes_that_maps_make(void **state)
     begin_read(f);
     assert_sound(f);
     rollback(f);
+}
+
+static void test_columns__make_the_nodes_that_maps_make(void **state)
+{
+    nodes_made_alike(*state, ROWS_WAIT);
+}
+
+static void test_columns__under_a_rule_make_the_nodes_that_maps_make(void **state)
+{
+    nodes_made_alike(*state, ROWS_ARE_CHECKED);
+}
+
+static void test_columns__of_long_values_make_the_nodes_that_maps_make(void **state)
+{
+    nodes_made_alike(*state, ROWS_ARE_LONG);
 }
 
 static void test_columns__make_the_edges_that_rows_make(void **state)
@@ -227,6 +251,7 @@ static void test_columns__refused_leave_nothing(void **state)
         { { text("a"), SOMBRA_COLUMN_INTEGER, { .integers = integers } }, SOMBRA_UNIQUE },
     };
     begin_write(f);
+    (void)rule_new(f, SOMBRA_RULE_INDEX, "Person(key)");
     (void)rule_new(f, SOMBRA_RULE_UNIQUE, "Person(key)");
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         const sombra_column columns[2] = { key, cases[i].second };
@@ -255,8 +280,12 @@ static void test_columns__out_of_memory_at_any_point_undoes_cleanly(void **state
     sombra_err err = SOMBRA_NOMEM;
     random_seed(&random, test_seed());
     columns_fill(f, &both, &random);
+    for (int i = 0; i < ROWS; i++)
+        both.integers[i] = 7 * i % ROWS; /* no two alike */
     begin_write(f);
     (void)rule_new(f, SOMBRA_RULE_INDEX, "Person(any,name)");
+    (void)rule_new(f, SOMBRA_RULE_UNIQUE, "Person(key)");
+    (void)rule_new(f, SOMBRA_RULE_INDEX, "Person(name)");
     (void)rule_new(f, SOMBRA_RULE_INDEX, ">KNOWS(key)");
     commit(f);
     uint64_t sources[ROWS];
@@ -287,6 +316,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_columns__make_the_nodes_that_maps_make),
+        TEST(test_columns__under_a_rule_make_the_nodes_that_maps_make),
+        TEST(test_columns__of_long_values_make_the_nodes_that_maps_make),
         TEST(test_columns__make_the_edges_that_rows_make),
         TEST(test_columns__of_nothing_but_nulls_make_no_name),
         TEST(test_columns__refused_leave_nothing),
