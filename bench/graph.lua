@@ -107,10 +107,12 @@ local function measure_writes(line, stores, list)
 end
 
 local function measure_bulk(line, stores, first)
+  local nodes = data.new_nodes(first, BULK)
   for _, kind in ipairs(kinds) do
     if kind.can[line] then
+      collectgarbage()
       local clock, cpu = timed(function()
-        stores[kind]:bulk(line, first, BULK)
+        stores[kind]:bulk(line, nodes)
       end)
       note(line, kind, BULK, clock, cpu, BULK)
     end
@@ -151,19 +153,19 @@ end
 
 -- The reads that were published are those of the handle that has just committed (`warm`); the others are of one that
 -- was just opened, whose pages nobody has looked at. The open is not measured.
-local function run_code_of(kind, name, nodes, edges)
+local function run_code_of(kind, columns, name, nodes, edges)
   local where, load_line = path_of(kind), "code " .. name
   if kind.can["code, singly"] then
     remove(kind)
     local clock, cpu = timed(function()
-      kind.code_load("code, singly", where, nodes, edges):close()
+      kind.code_load("code, singly", where, columns, edges):close()
     end)
     note(load_line .. " singly", kind, nodes + edges, clock, cpu, 1)
   end
   remove(kind)
   local store
   local clock, cpu = timed(function()
-    store = kind.code_load("code", where, nodes, edges)
+    store = kind.code_load("code", where, columns, edges)
   end)
   for _, line in ipairs { "code, nodes", "code, gets" } do
     local warm_clock, warm_cpu, sum = timed(function()
@@ -190,8 +192,9 @@ end
 
 local function run_code()
   for _, size in ipairs(CODE_SIZES) do
+    local columns = data.code_columns(size[2])
     for _, kind in ipairs(kinds) do
-      run_code_of(kind, table.unpack(size))
+      run_code_of(kind, columns, table.unpack(size))
     end
   end
   measure("code updates", CODE_READS, function(kind)

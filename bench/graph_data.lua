@@ -60,12 +60,33 @@ function data.new_values(id)
   return ("user%07d"):format(id), "city00", id % 100 / 4
 end
 
+-- The nodes that bulk makes: a list for each property, and the same as a table for each node.
+function data.new_nodes(first, count)
+  local columns, rows = { id = {}, name = {}, age = {}, city = {}, score = {} }, {}
+  for i = 1, count do
+    local id, age = first + i, 18 + i % 63
+    local name, city, score = data.new_values(id)
+    columns.id[i], columns.name[i], columns.age[i], columns.city[i], columns.score[i] = id, name, age, city, score
+    rows[i] = { id = id, name = name, age = age, city = city, score = score }
+  end
+  return { columns = columns, rows = rows }
+end
+
 local code_text = ("local value = compute(1, 2)\n"):rep(15)
 
--- name, filePath, startLine, endLine, codeText, language, metadata of record `i` of the published workload.
-function data.code_values(i)
-  return "function_" .. i, ("src/module_%d/file_%d.lua"):format(i % 97, i % 1009), i % 5000, i % 5000 + 20,
-    code_text, "lua", ('{"complexity":%d}'):format(i % 23)
+-- The records of the published workload: a list for each property.
+function data.code_columns(count)
+  local names, paths, starts, ends, texts, languages, metadata = {}, {}, {}, {}, {}, {}, {}
+  for i = 0, count - 1 do
+    local at = i + 1
+    names[at], paths[at] = "function_" .. i, ("src/module_%d/file_%d.lua"):format(i % 97, i % 1009)
+    starts[at], ends[at] = i % 5000, i % 5000 + 20
+    texts[at], languages[at], metadata[at] = code_text, "lua", ('{"complexity":%d}'):format(i % 23)
+  end
+  return {
+    name = names, filePath = paths, startLine = starts, endLine = ends, codeText = texts, language = languages,
+    metadata = metadata,
+  }
 end
 
 -- source, target (from 0 on), weight, kind of its edge `i`.

@@ -130,35 +130,19 @@ end
 
 local bulk = {}
 
-bulk["bulk insert"] = function(tx, first, count)
-  local ids, names, ages, cities, scores = {}, {}, {}, {}, {}
-  for i = 1, count do
-    local id = first + i
-    ids[i], ages[i] = id, 18 + i % 63
-    names[i], cities[i], scores[i] = data.new_values(id)
-  end
-  tx:create_many("Node", { id = ids, name = names, age = ages, city = cities, score = scores })
+bulk["bulk insert"] = function(tx, nodes)
+  tx:create_many("Node", nodes.columns)
 end
 
-bulk["bulk insert, rows"] = function(tx, first, count)
-  local rows = {}
-  for i = 1, count do
-    rows[i] = new_row(first + i, 18 + i % 63)
-  end
-  tx:create_many("Node", rows)
+bulk["bulk insert, rows"] = function(tx, nodes)
+  tx:create_many("Node", nodes.rows)
 end
 
 local code_load = {}
 
-function code_load.code(tx, nodes, edges)
-  local names, paths, starts, ends, texts, languages, metadata = {}, {}, {}, {}, {}, {}, {}
-  for i = 1, nodes do
-    names[i], paths[i], starts[i], ends[i], texts[i], languages[i], metadata[i] = data.code_values(i - 1)
-  end
-  local first = tx:create_many("Node", {
-    name = names, filePath = paths, startLine = starts, endLine = ends, codeText = texts, language = languages,
-    metadata = metadata,
-  })
+function code_load.code(tx, columns, edges)
+  local nodes = #columns.name
+  local first = tx:create_many("Node", columns)
   local sources, targets, weights, kinds = {}, {}, {}, {}
   for i = 1, edges do
     local source, target
@@ -168,13 +152,12 @@ function code_load.code(tx, nodes, edges)
   tx:link_many("LINKS", sources, targets, { weight = weights, kind = kinds })
 end
 
-code_load["code, singly"] = function(tx, nodes, edges)
-  local ids = {}
-  for i = 0, nodes - 1 do
-    local name, path, start_line, end_line, text, language, metadata = data.code_values(i)
-    ids[i] = tx:create("Node", {
-      name = name, filePath = path, startLine = start_line, endLine = end_line, codeText = text, language = language,
-      metadata = metadata,
+code_load["code, singly"] = function(tx, columns, edges)
+  local c, nodes, ids = columns, #columns.name, {}
+  for i = 1, nodes do
+    ids[i - 1] = tx:create("Node", {
+      name = c.name[i], filePath = c.filePath[i], startLine = c.startLine[i], endLine = c.endLine[i],
+      codeText = c.codeText[i], language = c.language[i], metadata = c.metadata[i],
     })
   end
   for i = 0, edges - 1 do
@@ -227,10 +210,10 @@ function store:close()
 end
 store.__close = store.close
 
-function store:bulk(line, first, count)
+function store:bulk(line, nodes)
   local body = bulk[line]
   self.db:write(function(tx)
-    body(tx, first, count)
+    body(tx, nodes)
   end)
 end
 
@@ -264,11 +247,11 @@ return function(name)
     end)
   end
 
-  function kind.code_load(line, path, nodes, edges)
+  function kind.code_load(line, path, columns, edges)
     local self = open(path, new)
     local body = code_load[line]
     self.db:write(function(tx)
-      body(tx, nodes, edges)
+      body(tx, columns, edges)
     end)
     return self
   end

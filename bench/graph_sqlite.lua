@@ -144,13 +144,9 @@ function lines.sp(self, case)
   return 0
 end
 
-local function insert(statement, id, age)
-  local name, city, score = data.new_values(id)
-  assert(statement:execute(id, name, age, city, score))
-end
-
 lines["insert, durable"] = function(self, case)
-  insert(self.insert, case[1], case[2])
+  local name, city, score = data.new_values(case[1])
+  assert(self.insert:execute(case[1], name, case[2], city, score))
   return 1
 end
 
@@ -221,23 +217,26 @@ function store:close()
 end
 store.__close = store.close
 
-function store:bulk(_, first, count)
+function store:bulk(_, nodes)
+  local c, into = nodes.columns, self.insert
   assert(self.begin:execute())
-  for i = 1, count do
-    insert(self.insert, first + i, 18 + i % 63)
+  for i = 1, #c.id do
+    assert(into:execute(c.id[i], c.name[i], c.age[i], c.city[i], c.score[i]))
   end
   assert(self.commit:execute())
 end
 
-function kind.code_load(_, path, nodes, edges)
-  local db = connect(path)
+function kind.code_load(_, path, columns, edges)
+  local db, c = connect(path), columns
+  local nodes = #c.name
   execute(db, "PRAGMA journal_mode = DELETE", "BEGIN",
     "CREATE TABLE code(id INTEGER PRIMARY KEY, name TEXT, filePath TEXT, startLine INTEGER, endLine INTEGER, "
       .. "codeText TEXT, language TEXT, metadata TEXT)",
     "CREATE TABLE links(id INTEGER PRIMARY KEY, src INTEGER, dst INTEGER, weight REAL, kind TEXT)")
   local into = assert(db:prepare "INSERT INTO code VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")
-  for i = 0, nodes - 1 do
-    assert(into:execute(i, data.code_values(i)))
+  for i = 1, nodes do
+    assert(into:execute(i - 1, c.name[i], c.filePath[i], c.startLine[i], c.endLine[i], c.codeText[i], c.language[i],
+      c.metadata[i]))
   end
   into = assert(db:prepare "INSERT INTO links VALUES(?1, ?2, ?3, ?4, ?5)")
   for i = 0, edges - 1 do
