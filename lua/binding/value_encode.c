@@ -7,6 +7,8 @@
  */
 #include "binding.h"
 
+#include <string.h>
+
 enum {
     BUILDER_KEEP_BYTES = 1 << 20, /* a scratch that grew beyond this is given back */
     SLOTS_PER_LEVEL = 6,          /* key, value, metatables, and two for the message */
@@ -289,18 +291,51 @@ sombra_slice value_encode_pair(lua_State *L, struct db_handle *db, int key, int 
     return encoder_end(&encoder, db);
 }
 
-sombra_slice value_encode_steps(lua_State *L, struct db_handle *db, int first, int count)
+sombra_value_builder *value_begin(lua_State *L, struct db_handle *db)
 {
-    const struct encoder encoder = encoder_begin(L, db, 1);
-    const struct place place = { .root = "steps" };
-    struct place inside = { .up = &place, .table = first };
-    luaL_checkstack(L, SLOTS_PER_LEVEL, "steps");
-    (void)sombra_value_begin_list(encoder.builder);
-    for (int i = 0; i < count; i++) {
-        inside.index = i + 1;
-        encode_any(&encoder, first + i, &inside, 1);
+    return encoder_begin(L, db, 0).builder;
+}
+
+void value_add(lua_State *L, sombra_value_builder *builder, int arg, int index, const char *root)
+{
+    const struct encoder encoder = { .L = L, .builder = builder, .arg = arg };
+    const struct place place = { .root = root };
+    luaL_checkstack(L, SLOTS_PER_LEVEL, "values");
+    encode_any(&encoder, lua_absindex(L, index), &place, 2);
+}
+
+static bool is_among(const char *text, const char *const *names)
+{
+    while (*names && strcmp(text, *names) != 0)
+        names++;
+    return *names != NULL;
+}
+
+void value_add_members(lua_State *L, sombra_value_builder *builder, int arg, const char *root,
+                       const char *const *without)
+{
+    const struct encoder encoder = { .L = L, .builder = builder, .arg = arg };
+    const struct place place = { .root = root };
+    struct place inside = { .up = &place, .table = arg };
+    luaL_checkstack(L, SLOTS_PER_LEVEL, "options");
+    lua_pushnil(L);
+    while (lua_next(L, arg)) {
+        size_t bytes = 0;
+        if (UNLIKELY(lua_type(L, -2) != LUA_TSTRING))
+            luaL_argerror(L, arg, "option names are strings");
+        const char *key = lua_tolstring(L, -2, &bytes);
+        if (!is_among(key, without)) {
+            inside.key = lua_gettop(L) - 1;
+            (void)sombra_value_push_key(builder, key, bytes);
+            encode_any(&encoder, inside.key + 1, &inside, 3);
+        }
+        lua_pop(L, 1);
     }
-    (void)sombra_value_end_list(encoder.builder);
+}
+
+sombra_slice value_end(lua_State *L, struct db_handle *db)
+{
+    const struct encoder encoder = { .L = L, .builder = db->builder };
     return encoder_end(&encoder, db);
 }
 
