@@ -39,20 +39,42 @@ static bool argument_of(sombra_slice encoded, sombra_slice other, sombra_slice *
     return true;
 }
 
+/* Do the bytes of the list hold one id? */
+static bool one_id(sombra_slice list, uint64_t *out_id)
+{
+    const uint8_t *bytes = list.data;
+    sombra_value id;
+    if (list.bytes <= VALUE_HEAD_1 || bytes[0] != VALUE_LIST_1 || bytes[2] != 1 ||
+        list.bytes != VALUE_HEAD_1 + (size_t)bytes[1] ||
+        sombra_value_decode(slice_from(list, VALUE_HEAD_1), &id) || id.kind != SOMBRA_INTEGER ||
+        id.as.integer <= 0)
+        return false;
+    *out_id = (uint64_t)id.as.integer;
+    return true;
+}
+
 /* The step that is kept becomes the one given, if they differ in constants only. If it did not, it
  * must be made anew. */
 static bool rebind(struct kept_step *kept, const struct step_given *given)
 {
+    struct step *step = kept->step;
     sombra_slice argument;
-    if (!kept->lasts || kept->step->kind != STEP_WHERE || kept->from != given->from ||
+    uint64_t id = 0;
+    const bool is_ids = step->kind == STEP_IDS || step->kind == STEP_EDGE_IDS;
+    if (!(is_ids || step->kind == STEP_WHERE) || kept->from != given->from ||
         given->encoded.bytes > kept->own_bytes ||
-        !argument_of(given->encoded, kept->bytes, &argument) ||
-        !predicate_fits(kept->step->as.predicate, argument))
+        !argument_of(given->encoded, kept->bytes, &argument))
+        return false;
+    if (is_ids ? step->as.ids.count != 1 || !one_id(argument, &id)
+               : !predicate_fits(step->as.predicate, argument))
         return false;
     memcpy(kept->own, given->encoded.data, given->encoded.bytes);
     kept->bytes.bytes = given->encoded.bytes;
-    argument = slice_from(kept->bytes, given->encoded.bytes - argument.bytes);
-    predicate_bind(kept->step->as.predicate, argument);
+    if (is_ids)
+        step->as.ids.items[0] = id;
+    else
+        predicate_bind(step->as.predicate,
+                       slice_from(kept->bytes, given->encoded.bytes - argument.bytes));
     return true;
 }
 

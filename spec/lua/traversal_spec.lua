@@ -1,7 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Traversals as values: kept, gone on from, run again. What they say is in traversal_reference_spec.lua.
 local helper = require "spec.helper"
-local sombra = require "sombra"
 
 describe("a traversal", function()
   local db, tx
