@@ -23,11 +23,13 @@ enum { TRAVERSAL_BEFORE = 1, TRAVERSAL_FUNCTIONS = 2 };
 struct traversal {
     struct tx_handle *tx;           /* kept alive by the first */
     const struct traversal *before; /* NULL: it is the first */
+    struct traversal *first;        /* of the chain */
     const char *name;               /* of its step, a literal; NULL: it adds none */
     uint32_t count;                 /* of steps, with its own */
     bool is_body;
-    bool is_bounds; /* `bytes` are a struct traversal_bounds */
-    size_t bytes;   /* of its step, encoded */
+    bool has_functions; /* of the first: user value 2 is a list */
+    bool is_bounds;     /* `bytes` are a struct traversal_bounds */
+    size_t bytes;       /* of its step, encoded */
     _Alignas(uint64_t) unsigned char step[];
 };
 
@@ -66,6 +68,10 @@ const struct traversal_bounds *traversal_bounds(const struct traversal *traversa
 /* The traversal of the last step among it and those before it; NULL if there is none. NULL goes. */
 const struct traversal *traversal_last_step(const struct traversal *traversal);
 
+static inline bool traversal_has_functions(const struct traversal *traversal)
+{
+    return traversal->first->has_functions;
+}
 /* Pushes the list of functions of the one at `index`; nil, or a new one if it `makes`. */
 void traversal_push_functions(lua_State *L, int index, bool makes);
 /* Keeps the function at `function` in the list of the traversal at `index`; its number from 1. */

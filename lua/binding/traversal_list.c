@@ -29,9 +29,10 @@ struct db_handle *traversal_db(lua_State *L, const struct traversal *traversal)
 /* ---- making them ------------------------------------------------------------------------------
  */
 
-/* Pushes one with what `head` and `part` say, its user values not set. */
+/* Pushes one with what `head` and `part` say, its user values not set; of the class of the one at
+ * `like`, 0: none is at hand. */
 static void push(lua_State *L, const struct traversal *head, const struct traversal_part *part,
-                 int values)
+                 int values, int like)
 {
     unsigned char room[COPY_INLINE_BYTES];
     const size_t bytes = part->bytes.bytes;
@@ -49,9 +50,14 @@ static void push(lua_State *L, const struct traversal *head, const struct traver
     traversal->count += part->name != NULL;
     traversal->is_bounds = part->is_bounds;
     traversal->bytes = bytes;
+    if (!traversal->before)
+        traversal->first = traversal;
     if (bytes)
         memcpy(traversal->step, data, bytes);
-    class_set(L, class_name);
+    if (like && lua_getmetatable(L, like))
+        lua_setmetatable(L, -2);
+    else
+        class_set(L, class_name);
     if (UNLIKELY(is_long))
         lua_remove(L, -2);
 }
@@ -59,7 +65,7 @@ static void push(lua_State *L, const struct traversal *head, const struct traver
 void traversal_push_first(lua_State *L, int tx, const struct traversal_part *part)
 {
     const struct traversal head = { .tx = lua_touserdata(L, tx) };
-    push(L, &head, part, TRAVERSAL_FUNCTIONS);
+    push(L, &head, part, TRAVERSAL_FUNCTIONS, 0);
     lua_pushvalue(L, tx);
     lua_setiuservalue(L, -2, TRAVERSAL_BEFORE);
 }
@@ -67,11 +73,13 @@ void traversal_push_first(lua_State *L, int tx, const struct traversal_part *par
 void traversal_push_next(lua_State *L, int index, const struct traversal_part *part)
 {
     const struct traversal *before = lua_touserdata(L, index);
-    const struct traversal head = {
-        .tx = before->tx, .before = before, .count = before->count, .is_body = before->is_body
-    };
+    const struct traversal head = { .tx = before->tx,
+                                    .before = before,
+                                    .first = before->first,
+                                    .count = before->count,
+                                    .is_body = before->is_body };
     index = lua_absindex(L, index);
-    push(L, &head, part, TRAVERSAL_BEFORE);
+    push(L, &head, part, TRAVERSAL_BEFORE, index);
     lua_pushvalue(L, index);
     lua_setiuservalue(L, -2, TRAVERSAL_BEFORE);
 }
@@ -90,9 +98,11 @@ static void push_first_of(lua_State *L, int index)
 static void push_beside(lua_State *L, int index, const struct traversal_part *part, bool is_body)
 {
     const struct traversal *other = lua_touserdata(L, index);
-    const struct traversal head = { .tx = other->tx, .is_body = is_body };
+    const struct traversal head = { .tx = other->tx,
+                                    .is_body = is_body,
+                                    .has_functions = traversal_has_functions(other) };
     index = lua_absindex(L, index);
-    push(L, &head, part, TRAVERSAL_FUNCTIONS);
+    push(L, &head, part, TRAVERSAL_FUNCTIONS, index);
     push_first_of(L, index);
     lua_getiuservalue(L, -1, TRAVERSAL_BEFORE);
     lua_setiuservalue(L, -3, TRAVERSAL_BEFORE);
@@ -152,6 +162,7 @@ void traversal_push_functions(lua_State *L, int index, bool makes)
         lua_newtable(L);
         lua_pushvalue(L, -1);
         lua_setiuservalue(L, -3, TRAVERSAL_FUNCTIONS);
+        ((struct traversal *)lua_touserdata(L, -2))->has_functions = true;
     }
     lua_replace(L, -2);
 }

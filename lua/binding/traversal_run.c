@@ -30,6 +30,7 @@ struct cursor {
     struct tx_handle *tx; /* kept alive by user value 1 */
     sombra_query *query;  /* NULL = over */
     sombra_row_kind kind;
+    bool has_functions;     /* user value 2 */
     const sombra_row *rows; /* of the batch; live while the transaction does */
     size_t count, next;
     lua_State *L;  /* that runs it now, for the functions; NULL = it does not run */
@@ -180,8 +181,10 @@ static void end_cursor(lua_State *L, struct cursor *cursor, int index)
     close_cursor(cursor);
     lua_pushnil(L);
     lua_setiuservalue(L, index, CURSOR_TRAVERSAL);
-    lua_pushnil(L);
-    lua_setiuservalue(L, index, CURSOR_FUNCTIONS);
+    if (cursor->has_functions) {
+        lua_pushnil(L);
+        lua_setiuservalue(L, index, CURSOR_FUNCTIONS);
+    }
 }
 
 /* Raises what a function raised, or what the engine says. */
@@ -264,8 +267,11 @@ static void open_cursor(lua_State *L, struct cursor *cursor, int index,
     *cursor = (struct cursor){ .tx = tx };
     lua_pushvalue(L, index);
     lua_setiuservalue(L, at, CURSOR_TRAVERSAL);
-    traversal_push_functions(L, index, false);
-    lua_setiuservalue(L, at, CURSOR_FUNCTIONS);
+    if (traversal_has_functions(traversal)) {
+        cursor->has_functions = true;
+        traversal_push_functions(L, index, false);
+        lua_setiuservalue(L, at, CURSOR_FUNCTIONS);
+    }
     options->filter = filter;
     options->cost = cost;
     options->poll = poll;

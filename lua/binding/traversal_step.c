@@ -15,9 +15,20 @@ struct step step_begin(lua_State *L, struct db_handle *db, const char *name)
     return step;
 }
 
+static void add(const struct step *step, int arg, int index, const char *root)
+{
+    size_t bytes = 0;
+    const char *text =
+        lua_type(step->L, index) == LUA_TSTRING ? lua_tolstring(step->L, index, &bytes) : NULL;
+    if (LIKELY(text))
+        (void)sombra_value_push_string(step->builder, text, bytes);
+    else
+        value_add(step->L, step->builder, arg, index, root);
+}
+
 void step_add(const struct step *step, int arg, int index)
 {
-    value_add(step->L, step->builder, arg, index, step->name);
+    add(step, arg, index, step->name);
 }
 
 void step_add_ids(const struct step *step, int arg)
@@ -71,7 +82,7 @@ static void add_member(const struct step *step, const struct member *member)
     (void)sombra_value_push_key(builder, member->name, strlen(member->name));
     switch (member->kind) {
     case MEMBER_VALUE:
-        value_add(step->L, builder, member->index, member->index, member->name);
+        add(step, member->index, member->index, member->name);
         return;
     case MEMBER_IDS:
         step_add_ids(step, member->index);

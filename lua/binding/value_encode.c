@@ -128,14 +128,15 @@ static void encode_list(const struct encoder *encoder, int index, const struct p
     (void)sombra_value_end_list(encoder->builder);
 }
 
+/* The first key and value are on the stack; they are popped. */
 static void encode_map(const struct encoder *encoder, int index, const struct place *place,
                        unsigned depth)
 {
     lua_State *L = encoder->L;
+    const int top = lua_gettop(L);
+    struct place inside = { .up = place, .table = index, .key = top - 1 };
     (void)sombra_value_begin_map(encoder->builder);
-    struct place inside = { .up = place, .table = index };
-    lua_pushnil(L);
-    while (lua_next(L, index)) {
+    do {
         if (UNLIKELY(lua_type(L, -2) != LUA_TSTRING)) {
             lua_pop(L, 2);
             refuse_keys(encoder, index, place);
@@ -143,11 +144,9 @@ static void encode_map(const struct encoder *encoder, int index, const struct pl
         size_t bytes = 0;
         const char *key = lua_tolstring(L, -2, &bytes);
         (void)sombra_value_push_key(encoder->builder, key, bytes);
-        int top = lua_gettop(L);
-        inside.key = top - 1;
         encode_any(encoder, top, &inside, depth + 1);
         lua_pop(L, 1);
-    }
+    } while (lua_next(L, index));
     (void)sombra_value_end_map(encoder->builder);
 }
 
@@ -168,18 +167,20 @@ static void encode_table(const struct encoder *encoder, int index, const struct 
     luaL_checkstack(L, SLOTS_PER_LEVEL, "nested tables");
     if (depth >= SOMBRA_VALUE_DEPTH_MAX)
         refuse_depth(encoder, index, place);
-    bool is_list = value_is_list(L, index);
-    if (!is_list) {
-        lua_pushnil(L);
-        if (lua_next(L, index)) {
-            is_list = lua_type(L, -2) != LUA_TSTRING;
-            lua_pop(L, 2);
-        }
-    }
-    if (is_list)
+    if (value_is_list(L, index)) {
         encode_list(encoder, index, place, depth);
-    else
+        return;
+    }
+    lua_pushnil(L);
+    if (UNLIKELY(!lua_next(L, index))) {
+        (void)sombra_value_begin_map(encoder->builder);
+        (void)sombra_value_end_map(encoder->builder);
+    } else if (lua_type(L, -2) == LUA_TSTRING) {
         encode_map(encoder, index, place, depth);
+    } else {
+        lua_pop(L, 2);
+        encode_list(encoder, index, place, depth);
+    }
 }
 
 static void encode_any(const struct encoder *encoder, int index, const struct place *place,

@@ -73,7 +73,9 @@ static void test_query__of_steps_given_one_by_one_is_the_same(void **state)
     const sombra_slice steps[] = { value_text("{'all'}"), value_text("{'out'}"),
                                    value_text("{'distinct'}") };
     const sombra_slice bad[] = { value_text("{'all'}"), { "\x41\x09", 2 } };
-    const size_t whole = read_all(open_query("{{'all'}, {'out'}, {'distinct'}}"));
+    sombra_query *as_one = open_query("{{'all'}, {'out'}, {'distinct'}}");
+    const size_t whole = read_all(as_one);
+    sombra_query_close(as_one);
     assert_true(whole > 0);
     for (unsigned i = 0; i < 3; i++) {
         assert_ok(sombra_query_open_steps(txn, steps, COUNT_OF(steps), NULL, &query));
