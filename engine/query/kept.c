@@ -2,7 +2,7 @@
 /* Steps that a query keeps when it is closed, for the next one. */
 #include "plan_internal.h"
 
-enum { KEPT_STEPS_MAX = 16, KEPT_STEP_BYTES_MAX = 16 << 10, MORE_BYTES = 32 };
+enum { KEPT_STEPS_MAX = 8, KEPT_STEP_BYTES_MAX = 16 << 10, MORE_BYTES = 32 };
 
 /* Is it the same in another query, whatever its options? Steps that call functions are checked
  * against them, steps within steps may be such. */
