@@ -2,7 +2,7 @@
 /* Steps that a query keeps when it is closed, for the next one. */
 #include "plan_internal.h"
 
-enum { KEPT_STEPS_MAX = 8, KEPT_STEP_BYTES_MAX = 16 << 10, MORE_BYTES = 32 };
+enum { KEPT_STEPS_MAX = 8, KEPT_STEP_BYTES_MAX = 8 << 10, MORE_BYTES = 32 };
 
 /* Is it the same in another query, whatever its options? Steps that call functions are checked
  * against them, steps within steps may be such. */
@@ -114,13 +114,36 @@ static sombra_err make_room(struct kept_steps *kept, size_t count)
 {
     if (count <= kept->made)
         return SOMBRA_OK;
-    struct kept_step *grown = mem_realloc(kept->items, count * sizeof *grown);
+    struct kept_place *grown = mem_realloc(kept->places, count * sizeof *grown);
     if (!grown)
         return diag_nomem("the steps of a query", count * sizeof *grown);
     memset(grown + kept->made, 0, (count - kept->made) * sizeof *grown);
-    kept->items = grown;
+    kept->places = grown;
     kept->made = count;
     return SOMBRA_OK;
+}
+
+/* The step given becomes the one of its place: the very same, one that takes its constants, or one
+ * made now. */
+static sombra_err take(struct kept_place *place, struct query_run *run,
+                       const struct step_given *given, bool is_proved)
+{
+    struct kept_step *spare = NULL;
+    for (size_t i = 0; i < KEPT_WAYS; i++) {
+        struct kept_step *at = &place->ways[i];
+        place->now = at;
+        if (at->bytes.data && at->from == given->from && slice_equal(at->bytes, given->encoded))
+            return SOMBRA_OK;
+        if (!at->bytes.data)
+            spare = at;
+    }
+    for (size_t i = 0; i < KEPT_WAYS; i++) {
+        place->now = &place->ways[i];
+        if (place->now->bytes.data && rebind(place->now, given))
+            return SOMBRA_OK;
+    }
+    place->now = spare ? spare : &place->ways[place->oldest++ % KEPT_WAYS];
+    return make(place->now, run, given, is_proved);
 }
 
 sombra_err kept_steps_read(struct kept_steps *kept, struct query_run *run,
@@ -138,17 +161,13 @@ sombra_err kept_steps_read(struct kept_steps *kept, struct query_run *run,
         const struct step_given now = { .encoded = given[i],
                                         .number = (unsigned)i + 1,
                                         .from = last ? last->to : (sombra_row_kind)0 };
-        struct kept_step *at = &kept->items[i];
-        kept->count = i + 1;
         if (last && last->kind == STEP_AFTER)
             return diag_fail(SOMBRA_INVALID, "step %zu (after): it must be the last step", i);
-        const bool is_same =
-            at->bytes.data && at->from == now.from && slice_equal(at->bytes, now.encoded);
-        if (!is_same && !(at->bytes.data && rebind(at, &now)))
-            err = make(at, run, &now, is_proved);
+        kept->count = i + 1;
+        err = take(&kept->places[i], run, &now, is_proved);
         if (err)
             break;
-        last = at->step;
+        last = kept->places[i].now->step;
         *link = last;
         link = &last->next;
         *link = NULL;
@@ -161,12 +180,12 @@ sombra_err kept_steps_read(struct kept_steps *kept, struct query_run *run,
 void kept_steps_close(struct kept_steps *kept)
 {
     for (size_t i = 0; i < kept->count; i++) {
-        struct kept_step *at = &kept->items[i];
-        if (!at->lasts)
-            forget(at);
-        if (UNLIKELY(i >= KEPT_STEPS_MAX || at->arena.bytes_total > KEPT_STEP_BYTES_MAX)) {
-            forget(at);
-            arena_release(&at->arena);
+        struct kept_step *now = kept->places[i].now;
+        if (!now->lasts)
+            forget(now);
+        if (UNLIKELY(i >= KEPT_STEPS_MAX || now->arena.bytes_total > KEPT_STEP_BYTES_MAX)) {
+            forget(now);
+            arena_release(&now->arena);
         }
     }
     kept->count = 0;
@@ -175,9 +194,11 @@ void kept_steps_close(struct kept_steps *kept)
 void kept_steps_release(struct kept_steps *kept)
 {
     for (size_t i = 0; i < kept->made; i++) {
-        forget(&kept->items[i]);
-        arena_release(&kept->items[i].arena);
+        for (size_t j = 0; j < KEPT_WAYS; j++) {
+            forget(&kept->places[i].ways[j]);
+            arena_release(&kept->places[i].ways[j].arena);
+        }
     }
-    mem_free(kept->items);
-    *kept = (struct kept_steps){ .items = NULL };
+    mem_free(kept->places);
+    *kept = (struct kept_steps){ .places = NULL };
 }

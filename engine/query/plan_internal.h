@@ -153,11 +153,18 @@ struct kept_step {
     struct step *all; /* with those within it */
     bool lasts;       /* the next query may have it */
 };
+/* Programs ask a few things in turn: each place of the list has room for some steps. */
+enum { KEPT_WAYS = 4 };
+struct kept_place {
+    struct kept_step ways[KEPT_WAYS];
+    struct kept_step *now; /* of this query */
+    unsigned oldest;       /* the way that is given up next */
+};
 /* Zeroed, read, closed, read ..., released. */
 struct kept_steps {
-    struct graph *graph; /* whose names they have */
-    struct kept_step *items;
-    size_t count; /* of this query */
+    struct graph *graph;       /* whose names they have */
+    struct kept_place *places; /* where they lie while a query is open */
+    size_t count;              /* of this query */
     size_t made;
 };
 /* The steps of a query, linked. `given` need not be sound, unless `is_proved`. */

@@ -47,7 +47,7 @@ static sombra_err split(struct query *query, sombra_slice whole, struct query_st
 static bool needs_tracks(const struct kept_steps *steps)
 {
     for (size_t i = 0; i < steps->count; i++) {
-        for (const struct step *step = steps->items[i].all; step; step = step->made_before) {
+        for (const struct step *step = steps->places[i].now->all; step; step = step->made_before) {
             if (step->kind == STEP_PATH)
                 return true;
         }
