@@ -6,8 +6,8 @@ static uint64_t now_ns(void)
     return os_monotonic_ns(os_posix());
 }
 
-sombra_err sombra_query_open(sombra_txn *txn, sombra_slice steps, const sombra_query_options *given,
-                             sombra_query **out_query)
+static sombra_err open_query(sombra_txn *txn, const struct query_steps *steps,
+                             const sombra_query_options *given, sombra_query **out_query)
 {
     sombra_query_options options;
     void *child;
@@ -23,7 +23,7 @@ sombra_err sombra_query_open(sombra_txn *txn, sombra_slice steps, const sombra_q
     const struct query_environment environment = { now_ns, &query->is_cancelled };
     err = query->query ? SOMBRA_OK : query_new(&query->query);
     if (!err)
-        err = query_open(query->query, &txn->graph, steps, &options, &environment);
+        err = query_open_steps(query->query, &txn->graph, steps, &options, &environment);
     if (err) {
         child_close(&query->child);
         return err;
@@ -31,6 +31,20 @@ sombra_err sombra_query_open(sombra_txn *txn, sombra_slice steps, const sombra_q
     query->kind = query_kind(query->query);
     *out_query = query;
     return SOMBRA_OK;
+}
+
+sombra_err sombra_query_open(sombra_txn *txn, sombra_slice steps,
+                             const sombra_query_options *options, sombra_query **out_query)
+{
+    const struct query_steps whole = { .whole = steps };
+    return open_query(txn, &whole, options, out_query);
+}
+
+sombra_err sombra_query_open_steps(sombra_txn *txn, const sombra_slice *steps, size_t step_count,
+                                   const sombra_query_options *options, sombra_query **out_query)
+{
+    const struct query_steps each = { .items = steps, .count = step_count };
+    return open_query(txn, &each, options, out_query);
 }
 
 sombra_row_kind sombra_query_kind(const sombra_query *query)

@@ -100,6 +100,7 @@ struct graph_txn {
     size_t property_count, property_capacity;
     /* Shared names that were found last, by kind and length: the same few are asked for again. */
     struct graph_name *recent[GRAPH_NAME_KINDS][GRAPH_RECENT_NAMES];
+    uint64_t names_missed;             /* times that there was no such name */
     struct record_finder finder;       /* of the property of many that was read last */
     struct graph_rule_set *rules;      /* as this transaction sees them; NULL = not looked yet */
     struct graph_rule_set *kept_rules; /* of the reader before this one; NULL = none */

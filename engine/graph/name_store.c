@@ -111,6 +111,7 @@ static sombra_err find(struct graph_txn *txn, sombra_name_kind kind, sombra_slic
     uint32_t id = 0;
     err = kv_get(txn->kv, slice_of(key, text_key(kind, text, key)), &value);
     if (err == SOMBRA_NOT_FOUND) {
+        txn->names_missed++;
         *out_name = NULL;
         return SOMBRA_OK;
     }

@@ -2,8 +2,9 @@
 /* Which index answers a source and the `where` steps behind it, by exact counts: the one that
  * leaves the fewest rows to be looked at, or one whose order is the one asked for.
  *
- * An index never decides alone: the predicates are asked of every row it gives, so that a range may
- * be wider than they are, and never narrower.
+ * An index does not decide alone: the predicates are asked of every row it gives, so that a range
+ * may be wider than they are, and never narrower. But where a unique one is asked for the values
+ * that a predicate names, and it names nothing else, there is nothing left to ask.
  */
 #include "plan_internal.h"
 
@@ -288,6 +289,32 @@ static bool pins_one(const struct search *search, const struct graph_rule *index
     return pins;
 }
 
+/* Of the where steps right behind the source the last up to which all hold for what the index
+ * gives: they say nothing but that its properties are equal to the values it is asked for. */
+static const struct step *proved_by(const struct search *search, const struct graph_rule *index,
+                                    const struct step *source)
+{
+    const struct step *last = NULL;
+    for (const struct step *step = source->next; step && step->kind == STEP_WHERE;
+         step = step->next) {
+        const struct condition *conditions;
+        const size_t count = predicate_conditions(step->as.predicate, &conditions);
+        if (!predicate_is_equalities(step->as.predicate))
+            return last;
+        for (size_t i = 0; i < count; i++) {
+            const uint32_t property = conditions[i].property_id;
+            size_t at = 0;
+            while (at < index->property_count && index->properties[at] != property)
+                at++;
+            if (at == index->property_count ||
+                condition_on(search, property, CONDITION_EQUAL) != &conditions[i])
+                return last;
+        }
+        last = step;
+    }
+    return last;
+}
+
 sombra_err index_choose_unique(struct query_run *run, const struct step *source, uint32_t subject,
                                struct index_search *out)
 {
@@ -312,6 +339,7 @@ sombra_err index_choose_unique(struct query_run *run, const struct step *source,
             break;
         /* cppcheck-suppress nullPointerRedundantCheck ; set where there was no error */
         choice->is_one = true;
+        choice->proved = proved_by(&search, &rules[i], source);
         out->choice = choice;
     }
     return err;

@@ -9,6 +9,8 @@
 
 #include <stdio.h>
 
+enum { LEVELS_FIRST = 8 };
+
 struct level {
     struct graph_expand sweep;
     bool is_open;
@@ -66,15 +68,26 @@ sombra_err walk_allows(const struct walk *walk, struct query_run *run, const str
 
 /* ---- levels ------------------------------------------------------------------------------ */
 
+/* In the arena: most walks have one level, and a level is a thousand times its pointer. */
+static sombra_err levels_grow(struct expand *expand)
+{
+    const size_t capacity = size_max(LEVELS_FIRST, 2 * expand->level_capacity);
+    struct level **levels = arena_alloc(&expand->op.run->arena, capacity * sizeof *levels);
+    if (!levels)
+        return diag_nomem("walks", capacity * sizeof *levels);
+    if (expand->level_count)
+        memcpy(levels, expand->levels, expand->level_count * sizeof *levels);
+    expand->levels = levels;
+    expand->level_capacity = capacity;
+    return SOMBRA_OK;
+}
+
 static sombra_err level_at(struct expand *expand, size_t depth, struct level **out_level)
 {
     struct query_run *run = expand->op.run;
     sombra_err err = SOMBRA_OK;
-    if (depth == expand->level_capacity) {
-        void *levels = expand->levels;
-        err = run_grow(run, &levels, &expand->level_capacity, sizeof *expand->levels, "walks");
-        expand->levels = levels;
-    }
+    if (depth == expand->level_capacity)
+        err = levels_grow(expand);
     if (!err && depth == expand->level_count) {
         err = run_charge(run, (int64_t)sizeof(struct level));
         struct level *level = err ? NULL : arena_alloc(&run->arena, sizeof *level);
@@ -267,7 +280,6 @@ static void expand_free(struct operator* op)
     struct expand *expand = container_of(op, struct expand, op);
     for (size_t i = 0; i < expand->level_count; i++)
         graph_expand_close(&expand->levels[i]->sweep);
-    mem_free(expand->levels);
 }
 
 static void describe_step(struct operator* op, const struct step *step)

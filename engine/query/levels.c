@@ -23,7 +23,7 @@ struct members {
 struct levels {
     struct operator op;
     const struct step *step;
-    struct graph_expand sweep;
+    struct graph_expand *sweep;
     bool is_open;
     bool is_reading; /* a level is being expanded */
     bool is_done;    /* a set: the input was read to its end and searched from */
@@ -140,13 +140,13 @@ static sombra_err begin_level(struct levels *levels)
         levels->ids = ids;
     }
     if (!err && !levels->is_open)
-        err = walk_open(&levels->step->as.expand.walk, run, &levels->sweep);
+        err = walk_open(&levels->step->as.expand.walk, run, levels->sweep);
     if (err)
         return err;
     levels->is_open = true;
     for (size_t i = 0; i < levels->from.count; i++)
         levels->ids[i] = levels->from.items[i].id;
-    graph_expand_sources(&levels->sweep, levels->ids, levels->from.count);
+    graph_expand_sources(levels->sweep, levels->ids, levels->from.count);
     levels->hop++;
     levels->found.count = 0;
     levels->is_reading = true;
@@ -213,7 +213,7 @@ static sombra_err take_hops(struct levels *levels, struct row_batch *out)
     size_t count;
     sombra_err err = run_tick(levels->op.run);
     if (!err)
-        err = graph_expand_next(&levels->sweep, &hops, &count);
+        err = graph_expand_next(levels->sweep, &hops, &count);
     if (!err && count == 0)
         return end_level(levels);
     for (size_t i = 0; !err && i < count; i++)
@@ -307,7 +307,8 @@ static sombra_err levels_reset(struct operator* op)
 static void levels_free(struct operator* op)
 {
     struct levels *levels = container_of(op, struct levels, op);
-    graph_expand_close(&levels->sweep);
+    if (levels->sweep)
+        graph_expand_close(levels->sweep);
     id_set_free(levels->seen);
     mem_free(levels->from.items);
     mem_free(levels->found.items);
@@ -341,6 +342,10 @@ sombra_err levels_new(struct plan *plan, struct step *step)
         return err;
     assert(is_one || step->as.expand.min > 0);
     levels->step = step;
+    levels->sweep = arena_alloc(&plan->run->arena, sizeof *levels->sweep);
+    if (!levels->sweep)
+        return diag_nomem("walks", sizeof *levels->sweep);
+    memset(levels->sweep, 0, offsetof(struct graph_expand, batch)); /* which is long */
     levels->input = batch_new(plan->run);
     if (!levels->input)
         return SOMBRA_NOMEM;

@@ -8,6 +8,7 @@
 
 struct parser {
     struct query_run *run;
+    struct arena *arena; /* of the step and all that it holds */
     struct step **all;
 };
 
@@ -45,12 +46,13 @@ static const char *rows_name(sombra_row_kind kind)
     return names[kind];
 }
 
-static sombra_err parse_list(struct parser *parser, const sombra_value *list, sombra_row_kind from,
-                             struct step **out_first, sombra_row_kind *out_to);
+static sombra_err parse_steps(struct parser *parser, const struct arguments *steps,
+                              sombra_row_kind from, struct step **out_first,
+                              sombra_row_kind *out_to);
 
 static sombra_err parser_alloc(struct parser *parser, size_t count, size_t bytes, void *out)
 {
-    void *memory = arena_alloc(&parser->run->arena, count * bytes);
+    void *memory = arena_alloc(parser->arena, count * bytes);
     if (!memory)
         return diag_nomem("the steps of a query", count * bytes);
     memset(memory, 0, count * bytes);
@@ -492,8 +494,11 @@ static sombra_err parse_body(struct parser *parser, const struct step *step,
                              const sombra_value *list, struct step **out_first,
                              sombra_row_kind *out_to)
 {
+    struct arguments steps;
     sombra_err err = expect_list(list, "steps");
-    return err ? err : parse_list(parser, list, step->from, out_first, out_to);
+    if (!err)
+        err = read_elements(parser, list, &steps);
+    return err ? err : parse_steps(parser, &steps, step->from, out_first, out_to);
 }
 
 static sombra_err parse_union(struct parser *parser, struct step *step,
@@ -697,29 +702,19 @@ static sombra_err parse_step(struct parser *parser, const sombra_value *value, u
     return diag_wrap(err, "step %u (%s)", number, rule->name);
 }
 
-/* `from` 0 = the list of a query, whose last step alone may be `after`. */
-static sombra_err parse_list(struct parser *parser, const sombra_value *list, sombra_row_kind from,
-                             struct step **out_first, sombra_row_kind *out_to)
+/* Steps within a step. */
+static sombra_err parse_steps(struct parser *parser, const struct arguments *steps,
+                              sombra_row_kind from, struct step **out_first,
+                              sombra_row_kind *out_to)
 {
     struct step *first = NULL, **link = &first, *last = NULL;
-    const bool is_body = from != 0;
-    sombra_value_cursor cursor;
-    sombra_value_enter(list, &cursor);
-    for (unsigned number = 1;; number++) {
-        sombra_value value;
-        bool found = false;
-        sombra_err err = sombra_value_next(&cursor, NULL, &value, &found);
+    assert(from != 0);
+    for (size_t i = 0; i < steps->count; i++) {
+        const unsigned number = (unsigned)i + 1;
+        sombra_err err = parse_step(parser, &steps->values[i], number, from, &last);
         if (err)
             return err;
-        if (!found)
-            break;
-        if (last && last->kind == STEP_AFTER)
-            return diag_fail(SOMBRA_INVALID, "step %u (after): it must be the last step",
-                             number - 1);
-        err = parse_step(parser, &value, number, from, &last);
-        if (err)
-            return err;
-        if (is_body && last->kind == STEP_AFTER)
+        if (last->kind == STEP_AFTER)
             return diag_fail(SOMBRA_INVALID, "step %u (after): it cannot stand within a step",
                              number);
         *link = last;
@@ -731,18 +726,13 @@ static sombra_err parse_list(struct parser *parser, const sombra_value *list, so
     return SOMBRA_OK;
 }
 
-sombra_err steps_parse(struct query_run *run, sombra_slice steps, struct step **all_steps,
-                       struct step **out_first)
+sombra_err step_parse(struct query_run *run, struct arena *arena, const struct step_given *given,
+                      struct step **all_steps, struct step **out_step)
 {
-    struct parser parser = { .run = run, .all = all_steps };
-    sombra_value list;
-    sombra_row_kind to;
-    sombra_err err = sombra_value_decode(steps, &list);
-    if (!err && list.kind != SOMBRA_LIST)
-        err = diag_fail(SOMBRA_INVALID, "steps are a %s; give a list", sombra_kind_name(list.kind));
-    if (!err && list.count == 0)
-        err = diag_fail(SOMBRA_INVALID, "there are no steps; the first is a source");
-    return err ? err : parse_list(&parser, &list, 0, out_first, &to);
+    struct parser parser = { .run = run, .arena = arena, .all = all_steps };
+    sombra_value value;
+    sombra_err err = sombra_value_decode(given->encoded, &value);
+    return err ? err : parse_step(&parser, &value, given->number, given->from, out_step);
 }
 
 void steps_release(struct step *all_steps)

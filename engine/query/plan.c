@@ -208,8 +208,10 @@ static sombra_err plan_subject(struct plan *plan, const struct step *step)
     }
     if (err)
         return err;
-    return search.is_empty || is_over ? plan_empty(plan, step)
-                                      : index_source_new(plan, step, search.choice);
+    if (search.is_empty || is_over)
+        return plan_empty(plan, step);
+    plan->proved = search.choice->proved;
+    return index_source_new(plan, step, search.choice);
 }
 
 static sombra_err plan_source(struct plan *plan, struct step *step)
@@ -332,6 +334,15 @@ static sombra_err plan_order(struct plan *plan, const struct step *step)
     return err;
 }
 
+static sombra_err plan_where(struct plan *plan, const struct step *step)
+{
+    if (!plan->proved)
+        return where_new(plan, step->as.predicate);
+    if (plan->proved == step)
+        plan->proved = NULL;
+    return SOMBRA_OK;
+}
+
 static sombra_err plan_step(struct plan *plan, struct step **at)
 {
     struct step *step = *at;
@@ -343,7 +354,7 @@ static sombra_err plan_step(struct plan *plan, struct step **at)
     case STEP_END:
         return ends_new(plan, step);
     case STEP_WHERE:
-        return where_new(plan, step->as.predicate);
+        return plan_where(plan, step);
     case STEP_FILTER:
         return filter_new(plan, (uint32_t)step->as.number);
     case STEP_DISTINCT:
@@ -433,18 +444,8 @@ sombra_err plan_body(struct plan *plan, struct step *first, struct operator* fee
     return err;
 }
 
-static bool needs_tracks(const struct step *all)
+sombra_err plan_make(struct plan *plan, struct step *first)
 {
-    for (; all; all = all->made_before) {
-        if (all->kind == STEP_PATH)
-            return true;
-    }
-    return false;
-}
-
-sombra_err plan_make(struct plan *plan, struct step *all, struct step *first)
-{
-    plan->run->keeps_tracks = needs_tracks(all);
     mark_sets(first, true);
     find_after(plan, first);
     return plan_steps(plan, first);

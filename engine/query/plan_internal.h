@@ -2,8 +2,8 @@
 /* What parse.c hands to plan.c, and what plan.c makes of it: checked steps, and the operators of
  * this folder.
  *
- * Ownership: everything here lies in the run's arena, but what a walk or a predicate holds; those
- * are released with the list of all steps (`made_before`).
+ * Ownership: a plan lies in the run's arena, a step in that of its kept_step, but what a walk or a
+ * predicate holds; those are released with the list of all steps (`made_before`).
  */
 #ifndef QUERY_PLAN_INTERNAL_H
 #define QUERY_PLAN_INTERNAL_H
@@ -125,10 +125,55 @@ struct step {
     } as;
 };
 
-/* `steps` lies in the arena and is sound. *all_steps holds what was made, also on failure. */
-sombra_err steps_parse(struct query_run *run, sombra_slice steps, struct step **all_steps,
-                       struct step **out_first) SOMBRA_MUST_CHECK;
+/* A step of a query as it is given. */
+struct step_given {
+    sombra_slice encoded; /* in the arena, sound */
+    unsigned number;      /* in the list, from 1 */
+    sombra_row_kind from; /* rows before it; 0 = there are none */
+};
+/* *all_steps holds what was made, with the steps within it, also on failure. */
+sombra_err step_parse(struct query_run *run, struct arena *arena, const struct step_given *given,
+                      struct step **all_steps, struct step **out_step) SOMBRA_MUST_CHECK;
 void steps_release(struct step *all_steps);
+
+/* ---- steps kept (kept.c) --------------------------------------------------------------------
+ *
+ * A closed query keeps its steps: programs ask the same again and again, and most steps of the next
+ * query are those of the last one, byte for byte. What such a step was made into stands as long as
+ * the names in it do: names that are committed stay, with their ids; where one was missing, or was
+ * made by the transaction itself, the step is made again. Plans are never kept.
+ */
+struct kept_step {
+    struct arena arena; /* of all below */
+    sombra_slice bytes; /* as given, in `own`; data NULL: nothing is here */
+    uint8_t *own;
+    size_t own_bytes;
+    sombra_row_kind from;
+    struct step *step;
+    struct step *all; /* with those within it */
+    bool lasts;       /* the next query may have it */
+};
+/* Programs ask a few things in turn: each place of the list has room for some steps. */
+enum { KEPT_WAYS = 4 };
+struct kept_place {
+    struct kept_step ways[KEPT_WAYS];
+    struct kept_step *now; /* of this query */
+    unsigned oldest;       /* the way that is given up next */
+};
+/* Zeroed, read, closed, read ..., released. */
+struct kept_steps {
+    struct graph *graph;       /* whose names they have */
+    struct kept_place *places; /* where they lie while a query is open */
+    size_t count;              /* of this query */
+    size_t made;
+};
+/* The steps of a query, linked. `given` need not be sound, unless `is_proved`. */
+sombra_err kept_steps_read(struct kept_steps *kept, struct query_run *run,
+                           const sombra_slice *given, size_t count, bool is_proved,
+                           struct step **out_first) SOMBRA_MUST_CHECK;
+void kept_steps_close(struct kept_steps *kept);
+void kept_steps_release(struct kept_steps *kept);
+
 /* The options of steps (options.c). `names` ends with NULL. INVALID names what is unknown. */
 sombra_err options_check(const sombra_value *options, const char *const *names) SOMBRA_MUST_CHECK;
 /* The same; of fewer than 32 names, the bit of each that is given is set, if only to null. */
@@ -148,15 +193,16 @@ sombra_err option_encoded(const sombra_value *options, const char *name, sombra_
 
 struct plan {
     struct query_run *run;
-    struct operator* last;    /* so far */
-    struct operator* newest;  /* of all made: the list that frees them */
-    bool is_distinct;         /* no row of `last` comes twice */
-    bool is_by_id;            /* rows of `last` come by ascending id, each once */
-    const struct step *order; /* the step whose order they come in; NULL = none */
-    const struct step *after; /* the position step, until it was applied; NULL = none */
-    const struct step *tail;  /* the first of the skips and limits before it, or itself */
+    struct operator* last;     /* so far */
+    struct operator* newest;   /* of all made: the list that frees them */
+    bool is_distinct;          /* no row of `last` comes twice */
+    bool is_by_id;             /* rows of `last` come by ascending id, each once */
+    const struct step *order;  /* the step whose order they come in; NULL = none */
+    const struct step *after;  /* the position step, until it was applied; NULL = none */
+    const struct step *tail;   /* the first of the skips and limits before it, or itself */
+    const struct step *proved; /* where steps up to this one hold of all rows; NULL = none */
 };
-sombra_err plan_make(struct plan *plan, struct step *all, struct step *first) SOMBRA_MUST_CHECK;
+sombra_err plan_make(struct plan *plan, struct step *first) SOMBRA_MUST_CHECK;
 /* The steps of a body behind a feed. */
 sombra_err plan_body(struct plan *plan, struct step *first, struct operator* feed,
                      struct operator** out_last) SOMBRA_MUST_CHECK;
@@ -226,12 +272,14 @@ struct index_choice {
     uint64_t count; /* of ids in the ranges */
     bool is_one;    /* a unique index, each property equal to a value: at most one id, which
                        was not counted */
-    const struct step *order; /* the ids come in the order of this step; NULL = not so */
-    bool reverse;             /* by the index backwards */
-    bool sorts;               /* ids are read first and sorted */
-    bool id_reverse;          /* from the highest */
-    uint64_t from_id;         /* with `sorts`: the first wanted; 0 = all */
-    const char *what;         /* for explain */
+    const struct step *proved; /* is_one: this where step and those before it hold of the row, by
+                                  its key; NULL = none */
+    const struct step *order;  /* the ids come in the order of this step; NULL = not so */
+    bool reverse;              /* by the index backwards */
+    bool sorts;                /* ids are read first and sorted */
+    bool id_reverse;           /* from the highest */
+    uint64_t from_id;          /* with `sorts`: the first wanted; 0 = all */
+    const char *what;          /* for explain */
 };
 struct index_search {
     struct index_choice *choice; /* NULL = a scan by id is better */

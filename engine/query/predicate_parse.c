@@ -497,6 +497,62 @@ sombra_err predicate_new(struct graph_txn *txn, sombra_slice encoded,
     return SOMBRA_OK;
 }
 
+/* ---- other constants --------------------------------------------------------------------- */
+
+/* Of a test that is equal to a plain value, and to another of its kind: then all that was made of
+ * it stays, and the condition for the planner. */
+static bool is_plain(const sombra_value *value)
+{
+    return value->kind >= SOMBRA_BOOLEAN && value->kind <= SOMBRA_STRING && !value_is_nan(value);
+}
+
+bool predicate_fits(const struct predicate *p, sombra_slice encoded)
+{
+    sombra_value_cursor cursor;
+    size_t at = 1, conditions = 0;
+    if (p->tests[0].kind != TEST_AND || value_open_map_unproved(encoded, &cursor))
+        return false;
+    for (;; at++) {
+        sombra_slice name, constant;
+        sombra_value value;
+        bool found = false;
+        if (value_next_proved(&cursor, &name, &constant, &found))
+            return false;
+        if (!found)
+            break;
+        const struct test *test = &p->tests[at];
+        if (at == p->test_count || test->kind != TEST_EQ || !slice_equal(test->name, name) ||
+            sombra_value_decode(constant, &value) || value.kind != test->value.kind ||
+            !is_plain(&value) || !is_plain(&test->value))
+            return false;
+        conditions += test->subject == SUBJECT_PROPERTY;
+    }
+    return at == p->test_count && conditions == p->condition_count;
+}
+
+void predicate_bind(struct predicate *p, sombra_slice encoded)
+{
+    sombra_value_cursor cursor;
+    struct condition *condition = p->conditions;
+    sombra_err err = value_open_map_unproved(encoded, &cursor);
+    for (size_t at = 1; !err && at < p->test_count; at++) {
+        struct test *test = &p->tests[at];
+        sombra_slice constant;
+        bool found = false;
+        err = value_next_proved(&cursor, &test->name, &constant, &found);
+        assert(!err && found);
+        if (!err)
+            err = sombra_value_decode(constant, &test->value);
+        if (test->subject != SUBJECT_PROPERTY)
+            continue;
+        condition->property = test->name;
+        condition->values[0] = constant;
+        condition++;
+    }
+    assert(!err); /* it fits */
+    (void)err;
+}
+
 void predicate_free(struct predicate *predicate)
 {
     if (!predicate)
@@ -517,4 +573,15 @@ size_t predicate_conditions(const struct predicate *predicate, const struct cond
 {
     *out = predicate->conditions;
     return predicate->condition_count;
+}
+
+bool predicate_is_equalities(const struct predicate *p)
+{
+    if (p->tests[0].kind != TEST_AND || p->condition_count != p->test_count - 1)
+        return false;
+    for (size_t i = 1; i < p->test_count; i++) {
+        if (p->tests[i].kind != TEST_EQ || p->tests[i].subject != SUBJECT_PROPERTY)
+            return false;
+    }
+    return true;
 }

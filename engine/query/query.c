@@ -6,7 +6,7 @@ enum { KEPT_BYTES_MAX = 1 << 20 };
 
 struct query {
     struct query_run run;
-    struct step *steps; /* all of them, for their release */
+    struct kept_steps steps;
     struct plan plan;
     struct row_batch *batch;
     sombra_row *rows; /* of the batch, as they are shown */
@@ -20,23 +20,57 @@ struct query {
     sombra_value_builder *builder; /* of plans */
 };
 
-static sombra_err open_steps(struct query *query, sombra_slice steps)
+/* The elements of the list that `whole` must be. */
+static sombra_err split(struct query *query, sombra_slice whole, struct query_steps *out_steps)
 {
-    struct step *first;
-    sombra_err err = sombra_value_validate(steps);
-    if (err)
+    sombra_value list;
+    sombra_value_cursor cursor;
+    sombra_slice *items;
+    bool found = true;
+    if (sombra_value_validate(whole))
         return diag_fail(SOMBRA_INVALID, "steps: %s", diag_text());
-    sombra_slice copy = arena_copy(&query->run.arena, steps);
-    if (!copy.data)
-        return diag_nomem("the steps of a query", steps.bytes);
-    err = steps_parse(&query->run, copy, &query->steps, &first);
-    for (const struct step *step = err ? NULL : first; step; step = step->next) {
+    sombra_err err = sombra_value_decode(whole, &list);
+    if (!err && list.kind != SOMBRA_LIST)
+        err = diag_fail(SOMBRA_INVALID, "steps are a %s; give a list", sombra_kind_name(list.kind));
+    if (err)
+        return err;
+    items = arena_alloc(&query->run.arena, list.count * sizeof *items);
+    if (!items)
+        return diag_nomem("the steps of a query", list.count * sizeof *items);
+    sombra_value_enter(&list, &cursor);
+    for (size_t i = 0; !err && i < list.count; i++)
+        err = value_next_encoded(&cursor, NULL, &items[i], &found);
+    *out_steps = (struct query_steps){ .items = items, .count = list.count };
+    return err;
+}
+
+static bool needs_tracks(const struct kept_steps *steps)
+{
+    for (size_t i = 0; i < steps->count; i++) {
+        for (const struct step *step = steps->places[i].now->all; step; step = step->made_before) {
+            if (step->kind == STEP_PATH)
+                return true;
+        }
+    }
+    return false;
+}
+
+static sombra_err open_steps(struct query *query, const struct query_steps *given)
+{
+    struct query_steps steps = *given;
+    struct step *first = NULL;
+    sombra_err err = given->items ? SOMBRA_OK : split(query, given->whole, &steps);
+    if (!err)
+        err = kept_steps_read(&query->steps, &query->run, steps.items, steps.count, !given->items,
+                              &first);
+    if (err)
+        return err;
+    for (const struct step *step = first; step; step = step->next) {
         if (step->kind == STEP_AFTER)
             query->began = step->as.position;
     }
-    if (!err)
-        err = plan_make(&query->plan, query->steps, first);
-    return err;
+    query->run.keeps_tracks = needs_tracks(&query->steps);
+    return plan_make(&query->plan, first);
 }
 
 sombra_err query_new(struct query **out_query)
@@ -48,11 +82,11 @@ sombra_err query_new(struct query **out_query)
     return SOMBRA_OK;
 }
 
-sombra_err query_open(struct query *query, struct graph_txn *txn, sombra_slice steps,
-                      const sombra_query_options *options,
-                      const struct query_environment *environment)
+sombra_err query_open_steps(struct query *query, struct graph_txn *txn,
+                            const struct query_steps *steps, const sombra_query_options *options,
+                            const struct query_environment *environment)
 {
-    assert(!query->run.txn && !query->plan.newest && !query->steps);
+    assert(!query->run.txn && !query->plan.newest && !query->steps.count);
     query->run.txn = txn;
     query->run.options = *options;
     query->run.environment = *environment;
@@ -86,7 +120,7 @@ void query_close(struct query *query)
             op->ops->free(op);
         op = op->made_before;
     }
-    steps_release(query->steps);
+    kept_steps_close(&query->steps);
     mem_free(query->run.tracks);
     if (query->run.values && value_builder_bytes(query->run.values) > KEPT_BYTES_MAX) {
         sombra_value_builder_free(query->run.values);
@@ -97,6 +131,7 @@ void query_close(struct query *query)
     *query = (struct query){ .run.arena = arena,
                              .run.marks = query->run.marks,
                              .run.values = query->run.values,
+                             .steps = query->steps,
                              .builder = query->builder,
                              .last_value = query->last_value };
 }
@@ -106,6 +141,7 @@ void query_release(struct query *query)
     if (!query)
         return;
     assert(!query->run.txn);
+    kept_steps_release(&query->steps);
     sombra_value_builder_free(query->builder);
     buf_release(&query->last_value);
     run_release(&query->run);

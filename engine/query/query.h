@@ -21,11 +21,25 @@ struct query_environment {
         *is_cancelled; /* not 0: the next step of work gives CANCELLED. By any thread */
 };
 
+/* Encoded: one by one, or all of them as one list. */
+struct query_steps {
+    const sombra_slice *items; /* NULL: `whole` */
+    size_t count;
+    sombra_slice whole;
+};
+
 sombra_err query_new(struct query **out_query) SOMBRA_MUST_CHECK; /* closed */
 /* `options` is complete. After a failure it is closed. */
-sombra_err query_open(struct query *query, struct graph_txn *txn, sombra_slice steps,
-                      const sombra_query_options *options,
-                      const struct query_environment *environment) SOMBRA_MUST_CHECK;
+sombra_err query_open_steps(struct query *query, struct graph_txn *txn,
+                            const struct query_steps *steps, const sombra_query_options *options,
+                            const struct query_environment *environment) SOMBRA_MUST_CHECK;
+static inline sombra_err query_open(struct query *query, struct graph_txn *txn, sombra_slice steps,
+                                    const sombra_query_options *options,
+                                    const struct query_environment *environment)
+{
+    const struct query_steps whole = { .whole = steps };
+    return query_open_steps(query, txn, &whole, options, environment);
+}
 sombra_row_kind query_kind(const struct query *query);
 sombra_err query_next(struct query *query, const sombra_row **out_rows,
                       size_t *out_count) SOMBRA_MUST_CHECK;

@@ -153,11 +153,19 @@ struct condition {
  * wrong with it. */
 sombra_err predicate_new(struct graph_txn *txn, sombra_slice encoded,
                          struct predicate **out_predicate) SOMBRA_MUST_CHECK;
+/* Is it a map of properties and constants, and the encoded one the same but for the constants,
+ * which are of the same kinds? That one need not be sound. */
+bool predicate_fits(const struct predicate *predicate, sombra_slice encoded);
+/* Takes the constants of one that fits; its bytes must outlive the predicate, the former ones may
+ * be gone. */
+void predicate_bind(struct predicate *predicate, sombra_slice encoded);
 void predicate_free(struct predicate *predicate); /* NULL is a no-op */
 /* Does it look at nothing but id, depth, type and label? Then no record need be read. */
 bool predicate_needs_record(const struct predicate *predicate);
 /* The conditions joined by "and" at its top; for index choice. Live as long as the predicate. */
 size_t predicate_conditions(const struct predicate *predicate, const struct condition **out);
+/* Does it say no more than its conditions do, which are all EQUAL? */
+bool predicate_is_equalities(const struct predicate *predicate);
 /* `record` may be NULL if none is needed; it is not moved. */
 sombra_err predicate_holds(const struct predicate *predicate, struct query_run *run,
                            const struct row *row, bool is_node, const sombra_record *record,

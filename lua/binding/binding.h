@@ -291,8 +291,16 @@ sombra_slice value_encode_element(lua_State *L, struct db_handle *db, int arg, i
                                   const char *root);
 /* Encodes the map {[key] = value} of two arguments, the first of them a string. */
 sombra_slice value_encode_pair(lua_State *L, struct db_handle *db, int key, int value);
-/* Encodes the list of so many values on the stack, the steps of a traversal. */
-sombra_slice value_encode_steps(lua_State *L, struct db_handle *db, int first, int count);
+/* A value of several parts: the builder of the database, reset; what is pushed to it and added; the
+ * bytes, which live until the next encoding. Nothing in between may allocate in Lua. Raises. */
+sombra_value_builder *value_begin(lua_State *L, struct db_handle *db);
+/* Adds the value at `index`, which is a part of argument `arg`, `root` in messages. */
+void value_add(lua_State *L, sombra_value_builder *builder, int arg, int index, const char *root);
+/* Adds the members of the table that argument `arg` is, but those of the names `without`, which
+ * NULL ends, to the open map. */
+void value_add_members(lua_State *L, sombra_value_builder *builder, int arg, const char *root,
+                       const char *const *without);
+sombra_slice value_end(lua_State *L, struct db_handle *db);
 /* Encodes a table of properties; nil and none are no properties. */
 sombra_slice value_encode_props(lua_State *L, struct db_handle *db, int arg);
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* traversal: the Lua side of queries, shared by the traversal_*.c files of this folder.
  *
- * A sombra.traversal is a list of steps (docs/query.md): every method gives a new one, so that any
- * of them can be kept and gone on from. It runs when rows are asked for.
+ * A sombra.traversal is one step (docs/query.md), encoded, behind the traversal that it goes on
+ * from: every method gives a new one and changes none, so that any of them can be kept and gone on
+ * from. It runs when rows are asked for; the engine then gets the steps of the chain.
  *
- * User values of one: 1 its transaction (nil in a body, the inner list of optional, union and
- * repeating), 2 the list of steps, 3 the list of functions that its steps call by number, 4 the
- * bounds of a run or nil. A body shares the list of functions of the traversal that it becomes a
- * part of.
+ * User values of one: 1 what it keeps alive: the traversal before it, or of the first its
+ * transaction; of the first 2, the list of functions that steps call by number, or nil. A body (the
+ * inner steps of optional, union and repeating) has a first one of its own, with the transaction
+ * and the functions of the traversal that it becomes a part of.
  */
 #ifndef BINDING_TRAVERSAL_H
 #define BINDING_TRAVERSAL_H
@@ -16,34 +17,70 @@
 
 #define TRAVERSAL_NAME "sombra.traversal"
 
-enum { TRAVERSAL_TX = 1, TRAVERSAL_STEPS = 2, TRAVERSAL_FUNCTIONS = 3, TRAVERSAL_BOUNDS = 4 };
+enum { TRAVERSAL_BEFORE = 1, TRAVERSAL_FUNCTIONS = 2 };
+#define TRAVERSAL_HOPS_MAX (UINT32_MAX - 1) /* the most that the engine takes: no bound */
 
 struct traversal {
-    struct tx_handle *tx; /* kept alive by user value 1; NULL in a body */
-    lua_Integer count;    /* of its steps: the table may have more, of those that went on from it */
+    struct tx_handle *tx;           /* kept alive by the first */
+    const struct traversal *before; /* NULL: it is the first */
+    struct traversal *first;        /* of the chain */
+    const char *name;               /* of its step, a literal; NULL: it adds none */
+    uint32_t count;                 /* of steps, with its own */
+    bool is_body;
+    bool has_functions; /* of the first: user value 2 is a list */
+    bool is_bounds;     /* `bytes` are a struct traversal_bounds */
+    size_t bytes;       /* of its step, encoded */
+    _Alignas(uint64_t) unsigned char step[];
+};
+
+/* Of a run; 0 = none. */
+struct traversal_bounds {
+    uint64_t rows, memory, time_ms;
 };
 
 /* Argument 1 as a traversal. */
 struct traversal *traversal_self(lua_State *L);
 /* Argument 1 as one that can run: of an open transaction. */
 struct traversal *traversal_to_run(lua_State *L);
-/* Pushes an empty one; tx at `tx_index` (0 = a body), functions at `functions` (0 = a new list). */
-void traversal_push_empty(lua_State *L, int tx_index, int functions);
-/* Pushes a traversal with the steps and functions of the one at `index` and one more step: the
- * table on top, which is popped. */
-void traversal_extend(lua_State *L, int index);
-/* Pushes the one at `index` with other bounds: the table at `bounds`. */
-void traversal_push_bounded(lua_State *L, int index, int bounds);
-/* Pushes its steps as a list of their own. */
-void traversal_push_steps(lua_State *L, int index);
-/* Its steps encoded; the bytes live until the next encoding. */
-sombra_slice traversal_encode(lua_State *L, int index);
-/* Keeps the function at `index` in the list of functions at `functions`; its number from 1. */
-lua_Integer traversal_keep_function(lua_State *L, int functions, int index);
+/* The database whose builder its steps are made in; raises if the transaction is over. */
+struct db_handle *traversal_db(lua_State *L, const struct traversal *traversal);
 
-extern const luaL_Reg tx_traversal_methods[];   /* tx:from and others */
-extern const luaL_Reg traversal_step_methods[]; /* traversal_build.c */
-extern const luaL_Reg traversal_run_methods[];  /* traversal_run.c */
+/* What a new one holds. `bytes` may be the engine's: they are copied first. */
+struct traversal_part {
+    const char *name; /* a literal, or NULL */
+    sombra_slice bytes;
+    bool is_bounds;
+};
+/* Pushes a first one, of the transaction at `tx`. */
+void traversal_push_first(lua_State *L, int tx, const struct traversal_part *part);
+/* Pushes an empty first one with the transaction and functions of the one at `index`. */
+void traversal_push_body(lua_State *L, int index);
+/* Pushes one behind the one at `index`. */
+void traversal_push_next(lua_State *L, int index, const struct traversal_part *part);
+/* Pushes one without steps before it, but with the transaction and functions of the one at `index`.
+ */
+void traversal_push_instead(lua_State *L, int index, const struct traversal_part *part);
+
+/* Its steps, `count` of them, which lie in it and those before it. */
+void traversal_list_steps(const struct traversal *traversal, sombra_slice *out_steps);
+/* The bounds nearest to its end, or NULL. */
+const struct traversal_bounds *traversal_bounds(const struct traversal *traversal);
+/* The traversal of the last step among it and those before it; NULL if there is none. NULL goes. */
+const struct traversal *traversal_last_step(const struct traversal *traversal);
+
+static inline bool traversal_has_functions(const struct traversal *traversal)
+{
+    return traversal->first->has_functions;
+}
+/* Pushes the list of functions of the one at `index`; nil, or a new one if it `makes`. */
+void traversal_push_functions(lua_State *L, int index, bool makes);
+/* Keeps the function at `function` in the list of the traversal at `index`; its number from 1. */
+lua_Integer traversal_keep_function(lua_State *L, int index, int function);
+
+extern const luaL_Reg tx_traversal_methods[];    /* tx:from and others: traversal_build.c */
+extern const luaL_Reg traversal_step_methods[];  /* traversal_build.c */
+extern const luaL_Reg traversal_paths_methods[]; /* traversal_paths.c */
+extern const luaL_Reg traversal_run_methods[];   /* traversal_run.c */
 
 void traversal_register(lua_State *L);
 void cursor_register(lua_State *L); /* traversal_run.c */
@@ -51,5 +88,54 @@ void cursor_register(lua_State *L); /* traversal_run.c */
 /* Turns the pattern options at `index` (as of tx:match) into the step's second element, pushed.
  * (traversal_match.c) */
 void match_push_pattern(lua_State *L, int index);
+
+/* ---- a step in the making (traversal_step.c) --------------------------------------------------
+ *
+ * Between step_begin and its end nothing may be called that allocates in Lua; to raise is allowed.
+ */
+
+struct step {
+    lua_State *L;
+    struct db_handle *db;
+    sombra_value_builder *builder;
+    const char *name;
+};
+struct step step_begin(lua_State *L, struct db_handle *db, const char *name);
+/* Adds the value at `index`, of argument `arg`. */
+void step_add(const struct step *step, int arg, int index);
+/* Adds a list of the ids at `arg`: an integer, or a list of them. */
+void step_add_ids(const struct step *step, int arg);
+
+enum member_kind {
+    MEMBER_NONE,
+    MEMBER_VALUE,
+    MEMBER_IDS,
+    MEMBER_INTEGER,
+    MEMBER_TRUE,
+    MEMBER_TEXT
+};
+/* Of a map of options: takes the place of the one that was given. */
+struct member {
+    const char *name;
+    enum member_kind kind; /* NONE: there is none */
+    int index;             /* VALUE, IDS */
+    lua_Integer number;
+    const char *text; /* a literal */
+};
+enum { MEMBERS_MAX = 8 };
+struct members {
+    size_t count;
+    struct member at[MEMBERS_MAX];
+};
+void members_add(struct members *members, const struct member *member);
+/* The functions among the options `weight` and `heuristic` of the table at `arg` (nil: of none)
+ * become numbers in the list of the traversal at `index`. Allocates. */
+void members_add_functions(lua_State *L, struct members *members, int arg, int index);
+/* Adds the map of options of the table that argument `arg` is (nil, none: empty), and the members.
+ */
+void step_add_options(const struct step *step, int arg, const struct members *members);
+struct traversal_part step_end(const struct step *step);
+/* Ends it as one behind argument 1, pushed. */
+int step_extend(const struct step *step);
 
 #endif

@@ -1,148 +1,206 @@
 /* SPDX-License-Identifier: MIT */
-/* The lists of steps that traversals are. Every method gives a new traversal, but the table of its
- * steps is shared with the one it goes on from: a traversal knows how many of them are its own, and
- * only one that is gone on from twice is copied. Tables of steps never lose or change an element.
+/* The chains that traversals are: each is a step behind the one that it goes on from, which it
+ * keeps alive. None is ever changed, so that any number may go on from one.
  */
 #include "traversal.h"
 
+#include <assert.h>
+#include <stddef.h>
+#include <string.h>
+
 static const char class_name[] = TRAVERSAL_NAME;
+
+enum { COPY_INLINE_BYTES = 512 };
+static_assert(offsetof(struct traversal, step) == sizeof(struct traversal),
+              "a head is copied whole");
 
 struct traversal *traversal_self(lua_State *L)
 {
     return self_check(L, TRAVERSAL_NAME);
 }
 
-/* Pushes one with its user values not set. */
-static struct traversal *push(lua_State *L, struct tx_handle *tx, lua_Integer count)
+struct db_handle *traversal_db(lua_State *L, const struct traversal *traversal)
 {
-    struct traversal *traversal = lua_newuserdatauv(L, sizeof *traversal, 4);
-    *traversal = (struct traversal){ .tx = tx, .count = count };
-    class_set(L, class_name);
+    if (UNLIKELY(!tx_is_open(traversal->tx))) /* then its database may be gone */
+        tx_raise_over(L, traversal->tx);
+    return traversal->tx->db;
+}
+
+/* ---- making them ------------------------------------------------------------------------------
+ */
+
+/* Pushes one with what `head` and `part` say, its user values not set; of the class of the one at
+ * `like`, 0: none is at hand. */
+static void push(lua_State *L, const struct traversal *head, const struct traversal_part *part,
+                 int values, int like)
+{
+    unsigned char room[COPY_INLINE_BYTES];
+    const size_t bytes = part->bytes.bytes;
+    const void *data = room;
+    const bool is_long = bytes > sizeof room;
+    /* The allocation may run a finalizer, which may encode something else. */
+    if (UNLIKELY(is_long))
+        data = lua_pushlstring(L, part->bytes.data, bytes);
+    else if (bytes)
+        memcpy(room, part->bytes.data, bytes);
+    struct traversal *traversal =
+        lua_newuserdatauv(L, offsetof(struct traversal, step) + bytes, values);
+    *traversal = *head;
+    traversal->name = part->name;
+    traversal->count += part->name != NULL;
+    traversal->is_bounds = part->is_bounds;
+    traversal->bytes = bytes;
+    if (!traversal->before)
+        traversal->first = traversal;
+    if (bytes)
+        memcpy(traversal->step, data, bytes);
+    if (like && lua_getmetatable(L, like))
+        lua_setmetatable(L, -2);
+    else
+        class_set(L, class_name);
+    if (UNLIKELY(is_long))
+        lua_remove(L, -2);
+}
+
+void traversal_push_first(lua_State *L, int tx, const struct traversal_part *part)
+{
+    const struct traversal head = { .tx = lua_touserdata(L, tx) };
+    push(L, &head, part, TRAVERSAL_FUNCTIONS, 0);
+    lua_pushvalue(L, tx);
+    lua_setiuservalue(L, -2, TRAVERSAL_BEFORE);
+}
+
+void traversal_push_next(lua_State *L, int index, const struct traversal_part *part)
+{
+    const struct traversal *before = lua_touserdata(L, index);
+    const struct traversal head = { .tx = before->tx,
+                                    .before = before,
+                                    .first = before->first,
+                                    .count = before->count,
+                                    .is_body = before->is_body };
+    index = lua_absindex(L, index);
+    push(L, &head, part, TRAVERSAL_BEFORE, index);
+    lua_pushvalue(L, index);
+    lua_setiuservalue(L, -2, TRAVERSAL_BEFORE);
+}
+
+/* Pushes the first one of the chain of the one at `index`. */
+static void push_first_of(lua_State *L, int index)
+{
+    const struct traversal *at = lua_touserdata(L, index);
+    lua_pushvalue(L, index);
+    for (; at->before; at = at->before) {
+        lua_getiuservalue(L, -1, TRAVERSAL_BEFORE);
+        lua_replace(L, -2);
+    }
+}
+
+static void push_beside(lua_State *L, int index, const struct traversal_part *part, bool is_body)
+{
+    const struct traversal *other = lua_touserdata(L, index);
+    const struct traversal head = { .tx = other->tx,
+                                    .is_body = is_body,
+                                    .has_functions = traversal_has_functions(other) };
+    index = lua_absindex(L, index);
+    push(L, &head, part, TRAVERSAL_FUNCTIONS, index);
+    push_first_of(L, index);
+    lua_getiuservalue(L, -1, TRAVERSAL_BEFORE);
+    lua_setiuservalue(L, -3, TRAVERSAL_BEFORE);
+    lua_getiuservalue(L, -1, TRAVERSAL_FUNCTIONS);
+    lua_setiuservalue(L, -3, TRAVERSAL_FUNCTIONS);
+    lua_pop(L, 1);
+}
+
+void traversal_push_instead(lua_State *L, int index, const struct traversal_part *part)
+{
+    push_beside(L, index, part, ((const struct traversal *)lua_touserdata(L, index))->is_body);
+}
+
+void traversal_push_body(lua_State *L, int index)
+{
+    static const struct traversal_part empty = { .name = NULL };
+    traversal_push_functions(L, index, true); /* the body's list is that of the whole */
+    lua_pop(L, 1);
+    push_beside(L, index, &empty, true);
+}
+
+/* ---- looking at them --------------------------------------------------------------------------
+ */
+
+const struct traversal *traversal_last_step(const struct traversal *traversal)
+{
+    while (traversal && !traversal->name)
+        traversal = traversal->before;
     return traversal;
 }
 
-void traversal_push_empty(lua_State *L, int tx_index, int functions)
+void traversal_list_steps(const struct traversal *traversal, sombra_slice *out_steps)
 {
-    (void)push(L, tx_index ? lua_touserdata(L, tx_index) : NULL, 0);
-    if (tx_index) {
-        lua_pushvalue(L, tx_index);
-        lua_setiuservalue(L, -2, TRAVERSAL_TX);
+    uint32_t left = traversal->count;
+    for (; traversal; traversal = traversal->before) {
+        if (traversal->name)
+            out_steps[--left] = (sombra_slice){ traversal->step, traversal->bytes };
     }
-    lua_newtable(L);
-    lua_setiuservalue(L, -2, TRAVERSAL_STEPS);
-    if (functions)
-        lua_pushvalue(L, functions);
-    else
-        lua_newtable(L);
-    lua_setiuservalue(L, -2, TRAVERSAL_FUNCTIONS);
+    assert(left == 0);
 }
 
-/* Pushes a table of the first `count` elements of the one at `steps`, with room for one more. */
-static void push_copy(lua_State *L, int steps, lua_Integer count)
+const struct traversal_bounds *traversal_bounds(const struct traversal *traversal)
 {
-    steps = lua_absindex(L, steps);
-    lua_createtable(L, (int)count + 1, 0);
-    for (lua_Integer i = 1; i <= count; i++) {
-        lua_rawgeti(L, steps, i);
-        lua_rawseti(L, -2, i);
-    }
+    while (traversal && !traversal->is_bounds)
+        traversal = traversal->before;
+    return traversal ? (const void *)traversal->step : NULL;
 }
 
-/* Pushes one with the user values of the one at `index`, but the steps. */
-static struct traversal *push_like(lua_State *L, int index, lua_Integer count)
+/* ---- functions --------------------------------------------------------------------------------
+ */
+
+void traversal_push_functions(lua_State *L, int index, bool makes)
 {
-    const struct traversal *from = lua_touserdata(L, index);
-    struct traversal *to = push(L, from->tx, count);
-    lua_getiuservalue(L, index, TRAVERSAL_TX);
-    lua_setiuservalue(L, -2, TRAVERSAL_TX);
-    lua_getiuservalue(L, index, TRAVERSAL_FUNCTIONS);
-    lua_setiuservalue(L, -2, TRAVERSAL_FUNCTIONS);
-    if (lua_getiuservalue(L, index, TRAVERSAL_BOUNDS) == LUA_TNIL)
+    push_first_of(L, index);
+    if (lua_getiuservalue(L, -1, TRAVERSAL_FUNCTIONS) == LUA_TNIL && makes) {
         lua_pop(L, 1);
-    else
-        lua_setiuservalue(L, -2, TRAVERSAL_BOUNDS);
-    return to;
-}
-
-void traversal_extend(lua_State *L, int index)
-{
-    int step = lua_gettop(L);
-    index = lua_absindex(L, index);
-    const lua_Integer count = ((struct traversal *)lua_touserdata(L, index))->count;
-    (void)push_like(L, index, count + 1);
-    lua_getiuservalue(L, index, TRAVERSAL_STEPS);
-    if ((lua_Integer)lua_rawlen(L, -1) != count) { /* another one has gone on from it */
-        push_copy(L, -1, count);
-        lua_replace(L, -2);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, -3, TRAVERSAL_FUNCTIONS);
+        ((struct traversal *)lua_touserdata(L, -2))->has_functions = true;
     }
-    lua_pushvalue(L, step);
-    lua_rawseti(L, -2, count + 1);
-    lua_setiuservalue(L, -2, TRAVERSAL_STEPS);
-    lua_replace(L, step);
-}
-
-void traversal_push_bounded(lua_State *L, int index, int bounds)
-{
-    const lua_Integer count = ((struct traversal *)lua_touserdata(L, index))->count;
-    (void)push_like(L, index, count);
-    lua_getiuservalue(L, index, TRAVERSAL_STEPS);
-    lua_setiuservalue(L, -2, TRAVERSAL_STEPS);
-    lua_pushvalue(L, bounds);
-    lua_setiuservalue(L, -2, TRAVERSAL_BOUNDS);
-}
-
-void traversal_push_steps(lua_State *L, int index)
-{
-    const lua_Integer count = ((struct traversal *)lua_touserdata(L, index))->count;
-    lua_getiuservalue(L, index, TRAVERSAL_STEPS);
-    push_copy(L, -1, count);
     lua_replace(L, -2);
-    value_mark_list(L);
 }
 
-sombra_slice traversal_encode(lua_State *L, int index)
+lua_Integer traversal_keep_function(lua_State *L, int index, int function)
 {
-    const struct traversal *traversal = lua_touserdata(L, index);
-    const int top = lua_gettop(L), count = (int)traversal->count;
-    lua_getiuservalue(L, index, TRAVERSAL_STEPS);
-    luaL_checkstack(L, count, "steps");
-    for (int i = 1; i <= count; i++)
-        lua_rawgeti(L, top + 1, i);
-    sombra_slice steps = value_encode_steps(L, traversal->tx->db, top + 2, count);
-    lua_settop(L, top);
-    return steps;
-}
-
-lua_Integer traversal_keep_function(lua_State *L, int functions, int index)
-{
-    index = lua_absindex(L, index);
-    functions = lua_absindex(L, functions);
-    lua_Integer number = (lua_Integer)lua_rawlen(L, functions) + 1;
-    lua_pushvalue(L, index);
-    lua_rawseti(L, functions, number);
+    function = lua_absindex(L, function);
+    traversal_push_functions(L, index, true);
+    lua_Integer number = (lua_Integer)lua_rawlen(L, -1) + 1;
+    lua_pushvalue(L, function);
+    lua_rawseti(L, -2, number);
+    lua_pop(L, 1);
     return number;
 }
+
+/* ---- the class --------------------------------------------------------------------------------
+ */
 
 static int traversal_tostring(lua_State *L)
 {
     const struct traversal *traversal = luaL_checkudata(L, 1, TRAVERSAL_NAME);
-    lua_getiuservalue(L, 1, TRAVERSAL_STEPS);
-    int steps = lua_gettop(L);
-    lua_pushliteral(L, TRAVERSAL_NAME ":");
-    for (lua_Integer i = 1; i <= traversal->count; i++) {
-        lua_rawgeti(L, steps, i);
-        lua_rawgeti(L, -1, 1);
-        lua_pushfstring(L, "%s %s", lua_tostring(L, -3), lua_tostring(L, -1));
-        lua_replace(L, -4);
-        lua_pop(L, 2);
+    lua_settop(L, 1);
+    lua_pushliteral(L, "");
+    for (; traversal; traversal = traversal->before) {
+        if (!traversal->name)
+            continue;
+        lua_pushfstring(L, " %s%s", traversal->name, lua_tostring(L, 2));
+        lua_replace(L, 2);
     }
+    lua_pushfstring(L, TRAVERSAL_NAME ":%s", lua_tostring(L, 2));
     return 1;
 }
 
 void traversal_register(lua_State *L)
 {
     static const luaL_Reg metamethods[] = { { "__tostring", traversal_tostring }, { NULL, NULL } };
-    const luaL_Reg *const sets[] = { traversal_step_methods, traversal_run_methods, NULL };
+    const luaL_Reg *const sets[] = { traversal_step_methods, traversal_paths_methods,
+                                     traversal_run_methods, NULL };
     cursor_register(L);
     class_register(L, class_name, metamethods, sets);
 }

@@ -19,19 +19,23 @@ enum {
     CURSOR_TRAVERSAL = 1,
     CURSOR_FUNCTIONS = 2,
     PLAN_DEPTH_MAX = 64,
+    STEPS_INLINE = 16,
     POLL_WORK = 2000 /* of a query between two polls, in ticks of a sandbox */
 };
 
-static const char poll_key = 'p'; /* its address is the registry key of the polled function */
+static const char poll_key = 'p';  /* its address is the registry key of the polled function */
+static const char spare_key = 's'; /* and of the cursor that methods use which end it themselves */
 
 struct cursor {
     struct tx_handle *tx; /* kept alive by user value 1 */
     sombra_query *query;  /* NULL = over */
     sombra_row_kind kind;
+    bool has_functions;     /* user value 2 */
     const sombra_row *rows; /* of the batch; live while the transaction does */
     size_t count, next;
     lua_State *L;  /* that runs it now, for the functions; NULL = it does not run */
-    int functions; /* stack index there */
+    int at;        /* stack index there: itself */
+    int functions; /* of its functions */
     int error;     /* stack index of what a function raised; 0 = nothing */
 };
 
@@ -111,7 +115,7 @@ static sombra_err poll(void *context)
     assert(L && cursor->error == 0);
     if (!lua_checkstack(L, 4))
         return SOMBRA_NOMEM;
-    if (LIKELY(!lua_gethook(L) && !call_of(L))) /* nothing would be called */
+    if (LIKELY(!lua_gethook(L) && !cursor->tx->is_sandboxed)) /* nothing would be called */
         return SOMBRA_OK;
     lua_pushcfunction(L, run_poll);
     if (lua_pcall(L, 0, 0, 0) == LUA_OK)
@@ -151,7 +155,7 @@ static void close_cursor(struct cursor *cursor)
 struct traversal *traversal_to_run(lua_State *L)
 {
     struct traversal *traversal = traversal_self(L);
-    if (!traversal->tx)
+    if (traversal->is_body)
         luaL_argerror(L, 1, "this is a part of a traversal: only the whole can run");
     if (!tx_is_open(traversal->tx))
         tx_raise_over(L, traversal->tx);
@@ -163,11 +167,24 @@ static void enter(lua_State *L, struct cursor *cursor, int index, bool *was_read
 {
     lua_getiuservalue(L, index, CURSOR_FUNCTIONS);
     cursor->L = L;
+    cursor->at = index;
     cursor->functions = lua_gettop(L);
     cursor->error = 0;
     cursor->tx->jobs++;
     cursor->tx->db->jobs++;
     *was_readonly = sombra_txn_set_readonly(cursor->tx->txn, true);
+}
+
+/* Closes the cursor at `index`, and lets go of what it keeps alive. */
+static void end_cursor(lua_State *L, struct cursor *cursor, int index)
+{
+    close_cursor(cursor);
+    lua_pushnil(L);
+    lua_setiuservalue(L, index, CURSOR_TRAVERSAL);
+    if (cursor->has_functions) {
+        lua_pushnil(L);
+        lua_setiuservalue(L, index, CURSOR_FUNCTIONS);
+    }
 }
 
 /* Raises what a function raised, or what the engine says. */
@@ -177,58 +194,97 @@ static void leave(lua_State *L, struct cursor *cursor, sombra_err err, bool was_
     cursor->tx->jobs--;
     cursor->tx->db->jobs--;
     cursor->L = NULL;
-    if (err && cursor->error) {
-        lua_settop(L, cursor->error);
-        close_cursor(cursor);
-        lua_error(L);
-    }
-    lua_settop(L, cursor->functions - 1);
-    if (err) {
-        close_cursor(cursor);
-        error_raise(L, err);
-    }
+    lua_settop(L, err && cursor->error ? cursor->error : cursor->functions - 1);
+    if (LIKELY(!err))
+        return;
+    if (!cursor->error)
+        error_push(L, err);
+    end_cursor(L, cursor, cursor->at);
+    lua_error(L);
 }
 
 /* The bounds of the traversal at `index`. */
 static void read_bounds(lua_State *L, int index, sombra_query_options *options)
 {
-    if (lua_getiuservalue(L, index, TRAVERSAL_BOUNDS) == LUA_TTABLE) {
-        int bounds = lua_gettop(L);
-        options->rows_max = option_count(L, bounds, "rows", 1, 0);
-        options->memory_max = option_count(L, bounds, "memory", 1, 0);
-        options->time_max_ms = option_seconds(L, bounds, "time", 1000);
-    }
-    lua_pop(L, 1);
+    const struct traversal_bounds *bounds = traversal_bounds(lua_touserdata(L, index));
+    if (!bounds)
+        return;
+    options->rows_max = bounds->rows;
+    options->memory_max = bounds->memory;
+    options->time_max_ms = bounds->time_ms;
 }
 
-/* Pushes a cursor that runs the traversal at `index`. */
-static struct cursor *open_cursor(lua_State *L, int index, sombra_query_options *options)
+/* The steps of the traversal at `index`: in `inlined`, or in a userdata that is pushed. */
+static const sombra_slice *read_steps(lua_State *L, int index, sombra_slice inlined[STEPS_INLINE])
 {
-    index = lua_absindex(L, index);
-    struct traversal *traversal = lua_touserdata(L, index);
-    struct tx_handle *tx = traversal->tx;
-    bool was_readonly;
-    struct cursor *cursor = lua_newuserdatauv(L, sizeof *cursor, 2);
-    int at = lua_gettop(L);
-    *cursor = (struct cursor){ .tx = tx };
+    const struct traversal *traversal = lua_touserdata(L, index);
+    sombra_slice *steps = inlined;
+    if (UNLIKELY(traversal->count > STEPS_INLINE))
+        steps = lua_newuserdatauv(L, traversal->count * sizeof *steps, 0);
+    traversal_list_steps(traversal, steps);
+    return steps;
+}
+
+static struct cursor *push_cursor(lua_State *L)
+{
+    struct cursor *cursor = lua_newuserdatauv(L, sizeof *cursor, CURSOR_FUNCTIONS);
+    *cursor = (struct cursor){ .query = NULL };
     class_set(L, cursor_class);
+    return cursor;
+}
+
+/* Pushes the one that is there for who ends it before it returns, or another if that one runs: in
+ * a traversal whose function called. Its query is also open if memory was out while its rows were
+ * pushed; until its transaction is over. */
+static struct cursor *push_spare_cursor(lua_State *L)
+{
+    bool is_there = lua_rawgetp(L, LUA_REGISTRYINDEX, &spare_key) != LUA_TNIL;
+    struct cursor *spare = lua_touserdata(L, -1);
+    if (LIKELY(is_there && !spare->query))
+        return spare;
+    if (is_there && !spare->L && !tx_is_open(spare->tx)) {
+        close_cursor(spare);
+        return spare;
+    }
+    lua_pop(L, 1);
+    spare = push_cursor(L);
+    if (!is_there) {
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &spare_key);
+    }
+    return spare;
+}
+
+/* The cursor on top runs the traversal at `index`. */
+static void open_cursor(lua_State *L, struct cursor *cursor, int index,
+                        sombra_query_options *options)
+{
+    const struct traversal *traversal = lua_touserdata(L, index);
+    struct tx_handle *tx = traversal->tx;
+    sombra_slice inlined[STEPS_INLINE];
+    bool was_readonly;
+    const int at = lua_gettop(L);
+    *cursor = (struct cursor){ .tx = tx };
     lua_pushvalue(L, index);
     lua_setiuservalue(L, at, CURSOR_TRAVERSAL);
-    lua_getiuservalue(L, index, TRAVERSAL_FUNCTIONS);
-    lua_setiuservalue(L, at, CURSOR_FUNCTIONS);
+    if (traversal_has_functions(traversal)) {
+        cursor->has_functions = true;
+        traversal_push_functions(L, index, false);
+        lua_setiuservalue(L, at, CURSOR_FUNCTIONS);
+    }
     options->filter = filter;
     options->cost = cost;
     options->poll = poll;
     options->context = cursor;
-    sombra_slice steps = traversal_encode(L, index);
+    const sombra_slice *steps = read_steps(L, index, inlined);
     if (!tx_is_open(tx))
         tx_raise_over(L, tx);
     enter(L, cursor, at, &was_readonly);
-    sombra_err err = sombra_query_open(tx->txn, steps, options, &cursor->query);
+    sombra_err err =
+        sombra_query_open_steps(tx->txn, steps, traversal->count, options, &cursor->query);
     leave(L, cursor, err, was_readonly);
     lua_settop(L, at);
     cursor->kind = sombra_query_kind(cursor->query);
-    return cursor;
 }
 
 /* The next row, or NULL at the end. The cursor stands at `index`. */
@@ -332,7 +388,7 @@ static int run_each(lua_State *L)
     lua_settop(L, 1);
     read_bounds(L, 1, &options);
     lua_pushcfunction(L, cursor_step);
-    (void)open_cursor(L, 1, &options);
+    open_cursor(L, push_cursor(L), 1, &options);
     lua_pushnil(L);
     lua_pushvalue(L, -2);
     return 4;
@@ -359,37 +415,54 @@ static lua_Integer push_rows(lua_State *L, struct cursor *cursor, int index, uin
     return count;
 }
 
-/* The cursor of a method that runs the traversal at 1, and no more: it stands at 2, and is closed
- * when the method ends. */
-static struct cursor *run_begin(lua_State *L, bool profiles)
+/* The cursor of a method that runs the traversal at 1, and no more: it stands at 2, and is ended by
+ * run_end, or by whatever is raised meanwhile. */
+static struct cursor *run_begin(lua_State *L)
 {
     sombra_query_options options = SOMBRA_QUERY_OPTIONS_INIT;
     (void)traversal_to_run(L);
     lua_settop(L, 1);
     read_bounds(L, 1, &options);
-    options.profiles = profiles;
-    struct cursor *cursor = open_cursor(L, 1, &options);
-    lua_toclose(L, 2);
+    struct cursor *cursor = push_spare_cursor(L);
+    open_cursor(L, cursor, 1, &options);
+    return cursor;
+}
+
+/* Ends the cursor; the results are on top. */
+static int run_end(lua_State *L, struct cursor *cursor, int results)
+{
+    end_cursor(L, cursor, 2);
+    return results;
+}
+
+/* A cursor on top, open, that is closed when the method ends. */
+static struct cursor *run_closing(lua_State *L, int index, sombra_query_options *options)
+{
+    struct cursor *cursor = push_cursor(L);
+    open_cursor(L, cursor, index, options);
+    lua_toclose(L, -1);
     return cursor;
 }
 
 /* t:list() -> list of ids, paths or records */
 static int run_list(lua_State *L)
 {
-    struct cursor *cursor = run_begin(L, false);
+    struct cursor *cursor = run_begin(L);
     (void)push_rows(L, cursor, 2, 0);
-    return 1;
+    return run_end(L, cursor, 1);
 }
 
 /* t:ids() -> list of ids */
 static int run_ids(lua_State *L)
 {
-    struct cursor *cursor = run_begin(L, false);
-    if (cursor->kind != SOMBRA_ROW_NODE && cursor->kind != SOMBRA_ROW_EDGE)
+    struct cursor *cursor = run_begin(L);
+    if (cursor->kind != SOMBRA_ROW_NODE && cursor->kind != SOMBRA_ROW_EDGE) {
+        (void)run_end(L, cursor, 0);
         return error_raise_text(L, SOMBRA_INVALID,
                                 "the rows of this traversal have no ids: list() gives them");
+    }
     (void)push_rows(L, cursor, 2, 0);
-    return 1;
+    return run_end(L, cursor, 1);
 }
 
 /* Appends a property of each edge: edges have no read of many. */
@@ -419,8 +492,7 @@ static int run_values(lua_State *L)
     sombra_slice name = check_name(L, 2);
     lua_settop(L, 2);
     read_bounds(L, 1, &options);
-    struct cursor *cursor = open_cursor(L, 1, &options);
-    lua_toclose(L, 3);
+    struct cursor *cursor = run_closing(L, 1, &options); /* 3 */
     if (cursor->kind != SOMBRA_ROW_NODE && cursor->kind != SOMBRA_ROW_EDGE)
         return error_raise_text(L, SOMBRA_INVALID,
                                 "the rows of this traversal have no properties: list() gives them");
@@ -448,20 +520,20 @@ static int run_values(lua_State *L)
 /* t:first() -> the first row's values, or nil */
 static int run_first(lua_State *L)
 {
-    struct cursor *cursor = run_begin(L, false);
+    struct cursor *cursor = run_begin(L);
     const sombra_row *row = next_row(L, cursor, 2);
     if (row)
-        return push_row_values(L, row);
+        return run_end(L, cursor, push_row_values(L, row));
     lua_pushnil(L);
-    return 1;
+    return run_end(L, cursor, 1);
 }
 
 /* t:exists() -> boolean */
 static int run_exists(lua_State *L)
 {
-    struct cursor *cursor = run_begin(L, false);
+    struct cursor *cursor = run_begin(L);
     lua_pushboolean(L, next_row(L, cursor, 2) != NULL);
-    return 1;
+    return run_end(L, cursor, 1);
 }
 
 /* t:count() -> number of rows */
@@ -469,12 +541,12 @@ static int run_count(lua_State *L)
 {
     uint64_t count = 0;
     bool was_readonly;
-    struct cursor *cursor = run_begin(L, false);
+    struct cursor *cursor = run_begin(L);
     enter(L, cursor, 2, &was_readonly);
     sombra_err err = sombra_query_count(cursor->query, &count);
     leave(L, cursor, err, was_readonly);
     lua_pushinteger(L, (lua_Integer)count);
-    return 1;
+    return run_end(L, cursor, 1);
 }
 
 /* t:page{size, after} -> list of rows, position of the next page or nil */
@@ -482,7 +554,7 @@ static int run_page(lua_State *L)
 {
     static const char *const names[] = { "size", "after", NULL };
     sombra_query_options options = SOMBRA_QUERY_OPTIONS_INIT;
-    (void)traversal_to_run(L);
+    const struct traversal *traversal = traversal_to_run(L);
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
     (void)options_given(L, 2, names);
@@ -491,21 +563,17 @@ static int run_page(lua_State *L)
     if (type != LUA_TNIL && type != LUA_TSTRING)
         option_error(L, 2, "after", "the position that an earlier page gave expected");
     if (type == LUA_TSTRING) {
-        list_push(L);
-        lua_pushliteral(L, "after");
-        list_append(L);
-        lua_pushvalue(L, 3);
-        list_append(L);
-        traversal_extend(L, 1); /* 4 */
+        const struct step step = step_begin(L, traversal_db(L, traversal), "after");
+        step_add(&step, 2, 3);
+        (void)step_extend(&step); /* 4 */
     } else {
         lua_pushvalue(L, 1);
     }
     read_bounds(L, 4, &options);
     if (!options.rows_max || options.rows_max > size)
         options.rows_max = size;
-    struct cursor *cursor = open_cursor(L, 4, &options); /* 5 */
-    lua_toclose(L, 5);
-    lua_Integer count = push_rows(L, cursor, 5, size); /* 6 */
+    struct cursor *cursor = run_closing(L, 4, &options); /* 5 */
+    lua_Integer count = push_rows(L, cursor, 5, size);   /* 6 */
     sombra_slice position;
     if ((uint64_t)count < size || !cursor->query)
         return 1;
@@ -600,16 +668,19 @@ static int run_explain(lua_State *L)
     sombra_query_options options = SOMBRA_QUERY_OPTIONS_INIT;
     (void)traversal_to_run(L);
     lua_settop(L, 1);
-    struct cursor *cursor = open_cursor(L, 1, &options);
-    lua_toclose(L, 2);
-    return push_plan(L, cursor);
+    return push_plan(L, run_closing(L, 1, &options));
 }
 
 /* t:profile() -> as explain, after running it: rows, pages and time of each operator */
 static int run_profile(lua_State *L)
 {
+    sombra_query_options options = SOMBRA_QUERY_OPTIONS_INIT;
     bool was_readonly;
-    struct cursor *cursor = run_begin(L, true);
+    (void)traversal_to_run(L);
+    lua_settop(L, 1);
+    read_bounds(L, 1, &options);
+    options.profiles = true;
+    struct cursor *cursor = run_closing(L, 1, &options); /* 2 */
     do {
         enter(L, cursor, 2, &was_readonly);
         sombra_err err = sombra_query_next(cursor->query, &cursor->rows, &cursor->count);

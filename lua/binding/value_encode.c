@@ -7,6 +7,8 @@
  */
 #include "binding.h"
 
+#include <string.h>
+
 enum {
     BUILDER_KEEP_BYTES = 1 << 20, /* a scratch that grew beyond this is given back */
     SLOTS_PER_LEVEL = 6,          /* key, value, metatables, and two for the message */
@@ -126,14 +128,15 @@ static void encode_list(const struct encoder *encoder, int index, const struct p
     (void)sombra_value_end_list(encoder->builder);
 }
 
+/* The first key and value are on the stack; they are popped. */
 static void encode_map(const struct encoder *encoder, int index, const struct place *place,
                        unsigned depth)
 {
     lua_State *L = encoder->L;
+    const int top = lua_gettop(L);
+    struct place inside = { .up = place, .table = index, .key = top - 1 };
     (void)sombra_value_begin_map(encoder->builder);
-    struct place inside = { .up = place, .table = index };
-    lua_pushnil(L);
-    while (lua_next(L, index)) {
+    do {
         if (UNLIKELY(lua_type(L, -2) != LUA_TSTRING)) {
             lua_pop(L, 2);
             refuse_keys(encoder, index, place);
@@ -141,11 +144,9 @@ static void encode_map(const struct encoder *encoder, int index, const struct pl
         size_t bytes = 0;
         const char *key = lua_tolstring(L, -2, &bytes);
         (void)sombra_value_push_key(encoder->builder, key, bytes);
-        int top = lua_gettop(L);
-        inside.key = top - 1;
         encode_any(encoder, top, &inside, depth + 1);
         lua_pop(L, 1);
-    }
+    } while (lua_next(L, index));
     (void)sombra_value_end_map(encoder->builder);
 }
 
@@ -166,18 +167,20 @@ static void encode_table(const struct encoder *encoder, int index, const struct 
     luaL_checkstack(L, SLOTS_PER_LEVEL, "nested tables");
     if (depth >= SOMBRA_VALUE_DEPTH_MAX)
         refuse_depth(encoder, index, place);
-    bool is_list = value_is_list(L, index);
-    if (!is_list) {
-        lua_pushnil(L);
-        if (lua_next(L, index)) {
-            is_list = lua_type(L, -2) != LUA_TSTRING;
-            lua_pop(L, 2);
-        }
-    }
-    if (is_list)
+    if (value_is_list(L, index)) {
         encode_list(encoder, index, place, depth);
-    else
+        return;
+    }
+    lua_pushnil(L);
+    if (UNLIKELY(!lua_next(L, index))) {
+        (void)sombra_value_begin_map(encoder->builder);
+        (void)sombra_value_end_map(encoder->builder);
+    } else if (lua_type(L, -2) == LUA_TSTRING) {
         encode_map(encoder, index, place, depth);
+    } else {
+        lua_pop(L, 2);
+        encode_list(encoder, index, place, depth);
+    }
 }
 
 static void encode_any(const struct encoder *encoder, int index, const struct place *place,
@@ -289,18 +292,51 @@ sombra_slice value_encode_pair(lua_State *L, struct db_handle *db, int key, int 
     return encoder_end(&encoder, db);
 }
 
-sombra_slice value_encode_steps(lua_State *L, struct db_handle *db, int first, int count)
+sombra_value_builder *value_begin(lua_State *L, struct db_handle *db)
 {
-    const struct encoder encoder = encoder_begin(L, db, 1);
-    const struct place place = { .root = "steps" };
-    struct place inside = { .up = &place, .table = first };
-    luaL_checkstack(L, SLOTS_PER_LEVEL, "steps");
-    (void)sombra_value_begin_list(encoder.builder);
-    for (int i = 0; i < count; i++) {
-        inside.index = i + 1;
-        encode_any(&encoder, first + i, &inside, 1);
+    return encoder_begin(L, db, 0).builder;
+}
+
+void value_add(lua_State *L, sombra_value_builder *builder, int arg, int index, const char *root)
+{
+    const struct encoder encoder = { .L = L, .builder = builder, .arg = arg };
+    const struct place place = { .root = root };
+    luaL_checkstack(L, SLOTS_PER_LEVEL, "values");
+    encode_any(&encoder, lua_absindex(L, index), &place, 2);
+}
+
+static bool is_among(const char *text, const char *const *names)
+{
+    while (*names && strcmp(text, *names) != 0)
+        names++;
+    return *names != NULL;
+}
+
+void value_add_members(lua_State *L, sombra_value_builder *builder, int arg, const char *root,
+                       const char *const *without)
+{
+    const struct encoder encoder = { .L = L, .builder = builder, .arg = arg };
+    const struct place place = { .root = root };
+    struct place inside = { .up = &place, .table = arg };
+    luaL_checkstack(L, SLOTS_PER_LEVEL, "options");
+    lua_pushnil(L);
+    while (lua_next(L, arg)) {
+        size_t bytes = 0;
+        if (UNLIKELY(lua_type(L, -2) != LUA_TSTRING))
+            luaL_argerror(L, arg, "option names are strings");
+        const char *key = lua_tolstring(L, -2, &bytes);
+        if (!is_among(key, without)) {
+            inside.key = lua_gettop(L) - 1;
+            (void)sombra_value_push_key(builder, key, bytes);
+            encode_any(&encoder, inside.key + 1, &inside, 3);
+        }
+        lua_pop(L, 1);
     }
-    (void)sombra_value_end_list(encoder.builder);
+}
+
+sombra_slice value_end(lua_State *L, struct db_handle *db)
+{
+    const struct encoder encoder = { .L = L, .builder = db->builder };
     return encoder_end(&encoder, db);
 }
 

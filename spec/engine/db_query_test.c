@@ -66,6 +66,29 @@ static size_t read_all(sombra_query *query)
     return total;
 }
 
+static void test_query__of_steps_given_one_by_one_is_the_same(void **state)
+{
+    (void)state;
+    sombra_query *query;
+    const sombra_slice steps[] = { value_text("{'all'}"), value_text("{'out'}"),
+                                   value_text("{'distinct'}") };
+    const sombra_slice bad[] = { value_text("{'all'}"), { "\x41\x09", 2 } };
+    sombra_query *as_one = open_query("{{'all'}, {'out'}, {'distinct'}}");
+    const size_t whole = read_all(as_one);
+    sombra_query_close(as_one);
+    assert_true(whole > 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_ok(sombra_query_open_steps(txn, steps, COUNT_OF(steps), NULL, &query));
+        assert_int_equal(read_all(query), whole);
+        sombra_query_close(query);
+        assert_int_equal(sombra_query_open_steps(txn, bad, 2, NULL, &query), SOMBRA_INVALID);
+        assert_int_equal(sombra_query_open_steps(txn, steps + 1, 2, NULL, &query), SOMBRA_INVALID);
+        assert_non_null(strstr(sombra_err_message(), "step 1 (out)"));
+        assert_int_equal(sombra_query_open_steps(txn, steps, 0, NULL, &query), SOMBRA_INVALID);
+        assert_int_equal(sombra_query_open_steps(txn, NULL, 0, NULL, &query), SOMBRA_INVALID);
+    }
+}
+
 static void test_query__gives_rows_again_and_again(void **state)
 {
     (void)state;
@@ -143,6 +166,8 @@ static void test_query__is_cancelled_by_another_thread(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_query__of_steps_given_one_by_one_is_the_same, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_query__gives_rows_again_and_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_query__ends_with_its_transaction, setup, teardown),
         cmocka_unit_test_setup_teardown(test_query__that_is_refused_leaves_nothing_behind, setup,

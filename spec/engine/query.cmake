@@ -5,6 +5,7 @@ set(query_search_fixture query_search_fixture.c ${query_fixture})
 set(query_steps_fixture query_fixture.c ${query_fixture})
 
 engine_test(query_steps_test query SOURCES ${query_steps_fixture})
+engine_test(query_kept_test query SOURCES ${query_steps_fixture})
 engine_test(query_bounds_test query SOURCES ${query_steps_fixture})
 engine_test(db_query_test db SOURCES value_fixture.c LABELS threads)
 engine_test(query_plan_test db

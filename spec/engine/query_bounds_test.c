@@ -176,11 +176,38 @@ static void test_memory__that_is_out_leaks_nothing(void **state)
                 err = query_next(query, &rows, &count);
             mem_test_fail_at(0, false);
             if (query)
-                query_end(query);
+                query_close(query);
+            query_release(query);
             if (err && err != SOMBRA_NOMEM)
                 fail_msg("%s: allocation %" PRIu64 ": %s: %s", all_kinds[i], nth,
                          sombra_err_name(err), sombra_err_message());
             /* The transaction keeps what it lends records in. */
+            assert_in_range(mem_test_live(), live, live + 1);
+        }
+    }
+}
+
+/* What a query keeps of the one before is whole or gone. */
+static void test_memory__that_is_out_spoils_nothing_that_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t i = 1; i < COUNT_OF(all_kinds); i++) {
+        const sombra_slice before = value_text("%s", all_kinds[i - 1]);
+        const sombra_slice steps = value_text("%s", all_kinds[i]);
+        sombra_err err = SOMBRA_NOMEM;
+        for (uint64_t nth = 1; err == SOMBRA_NOMEM; nth++) {
+            const uint64_t live = mem_test_live();
+            struct query *query;
+            assert_ok(query_new(&query));
+            assert_ok(query_open(query, &f->txn, before, &query_options, &query_environment));
+            query_close(query);
+            mem_test_fail_at(nth, false);
+            err = query_open(query, &f->txn, steps, &query_options, &query_environment);
+            mem_test_fail_at(0, false);
+            query_close(query);
+            assert_ok(query_open(query, &f->txn, steps, &query_options, &query_environment));
+            query_close(query);
+            query_release(query);
             assert_in_range(mem_test_live(), live, live + 1);
         }
     }
@@ -354,6 +381,7 @@ int main(void)
         TEST(test_filter__asks_the_function_and_ends_with_its_error),
         TEST(test_writes__beside_a_query_show_from_the_next_batch_on),
         TEST(test_memory__that_is_out_leaks_nothing),
+        TEST(test_memory__that_is_out_spoils_nothing_that_is_kept),
         TEST(test_explain__has_what_was_read_with_profiles),
         TEST(test_records__of_a_batch_are_read_together),
         TEST(test_records__of_many_bytes_are_read_one_by_one),

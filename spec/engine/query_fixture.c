@@ -6,6 +6,10 @@
 sombra_query_options query_options;
 _Atomic uint32_t query_is_cancelled;
 
+/* Closed, with what it keeps from query to query: most tests run on what others left. NULL = none.
+ */
+static struct query *spare;
+
 static char output[1 << 16];
 static char given[1 << 14];
 
@@ -29,22 +33,35 @@ int query_setup(void **state)
 
 int query_teardown(void **state)
 {
+    query_release(spare);
+    spare = NULL;
     values_release();
     return fixture_teardown(state);
 }
 
 struct query *query_begin(struct fixture *f, sombra_slice steps)
 {
-    struct query *query;
-    assert_ok(query_new(&query));
+    struct query *query = query_take();
     assert_ok(query_open(query, &f->txn, steps, &query_options, &query_environment));
+    return query;
+}
+
+struct query *query_take(void)
+{
+    struct query *query = spare;
+    spare = NULL;
+    if (!query)
+        assert_ok(query_new(&query));
     return query;
 }
 
 void query_end(struct query *query)
 {
     query_close(query);
-    query_release(query);
+    if (spare)
+        query_release(query);
+    else
+        spare = query;
 }
 
 #define READ_GIVEN(format)                                                                  \
@@ -101,11 +118,10 @@ uint64_t rows_count(struct fixture *f, const char *format, ...)
 
 sombra_err query_error(struct fixture *f, const char *format, ...)
 {
-    struct query *query;
+    struct query *query = query_take();
     const sombra_row *rows;
     size_t count = 1;
     READ_GIVEN(format);
-    assert_ok(query_new(&query));
     sombra_err err =
         query_open(query, &f->txn, value_text("%s", given), &query_options, &query_environment);
     while (!err && count)

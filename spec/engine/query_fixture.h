@@ -17,6 +17,8 @@ extern const struct query_environment query_environment;
 int query_setup(void **state);
 int query_teardown(void **state);
 
+/* A closed one, which query_end takes back: the one that was ended before, with what it keeps. */
+struct query *query_take(void);
 /* A query that is open until query_end. Steps as value_text has them. */
 struct query *query_begin(struct fixture *f, sombra_slice steps);
 void query_end(struct query *query);

@@ -71,6 +71,12 @@ typedef struct sombra_query_options {
 SOMBRA_API sombra_err sombra_query_open(sombra_txn *txn, sombra_slice steps,
                                         const sombra_query_options *options,
                                         sombra_query **out_query) SOMBRA_MUST_CHECK;
+/* The same of steps that were encoded one by one: a program that keeps the parts of its queries
+ * need not put them into one value. The steps are copied. */
+SOMBRA_API sombra_err sombra_query_open_steps(sombra_txn *txn, const sombra_slice *steps,
+                                              size_t step_count,
+                                              const sombra_query_options *options,
+                                              sombra_query **out_query) SOMBRA_MUST_CHECK;
 SOMBRA_API sombra_row_kind sombra_query_kind(const sombra_query *query);
 /* The next few rows; *out_count 0 = no more. */
 SOMBRA_API sombra_err sombra_query_next(sombra_query *query, const sombra_row **out_rows,

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/* What a query keeps for the next one: the fixture runs one after the other on the same handle. */
+#include "query_fixture.h"
+
+/* Nodes A 1 to 4 with unique i, g and s, edges E from each to the next. */
+static int setup(void **state)
+{
+    query_setup(state);
+    struct fixture *f = *state;
+    const sombra_slice label = text("A");
+    for (uint64_t i = 1; i <= 4; i++) {
+        sombra_node_id node;
+        assert_ok(graph_node_create(
+            &f->txn, &label, 1,
+            value_text("{i = %" PRIu64 ", g = %" PRIu64 ", s = 'n%" PRIu64 "'}", i, i % 2, i),
+            &node));
+        values_release();
+    }
+    for (uint64_t i = 1; i < 4; i++) {
+        const struct graph_edge ends = { .src = i, .dst = i + 1 };
+        sombra_edge_id edge;
+        assert_ok(graph_edge_create(&f->txn, &ends, text("E"), value_text("{i = 2}"), &edge));
+    }
+    const sombra_rule rule = { .struct_bytes = sizeof rule,
+                               .kind = SOMBRA_RULE_UNIQUE,
+                               .subject = text("A"),
+                               .property_count = 1,
+                               .properties = { text("i") } };
+    uint32_t id;
+    assert_ok(graph_rule_create(&f->txn, &rule, NULL, &id));
+    commit(f);
+    begin_read(f);
+    return 0;
+}
+
+static void test_steps__are_taken_again_with_other_constants(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *where, *rows;
+    } cases[] = {
+        { "{i = 2}", "3@1" },
+        { "{i = 3}", "4@1" },
+        { "{i = 3.0}", "4@1" },
+        { "{i = '3'}", "" },
+        { "{i = true}", "" },
+        { "{i = 1000000007}", "" },
+        { "{i = {eq = 1}}", "2@1" },
+        { "{i = {ge = 2}}", "3@1 4@1" },
+        { "{i = {any_of = {1, 2}}}", "2@1 3@1" },
+        { "{s = 'n1'}", "2@1" },
+        { "{s = 'a string that is much longer than the one before, and than what is kept for it'}",
+          "" },
+        { "{s = 'n3'}", "4@1" },
+        { "{g = 1, s = 'n1'}", "2@1" },
+        { "{g = 1, s = 'n3'}", "4@1" },
+        { "{g = 0, s = 'n3'}", "" },
+        { "{['#id'] = 2}", "3@1" },
+        { "{['#id'] = 1}", "2@1" },
+        { "{'not', {i = 1}}", "3@1 4@1" },
+        { "{'and', {i = 1}}", "2@1" },
+        { "{}", "2@1 3@1 4@1" },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        for (size_t j = 0; j < COUNT_OF(cases); j++) {
+            assert_rows(f, cases[i].rows, "{{'label', 'A'}, {'where', %s}, {'out', {types = 'E'}}}",
+                        cases[i].where);
+            assert_rows(f, cases[j].rows, "{{'label', 'A'}, {'where', %s}, {'out', {types = 'E'}}}",
+                        cases[j].where);
+        }
+    }
+    assert_refused(f, "eq takes a value", "{{'label', 'A'}, {'where', {i = null}}}");
+}
+
+static void test_a_step__is_made_anew_behind_other_rows(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 2; i++) {
+        assert_rows(f, "2", "{{'all'}, {'where', {i = 2}}}");
+        assert_rows(f, "1 2 3", "{{'edges'}, {'where', {i = 2}}}");
+        assert_rows(f, "3@1", "{{'ids', {2}}, {'out'}}");
+        assert_rows(f, "4@1", "{{'ids', {3}}, {'out'}}");
+        assert_rows(f, "", "{{'ids', {0}}, {'out'}}");
+        assert_rows(f, "", "{{'ids', {-2}}, {'out'}}");
+        assert_rows(f, "3@1", "{{'ids', {2}}, {'out'}}");
+        assert_rows(f, "", "{{'ids', {9007199254740993}}, {'out'}}");
+        assert_refused(f, "id 1 must be", "{{'ids', {'2'}}, {'out'}}");
+        assert_rows(f, "3@1 3@1", "{{'ids', {2, 2}}, {'out'}}");
+        assert_rows(f, "", "{{'ids', {}}, {'out'}}");
+        assert_rows(f, "2", "{{'edge_ids', {2}}}");
+        assert_rows(f, "3", "{{'edge_ids', {3}}}");
+        assert_rows(f, "1", "{{'ids', {1, 2}}, {'limit', 1}}");
+        assert_rows(f, "1 2", "{{'ids', {1, 2}}, {'limit', 2}}");
+        assert_refused(f, "step 2 (source)", "{{'all'}, {'source'}}");
+        assert_rows(f, "1 2 3", "{{'edges'}, {'source'}}");
+    }
+}
+
+static void test_names__that_were_missing_are_looked_for_again(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const steps[] = {
+        "{{'label', 'A'}, {'where', {late = 1}}}",
+        "{{'ids', {1}}, {'out', {types = 'LATE'}}}",
+        "{{'ids', {1}}, {'where', {'label', 'Late'}}}",
+        "{{'ids', {1}}, {'select', {'late'}}}",
+    };
+    static const char *const before[] = { "", "", "", "{}" };
+    static const char *const after[] = { "1", "1@1", "1", "{late=1}" };
+    const struct graph_edge ends = { .src = 1, .dst = 1 };
+    sombra_edge_id edge;
+    bool changed;
+    for (size_t i = 0; i < COUNT_OF(steps); i++)
+        assert_rows(f, before[i], "%s", steps[i]);
+    rollback(f);
+    begin_write(f);
+    for (size_t i = 0; i < COUNT_OF(steps); i++)
+        assert_rows(f, before[i], "%s", steps[i]);
+    assert_ok(graph_node_add_label(&f->txn, 1, text("Late"), &changed));
+    assert_ok(graph_node_change(&f->txn, 1, value_text("{late = 1}"), GRAPH_MERGE));
+    assert_ok(graph_edge_create(&f->txn, &ends, text("LATE"), NOTHING, &edge));
+    for (size_t i = 0; i < COUNT_OF(steps); i++)
+        assert_rows(f, after[i], "%s", steps[i]);
+}
+
+/* Its id is the next name's, then. */
+static void test_names__of_a_transaction_that_is_undone_are_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    const char *steps = "{{'label', 'A'}, {'where', {mine = 1}}}";
+    rollback(f);
+    begin_write(f);
+    assert_ok(graph_node_change(&f->txn, 1, value_text("{mine = 1}"), GRAPH_MERGE));
+    assert_rows(f, "1", "%s", steps);
+    assert_rows(f, "1", "%s", steps);
+    rollback(f);
+    begin_write(f);
+    assert_ok(graph_node_change(&f->txn, 2, value_text("{other = 1}"), GRAPH_MERGE));
+    assert_rows(f, "", "%s", steps);
+    commit(f);
+    begin_read(f);
+    assert_rows(f, "", "%s", steps);
+    assert_rows(f, "2", "{{'label', 'A'}, {'where', {other = 1}}}");
+}
+
+/* What an opened query gives: its failure, or its ids. */
+static void outcome(struct query *query, struct fixture *f, const sombra_slice *steps, size_t count,
+                    char *text, size_t bytes)
+{
+    const struct query_steps each = { .items = steps, .count = count };
+    const sombra_row *rows;
+    size_t row_count = 1, used = 0;
+    sombra_err err = query_open_steps(query, &f->txn, &each, &query_options, &query_environment);
+    while (!err && row_count) {
+        err = query_next(query, &rows, &row_count);
+        for (size_t i = 0; !err && i < row_count; i++)
+            used += (size_t)snprintf(text + used, bytes - used, "%" PRIu64 " ", rows[i].id);
+    }
+    snprintf(text + used, bytes - used, "%s: %s", sombra_err_name(err),
+             err ? sombra_err_message() : "");
+    query_close(query);
+}
+
+/* Steps that differ from the kept ones in any one byte give what they give to a new query. */
+static void check_bytes(struct fixture *f, struct query *kept, const sombra_slice good[2],
+                        size_t which)
+{
+    for (size_t at = 0; at < good[which].bytes; at++) {
+        for (unsigned byte = 0; byte < 256; byte++) {
+            static char wanted[1000], have[1000];
+            uint8_t other[100];
+            struct query *fresh;
+            assert_true(good[which].bytes <= sizeof other);
+            memcpy(other, good[which].data, good[which].bytes);
+            other[at] = (uint8_t)byte;
+            sombra_slice bad[] = { good[0], good[1] };
+            bad[which] = slice_of(other, good[which].bytes);
+            outcome(kept, f, good, 2, have, sizeof have);
+            outcome(kept, f, bad, 2, have, sizeof have);
+            assert_ok(query_new(&fresh));
+            outcome(fresh, f, bad, 2, wanted, sizeof wanted);
+            query_release(fresh);
+            assert_string_equal(have, wanted);
+        }
+    }
+}
+
+static void test_a_step__that_is_nearly_the_kept_one_is_not_taken_for_it(void **state)
+{
+    struct fixture *f = *state;
+    struct query *kept = query_take();
+    const sombra_slice ids[] = { value_text("{'ids', {2}}"), value_text("{'out'}") };
+    const sombra_slice label[] = { value_text("{'label', 'A'}"),
+                                   value_text("{'where', {g = 1, i = 300, s = 'n1'}}") };
+    check_bytes(f, kept, label, 1);
+    check_bytes(f, kept, label, 0);
+    check_bytes(f, kept, ids, 0);
+    query_end(kept);
+}
+
+static void test_a_unique_index__leaves_nothing_to_ask_of_what_it_pins(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *steps, *plan, *rows;
+    } cases[] = {
+        { "{'where', {i = 2}}", "index(i: equal)", "2" },
+        { "{'where', {i = {eq = 2}}}", "index(i: equal)", "2" },
+        { "{'where', {i = 2.0}}", "index(i: equal)", "2" },
+        { "{'where', {i = 9}}", "index(i: equal)", "" },
+        { "{'where', {}}, {'where', {i = 2}}", "index(i: equal)", "2" },
+        { "{'where', {i = 2, g = 0}}", "where <- index(i: equal)", "2" },
+        { "{'where', {i = 2, g = 1}}", "where <- index(i: equal)", "" },
+        { "{'where', {i = 2, ['#depth'] = 1}}", "where <- index(i: equal)", "" },
+        { "{'where', {i = {eq = 2, lt = 2}}}", "where <- index(i: equal)", "" },
+        { "{'where', {'and', {i = 2}, {'label', 'B'}}}", "where <- index(i: equal)", "" },
+        { "{'where', {i = 2}}, {'where', {g = 1}}", "where <- index(i: equal)", "" },
+        { "{'where', {i = 2}}, {'where', {i = 3}}", "where <- index(i: equal)", "" },
+        { "{'where', {g = 0}}, {'where', {i = 2}}", "where <- where <- index(i: equal)", "2" },
+        { "{'where', {i = 2}}, {'limit', 1}, {'where', {i = 3}}",
+          "where <- limit(skip 0, limit 1) <- index(i: equal)", "" },
+        { "{'where', {i = 2}}, {'order', {'g'}}, {'where', {i = 3}}",
+          "where <- sort(1 keys) <- index(i: equal)", "" },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        assert_string_equal(plan_text(f, "{{'label', 'A'}, %s}", cases[i].steps), cases[i].plan);
+        assert_rows(f, cases[i].rows, "{{'label', 'A'}, %s}", cases[i].steps);
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, query_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_steps__are_taken_again_with_other_constants),
+        TEST(test_a_step__is_made_anew_behind_other_rows),
+        TEST(test_names__that_were_missing_are_looked_for_again),
+        TEST(test_names__of_a_transaction_that_is_undone_are_forgotten),
+        TEST(test_a_step__that_is_nearly_the_kept_one_is_not_taken_for_it),
+        TEST(test_a_unique_index__leaves_nothing_to_ask_of_what_it_pins),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
