@@ -233,6 +233,7 @@ sombra_err lsm_commit(struct kv_txn *txn, enum kv_durability durability);
 void lsm_abort(struct kv_txn *txn);
 sombra_err lsm_savepoint(struct kv_txn *txn, enum kv_savepoint_action action, uint64_t *mark);
 sombra_err lsm_put(struct kv_txn *txn, sombra_slice key, sombra_slice value);
+sombra_err lsm_put_many(struct kv_txn *txn, const struct kv_entry *entries, size_t count);
 sombra_err lsm_remove(struct kv_txn *txn, sombra_slice key);
 sombra_err lsm_remove_range(struct kv_txn *txn, struct kv_range range, uint64_t *out_removed);
 
