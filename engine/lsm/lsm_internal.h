@@ -311,6 +311,12 @@ static inline void lsm_trust(struct lsm_txn *txn, bool was_there)
 {
     txn->trusted = was_there ? txn->trusted + (txn->trusted < LSM_TRUSTED_MIN) : 0;
 }
+/* All that the transaction sees is in one run: for ranges, where "the last place" is not known. */
+static inline bool lsm_has_one_run(const struct lsm_txn *txn)
+{
+    const struct view *view = txn->view;
+    return view->version->count == 1 && view->count == 1 && memtable_is_empty(view->memtables[0]);
+}
 /* The live entries that the transaction sees, as a source: those in `range`, and maybe others
  * outside of it. Not to be sought outside of the range, which is not empty. A range that the
  * transaction removes later is seen by sources made after that. */

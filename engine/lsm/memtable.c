@@ -199,8 +199,10 @@ static struct memtable_entry *entry_new(struct memtable *memtable, sombra_slice 
     return entry;
 }
 
-static sombra_err put_new(struct memtable *memtable, unsigned rank, uint64_t seq, uint32_t what,
-                          const sombra_slice pair[2])
+static inline __attribute__((always_inline)) sombra_err put_new(struct memtable *memtable,
+                                                                unsigned rank, uint64_t seq,
+                                                                uint32_t what,
+                                                                const sombra_slice pair[2])
 {
     struct memtable_entry *entry = entry_new(memtable, pair[0], RECORD_BYTES + pair[1].bytes);
     if (!entry)
@@ -230,8 +232,9 @@ static sombra_err put_version(struct memtable *memtable, struct memtable_entry *
 }
 
 /* `entry`, `rank`: as the tree located the key. */
-static sombra_err put_at(struct memtable *memtable, struct memtable_entry *entry, unsigned rank,
-                         uint64_t seq, uint32_t what, const sombra_slice pair[2])
+static inline sombra_err put_at(struct memtable *memtable, struct memtable_entry *entry,
+                                unsigned rank, uint64_t seq, uint32_t what,
+                                const sombra_slice pair[2])
 {
     sombra_err err = entry ? put_version(memtable, entry, seq, what, pair[1])
                            : put_new(memtable, rank, seq, what, pair);

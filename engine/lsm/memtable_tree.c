@@ -617,10 +617,9 @@ sombra_err memtable_tree_insert(struct memtable_tree *tree, unsigned rank,
     uint64_t order = load_order(&leaf->node);
     unsigned slot = order_count(order);
     assert(tree->finger.levels > 0 && rank <= slot);
-    if (slot == LEAF_SLOTS && split_at(order, rank) == LEAF_SLOTS)
-        return leaf_follow(tree, entry);
-    if (slot == LEAF_SLOTS)
-        return leaf_split(tree, rank, entry);
+    if (UNLIKELY(slot == LEAF_SLOTS))
+        return split_at(order, rank) == LEAF_SLOTS ? leaf_follow(tree, entry)
+                                                   : leaf_split(tree, rank, entry);
     leaf->heads[slot] = key_head(entry_key(entry), leaf->node.skip);
     leaf->entries[slot] = entry;
     atomic_store_explicit(&leaf->node.order, order_with(order, rank, slot), memory_order_release);
