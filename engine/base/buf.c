@@ -5,6 +5,10 @@
 
 enum { CAPACITY_MIN = 64 };
 
+/* From LARGE_BYTES on memory is pages that the system gives when they are touched: room that is not
+ * used costs nothing but addresses, and a copy costs all pages anew. So there is more of it. */
+enum { LARGE_BYTES = 2 << 20, LARGE_TIMES = 8, LARGE_MORE_BYTES = 256 << 20 };
+
 static void check(const struct buf *buf)
 {
     assert(buf->bytes <= buf->capacity);
@@ -18,6 +22,13 @@ void buf_release(struct buf *buf)
     *buf = (struct buf)BUF_INIT;
 }
 
+static size_t with_large_room(size_t capacity)
+{
+    if (LIKELY(capacity < LARGE_BYTES) || capacity > SIZE_MAX / LARGE_TIMES)
+        return capacity;
+    return size_min(capacity * LARGE_TIMES, capacity + LARGE_MORE_BYTES);
+}
+
 static sombra_err grow(struct buf *buf, size_t more)
 {
     size_t needed;
@@ -25,7 +36,12 @@ static sombra_err grow(struct buf *buf, size_t more)
         return diag_nomem("a buffer", SIZE_MAX);
     size_t doubled = buf->capacity > SIZE_MAX / 2 ? needed : buf->capacity * 2;
     size_t capacity = size_max(size_max(needed, doubled), CAPACITY_MIN);
-    uint8_t *data = mem_grow(buf->data, buf->capacity, capacity);
+    size_t roomy = needed <= doubled ? with_large_room(capacity) : capacity;
+    uint8_t *data = roomy > capacity ? mem_grow(buf->data, buf->capacity, roomy) : NULL;
+    if (data)
+        capacity = roomy;
+    else
+        data = mem_grow(buf->data, buf->capacity, capacity);
     if (!data)
         return diag_nomem("a buffer", capacity);
     buf->data = data;

@@ -547,14 +547,20 @@ sombra_err lsm_cursor_read(struct kv_cursor *kv_cursor, enum kv_motion direction
  * bounds asks most often once: the source is of those keys alone, so that filters have a say. */
 static sombra_err words_seek(struct lsm_cursor *cursor, sombra_slice within, sombra_slice end)
 {
-    sombra_err err = SOMBRA_OK;
-    if (!cursor->source && cursor->bounds.low_bytes == 0 && cursor->bounds.high_bytes == 0) {
-        err = cursor_source(cursor, (struct kv_range){ within, end });
-        cursor->is_narrow = true;
-    } else {
-        err = cursor_wake(cursor);
+    if (cursor->source || cursor->bounds.low_bytes > 0 || cursor->bounds.high_bytes > 0) {
+        sombra_err err = cursor_wake(cursor);
+        return err ? err : cursor->source->ops->seek_ge(cursor->source, within);
     }
-    return err ? err : cursor->source->ops->seek_ge(cursor->source, within);
+    sombra_err err = cursor_source(cursor, (struct kv_range){ within, end });
+    cursor->is_narrow = true;
+    if (!err)
+        err = cursor->source->ops->seek_ge(cursor->source, within);
+    if (!err && lsm_has_one_run(cursor->txn)) {
+        const struct source *source = cursor->source;
+        lsm_trust(cursor->txn, source->is_valid &&
+                                   (end.bytes == 0 || slice_compare(source->entry.key, end) < 0));
+    }
+    return err;
 }
 
 /* The last `bytes` of a key, which has no 8 of them or of which none are asked for. */

@@ -27,7 +27,8 @@ struct probe {
     const struct filter *filter; /* to be asked; NULL = none */
     uint32_t index;              /* of the block that would have it; NO_BLOCK = none has */
     bool is_as_before;           /* the same block as the probe before that has one */
-    uint32_t head_at;            /* where in the block keys begin that may be it */
+    struct rows_aim aim;         /* where in the block to look */
+    uint32_t head_at;            /* where there keys begin that may be it */
     struct cache_block *block;   /* NULL = none */
     struct rows rows;            /* of it */
 };
@@ -68,20 +69,25 @@ static void memtables_find(struct group *group)
 
 /* ---- one run ----------------------------------------------------------------------------- */
 
+static bool table_spans(const struct version_table *table, sombra_slice key)
+{
+    return slice_compare(key, table->meta.low) >= 0 && slice_compare(key, table->meta.end) < 0;
+}
+
 /* Which tables are asked for which keys; their lines of filters are on the way. */
 static sombra_err run_probe(struct group *group, const struct version_run *run, bool asks_filter)
 {
     struct table *table = NULL;
-    size_t at = run->count; /* of `table` */
+    size_t at = 0; /* of `table` */
     group->probe_count = 0;
     for (size_t k = 0; k < group->count; k++) {
         struct wanted *wanted = &group->wanted[k];
         if (wanted->lookup != LOOKUP_ABSENT)
             continue;
-        size_t found = version_run_find(run, wanted->key);
-        if (found == run->count || slice_compare(wanted->key, run->tables[found]->meta.low) < 0)
-            continue;
-        if (found != at) {
+        if (!table || !table_spans(run->tables[at], wanted->key)) {
+            size_t found = version_run_find(run, wanted->key);
+            if (found == run->count || slice_compare(wanted->key, run->tables[found]->meta.low) < 0)
+                continue;
             struct table *owned;
             sombra_err err = version_table_borrow(run, found, &table, &owned);
             if (UNLIKELY(err))
@@ -179,17 +185,26 @@ static sombra_err run_load(struct group *group)
 /* Where in the blocks; what is compared there is on the way. */
 static void run_place(struct group *group)
 {
+    enum { LINE_BYTES = 64 };
     for (size_t k = 0; k < group->probe_count; k++) {
         struct probe *probe = &group->probes[k];
         if (!probe->block)
             continue;
         rows_open(&probe->rows, probe->block->data);
-        probe->head_at = rows_find_head(&probe->rows, probe->wanted->key);
+        rows_aim(&probe->rows, probe->wanted->key, &probe->aim);
+    }
+    for (size_t k = 0; k < group->probe_count; k++) {
+        struct probe *probe = &group->probes[k];
+        if (probe->block)
+            probe->head_at = rows_find_head(&probe->rows, &probe->aim);
     }
     for (size_t k = 0; k < group->probe_count; k++) {
         const struct probe *probe = &group->probes[k];
-        if (probe->block && probe->head_at < probe->rows.count)
-            __builtin_prefetch(rows_key(&probe->rows, probe->head_at).data);
+        if (!probe->block || probe->head_at == probe->rows.count)
+            continue;
+        const char *at = rows_key(&probe->rows, probe->head_at).data;
+        __builtin_prefetch(at);
+        __builtin_prefetch(at + LINE_BYTES); /* the value is behind it */
     }
 }
 
@@ -201,7 +216,8 @@ static void run_find(struct group *group, bool has_ranges)
         struct wanted *wanted = probe->wanted;
         bool is_equal = false;
         if (probe->block) {
-            uint32_t at = rows_find_at(&probe->rows, wanted->key, probe->head_at, &is_equal);
+            uint32_t at =
+                rows_find_at(&probe->rows, wanted->key, &probe->aim, probe->head_at, &is_equal);
             if (is_equal) {
                 struct lsm_entry entry;
                 rows_entry(&probe->rows, at, &entry);

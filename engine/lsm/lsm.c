@@ -16,6 +16,7 @@ const struct kv_ops lsm_ops = {
     .get = lsm_get,
     .get_many = lsm_get_many,
     .put = lsm_put,
+    .put_many = lsm_put_many,
     .remove = lsm_remove,
     .remove_range = lsm_remove_range,
     .count = lsm_count,

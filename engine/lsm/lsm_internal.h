@@ -233,6 +233,7 @@ sombra_err lsm_commit(struct kv_txn *txn, enum kv_durability durability);
 void lsm_abort(struct kv_txn *txn);
 sombra_err lsm_savepoint(struct kv_txn *txn, enum kv_savepoint_action action, uint64_t *mark);
 sombra_err lsm_put(struct kv_txn *txn, sombra_slice key, sombra_slice value);
+sombra_err lsm_put_many(struct kv_txn *txn, const struct kv_entry *entries, size_t count);
 sombra_err lsm_remove(struct kv_txn *txn, sombra_slice key);
 sombra_err lsm_remove_range(struct kv_txn *txn, struct kv_range range, uint64_t *out_removed);
 
@@ -309,6 +310,12 @@ static inline bool lsm_is_trusted(const struct lsm_txn *txn)
 static inline void lsm_trust(struct lsm_txn *txn, bool was_there)
 {
     txn->trusted = was_there ? txn->trusted + (txn->trusted < LSM_TRUSTED_MIN) : 0;
+}
+/* All that the transaction sees is in one run: for ranges, where "the last place" is not known. */
+static inline bool lsm_has_one_run(const struct lsm_txn *txn)
+{
+    const struct view *view = txn->view;
+    return view->version->count == 1 && view->count == 1 && memtable_is_empty(view->memtables[0]);
 }
 /* The live entries that the transaction sees, as a source: those in `range`, and maybe others
  * outside of it. Not to be sought outside of the range, which is not empty. A range that the

@@ -199,8 +199,10 @@ static struct memtable_entry *entry_new(struct memtable *memtable, sombra_slice 
     return entry;
 }
 
-static sombra_err put_new(struct memtable *memtable, unsigned rank, uint64_t seq, uint32_t what,
-                          const sombra_slice pair[2])
+static inline __attribute__((always_inline)) sombra_err put_new(struct memtable *memtable,
+                                                                unsigned rank, uint64_t seq,
+                                                                uint32_t what,
+                                                                const sombra_slice pair[2])
 {
     struct memtable_entry *entry = entry_new(memtable, pair[0], RECORD_BYTES + pair[1].bytes);
     if (!entry)
@@ -229,6 +231,18 @@ static sombra_err put_version(struct memtable *memtable, struct memtable_entry *
     return SOMBRA_OK;
 }
 
+/* `entry`, `rank`: as the tree located the key. */
+static inline sombra_err put_at(struct memtable *memtable, struct memtable_entry *entry,
+                                unsigned rank, uint64_t seq, uint32_t what,
+                                const sombra_slice pair[2])
+{
+    sombra_err err = entry ? put_version(memtable, entry, seq, what, pair[1])
+                           : put_new(memtable, rank, seq, what, pair);
+    if (!err)
+        memtable->newest_seq = seq;
+    return err;
+}
+
 sombra_err memtable_put(struct memtable *memtable, uint64_t seq, enum entry_kind kind,
                         sombra_slice key, sombra_slice value)
 {
@@ -239,14 +253,21 @@ sombra_err memtable_put(struct memtable *memtable, uint64_t seq, enum entry_kind
         return err;
     unsigned rank;
     struct memtable_entry *entry = memtable_tree_locate(&memtable->keys, key, &rank);
-    if (entry)
-        err = put_version(memtable, entry, seq, what_of(kind, value), value);
-    else
-        err = put_new(memtable, rank, seq, what_of(kind, value),
-                      (const sombra_slice[2]){ key, value });
-    if (!err)
-        memtable->newest_seq = seq;
-    return err;
+    return put_at(memtable, entry, rank, seq, what_of(kind, value),
+                  (const sombra_slice[2]){ key, value });
+}
+
+sombra_err memtable_put_next(struct memtable *memtable, uint64_t seq, sombra_slice key,
+                             sombra_slice value)
+{
+    assert(seq >= memtable->newest_seq && key.bytes > 0);
+    sombra_err err = undo_reserve(memtable);
+    if (err)
+        return err;
+    unsigned rank;
+    struct memtable_entry *entry = memtable_tree_locate_next(&memtable->keys, key, &rank);
+    return put_at(memtable, entry, rank, seq, what_of(ENTRY_PUT, value),
+                  (const sombra_slice[2]){ key, value });
 }
 
 /* ---- ranges ------------------------------------------------------------------------------ */

@@ -39,6 +39,10 @@ void memtable_unref(struct memtable *memtable); /* NULL is a no-op */
  * kind: ENTRY_PUT or ENTRY_DELETE. NOMEM: nothing changed. */
 sombra_err memtable_put(struct memtable *memtable, uint64_t seq, enum entry_kind kind,
                         sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
+/* Puts a key above the one that memtable_put or memtable_put_next was called for last, and with
+ * success: faster where no other key lies between. */
+sombra_err memtable_put_next(struct memtable *memtable, uint64_t seq, sombra_slice key,
+                             sombra_slice value) SOMBRA_MUST_CHECK;
 /* Hides every older version in the range (bounds may be open), here and in older sources. */
 sombra_err memtable_delete_range(struct memtable *memtable, uint64_t seq, sombra_slice low,
                                  sombra_slice high) SOMBRA_MUST_CHECK;

@@ -164,6 +164,7 @@ struct memtable_tree {
     _Atomic(struct tree_node *) root;
     struct memtable_nodes *nodes;
     struct tree_path finger; /* to the leaf of the last write */
+    unsigned rank;           /* there, of what was located last */
     unsigned hits;           /* grows when the finger helped; 0 = it is not tried */
 };
 
@@ -173,7 +174,10 @@ sombra_err memtable_tree_init(struct memtable_tree *tree,
 /* Writer. Puts the finger on the leaf of `key`: the entry, or NULL and the rank it would have. */
 struct memtable_entry *memtable_tree_locate(struct memtable_tree *tree, sombra_slice key,
                                             unsigned *out_rank);
-/* Adds `entry`, for which memtable_tree_locate just gave `rank`. NOMEM: nothing changed. */
+/* The same for a key above the one that was located last, and added if it was not there. */
+struct memtable_entry *memtable_tree_locate_next(struct memtable_tree *tree, sombra_slice key,
+                                                 unsigned *out_rank);
+/* Adds `entry`, for which one of them just gave `rank`. NOMEM: nothing changed. */
 sombra_err memtable_tree_insert(struct memtable_tree *tree, unsigned rank,
                                 struct memtable_entry *entry) SOMBRA_MUST_CHECK;
 

@@ -9,6 +9,12 @@
  * changed, then the neighbours' links. The old node stays as it was: dead, but intact. Between
  * those steps the writer adds nothing, so old and new say the same to every reader.
  *
+ * A full leaf whose next key comes behind all that it has stays, as it is: a new one takes what of
+ * its share begins with that key, in which it had none. So ordered writes fill each leaf once. A
+ * reader that finds the old leaf where it should find the new one loaded a word before that was
+ * stored, and misses only keys that were put in later. What is said below of nodes that were
+ * replaced holds.
+ *
  * Why a descent comes to the right child: a parent first gets the slot of the right half, by its
  * order; then the left half takes the child word of the old node. Between, keys of the right half
  * find it, the others find the old node, and both are complete. A reader that took a slot by the
@@ -330,7 +336,23 @@ struct memtable_entry *memtable_tree_locate(struct memtable_tree *tree, sombra_s
     const struct tree_leaf *leaf = leaf_of(tree->finger.at[0].node);
     struct memtable_entry *entry;
     *out_rank = leaf_rank(leaf, load_order(&leaf->node), key, &entry);
+    tree->rank = *out_rank;
     return entry;
+}
+
+struct memtable_entry *memtable_tree_locate_next(struct memtable_tree *tree, sombra_slice key,
+                                                 unsigned *out_rank)
+{
+    const struct tree_path *finger = &tree->finger;
+    if (finger->levels > 0) {
+        unsigned count = order_count(load_order(finger->at[0].node));
+        const struct memtable_entry *high = finger->at[0].high;
+        if (tree->rank + 1 == count && (!high || slice_compare(key, entry_key(high)) < 0)) {
+            *out_rank = tree->rank = count;
+            return NULL;
+        }
+    }
+    return memtable_tree_locate(tree, key, out_rank);
 }
 
 /* ---- nodes ------------------------------------------------------------------------------- */
@@ -510,6 +532,18 @@ static void root_grow(struct memtable_tree *tree, unsigned level, struct child l
     atomic_store_explicit(&tree->root, &root->node, memory_order_release);
 }
 
+/* Puts both in the place of the child that the path took, up to where there is room for one more.
+ * True if nothing was replaced on the way. */
+static bool parents_replace(struct memtable_tree *tree, struct child left, struct child right)
+{
+    unsigned level = 1, levels = tree->finger.levels;
+    while (level < levels && inner_replace(tree, level, &left, &right))
+        level++;
+    if (level == levels)
+        root_grow(tree, level, left, right);
+    return level == 1 && levels > 1;
+}
+
 static sombra_err leaf_split(struct memtable_tree *tree, unsigned rank,
                              struct memtable_entry *entry)
 {
@@ -535,16 +569,44 @@ static sombra_err leaf_split(struct memtable_tree *tree, unsigned rank,
     struct tree_leaf *right =
         leaf_fill(tree->nodes, &content, at, count + 1 - at, middle, tree->finger.at[0].high);
     leaf_link(old, left, right);
-    struct child low = { .entry = content.entries[0], .node = &left->node };
-    struct child high = { .entry = middle, .node = &right->node };
-    unsigned level = 1;
-    while (level < levels && inner_replace(tree, level, &low, &high))
-        level++;
-    if (level == levels)
-        root_grow(tree, level, low, high);
+    parents_replace(tree, (struct child){ content.entries[0], &left->node },
+                    (struct child){ middle, &right->node });
     leaf_link_neighbours(left, right);
     memtable_nodes_retire(tree->nodes, &old->node);
     tree->finger.levels = 0;
+    return SOMBRA_OK;
+}
+
+/* The finger's leaf is full, and `entry` comes behind all that it has: a leaf of its own. */
+static sombra_err leaf_follow(struct memtable_tree *tree, struct memtable_entry *entry)
+{
+    struct tree_path *finger = &tree->finger;
+    struct tree_leaf *leaf = leaf_of(finger->at[0].node);
+    uint64_t order = load_order(&leaf->node);
+    struct leaf_content content = { .entries = { entry }, .skip = leaf->node.skip };
+    sombra_err err = memtable_arena_reserve(&tree->nodes->arena,
+                                            leaf_bytes + (2 * finger->levels + 1) * inner_bytes);
+    if (err)
+        return err;
+    content.heads[0] = key_head(entry_key(entry), content.skip);
+    struct tree_leaf *fresh = leaf_fill(tree->nodes, &content, 0, 1, entry, finger->at[0].high);
+    struct tree_leaf *next = atomic_load_explicit(&leaf->next, memory_order_relaxed);
+    atomic_init(&fresh->previous, leaf);
+    atomic_init(&fresh->next, next);
+    bool is_simple =
+        parents_replace(tree, (struct child){ leaf->entries[order_slot(order, 0)], &leaf->node },
+                        (struct child){ entry, &fresh->node });
+    atomic_store_explicit(&leaf->next, fresh, memory_order_release);
+    if (next)
+        atomic_store_explicit(&next->previous, fresh, memory_order_release);
+    if (!is_simple) {
+        finger->levels = 0;
+        return SOMBRA_OK;
+    }
+    finger->at[0].node = &fresh->node;
+    finger->at[0].low = entry;
+    finger->at[1].rank++;
+    tree->rank = 0;
     return SOMBRA_OK;
 }
 
@@ -555,8 +617,9 @@ sombra_err memtable_tree_insert(struct memtable_tree *tree, unsigned rank,
     uint64_t order = load_order(&leaf->node);
     unsigned slot = order_count(order);
     assert(tree->finger.levels > 0 && rank <= slot);
-    if (slot == LEAF_SLOTS)
-        return leaf_split(tree, rank, entry);
+    if (UNLIKELY(slot == LEAF_SLOTS))
+        return split_at(order, rank) == LEAF_SLOTS ? leaf_follow(tree, entry)
+                                                   : leaf_split(tree, rank, entry);
     leaf->heads[slot] = key_head(entry_key(entry), leaf->node.skip);
     leaf->entries[slot] = entry;
     atomic_store_explicit(&leaf->node.order, order_with(order, rank, slot), memory_order_release);

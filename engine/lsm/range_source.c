@@ -13,13 +13,17 @@ struct opening {
     size_t count;
     size_t hiding;    /* sources from this one on hide nothing */
     bool has_deletes; /* maybe */
+    bool is_trusted;  /* no filter is asked: the last lookups found what they sought */
 };
 
 void lsm_run_overlap(const struct version_run *run, struct kv_range range, size_t *out_first,
                      size_t *out_end)
 {
     size_t first = range.low.bytes ? version_run_find(run, range.low) : 0, end = run->count;
-    if (range.high.bytes) {
+    if (range.high.bytes && first < run->count &&
+        slice_compare(range.high, run->tables[first]->meta.end) <= 0) {
+        end = first + (slice_compare(run->tables[first]->meta.low, range.high) < 0);
+    } else if (range.high.bytes) {
         end = version_run_find(run, range.high);
         if (end < run->count && slice_compare(run->tables[end]->meta.low, range.high) < 0)
             end++;
@@ -49,7 +53,7 @@ static sombra_err table_is_wanted(const struct opening *opening, const struct ve
                                   size_t at, bool *out_is_wanted)
 {
     *out_is_wanted = true;
-    if (opening->prefix.bytes == 0 || run->tables[at]->meta.range_count > 0)
+    if (opening->prefix.bytes == 0 || opening->is_trusted || run->tables[at]->meta.range_count > 0)
         return SOMBRA_OK;
     struct table *open, *owned;
     sombra_err err = version_table_borrow(run, at, &open, &owned);
@@ -133,7 +137,9 @@ sombra_err lsm_range_source(struct lsm_txn *txn, struct kv_range range, struct s
         if (!opening.sources)
             return diag_nomem("the sources of a range", most * sizeof(struct source *));
     }
-    opening.prefix = range_prefix(lsm_of(txn->txn.kv), range);
+    opening.is_trusted = lsm_has_one_run(txn) && lsm_is_trusted(txn);
+    if (!opening.is_trusted)
+        opening.prefix = range_prefix(lsm_of(txn->txn.kv), range);
     sombra_err err = memtables_add(&opening);
     for (size_t i = 0; !err && i < version->count; i++)
         err = run_add(&opening, &version->runs[i]);

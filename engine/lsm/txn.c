@@ -349,6 +349,32 @@ sombra_err lsm_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value)
     return SOMBRA_OK;
 }
 
+sombra_err lsm_put_many(struct kv_txn *kv_txn, const struct kv_entry *entries, size_t count)
+{
+    struct lsm_txn *txn = lsm_txn_of(kv_txn);
+    if (UNLIKELY(!kv_txn->is_write))
+        return readonly_refuse();
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
+    struct lsm_write *write = txn->write;
+    struct memtable *memtable = lsm_of(kv_txn->kv)->writer->active;
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; i < count; i++) {
+        sombra_slice key = entries[i].key, value = entries[i].value;
+        err = write_reserve(txn, key.bytes + value.bytes);
+        if (!err && i == 0)
+            err = memtable_put(memtable, txn->seq, ENTRY_PUT, key, value);
+        else if (!err)
+            err = memtable_put_next(memtable, txn->seq, key, value);
+        if (UNLIKELY(err))
+            return write_failed(txn, err);
+        lsm_redo_put(&write->redo, key, value);
+        write->given_bytes += key.bytes + value.bytes;
+        txn->changes++;
+    }
+    return SOMBRA_OK;
+}
+
 static sombra_err key_delete(struct lsm_txn *txn, sombra_slice key)
 {
     struct lsm_write *write = txn->write;

@@ -223,6 +223,31 @@ static void test_buf__failed_growth_changes_nothing(void **state)
     buf_release(&buf);
 }
 
+/* By steps, to 40 MiB: so few are the copies. Where there is no room for so much it doubles. */
+static void test_buf__large_growth_is_seldom_copied(void **state)
+{
+    (void)state;
+    const size_t step_bytes = 256 << 10, all_bytes = 40 << 20, copied_from_bytes = 2 << 20;
+    for (unsigned fails = 0; fails < 2; fails++) {
+        struct buf buf = BUF_INIT;
+        unsigned moves = 0;
+        while (buf.bytes < all_bytes) {
+            uint8_t *at;
+            size_t capacity = buf.capacity;
+            if (fails)
+                mem_test_fail_at(1, false);
+            sombra_err err = buf_extend(&buf, step_bytes, &at);
+            mem_test_fail_at(0, false);
+            assert_true(err == SOMBRA_OK || buf.capacity < copied_from_bytes);
+            if (err)
+                assert_int_equal(buf_extend(&buf, step_bytes, &at), SOMBRA_OK);
+            moves += capacity >= copied_from_bytes && buf.capacity > capacity;
+        }
+        assert_in_range(moves, fails ? 4 : 1, fails ? 5 : 2);
+        buf_release(&buf);
+    }
+}
+
 /* ---- arena ------------------------------------------------------------------------------- */
 
 /* Blocks of random sizes, each filled with its number: none may overlap another or move. */
@@ -367,6 +392,7 @@ int main(void)
         ALLOCATION_TEST(test_buf__set_from_its_own_bytes),
         ALLOCATION_TEST(test_buf__set_grows_a_full_buffer),
         ALLOCATION_TEST(test_buf__failed_growth_changes_nothing),
+        ALLOCATION_TEST(test_buf__large_growth_is_seldom_copied),
         ALLOCATION_TEST(test_arena__blocks_are_aligned_and_disjoint),
         ALLOCATION_TEST(test_arena__zero_bytes_is_a_block),
         ALLOCATION_TEST(test_arena__release_returns_every_block),

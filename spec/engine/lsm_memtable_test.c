@@ -364,6 +364,19 @@ static void put_number(struct memtable *memtable, uint64_t seq, uint64_t number,
     assert_ok(memtable_put(memtable, seq, ENTRY_PUT, slice_of(key, 16), slice_of(bytes, 8)));
 }
 
+/* `count` numbers from `first` on, `step` apart, the value being the number. */
+static void put_ascending(struct memtable *memtable, uint64_t seq, uint64_t first, uint64_t step,
+                          uint64_t count)
+{
+    put_number(memtable, seq, first, first);
+    for (uint64_t i = 1; i < count; i++) {
+        uint8_t key[16] = "prefix__", bytes[8];
+        put_be64(key + 8, first + i * step);
+        put_le64(bytes, first + i * step);
+        assert_ok(memtable_put_next(memtable, seq, slice_of(key, 16), slice_of(bytes, 8)));
+    }
+}
+
 static uint64_t number_of(sombra_slice key)
 {
     assert_int_equal(key.bytes, 16);
@@ -427,6 +440,48 @@ static void test_memtable__fills_in_any_order(void **state)
         memtable_unref(memtable);
     }
     assert_true(bytes[0] <= bytes[2] && bytes[1] <= bytes[2]);
+}
+
+/* Runs of keys that ascend, over all of the space, among keys that are there, and over themselves:
+ * what is there is what single puts leave. */
+static void test_memtable__ascending_runs_are_as_single_puts(void **state)
+{
+    (void)state;
+    enum { COUNT = 20000, STEPS = 5 };
+    const uint64_t first[STEPS] = { 1, 0, COUNT / 2, 3, 2 }, step[STEPS] = { 4, 8, 1, 4, 2 };
+    struct memtable *memtable;
+    sombra_slice value;
+    assert_ok(memtable_new(&memtable));
+    for (unsigned i = 0; i < STEPS; i++) {
+        put_ascending(memtable, i + 1, first[i], step[i],
+                      (COUNT - first[i] + step[i] - 1) / step[i]);
+        for (uint64_t number = 0; number < COUNT; number++) {
+            uint8_t key[16] = "prefix__";
+            bool is_there = false;
+            for (unsigned j = 0; j <= i; j++)
+                is_there |= number >= first[j] && (number - first[j]) % step[j] == 0;
+            put_be64(key + 8, number);
+            enum lookup got = memtable_get(memtable, i + 1, slice_of(key, 16), &value);
+            assert_int_equal(got, is_there ? LOOKUP_FOUND : LOOKUP_ABSENT);
+            assert_true(!is_there || get_le64(value.data) == number);
+        }
+    }
+    memtable_unref(memtable);
+}
+
+/* A leaf that is filled in order is not replaced: the nodes of 14 keys take 256 bytes and their
+ * part of the inner ones, and not twice that. */
+static void test_memtable__ordered_fill_makes_each_leaf_once(void **state)
+{
+    (void)state;
+    enum { COUNT = 400000, RECORD_BYTES = 48, NODE_BYTES_MAX = 28 };
+    struct memtable *memtable;
+    assert_ok(memtable_new(&memtable));
+    put_ascending(memtable, 1, 0, 1, COUNT);
+    memtable_settle(memtable);
+    expect_numbers(memtable, COUNT);
+    assert_true(memtable_bytes(memtable) < COUNT * (size_t)(RECORD_BYTES + NODE_BYTES_MAX));
+    memtable_unref(memtable);
 }
 
 static void test_memtable__takes_values_of_any_size(void **state)
@@ -767,8 +822,10 @@ static void test_memtable__descents_beside_splits_find_every_key(void **state)
             put_number(shared.memtable, 1, i * STEADY_GAP, i);
         for (unsigned i = 0; i < COUNT_OF(threads); i++)
             assert_ok(os_thread_start(&threads[i], steady_run, &shared));
-        for (unsigned i = 0; i < ADDED_KEYS; i++)
+        for (unsigned i = 0; i < ADDED_KEYS / 2; i++)
             put_number(shared.memtable, 2, random_below(&random, STEADY_KEYS * STEADY_GAP), i);
+        for (unsigned i = 0; i < STEADY_KEYS - 1; i++) /* runs behind a key that is there */
+            put_ascending(shared.memtable, 3, i * STEADY_GAP + 1, 3, ADDED_KEYS / STEADY_KEYS);
         atomic_store(&shared.is_done, true);
         for (unsigned i = 0; i < COUNT_OF(threads); i++)
             os_thread_join(&threads[i]);
@@ -818,6 +875,8 @@ int main(void)
         cmocka_unit_test(test_memtable__failed_allocation_changes_nothing),
         cmocka_unit_test(test_memtable__says_what_its_history_says),
         cmocka_unit_test(test_memtable__fills_in_any_order),
+        cmocka_unit_test(test_memtable__ascending_runs_are_as_single_puts),
+        cmocka_unit_test(test_memtable__ordered_fill_makes_each_leaf_once),
         cmocka_unit_test(test_memtable__takes_values_of_any_size),
         cmocka_unit_test(test_memtable__cursor_of_the_writer_survives_its_writes),
         cmocka_unit_test(test_memtable__dead_nodes_are_used_again_once_nobody_is_in_them),

@@ -73,6 +73,9 @@ void rows_unpack(const struct block *block, uint8_t *to)
         key += key_bytes + entry.value.bytes;
     }
     places[count] = (struct rows_place){ .key = (uint32_t)(key - bytes) };
+    head->step = (count + ROWS_SAMPLES - 1) / ROWS_SAMPLES;
+    for (uint32_t i = 0; i < ROWS_SAMPLES; i++)
+        head->samples[i] = i * head->step < count ? heads[i * head->step] : UINT32_MAX;
 }
 
 /* ---- find -------------------------------------------------------------------------------- */
@@ -155,41 +158,70 @@ static inline bool is_outside(const struct rows *rows, sombra_slice key, uint32_
     return true;
 }
 
-uint32_t rows_find(const struct rows *rows, sombra_slice key, bool *out_is_equal)
+/* The samples tell between which two the head is. */
+static inline void aim_at(const struct rows *rows, sombra_slice key, struct rows_aim *out)
 {
-    uint32_t at;
-    bool is_equal = false;
-    if (!is_outside(rows, key, &at)) {
-        uint32_t head = head_of(key.data, key.bytes, rows->prefix_bytes);
-        at = heads_not_below(rows, 0, rows->count, head);
-        if (at < rows->count && rows->heads[at] == head)
-            at = ties_find(rows, key, head, at, &is_equal);
+    uint32_t below = 0;
+    out->low = 0;
+    out->is_outside = is_outside(rows, key, &out->high);
+    if (out->is_outside) {
+        out->low = out->high;
+        return;
     }
-    if (out_is_equal)
-        *out_is_equal = is_equal;
-    return at;
+    out->head = head_of(key.data, key.bytes, rows->prefix_bytes);
+    for (unsigned i = 0; i < ROWS_SAMPLES; i++)
+        below += rows->samples[i] < out->head;
+    out->high = below * rows->step < rows->count ? below * rows->step : rows->count;
+    if (below > 0)
+        out->low = (below - 1) * rows->step + 1;
 }
 
-uint32_t rows_find_head(const struct rows *rows, sombra_slice key)
+void rows_aim(const struct rows *rows, sombra_slice key, struct rows_aim *out)
 {
-    uint32_t at;
-    if (is_outside(rows, key, &at))
-        return at;
-    at = heads_not_below(rows, 0, rows->count, head_of(key.data, key.bytes, rows->prefix_bytes));
+    enum { LINE_BYTES = 64 };
+    aim_at(rows, key, out);
+    const char *end = (const char *)(rows->heads + out->high);
+    for (const char *at = (const char *)(rows->heads + out->low); at < end; at += LINE_BYTES)
+        __builtin_prefetch(at);
+    __builtin_prefetch(end);
+}
+
+static inline uint32_t find_head(const struct rows *rows, const struct rows_aim *aim)
+{
+    return heads_not_below(rows, aim->low, aim->high, aim->head);
+}
+
+uint32_t rows_find_head(const struct rows *rows, const struct rows_aim *aim)
+{
+    uint32_t at = aim->is_outside ? aim->high : find_head(rows, aim);
     __builtin_prefetch(&rows->places[at]);
     return at;
 }
 
-uint32_t rows_find_at(const struct rows *rows, sombra_slice key, uint32_t head_at,
-                      bool *out_is_equal)
+uint32_t rows_find_at(const struct rows *rows, sombra_slice key, const struct rows_aim *aim,
+                      uint32_t head_at, bool *out_is_equal)
 {
-    uint32_t at;
     *out_is_equal = false;
-    if (head_at == rows->count || is_outside(rows, key, &at))
+    if (aim->is_outside || head_at == rows->count || rows->heads[head_at] != aim->head)
         return head_at;
-    uint32_t head = head_of(key.data, key.bytes, rows->prefix_bytes);
-    return rows->heads[head_at] == head ? ties_find(rows, key, head, head_at, out_is_equal)
-                                        : head_at;
+    return ties_find(rows, key, aim->head, head_at, out_is_equal);
+}
+
+uint32_t rows_find(const struct rows *rows, sombra_slice key, bool *out_is_equal)
+{
+    struct rows_aim aim;
+    bool is_equal = false;
+    aim_at(rows, key, &aim);
+    uint32_t at = aim.high;
+    if (!aim.is_outside) {
+        __builtin_prefetch(rows->places + aim.low + rows->step / 2);
+        at = find_head(rows, &aim);
+        if (at < rows->count && rows->heads[at] == aim.head)
+            at = ties_find(rows, key, aim.head, at, &is_equal);
+    }
+    if (out_is_equal)
+        *out_is_equal = is_equal;
+    return at;
 }
 
 uint32_t rows_find_from(const struct rows *rows, sombra_slice key, uint32_t from)

@@ -15,7 +15,8 @@
  *           kind above ROWS_KIND_SHIFT. The last one says where the last value ends.
  *
  * An entry costs 12 bytes more than its key and its value. A search of a short key touches the
- * lines of its head, its place and its value only: the prefix begins in rows_head.
+ * lines of its head, its place and its value only: the prefix begins in rows_head, and samples of
+ * the heads stand there, which tell between which of them to look.
  *
  * Ownership: struct rows points into the memory of a block.
  * Threads: reading only; safe.
@@ -28,18 +29,24 @@
 enum { ROWS_KIND_SHIFT = 14 };
 static_assert(KV_KEY_BYTES_MAX < 1 << ROWS_KIND_SHIFT, "a size has room for the kind");
 
-enum { ROWS_PREFIX_BYTES = 24 };
+enum { ROWS_PREFIX_BYTES = 20, ROWS_SAMPLES = 16 };
 struct rows_head {
     uint32_t count, prefix_bytes;
+    uint32_t step;                     /* heads from one sample to the next */
     uint8_t prefix[ROWS_PREFIX_BYTES]; /* as much of it as there is room for */
+    uint32_t samples[ROWS_SAMPLES];    /* heads 0, step, 2 step, ...; where there are no more, what
+                                          is below no head */
 };
+static_assert(sizeof(struct rows_head) == 96, "one line of samples, and half of one");
 struct rows_place {
     uint32_t key, size;
 };
 struct rows {
     uint32_t count;        /* >= 1 */
     uint32_t prefix_bytes; /* of the first key: all have them */
+    uint32_t step;
     const uint8_t *prefix;
+    const uint32_t *samples;
     const uint32_t *heads;
     const struct rows_place *places;
     const uint8_t *bytes;
@@ -57,6 +64,8 @@ static inline void rows_open(struct rows *rows, const uint8_t *memory)
     const struct rows_head *head = (const struct rows_head *)(const void *)memory;
     rows->count = head->count;
     rows->prefix_bytes = head->prefix_bytes;
+    rows->step = head->step;
+    rows->samples = head->samples;
     rows->heads = (const uint32_t *)(const void *)(head + 1);
     rows->places = (const struct rows_place *)(const void *)(rows->heads + head->count);
     rows->bytes = (const uint8_t *)(rows->places + head->count + 1);
@@ -86,11 +95,17 @@ static inline void rows_entry(const struct rows *rows, uint32_t at, struct lsm_e
 
 /* The first entry with a key >= `key`, or count. *out_is_equal may be NULL. */
 uint32_t rows_find(const struct rows *rows, sombra_slice key, bool *out_is_equal);
-/* In two steps, for who looks for many: where keys with the head of `key` begin, whose place is
- * then fetched; and from there the answer, as rows_find gives it. */
-uint32_t rows_find_head(const struct rows *rows, sombra_slice key);
-uint32_t rows_find_at(const struct rows *rows, sombra_slice key, uint32_t head_at,
-                      bool *out_is_equal);
+/* In steps, for who looks for many: each fetches what the next one reads. */
+struct rows_aim {
+    uint32_t head;      /* of the key; nothing where is_outside */
+    uint32_t low, high; /* among these, or `high`, is the first head that is not below */
+    bool is_outside;    /* it does not begin as all keys do: `high` is the answer */
+};
+void rows_aim(const struct rows *rows, sombra_slice key, struct rows_aim *out);
+/* Where keys with that head begin; then the answer, as rows_find gives it. */
+uint32_t rows_find_head(const struct rows *rows, const struct rows_aim *aim);
+uint32_t rows_find_at(const struct rows *rows, sombra_slice key, const struct rows_aim *aim,
+                      uint32_t head_at, bool *out_is_equal);
 /* The same where the answer is >= `from` and probably not far behind it. */
 uint32_t rows_find_from(const struct rows *rows, sombra_slice key, uint32_t from);
 
