@@ -40,7 +40,7 @@ struct history {
     _Atomic uint64_t pending;       /* number of a commit that may have happened; 0 = none */
     _Atomic uint32_t pending_first; /* its nodes: from this one to `count` */
     _Atomic uint64_t pending_version;
-    _Atomic uint64_t commits, edits, snapshots, attached, refused;
+    _Atomic uint64_t commits, edits, sweeps, snapshots, attached, refused;
     _Atomic uint32_t is_over;
     struct node nodes[NODES];
 };
@@ -257,6 +257,8 @@ static void edits_press(struct edits *edits, uint64_t *random)
 /* Deletes and nothing else; false: there is nothing to end with. */
 static bool sweep_step(struct kv_txn *txn, uint64_t *random)
 {
+    struct kv *kv = txn->kv;
+    page_id root = container_of(txn, struct btree_txn, kv)->snapshot.root;
     struct op ops[SWEEP_MAX];
     size_t count = 1 + dice_below(random, SWEEP_MAX);
     uint32_t first = (uint32_t)dice_below(random, KEYS);
@@ -271,6 +273,9 @@ static bool sweep_step(struct kv_txn *txn, uint64_t *random)
         op_apply(txn, &ops[i]);
     }
     ops_commit(txn, ops, count, dice_below(random, 2) ? KV_OFF : KV_NORMAL);
+    struct snapshot newest;
+    head_newest(store_of(kv)->head, &newest);
+    atomic_fetch_add(&history->sweeps, newest.root == root);
     return true;
 }
 
@@ -507,11 +512,12 @@ static bool goes_on(uint64_t end)
 
 static void print_history(const char *what)
 {
-    print_message("%s: %" PRIu64 " commits, %" PRIu64 " of them where the pages are, %" PRIu64
-                  " snapshots, %" PRIu64 " visits and %" PRIu64 " refused\n",
+    print_message("%s: %" PRIu64 " commits, %" PRIu64 " of them where the pages are, and %" PRIu64
+                  " batches of deletes, %" PRIu64 " snapshots, %" PRIu64 " visits and %" PRIu64
+                  " refused\n",
                   what, atomic_load(&history->commits), atomic_load(&history->edits),
-                  atomic_load(&history->snapshots), atomic_load(&history->attached),
-                  atomic_load(&history->refused));
+                  atomic_load(&history->sweeps), atomic_load(&history->snapshots),
+                  atomic_load(&history->attached), atomic_load(&history->refused));
 }
 
 /* ---- tests ------------------------------------------------------------------------------- */
