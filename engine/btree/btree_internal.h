@@ -226,6 +226,7 @@ struct edits {
     unsigned since_pause; /* edits */
     uint32_t waits_seen;  /* of the head */
     uint64_t floor;       /* pages of this transaction, and older ones, were pinned by somebody */
+    unsigned many_pause;  /* transactions before the next that holds deletes */
     bool is_likely;       /* the last commit that could be was one */
 };
 
@@ -315,6 +316,7 @@ enum txn_care {
     TXN_FAILED = 1,   /* a write broke off in the middle: only abort and rollback are left */
     TXN_DEFERRED = 2, /* puts are deferred */
     TXN_HELD = 4,     /* its only put is found its place, and not made yet (edit.h) */
+    TXN_MANY = 8,     /* deletes are, likewise (edit_many.c) */
 };
 
 /* That put: the finger's path leads to its place. */
@@ -322,6 +324,20 @@ struct held_put {
     size_t redo_at; /* its operation in the redo */
     page_id before; /* the leaf of the put before, or 0 */
     bool replaces;
+};
+
+/* Does the transaction hold deletes? Its first write says so. */
+enum many_state { MANY_NEW, MANY_ON, MANY_OVER };
+
+/* Deletes of different keys. */
+struct held_many {
+    uint32_t *redo_ats; /* their operations in the redo */
+    size_t count;
+    uint64_t *table;           /* of their keys; in the commit, how many go of each leaf */
+    uint16_t *slots;           /* of the table that are taken */
+    size_t slot_count;         /* of them */
+    struct edit_place *places; /* where they were found */
+    enum many_state state;
 };
 
 struct btree_txn {
@@ -348,6 +364,7 @@ struct btree_txn {
     struct buf record; /* head of the log record */
     struct deferred deferred;
     struct held_put held;
+    struct held_many many;
     struct savepoint *savepoints;
     size_t savepoint_count, savepoint_capacity;
     uint64_t next_mark;

@@ -58,6 +58,17 @@ static inline bool pages_are_plain(const struct pager *pager)
            !atomic_load_explicit(&pager->filters, memory_order_relaxed);
 }
 
+bool edit_is_possible(struct btree_txn *txn)
+{
+    struct btree *btree = txn->btree;
+    struct edits *edits = &btree->edits;
+    if (edits->pause) {
+        edits->pause--;
+        return false;
+    }
+    return btree->attachment.file && pages_are_plain(&btree->pager) && is_alone(btree);
+}
+
 bool edit_wants(struct btree_txn *txn, const struct tree_path *path)
 {
     struct btree *btree = txn->btree;
@@ -80,13 +91,13 @@ bool edit_wants(struct btree_txn *txn, const struct tree_path *path)
     return is_alone(btree);
 }
 
-static void edit_end(struct btree *btree)
+void edit_end(struct btree *btree)
 {
     atomic_store_explicit(&btree->head->editor, 0, memory_order_release);
 }
 
-/* Steps 1 and 2. Pages of transaction `oldest` and newer ones are to be changed. */
-static bool edit_begin(struct btree *btree, uint64_t oldest)
+/* Steps 1 and 2. */
+bool edit_begin(struct btree *btree, uint64_t oldest)
 {
     struct head *head = btree->head;
     struct edits *edits = &btree->edits;
@@ -123,8 +134,7 @@ static void pages_change(struct btree_txn *txn)
         branch_add_entries(tree_own_page(txn, path->at[level].id), path->at[level].index, 1);
 }
 
-/* Has a reader waited for an edit? */
-static bool must_pause(struct btree *btree)
+bool edit_must_pause(struct btree *btree)
 {
     struct edits *edits = &btree->edits;
     uint32_t waits = atomic_load_explicit(&btree->head->editor_waits, memory_order_relaxed);
@@ -144,7 +154,7 @@ sombra_err edit_commit(struct btree_txn *txn, bool *out_done)
     const struct tree_path *path = &btree->finger.path;
     uint64_t lsn = txn->snapshot.lsn + 1;
     *out_done = false;
-    if (UNLIKELY(txn->held.redo_at || must_pause(btree)))
+    if (UNLIKELY(txn->held.redo_at || edit_must_pause(btree)))
         return SOMBRA_OK;
     /* What can fail and takes time, before anybody waits. */
     sombra_err err = redo_head(txn);

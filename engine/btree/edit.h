@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* edit: a commit of one put that changes pages where they are, instead of copies.
+/* edit: a commit of one put, or of deletes, that changes pages where they are, instead of copies.
  *
- * The put is held until the transaction does anything else, or commits: its place is found, its
- * pages are proved and there is room for it. Private to the folder.
+ * They are held until the transaction does anything else, or commits: their places are found, their
+ * pages are proved and there is room. Private to the folder.
  */
 #ifndef BTREE_EDIT_H
 #define BTREE_EDIT_H
@@ -14,6 +14,37 @@ bool edit_wants(struct btree_txn *txn, const struct tree_path *path);
 /* Steps 1 to 5 of a commit (txn.c), if the pages are nobody else's; *out_done false: they are, and
  * nothing has happened. */
 sombra_err edit_commit(struct btree_txn *txn, bool *out_done) SOMBRA_MUST_CHECK;
+
+/* ---- edit_many.c: many deletes ------------------------------------------------------------- */
+
+/* May the transaction hold a delete of this key? False also if it holds one: then they are to be
+ * settled (txn_check), and the key looked for again. */
+bool edit_many_may(struct btree_txn *txn, sombra_slice key);
+/* May this entry's delete be held? */
+bool edit_many_wants(struct btree_txn *txn, const struct tree_path *path, unsigned index);
+/* It was logged at `redo_at`. */
+void edit_many_hold(struct btree_txn *txn, const struct tree_path *path, sombra_slice key,
+                    size_t redo_at);
+/* As edit_commit; may have deleted some as ever. Else the rest is to be settled. */
+sombra_err edit_many_commit(struct btree_txn *txn, bool *out_done) SOMBRA_MUST_CHECK;
+/* Deletes what is held as ever. A failure is the transaction's. */
+sombra_err edit_many_settle(struct btree_txn *txn) SOMBRA_MUST_CHECK;
+/* The same in the middle of the transaction: no more is held in it, and in some that follow. */
+sombra_err edit_many_break_off(struct btree_txn *txn) SOMBRA_MUST_CHECK;
+/* They are rolled back. */
+void edit_many_forget(struct btree_txn *txn);
+void edit_many_release(struct btree_txn *txn);
+
+/* ---- for it ---------------------------------------------------------------------------------- */
+
+/* Is this process alone, and are pages written where they are? */
+bool edit_is_possible(struct btree_txn *txn);
+/* Has a reader waited for an edit? Then the next commits copy. */
+bool edit_must_pause(struct btree *btree);
+/* Says that there is an editor, unless somebody has pages of transaction `oldest` or newer ones.
+ * Whoever begins to read from now on waits for edit_end. */
+bool edit_begin(struct btree *btree, uint64_t oldest);
+void edit_end(struct btree *btree);
 
 /* Makes the held put as any other, in copies. A failure is the transaction's. */
 sombra_err tree_held_settle(struct btree_txn *txn) SOMBRA_MUST_CHECK;

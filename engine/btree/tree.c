@@ -109,7 +109,7 @@ static inline size_t leaf_full_from(const struct pager *pager)
 /* Will the leaf be changed where it is (edit.c), as far as can be guessed? */
 static inline bool leaf_is_edited(const struct btree_txn *txn)
 {
-    return txn->btree->edits.is_likely && !txn->is_changed;
+    return txn->btree->edits.is_likely && (!txn->is_changed || txn->care & TXN_MANY);
 }
 
 /* What a search of a page touches first, and of a leaf to be written what a copy does. Any number

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Deleting: entries cut out of leaves, pages that are too empty merged with a neighbour. */
+#include "edit.h"
 #include "tree_write_internal.h"
-
-/* A page this empty is merged with a neighbour if both fit into one. */
-enum { MERGE_BELOW_DIVISOR = 3 };
 
 /* The path's leaf is empty: takes it out of the tree, and every branch that this empties. Returns
  * the level of the branch that lost a child and stays; the path's depth if none did. */
@@ -141,9 +139,12 @@ static sombra_err leaf_cut(struct btree_txn *txn, struct tree_path *path, unsign
 sombra_err btree_delete(struct kv_txn *kv_txn, sombra_slice key)
 {
     struct btree_txn *txn = txn_of(kv_txn);
-    sombra_err err = tree_check_writable(txn);
-    if (!err)
-        err = kv_check_key(key);
+    sombra_err err = kv_check_key(key);
+    const bool holds = !err && edit_many_may(txn, key);
+    if (!holds) {
+        sombra_err other = tree_check_writable(txn);
+        err = other ? other : err;
+    }
     if (!err)
         err = tree_keep_arguments(txn, &key, &(sombra_slice){ 0 });
     if (err)
@@ -165,14 +166,22 @@ sombra_err btree_delete(struct kv_txn *kv_txn, sombra_slice key)
         return SOMBRA_NOT_FOUND;
     size_t changes = txn->btree->space.change_count;
     size_t redo_bytes = txn->redo.bytes;
-    err = redo_delete(txn, key);
+    bool is_held = holds && edit_many_wants(txn, &path, index);
+    if (is_held)
+        err = tree_check_path(txn, &path);
     if (!err)
+        err = redo_delete(txn, key);
+    if (!err && !is_held)
         err = space_reserve(&txn->btree->space, tree_pages_needed(txn), 3 * tree_pages_needed(txn));
     if (err)
         return tree_undo_call(txn, changes, redo_bytes, err);
     txn->generation++;
     txn->given_bytes += key.bytes;
     txn->is_changed = true;
+    if (is_held) {
+        edit_many_hold(txn, &path, key, redo_bytes);
+        return SOMBRA_OK;
+    }
     return tree_broken(txn, leaf_cut(txn, &path, index, index + 1));
 }
 

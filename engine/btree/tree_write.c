@@ -450,7 +450,7 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
 {
     struct btree_txn *txn = txn_of(kv_txn);
     bool is_deferred = false;
-    if (UNLIKELY(txn->care & TXN_HELD)) {
+    if (UNLIKELY(txn->care & (TXN_HELD | TXN_MANY))) {
         sombra_err held_err = txn_attend(txn);
         if (held_err)
             return held_err;

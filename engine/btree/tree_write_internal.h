@@ -6,7 +6,7 @@
  * last nothing can fail but reading a damaged or unreadable page; that marks the transaction
  * failed. After each operation: every branch's count of a child is the number of entries below that
  * child, no page but the root is empty, a page whose txn is not the transaction's stamp was not
- * changed (but by edit.c).
+ * changed (but by edit.c and edit_many.c).
  */
 #ifndef TREE_WRITE_INTERNAL_H
 #define TREE_WRITE_INTERNAL_H

@@ -12,7 +12,8 @@
  *   6 give the writer's turn away
  *   7 sync the log, as the durability says
  *
- * A transaction of one put may skip 2, and change pages that are in use between 4 and 5 (edit.c).
+ * A transaction of one put, or of deletes, may skip 2, and change pages that are in use between 4
+ * and 5 (edit.c, edit_many.c).
  *
  * A savepoint is a sub-transaction number: the stamp rises, so that pages written before are copied
  * and not changed, and rolling back is to take up the old root and undo the page account.
@@ -29,7 +30,9 @@ static void transaction_leave(struct btree *btree)
 
 static sombra_err settle(struct btree_txn *txn)
 {
-    sombra_err err = txn->care & TXN_HELD ? tree_held_settle(txn) : SOMBRA_OK;
+    sombra_err err = txn->care & TXN_HELD   ? tree_held_settle(txn)
+                     : txn->care & TXN_MANY ? edit_many_break_off(txn)
+                                            : SOMBRA_OK;
     return err ? err : tree_defer_settle(txn);
 }
 
@@ -55,6 +58,7 @@ void btree_txn_free(struct btree_txn *txn)
     buf_release(&txn->record);
     buf_release(&txn->lent);
     tree_defer_release(txn);
+    edit_many_release(txn);
     mem_free(txn->savepoints);
     mem_free(txn);
 }
@@ -132,6 +136,8 @@ sombra_err txn_start_write(struct btree *btree, owner_word dead, struct btree_tx
     txn->is_changed = txn->is_bypass = txn->is_replay = false;
     txn->care = 0;
     tree_defer_forget(txn);
+    edit_many_forget(txn);
+    txn->many.state = MANY_NEW;
     buf_reset(&txn->redo);
     stamp_next(txn);
     *out_txn = txn;
@@ -302,6 +308,10 @@ static sombra_err commit_record(struct btree_txn *txn, bool syncs_soon)
             err = edit_commit(txn, &is_done);
         if (!err && !is_done)
             err = tree_held_settle(txn);
+    } else if (txn->care & TXN_MANY) {
+        err = syncs_soon ? edit_many_break_off(txn) : edit_many_commit(txn, &is_done);
+        if (!err && !is_done)
+            err = edit_many_settle(txn);
     }
     return err || is_done ? err : txn_commit_logged(txn, syncs_soon);
 }
@@ -444,6 +454,7 @@ static void savepoint_rollback(struct btree_txn *txn, size_t index)
     txn->is_changed = point->is_changed;
     txn->care = 0;
     tree_defer_forget(txn);
+    edit_many_forget(txn);
     /* A dropped redo buffer cannot come back: the transaction stays a bypass. */
     redo_rewind(txn, point->redo_bytes);
     txn->generation++;

@@ -17,7 +17,14 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-enum { KEYS = 2500, NODES = 1 << 22, KEY_BYTES = 32, VALUE_MAX = 3100, OPS_MAX = 4 };
+enum {
+    KEYS = 2500,
+    NODES = 1 << 22,
+    KEY_BYTES = 32,
+    VALUE_MAX = 3100,
+    OPS_MAX = 4,
+    SWEEP_MAX = 24
+};
 
 /* What a commit made of a key. Node 0 is none. */
 struct node {
@@ -33,7 +40,7 @@ struct history {
     _Atomic uint64_t pending;       /* number of a commit that may have happened; 0 = none */
     _Atomic uint32_t pending_first; /* its nodes: from this one to `count` */
     _Atomic uint64_t pending_version;
-    _Atomic uint64_t commits, edits, snapshots, attached, refused;
+    _Atomic uint64_t commits, edits, sweeps, snapshots, attached, refused;
     _Atomic uint32_t is_over;
     struct node nodes[NODES];
 };
@@ -218,11 +225,14 @@ static void op_apply(struct kv_txn *txn, const struct op *op)
     must_be(!err || err == SOMBRA_NOT_FOUND);
 }
 
+/* The last is a put, or the delete of what is there. */
 static void ops_commit(struct kv_txn *txn, const struct op *ops, size_t count,
                        enum kv_durability durability)
 {
     uint64_t version = container_of(txn, struct btree_txn, kv)->stamp;
     uint64_t number = ops[count - 1].number;
+    if (!number)
+        number = atomic_fetch_add(&history->number, 1) + 1;
     atomic_store(&history->pending_first, atomic_load(&history->count));
     atomic_store(&history->pending_version, version);
     atomic_store(&history->pending, number);
@@ -239,9 +249,34 @@ static void edits_press(struct edits *edits, uint64_t *random)
 {
     enum { LOOKS = 4096 };
     if (dice_below(random, 3) == 0)
-        edits->pause = edits->pause_last = 0;
+        edits->pause = edits->pause_last = edits->many_pause = 0;
     if (dice_below(random, 50) == 0)
         edits->looks = LOOKS - 1;
+}
+
+/* Deletes and nothing else; false: there is nothing to end with. */
+static bool sweep_step(struct kv_txn *txn, uint64_t *random)
+{
+    struct kv *kv = txn->kv;
+    page_id root = container_of(txn, struct btree_txn, kv)->snapshot.root;
+    struct op ops[SWEEP_MAX];
+    size_t count = 1 + dice_below(random, SWEEP_MAX);
+    uint32_t first = (uint32_t)dice_below(random, KEYS);
+    bool is_row = dice_below(random, 2);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t key = is_row ? (first + (uint32_t)i) % KEYS : (uint32_t)dice_below(random, KEYS);
+        if (i + 1 == count)
+            for (unsigned tries = 0; !number_now(ops, i, key); tries++, key = (key + 1) % KEYS)
+                if (tries == KEYS)
+                    return false;
+        ops[i] = (struct op){ key, 0 };
+        op_apply(txn, &ops[i]);
+    }
+    ops_commit(txn, ops, count, dice_below(random, 2) ? KV_OFF : KV_NORMAL);
+    struct snapshot newest;
+    head_newest(store_of(kv)->head, &newest);
+    atomic_fetch_add(&history->sweeps, newest.root == root);
+    return true;
 }
 
 /* One transaction: mostly one put. */
@@ -255,6 +290,11 @@ static void write_step(struct kv *kv, uint64_t *random)
     page_id root = container_of(txn, struct btree_txn, kv)->snapshot.root;
     struct op ops[OPS_MAX];
     uint64_t dice = dice_below(random, 100), mark = 0;
+    if (dice < 6) {
+        if (!sweep_step(txn, random))
+            kv_abort(txn);
+        return;
+    }
     size_t count = dice < 94 ? 1 : 1 + dice_below(random, OPS_MAX);
     for (size_t i = 0; i < count; i++) {
         uint32_t key = (uint32_t)dice_below(random, KEYS);
@@ -472,11 +512,12 @@ static bool goes_on(uint64_t end)
 
 static void print_history(const char *what)
 {
-    print_message("%s: %" PRIu64 " commits, %" PRIu64 " of them where the pages are, %" PRIu64
-                  " snapshots, %" PRIu64 " visits and %" PRIu64 " refused\n",
+    print_message("%s: %" PRIu64 " commits, %" PRIu64 " of them where the pages are, and %" PRIu64
+                  " batches of deletes, %" PRIu64 " snapshots, %" PRIu64 " visits and %" PRIu64
+                  " refused\n",
                   what, atomic_load(&history->commits), atomic_load(&history->edits),
-                  atomic_load(&history->snapshots), atomic_load(&history->attached),
-                  atomic_load(&history->refused));
+                  atomic_load(&history->sweeps), atomic_load(&history->snapshots),
+                  atomic_load(&history->attached), atomic_load(&history->refused));
 }
 
 /* ---- tests ------------------------------------------------------------------------------- */

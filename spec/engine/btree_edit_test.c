@@ -212,6 +212,110 @@ static void test_edit__many_puts_leave_what_batches_leave(void **state)
     os_sim_free(sim);
 }
 
+/* ---- deletes ----------------------------------------------------------------------------- */
+
+enum { DELETE_RANGE = 6000, SWEEP = 40 };
+
+static void sweep_put(struct kv_txn *txn, bool *present, uint64_t number)
+{
+    uint8_t key[8];
+    struct buf pattern = BUF_INIT;
+    expect_ok(kv_put(txn, kv_number_key(number, key), kv_pattern(&pattern, number, 40)));
+    present[number] = true;
+    buf_release(&pattern);
+}
+
+static void sweep_expect(struct kv_txn *txn, const bool *present)
+{
+    uint64_t count = 0, wanted = 0;
+    uint8_t key[8];
+    sombra_slice value;
+    for (uint64_t number = 0; number < DELETE_RANGE; number++) {
+        sombra_err err = kv_get(txn, kv_number_key(number, key), &value);
+        assert_int_equal(err, present[number] ? SOMBRA_OK : SOMBRA_NOT_FOUND);
+        wanted += present[number];
+    }
+    expect_ok(kv_count(txn, (struct kv_range){ 0 }, 0, &count));
+    assert_int_equal(count, wanted);
+}
+
+/* Deletes as they come, some of what is not there or not any more; now and then something else. */
+static void sweep(struct kv_txn *txn, bool *present, uint64_t round)
+{
+    uint8_t key[8];
+    sombra_slice value;
+    uint64_t mark, from = hash_u64(round) % DELETE_RANGE;
+    for (uint64_t i = 0; i < SWEEP; i++) {
+        uint64_t dice = hash_u64(round * SWEEP + i);
+        /* Some from all over, some of one leaf after the other. */
+        uint64_t number = round % 3 ? dice % DELETE_RANGE : (from + i / 2) % DELETE_RANGE;
+        sombra_err err = kv_delete(txn, kv_number_key(number, key));
+        assert_int_equal(err, present[number] ? SOMBRA_OK : SOMBRA_NOT_FOUND);
+        present[number] = false;
+        if (round % 10 == 7 && i == SWEEP / 2)
+            assert_int_equal(kv_get(txn, kv_number_key(number, key), &value), SOMBRA_NOT_FOUND);
+        if (round % 10 == 8 && i == SWEEP / 2)
+            sweep_put(txn, present, number);
+        if (round % 50 == 9 && i == SWEEP / 2) {
+            expect_ok(kv_savepoint(txn, KV_SAVEPOINT_SET, &mark));
+            (void)!kv_delete(txn, kv_number_key((number + 1) % DELETE_RANGE, key));
+            expect_ok(kv_savepoint(txn, KV_SAVEPOINT_ROLLBACK, &mark));
+        }
+    }
+}
+
+static void test_edit__many_deletes_leave_what_copies_leave(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 600, CHECKPOINT_EVERY = 97 };
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv = process_open(sim, NULL);
+    static bool present[DELETE_RANGE], before[DELETE_RANGE];
+    uint64_t edits = 0;
+    memset(present, 0, sizeof present);
+    for (uint64_t round = 0; round < ROUNDS; round++) {
+        struct kv_txn *reader = round % 11 == 5 ? kv_begin_read(kv) : NULL;
+        struct kv_txn *txn = kv_begin_write(kv);
+        if (round % 150 == 0)
+            for (uint64_t i = 0; i < DELETE_RANGE; i++)
+                sweep_put(txn, present, i);
+        memcpy(before, present, sizeof before);
+        store_of(kv)->edits.many_pause = 0;
+        sweep(txn, present, round);
+        page_id root = root_of(kv);
+        if (round % 13 == 4) {
+            kv_abort(txn);
+            memcpy(present, before, sizeof before);
+        } else {
+            expect_ok(kv_commit(txn, round % 7 ? KV_OFF : KV_NORMAL));
+            edits += root && root_of(kv) == root;
+        }
+        if (reader) {
+            if (round % 150)
+                sweep_expect(reader, before);
+            kv_abort(reader);
+        }
+        if (round % CHECKPOINT_EVERY == 0)
+            expect_ok(checkpoint(kv));
+        if (round % 20 == 0)
+            kv_expect_sound(kv);
+    }
+    print_message("%" PRIu64 " of %d changed pages where they are\n", edits, ROUNDS);
+    assert_true(edits > ROUNDS / 10);
+    store_expect_exact(kv);
+    struct os_sim *killed = os_sim_clone(sim);
+    struct kv *stores[] = { kv, process_open(killed, NULL) };
+    for (size_t s = 0; s < COUNT_OF(stores); s++) {
+        struct kv_txn *txn = kv_begin_read(stores[s]);
+        sweep_expect(txn, present);
+        kv_abort(txn);
+        kv_expect_sound(stores[s]);
+        expect_ok(kv_close(stores[s]));
+    }
+    os_sim_free(killed);
+    os_sim_free(sim);
+}
+
 /* ---- other processes --------------------------------------------------------------------- */
 
 static void test_edit__who_is_not_alone_copies(void **state)
@@ -455,6 +559,7 @@ int main(void)
         cmocka_unit_test(test_edit__readers_keep_what_they_see),
         cmocka_unit_test(test_edit__a_put_that_is_held_is_there_for_its_transaction),
         cmocka_unit_test(test_edit__many_puts_leave_what_batches_leave),
+        cmocka_unit_test(test_edit__many_deletes_leave_what_copies_leave),
         cmocka_unit_test(test_edit__who_is_not_alone_copies),
         cmocka_unit_test(test_edit__one_that_breaks_off_is_recovered_from),
         cmocka_unit_test(test_edit__who_attaches_waits_for_it),

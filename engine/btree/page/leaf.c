@@ -144,6 +144,18 @@ bool leaf_replace(uint8_t *page, size_t page_bytes, unsigned index, const struct
     return general_replace(page, page_bytes, index, value);
 }
 
+bool leaf_may_lose(const uint8_t *page, size_t page_bytes, unsigned index)
+{
+    sombra_slice suffix;
+    struct leaf_value value;
+    if (leaf_is_dense(page))
+        return false;
+    general_entry_at(page, index, &suffix, &value);
+    return !value.overflow && page_used(page, page_bytes) >= page_bytes / MERGE_BELOW_DIVISOR +
+                                                                 LEAF_SLOT_BYTES + suffix.bytes +
+                                                                 value.bytes.bytes;
+}
+
 void leaf_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last)
 {
     assert(first <= last && last <= cells_count(page));

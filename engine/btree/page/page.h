@@ -155,6 +155,10 @@ bool leaf_has_place(const uint8_t *page, size_t page_bytes, unsigned index, bool
                     sombra_slice key, const struct leaf_value *value);
 /* Other value for the same key; false = does not fit, nothing changed. */
 bool leaf_replace(uint8_t *page, size_t page_bytes, unsigned index, const struct leaf_value *value);
+/* Is it a leaf that loses this entry by its slot alone, and is not thin then? */
+bool leaf_may_lose(const uint8_t *page, size_t page_bytes, unsigned index);
+/* A page emptier than one in so many is merged with a neighbour if both fit into one. */
+enum { MERGE_BELOW_DIVISOR = 3 };
 /* Removes entries [first, last). */
 void leaf_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last);
 
