@@ -56,6 +56,7 @@ struct db_handle {
     bool ignores_triggers;         /* opened with triggers = false */
     unsigned jobs;                 /* that call Lua are running: it must not be closed */
     struct event_queue *events;    /* metrics.c; NULL before the first handler */
+    struct ahead *ahead;           /* ahead.c; NULL before the first get in a loop */
     bool listens;                  /* there is a handler: user value 1 */
     bool delivers;                 /* it is running */
 };
@@ -243,6 +244,10 @@ struct bucket_handle *bucket_self(lua_State *L);
 void iterator_register(lua_State *L);
 /* Pushes the step function of all iterators; before iterator_register, nil. */
 void iterator_push_step(lua_State *L);
+/* Of a loop over neighbours: is the node that it gave last this one, and which of its batch? */
+bool iterator_is_at(const void *iterator, uint64_t node, size_t *out_at);
+/* The nodes of its batch from that one on, at most `most`; how many they are. */
+size_t iterator_nodes(const void *iterator, size_t at, uint64_t *nodes, size_t most);
 /* b:scan, among the methods of buckets. */
 int iterator_scan(lua_State *L);
 /* The bounds and the prefix of an option table; `range` points into `keys` and the table. */
@@ -359,6 +364,17 @@ void value_push_or_null(lua_State *L, sombra_slice encoded);
 enum { VALUES_CHUNK = 64 };
 void values_append(lua_State *L, struct tx_handle *tx, int list, lua_Integer count,
                    const uint64_t *nodes, size_t node_count, sombra_slice name);
+
+/* ---- ahead.c -----------------------------------------------------------------------------
+ */
+
+/* A property of a node in a transaction that only reads and has a loop; NOT_FOUND, or no bytes: it
+ * is not there. The value lives until the next call of this, or on the transaction. */
+sombra_err ahead_get(struct tx_handle *tx, uint64_t node, sombra_slice name,
+                     sombra_slice *out_value);
+/* An iterator has another batch, or begins where an earlier one was. */
+void ahead_forget(struct db_handle *db, const void *iterator);
+void ahead_free(struct ahead *ahead); /* NULL is a no-op */
 
 /* ---- records ----------------------------------------------------------------------------- */
 

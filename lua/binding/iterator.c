@@ -101,6 +101,7 @@ static void set_last(lua_State *L, struct iterator *it)
     lua_pushvalue(L, -1);
     lua_setiuservalue(L, 1, 2);
     it->tx->iterator = it;
+    ahead_forget(it->tx->db, it);
 }
 
 static int step(lua_State *L)
@@ -254,6 +255,7 @@ static const sombra_neighbour *next_neighbour(lua_State *L, struct iterator *it)
         drop_if_stale(L, it, sombra_neighbours_renew(it->neighbours, it->next, &it->is_renewed));
     if (it->next == it->count) {
         sombra_err err = sombra_neighbours_next(it->neighbours, &it->batch.neighbours, &it->count);
+        ahead_forget(it->tx->db, it);
         if (err)
             error_raise(L, err);
         it->next = 0;
@@ -381,6 +383,29 @@ static int step_few(lua_State *L, struct iterator *it)
     lua_pushinteger(L, (lua_Integer)ends->node);
     lua_pushinteger(L, (lua_Integer)ends->edge);
     return 2;
+}
+
+static uint64_t node_at(const struct iterator *it, size_t at)
+{
+    return it->step == step_few ? it->few[at].node : it->batch.neighbours[at].node;
+}
+
+bool iterator_is_at(const void *iterator, uint64_t node, size_t *out_at)
+{
+    const struct iterator *it = iterator;
+    if ((it->step != step_few && it->step != step_neighbours) || it->next == 0)
+        return false;
+    *out_at = it->next - 1;
+    return node_at(it, it->next - 1) == node;
+}
+
+size_t iterator_nodes(const void *iterator, size_t at, uint64_t *nodes, size_t most)
+{
+    const struct iterator *it = iterator;
+    size_t count = it->count - at < most ? it->count - at : most;
+    for (size_t i = 0; i < count; i++)
+        nodes[i] = node_at(it, at + i);
+    return count;
 }
 
 /* The values of a loop over so many, which nothing needs to close. */
