@@ -67,13 +67,13 @@ void class_register_plain(lua_State *L, const char *name, enum plain_class plain
     }
     lua_pushvalue(L, -1);
     lua_rawsetp(L, -3, &plain_key);
-    lua_setiuservalue(L, -3, plain);
+    lua_setiuservalue(L, -3, (int)plain);
     lua_pop(L, 2);
 }
 
 void class_set_plain(lua_State *L, enum plain_class plain)
 {
-    lua_getiuservalue(L, lua_upvalueindex(3), plain);
+    lua_getiuservalue(L, lua_upvalueindex(3), (int)plain);
     lua_setmetatable(L, -2);
 }
 
