@@ -12,17 +12,18 @@ uint64_t check_id(lua_State *L, int arg)
         id = lua_tointegerx(L, arg, &is_integer);
     else
         luaL_typeerror(L, arg, "id");
-    if (!is_integer || id < 0)
+    if (UNLIKELY(!is_integer || id < 0))
         luaL_argerror(L, arg, "an id is an integer of at least 1");
     return (uint64_t)id;
 }
 
 sombra_slice check_name(lua_State *L, int arg)
 {
-    luaL_checktype(L, arg, LUA_TSTRING);
+    if (UNLIKELY(lua_type(L, arg) != LUA_TSTRING))
+        luaL_typeerror(L, arg, lua_typename(L, LUA_TSTRING));
     sombra_slice name;
     name.data = lua_tolstring(L, arg, &name.bytes);
-    if (name.bytes == 0)
+    if (UNLIKELY(name.bytes == 0))
         luaL_argerror(L, arg, "the name is empty");
     return name;
 }

@@ -3,7 +3,7 @@
  *
  * Four userdata: sombra.db, sombra.tx, sombra.bucket, sombra.iterator, each with its methods in a
  * hidden metatable. Every method is a closure whose first upvalue is that metatable, so that `self`
- * is proved by one pointer comparison.
+ * is proved by one pointer comparison; and whose third is the proof of the last such call.
  *
  * Any lua_* call that can allocate may longjmp (no memory) or run a finalizer, which may be a
  * script's and may use the same transaction. Hence three rules:
@@ -36,6 +36,14 @@
 #define LIST_NAME     "sombra.list"
 #define NULL_NAME     "sombra.null"
 
+/* What `self` was last proved to be; one for each Lua state, upvalue 3 of every method. A method
+ * that is called on the same one again does not look at metatables. Invariant: `tx` is NULL or the
+ * handle of a transaction that its end has not taken out yet; the handle is alive then, for handles
+ * end before they are freed. */
+struct proof {
+    struct tx_handle *tx;
+};
+
 /* How a transaction ended, for messages. */
 enum tx_state { TX_EMPTY, TX_OPEN, TX_COMMITTED, TX_ROLLED_BACK, TX_FAILED };
 
@@ -48,12 +56,15 @@ struct db_handle {
     bool ignores_triggers;         /* opened with triggers = false */
     unsigned jobs;                 /* that call Lua are running: it must not be closed */
     struct event_queue *events;    /* metrics.c; NULL before the first handler */
+    struct ahead *ahead;           /* ahead.c; NULL before the first get in a loop */
     bool listens;                  /* there is a handler: user value 1 */
     bool delivers;                 /* it is running */
 };
 
 struct tx_handle {
     sombra_txn *txn;      /* NULL unless open, or aborted by the end of its database */
+    struct proof *proof;  /* that names it, or once named it; NULL before */
+    const void *iterator; /* of its last loop; kept alive by user value 2 */
     struct db_handle *db; /* kept alive by user value 1 */
     enum tx_state state;
     bool is_write;
@@ -72,7 +83,9 @@ struct bucket_handle {
 
 /* ---- userdata ---------------------------------------------------------------------------- */
 
-/* Argument 1 as the userdata whose metatable is upvalue 1; raises if it is something else. */
+/* Argument 1 as a userdata of the class, plain ones among them; raises if it is something else. */
+void *class_check(lua_State *L, const char *name);
+/* The same in a function whose upvalue 1 is the metatable of the class. */
 static inline void *self_check(lua_State *L, const char *name)
 {
     void *self = lua_touserdata(L, 1);
@@ -82,17 +95,25 @@ static inline void *self_check(lua_State *L, const char *name)
         if (LIKELY(is_same))
             return self;
     }
-    return luaL_checkudata(L, 1, name);
+    return class_check(L, name);
 }
 
 /* Makes the metatable `name`: metamethods as given, the methods of all sets (NULL ends them) behind
- * __index, each with the metatable as upvalue 1 and, of methods, the iterators' step function as
- * upvalue 2. */
+ * __index, each with the metatable as upvalue 1, the iterators' step function as upvalue 2 and the
+ * proof of the state as upvalue 3. */
 void class_register(lua_State *L, const char *name, const luaL_Reg *metamethods,
                     const luaL_Reg *const *method_sets);
 /* Gives the userdata on top the metatable that was registered under the same address of a name: no
  * text is looked up. */
 void class_set(lua_State *L, const char *name);
+/* Plain userdata of a class have no __gc, which costs as much as all the rest of a short life: for
+ * those that are certain to be closed, or have nothing to release. class_register_plain comes after
+ * class_register; class_set_plain is for functions with the upvalues of methods. */
+enum plain_class { PLAIN_TX = 1, PLAIN_ITERATOR };
+void class_register_plain(lua_State *L, const char *name, enum plain_class plain);
+void class_set_plain(lua_State *L, enum plain_class plain);
+/* Pushes the proof of the state, which is made if it is not there. */
+void proof_push(lua_State *L);
 
 void db_register(lua_State *L);
 int db_open(lua_State *L); /* sombra.open */
@@ -125,6 +146,9 @@ void events_free(struct event_queue *queue); /* after sombra_close; NULL is a no
 void tx_register(lua_State *L);
 /* Pushes an empty handle whose database stands at `db_index`. */
 struct tx_handle *tx_push(lua_State *L, int db_index);
+/* The same of one that the calling method lets the language close (lua_toclose), and the collector
+ * does not: not in a coroutine, which may be dropped and closes nothing then. */
+struct tx_handle *tx_push_scoped(lua_State *L, int db_index);
 /* Opens an empty handle; raises on failure. */
 void tx_begin(lua_State *L, struct tx_handle *tx, const sombra_txn_options *options);
 /* Pushes a handle on a transaction of another state, which its owner ends; tx_lent_end cuts it off
@@ -154,9 +178,29 @@ static inline void tx_check(lua_State *L, const struct tx_handle *tx)
     if (UNLIKELY(tx->is_sandboxed))
         tx_sandbox_look(L);
 }
+/* Lets the next methods know an open transaction at once; for functions with the upvalues of
+ * methods. */
+static inline void tx_set_proved(lua_State *L, struct tx_handle *tx)
+{
+    tx->proof = lua_touserdata(L, lua_upvalueindex(3));
+    tx->proof->tx = tx;
+}
+/* Argument 1 as a transaction's handle, open or not. */
+static inline struct tx_handle *tx_any(lua_State *L)
+{
+    const struct proof *proof = lua_touserdata(L, lua_upvalueindex(3));
+    struct tx_handle *tx = lua_touserdata(L, 1);
+    return LIKELY(tx && tx == proof->tx) ? tx : self_check(L, TX_NAME);
+}
 static inline struct tx_handle *tx_self(lua_State *L)
 {
-    struct tx_handle *tx = self_check(L, TX_NAME);
+    const struct proof *proof = lua_touserdata(L, lua_upvalueindex(3));
+    struct tx_handle *tx = lua_touserdata(L, 1);
+    if (UNLIKELY(!tx || tx != proof->tx)) {
+        tx = self_check(L, TX_NAME);
+        if (tx->txn)
+            tx_set_proved(L, tx);
+    }
     tx_check(L, tx);
     return tx;
 }
@@ -200,6 +244,10 @@ struct bucket_handle *bucket_self(lua_State *L);
 void iterator_register(lua_State *L);
 /* Pushes the step function of all iterators; before iterator_register, nil. */
 void iterator_push_step(lua_State *L);
+/* Of a loop over neighbours: is the node that it gave last this one, and which of its batch? */
+bool iterator_is_at(const void *iterator, uint64_t node, size_t *out_at);
+/* The nodes of its batch from that one on, at most `most`; how many they are. */
+size_t iterator_nodes(const void *iterator, size_t at, uint64_t *nodes, size_t most);
 /* b:scan, among the methods of buckets. */
 int iterator_scan(lua_State *L);
 /* The bounds and the prefix of an option table; `range` points into `keys` and the table. */
@@ -324,6 +372,17 @@ void value_push_or_null(lua_State *L, sombra_slice encoded);
 enum { VALUES_CHUNK = 64 };
 void values_append(lua_State *L, struct tx_handle *tx, int list, lua_Integer count,
                    const uint64_t *nodes, size_t node_count, sombra_slice name);
+
+/* ---- ahead.c -----------------------------------------------------------------------------
+ */
+
+/* A property of a node in a transaction that only reads and has a loop; NOT_FOUND, or no bytes: it
+ * is not there. The value lives until the next call of this, or on the transaction. */
+sombra_err ahead_get(struct tx_handle *tx, uint64_t node, sombra_slice name,
+                     sombra_slice *out_value);
+/* An iterator has another batch, or begins where an earlier one was. */
+void ahead_forget(struct db_handle *db, const void *iterator);
+void ahead_free(struct ahead *ahead); /* NULL is a no-op */
 
 /* ---- records ----------------------------------------------------------------------------- */
 

@@ -126,6 +126,7 @@ static sombra_err release(struct db_handle *db)
     sombra_db *handle = db->db;
     sombra_value_builder *builder = db->builder;
     struct event_queue *events = db->events;
+    ahead_free(db->ahead);
     *db = (struct db_handle){ .db = NULL, .delivers = db->delivers };
     sombra_value_builder_free(builder);
     sombra_err err = sombra_close(handle);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* sombra.iterator: the state of every `for` loop over a transaction.
  *
+ * A loop over few neighbours of a node, in a transaction that only reads, has them all in its
+ * iterator: no cursor is open, nothing is to be released. The others have a cursor.
+ *
  * A loop gets four values: the step function (one for all kinds), the iterator, nil, and the
  * iterator again as the value to close. The engine's cursor is closed when the loop runs off the
  * end, by __close, by __gc, or with the transaction, whichever comes first; so a `break` that
@@ -11,6 +14,13 @@
 #include <string.h>
 
 static const char class_name[] = ITERATOR_NAME;
+
+enum { FEW = 16 }; /* fewer than this are kept in the iterator */
+
+/* Of an edge, what a loop over neighbours gives. */
+struct ends {
+    uint64_t node, edge;
+};
 
 struct iterator;
 typedef int (*step_fn)(lua_State *L, struct iterator *it);
@@ -29,7 +39,8 @@ struct iterator {
         const sombra_neighbour *neighbours;
     } batch;
     sombra_name_kind name_kind;
-    uint32_t name_id; /* names: the last one given; edges: the type whose name is user value 2 */
+    uint32_t name_id;  /* names: the last one given; edges: the type whose name is user value 2 */
+    struct ends few[]; /* `count` of them, where no cursor is open */
 };
 
 static const char step_key = 's'; /* its address is the registry key */
@@ -73,9 +84,29 @@ static int loop_values(lua_State *L)
     return 4;
 }
 
+/* The iterator of the transaction that was proved last is known by its address: it lives as long.
+ */
+static struct iterator *iterator_self(lua_State *L)
+{
+    const struct proof *proof = lua_touserdata(L, lua_upvalueindex(3));
+    struct iterator *it = lua_touserdata(L, 1);
+    if (LIKELY(it && proof->tx && proof->tx->iterator == it))
+        return it;
+    return self_check(L, ITERATOR_NAME);
+}
+
+/* The iterator on top belongs to the transaction at 1 and is that of its last loop. */
+static void set_last(lua_State *L, struct iterator *it)
+{
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, 2);
+    it->tx->iterator = it;
+    ahead_forget(it->tx->db, it);
+}
+
 static int step(lua_State *L)
 {
-    struct iterator *it = self_check(L, ITERATOR_NAME);
+    struct iterator *it = iterator_self(L);
     if (UNLIKELY(!it->step)) {
         lua_pushnil(L);
         return 1;
@@ -224,6 +255,7 @@ static const sombra_neighbour *next_neighbour(lua_State *L, struct iterator *it)
         drop_if_stale(L, it, sombra_neighbours_renew(it->neighbours, it->next, &it->is_renewed));
     if (it->next == it->count) {
         sombra_err err = sombra_neighbours_next(it->neighbours, &it->batch.neighbours, &it->count);
+        ahead_forget(it->tx->db, it);
         if (err)
             error_raise(L, err);
         it->next = 0;
@@ -269,47 +301,171 @@ static int step_edges_of(lua_State *L, struct iterator *it)
     return 4;
 }
 
-/* Arguments: id at 2, types at `types_arg`, options behind it. Pushes the iterator. */
-static struct iterator *push_neighbours(lua_State *L, sombra_direction direction, int types_arg,
-                                        step_fn step_one)
+/* What is asked of the edges of a node. */
+struct neighbours_asked {
+    struct tx_handle *tx;
+    uint64_t node;
+    sombra_neighbours_options options;
+    sombra_slice types[NAMES_INLINE];
+    bool asks; /* false: of none of them */
+};
+
+/* Arguments: id at 2, types at `types_arg`, options behind it. May leave a value on the stack. */
+static void check_neighbours(lua_State *L, sombra_direction direction, int types_arg,
+                             struct neighbours_asked *asked)
 {
     static const char *const names[] = { "limit", "reverse", "other", NULL };
-    struct tx_handle *tx = tx_self(L);
-    uint64_t node = check_id(L, 2);
+    sombra_neighbours_options *options = &asked->options;
+    asked->tx = tx_self(L);
+    asked->node = check_id(L, 2);
+    asked->asks = true;
+    *options = (sombra_neighbours_options)SOMBRA_NEIGHBOURS_OPTIONS_INIT;
+    options->direction = direction;
+    if (lua_gettop(L) < types_arg)
+        return;
     lua_settop(L, types_arg + 1);
-    struct iterator *it = push(L, tx, 1, step_one == step_edges_of ? 2 : 1);
-    sombra_neighbours_options options = SOMBRA_NEIGHBOURS_OPTIONS_INIT;
-    options.direction = direction;
-    bool asks = true;
     if (options_given(L, types_arg + 1, names)) {
-        options.limit = option_count(L, types_arg + 1, "limit", 0, UINT64_MAX);
-        options.reverse = option_boolean(L, types_arg + 1, "reverse", false);
-        options.other = option_count(L, types_arg + 1, "other", 1, 0);
-        asks = options.limit > 0;
-        if (options.limit == UINT64_MAX)
-            options.limit = 0;
+        options->limit = option_count(L, types_arg + 1, "limit", 0, UINT64_MAX);
+        options->reverse = option_boolean(L, types_arg + 1, "reverse", false);
+        options->other = option_count(L, types_arg + 1, "other", 1, 0);
+        asked->asks = options->limit > 0;
+        if (options->limit == UINT64_MAX)
+            options->limit = 0;
     }
-    sombra_slice inlined[NAMES_INLINE];
-    int top = lua_gettop(L);
-    options.types = check_names(L, types_arg, inlined, &options.type_count);
-    if (options.type_count == 0 && !lua_isnil(L, types_arg))
-        asks = false; /* {}: none of the types, where nil is all */
-    if (!tx_is_open(tx))
-        tx_raise_over(L, tx);
-    if (asks) {
-        sombra_err err = sombra_neighbours_open(tx->txn, node, &options, &it->neighbours);
+    options->types = check_names(L, types_arg, asked->types, &options->type_count);
+    if (options->type_count == 0 && !lua_isnil(L, types_arg))
+        asked->asks = false;    /* {}: none of the types, where nil is all */
+    if (!tx_is_open(asked->tx)) /* a finalizer may have ended it */
+        tx_raise_over(L, asked->tx);
+}
+
+/* Pushes the iterator with an open cursor. */
+static struct iterator *push_neighbours(lua_State *L, const struct neighbours_asked *asked,
+                                        step_fn step_one)
+{
+    struct iterator *it = push(L, asked->tx, 1, step_one == step_edges_of ? 2 : 1);
+    if (asked->asks) {
+        sombra_err err =
+            sombra_neighbours_open(asked->tx->txn, asked->node, &asked->options, &it->neighbours);
         if (err)
             error_raise(L, err);
         it->step = step_one;
     }
-    lua_settop(L, top);
     return it;
+}
+
+/* push_protected(tx) -> iterator */
+static int push_protected(lua_State *L)
+{
+    (void)push(L, lua_touserdata(L, 1), 1, 1);
+    return 1;
+}
+
+/* Pushes the iterator of a cursor that is open already, and closes that if memory ends. */
+static struct iterator *push_opened(lua_State *L, sombra_neighbours *neighbours)
+{
+    lua_pushcfunction(L, push_protected);
+    lua_pushvalue(L, 1);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+        sombra_neighbours_close(neighbours);
+        lua_error(L);
+    }
+    struct iterator *it = lua_touserdata(L, -1);
+    it->neighbours = neighbours;
+    return it;
+}
+
+static int step_few(lua_State *L, struct iterator *it)
+{
+    if (UNLIKELY(it->next == it->count))
+        return at_end(L, it);
+    const struct ends *ends = &it->few[it->next++];
+    lua_pushinteger(L, (lua_Integer)ends->node);
+    lua_pushinteger(L, (lua_Integer)ends->edge);
+    return 2;
+}
+
+static uint64_t node_at(const struct iterator *it, size_t at)
+{
+    return it->step == step_few ? it->few[at].node : it->batch.neighbours[at].node;
+}
+
+bool iterator_is_at(const void *iterator, uint64_t node, size_t *out_at)
+{
+    const struct iterator *it = iterator;
+    if ((it->step != step_few && it->step != step_neighbours) || it->next == 0)
+        return false;
+    *out_at = it->next - 1;
+    return node_at(it, it->next - 1) == node;
+}
+
+size_t iterator_nodes(const void *iterator, size_t at, uint64_t *nodes, size_t most)
+{
+    const struct iterator *it = iterator;
+    size_t count = it->count - at < most ? it->count - at : most;
+    for (size_t i = 0; i < count; i++)
+        nodes[i] = node_at(it, at + i);
+    return count;
+}
+
+/* The values of a loop over so many, which nothing needs to close. */
+static int loop_of_few(lua_State *L, struct tx_handle *tx, const struct ends *few, size_t count)
+{
+    struct iterator *it = lua_newuserdatauv(L, sizeof *it + count * sizeof *few, 1);
+    *it = (struct iterator){ .tx = tx, .step = step_few, .count = count };
+    memcpy(it->few, few, count * sizeof *few);
+    class_set_plain(L, PLAIN_ITERATOR);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    set_last(L, it);
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_insert(L, -2);
+    return 2;
+}
+
+/* A loop in a transaction that only reads: what it has read stays as it is. */
+static int open_unchanging(lua_State *L, const struct neighbours_asked *asked)
+{
+    sombra_neighbours *neighbours;
+    const sombra_neighbour *batch;
+    size_t count, more;
+    struct ends few[FEW];
+    sombra_err err =
+        sombra_neighbours_open(asked->tx->txn, asked->node, &asked->options, &neighbours);
+    if (err)
+        return error_raise(L, err);
+    err = sombra_neighbours_next(neighbours, &batch, &count);
+    if (!err && count >= FEW) {
+        struct iterator *it = push_opened(L, neighbours);
+        it->batch.neighbours = batch;
+        it->count = count;
+        it->step = step_neighbours;
+        set_last(L, it);
+        return loop_values(L);
+    }
+    for (size_t i = 0; !err && i < count; i++)
+        few[i] = (struct ends){ batch[i].node, batch[i].edge };
+    if (!err)
+        err = sombra_neighbours_next(neighbours, &batch, &more);
+    sombra_neighbours_close(neighbours);
+    if (err)
+        return error_raise(L, err);
+    if (LIKELY(more == 0))
+        return loop_of_few(L, asked->tx, few, count);
+    struct iterator *it = push_neighbours(L, asked, step_neighbours); /* of several ranges */
+    set_last(L, it);
+    return loop_values(L);
 }
 
 static int open_neighbours(lua_State *L, sombra_direction direction, int types_arg,
                            step_fn step_one)
 {
-    (void)push_neighbours(L, direction, types_arg, step_one);
+    struct neighbours_asked asked;
+    check_neighbours(L, direction, types_arg, &asked);
+    if (asked.asks && !asked.tx->is_write && step_one == step_neighbours)
+        return open_unchanging(L, &asked);
+    struct iterator *it = push_neighbours(L, &asked, step_one);
+    set_last(L, it);
     return loop_values(L);
 }
 
@@ -342,35 +498,71 @@ static int tx_edges_of(lua_State *L)
     return open_neighbours(L, check_direction(L, 3), 4, step_edges_of);
 }
 
+/* Pushes a list of nodes. */
+static void push_nodes(lua_State *L, const uint64_t *nodes, size_t count)
+{
+    lua_createtable(L, (int)count, 0);
+    value_mark_list(L);
+    for (size_t i = 0; i < count; i++) {
+        lua_pushinteger(L, (lua_Integer)nodes[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+}
+
+/* Appends the nodes of the batch and of all behind it to the list on top, and ends the iterator. */
+static int append_rest(lua_State *L, struct iterator *it, lua_Integer count)
+{
+    if (!tx_is_open(it->tx)) /* a finalizer may have ended it, and with it the batch */
+        return tx_raise_over(L, it->tx);
+    sombra_err err = SOMBRA_OK;
+    while (!err && it->count > 0) {
+        /* Nothing here runs a finalizer. */
+        for (size_t at = 0; at < it->count; at++) {
+            lua_pushinteger(L, (lua_Integer)it->batch.neighbours[at].node);
+            lua_rawseti(L, -2, ++count);
+        }
+        err = sombra_neighbours_next(it->neighbours, &it->batch.neighbours, &it->count);
+    }
+    release(it);
+    return err ? error_raise(L, err) : 1;
+}
+
+enum { LIST_FIRST = 160 }; /* so many are counted before the list is made */
+
 /* tx:neighbours(id [, direction [, types [, {limit, reverse, other}]]]) -> list of nodes */
 static int tx_neighbours(lua_State *L)
 {
     (void)tx_self(L);
-    struct iterator *it = push_neighbours(L, check_direction(L, 3), 4, step_neighbours);
-    lua_Integer count = 0;
-    sombra_err err = SOMBRA_OK;
-    int list = 0;
-    while (it->step) {
-        err = sombra_neighbours_next(it->neighbours, &it->batch.neighbours, &it->count);
-        if (!list) {
-            lua_createtable(L, err ? 0 : (int)it->count, 0);
-            value_mark_list(L);
-            list = lua_gettop(L);
-        }
-        if (err || it->count == 0)
-            break;
-        /* Nothing here runs a finalizer. */
-        for (size_t at = 0; at < it->count; at++) {
-            lua_pushinteger(L, (lua_Integer)it->batch.neighbours[at].node);
-            lua_rawseti(L, list, ++count);
-        }
+    struct neighbours_asked asked;
+    check_neighbours(L, check_direction(L, 3), 4, &asked);
+    if (!asked.asks) {
+        list_push(L);
+        return 1;
     }
-    release(it);
+    uint64_t first[LIST_FIRST];
+    sombra_neighbours *neighbours;
+    const sombra_neighbour *batch = NULL;
+    size_t count = 0, known = 0;
+    sombra_err err = sombra_neighbours_open(asked.tx->txn, asked.node, &asked.options, &neighbours);
     if (err)
         return error_raise(L, err);
-    if (!list)
-        list_push(L);
-    return 1;
+    while (!(err = sombra_neighbours_next(neighbours, &batch, &count)) && count > 0 &&
+           count <= LIST_FIRST - known) {
+        for (size_t i = 0; i < count; i++)
+            first[known++] = batch[i].node;
+    }
+    if (err || count == 0) {
+        sombra_neighbours_close(neighbours);
+        if (err)
+            return error_raise(L, err);
+        push_nodes(L, first, known);
+        return 1;
+    }
+    struct iterator *it = push_opened(L, neighbours);
+    it->batch.neighbours = batch;
+    it->count = count;
+    push_nodes(L, first, known);
+    return append_rest(L, it, (lua_Integer)known);
 }
 
 /* tx:degree(id [, direction [, type]]) -> number of edges */
@@ -545,13 +737,13 @@ const luaL_Reg tx_iterator_methods[] = {
 
 static int iterator_gc(lua_State *L)
 {
-    release(self_check(L, ITERATOR_NAME));
+    release(iterator_self(L));
     return 0;
 }
 
 static int iterator_tostring(lua_State *L)
 {
-    const struct iterator *it = luaL_checkudata(L, 1, ITERATOR_NAME);
+    const struct iterator *it = iterator_self(L);
     lua_pushfstring(L, "%s: %s", ITERATOR_NAME,
                     !it->step            ? "at its end"
                     : tx_is_open(it->tx) ? "open"
@@ -569,7 +761,10 @@ void iterator_register(lua_State *L)
     };
     const luaL_Reg *const no_methods[] = { NULL };
     class_register(L, class_name, metamethods, no_methods);
+    class_register_plain(L, class_name, PLAIN_ITERATOR);
     luaL_getmetatable(L, ITERATOR_NAME);
-    lua_pushcclosure(L, step, 1);
+    lua_pushnil(L); /* the step function itself */
+    proof_push(L);
+    lua_pushcclosure(L, step, 3);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &step_key);
 }

@@ -69,14 +69,16 @@ static int explain_yield(lua_State *L)
     return 1;
 }
 
-/* Stack: db, function. Opens the handle at SLOT_TX and puts the call behind it. */
-static struct tx_handle *prepare(lua_State *L, const sombra_txn_options *options)
+/* Stack: db, function. Opens the handle at SLOT_TX, which is marked to be closed before that: it
+ * may be one that the collector does not end. */
+static struct tx_handle *prepare(lua_State *L, const sombra_txn_options *options, bool is_main)
 {
     lua_settop(L, SLOT_FUNCTION);
-    struct tx_handle *tx = tx_push(L, SLOT_DB);
+    struct tx_handle *tx = is_main ? tx_push_scoped(L, SLOT_DB) : tx_push(L, SLOT_DB);
+    lua_toclose(L, SLOT_TX);
     tx_begin(L, tx, options);
     tx->is_managed = true;
-    lua_toclose(L, SLOT_TX);
+    tx_set_proved(L, tx);
     return tx;
 }
 
@@ -88,13 +90,16 @@ int db_method_read(lua_State *L)
     luaL_checktype(L, 2, LUA_TFUNCTION);
     if (options_given(L, 3, names))
         options.needs_durable = option_boolean(L, 3, "durable", false);
-    struct tx_handle *tx = prepare(L, &options);
-    (void)tx;
+    bool is_main = is_main_thread(L);
+    (void)prepare(L, &options, is_main);
     lua_pushvalue(L, SLOT_FUNCTION);
     lua_pushvalue(L, SLOT_TX);
-    if (is_main_thread(L)) {
+    if (is_main) {
         lua_call(L, 1, LUA_MULTRET);
-        return read_continue(L, LUA_OK, 0);
+        const struct db_handle *db = lua_touserdata(L, SLOT_DB);
+        if (UNLIKELY(db->listens))
+            return read_continue(L, LUA_OK, 0);
+        return lua_gettop(L) - SLOT_TX; /* the end of this call closes the handle */
     }
     return read_continue(L, lua_pcallk(L, 1, LUA_MULTRET, 0, 0, read_continue), 0);
 }
@@ -111,8 +116,9 @@ int db_method_write(lua_State *L)
         options.busy_timeout_ms = option_wait_ms(L, 3, "busy_timeout");
     }
     options.is_write = true;
-    struct tx_handle *tx = prepare(L, &options);
-    if (is_main_thread(L)) {
+    bool is_main = is_main_thread(L);
+    struct tx_handle *tx = prepare(L, &options, is_main);
+    if (is_main) {
         lua_pushvalue(L, SLOT_FUNCTION);
         lua_pushvalue(L, SLOT_TX);
         lua_call(L, 1, LUA_MULTRET);

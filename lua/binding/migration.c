@@ -76,7 +76,7 @@ static int sha256(lua_State *L)
 static int bucket(lua_State *L)
 {
     size_t bytes;
-    struct tx_handle *tx = luaL_checkudata(L, 1, TX_NAME);
+    struct tx_handle *tx = class_check(L, TX_NAME);
     const char *name = luaL_checklstring(L, 2, &bytes);
     sombra_bucket_options options = SOMBRA_BUCKET_OPTIONS_INIT;
     options.create = lua_toboolean(L, 3);

@@ -72,12 +72,15 @@ static int tx_get(lua_State *L)
     sombra_slice value;
     if (lua_gettop(L) > 3)
         return get_several(L, tx, node);
-    sombra_err err = sombra_node_property(tx->txn, node, check_name(L, 3), &value);
-    if (LIKELY(!err)) {
+    sombra_slice name = check_name(L, 3);
+    sombra_err err = tx->iterator && !tx->is_write
+                         ? ahead_get(tx, node, name, &value)
+                         : sombra_node_property(tx->txn, node, name, &value);
+    if (LIKELY(!err && value.data)) {
         value_push(L, value);
         return 1;
     }
-    if (err != SOMBRA_NOT_FOUND)
+    if (err && err != SOMBRA_NOT_FOUND)
         return tx_raise(L, tx, err);
     lua_pushnil(L);
     return 1;

@@ -14,14 +14,29 @@
 
 static const char class_name[] = TX_NAME;
 
-struct tx_handle *tx_push(lua_State *L, int db_index)
+enum { USER_VALUES = 2 }; /* the database, the iterator of the last loop */
+
+/* Pushes an empty handle, which has no metatable yet. */
+static struct tx_handle *push_bare(lua_State *L, int db_index)
 {
-    db_index = lua_absindex(L, db_index);
-    struct tx_handle *tx = lua_newuserdatauv(L, sizeof *tx, 1);
+    struct tx_handle *tx = lua_newuserdatauv(L, sizeof *tx, USER_VALUES);
     *tx = (struct tx_handle){ .db = lua_touserdata(L, db_index), .state = TX_EMPTY };
-    class_set(L, class_name);
     lua_pushvalue(L, db_index);
     lua_setiuservalue(L, -2, 1);
+    return tx;
+}
+
+struct tx_handle *tx_push(lua_State *L, int db_index)
+{
+    struct tx_handle *tx = push_bare(L, lua_absindex(L, db_index));
+    class_set(L, class_name);
+    return tx;
+}
+
+struct tx_handle *tx_push_scoped(lua_State *L, int db_index)
+{
+    struct tx_handle *tx = push_bare(L, lua_absindex(L, db_index));
+    class_set_plain(L, PLAIN_TX);
     return tx;
 }
 
@@ -57,7 +72,7 @@ void tx_begin(lua_State *L, struct tx_handle *tx, const sombra_txn_options *opti
 struct tx_handle *tx_push_lent(lua_State *L, struct db_handle *db, sombra_txn *txn, bool is_write,
                                uint64_t mark_least)
 {
-    struct tx_handle *tx = lua_newuserdatauv(L, sizeof *tx, 1);
+    struct tx_handle *tx = lua_newuserdatauv(L, sizeof *tx, USER_VALUES);
     *tx = (struct tx_handle){ .txn = txn,
                               .db = db,
                               .state = TX_OPEN,
@@ -69,9 +84,17 @@ struct tx_handle *tx_push_lent(lua_State *L, struct db_handle *db, sombra_txn *t
     return tx;
 }
 
+/* It may be freed from now on. */
+static void forget_proof(const struct tx_handle *tx)
+{
+    if (tx->proof && tx->proof->tx == tx)
+        tx->proof->tx = NULL;
+}
+
 void tx_lent_end(struct tx_handle *tx)
 {
     assert(tx->is_lent);
+    forget_proof(tx);
     tx->txn = NULL;
     tx->state = TX_COMMITTED;
 }
@@ -79,6 +102,7 @@ void tx_lent_end(struct tx_handle *tx)
 static void end(struct tx_handle *tx, enum tx_state state)
 {
     sombra_txn *txn = tx->txn;
+    forget_proof(tx);
     tx->txn = NULL;
     tx->state = state;
     if (tx->is_write && tx->db->writers > 0) /* the end of the database has set it to 0 */
@@ -238,19 +262,19 @@ static int tx_release(lua_State *L)
 /* tx:is_open() -> boolean; never raises */
 static int tx_method_is_open(lua_State *L)
 {
-    lua_pushboolean(L, tx_is_open(self_check(L, TX_NAME)));
+    lua_pushboolean(L, tx_is_open(tx_any(L)));
     return 1;
 }
 
 static int tx_gc(lua_State *L)
 {
-    tx_abort(self_check(L, TX_NAME));
+    tx_abort(tx_any(L));
     return 0;
 }
 
 static int tx_tostring(lua_State *L)
 {
-    const struct tx_handle *tx = luaL_checkudata(L, 1, TX_NAME);
+    const struct tx_handle *tx = tx_any(L);
     const char *kind = tx->is_write ? "write" : tx->is_snapshot ? "snapshot" : "read";
     lua_pushfstring(L, "%s: %s, %s", TX_NAME, kind, state_text(tx));
     return 1;
@@ -285,4 +309,5 @@ void tx_register(lua_State *L)
                                      tx_migration_methods,
                                      NULL };
     class_register(L, class_name, metamethods, sets);
+    class_register_plain(L, class_name, PLAIN_TX);
 }
