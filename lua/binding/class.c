@@ -12,7 +12,7 @@ void proof_push(lua_State *L)
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &proof_key) == LUA_TUSERDATA)
         return;
     lua_pop(L, 1);
-    struct proof *proof = lua_newuserdatauv(L, sizeof *proof, PLAIN_ITERATOR);
+    struct proof *proof = lua_newuserdatauv(L, sizeof *proof, PROOF_VALUES);
     *proof = (struct proof){ .tx = NULL };
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &proof_key);
