@@ -110,6 +110,19 @@ static sombra_err make(struct kept_step *kept, struct query_run *run,
     return SOMBRA_OK;
 }
 
+/* A step of this query only: there may be very many, and a place takes kilobytes. */
+static sombra_err make_once(struct kept_steps *kept, struct query_run *run,
+                            const struct step_given *given, bool is_proved, struct step **out_step)
+{
+    struct step_given own = *given;
+    if (!is_proved && sombra_value_validate(given->encoded))
+        return diag_fail(SOMBRA_INVALID, "steps: %s", diag_text());
+    own.encoded = arena_copy(&run->arena, given->encoded);
+    if (!own.encoded.data)
+        return diag_nomem("the steps of a query", given->encoded.bytes);
+    return step_parse(run, &run->arena, &own, &kept->others, out_step);
+}
+
 static sombra_err make_room(struct kept_steps *kept, size_t count)
 {
     if (count <= kept->made)
@@ -146,6 +159,18 @@ static sombra_err take(struct kept_place *place, struct query_run *run,
     return make(place->now, run, given, is_proved);
 }
 
+static sombra_err read_step(struct kept_steps *kept, struct query_run *run, size_t at,
+                            const struct step_given *given, bool is_proved, struct step **out_step)
+{
+    if (UNLIKELY(at >= KEPT_STEPS_MAX))
+        return make_once(kept, run, given, is_proved, out_step);
+    kept->count = at + 1;
+    sombra_err err = take(&kept->places[at], run, given, is_proved);
+    if (!err)
+        *out_step = kept->places[at].now->step;
+    return err;
+}
+
 sombra_err kept_steps_read(struct kept_steps *kept, struct query_run *run,
                            const sombra_slice *given, size_t count, bool is_proved,
                            struct step **out_first)
@@ -156,18 +181,16 @@ sombra_err kept_steps_read(struct kept_steps *kept, struct query_run *run,
     if (UNLIKELY(kept->graph != run->txn->graph))
         kept_steps_release(kept);
     kept->graph = run->txn->graph;
-    sombra_err err = make_room(kept, count);
+    sombra_err err = make_room(kept, size_min(count, KEPT_STEPS_MAX));
     for (size_t i = 0; !err && i < count; i++) {
         const struct step_given now = { .encoded = given[i],
                                         .number = (unsigned)i + 1,
                                         .from = last ? last->to : (sombra_row_kind)0 };
         if (last && last->kind == STEP_AFTER)
             return diag_fail(SOMBRA_INVALID, "step %zu (after): it must be the last step", i);
-        kept->count = i + 1;
-        err = take(&kept->places[i], run, &now, is_proved);
+        err = read_step(kept, run, i, &now, is_proved, &last);
         if (err)
             break;
-        last = kept->places[i].now->step;
         *link = last;
         link = &last->next;
         *link = NULL;
@@ -183,16 +206,19 @@ void kept_steps_close(struct kept_steps *kept)
         struct kept_step *now = kept->places[i].now;
         if (!now->lasts)
             forget(now);
-        if (UNLIKELY(i >= KEPT_STEPS_MAX || now->arena.bytes_total > KEPT_STEP_BYTES_MAX)) {
+        if (UNLIKELY(now->arena.bytes_total > KEPT_STEP_BYTES_MAX)) {
             forget(now);
             arena_release(&now->arena);
         }
     }
     kept->count = 0;
+    steps_release(kept->others);
+    kept->others = NULL;
 }
 
 void kept_steps_release(struct kept_steps *kept)
 {
+    assert(!kept->others);
     for (size_t i = 0; i < kept->made; i++) {
         for (size_t j = 0; j < KEPT_WAYS; j++) {
             forget(&kept->places[i].ways[j]);

@@ -163,9 +163,10 @@ struct kept_place {
 /* Zeroed, read, closed, read ..., released. */
 struct kept_steps {
     struct graph *graph;       /* whose names they have */
-    struct kept_place *places; /* where they lie while a query is open */
+    struct kept_place *places; /* of the first ones, where they lie while a query is open */
     size_t count;              /* of this query */
     size_t made;
+    struct step *others; /* of this query: those behind, and those within them; in its arena */
 };
 /* The steps of a query, linked. `given` need not be sound, unless `is_proved`. */
 sombra_err kept_steps_read(struct kept_steps *kept, struct query_run *run,

@@ -44,15 +44,20 @@ static sombra_err split(struct query *query, sombra_slice whole, struct query_st
     return err;
 }
 
+static bool has_path(const struct step *all)
+{
+    while (all && all->kind != STEP_PATH)
+        all = all->made_before;
+    return all != NULL;
+}
+
 static bool needs_tracks(const struct kept_steps *steps)
 {
     for (size_t i = 0; i < steps->count; i++) {
-        for (const struct step *step = steps->places[i].now->all; step; step = step->made_before) {
-            if (step->kind == STEP_PATH)
-                return true;
-        }
+        if (has_path(steps->places[i].now->all))
+            return true;
     }
-    return false;
+    return has_path(steps->others);
 }
 
 static sombra_err open_steps(struct query *query, const struct query_steps *given)
@@ -86,7 +91,7 @@ sombra_err query_open_steps(struct query *query, struct graph_txn *txn,
                             const struct query_steps *steps, const sombra_query_options *options,
                             const struct query_environment *environment)
 {
-    assert(!query->run.txn && !query->plan.newest && !query->steps.count);
+    assert(!query->run.txn && !query->plan.newest && !query->steps.count && !query->steps.others);
     query->run.txn = txn;
     query->run.options = *options;
     query->run.environment = *environment;

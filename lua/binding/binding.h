@@ -110,6 +110,8 @@ void class_set(lua_State *L, const char *name);
  * those that are certain to be closed, or have nothing to release. class_register_plain comes after
  * class_register; class_set_plain is for functions with the upvalues of methods. */
 enum plain_class { PLAIN_TX = 1, PLAIN_ITERATOR };
+/* User values of the proof: the metatables of plain classes, and a cursor (traversal_run.c). */
+enum { PROOF_CURSOR = PLAIN_ITERATOR + 1, PROOF_VALUES = PROOF_CURSOR };
 void class_register_plain(lua_State *L, const char *name, enum plain_class plain);
 void class_set_plain(lua_State *L, enum plain_class plain);
 /* Pushes the proof of the state, which is made if it is not there. */

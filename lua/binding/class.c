@@ -12,7 +12,7 @@ void proof_push(lua_State *L)
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &proof_key) == LUA_TUSERDATA)
         return;
     lua_pop(L, 1);
-    struct proof *proof = lua_newuserdatauv(L, sizeof *proof, PLAIN_ITERATOR);
+    struct proof *proof = lua_newuserdatauv(L, sizeof *proof, PROOF_VALUES);
     *proof = (struct proof){ .tx = NULL };
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &proof_key);
@@ -53,7 +53,11 @@ void class_register_plain(lua_State *L, const char *name, enum plain_class plain
 {
     proof_push(L);
     luaL_getmetatable(L, name);
-    lua_newtable(L);
+    /* If the module is loaded again, userdata of the first time are about. */
+    if (lua_rawgetp(L, -1, &plain_key) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+    }
     lua_pushnil(L);
     while (lua_next(L, -3)) {
         bool is_gc = lua_type(L, -2) == LUA_TSTRING && strcmp(lua_tostring(L, -2), "__gc") == 0;

@@ -23,8 +23,7 @@ enum {
     POLL_WORK = 2000 /* of a query between two polls, in ticks of a sandbox */
 };
 
-static const char poll_key = 'p';  /* its address is the registry key of the polled function */
-static const char spare_key = 's'; /* and of the cursor that methods use which end it themselves */
+static const char poll_key = 'p'; /* its address is the registry key of the polled function */
 
 struct cursor {
     struct tx_handle *tx; /* kept alive by user value 1 */
@@ -233,26 +232,19 @@ static struct cursor *push_cursor(lua_State *L)
     return cursor;
 }
 
-/* Pushes the one that is there for who ends it before it returns, or another if that one runs: in
- * a traversal whose function called. Its query is also open if memory was out while its rows were
- * pushed; until its transaction is over. */
-static struct cursor *push_spare_cursor(lua_State *L)
+/* Pushes the one that is kept for methods that end it before they return, or another. It is not
+ * there meanwhile: functions that a traversal calls, and finalizers, run others. Who raises does
+ * not give it back: the collector ends it. */
+static struct cursor *take_cursor(lua_State *L)
 {
-    bool is_there = lua_rawgetp(L, LUA_REGISTRYINDEX, &spare_key) != LUA_TNIL;
-    struct cursor *spare = lua_touserdata(L, -1);
-    if (LIKELY(is_there && !spare->query))
-        return spare;
-    if (is_there && !spare->L && !tx_is_open(spare->tx)) {
-        close_cursor(spare);
-        return spare;
+    const int proof = lua_upvalueindex(3);
+    if (UNLIKELY(lua_getiuservalue(L, proof, PROOF_CURSOR) != LUA_TUSERDATA)) {
+        lua_pop(L, 1);
+        return push_cursor(L);
     }
-    lua_pop(L, 1);
-    spare = push_cursor(L);
-    if (!is_there) {
-        lua_pushvalue(L, -1);
-        lua_rawsetp(L, LUA_REGISTRYINDEX, &spare_key);
-    }
-    return spare;
+    lua_pushnil(L);
+    lua_setiuservalue(L, proof, PROOF_CURSOR);
+    return lua_touserdata(L, -1);
 }
 
 /* The cursor on top runs the traversal at `index`. */
@@ -423,7 +415,7 @@ static struct cursor *run_begin(lua_State *L)
     (void)traversal_to_run(L);
     lua_settop(L, 1);
     read_bounds(L, 1, &options);
-    struct cursor *cursor = push_spare_cursor(L);
+    struct cursor *cursor = take_cursor(L);
     open_cursor(L, cursor, 1, &options);
     return cursor;
 }
@@ -432,6 +424,8 @@ static struct cursor *run_begin(lua_State *L)
 static int run_end(lua_State *L, struct cursor *cursor, int results)
 {
     end_cursor(L, cursor, 2);
+    lua_pushvalue(L, 2);
+    lua_setiuservalue(L, lua_upvalueindex(3), PROOF_CURSOR);
     return results;
 }
 

@@ -109,6 +109,65 @@ describe("a handle", function()
     assert.equal(before, open())
   end)
 
+  -- They were of a class that was there no more: not even their end knew them, and the database stayed locked.
+  it("is known and ends when the module was loaded again meanwhile", function()
+    local function load_again()
+      local kept = {}
+      for name, module in pairs(package.loaded) do
+        if name:find "^sombra" then kept[name], package.loaded[name] = module, nil end
+      end
+      local again = require "sombra"
+      for name in pairs(package.loaded) do
+        if name:find "^sombra" then package.loaded[name] = kept[name] end
+      end
+      local other <close> = again.open(":memory:")
+      other:read(function(tx) assert.equal(0, tx:count()) end)
+    end
+    assert.equal(403, db:write(function(tx)
+      load_again()
+      tx:create("Node")
+      return tx:count()
+    end))
+    assert.equal(13, db:read(function(tx)
+      local count = 0
+      for _ in tx:both(small) do
+        load_again()
+        count = count + 1
+      end
+      return count
+    end))
+    assert.equal(0, db:stats().transactions)
+  end)
+
+  -- Both took the one cursor of the state: the outer one went on with the transaction of the inner one, which was over.
+  it("runs a traversal while a finalizer runs another", function()
+    local runs = 0
+    local function finalize()
+      if not db then return end
+      runs = runs + 1
+      db:read(function(tx) tx:from(hub):out("ODD"):filter(function() return true end):list() end)
+    end
+    for _ = 1, 300 do setmetatable({}, { __gc = finalize }) end
+    local pause, step = collectgarbage("setpause", 10), collectgarbage("setstepmul", 1000)
+    local ok, why = pcall(db.read, db, function(tx)
+      local t = tx:from(small):out():filter(function(id) return id % 2 == 0 end)
+      for _ = 1, 40 do t = t:limit(1000) end
+      local want, rounds = #t:list(), 0
+      while runs < 100 and rounds < 200000 do
+        assert(want == #t:list())
+        rounds = rounds + 1
+      end
+    end)
+    collectgarbage("setpause", pause)
+    collectgarbage("setstepmul", step)
+    local kept = db
+    db = nil
+    collectgarbage()
+    db = kept
+    assert(ok, why)
+    assert.is_true(runs >= 100)
+  end)
+
   it("gives the same few and many, of one range and of several, as a writer does", function()
     local asked = {
       { hub }, { small }, { hub, "EVEN" }, { small, "THIRD" }, { small, { "THIRD", "BACK" } },

@@ -146,6 +146,9 @@ describe("a traversal", function()
     helper.misuse("out.max: functions cannot be stored", from.out, from, "E", { max = print })
     helper.misuse("types[1]: functions cannot be stored", from.out, from, { print })
     helper.misuse("option names are strings", from.out, from, "E", { 1 })
+    -- A zero ended the name: it was left out as one that the step gives itself.
+    local zero = from:out("E", { ["types\0"] = "F" })
+    helper.raises("invalid", zero.count, zero)
     helper.misuse("ids: functions cannot be stored", from.except, from, { 1, print })
     local nested = {}
     for _ = 1, 70 do nested = { nested } end
