@@ -86,8 +86,7 @@ bool edit_wants(struct btree_txn *txn, const struct tree_path *path)
     if (page_txn(path->at[0].page) <= edits->floor)
         return false;
     for (unsigned level = 0; level < path->depth; level++)
-        if (page_is_sealed(path->at[level].page) ||
-            !pager_has_window(&btree->pager, path->at[level].id))
+        if (page_is_sealed(path->at[level].page))
             return false;
     return is_alone(btree);
 }

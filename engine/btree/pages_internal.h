@@ -111,15 +111,7 @@ static inline sombra_err pager_prepare(struct pager *pager, page_id id)
                              memory_order_relaxed);
     return LIKELY(is_mapped) ? SOMBRA_OK : pager_prepare_slow(pager, id);
 }
-/* Is the page in a window? Those that another process wrote may be in none of this one's. */
-static inline bool pager_has_window(const struct pager *pager, page_id id)
-{
-    return pager->file &&
-           atomic_load_explicit(&pager->windows[(id << pager->page_shift) / PAGER_WINDOW_BYTES],
-                                memory_order_relaxed) != NULL;
-}
-/* The image the writer may change; pager_prepare(id) went before in this transaction, or
- * pager_has_window. */
+/* The image the writer may change; pager_prepare(id) went before in this transaction. */
 uint8_t *pager_writable_slow(struct pager *pager, page_id id);
 static inline uint8_t *pager_window_page(struct pager *pager, page_id id)
 {
