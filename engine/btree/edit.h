@@ -9,6 +9,9 @@
 
 #include "btree_internal.h"
 
+/* Can the page be changed where it is, if it is nobody else's? One that has a checksum cannot; one
+ * that another process wrote may lie where this one could not write yet, and is made ready. */
+bool edit_may_store(struct btree_txn *txn, page_id id, const uint8_t *page);
 /* May the transaction's first put, at the end of this path, be held? The rest is the caller's. */
 bool edit_wants(struct btree_txn *txn, const struct tree_path *path);
 /* Steps 1 to 5 of a commit (txn.c), if the pages are nobody else's; *out_done false: they are, and
