@@ -201,16 +201,26 @@ static sombra_err held_delete(struct btree_txn *txn, size_t i)
     txn->given_bytes = given_bytes;
     txn->care |= care;
     if (UNLIKELY(err == SOMBRA_NOT_FOUND))
-        err = diag_fail(SOMBRA_CORRUPT, "a key is where no search finds it");
-    return tree_broken(txn, err);
+        return tree_broken(txn, diag_fail(SOMBRA_CORRUPT, "a key is where no search finds it"));
+    return err;
 }
 
 sombra_err edit_many_settle(struct btree_txn *txn)
 {
+    struct held_many *many = &txn->many;
+    size_t done = 0;
     sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; i < txn->many.count && !err; i++)
-        err = held_delete(txn, i);
-    edit_many_forget(txn);
+    while (done < many->count && !err) {
+        err = held_delete(txn, done);
+        done += !err;
+    }
+    if (LIKELY(!err || txn->care & TXN_FAILED)) {
+        edit_many_forget(txn);
+        return err;
+    }
+    many->count -= done;
+    memmove(many->redo_ats, many->redo_ats + done, many->count * sizeof *many->redo_ats);
+    memmove(many->places, many->places + done, many->count * sizeof *many->places);
     return err;
 }
 
