@@ -316,8 +316,8 @@ static void test_edit__many_deletes_leave_what_copies_leave(void **state)
     os_sim_free(sim);
 }
 
-/* What was answered and finds no room to be made in copies is not lost: the call fails, and the next
- * tries again. */
+/* What was answered and finds no room to be made in copies is not lost: the call fails, and the
+ * next tries again. */
 static void deletes_find_no_room(bool reads_after)
 {
     struct os_sim *sim = os_sim_new(NULL);
