@@ -255,6 +255,15 @@ static sombra_err walk_run(struct walk *walk, bool with_account)
     return err;
 }
 
+/* Is the account of this process that of the newest commit? It is not where another process
+ * committed and the store was poisoned before this one had a turn again. */
+static bool account_is_newest(const struct btree *btree)
+{
+    struct snapshot newest;
+    head_newest(btree->head, &newest);
+    return btree->is_prepared && (!btree->file || btree->space.lsn == newest.lsn);
+}
+
 /* Holds the writer's turn, so that tree and account are of one moment. Before the first write the
  * account is read from the file and thrown away again. */
 sombra_err btree_verify(struct btree *btree, struct kv_maintenance *job)
@@ -280,7 +289,7 @@ sombra_err btree_verify(struct btree *btree, struct kv_maintenance *job)
             err = walk_run(&walk, true);
         }
     } else {
-        err = walk_run(&walk, btree->is_prepared);
+        err = walk_run(&walk, account_is_newest(btree));
     }
     space_release(&loaded);
     if (has_turn)

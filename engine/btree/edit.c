@@ -69,6 +69,11 @@ bool edit_is_possible(struct btree_txn *txn)
     return btree->attachment.file && pages_are_plain(&btree->pager) && is_alone(btree);
 }
 
+bool edit_may_store(struct btree_txn *txn, page_id id, const uint8_t *page)
+{
+    return !page_is_sealed(page) && pager_prepare(&txn->btree->pager, id) == SOMBRA_OK;
+}
+
 bool edit_wants(struct btree_txn *txn, const struct tree_path *path)
 {
     struct btree *btree = txn->btree;
@@ -82,11 +87,11 @@ bool edit_wants(struct btree_txn *txn, const struct tree_path *path)
     }
     if (!btree->attachment.file || !pages_are_plain(&btree->pager))
         return false;
-    /* No page is older than its child. A sealed one has a checksum. */
+    /* No page is older than its child. */
     if (page_txn(path->at[0].page) <= edits->floor)
         return false;
     for (unsigned level = 0; level < path->depth; level++)
-        if (page_is_sealed(path->at[level].page))
+        if (!edit_may_store(txn, path->at[level].id, path->at[level].page))
             return false;
     return is_alone(btree);
 }

@@ -9,6 +9,9 @@
 
 #include "btree_internal.h"
 
+/* Can the page be changed where it is, if it is nobody else's? One that has a checksum cannot; one
+ * that another process wrote may lie where this one could not write yet, and is made ready. */
+bool edit_may_store(struct btree_txn *txn, page_id id, const uint8_t *page);
 /* May the transaction's first put, at the end of this path, be held? The rest is the caller's. */
 bool edit_wants(struct btree_txn *txn, const struct tree_path *path);
 /* Steps 1 to 5 of a commit (txn.c), if the pages are nobody else's; *out_done false: they are, and
@@ -27,7 +30,8 @@ void edit_many_hold(struct btree_txn *txn, const struct tree_path *path, sombra_
                     size_t redo_at);
 /* As edit_commit; may have deleted some as ever. Else the rest is to be settled. */
 sombra_err edit_many_commit(struct btree_txn *txn, bool *out_done) SOMBRA_MUST_CHECK;
-/* Deletes what is held as ever. A failure is the transaction's. */
+/* Deletes what is held as ever. After a failure the transaction has failed, or what was not deleted
+ * is held still: the next call tries again. */
 sombra_err edit_many_settle(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 /* The same in the middle of the transaction: no more is held in it, and in some that follow. */
 sombra_err edit_many_break_off(struct btree_txn *txn) SOMBRA_MUST_CHECK;

@@ -131,18 +131,18 @@ bool edit_many_may(struct btree_txn *txn, sombra_slice key)
 }
 
 /* May the page be changed where it is, as far as is known before the commit? */
-static bool page_is_free(const struct btree_txn *txn, const uint8_t *page)
+static bool page_is_free(struct btree_txn *txn, page_id id, const uint8_t *page)
 {
-    return page_txn(page) > txn->btree->edits.floor && !page_is_sealed(page);
+    return page_txn(page) > txn->btree->edits.floor && edit_may_store(txn, id, page);
 }
 
 /* Pages of the transaction's own are changed at once. */
-static bool path_is_free(const struct btree_txn *txn, const struct tree_path *path)
+static bool path_is_free(struct btree_txn *txn, const struct tree_path *path)
 {
     if (path->depth > BRANCHES_MAX + 1 || page_txn(path->at[0].page) == txn->stamp)
         return false;
     for (unsigned level = 0; level < path->depth; level++)
-        if (!page_is_free(txn, path->at[level].page))
+        if (!page_is_free(txn, path->at[level].id, path->at[level].page))
             return false;
     return true;
 }
@@ -201,16 +201,26 @@ static sombra_err held_delete(struct btree_txn *txn, size_t i)
     txn->given_bytes = given_bytes;
     txn->care |= care;
     if (UNLIKELY(err == SOMBRA_NOT_FOUND))
-        err = diag_fail(SOMBRA_CORRUPT, "a key is where no search finds it");
-    return tree_broken(txn, err);
+        return tree_broken(txn, diag_fail(SOMBRA_CORRUPT, "a key is where no search finds it"));
+    return err;
 }
 
 sombra_err edit_many_settle(struct btree_txn *txn)
 {
+    struct held_many *many = &txn->many;
+    size_t done = 0;
     sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; i < txn->many.count && !err; i++)
-        err = held_delete(txn, i);
-    edit_many_forget(txn);
+    while (done < many->count && !err) {
+        err = held_delete(txn, done);
+        done += !err;
+    }
+    if (LIKELY(!err || txn->care & TXN_FAILED)) {
+        edit_many_forget(txn);
+        return err;
+    }
+    many->count -= done;
+    memmove(many->redo_ats, many->redo_ats + done, many->count * sizeof *many->redo_ats);
+    memmove(many->places, many->places + done, many->count * sizeof *many->places);
     return err;
 }
 
@@ -272,14 +282,14 @@ static sombra_err place_find(struct btree_txn *txn, size_t i, struct edit_place 
             return err;
         place_note(place, &path);
         for (unsigned level = 0; level < path.depth; level++)
-            if (!page_is_free(txn, path.at[level].page))
+            if (!page_is_free(txn, path.at[level].id, path.at[level].page))
                 return SOMBRA_OK;
         leaf = path.at[0].page;
         unsigned index;
         if (!leaf_find(leaf, txn->btree->pager.page_bytes, held_key(txn, i), &index))
             return SOMBRA_OK;
     }
-    if (!page_is_free(txn, leaf))
+    if (!page_is_free(txn, place->leaf, leaf))
         return SOMBRA_OK;
     *oldest = u64_min(*oldest, page_txn(leaf));
     *out_free = leaf_loses(&txn->many, place->leaf, leaf);

@@ -316,6 +316,47 @@ static void test_edit__many_deletes_leave_what_copies_leave(void **state)
     os_sim_free(sim);
 }
 
+/* What was answered and finds no room to be made in copies is not lost: the call fails, and the
+ * next tries again. */
+static void deletes_find_no_room(bool reads_after)
+{
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv = process_open(sim, NULL);
+    static bool present[DELETE_RANGE];
+    uint8_t key[8];
+    sombra_slice value;
+    struct kv_txn *txn = kv_begin_write(kv);
+    for (uint64_t i = 0; i < DELETE_RANGE; i++)
+        sweep_put(txn, present, i);
+    expect_ok(kv_commit(txn, KV_OFF));
+    txn = kv_begin_write(kv);
+    for (uint64_t i = 7; i < DELETE_RANGE; i += 20) {
+        expect_ok(kv_delete(txn, kv_number_key(i, key)));
+        present[i] = false;
+    }
+    assert_true(container_of(txn, struct btree_txn, kv)->many.count > 0);
+    os_sim_fail_at(sim, 1, OS_SIM_ENOSPC, true);
+    expect_err(SOMBRA_LIMIT, kv_get(txn, kv_number_key(1, key), &value));
+    expect_err(SOMBRA_LIMIT, kv_get(txn, kv_number_key(1, key), &value));
+    os_sim_fail(sim, NULL);
+    if (reads_after)
+        sweep_expect(txn, present);
+    expect_ok(kv_commit(txn, KV_OFF));
+    txn = kv_begin_read(kv);
+    sweep_expect(txn, present);
+    kv_abort(txn);
+    store_expect_exact(kv);
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+}
+
+static void test_edit__deletes_that_find_no_room_stay_held(void **state)
+{
+    (void)state;
+    deletes_find_no_room(true);
+    deletes_find_no_room(false);
+}
+
 /* ---- other processes --------------------------------------------------------------------- */
 
 static void test_edit__who_is_not_alone_copies(void **state)
@@ -560,6 +601,7 @@ int main(void)
         cmocka_unit_test(test_edit__a_put_that_is_held_is_there_for_its_transaction),
         cmocka_unit_test(test_edit__many_puts_leave_what_batches_leave),
         cmocka_unit_test(test_edit__many_deletes_leave_what_copies_leave),
+        cmocka_unit_test(test_edit__deletes_that_find_no_room_stay_held),
         cmocka_unit_test(test_edit__who_is_not_alone_copies),
         cmocka_unit_test(test_edit__one_that_breaks_off_is_recovered_from),
         cmocka_unit_test(test_edit__who_attaches_waits_for_it),

@@ -383,6 +383,36 @@ static void test_rules__unreadable_page_is_an_error_of_the_read(void **state)
     os_sim_free(sim);
 }
 
+/* Its account of the pages is of the last commit that it had caught up with. */
+static void test_rules__verify_beside_a_poisoned_process_finds_nothing(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *first = process_open(sim, &options, NULL);
+    struct kv *other = process_open(sim, &options, NULL);
+    kv_put_one(first, "first", "one", KV_FULL);
+    kv_put_one(other, "other", "two", KV_FULL);
+    for (int i = 0; i < 20; i++) {
+        struct kv_txn *txn = kv_begin_write(first);
+        kv_put_numbers(txn, (uint64_t)i * 100, (uint64_t)i * 100 + 100, 40, 1);
+        expect_ok(kv_commit(txn, KV_FULL));
+    }
+    kv_expect_sound(other);
+    kv_put_one(first, "first", "three", KV_FULL);
+    struct kv_txn *txn = kv_begin_write(first);
+    kv_put_text(txn, "first", "four");
+    os_sim_fail_at(sim, 1, OS_SIM_EIO, true);
+    expect_err(SOMBRA_IO, kv_commit(txn, KV_FULL));
+    os_sim_fail(sim, NULL);
+    kv_expect_sound(first);
+    kv_expect_sound(other);
+    sombra_err ignored = kv_close(first);
+    ignored = kv_close(other);
+    (void)ignored;
+    os_sim_free(sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +424,7 @@ int main(void)
         cmocka_unit_test(test_rules__no_page_is_used_again_under_a_snapshot_being_taken),
         cmocka_unit_test(test_rules__numbers_of_lost_transactions_are_not_used_again),
         cmocka_unit_test(test_rules__unreadable_page_is_an_error_of_the_read),
+        cmocka_unit_test(test_rules__verify_beside_a_poisoned_process_finds_nothing),
     };
     return cmocka_run_group_tests_name("btree, rules", tests, NULL, NULL);
 }
