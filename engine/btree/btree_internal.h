@@ -430,7 +430,10 @@ void account_publish(struct btree *btree, const struct snapshot *snapshot);
 sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon) SOMBRA_MUST_CHECK;
 /* Makes the transaction the newest state; the page account and numbers move on. */
 void txn_publish(struct btree_txn *txn, uint64_t lsn);
-/* Appends its record, of which there is the head and room in the log. */
+/* What of a commit can fail before its record is appended: room in the page account, the record's
+ * head, room in the log. */
+sombra_err txn_reserve(struct btree_txn *txn, bool syncs_soon) SOMBRA_MUST_CHECK;
+/* Appends the record that txn_reserve made room for. */
 sombra_err txn_append(struct btree_txn *txn, uint64_t lsn) SOMBRA_MUST_CHECK;
 
 /* ---- redo.c ------------------------------------------------------------------------------- */

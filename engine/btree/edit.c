@@ -76,16 +76,11 @@ bool edit_may_store(struct btree_txn *txn, page_id id, const uint8_t *page)
 
 bool edit_wants(struct btree_txn *txn, const struct tree_path *path)
 {
-    struct btree *btree = txn->btree;
-    struct edits *edits = &btree->edits;
+    struct edits *edits = &txn->btree->edits;
     if (!is_first_put(txn))
         return false;
     edits->is_likely = false;
-    if (edits->pause) {
-        edits->pause--;
-        return false;
-    }
-    if (!btree->attachment.file || !pages_are_plain(&btree->pager))
+    if (!edit_is_possible(txn))
         return false;
     /* No page is older than its child. */
     if (page_txn(path->at[0].page) <= edits->floor)
@@ -93,7 +88,7 @@ bool edit_wants(struct btree_txn *txn, const struct tree_path *path)
     for (unsigned level = 0; level < path->depth; level++)
         if (!edit_may_store(txn, path->at[level].id, path->at[level].page))
             return false;
-    return is_alone(btree);
+    return true;
 }
 
 void edit_end(struct btree *btree)
@@ -162,9 +157,7 @@ sombra_err edit_commit(struct btree_txn *txn, bool *out_done)
     if (UNLIKELY(txn->held.redo_at || edit_must_pause(btree)))
         return SOMBRA_OK;
     /* What can fail and takes time, before anybody waits. */
-    sombra_err err = redo_head(txn);
-    if (!err)
-        err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes, false);
+    sombra_err err = txn_reserve(txn, false);
     if (err || !edit_begin(btree, page_txn(path->at[0].page)))
         return err;
     err = txn_append(txn, lsn);

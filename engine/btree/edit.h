@@ -9,14 +9,13 @@
 
 #include "btree_internal.h"
 
-/* Can the page be changed where it is, if it is nobody else's? One that has a checksum cannot; one
- * that another process wrote may lie where this one could not write yet, and is made ready. */
-bool edit_may_store(struct btree_txn *txn, page_id id, const uint8_t *page);
 /* May the transaction's first put, at the end of this path, be held? The rest is the caller's. */
 bool edit_wants(struct btree_txn *txn, const struct tree_path *path);
 /* Steps 1 to 5 of a commit (txn.c), if the pages are nobody else's; *out_done false: they are, and
  * nothing has happened. */
 sombra_err edit_commit(struct btree_txn *txn, bool *out_done) SOMBRA_MUST_CHECK;
+/* Makes the held put as any other, in copies. A failure is the transaction's. */
+sombra_err tree_held_settle(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 
 /* ---- edit_many.c: many deletes ------------------------------------------------------------- */
 
@@ -39,18 +38,18 @@ sombra_err edit_many_break_off(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 void edit_many_forget(struct btree_txn *txn);
 void edit_many_release(struct btree_txn *txn);
 
-/* ---- for it ---------------------------------------------------------------------------------- */
+/* ---- for both -------------------------------------------------------------------------------- */
 
-/* Is this process alone, and are pages written where they are? */
+/* Is this process alone, are pages written where they are, and has no pause begun? */
 bool edit_is_possible(struct btree_txn *txn);
+/* Can the page be changed where it is, if it is nobody else's? One that has a checksum cannot; one
+ * that another process wrote may lie where this one could not write yet, and is made ready. */
+bool edit_may_store(struct btree_txn *txn, page_id id, const uint8_t *page);
 /* Has a reader waited for an edit? Then the next commits copy. */
 bool edit_must_pause(struct btree *btree);
 /* Says that there is an editor, unless somebody has pages of transaction `oldest` or newer ones.
  * Whoever begins to read from now on waits for edit_end. */
 bool edit_begin(struct btree *btree, uint64_t oldest);
 void edit_end(struct btree *btree);
-
-/* Makes the held put as any other, in copies. A failure is the transaction's. */
-sombra_err tree_held_settle(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 
 #endif

@@ -344,18 +344,6 @@ static void pages_change(struct btree_txn *txn, size_t i)
     txn->snapshot.entries--;
 }
 
-/* What can fail and takes time, before anybody waits. */
-static sombra_err commit_prepare(struct btree_txn *txn)
-{
-    struct btree *btree = txn->btree;
-    sombra_err err = space_commit_reserve(&btree->space);
-    if (!err)
-        err = redo_head(txn);
-    if (!err)
-        err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes, false);
-    return err;
-}
-
 sombra_err edit_many_commit(struct btree_txn *txn, bool *out_done)
 {
     struct btree *btree = txn->btree;
@@ -368,7 +356,8 @@ sombra_err edit_many_commit(struct btree_txn *txn, bool *out_done)
     sombra_err err = places_find(txn, &oldest);
     if (err || txn->many.count == 0)
         return err;
-    err = commit_prepare(txn);
+    /* What can fail and takes time, before anybody waits. */
+    err = txn_reserve(txn, false);
     if (err || !edit_begin(btree, oldest))
         return err;
     err = txn_append(txn, lsn);

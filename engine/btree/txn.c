@@ -278,16 +278,23 @@ sombra_err txn_append(struct btree_txn *txn, uint64_t lsn)
     return logs_append(&txn->btree->logs, lsn, parts, txn->redo.bytes ? 2 : 1);
 }
 
-/* Steps 1 to 5. */
-sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon)
+sombra_err txn_reserve(struct btree_txn *txn, bool syncs_soon)
 {
     struct btree *btree = txn->btree;
-    uint64_t lsn = txn->snapshot.lsn + 1;
     sombra_err err = space_commit_reserve(&btree->space);
     if (!err && btree->file)
         err = redo_head(txn);
     if (!err && btree->file)
         err = logs_reserve(&btree->logs, txn->record.bytes + txn->redo.bytes, syncs_soon);
+    return err;
+}
+
+/* Steps 1 to 5. */
+sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon)
+{
+    struct btree *btree = txn->btree;
+    uint64_t lsn = txn->snapshot.lsn + 1;
+    sombra_err err = txn_reserve(txn, syncs_soon);
     if (!err && btree->file)
         err = pager_dirty_flush(&btree->pager);
     if (!err && btree->file)
