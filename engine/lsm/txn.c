@@ -326,6 +326,24 @@ static sombra_err write_reserve(struct lsm_txn *txn, size_t bytes)
     return lsm_redo_reserve(&write->redo, bytes);
 }
 
+/* `follows`: the key is above the one that was put last. */
+static inline __attribute__((always_inline)) sombra_err
+put_one(struct lsm_txn *txn, bool follows, sombra_slice key, sombra_slice value)
+{
+    struct lsm_write *write = txn->write;
+    struct memtable *memtable = lsm_of(txn->txn.kv)->writer->active;
+    sombra_err err = write_reserve(txn, key.bytes + value.bytes);
+    if (!err)
+        err = follows ? memtable_put_next(memtable, txn->seq, key, value)
+                      : memtable_put(memtable, txn->seq, ENTRY_PUT, key, value);
+    if (UNLIKELY(err))
+        return write_failed(txn, err);
+    lsm_redo_put(&write->redo, key, value);
+    write->given_bytes += key.bytes + value.bytes;
+    txn->changes++;
+    return SOMBRA_OK;
+}
+
 sombra_err lsm_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value)
 {
     struct lsm_txn *txn = lsm_txn_of(kv_txn);
@@ -337,16 +355,7 @@ sombra_err lsm_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value)
         return kv_check_value(value);
     if (lsm_txn_is_unusable(txn))
         return lsm_txn_refuse(txn);
-    struct lsm_write *write = txn->write;
-    sombra_err err = write_reserve(txn, key.bytes + value.bytes);
-    if (!err)
-        err = memtable_put(lsm_of(kv_txn->kv)->writer->active, txn->seq, ENTRY_PUT, key, value);
-    if (UNLIKELY(err))
-        return write_failed(txn, err);
-    lsm_redo_put(&write->redo, key, value);
-    write->given_bytes += key.bytes + value.bytes;
-    txn->changes++;
-    return SOMBRA_OK;
+    return put_one(txn, false, key, value);
 }
 
 sombra_err lsm_put_many(struct kv_txn *kv_txn, const struct kv_entry *entries, size_t count)
@@ -356,23 +365,10 @@ sombra_err lsm_put_many(struct kv_txn *kv_txn, const struct kv_entry *entries, s
         return readonly_refuse();
     if (lsm_txn_is_unusable(txn))
         return lsm_txn_refuse(txn);
-    struct lsm_write *write = txn->write;
-    struct memtable *memtable = lsm_of(kv_txn->kv)->writer->active;
     sombra_err err = SOMBRA_OK;
-    for (size_t i = 0; i < count; i++) {
-        sombra_slice key = entries[i].key, value = entries[i].value;
-        err = write_reserve(txn, key.bytes + value.bytes);
-        if (!err && i == 0)
-            err = memtable_put(memtable, txn->seq, ENTRY_PUT, key, value);
-        else if (!err)
-            err = memtable_put_next(memtable, txn->seq, key, value);
-        if (UNLIKELY(err))
-            return write_failed(txn, err);
-        lsm_redo_put(&write->redo, key, value);
-        write->given_bytes += key.bytes + value.bytes;
-        txn->changes++;
-    }
-    return SOMBRA_OK;
+    for (size_t i = 0; i < count && !err; i++)
+        err = put_one(txn, i > 0, entries[i].key, entries[i].value);
+    return err;
 }
 
 static sombra_err key_delete(struct lsm_txn *txn, sombra_slice key)
