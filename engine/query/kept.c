@@ -85,25 +85,35 @@ static void forget(struct kept_step *kept)
     *kept = (struct kept_step){ .arena = kept->arena };
 }
 
+/* Checks and parses a copy that lies in `arena`, with room for `more` bytes behind it. */
+static sombra_err parse_copy(struct query_run *run, struct arena *arena,
+                             const struct step_given *given, bool is_proved, size_t more,
+                             struct step **all, uint8_t **out_copy, struct step **out_step)
+{
+    struct step_given own = *given;
+    const size_t bytes = given->encoded.bytes;
+    if (!is_proved && sombra_value_validate(given->encoded))
+        return diag_fail(SOMBRA_INVALID, "steps: %s", diag_text());
+    uint8_t *copy = *out_copy = arena_alloc(arena, bytes + more);
+    if (!copy)
+        return diag_nomem("the steps of a query", bytes + more);
+    memcpy(copy, given->encoded.data, bytes);
+    own.encoded = slice_of(copy, bytes);
+    return step_parse(run, arena, &own, all, out_step);
+}
+
 static sombra_err make(struct kept_step *kept, struct query_run *run,
                        const struct step_given *given, bool is_proved)
 {
     const struct graph_txn *txn = run->txn;
     const uint64_t missed = txn->names_missed;
-    struct step_given own = *given;
     forget(kept);
-    if (!is_proved && sombra_value_validate(given->encoded))
-        return diag_fail(SOMBRA_INVALID, "steps: %s", diag_text());
-    kept->own_bytes = given->encoded.bytes + MORE_BYTES;
-    kept->own = arena_alloc(&kept->arena, kept->own_bytes);
-    if (!kept->own)
-        return diag_nomem("the steps of a query", kept->own_bytes);
-    memcpy(kept->own, given->encoded.data, given->encoded.bytes);
-    own.encoded = slice_of(kept->own, given->encoded.bytes);
-    sombra_err err = step_parse(run, &kept->arena, &own, &kept->all, &kept->step);
+    sombra_err err = parse_copy(run, &kept->arena, given, is_proved, MORE_BYTES, &kept->all,
+                                &kept->own, &kept->step);
     if (err)
         return err;
-    kept->bytes = own.encoded;
+    kept->bytes = slice_of(kept->own, given->encoded.bytes);
+    kept->own_bytes = given->encoded.bytes + MORE_BYTES;
     kept->from = given->from;
     kept->lasts =
         kind_lasts(kept->step->kind) && txn->made.count == 0 && txn->names_missed == missed;
@@ -114,13 +124,8 @@ static sombra_err make(struct kept_step *kept, struct query_run *run,
 static sombra_err make_once(struct kept_steps *kept, struct query_run *run,
                             const struct step_given *given, bool is_proved, struct step **out_step)
 {
-    struct step_given own = *given;
-    if (!is_proved && sombra_value_validate(given->encoded))
-        return diag_fail(SOMBRA_INVALID, "steps: %s", diag_text());
-    own.encoded = arena_copy(&run->arena, given->encoded);
-    if (!own.encoded.data)
-        return diag_nomem("the steps of a query", given->encoded.bytes);
-    return step_parse(run, &run->arena, &own, &kept->others, out_step);
+    uint8_t *copy;
+    return parse_copy(run, &run->arena, given, is_proved, 0, &kept->others, &copy, out_step);
 }
 
 static sombra_err make_room(struct kept_steps *kept, size_t count)
