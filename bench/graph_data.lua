@@ -55,19 +55,19 @@ function data.upsert_cases(updates, inserts)
   return list
 end
 
--- name, city, score of the node that insert and bulk make for an id.
-function data.new_values(id)
-  return ("user%07d"):format(id), "city00", id % 100 / 4
+-- The node that insert and bulk make for an id.
+function data.new_row(id, age)
+  return { id = id, name = ("user%07d"):format(id), age = age, city = "city00", score = id % 100 / 4 }
 end
 
 -- The nodes that bulk makes: a list for each property, and the same as a table for each node.
 function data.new_nodes(first, count)
   local columns, rows = { id = {}, name = {}, age = {}, city = {}, score = {} }, {}
   for i = 1, count do
-    local id, age = first + i, 18 + i % 63
-    local name, city, score = data.new_values(id)
-    columns.id[i], columns.name[i], columns.age[i], columns.city[i], columns.score[i] = id, name, age, city, score
-    rows[i] = { id = id, name = name, age = age, city = city, score = score }
+    rows[i] = data.new_row(first + i, 18 + i % 63)
+    for name, values in pairs(columns) do
+      values[i] = rows[i][name]
+    end
   end
   return { columns = columns, rows = rows }
 end

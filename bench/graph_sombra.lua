@@ -101,13 +101,8 @@ function read.sp(tx, case)
   return found and found.length or 0
 end
 
-local function new_row(id, age)
-  local name, city, score = data.new_values(id)
-  return { id = id, name = name, age = age, city = city, score = score }
-end
-
 write["insert, durable"] = function(tx, case)
-  tx:create("Node", new_row(case[1], case[2]))
+  tx:create("Node", data.new_row(case[1], case[2]))
   return 1
 end
 

@@ -145,8 +145,8 @@ function lines.sp(self, case)
 end
 
 lines["insert, durable"] = function(self, case)
-  local name, city, score = data.new_values(case[1])
-  assert(self.insert:execute(case[1], name, case[2], city, score))
+  local row = data.new_row(case[1], case[2])
+  assert(self.insert:execute(row.id, row.name, row.age, row.city, row.score))
   return 1
 end
 
