@@ -264,10 +264,14 @@ static uint64_t start_ns(const struct serial_checker *checker, uint32_t t)
     return has_reader_moment(checker, t) ? txn->begin_ns : txn->commit_ns;
 }
 
-/* UINT64_MAX = nobody heard of it. */
+/* UINT64_MAX = nobody heard of it. So it is with what a power cut left, which may hold a commit
+ * that stood in the log already but was not yet to be seen: the machine that went on, and other
+ * cuts of it, need not have that. */
 static uint64_t finish_ns(const struct serial_checker *checker, uint32_t t)
 {
     const struct serial_txn *txn = &checker->history->txns[t];
+    if (txn->is_after_cut)
+        return UINT64_MAX;
     if (has_reader_moment(checker, t))
         return txn->begun_ns;
     return txn->outcome == SERIAL_COMMITTED ? txn->end_ns : UINT64_MAX;

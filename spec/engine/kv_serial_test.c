@@ -171,6 +171,18 @@ static void test_serial__power_cut_may_take_what_was_not_durable(void **state)
                    "40 41 41 41 rc x:1");
 }
 
+/* Commit 1 is in the log at 22, where a power cut leaves it, and to be seen from 28 on only; a
+ * reader of what is durable that begins meanwhile, and a second power cut, are without it. */
+static void test_serial__power_cut_may_leave_a_commit_that_nobody_saw(void **state)
+{
+    (void)state;
+    expect_anomaly(SERIAL_NONE, "x=1",
+                   "10 11 20 29 wd +x1\n"
+                   "22 23 23 23 rc x:1\n"
+                   "24 25 26 26 rd x:\n"
+                   "27 28 28 28 rc x:");
+}
+
 /* ---- what is not ------------------------------------------------------------------------- */
 
 static void test_serial__lists_that_do_not_fit_the_writes_are_found(void **state)
@@ -316,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_serial__snapshot_may_be_old_while_its_reader_lives),
         cmocka_unit_test(test_serial__aborted_rolled_back_and_unknown_writes_may_be_missing),
         cmocka_unit_test(test_serial__power_cut_may_take_what_was_not_durable),
+        cmocka_unit_test(test_serial__power_cut_may_leave_a_commit_that_nobody_saw),
         cmocka_unit_test(test_serial__lists_that_do_not_fit_the_writes_are_found),
         cmocka_unit_test(test_serial__reads_of_what_was_never_there_are_found),
         cmocka_unit_test(test_serial__write_cycles_are_g0),
