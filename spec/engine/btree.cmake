@@ -19,6 +19,7 @@ engine_test(btree_edit_test btree SOURCES ${btree_fixture} LABELS threads LONG 9
 engine_test(btree_edit_far_test btree SOURCES ${btree_fixture})
 engine_test(btree_edit_random_test btree SOURCES ${btree_fixture})
 engine_test(btree_edit_kill_test btree SOURCES ${btree_fixture} LABELS threads LONG 900)
+engine_test(kv_step_btree_test btree SOURCES kv_step.c kv_check.c LONG 1800)
 engine_test(btree_same_test btree SOURCES ${btree_fixture})
 engine_test(btree_scale_test btree SOURCES ${btree_fixture} TIMEOUT 900 LONG 3600)
 engine_test(btree_salvage_test btree SOURCES ${btree_fixture} TIMEOUT 600 LONG 1800)
