@@ -282,7 +282,8 @@ static void write_some(struct kv *kv, struct random *random)
 
 static uint64_t steps_wanted(void)
 {
-    return kv_test_number("SOMBRA_STEPS", test_is_long() ? 20000 : 1000);
+    uint64_t share = u64_min(kv_test_number("SOMBRA_SHARE", 100), 30);
+    return kv_test_number("SOMBRA_STEPS", test_is_long() ? 20000 : 250 + share * 25);
 }
 
 /* Who only reads goes on until `is_over`, which may be NULL. */
