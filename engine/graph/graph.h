@@ -551,6 +551,9 @@ sombra_err graph_index_count(struct graph_txn *txn, const struct graph_rule *ind
 
 sombra_err graph_node_find(struct graph_txn *txn, sombra_slice label, sombra_slice values,
                            sombra_node_id *out_node) SOMBRA_MUST_CHECK;
+sombra_err graph_node_find_by(struct graph_txn *txn, sombra_slice label, sombra_slice property,
+                              const sombra_value *value,
+                              sombra_node_id *out_node) SOMBRA_MUST_CHECK;
 sombra_err graph_node_upsert(struct graph_txn *txn, sombra_slice label, sombra_slice key,
                              sombra_slice properties, sombra_node_id *out_node,
                              bool *out_created) SOMBRA_MUST_CHECK;

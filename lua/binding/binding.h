@@ -339,6 +339,9 @@ sombra_slice value_encode_part(lua_State *L, struct db_handle *db, int arg, int 
 /* The same of one that will be a property: it may nest one level less. */
 sombra_slice value_encode_element(lua_State *L, struct db_handle *db, int arg, int index,
                                   const char *root);
+/* A number, string or boolean as it stands, without its bytes being made; false for all else. A
+ * string is the Lua value's. */
+bool value_look(lua_State *L, int index, sombra_value *out_value);
 /* Encodes the map {[key] = value} of two arguments, the first of them a string. */
 sombra_slice value_encode_pair(lua_State *L, struct db_handle *db, int key, int value);
 /* A value of several parts: the builder of the database, reset; what is pushed to it and added; the

@@ -278,6 +278,29 @@ sombra_slice value_encode_element(lua_State *L, struct db_handle *db, int arg, i
     return encoder_end(&encoder, db);
 }
 
+bool value_look(lua_State *L, int index, sombra_value *out_value)
+{
+    switch (lua_type(L, index)) {
+    case LUA_TNUMBER:
+        if (LIKELY(lua_isinteger(L, index)))
+            *out_value =
+                (sombra_value){ .kind = SOMBRA_INTEGER, .as.integer = lua_tointeger(L, index) };
+        else
+            *out_value = (sombra_value){ .kind = SOMBRA_FLOAT, .as.real = lua_tonumber(L, index) };
+        return true;
+    case LUA_TSTRING:
+        *out_value = (sombra_value){ .kind = SOMBRA_STRING };
+        out_value->as.string.data = lua_tolstring(L, index, &out_value->as.string.bytes);
+        return true;
+    case LUA_TBOOLEAN:
+        *out_value =
+            (sombra_value){ .kind = SOMBRA_BOOLEAN, .as.boolean = lua_toboolean(L, index) };
+        return true;
+    default:
+        return false;
+    }
+}
+
 sombra_slice value_encode_pair(lua_State *L, struct db_handle *db, int key, int value)
 {
     const struct encoder encoder = encoder_begin(L, db, value);
