@@ -42,6 +42,7 @@
  * end before they are freed. */
 struct proof {
     struct tx_handle *tx;
+    struct db_handle *db; /* in the same way, of an open database */
 };
 
 /* How a transaction ended, for messages. */
@@ -57,6 +58,7 @@ struct db_handle {
     unsigned jobs;                 /* that call Lua are running: it must not be closed */
     struct event_queue *events;    /* metrics.c; NULL before the first handler */
     struct ahead *ahead;           /* ahead.c; NULL before the first get in a loop */
+    struct proof *proof;           /* that names it, or once named it; NULL before */
     bool listens;                  /* there is a handler: user value 1 */
     bool delivers;                 /* it is running */
 };
