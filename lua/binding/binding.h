@@ -277,6 +277,8 @@ const sombra_slice *check_names(lua_State *L, int arg, sombra_slice inlined[NAME
 
 /* Options: tables read without metamethods. `names` ends with NULL; false for nil and none. */
 bool options_given(lua_State *L, int arg, const char *const *names);
+/* One of them, byte by byte: a name may have zeros in it. */
+bool option_is_among(const char *name, size_t bytes, const char *const *names);
 int option_push(lua_State *L, int arg, const char *name);
 bool option_boolean(lua_State *L, int arg, const char *name, bool otherwise);
 /* An integer of at least `least`. */

@@ -328,14 +328,6 @@ void value_add(lua_State *L, sombra_value_builder *builder, int arg, int index, 
     encode_any(&encoder, lua_absindex(L, index), &place, 2);
 }
 
-/* A key may have zeros in it. */
-static bool is_among(const char *key, size_t bytes, const char *const *names)
-{
-    while (*names && (strlen(*names) != bytes || memcmp(key, *names, bytes) != 0))
-        names++;
-    return *names != NULL;
-}
-
 void value_add_members(lua_State *L, sombra_value_builder *builder, int arg, const char *root,
                        const char *const *without)
 {
@@ -349,7 +341,7 @@ void value_add_members(lua_State *L, sombra_value_builder *builder, int arg, con
         if (UNLIKELY(lua_type(L, -2) != LUA_TSTRING))
             luaL_argerror(L, arg, "option names are strings");
         const char *key = lua_tolstring(L, -2, &bytes);
-        if (!is_among(key, bytes, without)) {
+        if (!option_is_among(key, bytes, without)) {
             inside.key = lua_gettop(L) - 1;
             (void)sombra_value_push_key(builder, key, bytes);
             encode_any(&encoder, inside.key + 1, &inside, 3);
