@@ -88,9 +88,7 @@ describe("a handle", function()
     assert.error_matches(function() read(other, function() end) end, "the database is closed")
     assert.error_matches(function() read(io.stdout, function() end) end, "sombra.db expected")
     for _ = 1, 200 do -- others come to stand where collected ones stood
-      local new = helper.memory()
-      assert.equal(0, new:read(function(tx) return tx:count() end))
-      new = nil
+      assert.equal(0, helper.memory():read(function(tx) return tx:count() end))
       collectgarbage()
     end
   end)
