@@ -242,10 +242,11 @@ static void load(const char *path, const char *folder)
 
 /* ---- reads ------------------------------------------------------------------------------- */
 
-static sombra_node_id find(struct store *store, sombra_txn *txn, uint64_t id)
+static sombra_node_id find(sombra_txn *txn, uint64_t id)
 {
+    const sombra_value value = { .kind = SOMBRA_INTEGER, .as.integer = (int64_t)id };
     sombra_node_id node;
-    check(sombra_node_find(txn, label, encode_id(store->builder, id), &node), "find");
+    check(sombra_node_find_by(txn, label, (sombra_slice){ "id", 2 }, &value, &node), "find");
     return node;
 }
 
@@ -262,7 +263,7 @@ static uint64_t lookup(void *opaque, const struct item *item)
     sombra_record record;
     sombra_slice name, age;
     sombra_txn *txn = begin(store, false);
-    check(sombra_node_get(txn, find(store, txn, item->a), &record), "get");
+    check(sombra_node_get(txn, find(txn, item->a), &record), "get");
     check(sombra_record_property(&record, (sombra_slice){ "name", 4 }, &name), "name");
     check(sombra_record_property(&record, (sombra_slice){ "age", 3 }, &age), "age");
     uint64_t sum = (uint64_t)integer_of(age);
@@ -302,7 +303,7 @@ static uint64_t neighbours(struct store *store, const struct item *item, bool wi
     size_t count;
     uint64_t rows = 0, sum = 0;
     sombra_txn *txn = begin(store, false);
-    check(sombra_neighbours_open(txn, find(store, txn, item->a), NULL, &neighbours), "neighbours");
+    check(sombra_neighbours_open(txn, find(txn, item->a), NULL, &neighbours), "neighbours");
     do {
         check(sombra_neighbours_next(neighbours, &batch, &count), "neighbours");
         sum += with_ids ? ids_sum(txn, batch, count) : nodes_sum(batch, count);
@@ -343,7 +344,7 @@ static uint64_t reached(struct store *store, const struct item *item, int64_t mi
     (void)sombra_value_begin_list(builder);
     push_name(builder, "ids");
     (void)sombra_value_begin_list(builder);
-    (void)sombra_value_push_integer(builder, (int64_t)find(store, txn, item->a));
+    (void)sombra_value_push_integer(builder, (int64_t)find(txn, item->a));
     (void)sombra_value_end_list(builder);
     (void)sombra_value_end_list(builder);
     (void)sombra_value_begin_list(builder);
@@ -400,9 +401,9 @@ static uint64_t path(void *opaque, const struct item *item)
     (void)sombra_value_begin_list(builder);
     push_name(builder, "paths");
     (void)sombra_value_begin_map(builder);
-    push_integer(builder, "from", (int64_t)find(store, txn, item->a));
+    push_integer(builder, "from", (int64_t)find(txn, item->a));
     push_text(builder, "kind", (sombra_slice){ "shortest", 8 });
-    push_integer(builder, "to", (int64_t)find(store, txn, item->b));
+    push_integer(builder, "to", (int64_t)find(txn, item->b));
     push_text(builder, "types", type);
     (void)sombra_value_end_map(builder);
     (void)sombra_value_end_list(builder);
@@ -440,7 +441,7 @@ static uint64_t update_node(void *opaque, const struct item *item)
 {
     struct store *store = opaque;
     sombra_txn *txn = begin(store, true);
-    sombra_node_id node = find(store, txn, item->a);
+    sombra_node_id node = find(txn, item->a);
     check(sombra_node_set(txn, node, encode_age(store->builder, item->b)), "set");
     commit(txn);
     return 1;
@@ -451,7 +452,7 @@ static uint64_t insert_edge(void *opaque, const struct item *item)
     struct store *store = opaque;
     sombra_edge_id edge;
     sombra_txn *txn = begin(store, true);
-    sombra_node_id src = find(store, txn, item->a), dst = find(store, txn, item->b);
+    sombra_node_id src = find(txn, item->a), dst = find(txn, item->b);
     check(sombra_edge_create(txn, src, type, dst,
                              encode_edge(store->builder, (int64_t)item->c, 1.5), &edge),
           "edge");

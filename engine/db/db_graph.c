@@ -147,6 +147,13 @@ sombra_err sombra_node_property(sombra_txn *txn, sombra_node_id node, sombra_sli
     return err ? err : graph_node_property(&txn->graph, node, name, out_value);
 }
 
+sombra_err sombra_node_properties(sombra_txn *txn, sombra_node_id node, const sombra_slice *names,
+                                  size_t count, sombra_slice *out_values)
+{
+    sombra_err err = txn_live(txn);
+    return err ? err : graph_node_properties(&txn->graph, node, names, count, out_values);
+}
+
 sombra_err sombra_node_property_many(sombra_txn *txn, const sombra_node_id *nodes, size_t count,
                                      sombra_slice name, sombra_slice *out_values)
 {

@@ -185,6 +185,13 @@ sombra_err sombra_node_find(sombra_txn *txn, sombra_slice label, sombra_slice va
     return err ? err : graph_node_find(&txn->graph, label, values, out_node);
 }
 
+sombra_err sombra_node_find_by(sombra_txn *txn, sombra_slice label, sombra_slice property,
+                               const sombra_value *value, sombra_node_id *out_node)
+{
+    sombra_err err = txn_live(txn);
+    return err ? err : graph_node_find_by(&txn->graph, label, property, value, out_node);
+}
+
 sombra_err sombra_node_upsert(sombra_txn *txn, sombra_slice label, sombra_slice key,
                               sombra_slice properties, sombra_node_id *out_node, bool *out_created)
 {

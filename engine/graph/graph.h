@@ -219,6 +219,9 @@ sombra_err graph_node_get(struct graph_txn *txn, sombra_node_id node,
                           sombra_record *out_record) SOMBRA_MUST_CHECK;
 sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombra_slice name,
                                sombra_slice *out_value) SOMBRA_MUST_CHECK;
+sombra_err graph_node_properties(struct graph_txn *txn, sombra_node_id node,
+                                 const sombra_slice *names, size_t count,
+                                 sombra_slice *out_values) SOMBRA_MUST_CHECK;
 sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id *nodes,
                                     size_t count, sombra_slice name,
                                     sombra_slice *out_values) SOMBRA_MUST_CHECK;
@@ -551,6 +554,9 @@ sombra_err graph_index_count(struct graph_txn *txn, const struct graph_rule *ind
 
 sombra_err graph_node_find(struct graph_txn *txn, sombra_slice label, sombra_slice values,
                            sombra_node_id *out_node) SOMBRA_MUST_CHECK;
+sombra_err graph_node_find_by(struct graph_txn *txn, sombra_slice label, sombra_slice property,
+                              const sombra_value *value,
+                              sombra_node_id *out_node) SOMBRA_MUST_CHECK;
 sombra_err graph_node_upsert(struct graph_txn *txn, sombra_slice label, sombra_slice key,
                              sombra_slice properties, sombra_node_id *out_node,
                              bool *out_created) SOMBRA_MUST_CHECK;

@@ -123,6 +123,13 @@ struct index_entry {
 sombra_err index_entry_read(sombra_slice key, size_t prefix_bytes,
                             struct index_entry *out_entry) SOMBRA_MUST_CHECK;
 
+/* ---- reading (index_scan.c) ----------------------------------------------------------------- */
+
+/* As graph_index_open, for the members whose values, all of the index's, are these bytes. */
+sombra_err index_open_equal(struct graph_txn *txn, const struct graph_rule *index,
+                            sombra_slice values,
+                            struct graph_index_scan **out_scan) SOMBRA_MUST_CHECK;
+
 /* ---- changes (index.c) ---------------------------------------------------------------------- */
 
 /* A node or edge before and after a write; NULL = it is not there. */

@@ -178,12 +178,10 @@ struct graph_index_scan {
     struct kv_entry entries[GRAPH_BATCH];
 };
 
-sombra_err graph_index_open(struct graph_txn *txn, const struct graph_rule *index,
-                            const struct graph_index_range *range, bool reverse,
-                            struct graph_index_scan **out_scan)
+/* A scan that has no bounds yet, and is at its end. */
+static sombra_err scan_new(struct graph_txn *txn, const struct graph_rule *index,
+                           struct graph_index_scan **out_scan)
 {
-    struct bound_keys keys;
-    struct kv_range between;
     sombra_err err = txn_check_read(txn);
     if (err)
         return err;
@@ -195,18 +193,57 @@ sombra_err graph_index_open(struct graph_txn *txn, const struct graph_rule *inde
     scan->txn = txn;
     scan->index = *index;
     scan->prefix_bytes = key_of_index(index->id).length;
-    scan->reverse = reverse;
     scan->capacity = GRAPH_BATCH_FIRST;
-    err = bounds_make(index, range, &scan->bounds);
-    if (!err && bounds_keys(index, &scan->bounds, &keys, &between))
-        err = kv_cursor_open(txn->kv, between, &scan->cursor);
-    if (err) {
-        graph_index_close(scan);
-        return err;
-    }
-    scan->is_at_end = scan->cursor == NULL;
+    scan->is_at_end = true;
     *out_scan = scan;
     return SOMBRA_OK;
+}
+
+/* What it reads, when its bounds are made. On an error it is closed. */
+static sombra_err scan_begin(struct graph_index_scan *scan, sombra_err err)
+{
+    struct bound_keys keys;
+    struct kv_range between;
+    if (!err && bounds_keys(&scan->index, &scan->bounds, &keys, &between))
+        err = kv_cursor_open(scan->txn->kv, between, &scan->cursor);
+    if (err)
+        graph_index_close(scan);
+    else
+        scan->is_at_end = scan->cursor == NULL;
+    return err;
+}
+
+sombra_err graph_index_open(struct graph_txn *txn, const struct graph_rule *index,
+                            const struct graph_index_range *range, bool reverse,
+                            struct graph_index_scan **out_scan)
+{
+    struct graph_index_scan *scan;
+    sombra_err err = scan_new(txn, index, &scan);
+    if (err)
+        return err;
+    scan->reverse = reverse;
+    err = scan_begin(scan, bounds_make(index, range, &scan->bounds));
+    if (!err)
+        *out_scan = scan;
+    return err;
+}
+
+sombra_err index_open_equal(struct graph_txn *txn, const struct graph_rule *index,
+                            sombra_slice values, struct graph_index_scan **out_scan)
+{
+    struct graph_index_scan *scan;
+    sombra_err err = scan_new(txn, index, &scan);
+    if (err)
+        return err;
+    err = buf_set(&scan->bounds.low, values);
+    if (!err)
+        err = buf_set(&scan->bounds.high, values);
+    if (!err)
+        raise_above(&scan->bounds.high);
+    err = scan_begin(scan, err);
+    if (!err)
+        *out_scan = scan;
+    return err;
 }
 
 void graph_index_close(struct graph_index_scan *scan)

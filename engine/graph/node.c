@@ -78,6 +78,32 @@ sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombr
     return diag_wrap(err, "node %" PRIu64, node);
 }
 
+sombra_err graph_node_properties(struct graph_txn *txn, sombra_node_id node,
+                                 const sombra_slice *names, size_t count, sombra_slice *out_values)
+{
+    struct graph_key key = key_1(TAG_NODE, node);
+    sombra_slice record;
+    sombra_err err = txn_check_read(txn);
+    if (!err)
+        err = kv_get(txn->kv, key_slice(&key), &record);
+    if (err == SOMBRA_NOT_FOUND)
+        return SOMBRA_NOT_FOUND;
+    if (!err)
+        err = txn_lend_value(txn, record, &record); /* names may be read from the store, too */
+    for (size_t i = 0; !err && i < count; i++) {
+        uint32_t id = 0;
+        out_values[i] = slice_of(NULL, 0);
+        err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, names[i], &id);
+        if (LIKELY(!err && id != 0))
+            err = graph_record_value(record, true, id, &out_values[i]);
+        if (err == SOMBRA_NOT_FOUND) {
+            out_values[i] = slice_of(NULL, 0);
+            err = SOMBRA_OK;
+        }
+    }
+    return err ? diag_wrap(err, "node %" PRIu64, node) : SOMBRA_OK;
+}
+
 /* Values of a property, for nodes in the order of the call; one behind the other, also where the
  * engine keeps them: callers copy them as one. */
 struct property_read {

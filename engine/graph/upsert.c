@@ -4,20 +4,28 @@
 
 /* ---- find -------------------------------------------------------------------------------- */
 
-/* The values of a map in the order of an index's properties; *out_fits false: other properties. */
-static sombra_err values_match(const struct graph_rule *index, const struct graph_property *given,
-                               size_t count, sombra_slice *out_values, bool *out_fits)
+/* Which of what is given has the name; `count` if none has. */
+static inline size_t position_of(const struct graph_property *given, size_t count, uint32_t name)
 {
-    *out_fits = count == index->property_count;
-    for (size_t i = 0; *out_fits && i < count; i++) {
-        size_t at = 0;
-        while (at < count && given[at].name != index->properties[i])
-            at++;
-        *out_fits = at < count;
-        if (*out_fits)
-            out_values[i] = given[at].value;
-    }
-    return SOMBRA_OK;
+    size_t at = 0;
+    while (at < count && given[at].name != name)
+        at++;
+    return at;
+}
+
+/* An index of just these properties, in any order, that is ready? */
+static inline bool covers(const struct graph_rule *index, const struct graph_property *given,
+                          size_t count)
+{
+    bool does = rule_is_index(index) && index->is_ready && index->property_count == count;
+    for (size_t i = 0; does && i < count; i++)
+        does = position_of(given, count, index->properties[i]) < count;
+    return does;
+}
+
+static sombra_err refuse_null(void)
+{
+    return diag_fail(SOMBRA_INVALID, "a null is not found by an index");
 }
 
 /* What `values` asks for, by name ids. *out_exist false: a name does not exist. */
@@ -40,7 +48,7 @@ static sombra_err read_values(struct graph_txn *txn, sombra_slice values,
             return diag_fail(SOMBRA_INVALID, "an index has at most %d properties",
                              SOMBRA_INDEX_PROPERTIES);
         if (*(const uint8_t *)property.value.data == 0)
-            return diag_fail(SOMBRA_INVALID, "a null is not found by an index");
+            return refuse_null();
         err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, key, &property.name);
         exist = exist && property.name;
         given[count++] = property;
@@ -59,33 +67,22 @@ static sombra_err refuse_uncovered(bool is_unique)
                      is_unique ? "make one" : "make one, or use a query");
 }
 
-/* The index of the label that has exactly the properties of `values`, a unique one if there is. */
-static sombra_err find_index(struct graph_txn *txn, sombra_slice label, sombra_slice values,
-                             bool must_be_unique, const struct graph_rule **out_index,
-                             sombra_slice equal[SOMBRA_INDEX_PROPERTIES])
+/* The index of the label that has exactly the properties of what is given, a unique one if there
+ * is. `exist`: all of their names do. */
+static sombra_err find_index(struct graph_txn *txn, sombra_slice label,
+                             const struct graph_property *given, size_t given_count, bool exist,
+                             bool must_be_unique, const struct graph_rule **out_index)
 {
-    struct graph_property given[SOMBRA_INDEX_PROPERTIES];
     const struct graph_rule *rules = NULL, *index = NULL;
-    size_t given_count = 0, count = 0;
-    bool exist = false;
+    size_t count = 0;
     uint32_t subject = 0;
-    sombra_err err = read_values(txn, values, given, &given_count, &exist);
-    if (!err)
-        err = graph_name_find(txn, SOMBRA_NAME_LABEL, label, &subject);
+    sombra_err err = graph_name_find(txn, SOMBRA_NAME_LABEL, label, &subject);
     if (!err && exist && subject)
         err = graph_rules_of(txn, false, subject, &rules, &count);
-    for (size_t i = 0; !err && i < count; i++) {
-        bool fits = false;
-        if (!rule_is_index(&rules[i]) || !rules[i].is_ready ||
-            (must_be_unique && rules[i].kind != SOMBRA_RULE_UNIQUE) ||
-            (index && rules[i].kind != SOMBRA_RULE_UNIQUE))
-            continue;
-        sombra_slice found[SOMBRA_INDEX_PROPERTIES];
-        err = values_match(&rules[i], given, given_count, found, &fits);
-        if (!err && fits) {
-            index = &rules[i];
-            memcpy(equal, found, sizeof found);
-        }
+    for (const struct graph_rule *rule = rules; !err && count > 0; rule++, count--) {
+        bool is_better = rule->kind == SOMBRA_RULE_UNIQUE || (!must_be_unique && !index);
+        if (is_better && covers(rule, given, given_count))
+            index = rule;
     }
     if (!err && !index)
         err = refuse_uncovered(must_be_unique);
@@ -149,13 +146,12 @@ static sombra_err first_entry(struct graph_txn *txn, const struct index_key *pre
 }
 
 static sombra_err first_scanned(struct graph_txn *txn, const struct graph_rule *index,
-                                const sombra_slice *equal, uint64_t *out_id)
+                                sombra_slice values, uint64_t *out_id)
 {
     struct graph_index_scan *scan;
     const uint64_t *ids;
     size_t count = 0;
-    const struct graph_index_range range = { .equal = equal, .equal_count = index->property_count };
-    sombra_err err = graph_index_open(txn, index, &range, false, &scan);
+    sombra_err err = index_open_equal(txn, index, values, &scan);
     if (err)
         return err;
     err = graph_index_next(scan, &ids, &count);
@@ -163,6 +159,17 @@ static sombra_err first_scanned(struct graph_txn *txn, const struct graph_rule *
         *out_id = count ? ids[0] : 0;
     graph_index_close(scan);
     return err;
+}
+
+/* The first entry whose values are these bytes; *out_id 0 = there is none. */
+static sombra_err find_values(struct graph_txn *txn, const struct graph_rule *index,
+                              sombra_slice values, uint64_t *out_id)
+{
+    struct index_key prefix;
+    if (UNLIKELY(values.bytes > INDEX_CUT_BYTES))
+        return first_scanned(txn, index, values, out_id);
+    index_key_values(index->id, values, &prefix);
+    return first_entry(txn, &prefix, key_of_index(index->id).length, out_id);
 }
 
 sombra_err graph_index_find(struct graph_txn *txn, const struct graph_rule *index,
@@ -174,23 +181,56 @@ sombra_err graph_index_find(struct graph_txn *txn, const struct graph_rule *inde
     buf_reset(bytes);
     for (size_t i = 0; !err && i < index->property_count; i++)
         err = index_append(bytes, equal[i]);
-    if (err)
-        return err;
-    if (bytes->bytes > INDEX_CUT_BYTES)
-        return first_scanned(txn, index, equal, out_id);
-    struct index_key prefix;
-    index_key_values(index->id, buf_slice(bytes), &prefix);
-    return first_entry(txn, &prefix, key_of_index(index->id).length, out_id);
+    return err ? err : find_values(txn, index, buf_slice(bytes), out_id);
 }
 
 /* *out_node 0 = there is none. */
 static sombra_err find_node(struct graph_txn *txn, sombra_slice label, sombra_slice values,
                             bool must_be_unique, sombra_node_id *out_node)
 {
-    const struct graph_rule *index;
+    struct graph_property given[SOMBRA_INDEX_PROPERTIES];
     sombra_slice equal[SOMBRA_INDEX_PROPERTIES];
-    sombra_err err = find_index(txn, label, values, must_be_unique, &index, equal);
+    const struct graph_rule *index;
+    size_t count = 0;
+    bool exist = false;
+    sombra_err err = read_values(txn, values, given, &count, &exist);
+    if (!err)
+        err = find_index(txn, label, given, count, exist, must_be_unique, &index);
+    for (size_t i = 0; !err && i < count; i++)
+        equal[i] = given[position_of(given, count, index->properties[i])].value;
     return err ? err : graph_index_find(txn, index, equal, out_node);
+}
+
+/* By one property, whose value needs not be encoded. */
+static sombra_err find_by(struct graph_txn *txn, sombra_slice label, sombra_slice property,
+                          const sombra_value *value, sombra_node_id *out_node)
+{
+    struct graph_property given;
+    const struct graph_rule *index;
+    struct buf *bytes = &txn->record; /* nothing is under construction */
+    sombra_err err = txn_check_read(txn);
+    if (!err && value->kind - 1u >= SOMBRA_MAP)
+        err = refuse_null();
+    if (!err)
+        err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, property, &given.name);
+    if (!err)
+        err = find_index(txn, label, &given, 1, given.name != 0, false, &index);
+    if (err)
+        return err;
+    buf_reset(bytes);
+    err = index_append_value(bytes, value);
+    return err ? err : find_values(txn, index, buf_slice(bytes), out_node);
+}
+
+/* `node` 0 = there is none. */
+static inline sombra_err give_found(sombra_err err, sombra_node_id node, sombra_node_id *out_node)
+{
+    if (UNLIKELY(err))
+        return diag_wrap(err, "find a node");
+    if (node == 0)
+        return SOMBRA_NOT_FOUND;
+    *out_node = node;
+    return SOMBRA_OK;
 }
 
 sombra_err graph_node_find(struct graph_txn *txn, sombra_slice label, sombra_slice values,
@@ -200,12 +240,15 @@ sombra_err graph_node_find(struct graph_txn *txn, sombra_slice label, sombra_sli
     sombra_err err = txn_check_read(txn);
     if (!err)
         err = find_node(txn, label, values, false, &node);
-    if (err)
-        return diag_wrap(err, "find a node");
-    if (node == 0)
-        return SOMBRA_NOT_FOUND;
-    *out_node = node;
-    return SOMBRA_OK;
+    return give_found(err, node, out_node);
+}
+
+sombra_err graph_node_find_by(struct graph_txn *txn, sombra_slice label, sombra_slice property,
+                              const sombra_value *value, sombra_node_id *out_node)
+{
+    sombra_node_id node = 0;
+    sombra_err err = find_by(txn, label, property, value, &node);
+    return give_found(err, node, out_node);
 }
 
 /* ---- upsert ------------------------------------------------------------------------------ */

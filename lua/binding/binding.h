@@ -42,6 +42,7 @@
  * end before they are freed. */
 struct proof {
     struct tx_handle *tx;
+    struct db_handle *db; /* in the same way, of an open database */
 };
 
 /* How a transaction ended, for messages. */
@@ -57,6 +58,7 @@ struct db_handle {
     unsigned jobs;                 /* that call Lua are running: it must not be closed */
     struct event_queue *events;    /* metrics.c; NULL before the first handler */
     struct ahead *ahead;           /* ahead.c; NULL before the first get in a loop */
+    struct proof *proof;           /* that names it, or once named it; NULL before */
     bool listens;                  /* there is a handler: user value 1 */
     bool delivers;                 /* it is running */
 };
@@ -275,6 +277,8 @@ const sombra_slice *check_names(lua_State *L, int arg, sombra_slice inlined[NAME
 
 /* Options: tables read without metamethods. `names` ends with NULL; false for nil and none. */
 bool options_given(lua_State *L, int arg, const char *const *names);
+/* One of them, byte by byte: a name may have zeros in it. */
+bool option_is_among(const char *name, size_t bytes, const char *const *names);
 int option_push(lua_State *L, int arg, const char *name);
 bool option_boolean(lua_State *L, int arg, const char *name, bool otherwise);
 /* An integer of at least `least`. */
@@ -339,6 +343,9 @@ sombra_slice value_encode_part(lua_State *L, struct db_handle *db, int arg, int 
 /* The same of one that will be a property: it may nest one level less. */
 sombra_slice value_encode_element(lua_State *L, struct db_handle *db, int arg, int index,
                                   const char *root);
+/* A number, string or boolean as it stands, without its bytes being made; false for all else. A
+ * string is the Lua value's. */
+bool value_look(lua_State *L, int index, sombra_value *out_value);
 /* Encodes the map {[key] = value} of two arguments, the first of them a string. */
 sombra_slice value_encode_pair(lua_State *L, struct db_handle *db, int key, int value);
 /* A value of several parts: the builder of the database, reset; what is pushed to it and added; the

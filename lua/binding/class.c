@@ -13,7 +13,7 @@ void proof_push(lua_State *L)
         return;
     lua_pop(L, 1);
     struct proof *proof = lua_newuserdatauv(L, sizeof *proof, PROOF_VALUES);
-    *proof = (struct proof){ .tx = NULL };
+    *proof = (struct proof){ .tx = NULL, .db = NULL };
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &proof_key);
 }

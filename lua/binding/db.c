@@ -115,9 +115,15 @@ int db_open(lua_State *L)
 
 struct db_handle *db_self(lua_State *L)
 {
-    struct db_handle *db = self_check(L, DB_NAME);
+    struct proof *proof = lua_touserdata(L, lua_upvalueindex(3));
+    struct db_handle *db = lua_touserdata(L, 1);
+    if (LIKELY(db && db == proof->db))
+        return db;
+    db = self_check(L, DB_NAME);
     if (UNLIKELY(!db->db))
         luaL_argerror(L, 1, "the database is closed");
+    db->proof = proof;
+    proof->db = db;
     return db;
 }
 
@@ -127,6 +133,8 @@ static sombra_err release(struct db_handle *db)
     sombra_value_builder *builder = db->builder;
     struct event_queue *events = db->events;
     ahead_free(db->ahead);
+    if (db->proof && db->proof->db == db)
+        db->proof->db = NULL;
     *db = (struct db_handle){ .db = NULL, .delivers = db->delivers };
     sombra_value_builder_free(builder);
     sombra_err err = sombra_close(handle);

@@ -312,28 +312,35 @@ static int tx_schema(lua_State *L)
 
 /* ---- find and upsert --------------------------------------------------------------------- */
 
+/* The node by one property; numbers, strings and booleans are not encoded for it. */
+static sombra_err find_by_one(lua_State *L, struct tx_handle *tx, sombra_slice label,
+                              sombra_node_id *out_node)
+{
+    sombra_value value;
+    sombra_slice property = check_name(L, 3);
+    luaL_argcheck(L, !lua_isnoneornil(L, 4), 4, "a value is expected");
+    if (LIKELY(value_look(L, 4, &value)))
+        return sombra_node_find_by(tx->txn, label, property, &value, out_node);
+    lua_settop(L, 4);
+    return sombra_node_find(tx->txn, label, value_encode_pair(L, tx->db, 3, 4), out_node);
+}
+
 /* tx:find(label, property, value) or tx:find(label, values) -> id or nil */
 static int tx_find(lua_State *L)
 {
     struct tx_handle *tx = tx_self(L);
     sombra_slice label = check_name(L, 2);
-    sombra_slice values;
-    if (lua_type(L, 3) != LUA_TTABLE) {
-        (void)check_name(L, 3);
-        luaL_argcheck(L, !lua_isnoneornil(L, 4), 4, "a value is expected");
-        lua_settop(L, 4);
-        values = value_encode_pair(L, tx->db, 3, 4);
-    } else {
-        values = value_encode_props(L, tx->db, 3);
-    }
     sombra_node_id node;
-    sombra_err err = sombra_node_find(tx->txn, label, values, &node);
-    if (err == SOMBRA_NOT_FOUND)
-        lua_pushnil(L);
-    else if (err)
-        return error_raise(L, err);
-    else
+    sombra_err err =
+        lua_type(L, 3) != LUA_TTABLE
+            ? find_by_one(L, tx, label, &node)
+            : sombra_node_find(tx->txn, label, value_encode_props(L, tx->db, 3), &node);
+    if (LIKELY(!err))
         lua_pushinteger(L, (lua_Integer)node);
+    else if (err == SOMBRA_NOT_FOUND)
+        lua_pushnil(L);
+    else
+        return error_raise(L, err);
     return 1;
 }
 

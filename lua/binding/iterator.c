@@ -24,6 +24,7 @@ struct ends {
 
 struct iterator;
 typedef int (*step_fn)(lua_State *L, struct iterator *it);
+static int step_neighbours(lua_State *L, struct iterator *it);
 
 struct iterator {
     struct tx_handle *tx; /* kept alive by user value 1 */
@@ -33,6 +34,7 @@ struct iterator {
     sombra_scan *scan;
     size_t next; /* in the batch */
     size_t count;
+    size_t ready;    /* neighbours before this one are given as they stand: nothing changes them */
     bool is_renewed; /* the batch before the last step */
     union {          /* live until the next call on the cursor, or its end */
         const uint64_t *ids;
@@ -53,6 +55,7 @@ void iterator_push_step(lua_State *L)
 static void release(struct iterator *it)
 {
     it->step = NULL;
+    it->ready = 0;
     sombra_ids_close(it->ids);
     sombra_neighbours_close(it->neighbours);
     sombra_scan_close(it->scan);
@@ -86,7 +89,7 @@ static int loop_values(lua_State *L)
 
 /* The iterator of the transaction that was proved last is known by its address: it lives as long.
  */
-static struct iterator *iterator_self(lua_State *L)
+static inline struct iterator *iterator_self(lua_State *L)
 {
     const struct proof *proof = lua_touserdata(L, lua_upvalueindex(3));
     struct iterator *it = lua_touserdata(L, 1);
@@ -104,16 +107,36 @@ static void set_last(lua_State *L, struct iterator *it)
     ahead_forget(it->tx->db, it);
 }
 
-static int step(lua_State *L)
+/* Any loop's next value but those that `step` gives itself. */
+static int step_other(lua_State *L, struct iterator *it)
 {
-    struct iterator *it = iterator_self(L);
-    if (UNLIKELY(!it->step)) {
+    if (!it->step) {
         lua_pushnil(L);
         return 1;
     }
-    if (UNLIKELY(!tx_is_open(it->tx)))
+    if (!tx_is_open(it->tx))
         return tx_raise_over(L, it->tx);
     return it->step(L, it);
+}
+
+/* The step function of all loops. Neighbours that are there already take no other way. */
+static int step(lua_State *L)
+{
+    struct iterator *it = iterator_self(L);
+    if (it->next >= it->ready || UNLIKELY(!tx_is_open(it->tx)))
+        return step_other(L, it);
+    const size_t at = it->next++;
+    uint64_t node, edge;
+    if (it->neighbours) {
+        node = it->batch.neighbours[at].node;
+        edge = it->batch.neighbours[at].edge;
+    } else {
+        node = it->few[at].node;
+        edge = it->few[at].edge;
+    }
+    lua_pushinteger(L, (lua_Integer)node);
+    lua_pushinteger(L, (lua_Integer)edge);
+    return 2;
 }
 
 static int at_end(lua_State *L, struct iterator *it)
@@ -248,18 +271,29 @@ static int tx_last(lua_State *L)
 
 /* ---- neighbours -------------------------------------------------------------------------- */
 
+/* In a transaction that only reads the batch stays as it was read. */
+static void set_batch(struct iterator *it, const sombra_neighbour *batch, size_t count)
+{
+    it->batch.neighbours = batch;
+    it->count = count;
+    it->ready = it->step == step_neighbours && !it->tx->is_write ? count : 0;
+}
+
 /* The next one; NULL at the end. */
 static const sombra_neighbour *next_neighbour(lua_State *L, struct iterator *it)
 {
     if (it->tx->is_write && it->next > 0)
         drop_if_stale(L, it, sombra_neighbours_renew(it->neighbours, it->next, &it->is_renewed));
     if (it->next == it->count) {
-        sombra_err err = sombra_neighbours_next(it->neighbours, &it->batch.neighbours, &it->count);
+        const sombra_neighbour *batch;
+        size_t count = 0;
+        sombra_err err = sombra_neighbours_next(it->neighbours, &batch, &count);
         ahead_forget(it->tx->db, it);
         if (err)
             error_raise(L, err);
         it->next = 0;
-        if (it->count == 0)
+        set_batch(it, batch, count);
+        if (count == 0)
             return NULL;
     }
     return &it->batch.neighbours[it->next++];
@@ -375,14 +409,10 @@ static struct iterator *push_opened(lua_State *L, sombra_neighbours *neighbours)
     return it;
 }
 
+/* Behind the last of them. */
 static int step_few(lua_State *L, struct iterator *it)
 {
-    if (UNLIKELY(it->next == it->count))
-        return at_end(L, it);
-    const struct ends *ends = &it->few[it->next++];
-    lua_pushinteger(L, (lua_Integer)ends->node);
-    lua_pushinteger(L, (lua_Integer)ends->edge);
-    return 2;
+    return at_end(L, it);
 }
 
 static uint64_t node_at(const struct iterator *it, size_t at)
@@ -412,7 +442,7 @@ size_t iterator_nodes(const void *iterator, size_t at, uint64_t *nodes, size_t m
 static int loop_of_few(lua_State *L, struct tx_handle *tx, const struct ends *few, size_t count)
 {
     struct iterator *it = lua_newuserdatauv(L, sizeof *it + count * sizeof *few, 1);
-    *it = (struct iterator){ .tx = tx, .step = step_few, .count = count };
+    *it = (struct iterator){ .tx = tx, .step = step_few, .count = count, .ready = count };
     memcpy(it->few, few, count * sizeof *few);
     class_set_plain(L, PLAIN_ITERATOR);
     lua_pushvalue(L, 1);
@@ -437,9 +467,8 @@ static int open_unchanging(lua_State *L, const struct neighbours_asked *asked)
     err = sombra_neighbours_next(neighbours, &batch, &count);
     if (!err && count >= FEW) {
         struct iterator *it = push_opened(L, neighbours);
-        it->batch.neighbours = batch;
-        it->count = count;
         it->step = step_neighbours;
+        set_batch(it, batch, count);
         set_last(L, it);
         return loop_values(L);
     }

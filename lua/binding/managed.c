@@ -26,6 +26,17 @@ static bool says_no(lua_State *L)
            !lua_isnil(L, SLOT_RESULTS + 1);
 }
 
+/* The function returned, and its transaction was over before: its own __close ends it, too. */
+static int refuse_ended(lua_State *L, const struct tx_handle *tx)
+{
+    return error_raise_text(L, SOMBRA_INVALID,
+                            tx->db->db ? "nothing was committed: a variable with <close> ended the "
+                                         "transaction inside db:write, which ends it itself; make "
+                                         "it a plain local"
+                                       : "nothing was committed: the database was closed inside "
+                                         "db:write");
+}
+
 /* Ends a transaction whose function returned; its results stand from SLOT_RESULTS on. */
 static int finish(lua_State *L, sombra_durability durability)
 {
@@ -33,8 +44,7 @@ static int finish(lua_State *L, sombra_durability durability)
     if (!tx->is_write || says_no(L)) {
         tx_abort(tx);
     } else if (!tx_is_open(tx)) {
-        error_raise_text(L, SOMBRA_INVALID,
-                         "nothing was committed: the database was closed inside db:write");
+        refuse_ended(L, tx);
     } else {
         tx_run_triggers(L, SLOT_TX);
         if (!tx_is_open(tx))

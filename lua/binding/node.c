@@ -39,21 +39,19 @@ static int get_several(lua_State *L, struct tx_handle *tx, uint64_t node)
 {
     sombra_slice names[NAMES_INLINE], values[NAMES_INLINE];
     struct values_room room;
-    sombra_record record;
     int count = lua_gettop(L) - 2;
     luaL_argcheck(L, count <= NAMES_INLINE, 3 + NAMES_INLINE, "too many properties");
     for (int i = 0; i < count; i++)
         names[i] = check_name(L, 3 + i);
-    sombra_err err = sombra_node_get(tx->txn, node, &record);
-    bool is_there = !err;
-    for (int i = 0; i < count; i++) {
-        values[i] = (sombra_slice){ NULL, 0 };
-        if (is_there && (!err || err == SOMBRA_NOT_FOUND))
-            err = sombra_record_property(&record, names[i], &values[i]);
-    }
-    if (err && err != SOMBRA_NOT_FOUND)
-        return tx_raise(L, tx, err);
     luaL_checkstack(L, count + 8, "properties");
+    sombra_err err = sombra_node_properties(tx->txn, node, names, (size_t)count, values);
+    if (UNLIKELY(err && err != SOMBRA_NOT_FOUND))
+        return tx_raise(L, tx, err);
+    if (err) {
+        lua_settop(L, 2);
+        lua_settop(L, 2 + count); /* nil of each */
+        return count;
+    }
     values_copy(L, values, (size_t)count, &room);
     for (int i = 0; i < count; i++) {
         if (values[i].data)

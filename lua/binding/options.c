@@ -4,13 +4,26 @@
 
 #include <string.h>
 
-static bool is_known(const char *const *names, const char *name)
+bool option_is_among(const char *name, size_t bytes, const char *const *names)
 {
-    for (; *names; names++) {
-        if (strcmp(*names, name) == 0)
-            return true;
+    while (*names && (strlen(*names) != bytes || memcmp(name, *names, bytes) != 0))
+        names++;
+    return *names != NULL;
+}
+
+/* Says the whole name: zero bytes in it would hide what stands behind them. */
+static void refuse_unknown(lua_State *L, int arg, const char *name, size_t bytes)
+{
+    luaL_Buffer shown;
+    luaL_buffinit(L, &shown);
+    for (size_t i = 0; i < bytes; i++) {
+        if (name[i])
+            luaL_addchar(&shown, name[i]);
+        else
+            luaL_addstring(&shown, "\\0");
     }
-    return false;
+    luaL_pushresult(&shown);
+    option_error(L, arg, lua_tostring(L, -1), "unknown option");
 }
 
 bool options_given(lua_State *L, int arg, const char *const *names)
@@ -23,8 +36,10 @@ bool options_given(lua_State *L, int arg, const char *const *names)
         lua_pop(L, 1);
         if (lua_type(L, -1) != LUA_TSTRING)
             luaL_argerror(L, arg, "option names are strings");
-        if (!is_known(names, lua_tostring(L, -1)))
-            option_error(L, arg, lua_tostring(L, -1), "unknown option");
+        size_t bytes;
+        const char *name = lua_tolstring(L, -1, &bytes);
+        if (UNLIKELY(!option_is_among(name, bytes, names)))
+            refuse_unknown(L, arg, name, bytes);
     }
     return true;
 }

@@ -6,9 +6,10 @@
  * from. It runs when rows are asked for; the engine then gets the steps of the chain.
  *
  * User values of one: 1 what it keeps alive: the traversal before it, or of the first its
- * transaction; of the first 2, the list of functions that steps call by number, or nil. A body (the
- * inner steps of optional, union and repeating) has a first one of its own, with the transaction
- * and the functions of the traversal that it becomes a part of.
+ * transaction; of the first 2, the list of functions that steps call by number, or nil, and of
+ * every CHAIN_ANCHORS-th one 2, the first, which is looked for at each step that has functions or
+ * bodies. A body (the inner steps of optional, union and repeating) has a first one of its own,
+ * with the transaction and the functions of the traversal that it becomes a part of.
  */
 #ifndef BINDING_TRAVERSAL_H
 #define BINDING_TRAVERSAL_H
@@ -17,7 +18,8 @@
 
 #define TRAVERSAL_NAME "sombra.traversal"
 
-enum { TRAVERSAL_BEFORE = 1, TRAVERSAL_FUNCTIONS = 2 };
+enum { TRAVERSAL_BEFORE = 1, TRAVERSAL_FUNCTIONS = 2, TRAVERSAL_FIRST = 2 };
+enum { CHAIN_ANCHORS = 32 };
 #define TRAVERSAL_HOPS_MAX (UINT32_MAX - 1) /* the most that the engine takes: no bound */
 
 struct traversal {
@@ -26,6 +28,7 @@ struct traversal {
     struct traversal *first;        /* of the chain */
     const char *name;               /* of its step, a literal; NULL: it adds none */
     uint32_t count;                 /* of steps, with its own */
+    uint32_t place;                 /* in the chain; the first has 0 */
     bool is_body;
     bool has_functions; /* of the first: user value 2 is a list */
     bool is_bounds;     /* `bytes` are a struct traversal_bounds */

@@ -70,18 +70,9 @@ void traversal_push_first(lua_State *L, int tx, const struct traversal_part *par
     lua_setiuservalue(L, -2, TRAVERSAL_BEFORE);
 }
 
-void traversal_push_next(lua_State *L, int index, const struct traversal_part *part)
+static bool is_anchor(const struct traversal *traversal)
 {
-    const struct traversal *before = lua_touserdata(L, index);
-    const struct traversal head = { .tx = before->tx,
-                                    .before = before,
-                                    .first = before->first,
-                                    .count = before->count,
-                                    .is_body = before->is_body };
-    index = lua_absindex(L, index);
-    push(L, &head, part, TRAVERSAL_BEFORE, index);
-    lua_pushvalue(L, index);
-    lua_setiuservalue(L, -2, TRAVERSAL_BEFORE);
+    return traversal->before && traversal->place % CHAIN_ANCHORS == 0;
 }
 
 /* Pushes the first one of the chain of the one at `index`. */
@@ -89,9 +80,29 @@ static void push_first_of(lua_State *L, int index)
 {
     const struct traversal *at = lua_touserdata(L, index);
     lua_pushvalue(L, index);
-    for (; at->before; at = at->before) {
-        lua_getiuservalue(L, -1, TRAVERSAL_BEFORE);
+    while (at->before) {
+        lua_getiuservalue(L, -1, is_anchor(at) ? TRAVERSAL_FIRST : TRAVERSAL_BEFORE);
         lua_replace(L, -2);
+        at = is_anchor(at) ? at->first : at->before;
+    }
+}
+
+void traversal_push_next(lua_State *L, int index, const struct traversal_part *part)
+{
+    const struct traversal *before = lua_touserdata(L, index);
+    const struct traversal head = { .tx = before->tx,
+                                    .before = before,
+                                    .first = before->first,
+                                    .count = before->count,
+                                    .place = before->place + 1,
+                                    .is_body = before->is_body };
+    index = lua_absindex(L, index);
+    push(L, &head, part, is_anchor(&head) ? TRAVERSAL_FIRST : TRAVERSAL_BEFORE, index);
+    lua_pushvalue(L, index);
+    lua_setiuservalue(L, -2, TRAVERSAL_BEFORE);
+    if (UNLIKELY(is_anchor(&head))) {
+        push_first_of(L, index);
+        lua_setiuservalue(L, -2, TRAVERSAL_FIRST);
     }
 }
 

@@ -386,9 +386,24 @@ static int run_each(lua_State *L)
     return 4;
 }
 
+/* Puts the rows of the batch at the end of the list, at most `more`. Ids alone: nothing here runs a
+ * finalizer, which could end the cursor. */
+static void append_ids(lua_State *L, struct cursor *cursor, int list, lua_Integer *count,
+                       uint64_t more)
+{
+    size_t end = cursor->count;
+    if (end - cursor->next > more)
+        end = cursor->next + (size_t)more;
+    while (cursor->next < end) {
+        lua_pushinteger(L, (lua_Integer)cursor->rows[cursor->next++].id);
+        lua_rawseti(L, list, ++*count);
+    }
+}
+
 /* Pushes a list of the rows of the cursor at `index`, at most `count_max` (0 = all). */
 static lua_Integer push_rows(lua_State *L, struct cursor *cursor, int index, uint64_t count_max)
 {
+    const bool has_ids = cursor->kind == SOMBRA_ROW_NODE || cursor->kind == SOMBRA_ROW_EDGE;
     lua_Integer count = 0;
     size_t first = 0;
     if (next_row(L, cursor, index)) {
@@ -401,8 +416,13 @@ static lua_Integer push_rows(lua_State *L, struct cursor *cursor, int index, uin
         const sombra_row *row = next_row(L, cursor, index);
         if (!row)
             break;
-        push_row(L, row);
-        lua_rawseti(L, list, ++count);
+        if (has_ids) {
+            cursor->next--;
+            append_ids(L, cursor, list, &count, count_max ? count_max - (uint64_t)count : SIZE_MAX);
+        } else {
+            push_row(L, row);
+            lua_rawseti(L, list, ++count);
+        }
     }
     return count;
 }

@@ -278,6 +278,29 @@ sombra_slice value_encode_element(lua_State *L, struct db_handle *db, int arg, i
     return encoder_end(&encoder, db);
 }
 
+bool value_look(lua_State *L, int index, sombra_value *out_value)
+{
+    switch (lua_type(L, index)) {
+    case LUA_TNUMBER:
+        if (LIKELY(lua_isinteger(L, index)))
+            *out_value =
+                (sombra_value){ .kind = SOMBRA_INTEGER, .as.integer = lua_tointeger(L, index) };
+        else
+            *out_value = (sombra_value){ .kind = SOMBRA_FLOAT, .as.real = lua_tonumber(L, index) };
+        return true;
+    case LUA_TSTRING:
+        *out_value = (sombra_value){ .kind = SOMBRA_STRING };
+        out_value->as.string.data = lua_tolstring(L, index, &out_value->as.string.bytes);
+        return true;
+    case LUA_TBOOLEAN:
+        *out_value =
+            (sombra_value){ .kind = SOMBRA_BOOLEAN, .as.boolean = lua_toboolean(L, index) };
+        return true;
+    default:
+        return false;
+    }
+}
+
 sombra_slice value_encode_pair(lua_State *L, struct db_handle *db, int key, int value)
 {
     const struct encoder encoder = encoder_begin(L, db, value);
@@ -305,14 +328,6 @@ void value_add(lua_State *L, sombra_value_builder *builder, int arg, int index, 
     encode_any(&encoder, lua_absindex(L, index), &place, 2);
 }
 
-/* A key may have zeros in it. */
-static bool is_among(const char *key, size_t bytes, const char *const *names)
-{
-    while (*names && (strlen(*names) != bytes || memcmp(key, *names, bytes) != 0))
-        names++;
-    return *names != NULL;
-}
-
 void value_add_members(lua_State *L, sombra_value_builder *builder, int arg, const char *root,
                        const char *const *without)
 {
@@ -326,7 +341,7 @@ void value_add_members(lua_State *L, sombra_value_builder *builder, int arg, con
         if (UNLIKELY(lua_type(L, -2) != LUA_TSTRING))
             luaL_argerror(L, arg, "option names are strings");
         const char *key = lua_tolstring(L, -2, &bytes);
-        if (!is_among(key, bytes, without)) {
+        if (!option_is_among(key, bytes, without)) {
             inside.key = lua_gettop(L) - 1;
             (void)sombra_value_push_key(builder, key, bytes);
             encode_any(&encoder, inside.key + 1, &inside, 3);

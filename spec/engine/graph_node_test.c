@@ -50,6 +50,14 @@ static void test_node__one_property_is_read_alone(void **state)
     assert_ok(graph_node_property_many(&f->txn, nodes, COUNT_OF(nodes), text("zz"), values));
     assert_null(values[0].data);
     assert_null(values[1].data);
+    /* Several of one node: what is missing is NULL. */
+    const sombra_slice names[] = { text("b"), text("zz"), text("b") }, none = NOTHING;
+    assert_ok(graph_node_properties(&f->txn, node, names, COUNT_OF(names), values));
+    assert_true(slice_equal(values[0], want) && slice_equal(values[2], want));
+    assert_null(values[1].data);
+    assert_ok(graph_node_properties(&f->txn, node, names, 0, values));
+    assert_err(graph_node_properties(&f->txn, 99, names, 1, values), SOMBRA_NOT_FOUND);
+    assert_err(graph_node_properties(&f->txn, node, &none, 1, values), SOMBRA_INVALID);
     assert_err(graph_node_property(&f->txn, 99, text("b"), &value), SOMBRA_NOT_FOUND);
     assert_err(graph_node_property(&f->txn, node, NOTHING, &value), SOMBRA_INVALID);
 }

@@ -27,6 +27,49 @@ static void test_find__takes_the_index_of_just_these_properties(void **state)
     rollback(f);
 }
 
+static void test_find__by_one_property_takes_a_value_that_is_not_encoded(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t nodes[7], found = 0;
+    char *texts[] = { long_text('a'), long_text('b') };
+    begin_write(f);
+    (void)rule_new(f, SOMBRA_RULE_INDEX, "Person(name,born)");
+    (void)rule_new(f, SOMBRA_RULE_INDEX, "Person(born)");
+    const sombra_value values[] = {
+        { .kind = SOMBRA_INTEGER, .as.integer = 1815 },
+        { .kind = SOMBRA_FLOAT, .as.real = 0.5 },
+        { .kind = SOMBRA_BOOLEAN, .as.boolean = true },
+        { .kind = SOMBRA_STRING, .as.string = text("early") },
+        { .kind = SOMBRA_STRING, .as.string = text(texts[0]) },
+        { .kind = SOMBRA_STRING, .as.string = text(texts[1]) },
+        { .kind = SOMBRA_LIST },
+    };
+    nodes[0] = person_new(f, map_of(f, "i", "born", 1815));
+    nodes[1] = person_new(f, map_of(f, "f", "born", 0.5));
+    nodes[2] = person_new(f, map_of(f, "b", "born", true));
+    nodes[3] = person_new(f, map_of(f, "s", "born", "early"));
+    nodes[4] = person_new(f, map_of(f, "s", "born", texts[0]));
+    nodes[5] = person_new(f, map_of(f, "s", "born", texts[1]));
+    nodes[6] = person_new(f, map_of(f, "l", "born"));
+    for (size_t i = 0; i < COUNT_OF(values); i++) {
+        assert_ok(graph_node_find_by(&f->txn, person, text("born"), &values[i], &found));
+        assert_int_equal(found, nodes[i]);
+    }
+    sombra_value value = { .kind = SOMBRA_FLOAT, .as.real = 1815.0 };
+    assert_ok(graph_node_find_by(&f->txn, person, text("born"), &value, &found));
+    assert_int_equal(found, nodes[0]);
+    value = (sombra_value){ .kind = SOMBRA_INTEGER, .as.integer = 1816 };
+    assert_int_equal(graph_node_find_by(&f->txn, person, text("born"), &value, &found),
+                     SOMBRA_NOT_FOUND);
+    assert_err(graph_node_find_by(&f->txn, person, text("name"), &value, &found), SOMBRA_INVALID);
+    assert_err(graph_node_find_by(&f->txn, person, text("none"), &value, &found), SOMBRA_INVALID);
+    assert_err(graph_node_find_by(&f->txn, text("Nobody"), text("born"), &value, &found),
+               SOMBRA_INVALID);
+    value.kind = SOMBRA_NULL;
+    assert_err(graph_node_find_by(&f->txn, person, text("born"), &value, &found), SOMBRA_INVALID);
+    rollback(f);
+}
+
 static void test_upsert__creates_once_and_merges_then(void **state)
 {
     struct fixture *f = *state;
@@ -567,6 +610,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_find__takes_the_index_of_just_these_properties),
+        TEST(test_find__by_one_property_takes_a_value_that_is_not_encoded),
         TEST(test_upsert__creates_once_and_merges_then),
         TEST(test_upsert__of_an_edge_is_by_its_ends),
         TEST(test_upsert__of_what_is_there_commits_nothing),

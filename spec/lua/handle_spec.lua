@@ -72,6 +72,42 @@ describe("a handle", function()
     end)
   end)
 
+  it("of a database that was used last is refused when that is closed", function()
+    local other <close> = helper.memory()
+    for _ = 1, 3 do
+      assert.equal(402, db:read(function(tx) return tx:count() end))
+      assert.equal(0, other:read(function(tx) return tx:count() end))
+    end
+    assert.equal(402, db:read(function(tx) return tx:count() end))
+    db:close()
+    assert.error_matches(function() db:read(function() end) end, "the database is closed")
+    assert.equal(0, other:read(function(tx) return tx:count() end))
+    assert.error_matches(function() db:read(function() end) end, "the database is closed")
+    local read = other.read
+    other:close()
+    assert.error_matches(function() read(other, function() end) end, "the database is closed")
+    assert.error_matches(function() read(io.stdout, function() end) end, "sombra.db expected")
+    for _ = 1, 200 do -- others come to stand where collected ones stood
+      assert.equal(0, helper.memory():read(function(tx) return tx:count() end))
+      collectgarbage()
+    end
+  end)
+
+  it("ends a loop whose neighbours are all there when its database is closed", function()
+    for _, node in ipairs { small, hub } do
+      local own = helper.memory()
+      local a = own:write(function(tx)
+        local first = tx:create("Node")
+        for _ = 1, node == small and 5 or 300 do tx:link(first, "TO", tx:create("Node")) end
+        return first
+      end)
+      local message = select(2, pcall(own.read, own, function(tx)
+        for _ in tx:out(a) do own:close() end
+      end))
+      assert.truthy(tostring(message):find("the transaction is over", 1, true), tostring(message))
+    end
+  end)
+
   it("takes no other userdata", function()
     db:read(function(tx)
       local step, state = tx:out(small)

@@ -45,6 +45,7 @@ describe("an index", function()
       end
       for i, value in ipairs(values) do
         assert.equal(i, tx:find("Thing", { value = value }))
+      assert.equal(i, tx:find("Thing", "value", value))
       end
     end)
     local problems = db:verify()

@@ -130,6 +130,7 @@ describe("the module", function()
         helper.misuse(text, sombra.open, ":memory:", options)
       end
       refused("option 'creat': unknown option", { creat = true })
+      refused("option 'create\\0x': unknown option", { ["create\0x"] = true })
       refused("option names are strings", { true })
       refused("option 'create': boolean expected", { create = 1 })
       refused("option 'readonly': boolean expected", { readonly = "yes" })

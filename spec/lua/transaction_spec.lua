@@ -21,6 +21,28 @@ describe("a database", function()
       assert.equal(1, count())
     end)
 
+    it("says what a variable that closes its transaction does", function()
+      local function body(tx)
+        local own <close> = tx
+        own:create("L")
+      end
+      local function refused(run)
+        local _, err = pcall(run, db, body)
+        assert.equal("invalid", err.code)
+        assert.truthy(err.message:find("a variable with <close> ended the transaction", 1, true), err.message)
+        assert.truthy(err.message:find("make it a plain local", 1, true), err.message)
+      end
+      refused(db.write)
+      coroutine.wrap(refused)(db.write)
+      assert.equal(0, count())
+      assert.equal(0, db:read(function(tx)
+        local own <close> = tx
+        return own:count()
+      end))
+      local _, err = pcall(db.write, db, function() db:close() end)
+      assert.truthy(err.message:find("the database was closed inside db:write", 1, true), err.message)
+    end)
+
     it("commits when the function returns nothing, nil, or false", function()
       assert.equal(0, select("#", db:write(function(tx) tx:create() end)))
       assert.equal(1, select("#", db:write(function(tx) tx:create() return nil end)))

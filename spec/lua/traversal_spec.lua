@@ -196,6 +196,38 @@ describe("a traversal", function()
     assert.equal(9, #tx:from("N"):ids())
   end)
 
+  it("knows its functions however long it is, and wherever others go on from it", function()
+    local calls
+    local function counts(name)
+      return function()
+        calls[name] = (calls[name] or 0) + 1
+        return true
+      end
+    end
+    local kept, all = {}, tx:from("N"):limit(1)
+    for i = 1, 140 do -- beyond several of those that know the first one themselves
+      all = i % 7 == 0 and all:bounded { rows = 1000000 } or all:filter(counts(i))
+      kept[i] = all
+      if i % 20 == 0 then collectgarbage() end
+    end
+    local function check(t, ...)
+      calls = {}
+      assert.same({ 1 }, t:ids())
+      local expected = {}
+      for i = 1, select(1, ...) do
+        if i % 7 ~= 0 then expected[i] = 1 end
+      end
+      for i = 2, select("#", ...) do expected[select(i, ...)] = 1 end
+      assert.same(expected, calls)
+    end
+    for _, at in ipairs { 1, 29, 30, 31, 32, 33, 34, 63, 64, 65, 96, 140 } do
+      check(kept[at], at)
+      check(kept[at]:filter(counts "a"):filter(counts "b"), at, "a", "b")
+      check(kept[at]:union(function(t) return t:filter(counts "inner") end), at, "inner")
+    end
+    check(all:optional(function(t) return t:filter(counts "last") end), 140, "last")
+  end)
+
   it("leaves nothing behind that keeps a database alive", function()
     local gone = setmetatable({}, { __mode = "k" })
     do

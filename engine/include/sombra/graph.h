@@ -128,8 +128,14 @@ SOMBRA_API sombra_err sombra_node_get(sombra_txn *txn, sombra_node_id node,
 /* One property, without decoding the others. NOT_FOUND if the node or the property is missing. */
 SOMBRA_API sombra_err sombra_node_property(sombra_txn *txn, sombra_node_id node, sombra_slice name,
                                            sombra_slice *out_value) SOMBRA_MUST_CHECK;
-/* The same of `count` nodes, fastest where they ascend: out_values[i] is that of nodes[i], and its
- * data NULL where the node or the property is missing. All live until the next read on the
+/* Several of one node, out of one read: out_values[i] is that of names[i], its data NULL where
+ * there is none. All live until the next read on the transaction. NOT_FOUND if the node is missing.
+ */
+SOMBRA_API sombra_err sombra_node_properties(sombra_txn *txn, sombra_node_id node,
+                                             const sombra_slice *names, size_t count,
+                                             sombra_slice *out_values) SOMBRA_MUST_CHECK;
+/* One property of `count` nodes, fastest where they ascend: out_values[i] is that of nodes[i], and
+ * its data NULL where the node or the property is missing. All live until the next read on the
  * transaction; writes do not disturb them. */
 SOMBRA_API sombra_err sombra_node_property_many(sombra_txn *txn, const sombra_node_id *nodes,
                                                 size_t count, sombra_slice name,

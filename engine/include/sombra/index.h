@@ -140,6 +140,11 @@ SOMBRA_API sombra_err sombra_change_next(sombra_txn *txn, sombra_change *out_cha
  * it: then a query is the way. NOT_FOUND, without a text. */
 SOMBRA_API sombra_err sombra_node_find(sombra_txn *txn, sombra_slice label, sombra_slice values,
                                        sombra_node_id *out_node) SOMBRA_MUST_CHECK;
+/* The same by one property, whose value is not encoded: the quickest way. A list or map is one that
+ * sombra_value_decode gave. INVALID for a null. */
+SOMBRA_API sombra_err sombra_node_find_by(sombra_txn *txn, sombra_slice label,
+                                          sombra_slice property, const sombra_value *value,
+                                          sombra_node_id *out_node) SOMBRA_MUST_CHECK;
 /* Finds the node with the label and the values of `key` (an encoded map, covered by a unique index,
  * else INVALID), or creates it with them; then merges `properties` into it. */
 SOMBRA_API sombra_err sombra_node_upsert(sombra_txn *txn, sombra_slice label, sombra_slice key,
