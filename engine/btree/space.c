@@ -373,7 +373,7 @@ static sombra_err reserve_one(struct space *space)
         id = free_search(space);
     }
     assert(id >= space->first_page);
-    sombra_err err = pager_touch_fresh(&space->btree->pager, id);
+    sombra_err err = pager_touch_fresh(&space->btree->pager, id, space->change_count);
     if (!err)
         err = pager_prepare(&space->btree->pager, id);
     if (err)
