@@ -441,6 +441,8 @@ sombra_err txn_append(struct btree_txn *txn, uint64_t lsn) SOMBRA_MUST_CHECK;
 sombra_err redo_put(struct btree_txn *txn, sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
 sombra_err redo_put_many(struct btree_txn *txn, const struct kv_entry *entries,
                          size_t count) SOMBRA_MUST_CHECK;
+/* So many bytes more are about to be put: if that is too much for the log, now is the time. */
+void redo_expect(struct btree_txn *txn, uint64_t bytes);
 sombra_err redo_delete(struct btree_txn *txn, sombra_slice key) SOMBRA_MUST_CHECK;
 sombra_err redo_delete_range(struct btree_txn *txn, struct kv_range range) SOMBRA_MUST_CHECK;
 /* What its last operation puts, which begins at `at`; the slices are of the redo. */
@@ -637,6 +639,7 @@ sombra_err btree_estimate(struct kv_txn *txn, struct kv_range range,
 sombra_err btree_put(struct kv_txn *txn, sombra_slice key, sombra_slice value) SOMBRA_MUST_CHECK;
 sombra_err btree_put_many(struct kv_txn *txn, const struct kv_entry *entries,
                           size_t count) SOMBRA_MUST_CHECK;
+sombra_err btree_expect(struct kv_txn *txn, uint64_t bytes) SOMBRA_MUST_CHECK;
 sombra_err btree_delete(struct kv_txn *txn, sombra_slice key) SOMBRA_MUST_CHECK;
 sombra_err btree_delete_range(struct kv_txn *txn, struct kv_range range,
                               uint64_t *out_removed) SOMBRA_MUST_CHECK;

@@ -410,6 +410,7 @@ const struct kv_ops btree_ops = {
     .get_many = btree_get_many,
     .put = btree_put,
     .put_many = btree_put_many,
+    .expect = btree_expect,
     .remove = btree_delete,
     .remove_range = btree_delete_range,
     .count = btree_count,

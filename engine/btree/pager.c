@@ -185,13 +185,24 @@ sombra_err pager_grow(struct pager *pager, uint64_t old_count, uint64_t page_cou
     return SOMBRA_OK;
 }
 
-sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id)
+/* A KiB for each page that changed hands, so that small transactions pay for little more than they
+ * use. */
+static uint64_t fresh_stretch(size_t changes)
+{
+    uint64_t bytes = PAGER_FRESH_BYTES_MIN;
+    while (bytes < PAGER_FRESH_BYTES_MAX && 2 * bytes / KiB <= changes)
+        bytes *= 2;
+    return bytes;
+}
+
+sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id, size_t changes)
 {
     uint64_t at = id << pager->page_shift;
     if (pager_has_mode(pager, PAGER_BUFFERED))
         return SOMBRA_OK;
-    uint64_t from = u64_max(pager->fresh_from, at - at % PAGER_FRESH_BYTES);
-    uint64_t to = u64_align_up(at + pager->page_bytes, PAGER_FRESH_BYTES);
+    uint64_t stretch = fresh_stretch(changes);
+    uint64_t from = u64_max(pager->fresh_from, at - at % stretch);
+    uint64_t to = u64_align_up(at + pager->page_bytes, stretch);
     to = u64_min(to, pager->fresh_to);
     sombra_err err = os_write_zeros(pager->file, from, to - from);
     if (!err)

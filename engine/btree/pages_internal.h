@@ -20,10 +20,12 @@ struct head;
 enum {
     PAGER_WINDOW_BYTES = 64 << 20,  /* of the writable alias, mapped one at a time */
     PAGER_CLUSTER_BYTES = 64 << 10, /* read at once on first touch */
-    /* Of new space, written at once before the first store. The system keeps what one call wrote as
-     * one block of its cache where it can, and a store to any part of that dirties all of it: with
-     * 256 KiB a checkpoint after random writes wrote ten times as much. */
-    PAGER_FRESH_BYTES = 8 << 10,
+    /* Of new space, written at once before the first store: the larger, the cheaper, for the system
+     * keeps what one call wrote as one block of its cache where it can, and maps it by one fault.
+     * But a store to any part of a block dirties all of it: with 256 KiB a checkpoint after random
+     * writes wrote ten times as much. So as much as the transaction is large (decision 0023). */
+    PAGER_FRESH_BYTES_MIN = 8 << 10,
+    PAGER_FRESH_BYTES_MAX = 64 << 10,
 };
 
 struct dirty_page {
@@ -87,14 +89,16 @@ void pager_release(struct pager *pager);
 /* Makes sure the file holds pages [0, page_count): allocated or written, not yet synced. */
 sombra_err pager_grow(struct pager *pager, uint64_t old_count,
                       uint64_t page_count) SOMBRA_MUST_CHECK;
-/* The writer will use a page: new space is written as zeros, a stretch at a time, for a store to
- * what was only allocated costs the system five times as much. */
-sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id) SOMBRA_MUST_CHECK;
-static inline sombra_err pager_touch_fresh(struct pager *pager, page_id id)
+/* The writer will use a page, one of a transaction that has changed the hands of `changes` so far:
+ * new space is written as zeros, a stretch at a time, for a store to what was only allocated costs
+ * the system five times as much. */
+sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id,
+                                  size_t changes) SOMBRA_MUST_CHECK;
+static inline sombra_err pager_touch_fresh(struct pager *pager, page_id id, size_t changes)
 {
     uint64_t at = id << pager->page_shift;
     bool is_fresh = UNLIKELY(at >= pager->fresh_from && at < pager->fresh_to);
-    return is_fresh ? pager_touch_fresh_slow(pager, id) : SOMBRA_OK;
+    return is_fresh ? pager_touch_fresh_slow(pager, id, changes) : SOMBRA_OK;
 }
 /* Another process may have used it. */
 static inline void pager_forget_fresh(struct pager *pager)

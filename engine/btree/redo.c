@@ -11,7 +11,8 @@ static bool redo_is_wanted(struct btree_txn *txn, uint64_t more)
 {
     if (txn->is_bypass || txn->is_replay || !txn->btree->file)
         return false;
-    if (txn->redo.bytes + more <= txn->btree->options.wal_bypass_bytes)
+    uint64_t bytes_max = txn->btree->options.wal_bypass_bytes;
+    if (txn->redo.bytes <= bytes_max && more <= bytes_max - txn->redo.bytes)
         return true;
     txn->is_bypass = true;
     buf_release(&txn->redo);
@@ -67,6 +68,11 @@ sombra_err redo_put_many(struct btree_txn *txn, const struct kv_entry *entries, 
         at = kv_redo_write(at, (struct kv_redo){ KV_REDO_PUT, entries[i].key, entries[i].value });
     txn->redo.bytes = (size_t)(at - txn->redo.data);
     return SOMBRA_OK;
+}
+
+void redo_expect(struct btree_txn *txn, uint64_t bytes)
+{
+    (void)redo_is_wanted(txn, bytes);
 }
 
 sombra_err redo_delete(struct btree_txn *txn, sombra_slice key)

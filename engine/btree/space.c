@@ -324,6 +324,9 @@ static sombra_err grow(struct space *space, uint64_t pages)
     uint64_t step_max = (32 * MiB) >> pager->page_shift;
     uint64_t step = u64_max(step_min, u64_min(step_max, space->page_count / GROWTH_SHARE));
     uint64_t count = space->page_count + u64_max(step, pages);
+    /* Stretches of new space end where larger ones would. */
+    uint64_t stretch = u64_max(1, PAGER_FRESH_BYTES_MAX >> pager->page_shift);
+    count = u64_max(count - count % stretch, space->page_count + pages);
     sombra_err err = bits_grow(space, count);
     if (!err) {
         err = pager_grow(pager, space->page_count, count);
@@ -373,7 +376,7 @@ static sombra_err reserve_one(struct space *space)
         id = free_search(space);
     }
     assert(id >= space->first_page);
-    sombra_err err = pager_touch_fresh(&space->btree->pager, id);
+    sombra_err err = pager_touch_fresh(&space->btree->pager, id, space->change_count);
     if (!err)
         err = pager_prepare(&space->btree->pager, id);
     if (err)

@@ -533,3 +533,13 @@ sombra_err btree_put_many(struct kv_txn *kv_txn, const struct kv_entry *entries,
     release(&many);
     return err;
 }
+
+/* What waits for its leaf is read from the redo: so it goes there first. */
+sombra_err btree_expect(struct kv_txn *kv_txn, uint64_t bytes)
+{
+    struct btree_txn *txn = txn_of(kv_txn);
+    sombra_err err = tree_check_writable(txn);
+    if (!err)
+        redo_expect(txn, bytes);
+    return err;
+}

@@ -125,11 +125,14 @@ struct batch_records {
     size_t count;
 };
 
-static sombra_err records_init(struct batch_records *records, size_t count)
+/* Room for `count` of them, and for the bytes that they are likely to take: a buffer that grows is
+ * copied, and to touch new memory costs more than to fill it. */
+static sombra_err records_init(struct batch_records *records, size_t count, size_t bytes_likely)
 {
     size_t bytes = (count + 1) * sizeof *records->ends;
     *records = (struct batch_records){ .ends = mem_grow(NULL, 0, bytes) };
-    return records->ends ? SOMBRA_OK : diag_nomem("records of a batch", bytes);
+    return records->ends ? buf_reserve(&records->bytes, bytes_likely)
+                         : diag_nomem("records of a batch", bytes);
 }
 
 static void records_release(struct batch_records *records)
@@ -160,6 +163,16 @@ struct batch_rows {
     struct record_columns *columns; /* NULL = maps */
     struct record_names names;
 };
+
+/* Of the records, together: names are longer than the numbers that stand for them. Of columns it is
+ * not known. */
+static size_t rows_bytes_likely(const struct batch_rows *rows, size_t label_bytes, size_t count)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count && !rows->columns; i++)
+        bytes += label_bytes + (rows->maps ? rows->maps[i] : rows->edges[i].properties).bytes;
+    return bytes;
+}
 
 /* Can the rows be built when they are put? `label_bytes` of each are labels'. */
 static bool rows_may_wait(const struct batch_rules *rules, const struct batch_rows *rows,
@@ -230,7 +243,8 @@ static sombra_err build_nodes(struct graph_txn *txn, struct node_batch *batch,
         return rules_fill_unique(txn, &batch->rules, &batch->late);
     }
     if (!err)
-        err = records_init(&batch->records, batch->count);
+        err = records_init(&batch->records, batch->count,
+                           rows_bytes_likely(rows, label_bytes, batch->count));
     if (!err)
         err = rules_reserve(&batch->rules, batch->count);
     for (size_t i = 0; !err && i < batch->count; i++) {
@@ -287,6 +301,8 @@ static sombra_err put_nodes(struct graph_txn *txn, struct node_batch *batch)
     txn->counters_dirty = true;
     txn->next_node += batch->count;
     sombra_err err = put_run_init(&run, txn, batch->count);
+    if (!err)
+        err = kv_expect(txn->kv, batch->records.bytes.bytes);
     if (!err)
         err = put_node_keys(batch, &run);
     if (!err)
@@ -491,7 +507,8 @@ static sombra_err build_edges(struct graph_txn *txn, struct edge_batch *batch)
         batch->late = (struct batch_late){ batch->rows.columns, batch->first, batch->count };
         return rules_fill_unique(txn, &batch->rules, &batch->late);
     }
-    sombra_err err = records_init(&batch->records, batch->count);
+    sombra_err err = records_init(&batch->records, batch->count,
+                                  rows_bytes_likely(&batch->rows, 0, batch->count));
     if (!err)
         err = rules_reserve(&batch->rules, batch->count);
     for (size_t i = 0; !err && i < batch->count; i++) {
@@ -558,6 +575,8 @@ static sombra_err put_edges(struct graph_txn *txn, struct edge_batch *batch)
     txn->counters_dirty = true;
     txn->next_edge += batch->count;
     sombra_err err = put_run_init(&run, txn, batch->count);
+    if (!err)
+        err = kv_expect(txn->kv, batch->records.bytes.bytes);
     if (!err)
         err = put_adjacency(batch, &run);
     if (!err)

@@ -108,6 +108,16 @@ static inline void level_count(struct level *level)
     level->wants_value = false;
 }
 
+/* buf_extend, for what mostly fits. */
+static inline sombra_err extend(struct buf *buf, size_t more, uint8_t **out_at)
+{
+    if (UNLIKELY(more > buf->capacity - buf->bytes))
+        return buf_extend(buf, more, out_at);
+    *out_at = buf->data + buf->bytes;
+    buf->bytes += more;
+    return SOMBRA_OK;
+}
+
 /* Makes room for one value of `bytes` bytes where the next value belongs. */
 static sombra_err begin_value(sombra_value_builder *builder, size_t bytes, uint8_t **out_at)
 {
@@ -120,7 +130,7 @@ static sombra_err begin_value(sombra_value_builder *builder, size_t bytes, uint8
         return stick(builder, diag_fail(SOMBRA_INVALID, "value: a key must come first in a map"));
     if (bytes > SOMBRA_VALUE_BYTES_MAX - builder->bytes.bytes)
         return stick(builder, too_long());
-    sombra_err err = buf_extend(&builder->bytes, bytes, out_at);
+    sombra_err err = extend(&builder->bytes, bytes, out_at);
     if (err)
         return stick(builder, err);
     if (!level)
@@ -415,23 +425,34 @@ sombra_err sombra_value_end_list(sombra_value_builder *builder)
     return end_container(builder);
 }
 
-static sombra_err entry_add(sombra_value_builder *builder, const struct entry *entry)
+static sombra_err entries_grow(sombra_value_builder *builder)
 {
-    if (builder->entry_count == builder->entry_capacity) {
-        size_t capacity = size_max(32, builder->entry_capacity * 2);
-        struct entry *grown = mem_realloc(builder->entries, capacity * sizeof *grown);
-        if (!grown)
-            return diag_nomem("the keys of a map", capacity * sizeof *grown);
-        builder->entries = grown;
-        builder->entry_capacity = capacity;
-    }
-    builder->entries[builder->entry_count++] = *entry;
+    size_t capacity = size_max(32, builder->entry_capacity * 2);
+    struct entry *grown = mem_realloc(builder->entries, capacity * sizeof *grown);
+    if (!grown)
+        return diag_nomem("the keys of a map", capacity * sizeof *grown);
+    builder->entries = grown;
+    builder->entry_capacity = capacity;
     return SOMBRA_OK;
 }
 
 static sombra_slice entry_key(const struct entry *entry, const uint8_t *base)
 {
     return slice_of(base + entry->offset + entry->key_offset, entry->key_bytes);
+}
+
+/* Is the newest key above the one before? Mostly their first bytes tell. */
+static inline bool ascends(const sombra_value_builder *builder)
+{
+    const struct entry *last = &builder->entries[builder->entry_count - 1];
+    sombra_slice before = entry_key(last - 1, builder->bytes.data);
+    sombra_slice key = entry_key(last, builder->bytes.data);
+    if (before.bytes && key.bytes) {
+        uint8_t left = *(const uint8_t *)before.data, right = *(const uint8_t *)key.data;
+        if (left != right)
+            return left < right;
+    }
+    return slice_compare(before, key) < 0;
 }
 
 sombra_err sombra_value_push_key(sombra_value_builder *builder, const void *data, size_t bytes)
@@ -442,26 +463,30 @@ sombra_err sombra_value_push_key(sombra_value_builder *builder, const void *data
         return stuck(builder);
     if (!level || !level->is_map || level->wants_value)
         return stick(builder, diag_fail(SOMBRA_INVALID, "value: no key can stand here"));
+    size_t offset = builder->bytes.bytes;
     if (bytes > SOMBRA_VALUE_BYTES_MAX ||
-        bytes + VARINT_BYTES_MAX > SOMBRA_VALUE_BYTES_MAX - builder->bytes.bytes)
+        bytes + VARINT_BYTES_MAX > SOMBRA_VALUE_BYTES_MAX - offset)
         return stick(builder, too_long());
-    struct entry entry = { .offset = (uint32_t)builder->bytes.bytes,
-                           .key_bytes = (uint32_t)bytes,
-                           .key_offset = (uint32_t)varint_bytes(bytes) };
+    bool is_short = LIKELY(bytes < 128); /* its length is one byte */
+    size_t length_bytes = is_short ? 1 : varint_bytes(bytes);
     uint8_t *at;
-    sombra_err err = buf_extend(&builder->bytes, entry.key_offset + bytes, &at);
-    if (!err)
-        err = entry_add(builder, &entry);
+    sombra_err err = extend(&builder->bytes, length_bytes + bytes, &at);
+    if (!err && UNLIKELY(builder->entry_count == builder->entry_capacity))
+        err = entries_grow(builder);
     if (err)
         return stick(builder, err);
-    at = varint_put(at, bytes);
+    builder->entries[builder->entry_count++] =
+        (struct entry){ .offset = (uint32_t)offset,
+                        .key_bytes = (uint32_t)bytes,
+                        .key_offset = (uint32_t)length_bytes };
+    if (is_short)
+        *at++ = (uint8_t)bytes;
+    else
+        at = varint_put(at, bytes);
     if (bytes)
         memcpy(at, data, bytes);
-    if (level->count > 0 && level->is_ordered) {
-        const struct entry *before = &builder->entries[builder->entry_count - 2];
-        level->is_ordered = slice_compare(entry_key(before, builder->bytes.data),
-                                          entry_key(&entry, builder->bytes.data)) < 0;
-    }
+    if (level->count > 0 && level->is_ordered)
+        level->is_ordered = ascends(builder);
     level->count++;
     level->wants_value = true;
     return SOMBRA_OK;

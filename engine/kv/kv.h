@@ -206,6 +206,8 @@ struct kv_ops {
     sombra_err (*put)(struct kv_txn *txn, sombra_slice key, sombra_slice value);
     /* Of what kv_put_many has checked. NULL: put does it, one by one. */
     sombra_err (*put_many)(struct kv_txn *txn, const struct kv_entry *entries, size_t count);
+    /* NULL: nobody wants to know. */
+    sombra_err (*expect)(struct kv_txn *txn, uint64_t bytes);
     sombra_err (*remove)(struct kv_txn *txn, sombra_slice key);
     sombra_err (*remove_range)(struct kv_txn *txn, struct kv_range range, uint64_t *out_removed);
     sombra_err (*count)(struct kv_txn *txn, struct kv_range range, uint64_t limit,
@@ -310,6 +312,13 @@ static inline sombra_err kv_estimate(struct kv_txn *txn, struct kv_range range, 
 static inline sombra_err kv_put(struct kv_txn *txn, sombra_slice key, sombra_slice value)
 {
     return txn->ops->put(txn, key, value);
+}
+/* Advice: this transaction is about to put so many bytes of keys and values, or more. An engine
+ * that commits long transactions in another way need not find that out, and undo, halfway. Puts
+ * nothing; fails as a put does. */
+static inline sombra_err kv_expect(struct kv_txn *txn, uint64_t bytes)
+{
+    return txn->ops->expect ? txn->ops->expect(txn, bytes) : SOMBRA_OK;
 }
 /* Puts entries whose keys ascend, each above the one before: INVALID if they do not, or one is
  * outside the limits, and then nothing was put. After any other error the first of them may be

@@ -191,6 +191,15 @@ static sombra_err trace_put(struct kv_txn *txn, sombra_slice key, sombra_slice v
     return err;
 }
 
+static sombra_err trace_expect(struct kv_txn *txn, uint64_t bytes)
+{
+    struct trace_txn *t = txn_of(txn);
+    sombra_err err = kv_expect(t->inner, bytes);
+    tell(trace_of(txn->kv), "txn %" PRIu64 ": expect %" PRIu64 " bytes: %s", t->number, bytes,
+         sombra_err_name(err));
+    return err;
+}
+
 static sombra_err trace_remove(struct kv_txn *txn, sombra_slice key)
 {
     struct trace_txn *t = txn_of(txn);
@@ -347,6 +356,7 @@ static const struct kv_ops trace_ops = {
     .savepoint = trace_savepoint,
     .get = trace_get,
     .put = trace_put,
+    .expect = trace_expect,
     .remove = trace_remove,
     .remove_range = trace_remove_range,
     .count = trace_count,

@@ -135,6 +135,83 @@ static void test_size__compaction_fills_pages(void **state)
     store_release(&store);
 }
 
+/* ---- new space ---------------------------------------------------------------------------- */
+
+/* Writes to the database's own file. */
+struct fresh_watch {
+    uint64_t writes, bytes, bytes_max;
+};
+
+static void fresh_note(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct fresh_watch *watch = context;
+    (void)sim;
+    if (event->call != OS_SIM_WRITE || strchr(event->path, '-'))
+        return;
+    watch->writes++;
+    watch->bytes += event->bytes;
+    watch->bytes_max = u64_max(watch->bytes_max, event->bytes);
+}
+
+/* Its pages are stored through a mapping; what is written before is their zeros. */
+static void test_size__new_space_is_zeroed_as_the_transaction_is_large(void **state)
+{
+    (void)state;
+    enum { FEW = 20, RECORD_BYTES = 1000 };
+    struct store store;
+    struct btree_options options = quiet();
+    store_init_simulated(&store, &options);
+    kv_put_one(store.kv, "first", "1", KV_OFF);
+    struct fresh_watch small = { 0 }, large = { 0 };
+    os_sim_set_hook(store.sim, fresh_note, &small);
+    for (uint64_t i = 0; i < FEW; i++) {
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        kv_put_numbers(txn, i, i + 1, RECORD_BYTES, 0);
+        kv_commit_ok(txn);
+    }
+    os_sim_set_hook(store.sim, fresh_note, &large);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, FEW, 2000, RECORD_BYTES, 0);
+    kv_commit_ok(txn);
+    os_sim_set_hook(store.sim, NULL, NULL);
+    assert_int_equal(small.bytes_max, 8 * KiB);
+    assert_int_equal(large.bytes_max, 64 * KiB);
+    assert_true(large.bytes > MiB && large.bytes / large.writes > 32 * KiB);
+    /* The file grows by no more than before. */
+    assert_true(large.bytes < 2000 * (uint64_t)RECORD_BYTES * 3 / 2);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
+/* What was put before, alone, is still in the log's buffer only (decision 0021). */
+static void test_size__what_is_expected_to_be_long_is_not_logged(void **state)
+{
+    (void)state;
+    struct store store;
+    struct btree_options options = quiet();
+    options.wal_bypass_bytes = MiB;
+    store_init(&store, &options);
+    kv_put_one(store.kv, "first", "1", KV_OFF);
+    for (unsigned i = 0; i < 2; i++) {
+        bool is_long = i == 1;
+        uint64_t checkpoints = store_stats(store.kv, false).checkpoints;
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        kv_put_text(txn, "first", is_long ? "3" : "2");
+        expect_ok(kv_expect(txn, is_long ? MiB : KiB));
+        kv_put_numbers(txn, 100, 110, 10, i);
+        kv_commit_ok(txn);
+        assert_int_equal(store_stats(store.kv, false).checkpoints - checkpoints, is_long);
+        store_reopen(&store);
+        kv_expect_one(store.kv, "first", is_long ? "3" : "2");
+    }
+    /* It is advice, and what is not put after it need not be. */
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    expect_ok(kv_expect(txn, UINT64_MAX));
+    kv_commit_ok(txn);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +219,8 @@ int main(void)
         cmocka_unit_test(test_size__batches_between_others_fill_their_pages),
         cmocka_unit_test(test_size__a_batch_joins_sparse_leaves),
         cmocka_unit_test(test_size__compaction_fills_pages),
+        cmocka_unit_test(test_size__new_space_is_zeroed_as_the_transaction_is_large),
+        cmocka_unit_test(test_size__what_is_expected_to_be_long_is_not_logged),
     };
     return cmocka_run_group_tests_name("btree, size", tests, NULL, NULL);
 }
