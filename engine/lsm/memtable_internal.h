@@ -185,7 +185,7 @@ sombra_err memtable_tree_insert(struct memtable_tree *tree, unsigned rank,
 struct memtable_entry *memtable_tree_find(const struct memtable_tree *tree, sombra_slice key);
 /* Where `key` lies, as a fraction of all entries. */
 double memtable_tree_fraction(const struct memtable_tree *tree, sombra_slice key);
-/* One that has about half of the bytes before it; NULL: there are few. */
+/* One that has about half of a flush's work before it; NULL: there are few. */
 const struct memtable_entry *memtable_tree_middle(const struct memtable_tree *tree);
 
 /* A place among the entries of a leaf as it was when the cursor came to it. */

@@ -219,10 +219,11 @@ double memtable_tree_fraction(const struct memtable_tree *tree, sombra_slice key
     return order_count(order) ? fraction + rank * width / order_count(order) : 0;
 }
 
-/* What the entry takes in a table, about. */
+/* What it takes to put the entry into a table: besides its bytes, which are compressed, as much as
+ * for so many more. */
 static uint64_t entry_weight(const struct memtable_entry *entry)
 {
-    enum { MORE_BYTES = 8 };
+    enum { MORE_BYTES = 100 };
     const struct version_record *record =
         atomic_load_explicit(&entry->newest, memory_order_relaxed);
     return MORE_BYTES + entry->key_bytes + (record ? record_value(record).bytes : 0);
