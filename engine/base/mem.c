@@ -106,6 +106,21 @@ void *mem_grow(void *memory, size_t old_bytes, size_t bytes)
     return grown;
 }
 
+void mem_populate(void *memory, size_t bytes)
+{
+#ifdef __linux__
+    enum { POPULATE_WRITE = 23, PAGE_BYTES = 4096 }; /* of systems from 5.14 on; advice */
+    uintptr_t from = (uintptr_t)memory;
+    uintptr_t begin = u64_align_up(from, PAGE_BYTES),
+              end = (from + bytes) / PAGE_BYTES * PAGE_BYTES;
+    if (begin < end)
+        (void)madvise((uint8_t *)memory + (begin - from), end - begin, POPULATE_WRITE);
+#else
+    (void)memory;
+    (void)bytes;
+#endif
+}
+
 void mem_free(void *memory)
 {
     if (memory && is_counting())

@@ -20,6 +20,9 @@ void *mem_realloc(void *memory, size_t bytes);
 void *mem_grow(void *memory, size_t old_bytes, size_t bytes);
 /* `alignment` is a power of two of at least sizeof(void *); freed with mem_free. */
 void *mem_alloc_aligned(size_t alignment, size_t bytes);
+/* Asks the system for the pages of a block that will be filled, all at once: a third cheaper than
+ * a fault for each. Its bytes stay undefined. */
+void mem_populate(void *memory, size_t bytes);
 void mem_free(void *memory); /* NULL is a no-op */
 
 /* Gives freed memory that lies between blocks in use back to the system, where malloc can. It may

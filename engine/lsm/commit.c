@@ -6,7 +6,7 @@
  *   1 reserve the space of the record in the log
  *   2 append the record
  *   3 publish: store the commit's number, so that new snapshots see what the memtable has already
- *   4 give the writer's turn away
+ *   4 give the writer's turn away; a memtable that is full begins its way into tables
  *   5 sync the log, as the durability says: one thread for all who wait
  */
 #include "write_internal.h"
@@ -269,7 +269,7 @@ sombra_err lsm_commit_write(struct lsm_txn *txn, enum kv_durability durability)
     assert(atomic_load(&lsm->seq) == seq - 1);
     atomic_store_explicit(&lsm->seq, seq, memory_order_release);
     commit_count(lsm, txn->write);
-    lsm_txn_end_write(txn);
+    lsm_txn_end_commit(txn);
     err = durability_wait(lsm, seq, durability);
     if (!err && is_durable)
         kv_metrics_time(&lsm->metrics, KV_HISTOGRAM_COMMIT_NS, os_monotonic_ns(lsm->os) - begun_ns);

@@ -3,7 +3,17 @@
 
 #include <stdio.h>
 
-enum { FLUSH_ENTRIES = 64, FLUSH_CHECK_ENTRIES = 4096 };
+enum { FLUSH_ENTRIES = 64, FLUSH_CHECK_ENTRIES = 4096, FLUSH_PARTS_MAX = 2 };
+
+/* Some of the keys, done by one thread. */
+struct flush_part {
+    struct flush *flush;
+    sombra_slice low, high; /* empty = no bound; the memtable's */
+    struct source *source;
+    struct table_output output;
+    sombra_err err;
+    char text[DIAG_TEXT_BYTES]; /* of err */
+};
 
 /* One memtable on its way. */
 struct flush {
@@ -11,18 +21,19 @@ struct flush {
     struct lsm_full *full;
     bool syncs;
     struct version *version;
-    struct source *source;
     struct range_set ranges;
     struct buf low, end; /* of all keys and ranges */
     struct compaction_span span;
-    struct table_output output;
+    struct flush_part parts[FLUSH_PARTS_MAX]; /* by key */
+    size_t part_count;
+    _Atomic bool is_given_up; /* a part failed */
 };
 
 /* ---- bounds -------------------------------------------------------------------------------- */
 
 static sombra_err find_bounds(struct flush *flush)
 {
-    struct source *source = flush->source;
+    struct source *source = flush->parts[0].source;
     sombra_slice none = slice_of(NULL, 0);
     sombra_err err = source->ops->seek_lt(source, none);
     if (!err && source->is_valid) {
@@ -46,10 +57,29 @@ static sombra_err find_bounds(struct flush *flush)
     return err;
 }
 
+/* A memtable that one transaction has filled far beyond its bound is as much work as several: two
+ * threads share it. Others leave the second processor to who writes meanwhile. */
+static void plan_parts(struct flush *flush)
+{
+    const struct memtable *memtable = flush->full->memtable;
+    const struct lsm_options *options = &flush->lsm->options;
+    sombra_slice middle = slice_of(NULL, 0);
+    if (!options->no_background && memtable_bytes(memtable) / 3 > options->memtable_bytes / 2)
+        middle = memtable_middle(memtable);
+    flush->part_count = middle.bytes ? 2 : 1;
+    flush->parts[0].high = middle;
+    flush->parts[1].low = middle;
+}
+
 static sombra_err flush_open(struct flush *flush)
 {
     struct memtable *memtable = flush->full->memtable;
-    sombra_err err = memtable_source(memtable, UINT64_MAX, &flush->source);
+    sombra_err err = SOMBRA_OK;
+    plan_parts(flush);
+    for (size_t i = 0; !err && i < flush->part_count; i++) {
+        flush->parts[i].flush = flush;
+        err = memtable_source(memtable, UINT64_MAX, &flush->parts[i].source);
+    }
     if (!err && memtable_has_ranges(memtable))
         err = memtable_ranges(memtable, UINT64_MAX, &flush->ranges);
     return err ? err : find_bounds(flush);
@@ -77,48 +107,97 @@ static void choose_place(struct flush *flush)
     uint64_t run = level == 0 ? lsm->next_run++ : 0;
     background_span_add(lsm, &flush->span);
     os_mutex_unlock(&lsm->mutex);
-    flush->output = (struct table_output){
-        .lsm = lsm,
-        .level = level,
-        .run = run,
-        .codec = level == LSM_LEVELS - 1 ? lsm->bottom_codec : lsm->codec,
-        .seq_max = flush->full->seq_max,
-        .entries_hint = memtable_entries(flush->full->memtable),
-        .version = flush->version,
-        .ranges = &flush->ranges,
-        .from = BUF_INIT,
-    };
+    for (size_t i = 0; i < flush->part_count; i++)
+        flush->parts[i].output = (struct table_output){
+            .lsm = lsm,
+            .level = level,
+            .run = run,
+            .codec = level == LSM_LEVELS - 1 ? lsm->bottom_codec : lsm->codec,
+            .seq_max = flush->full->seq_max,
+            .entries_hint = memtable_entries(flush->full->memtable) / flush->part_count,
+            .version = flush->version,
+            .ranges = &flush->ranges,
+            .from = BUF_INIT,
+        };
 }
 
 /* ---- write --------------------------------------------------------------------------------- */
 
-static sombra_err flush_write(struct flush *flush)
+static sombra_err check_progress(const struct flush *flush, bool syncs)
+{
+    uint64_t wait_ms;
+    if (atomic_load(&flush->lsm->background->is_stopping))
+        return diag_fail(SOMBRA_CANCELLED, "the store is being closed");
+    if (atomic_load(&flush->is_given_up))
+        return diag_fail(SOMBRA_CANCELLED, "another part of the flush failed");
+    return syncs ? lsm_sync_due(flush->lsm, &wait_ms) : SOMBRA_OK;
+}
+
+static sombra_err part_write(struct flush_part *part, bool syncs)
 {
     struct lsm_entry entries[FLUSH_ENTRIES];
-    sombra_slice none = slice_of(NULL, 0);
-    struct source *source = flush->source;
+    struct source *source = part->source;
     size_t unchecked = 0;
-    sombra_err err = table_output_init(&flush->output, none);
+    sombra_err err = table_output_init(&part->output, part->low);
     if (!err)
-        err = source->ops->seek_ge(source, none);
+        err = source->ops->seek_ge(source, part->low);
     while (!err && source->is_valid) {
         size_t count = 0;
-        err = source->ops->read(source, none, entries, FLUSH_ENTRIES, &count);
+        err = source->ops->read(source, part->high, entries, FLUSH_ENTRIES, &count);
         if (count == 0)
             break;
         for (size_t i = 0; !err && i < count; i++)
-            err = table_output_add(&flush->output, &entries[i]);
+            err = table_output_add(&part->output, &entries[i]);
         unchecked += count;
         if (!err && unchecked >= FLUSH_CHECK_ENTRIES) {
             unchecked = 0;
-            if (atomic_load(&flush->lsm->background->is_stopping))
-                err = diag_fail(SOMBRA_CANCELLED, "the store is being closed");
-            uint64_t wait_ms;
-            if (!err && flush->syncs)
-                err = lsm_sync_due(flush->lsm, &wait_ms);
+            err = check_progress(part->flush, syncs);
         }
     }
-    return err ? err : table_output_finish(&flush->output, none);
+    return err ? err : table_output_finish(&part->output, part->high);
+}
+
+static void part_run(struct flush_part *part, bool syncs)
+{
+    part->err = part_write(part, syncs);
+    if (part->err) {
+        diag_save(part->text);
+        atomic_store(&part->flush->is_given_up, true);
+    }
+}
+
+static void *helper_main(void *part)
+{
+    part_run(part, false);
+    return NULL;
+}
+
+/* The failure that the other part was given up for. */
+static sombra_err parts_outcome(const struct flush *flush)
+{
+    const struct flush_part *failed = NULL;
+    for (size_t i = 0; i < flush->part_count; i++) {
+        const struct flush_part *part = &flush->parts[i];
+        if (part->err && (!failed || failed->err == SOMBRA_CANCELLED))
+            failed = part;
+    }
+    if (!failed)
+        return SOMBRA_OK;
+    diag_restore(failed->text);
+    return failed->err;
+}
+
+static sombra_err flush_write(struct flush *flush)
+{
+    struct os_thread helper;
+    bool has_helper = flush->part_count > 1 &&
+                      os_thread_start(&helper, helper_main, &flush->parts[1]) == SOMBRA_OK;
+    part_run(&flush->parts[0], flush->syncs);
+    if (has_helper)
+        os_thread_join(&helper);
+    else if (flush->part_count > 1 && !flush->parts[0].err)
+        part_run(&flush->parts[1], flush->syncs);
+    return parts_outcome(flush);
 }
 
 /* The number before the first record of the oldest log that is needed after this flush. At close
@@ -134,31 +213,53 @@ static uint64_t next_log(struct lsm *lsm, uint64_t seq)
     return base_seq;
 }
 
+static size_t tables_count(const struct flush *flush)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < flush->part_count; i++)
+        count += flush->parts[i].output.count;
+    return count;
+}
+
 static sombra_err flush_commit(struct flush *flush)
 {
-    struct edit edit = { .added = flush->output.tables,
-                         .added_count = flush->output.count,
+    size_t count = tables_count(flush), filled = 0;
+    struct edit edit = { .added = mem_alloc(count * sizeof(struct edit_table)),
+                         .added_count = count,
                          .log_seq = next_log(flush->lsm, flush->full->seq_max),
                          .seq = flush->full->seq_max };
-    return lsm_edit(flush->lsm, &edit, flush->full);
+    if (!edit.added)
+        return diag_nomem("an edit", count * sizeof(struct edit_table));
+    for (size_t i = 0; i < flush->part_count; i++) {
+        const struct table_output *output = &flush->parts[i].output;
+        if (output->count > 0)
+            memcpy(edit.added + filled, output->tables, output->count * sizeof(edit.added[0]));
+        filled += output->count;
+    }
+    sombra_err err = lsm_edit(flush->lsm, &edit, flush->full);
+    mem_free(edit.added);
+    return err;
 }
 
 static void flush_report(const struct flush *flush, uint64_t begun_ns)
 {
     struct lsm *lsm = flush->lsm;
-    uint64_t duration_ns = os_monotonic_ns(lsm->os) - begun_ns;
+    uint64_t duration_ns = os_monotonic_ns(lsm->os) - begun_ns, bytes = 0;
+    size_t tables = tables_count(flush);
+    unsigned level = flush->parts[0].output.level;
+    for (size_t i = 0; i < flush->part_count; i++)
+        bytes += flush->parts[i].output.bytes;
     kv_metrics_add(&lsm->metrics, KV_COUNTER_FLUSHES, 1);
-    kv_metrics_add(&lsm->metrics, KV_COUNTER_FLUSH_BYTES, flush->output.bytes);
+    kv_metrics_add(&lsm->metrics, KV_COUNTER_FLUSH_BYTES, bytes);
     kv_metrics_time(&lsm->metrics, KV_HISTOGRAM_FLUSH_NS, duration_ns);
     char text[160];
     snprintf(text, sizeof text, "%" PRIu64 " entries, %zu tables, %" PRIu64 " bytes to level %u",
-             memtable_entries(flush->full->memtable), flush->output.count, flush->output.bytes,
-             flush->output.level);
+             memtable_entries(flush->full->memtable), tables, bytes, level);
     struct kv_event event = { .kind = KV_EVENT_FLUSH,
                               .duration_ns = duration_ns,
-                              .bytes_written = flush->output.bytes,
-                              .count = flush->output.count,
-                              .level = flush->output.level,
+                              .bytes_written = bytes,
+                              .count = tables,
+                              .level = level,
                               .text = text };
     kv_metrics_report(&lsm->metrics, &event);
 }
@@ -177,8 +278,11 @@ static sombra_err flush_run(struct flush *flush)
         if (!err)
             flush_report(flush, begun_ns);
     }
-    source_close(flush->source);
-    table_output_release(&flush->output, !err || atomic_load(&flush->lsm->is_failed));
+    bool is_kept = !err || atomic_load(&flush->lsm->is_failed);
+    for (size_t i = 0; i < flush->part_count; i++) {
+        source_close(flush->parts[i].source);
+        table_output_release(&flush->parts[i].output, is_kept);
+    }
     range_set_release(&flush->ranges);
     return diag_wrap(err, "flush a memtable");
 }

@@ -59,7 +59,8 @@ struct lsm_options {
     unsigned level0_compact;  /* runs in level 0 that start a compaction; 4 */
     unsigned level0_slow;     /* from which writers are delayed; 12 */
     unsigned level0_stop;     /* at which they wait; 24 */
-    unsigned threads;         /* that compact, beside the one that flushes; 1 */
+    unsigned threads;         /* that compact, beside the one that flushes (a memtable far beyond
+                                 its bound: two); 1 */
     uint64_t rate_bytes;      /* written by compactions, a second; 0 = no bound */
     size_t cache_bytes;       /* of blocks, filters and indexes in memory; 64 MiB; less where
                                  memory is short */

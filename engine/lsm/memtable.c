@@ -71,7 +71,7 @@ static sombra_err undo_reserve(struct memtable *memtable)
     if (LIKELY(memtable->undo_count < memtable->undo_capacity))
         return SOMBRA_OK;
     size_t capacity = size_max(16, 2 * memtable->undo_capacity);
-    struct memtable_undo *undo = mem_realloc(memtable->undo, capacity * sizeof *undo);
+    memtable_undo *undo = mem_realloc(memtable->undo, capacity * sizeof *undo);
     if (!undo)
         return diag_nomem("a memtable's undo list", capacity * sizeof *undo);
     atomic_fetch_add_explicit(&memtable->bytes, (capacity - memtable->undo_capacity) * sizeof *undo,
@@ -88,14 +88,29 @@ static inline void count_up(_Atomic uint64_t *counter, uint64_t by)
     atomic_store_explicit(counter, value + by, memory_order_relaxed);
 }
 
-/* Gives the entry a new newest version; undo_reserve was called. */
+/* Notes that the entry changes; undo_reserve was called. */
+static inline void undo_add(struct memtable *memtable, const struct memtable_entry *entry,
+                            memtable_undo flag)
+{
+    assert(memtable->undo_count < memtable->undo_capacity && !((uintptr_t)entry & UNDO_MADE));
+    memtable->undo[memtable->undo_count++] = (uintptr_t)entry | flag;
+}
+
+/* Gives the entry a new newest version, over the one it has. */
 static void entry_set(struct memtable *memtable, struct memtable_entry *entry,
                       const struct version_record *record)
 {
-    const struct version_record *former =
-        atomic_load_explicit(&entry->newest, memory_order_relaxed);
-    assert(memtable->undo_count < memtable->undo_capacity);
-    memtable->undo[memtable->undo_count++] = (struct memtable_undo){ entry, former };
+    assert(record_older(record) == atomic_load_explicit(&entry->newest, memory_order_relaxed));
+    undo_add(memtable, entry, 0);
+    atomic_store_explicit(&entry->newest, record, memory_order_release);
+}
+
+/* Gives an entry without versions a chain that is there already. */
+static void entry_make(struct memtable *memtable, struct memtable_entry *entry,
+                       const struct version_record *record)
+{
+    assert(!atomic_load_explicit(&entry->newest, memory_order_relaxed));
+    undo_add(memtable, entry, UNDO_MADE);
     atomic_store_explicit(&entry->newest, record, memory_order_release);
 }
 
@@ -113,16 +128,18 @@ void memtable_rollback(struct memtable *memtable, struct memtable_mark mark)
 {
     assert(mark.changes <= memtable->undo_count);
     while (memtable->undo_count > mark.changes) {
-        struct memtable_undo undo = memtable->undo[--memtable->undo_count];
+        memtable_undo undo = memtable->undo[--memtable->undo_count];
+        struct memtable_entry *entry = undo_entry(undo);
         const struct version_record *record =
-            atomic_load_explicit(&undo.entry->newest, memory_order_relaxed);
+            atomic_load_explicit(&entry->newest, memory_order_relaxed);
         assert(record);
-        atomic_store_explicit(&undo.entry->newest, undo.former, memory_order_release);
+        const struct version_record *former = undo & UNDO_MADE ? NULL : record_older(record);
+        atomic_store_explicit(&entry->newest, former, memory_order_release);
         if (is_boundary_record(record)) {
             count_up(&memtable->range_changes, 1);
-            if (undo.former)
+            if (former)
                 count_up(&memtable->covers, (uint64_t)-1);
-        } else if (!undo.former) {
+        } else if (!former) {
             count_up(&memtable->entries, (uint64_t)-1);
         }
     }
@@ -300,7 +317,7 @@ static sombra_err boundary_make(struct memtable *memtable, sombra_slice key)
         if (err)
             return err;
     }
-    entry_set(memtable, entry, covers);
+    entry_make(memtable, entry, covers);
     count_up(&memtable->range_changes, 1);
     return SOMBRA_OK;
 }
@@ -357,7 +374,7 @@ static sombra_err range_bury(struct memtable *memtable, uint64_t seq, sombra_sli
         memtable->undo_count <= memtable_estimate(memtable, low, high)) {
         size_t count = memtable->undo_count;
         for (size_t i = 0; i < count && !err; i++) {
-            struct memtable_entry *entry = memtable->undo[i].entry;
+            struct memtable_entry *entry = undo_entry(memtable->undo[i]);
             const struct version_record *newest =
                 atomic_load_explicit(&entry->newest, memory_order_relaxed);
             if (newest && !is_boundary_record(newest) && range_has(low, high, entry))
@@ -441,6 +458,12 @@ enum lookup memtable_get(const struct memtable *memtable, uint64_t seq, sombra_s
         return LOOKUP_DELETED;
     *out_value = record_value(record);
     return LOOKUP_FOUND;
+}
+
+sombra_slice memtable_middle(const struct memtable *memtable)
+{
+    const struct memtable_entry *entry = memtable_tree_middle(&memtable->keys);
+    return entry ? entry_key(entry) : slice_of(NULL, 0);
 }
 
 size_t memtable_bytes(const struct memtable *memtable)

@@ -84,6 +84,10 @@ bool memtable_next_range(const struct memtable *memtable, uint64_t seq, sombra_s
 /* Guess of the entries in the range, in O(log n); bounds may be open. */
 uint64_t memtable_estimate(const struct memtable *memtable, sombra_slice low, sombra_slice high);
 
+/* A key with about half of the work of a flush before it, as samples of entries say; empty: there
+ * are few. It lives as long as the memtable. Not beside writes. */
+sombra_slice memtable_middle(const struct memtable *memtable);
+
 size_t memtable_bytes(const struct memtable *memtable);     /* memory taken */
 uint64_t memtable_entries(const struct memtable *memtable); /* keys, whatever their versions */
 bool memtable_has_ranges(const struct memtable *memtable);

@@ -185,6 +185,8 @@ sombra_err memtable_tree_insert(struct memtable_tree *tree, unsigned rank,
 struct memtable_entry *memtable_tree_find(const struct memtable_tree *tree, sombra_slice key);
 /* Where `key` lies, as a fraction of all entries. */
 double memtable_tree_fraction(const struct memtable_tree *tree, sombra_slice key);
+/* One that has about half of a flush's work before it; NULL: there are few. */
+const struct memtable_entry *memtable_tree_middle(const struct memtable_tree *tree);
 
 /* A place among the entries of a leaf as it was when the cursor came to it. */
 struct tree_cursor {
@@ -226,17 +228,20 @@ static inline void memtable_tree_previous(struct tree_cursor *cursor)
 
 /* ---- the memtable ------------------------------------------------------------------------ */
 
-/* `entry` had `former` as its newest version. */
-struct memtable_undo {
-    struct memtable_entry *entry;
-    const struct version_record *former;
-};
+/* A change of an entry: its address, for what it had before is its newest version's older one; and
+ * UNDO_MADE where that is not so, for it had none. */
+typedef uintptr_t memtable_undo;
+#define UNDO_MADE ((memtable_undo)1)
+static inline struct memtable_entry *undo_entry(memtable_undo undo)
+{
+    return (struct memtable_entry *)(undo & ~UNDO_MADE);
+}
 
 struct memtable {
     struct memtable_tree keys, ranges;
     struct memtable_nodes nodes;
     struct memtable_arena records;
-    struct memtable_undo *undo; /* the writer's */
+    memtable_undo *undo; /* the writer's */
     size_t undo_count, undo_capacity;
     uint64_t settled_seq; /* newest number when the undo list was last forgotten */
     uint64_t newest_seq;

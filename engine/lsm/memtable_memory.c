@@ -37,6 +37,8 @@ static struct memtable_chunk *chunk_new(struct memtable_arena *arena, size_t byt
     chunk->next = arena->chunks;
     arena->chunks = chunk;
     atomic_fetch_add_explicit(arena->bytes, bytes, memory_order_relaxed);
+    if (bytes == chunk_bytes_max)
+        mem_populate(chunk, bytes);
     return chunk;
 }
 

@@ -219,6 +219,52 @@ double memtable_tree_fraction(const struct memtable_tree *tree, sombra_slice key
     return order_count(order) ? fraction + rank * width / order_count(order) : 0;
 }
 
+/* What it takes to put the entry into a table: besides its bytes, which are compressed, as much as
+ * for so many more. */
+static uint64_t entry_weight(const struct memtable_entry *entry)
+{
+    enum { MORE_BYTES = 100 };
+    const struct version_record *record =
+        atomic_load_explicit(&entry->newest, memory_order_relaxed);
+    return MORE_BYTES + entry->key_bytes + (record ? record_value(record).bytes : 0);
+}
+
+/* The weights of the entries that part the nodes of level `level - 1` below `node`, up to the one
+ * that makes them more than `weight_max`: *out_entry. */
+static uint64_t weigh(const struct tree_node *node, uint32_t level, uint64_t weight_max,
+                      const struct memtable_entry **out_entry)
+{
+    const struct tree_inner *inner = inner_of(node);
+    uint64_t order = load_order(node), weight = 0;
+    assert(level > 0 && level <= node->level);
+    for (unsigned rank = 0; rank < order_count(order) && weight <= weight_max; rank++) {
+        unsigned slot = order_slot(order, rank);
+        if (node->level > level) {
+            weight += weigh(atomic_load_explicit(&inner->children[slot], memory_order_acquire),
+                            level, weight_max - weight, out_entry);
+            continue;
+        }
+        weight += entry_weight(inner->entries[slot]);
+        if (weight > weight_max)
+            *out_entry = inner->entries[slot];
+    }
+    return weight;
+}
+
+/* Nodes of one level have about as many entries each, so an entry of each stands for them: some
+ * hundred nodes, three levels below the root. */
+const struct memtable_entry *memtable_tree_middle(const struct memtable_tree *tree)
+{
+    const struct tree_node *root = atomic_load_explicit(&tree->root, memory_order_acquire);
+    const struct memtable_entry *middle = NULL;
+    if (root->level == 0)
+        return NULL;
+    uint32_t level = root->level > 2 ? root->level - 2 : 1;
+    uint64_t weight = weigh(root, level, UINT64_MAX, &middle);
+    weigh(root, level, weight / 2, &middle);
+    return middle;
+}
+
 /* ---- cursors ----------------------------------------------------------------------------- */
 
 static struct tree_cursor cursor_at(const struct memtable_tree *tree, sombra_slice key,
@@ -448,9 +494,18 @@ static struct tree_inner *inner_fill(struct memtable_nodes *nodes, uint32_t leve
 
 /* ---- insert ------------------------------------------------------------------------------ */
 
+/* Ascending entries come in before others: the last two that did are right before `rank`. */
+static bool is_run(uint64_t order, unsigned rank)
+{
+    unsigned count = order_count(order);
+    return rank >= 2 && order_slot(order, rank - 1) == count - 1 &&
+           order_slot(order, rank - 2) == count - 2;
+}
+
 /* How many of `total` = count + 1 go left. Slots are filled in order of arrival, so the newest is
  * the last slot: where it was put in at one end, and this one comes to the same end, more will
- * follow, and the full side stays full. */
+ * follow, and the full side stays full. So it does in the middle of others: what follows this one
+ * then comes to the left half's end. */
 static unsigned split_at(uint64_t order, unsigned rank)
 {
     unsigned count = order_count(order);
@@ -458,6 +513,8 @@ static unsigned split_at(uint64_t order, unsigned rank)
         return count;
     if (rank == 0 && order_slot(order, 0) == count - 1)
         return 1;
+    if (rank < count && is_run(order, rank))
+        return rank + 1;
     return (count + 1) / 2;
 }
 
@@ -618,8 +675,8 @@ sombra_err memtable_tree_insert(struct memtable_tree *tree, unsigned rank,
     unsigned slot = order_count(order);
     assert(tree->finger.levels > 0 && rank <= slot);
     if (UNLIKELY(slot == LEAF_SLOTS))
-        return split_at(order, rank) == LEAF_SLOTS ? leaf_follow(tree, entry)
-                                                   : leaf_split(tree, rank, entry);
+        return rank == slot && split_at(order, rank) == slot ? leaf_follow(tree, entry)
+                                                             : leaf_split(tree, rank, entry);
     leaf->heads[slot] = key_head(entry_key(entry), leaf->node.skip);
     leaf->entries[slot] = entry;
     atomic_store_explicit(&leaf->node.order, order_with(order, rank, slot), memory_order_release);

@@ -180,7 +180,8 @@ static void view_keep(struct lsm *lsm, struct view *view)
         view_release(atomic_exchange(&writer->view, NULL));
 }
 
-void lsm_txn_end_write(struct lsm_txn *txn)
+/* All that the transaction has but the turn. */
+static void write_release(struct lsm_txn *txn)
 {
     enum { REDO_KEEP_BYTES = 1 << 20, LARGE_KEEP_BYTES = 1 << 16 };
     struct lsm *lsm = lsm_of(txn->txn.kv);
@@ -197,6 +198,31 @@ void lsm_txn_end_write(struct lsm_txn *txn)
     struct view *view = txn->view;
     txn->view = NULL;
     view_keep(lsm, view);
+}
+
+void lsm_txn_end_write(struct lsm_txn *txn)
+{
+    write_release(txn);
+    lsm_turn_give(lsm_of(txn->txn.kv));
+}
+
+/* The memtable is flushed while the commit waits for its sync, and what follows need not wait for
+ * it. A failure is nothing of this commit's: the next transaction tries again. */
+static void memtable_leave(struct lsm *lsm)
+{
+    char text[DIAG_TEXT_BYTES];
+    diag_save(text);
+    if (lsm_switch_memtable(lsm) != SOMBRA_OK)
+        diag_restore(text);
+}
+
+void lsm_txn_end_commit(struct lsm_txn *txn)
+{
+    struct lsm *lsm = lsm_of(txn->txn.kv);
+    struct lsm_writer *writer = lsm->writer;
+    write_release(txn);
+    if (UNLIKELY(memtable_bytes(writer->active) >= writer->memtable_bytes_max))
+        memtable_leave(lsm);
     lsm_turn_give(lsm);
 }
 

@@ -67,6 +67,9 @@ void lsm_commit_raise_durable(struct lsm *lsm, uint64_t seq);
 void lsm_txn_undo(struct lsm_txn *txn);
 /* Ends the write transaction and gives the turn away. */
 void lsm_txn_end_write(struct lsm_txn *txn);
+/* The same behind a commit, which may have filled the memtable: then another takes its place, and
+ * its flush begins. */
+void lsm_txn_end_commit(struct lsm_txn *txn);
 
 /* ---- readers.c --------------------------------------------------------------------------- */
 

@@ -484,6 +484,70 @@ static void test_memtable__ordered_fill_makes_each_leaf_once(void **state)
     memtable_unref(memtable);
 }
 
+/* The same for keys that come before others, as the rows of a table do behind which another lies:
+ * leaves were cut in their middle there, and half of each stayed empty. */
+static void test_memtable__ordered_fill_before_others_packs_its_leaves(void **state)
+{
+    (void)state;
+    enum { COUNT = 400000, OTHERS = 5, RECORD_BYTES = 48, NODE_BYTES_MAX = 28 };
+    struct memtable *memtable;
+    assert_ok(memtable_new(&memtable));
+    put_ascending(memtable, 1, COUNT, 1, OTHERS);
+    put_ascending(memtable, 1, 0, 1, COUNT);
+    memtable_settle(memtable);
+    expect_numbers(memtable, COUNT + OTHERS);
+    assert_true(memtable_bytes(memtable) < COUNT * (size_t)(RECORD_BYTES + NODE_BYTES_MAX));
+    memtable_unref(memtable);
+}
+
+/* Runs of any length among others: a leaf is cut behind a run's last key, wherever that stands. */
+static void test_memtable__runs_may_come_anywhere(void **state)
+{
+    (void)state;
+    enum { RUNS = 2000, LENGTH_MAX = 40 };
+    static uint64_t first[RUNS + 1];
+    struct random random;
+    random_seed(&random, seed());
+    for (unsigned round = 0; round < 5; round++) {
+        struct memtable *memtable;
+        unsigned order[RUNS];
+        assert_ok(memtable_new(&memtable));
+        for (unsigned i = 0; i < RUNS; i++) {
+            first[i + 1] = first[i] + 1 + random_below(&random, LENGTH_MAX);
+            unsigned at = (unsigned)random_below(&random, i + 1);
+            order[i] = order[at];
+            order[at] = i;
+        }
+        for (unsigned i = 0; i < RUNS; i++)
+            put_ascending(memtable, 1, first[order[i]], 1, first[order[i] + 1] - first[order[i]]);
+        expect_numbers(memtable, first[RUNS]);
+        memtable_unref(memtable);
+    }
+}
+
+/* Two flushes of the halves would take about as long, however keys and values are spread. */
+static void test_memtable__middle_parts_the_work(void **state)
+{
+    (void)state;
+    enum { COUNT = 40000, LARGE = 2000 };
+    struct memtable *memtable;
+    uint8_t key[16] = "prefix__", bytes[LARGE] = { 0 };
+    assert_ok(memtable_new(&memtable));
+    put_number(memtable, 1, 0, 0);
+    assert_int_equal(memtable_middle(memtable).bytes, 0);
+    put_ascending(memtable, 1, 0, 1, COUNT);
+    uint64_t middle = number_of(memtable_middle(memtable));
+    assert_in_range(middle, COUNT * 4 / 10, COUNT * 6 / 10);
+    for (uint64_t i = COUNT; i < COUNT + COUNT / 4; i++) {
+        put_be64(key + 8, i);
+        assert_ok(memtable_put(memtable, 1, ENTRY_PUT, slice_of(key, 16), slice_of(bytes, LARGE)));
+    }
+    /* 40,000 of 24 bytes, and 10,000 of 2,016, which take seventeen times as long each. */
+    middle = number_of(memtable_middle(memtable));
+    assert_in_range(middle, COUNT + COUNT * 5 / 100, COUNT + COUNT * 14 / 100);
+    memtable_unref(memtable);
+}
+
 static void test_memtable__takes_values_of_any_size(void **state)
 {
     (void)state;
@@ -877,6 +941,9 @@ int main(void)
         cmocka_unit_test(test_memtable__fills_in_any_order),
         cmocka_unit_test(test_memtable__ascending_runs_are_as_single_puts),
         cmocka_unit_test(test_memtable__ordered_fill_makes_each_leaf_once),
+        cmocka_unit_test(test_memtable__ordered_fill_before_others_packs_its_leaves),
+        cmocka_unit_test(test_memtable__runs_may_come_anywhere),
+        cmocka_unit_test(test_memtable__middle_parts_the_work),
         cmocka_unit_test(test_memtable__takes_values_of_any_size),
         cmocka_unit_test(test_memtable__cursor_of_the_writer_survives_its_writes),
         cmocka_unit_test(test_memtable__dead_nodes_are_used_again_once_nobody_is_in_them),

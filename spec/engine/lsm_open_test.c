@@ -436,7 +436,7 @@ static void test_lsm_open__a_store_made_anew_is_left_alone_by_the_one_before(voi
         commit_words(kv, "x y");
         struct names before = names_of(store.os, store.path);
         if (i == 0) {
-            fill(old, 1, 200, 100, 1); /* in its memory and its removed log */
+            fill(old, 1, 10, 100, 1); /* in its memory and its removed log */
             struct kv_maintenance job = { .kind = KV_CHECKPOINT };
             expect_err(SOMBRA_CONFLICT, kv_maintain(old, &job));
             expect_text("was moved or replaced");

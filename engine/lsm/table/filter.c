@@ -27,7 +27,8 @@ static sombra_err builder_resize(struct filter_builder *builder, size_t capacity
     assert(capacity > builder->count);
     uint64_t *hashes = NULL;
     if (capacity <= SIZE_MAX / sizeof *hashes)
-        hashes = mem_realloc(builder->hashes, capacity * sizeof *hashes);
+        hashes = mem_grow(builder->hashes, builder->capacity * sizeof *hashes,
+                          capacity * sizeof *hashes);
     if (!hashes)
         return diag_nomem("a filter", capacity);
     builder->hashes = hashes;

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/* Memtables on their way into tables: when that begins, and the two threads that share a large one.
+ */
+#include "lsm/compaction.h"
+#include "lsm/write_internal.h"
+#include "lsm_store.h"
+
+static const struct kv_range all = { { 0 }, { 0 } };
+
+static struct lsm_options options_of(uint64_t table_bytes)
+{
+    return (struct lsm_options){ .create = true,
+                                 .memtable_bytes = 16 * KiB,
+                                 .block_bytes = KiB,
+                                 .table_bytes = table_bytes,
+                                 .cache_bytes = 256 * KiB };
+}
+
+static uint64_t digest_of(struct kv *kv, uint64_t *out_entries)
+{
+    struct kv_txn *txn = kv_begin_read(kv);
+    uint64_t digest = kv_digest(txn, all, out_entries);
+    kv_abort(txn);
+    return digest;
+}
+
+static void commit_numbers(struct kv *kv, uint64_t first, uint64_t last, uint64_t salt)
+{
+    struct kv_txn *txn = kv_begin_write(kv);
+    kv_put_numbers(txn, first, last, 60, salt);
+    kv_commit_ok(txn);
+}
+
+static sombra_err checkpoint(struct kv *kv)
+{
+    struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+    return kv_maintain(kv, &job);
+}
+
+static size_t tables_of(struct kv *kv)
+{
+    struct view *view = view_acquire(lsm_of(kv));
+    size_t count = 0;
+    for (size_t i = 0; i < view->version->count; i++)
+        count += view->version->runs[i].count;
+    view_release(view);
+    return count;
+}
+
+/* The next transaction began it before, and there may be none. */
+static void test_flush__begins_with_the_commit_that_fills_the_memtable(void **state)
+{
+    (void)state;
+    enum { TRIES = 10000 };
+    struct lsm_store store;
+    struct lsm_options options = options_of(MiB);
+    lsm_store_init_simulated(&store, &options);
+    commit_numbers(store.kv, 0, 10, 1);
+    assert_int_equal(tables_of(store.kv), 0);
+    struct kv_txn *before = kv_begin_read(store.kv);
+    commit_numbers(store.kv, 0, 150, 2);
+    for (unsigned i = 0; i < TRIES && tables_of(store.kv) == 0; i++)
+        os_sleep_us(os_posix(), 1000);
+    assert_true(tables_of(store.kv) > 0);
+    uint64_t count = 0;
+    expect_ok(kv_count(before, all, 0, &count));
+    assert_int_equal(count, 10);
+    kv_abort(before);
+    digest_of(store.kv, &count);
+    assert_int_equal(count, 150);
+    lsm_store_release(&store);
+}
+
+static void test_flush__two_threads_share_what_one_transaction_filled(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = options_of(16 * MiB);
+    lsm_store_init_simulated(&store, &options);
+    commit_numbers(store.kv, 0, 3000, 1);
+    expect_ok(checkpoint(store.kv));
+    struct view *view = view_acquire(lsm_of(store.kv));
+    assert_int_equal(view->version->count, 1);
+    const struct version_run *run = &view->version->runs[0];
+    assert_int_equal(run->count, 2); /* which one thread would have made one */
+    const struct table_meta *low = &run->tables[0]->meta, *high = &run->tables[1]->meta;
+    assert_true(slice_compare(low->end, high->low) <= 0);
+    assert_int_equal(low->entries + high->entries, 3000);
+    assert_in_range(low->entries, 1000, 2000);
+    view_release(view);
+    kv_expect_sound(store.kv);
+    lsm_store_release(&store);
+}
+
+/* Ranges that go over the place where the keys are cut; tables that are small; openings between. */
+static void test_flush__parts_keep_what_was_written(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = options_of(8 * KiB);
+    lsm_store_init_simulated(&store, &options);
+    for (uint64_t round = 0; round < 12; round++) {
+        uint8_t low[8], high[8];
+        uint64_t entries, again, removed;
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        kv_put_numbers(txn, round * 100, round * 100 + 2000, 60, round);
+        struct kv_range range = { kv_number_key(500 + round * 50, low),
+                                  kv_number_key(2500 - round * 50, high) };
+        if (round % 3 > 0)
+            expect_ok(kv_delete_range(txn, range, &removed));
+        kv_put_numbers(txn, round * 170, round * 170 + 100, 60, round + 1);
+        uint64_t digest = kv_digest(txn, all, &entries);
+        kv_commit_ok(txn);
+        assert_int_equal(digest_of(store.kv, &again), digest); /* beside the flush */
+        expect_ok(checkpoint(store.kv));
+        assert_int_equal(digest_of(store.kv, &again), digest);
+        assert_int_equal(again, entries);
+        if (round % 4 == 3) {
+            lsm_store_close(&store);
+            lsm_store_open(&store);
+            assert_int_equal(digest_of(store.kv, &again), digest);
+        }
+        kv_expect_sound(store.kv);
+    }
+    lsm_store_release(&store);
+}
+
+struct failing {
+    _Atomic uint64_t writes;
+    _Atomic uint64_t nth; /* of tables, and all behind it */
+};
+
+static bool is_table(const char *path)
+{
+    size_t bytes = path ? strlen(path) : 0;
+    return bytes > 4 && strcmp(path + bytes - 4, ".sst") == 0;
+}
+
+static void fail_tables(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    static const struct os_sim_fault full = { .kind = OS_SIM_ENOSPC,
+                                              .nth = 1,
+                                              .calls = 1u << OS_SIM_WRITE };
+    struct failing *failing = context;
+    if (event->call == OS_SIM_WRITE)
+        os_sim_fail(sim, is_table(event->path) &&
+                                 atomic_fetch_add(&failing->writes, 1) + 1 >= failing->nth
+                             ? &full
+                             : NULL);
+}
+
+/* Whichever part fails: nothing changes, and a later try makes tables of all. */
+static void test_flush__of_which_a_part_fails_is_done_again(void **state)
+{
+    (void)state;
+    for (uint64_t nth = 1; nth < 4; nth++) {
+        struct lsm_store store;
+        struct lsm_options options = options_of(16 * KiB);
+        struct failing failing = { .nth = nth };
+        uint64_t entries, again;
+        lsm_store_init_simulated(&store, &options);
+        os_sim_set_hook(store.sim, fail_tables, &failing);
+        commit_numbers(store.kv, 0, 2000, nth);
+        assert_int_not_equal(checkpoint(store.kv), SOMBRA_OK);
+        assert_int_equal(tables_of(store.kv), 0);
+        uint64_t digest = digest_of(store.kv, &entries);
+        assert_int_equal(entries, 2000);
+        failing.nth = UINT64_MAX;
+        expect_ok(checkpoint(store.kv));
+        os_sim_set_hook(store.sim, NULL, NULL);
+        os_sim_fail(store.sim, NULL);
+        assert_true(tables_of(store.kv) > 0);
+        assert_int_equal(digest_of(store.kv, &again), digest);
+        kv_expect_sound(store.kv);
+        lsm_store_release(&store);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_flush__begins_with_the_commit_that_fills_the_memtable),
+        cmocka_unit_test(test_flush__two_threads_share_what_one_transaction_filled),
+        cmocka_unit_test(test_flush__parts_keep_what_was_written),
+        cmocka_unit_test(test_flush__of_which_a_part_fails_is_done_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
