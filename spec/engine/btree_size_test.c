@@ -87,7 +87,7 @@ static void test_size__a_batch_joins_sparse_leaves(void **state)
 {
     (void)state;
     enum { STRIDE = 80, SPARSE = 64, LEFT = 25 };
-    static const size_t counts[] = { 1100, 6000 };
+    static const size_t counts[] = { 1200, 6000 };
     for (size_t size = 0; size < COUNT_OF(counts); size++) {
         struct store store;
         struct btree_options options = quiet();

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 const char *const key_set_names[KEYS_SETS] = { "decimal", "adjacency", "index", "edge",
-                                               "long",    "mixed",     "nested" };
+                                               "long",    "mixed",     "usual", "nested" };
 
 uint64_t test_seed(void)
 {
@@ -118,7 +118,8 @@ sombra_slice model_random_key(struct model *model)
 {
     uint8_t key[KV_KEY_BYTES_MAX];
     size_t (*const makers[KEYS_SETS])(struct random *, uint8_t *) = {
-        key_decimal, key_adjacency, key_index, key_edge, key_long, key_adjacency, key_nested,
+        key_decimal, key_adjacency, key_index, key_edge,
+        key_long,    key_adjacency, key_edge,  key_nested,
     };
     size_t bytes = makers[model->set](&model->random, key);
     assert_in_range(bytes, 1, KV_KEY_BYTES_MAX);
@@ -155,6 +156,10 @@ struct leaf_value model_random_value(struct model *model)
         if (random_below(random, 50))
             return value_of_bytes(model, random_below(random, 10) ? 0 : random_below(random, 9));
         return value_of_bytes(model, random_below(random, leaf_inline_max(model->page_bytes) + 1));
+    case KEYS_USUAL:
+        if (random_below(random, 10))
+            return value_of_bytes(model, 6);
+        return value_of_bytes(model, random_below(random, random_below(random, 4) ? 8 : 128));
     case KEYS_NESTED:
         return value_of_bytes(model, random_below(random, 4) ? 0 : random_below(random, 127));
     default:

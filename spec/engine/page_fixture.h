@@ -14,6 +14,7 @@ enum key_set {
     KEYS_EDGE,      /* [tag][edge], short values */
     KEYS_LONG,      /* up to 1024 bytes with shared prefixes, values up to the inline limit */
     KEYS_MIXED,     /* adjacency keys, of which a few have values, some large */
+    KEYS_USUAL,     /* as edge, but most values have the same length */
     KEYS_NESTED,    /* keys that are prefixes of each other, bytes 0x00 and 0xff */
     KEYS_SETS,
 };

@@ -2,7 +2,7 @@
 /* Leaves of both kinds against a sorted array. */
 #include "page_fixture.h"
 
-#include "btree/page/leaf_format.h"
+#include "btree/page/dense_format.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -426,6 +426,98 @@ static void test_leaf__copies_leave_out_holes_that_are_many(void **state)
     assert_true(packed > 0);
 }
 
+/* ---- lengths of values ------------------------------------------------------------------- */
+
+enum { VALUED = 200, USUAL_BYTES = 6 };
+
+/* A dense leaf of keys in order, built as of a row: values of so many bytes, the first `unusual`
+ * one less. */
+static void build_valued(uint8_t *page, unsigned unusual, unsigned bytes)
+{
+    static const uint8_t zeros[USUAL_BYTES];
+    uint8_t keys[VALUED][64];
+    struct leaf_entry entries[VALUED];
+    uint16_t shared[VALUED] = { 0 };
+    for (unsigned i = 0; i < VALUED; i++) {
+        entries[i] = (struct leaf_entry){
+            .key = nth_key(KEYS_ADJACENCY, i, keys[i]),
+            .value.bytes = slice_of(zeros, i < unusual ? bytes - 1 : bytes),
+        };
+        if (i > 0)
+            shared[i] = (uint16_t)slice_common_prefix(entries[i - 1].key, entries[i].key);
+    }
+    struct leaf_row row = { entries, shared, VALUED, 8192 };
+    struct leaf_cut cut;
+    leaf_row_cut(&row, 0, 8192, &cut);
+    assert_int_equal(cut.count, VALUED);
+    leaf_row_build(&row, &cut, page);
+    assert_int_equal(page_used(page, 8192), cut.bytes);
+    assert_page_valid(page, 8192);
+    assert_int_equal(page_kind(page), PAGE_DENSE);
+}
+
+static void test_leaf__usual_length_of_values_is_told_once(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[100];
+    uint8_t *page = page_image(8192), *bare = page_image(8192), key[64];
+    struct leaf_value value = { .bytes = slice_of(zeros, USUAL_BYTES) };
+    build_valued(bare, 0, 0);
+    const size_t without = page_used(bare, 8192);
+    build_valued(page, 0, USUAL_BYTES);
+    assert_int_equal(page_used(page, 8192), without + VALUED * USUAL_BYTES);
+    build_valued(page, 1, USUAL_BYTES);
+    assert_int_equal(page_used(page, 8192), without + VALUED * USUAL_BYTES - 1 + 2);
+    /* Where half are unusual, each tells its own. */
+    build_valued(page, VALUED / 2, USUAL_BYTES);
+    assert_int_equal(page_used(page, 8192), without + VALUED * USUAL_BYTES - VALUED / 2 + VALUED);
+
+    build_valued(page, 0, USUAL_BYTES);
+    size_t used = page_used(page, 8192);
+    sombra_slice last = nth_key(KEYS_ADJACENCY, VALUED - 1, key);
+    key[last.bytes] = 1; /* one byte more, in the same run */
+    sombra_slice next = slice_of(key, last.bytes + 1);
+    assert_true(leaf_insert(page, 8192, VALUED, next, &value));
+    assert_int_equal(page_used(page, 8192), used + 2 + USUAL_BYTES);
+    value.bytes = slice_of(zeros, 100);
+    assert_true(leaf_replace(page, 8192, VALUED, &value));
+    assert_int_equal(page_used(page, 8192), used + 2 + 2 + 100);
+    value.bytes = slice_of(zeros, USUAL_BYTES);
+    assert_true(leaf_replace(page, 8192, VALUED, &value));
+    assert_int_equal(page_used(page, 8192), used + 2 + USUAL_BYTES);
+    assert_page_valid(page, 8192);
+    mem_free(page);
+    mem_free(bare);
+}
+
+/* All entries of a leaf get values of another length; then more come until it splits. */
+static void test_leaf__split_chooses_another_usual_length(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[3];
+    struct images images = images_new(8192);
+    struct leaf_split split = split_for(&images);
+    struct leaf_value value = { .bytes = slice_of(zeros, sizeof zeros) };
+    uint8_t key[64];
+    build_valued(images.page, 0, USUAL_BYTES);
+    assert_int_equal(images.page[DENSE_FLAGS], USUAL_BYTES << DENSE_USUAL_SHIFT | DENSE_VALUES);
+    for (unsigned i = 0; i < VALUED; i++)
+        assert_true(leaf_replace(images.page, 8192, i, &value));
+    sombra_slice middle = nth_key(KEYS_ADJACENCY, VALUED / 2, key);
+    sombra_slice next = slice_of(key, middle.bytes + 2);
+    unsigned more = 0;
+    do
+        put_be16(key + middle.bytes, (uint16_t)more);
+    while (leaf_insert(images.page, 8192, VALUED / 2 + 1 + more++, next, &value));
+    leaf_split(images.page, 8192, VALUED / 2 + more, next, &value, false, &split);
+    assert_int_equal(split.pages, 2);
+    assert_int_equal(split.left[DENSE_FLAGS], sizeof zeros << DENSE_USUAL_SHIFT | DENSE_VALUES);
+    assert_int_equal(split.right[DENSE_FLAGS], sizeof zeros << DENSE_USUAL_SHIFT | DENSE_VALUES);
+    assert_page_valid(split.left, 8192);
+    assert_page_valid(split.right, 8192);
+    images_free(&images);
+}
+
 int main(void)
 {
     seed = test_seed();
@@ -437,6 +529,8 @@ int main(void)
         cmocka_unit_test(test_leaf__append_takes_only_what_belongs_behind_the_last_entry),
         cmocka_unit_test(test_leaf__emptied_page_takes_any_entry),
         cmocka_unit_test(test_leaf__copies_leave_out_holes_that_are_many),
+        cmocka_unit_test(test_leaf__usual_length_of_values_is_told_once),
+        cmocka_unit_test(test_leaf__split_chooses_another_usual_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,12 +23,13 @@ enum sample {
     SAMPLE_LONG,
     SAMPLE_DENSE,
     SAMPLE_DENSE_VALUES,
+    SAMPLE_DENSE_USUAL,
     SAMPLE_BRANCH,
     SAMPLES
 };
 
-static const enum key_set sample_sets[SAMPLES] = { KEYS_DECIMAL, KEYS_LONG, KEYS_ADJACENCY,
-                                                   KEYS_EDGE, KEYS_INDEX };
+static const enum key_set sample_sets[SAMPLES] = { KEYS_DECIMAL, KEYS_LONG,  KEYS_ADJACENCY,
+                                                   KEYS_EDGE,    KEYS_USUAL, KEYS_INDEX };
 
 static void fill_leaf(uint8_t *page, struct model *model)
 {
@@ -73,8 +74,8 @@ static void fill_branch(uint8_t *page, struct model *model)
 
 static uint8_t *sample_new(enum sample sample)
 {
-    static const enum page_kind kinds[SAMPLES] = { PAGE_LEAF, PAGE_LEAF, PAGE_DENSE, PAGE_DENSE,
-                                                   PAGE_BRANCH };
+    static const enum page_kind kinds[SAMPLES] = { PAGE_LEAF,  PAGE_LEAF,  PAGE_DENSE,
+                                                   PAGE_DENSE, PAGE_DENSE, PAGE_BRANCH };
     struct model model;
     uint8_t *page = page_image(PAGE_BYTES);
     model_init(&model, sample_sets[sample], PAGE_BYTES, seed + sample);
@@ -84,6 +85,10 @@ static uint8_t *sample_new(enum sample sample)
         fill_leaf(page, &model);
     model_release(&model);
     assert_int_equal(page_kind(page), kinds[sample]);
+    if (sample == SAMPLE_DENSE_VALUES)
+        assert_int_equal(page[DENSE_FLAGS], DENSE_VALUES);
+    if (sample == SAMPLE_DENSE_USUAL)
+        assert_int_equal(page[DENSE_FLAGS], 6 << DENSE_USUAL_SHIFT | DENSE_VALUES);
     page_set_identity(page, EXERCISE_ID, 1);
     page_seal(page, PAGE_BYTES);
     assert_int_equal(page_validate(page, PAGE_BYTES, EXERCISE_ID, false), SOMBRA_OK);
@@ -350,6 +355,141 @@ static void test_validate__a_sealed_lie_is_corrupt(void **state)
         }
 }
 
+/* A dense leaf of one run, of keys that begin with 'a' and have no prefix. */
+static void dense_by_hand(uint8_t *page, unsigned flags, unsigned count, const char *run,
+                          size_t bytes)
+{
+    size_t low = PAGE_BYTES - bytes;
+    page_init(page, PAGE_BYTES, PAGE_DENSE, 0, EXERCISE_ID, 1);
+    put_le16(page + CELLS_COUNT, (uint16_t)count);
+    put_le32(page + CELLS_LOW, (uint32_t)low);
+    put_le16(page + DENSE_RUNS, 1);
+    page[DENSE_FLAGS] = (uint8_t)flags;
+    put_le32(page + CELLS_HEADS, UINT32_C(0x61) << 24);
+    put_le16(page + CELLS_HEADS + 4, (uint16_t)low);
+    put_le16(page + CELLS_HEADS + 6, 0);
+    memcpy(page + low, run, bytes);
+}
+
+static void test_validate__lengths_of_values_are_told_in_one_way(void **state)
+{
+    (void)state;
+    enum { USUAL_1 = 1 << DENSE_USUAL_SHIFT | DENSE_VALUES };
+    static const struct {
+        unsigned flags, count;
+        const char *run;
+        size_t bytes;
+        sombra_err expected;
+    } cases[] = {
+#define RUN(text) text, sizeof(text) - 1
+        { 0, 2,
+          RUN("\x01"
+              "a"
+              "\x01"
+              "b"),
+          SOMBRA_OK },
+        { DENSE_VALUES, 2,
+          RUN("\x01\x01"
+              "a1"
+              "\x01\x02"
+              "b22"),
+          SOMBRA_OK },
+        { USUAL_1, 2,
+          RUN("\x01"
+              "a1"
+              "\x01"
+              "b2"),
+          SOMBRA_OK },
+        { USUAL_1, 2,
+          RUN("\x01"
+              "a1"
+              "\xf0\x02\x01"
+              "b22"),
+          SOMBRA_OK },
+        { USUAL_1, 2,
+          RUN("\xf0\x00\x01"
+              "a"
+              "\x01"
+              "b2"),
+          SOMBRA_OK },
+        { USUAL_1, 2,
+          RUN("\x01"
+              "a1"
+              "\xf0\x01\x01"
+              "b2"),
+          SOMBRA_CORRUPT }, /* that is usual */
+        { USUAL_1, 2,
+          RUN("\x01"
+              "a1"
+              "\xf0\x02\xf0\x02\x01"
+              "b22"),
+          SOMBRA_CORRUPT },
+        { USUAL_1, 2,
+          RUN("\x01"
+              "a1"
+              "\xf0\x03\x01"
+              "b22"),
+          SOMBRA_CORRUPT },
+        { USUAL_1, 2,
+          RUN("\x01"
+              "a1"
+              "\xf0\x00\x01"),
+          SOMBRA_CORRUPT },
+        { USUAL_1, 2,
+          RUN("\x01"
+              "a1"
+              "\xf0\x00"),
+          SOMBRA_CORRUPT },
+        { USUAL_1, 2,
+          RUN("\x01"
+              "a1"
+              "\xf0"),
+          SOMBRA_CORRUPT },
+        { USUAL_1, 2,
+          RUN("\x01"
+              "a1"
+              "\x01"
+              "b"),
+          SOMBRA_CORRUPT },
+        { DENSE_VALUES, 2,
+          RUN("\x01\x01"
+              "a1"
+              "\xf0\x02\x01\x02"
+              "b22"),
+          SOMBRA_CORRUPT },
+        { 0, 2,
+          RUN("\x01"
+              "a"
+              "\xf0\x00\x01"
+              "b"),
+          SOMBRA_CORRUPT },
+        { 1 << DENSE_USUAL_SHIFT, 2,
+          RUN("\x01"
+              "a1"
+              "\x01"
+              "b2"),
+          SOMBRA_CORRUPT },
+#undef RUN
+    };
+    uint8_t *page = page_image(PAGE_BYTES);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        dense_by_hand(page, cases[i].flags, cases[i].count, cases[i].run, cases[i].bytes);
+        if (page_validate(page, PAGE_BYTES, EXERCISE_ID, true) != cases[i].expected)
+            fail_msg("case %zu", i);
+        if (cases[i].expected == SOMBRA_OK)
+            page_exercise(page, PAGE_BYTES, seed + i);
+    }
+    /* A value of 128 bytes: its length has no place in the flags. */
+    char run[3 + 1 + 128] = "\xf0\x80\x01"
+                            "a";
+    dense_by_hand(page, USUAL_1, 1, run, sizeof run);
+    assert_int_equal(page_validate(page, PAGE_BYTES, EXERCISE_ID, true), SOMBRA_CORRUPT);
+    run[1] = 127;
+    dense_by_hand(page, USUAL_1, 1, run, sizeof run - 1);
+    assert_int_equal(page_validate(page, PAGE_BYTES, EXERCISE_ID, true), SOMBRA_OK);
+    mem_free(page);
+}
+
 static void test_validate__overflow_reference_must_make_sense(void **state)
 {
     (void)state;
@@ -393,6 +533,7 @@ int main(void)
         cmocka_unit_test(test_validate__flipped_unsealed_page_is_refused_or_safe),
         cmocka_unit_test(test_validate__scrambled_unsealed_page_is_refused_or_safe),
         cmocka_unit_test(test_validate__a_sealed_lie_is_corrupt),
+        cmocka_unit_test(test_validate__lengths_of_values_are_told_in_one_way),
         cmocka_unit_test(test_validate__overflow_reference_must_make_sense),
         cmocka_unit_test(test_validate__unsealed_page_needs_leave),
     };

@@ -15,7 +15,7 @@ size_t dense_arrays_end(const uint8_t *page)
 static sombra_slice first_suffix(const uint8_t *page, unsigned runs, unsigned run)
 {
     struct dense_entry entry;
-    dense_parse(page + slot_at(page, runs, run), dense_has_values(page), &entry);
+    dense_parse(page + slot_at(page, runs, run), dense_flags(page), &entry);
     return slice_of(entry.suffix, entry.suffix_bytes);
 }
 
@@ -77,8 +77,8 @@ struct run_walk {
     const uint8_t *at;    /* the entry `index`, encoded */
     unsigned index, last; /* of it; behind the run */
     size_t matched;       /* by the entry before `index` */
-    bool has_values;
-    bool is_inside; /* 8 bytes are readable from each byte of the run on */
+    unsigned flags;       /* of the page */
+    bool is_inside;       /* 8 bytes are readable from each byte of the run on */
 };
 
 /* One entry: is it below what is wanted? Then on to the next. An entry that shares more than is
@@ -87,7 +87,7 @@ struct run_walk {
 static bool run_pass(struct run_walk *walk, const struct wanted *wanted, bool *out_found)
 {
     struct dense_entry entry;
-    const uint8_t *next = dense_parse(walk->at, walk->has_values, &entry);
+    const uint8_t *next = dense_parse(walk->at, walk->flags, &entry);
     if (entry.shared < walk->matched)
         return false;
     if (entry.shared == walk->matched) {
@@ -117,19 +117,40 @@ static const uint8_t entry_steps[16][16] = {
     STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, { 0 },
 };
 
+/* How the entries of a page tell the lengths of their values (its flags): known where the loops are
+ * compiled, so that each way has loops of its own. */
+enum lengths { LENGTHS_NONE, LENGTHS_EACH, LENGTHS_USUAL };
+
+static inline enum lengths lengths_of(unsigned flags)
+{
+    return flags > DENSE_VALUES    ? LENGTHS_USUAL
+           : flags == DENSE_VALUES ? LENGTHS_EACH
+                                   : LENGTHS_NONE;
+}
+
 /* Past entries whose first byte tells that they are below what is wanted: most are so. */
 static inline __attribute__((always_inline)) void run_skip(struct run_walk *walk, uint8_t first,
-                                                           const bool has_values)
+                                                           const enum lengths lengths)
 {
     const uint8_t *at = walk->at, *steps = entry_steps[0];
     const size_t matched = walk->matched;
+    const size_t usual = lengths == LENGTHS_USUAL ? dense_usual_bytes(walk->flags) : 0;
     unsigned left = walk->last - walk->index;
     for (; left > 0; left--) {
-        const size_t form = *at, step = steps[form], shared = form >> 4;
-        if (UNLIKELY(step == 0) || shared < matched ||
-            (shared == matched && at[has_values ? 2 : 1] >= first))
+        size_t form = *at, step = steps[form], value_bytes = usual;
+        if (lengths == LENGTHS_USUAL && UNLIKELY(form == DENSE_UNUSUAL)) {
+            value_bytes = at[1];
+            form = at[2];
+            step = steps[form];
+            if (step == 0 || form >> 4 < matched || (form >> 4 == matched && at[3] >= first))
+                break;
+            at += DENSE_UNUSUAL_BYTES + step + value_bytes;
+            continue;
+        }
+        if (UNLIKELY(step == 0) || form >> 4 < matched ||
+            (form >> 4 == matched && at[lengths == LENGTHS_EACH ? 2 : 1] >= first))
             break;
-        at += has_values ? step + 1 + at[1] : step;
+        at += lengths == LENGTHS_EACH ? step + 1 + at[1] : step + usual;
     }
     walk->index = walk->last - left;
     walk->at = at;
@@ -140,15 +161,15 @@ static inline __attribute__((always_inline)) void run_skip(struct run_walk *walk
  * suffixes, unless they are equal. */
 static inline __attribute__((always_inline)) bool run_pass_words(struct run_walk *walk,
                                                                  const struct wanted *wanted,
-                                                                 const bool has_values,
+                                                                 const enum lengths lengths,
                                                                  bool *out_found)
 {
     uint64_t rest = get_be64(wanted->data + walk->matched);
     for (;;) {
-        run_skip(walk, (uint8_t)(rest >> 56), has_values);
+        run_skip(walk, (uint8_t)(rest >> 56), lengths);
         if (walk->index == walk->last)
             return true;
-        const uint8_t *at = walk->at, *suffix = at + (has_values ? 2 : 1);
+        const uint8_t *at = walk->at, *suffix = at + (lengths == LENGTHS_EACH ? 2 : 1);
         const size_t shared = *at >> 4, bytes = *at & 15;
         if (UNLIKELY(shared == DENSE_NIBBLE_MAX || bytes - 1 >= 8))
             return false;
@@ -163,24 +184,60 @@ static inline __attribute__((always_inline)) bool run_pass_words(struct run_walk
             walk->matched += size_min(bytes, (size_t)__builtin_clzll(own ^ rest) / 8);
             rest = get_be64(wanted->data + walk->matched);
         }
-        walk->at = suffix + bytes + (has_values ? at[1] : 0);
+        suffix += bytes;
+        if (lengths == LENGTHS_EACH)
+            suffix += at[1];
+        if (lengths == LENGTHS_USUAL)
+            suffix += dense_usual_bytes(walk->flags);
+        walk->at = suffix;
         walk->index++;
     }
 }
 
-/* To the first entry that is not below what is wanted; true if it is that. */
-static bool run_find(struct run_walk *walk, const struct wanted *wanted)
+static inline __attribute__((always_inline)) bool
+run_find_by(struct run_walk *walk, const struct wanted *wanted, const enum lengths lengths)
 {
     const bool has_words = wanted->is_padded && walk->is_inside;
     bool is_found = false;
     while (walk->index < walk->last) {
-        if (has_words && (walk->has_values ? run_pass_words(walk, wanted, true, &is_found)
-                                           : run_pass_words(walk, wanted, false, &is_found)))
+        if (has_words && run_pass_words(walk, wanted, lengths, &is_found))
             break;
         if (!run_pass(walk, wanted, &is_found))
             break;
     }
     return is_found;
+}
+
+/* Functions of their own, so that the loops have the registers. */
+static __attribute__((noinline)) bool run_find_bare(struct run_walk *walk,
+                                                    const struct wanted *wanted)
+{
+    return run_find_by(walk, wanted, LENGTHS_NONE);
+}
+
+static __attribute__((noinline)) bool run_find_told(struct run_walk *walk,
+                                                    const struct wanted *wanted)
+{
+    return run_find_by(walk, wanted, LENGTHS_EACH);
+}
+
+static __attribute__((noinline)) bool run_find_usual(struct run_walk *walk,
+                                                     const struct wanted *wanted)
+{
+    return run_find_by(walk, wanted, LENGTHS_USUAL);
+}
+
+/* To the first entry that is not below what is wanted; true if it is that. */
+static inline bool run_find(struct run_walk *walk, const struct wanted *wanted)
+{
+    switch (lengths_of(walk->flags)) {
+    case LENGTHS_NONE:
+        return run_find_bare(walk, wanted);
+    case LENGTHS_EACH:
+        return run_find_told(walk, wanted);
+    default:
+        return run_find_usual(walk, wanted);
+    }
 }
 
 /* The run whose first key is <= `suffix`, from its beginning. */
@@ -191,7 +248,7 @@ static inline struct run_walk run_begin(const uint8_t *page, size_t page_bytes, 
         .at = page + slot_at(page, runs, run),
         .index = dense_ordinal(page, runs, run),
         .last = dense_run_last(page, runs, run),
-        .has_values = dense_has_values(page),
+        .flags = dense_flags(page),
         .is_inside = dense_run_end(page, page_bytes, runs, run) + 8 <= page_bytes,
     };
 }
@@ -270,9 +327,9 @@ bool dense_get(const uint8_t *page, size_t page_bytes, sombra_slice key, struct 
     if (!run_find(&walk, &wanted))
         return false;
     struct dense_entry entry;
-    (void)dense_parse(walk.at, walk.has_values, &entry);
+    (void)dense_parse(walk.at, walk.flags, &entry);
     *out = (struct leaf_value){
-        .bytes = walk.has_values ? slice_of(entry.value, entry.value_bytes) : slice_of(page, 0),
+        .bytes = walk.flags ? slice_of(entry.value, entry.value_bytes) : slice_of(page, 0),
     };
     return true;
 }
@@ -289,7 +346,7 @@ void dense_value_at(const uint8_t *page, size_t page_bytes, unsigned index, stru
     struct dense_entry entry;
     unsigned i = dense_ordinal(page, runs, run);
     do
-        at = dense_parse(at, true, &entry);
+        at = dense_parse(at, dense_flags(page), &entry);
     while (i++ < index);
     out->bytes = slice_of(entry.value, entry.value_bytes);
 }
@@ -340,7 +397,7 @@ unsigned dense_index_at_weight(const uint8_t *page, size_t page_bytes, size_t we
 static void iter_decode(struct leaf_iter *iter)
 {
     struct dense_entry entry;
-    iter->at = dense_parse(iter->at, dense_has_values(iter->page), &entry);
+    iter->at = dense_parse(iter->at, dense_flags(iter->page), &entry);
     memcpy(iter->decoded + entry.shared, entry.suffix, entry.suffix_bytes);
     iter->suffix = slice_of(iter->decoded, entry.shared + entry.suffix_bytes);
     iter->value = (struct leaf_value){ .bytes = slice_of(entry.value, entry.value_bytes) };
@@ -396,28 +453,20 @@ void dense_iter_previous(struct leaf_iter *iter)
 
 /* ---- batches ----------------------------------------------------------------------------- */
 
-/* 16 bytes at once, read before written: the areas may overlap. */
-static inline void copy_16(uint8_t *to, const uint8_t *from)
-{
-    uint64_t words[2];
-    memcpy(words, from, sizeof words);
-    memcpy(to, words, sizeof words);
-}
-
 /* What a batch read goes on with. */
 struct reader {
     const uint8_t *at;       /* the next entry */
     const uint8_t *before;   /* the key before it, decoded; 16 bytes are readable */
     const uint8_t *page_end; /* nothing is read behind it */
     uint8_t *room, *room_end;
-    bool has_values;
+    unsigned flags; /* of the page */
 };
 
 /* Decodes one entry into the room; false = it does not fit there. */
 static inline bool reader_step(struct reader *reader, struct kv_entry *out_entry)
 {
     struct dense_entry entry;
-    const uint8_t *next = dense_parse(reader->at, reader->has_values, &entry);
+    const uint8_t *next = dense_parse(reader->at, reader->flags, &entry);
     size_t bytes = entry.shared + entry.suffix_bytes;
     uint8_t *to = reader->room;
     size_t left = (size_t)(reader->room_end - to);
@@ -458,14 +507,14 @@ unsigned dense_read(const uint8_t *page, size_t page_bytes, unsigned index,
         .page_end = page + page_bytes,
         .room = batch->room,
         .room_end = batch->room + batch->room_bytes,
-        .has_values = dense_has_values(page),
+        .flags = dense_flags(page),
     };
     if (has_place)
         memcpy(key.data, (const uint8_t *)batch->place_key.data + cells_prefix_bytes(page),
                place->matched);
     for (unsigned i = has_place ? index : dense_ordinal(page, runs, run); i < index; i++) {
         struct dense_entry entry;
-        reader.at = dense_parse(reader.at, reader.has_values, &entry);
+        reader.at = dense_parse(reader.at, reader.flags, &entry);
         dense_key_apply(&key, &entry);
     }
     unsigned read = 0;
@@ -530,38 +579,47 @@ static const uint8_t *entry_at(const uint8_t *page, unsigned run, unsigned index
     const uint8_t *at = page + slot_at(page, runs, run);
     struct dense_entry entry;
     for (unsigned i = dense_ordinal(page, runs, run); i < index; i++)
-        at = dense_parse(at, dense_has_values(page), &entry);
+        at = dense_parse(at, dense_flags(page), &entry);
     return at;
 }
 
-/* Entries of one run as long as they are of the usual kind: lengths in one byte, wanted, of few
- * bytes. *at and *word move on; how many. */
+/* Entries of one run as long as they are of the plain kind: lengths in one byte, wanted, of few
+ * bytes, 8 readable from each suffix on. *at and *word move on; how many. */
 static inline __attribute__((always_inline)) size_t
 words_of_run_by(const struct word_frame *frame, const uint8_t **at, size_t most,
-                const bool has_values, const uint8_t *page_end, uint64_t *word, uint64_t *words,
+                const enum lengths lengths, const size_t usual, uint64_t *word, uint64_t *words,
                 uint8_t *bytes)
 {
-    const size_t head_bytes = has_values ? 2 : 1;
+    const size_t head_bytes = lengths == LENGTHS_EACH ? 2 : 1;
     const size_t match_bytes = frame->match_bytes, rest_bytes = frame->rest_bytes;
     if (UNLIKELY(match_bytes >= DENSE_NIBBLE_MAX))
         return 0;
     /* `kept` is not above this if what is shared is wanted, and told by its nibble. */
     const size_t kept_max =
         size_min(KV_WORD_BYTES, DENSE_NIBBLE_MAX - 1 - match_bytes + rest_bytes);
-    const uint8_t *entry = *at, *last = page_end - 8 - head_bytes;
+    const uint8_t *entry = *at;
     uint64_t key = *word;
     size_t i = 0;
-    for (; i < most && entry <= last; i++) {
-        const size_t own = *entry & 15, kept = (size_t)(*entry >> 4) - match_bytes + rest_bytes;
-        const size_t length = kept + own;
-        if (UNLIKELY(kept > kept_max || length > KV_WORD_BYTES))
-            break;
+    for (; i < most; i++) {
+        size_t own = *entry & 15, kept = (size_t)(*entry >> 4) - match_bytes + rest_bytes;
+        size_t length = kept + own, value_bytes = lengths == LENGTHS_EACH ? entry[1] : usual;
         const uint8_t *suffix = entry + head_bytes;
+        if (UNLIKELY(kept > kept_max || length > KV_WORD_BYTES)) {
+            if (lengths != LENGTHS_USUAL || *entry != DENSE_UNUSUAL)
+                break;
+            own = entry[2] & 15;
+            kept = (size_t)(entry[2] >> 4) - match_bytes + rest_bytes;
+            length = kept + own;
+            value_bytes = entry[1];
+            suffix += DENSE_UNUSUAL_BYTES;
+            if (kept > kept_max || length > KV_WORD_BYTES)
+                break;
+        }
         const uint64_t read = get_be64(suffix) & word_mask(own);
         key = (key & word_mask(kept)) | read >> (8 * (kept & 7));
         words[i] = key;
         bytes[i] = (uint8_t)length;
-        entry = suffix + own + (has_values ? entry[1] : 0);
+        entry = suffix + own + value_bytes;
     }
     *at = entry;
     *word = key;
@@ -569,20 +627,28 @@ words_of_run_by(const struct word_frame *frame, const uint8_t **at, size_t most,
 }
 
 /* Functions of their own, so that the loops have the registers. */
-static __attribute__((noinline)) size_t words_of_run(const struct word_frame *frame,
-                                                     const uint8_t **at, size_t most,
-                                                     const uint8_t *page_end, uint64_t *word,
-                                                     uint64_t *words, uint8_t *bytes)
+static __attribute__((noinline)) size_t words_of_bare_run(const struct word_frame *frame,
+                                                          const uint8_t **at, size_t most,
+                                                          uint64_t *word, uint64_t *words,
+                                                          uint8_t *bytes)
 {
-    return words_of_run_by(frame, at, most, false, page_end, word, words, bytes);
+    return words_of_run_by(frame, at, most, LENGTHS_NONE, 0, word, words, bytes);
 }
 
-static __attribute__((noinline)) size_t words_of_valued_run(const struct word_frame *frame,
-                                                            const uint8_t **at, size_t most,
-                                                            const uint8_t *page_end, uint64_t *word,
-                                                            uint64_t *words, uint8_t *bytes)
+static __attribute__((noinline)) size_t words_of_told_run(const struct word_frame *frame,
+                                                          const uint8_t **at, size_t most,
+                                                          uint64_t *word, uint64_t *words,
+                                                          uint8_t *bytes)
 {
-    return words_of_run_by(frame, at, most, true, page_end, word, words, bytes);
+    return words_of_run_by(frame, at, most, LENGTHS_EACH, 0, word, words, bytes);
+}
+
+static __attribute__((noinline)) size_t words_of_usual_run(const struct word_frame *frame,
+                                                           const uint8_t **at, size_t most,
+                                                           size_t usual, uint64_t *word,
+                                                           uint64_t *words, uint8_t *bytes)
+{
+    return words_of_run_by(frame, at, most, LENGTHS_USUAL, usual, word, words, bytes);
 }
 
 /* What a reader of words goes on with. */
@@ -591,13 +657,31 @@ struct words_reader {
     const uint8_t *page_end;
     const uint8_t *at; /* the next entry */
     uint64_t word;     /* of the one before, as far as it matters */
-    bool has_values;
-    bool is_first; /* see word_step */
+    unsigned flags;    /* of the page */
+    bool is_first;     /* see word_step */
 };
 
-/* Up to `most` entries of one run. */
-static size_t words_read_run(struct words_reader *reader, size_t most, uint64_t *words,
-                             uint8_t *bytes, enum word_answer *out_answer)
+/* Up to `most` that come without a closer look. */
+static inline size_t words_read_plain(struct words_reader *reader, size_t most, uint64_t *words,
+                                      uint8_t *bytes)
+{
+    const struct word_frame *frame = &reader->frame;
+    switch (lengths_of(reader->flags)) {
+    case LENGTHS_NONE:
+        return words_of_bare_run(frame, &reader->at, most, &reader->word, words, bytes);
+    case LENGTHS_EACH:
+        return words_of_told_run(frame, &reader->at, most, &reader->word, words, bytes);
+    default:
+        return words_of_usual_run(frame, &reader->at, most, dense_usual_bytes(reader->flags),
+                                  &reader->word, words, bytes);
+    }
+}
+
+/* Up to `most` entries of one run; of those behind the first `plain_most`, each needs a closer
+ * look.
+ */
+static size_t words_read_run(struct words_reader *reader, size_t most, size_t plain_most,
+                             uint64_t *words, uint8_t *bytes, enum word_answer *out_answer)
 {
     const struct word_frame *frame = &reader->frame;
     size_t read = 0;
@@ -605,7 +689,7 @@ static size_t words_read_run(struct words_reader *reader, size_t most, uint64_t 
     while (read < most) {
         struct dense_entry entry;
         size_t length = 0;
-        const uint8_t *next = dense_parse(reader->at, reader->has_values, &entry);
+        const uint8_t *next = dense_parse(reader->at, reader->flags, &entry);
         *out_answer =
             word_step(frame, &entry, reader->is_first, reader->page_end, &reader->word, &length);
         if (*out_answer != WORD_READ)
@@ -614,11 +698,20 @@ static size_t words_read_run(struct words_reader *reader, size_t most, uint64_t 
         reader->is_first = false;
         words[read] = reader->word;
         bytes[read++] = (uint8_t)length;
-        read += (reader->has_values ? words_of_valued_run : words_of_run)(
-            frame, &reader->at, most - read, reader->page_end, &reader->word, words + read,
-            bytes + read);
+        if (read < plain_most)
+            read += words_read_plain(reader, plain_most - read, words + read, bytes + read);
     }
     return read;
+}
+
+/* How many of the last entries of the run are too near to the page's end for 8 bytes to be readable
+ * from their suffixes on. An entry has two bytes or more; what stands before a suffix, three or
+ * less, and then the entry has four. */
+static inline size_t words_near_end(const uint8_t *page, size_t page_bytes, unsigned runs,
+                                    unsigned run)
+{
+    enum { NEAR_END_MAX = 4 };
+    return dense_run_end(page, page_bytes, runs, run) + 8 <= page_bytes ? 0 : NEAR_END_MAX;
 }
 
 /* Runs lie in descending order: no processor expects the next one. */
@@ -633,7 +726,7 @@ unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index
                           struct leaf_words *words)
 {
     struct words_reader reader = { .page_end = page + page_bytes,
-                                   .has_values = dense_has_values(page),
+                                   .flags = dense_flags(page),
                                    .is_first = true };
     if (!word_frame_init(&reader.frame, cells_prefix(page, page_bytes), words->within)) {
         words->is_over = true;
@@ -653,8 +746,11 @@ unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index
         size_t of_run = dense_run_last(page, runs, run) - (index + read);
         if (run + 1 < runs)
             run_prefetch(page + slot_at(page, runs, run + 1));
-        read += words_read_run(&reader, size_min(of_run, most - read), words->words + read,
-                               words->bytes + read, &answer);
+        const size_t near_end = words_near_end(page, page_bytes, runs, run);
+        const size_t of_read = size_min(of_run, most - read);
+        read += words_read_run(&reader, of_read,
+                               of_run > near_end ? size_min(of_run - near_end, of_read) : 0,
+                               words->words + read, words->bytes + read, &answer);
         if (answer != WORD_READ || read == most)
             break;
         reader.at = page + slot_at(page, runs, ++run);
@@ -664,140 +760,4 @@ unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index
     words->is_over = answer == WORD_OVER;
     words->is_long = answer == WORD_LONG;
     return (unsigned)read;
-}
-
-/* ---- validation -------------------------------------------------------------------------- */
-
-/* Like dense_parse, within [at, end); a text says what is wrong. */
-static inline const char *entry_check(const uint8_t *page, const uint8_t *at, const uint8_t *end,
-                                      bool has_values, struct dense_entry *out)
-{
-    size_t more;
-    size_t key_bytes_max = KV_KEY_BYTES_MAX - cells_prefix_bytes(page);
-    if (at >= end)
-        return "a run ends before its last entry";
-    out->shared = *at >> 4;
-    out->suffix_bytes = *at++ & 15;
-    if (UNLIKELY(out->shared == DENSE_NIBBLE_MAX)) {
-        at = length_get_checked(at, end, &more);
-        if (!at)
-            return "an entry's shared length is not well formed";
-        out->shared += more;
-    }
-    if (UNLIKELY(out->suffix_bytes == DENSE_NIBBLE_MAX)) {
-        at = length_get_checked(at, end, &more);
-        if (!at)
-            return "an entry's suffix length is not well formed";
-        out->suffix_bytes += more;
-    }
-    out->value_bytes = 0;
-    if (has_values) {
-        if (at >= end || *at > DENSE_VALUE_BYTES_MAX)
-            return "an entry's value length is out of bounds";
-        out->value_bytes = *at++;
-    }
-    if (out->shared + out->suffix_bytes > key_bytes_max)
-        return "a key is longer than 1024 bytes";
-    if (out->suffix_bytes + out->value_bytes > (size_t)(end - at))
-        return "an entry reaches past its run";
-    out->suffix = at;
-    out->value = at + out->suffix_bytes;
-    return NULL;
-}
-
-/* The entry follows `before` in its run: greater, and not one byte more could be shared. */
-static inline const char *order_check(const struct dense_entry *entry,
-                                      const struct dense_key *before)
-{
-    if (entry->shared > before->bytes)
-        return "an entry shares more than the key before it has";
-    if (entry->suffix_bytes == 0)
-        return "keys are not in ascending order";
-    if (entry->shared < before->bytes && entry->suffix[0] <= before->data[entry->shared])
-        return "keys are not in ascending order, or an entry shares less than it could";
-    return NULL;
-}
-
-static const char *first_check(const uint8_t *page, unsigned run, const struct dense_entry *entry,
-                               const struct dense_key *before)
-{
-    if (entry->shared != 0)
-        return "the first entry of a run shares bytes";
-    if (head_at(page + CELLS_HEADS, run) != head_of(entry->suffix, entry->suffix_bytes))
-        return "a head differs from its key";
-    if (run == 0 && entry->suffix_bytes + cells_prefix_bytes(page) == 0)
-        return "a key of no bytes";
-    if (run > 0 &&
-        slice_compare(dense_key_slice(before), slice_of(entry->suffix, entry->suffix_bytes)) >= 0)
-        return "runs are not in ascending order";
-    return NULL;
-}
-
-static sombra_err run_validate(const uint8_t *page, size_t page_bytes, unsigned run,
-                               struct dense_key *key)
-{
-    unsigned runs = dense_runs(page);
-    unsigned first = dense_ordinal(page, runs, run);
-    unsigned last = dense_run_last(page, runs, run);
-    const uint8_t *at = page + slot_at(page, runs, run);
-    const uint8_t *end = page + dense_run_end(page, page_bytes, runs, run);
-    const bool has_values = dense_has_values(page);
-    for (unsigned i = first; i < last; i++) {
-        struct dense_entry entry;
-        const char *wrong = entry_check(page, at, end, has_values, &entry);
-        if (!wrong)
-            wrong = i == first ? first_check(page, run, &entry, key) : order_check(&entry, key);
-        if (wrong)
-            return page_corrupt(page, (size_t)(at - page), wrong);
-        if (LIKELY(entry.suffix_bytes <= 16 && page + page_bytes - entry.suffix >= 16 &&
-                   entry.shared <= sizeof key->data - 16)) {
-            copy_16(key->data + entry.shared, entry.suffix);
-            key->bytes = entry.shared + entry.suffix_bytes;
-        } else {
-            dense_key_apply(key, &entry);
-        }
-        at = entry.value + entry.value_bytes;
-    }
-    if (at != end)
-        return page_corrupt(page, (size_t)(at - page), "a run is longer than its entries");
-    return SOMBRA_OK;
-}
-
-/* Offsets fall, ordinals rise, and runs are as long as they may be. */
-static sombra_err runs_validate(const uint8_t *page, size_t page_bytes)
-{
-    unsigned runs = dense_runs(page);
-    unsigned count = cells_count(page);
-    size_t end = cells_top(page, page_bytes);
-    if ((runs == 0) != (count == 0) || runs > count)
-        return page_corrupt(page, DENSE_RUNS, "runs do not go with the number of entries");
-    for (unsigned run = 0; run < runs; run++) {
-        size_t offset = slot_at(page, runs, run);
-        unsigned first = dense_ordinal(page, runs, run);
-        unsigned last = dense_run_last(page, runs, run);
-        size_t slot = CELLS_HEADS + 4 * (size_t)runs + 2 * (size_t)run;
-        if (offset >= end || offset < cells_low(page))
-            return page_corrupt(page, slot, "a run is out of its place");
-        if ((run == 0 && first != 0) || last <= first || last > count ||
-            last - first > 2 * DENSE_INTERVAL)
-            return page_corrupt(page, slot + 2 * (size_t)runs, "a run's ordinal is out of bounds");
-        end = offset;
-    }
-    if (end != cells_low(page) || cells_holes(page) != 0)
-        return page_corrupt(page, CELLS_LOW, "the runs do not fill their area");
-    return SOMBRA_OK;
-}
-
-sombra_err dense_validate(const uint8_t *page, size_t page_bytes)
-{
-    sombra_err err = cells_validate_area(page, page_bytes, dense_arrays_end(page));
-    if (!err && (page[DENSE_FLAGS] & ~DENSE_VALUES) != 0)
-        err = page_corrupt(page, DENSE_FLAGS, "unknown flags");
-    if (!err)
-        err = runs_validate(page, page_bytes);
-    struct dense_key key;
-    key.bytes = 0;
-    for (unsigned run = 0; !err && run < dense_runs(page); run++)
-        err = run_validate(page, page_bytes, run, &key);
-    return err;
 }

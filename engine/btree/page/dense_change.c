@@ -78,12 +78,12 @@ static const uint8_t *run_walk(const uint8_t *page, unsigned run, unsigned index
                                struct dense_key *out_before)
 {
     unsigned runs = dense_runs(page);
-    bool has_values = dense_has_values(page);
+    const unsigned flags = dense_flags(page);
     const uint8_t *at = page + slot_at(page, runs, run);
     out_before->bytes = 0;
     for (unsigned i = dense_ordinal(page, runs, run); i < index; i++) {
         struct dense_entry entry;
-        at = dense_parse(at, has_values, &entry);
+        at = dense_parse(at, flags, &entry);
         dense_key_apply(out_before, &entry);
     }
     return at;
@@ -106,7 +106,7 @@ static __attribute__((noinline)) bool run_split(uint8_t *page, size_t page_bytes
     struct dense_key key;
     struct dense_entry entry;
     const uint8_t *at = run_walk(page, run, middle, &key);
-    const uint8_t *behind = dense_parse(at, dense_has_values(page), &entry);
+    const uint8_t *behind = dense_parse(at, dense_flags(page), &entry);
     dense_key_apply(&key, &entry);
     size_t first_bytes = (size_t)(at - (page + offset));
     size_t behind_bytes = (size_t)(page + end - behind);
@@ -115,7 +115,7 @@ static __attribute__((noinline)) bool run_split(uint8_t *page, size_t page_bytes
     if (free_bytes(page) < growth + DENSE_SLOT_BYTES)
         return false;
 
-    uint8_t *to = dense_put(halves, dense_has_values(page), dense_key_slice(&key), 0,
+    uint8_t *to = dense_put(halves, dense_flags(page), dense_key_slice(&key), 0,
                             slice_of(entry.value, entry.value_bytes));
     memcpy(to, behind, behind_bytes);
     to += behind_bytes;
@@ -138,7 +138,7 @@ static bool insert_run(uint8_t *page, size_t page_bytes, unsigned run, sombra_sl
                        sombra_slice value)
 {
     uint8_t encoded[DENSE_ENTRY_BYTES_MAX];
-    size_t bytes = (size_t)(dense_put(encoded, dense_has_values(page), suffix, 0, value) - encoded);
+    size_t bytes = (size_t)(dense_put(encoded, dense_flags(page), suffix, 0, value) - encoded);
     if (free_bytes(page) < bytes + DENSE_SLOT_BYTES)
         return false;
     size_t low = cells_low(page);
@@ -160,19 +160,19 @@ static bool insert_in_run(uint8_t *page, unsigned run, unsigned index, sombra_sl
 {
     uint8_t encoded[2 * DENSE_ENTRY_BYTES_MAX];
     unsigned runs = dense_runs(page);
-    bool has_values = dense_has_values(page);
+    const unsigned flags = dense_flags(page);
     bool has_next = index < dense_run_last(page, runs, run);
     struct dense_key key;
     const uint8_t *at = run_walk(page, run, index, &key);
     size_t shared = slice_common_prefix(dense_key_slice(&key), suffix);
-    uint8_t *to = dense_put(encoded, has_values, suffix, shared, value);
+    uint8_t *to = dense_put(encoded, flags, suffix, shared, value);
     size_t old_bytes = 0;
     if (has_next) {
         struct dense_entry next;
-        old_bytes = (size_t)(dense_parse(at, has_values, &next) - at);
+        old_bytes = (size_t)(dense_parse(at, flags, &next) - at);
         dense_key_apply(&key, &next);
         shared = slice_common_prefix(suffix, dense_key_slice(&key));
-        to = dense_put(to, has_values, dense_key_slice(&key), shared,
+        to = dense_put(to, flags, dense_key_slice(&key), shared,
                        slice_of(next.value, next.value_bytes));
     }
     size_t bytes = (size_t)(to - encoded);
@@ -218,15 +218,16 @@ bool dense_replace(uint8_t *page, size_t page_bytes, unsigned index, const struc
         return false;
     if (!dense_has_values(page))
         return true;
+    const unsigned flags = dense_flags(page);
     uint8_t encoded[DENSE_ENTRY_BYTES_MAX];
     struct dense_key key;
     struct dense_entry entry;
     unsigned run = dense_run_of(page, index);
     const uint8_t *at = run_walk(page, run, index, &key);
-    size_t old_bytes = (size_t)(dense_parse(at, true, &entry) - at);
+    size_t old_bytes = (size_t)(dense_parse(at, flags, &entry) - at);
     dense_key_apply(&key, &entry);
     size_t bytes =
-        (size_t)(dense_put(encoded, true, dense_key_slice(&key), entry.shared, value->bytes) -
+        (size_t)(dense_put(encoded, flags, dense_key_slice(&key), entry.shared, value->bytes) -
                  encoded);
     if (bytes > old_bytes + free_bytes(page))
         return false;
@@ -253,7 +254,7 @@ static void remove_in_run(uint8_t *page, unsigned run, unsigned first, unsigned 
 {
     uint8_t encoded[DENSE_ENTRY_BYTES_MAX];
     unsigned runs = dense_runs(page);
-    bool has_values = dense_has_values(page);
+    const unsigned flags = dense_flags(page);
     bool has_next = last < dense_run_last(page, runs, run);
     bool is_first = first == dense_ordinal(page, runs, run);
     struct dense_key before;
@@ -262,13 +263,13 @@ static void remove_in_run(uint8_t *page, unsigned run, unsigned first, unsigned 
     const uint8_t *behind = at;
     struct dense_entry entry = { .shared = 0 };
     for (unsigned i = first; i < last + (has_next ? 1 : 0); i++) {
-        behind = dense_parse(behind, has_values, &entry);
+        behind = dense_parse(behind, flags, &entry);
         dense_key_apply(&key, &entry);
     }
     size_t bytes = 0;
     if (has_next) {
         size_t shared = slice_common_prefix(dense_key_slice(&before), dense_key_slice(&key));
-        bytes = (size_t)(dense_put(encoded, has_values, dense_key_slice(&key), shared,
+        bytes = (size_t)(dense_put(encoded, flags, dense_key_slice(&key), shared,
                                    slice_of(entry.value, entry.value_bytes)) -
                          encoded);
     }
@@ -300,7 +301,7 @@ void dense_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned las
 
 /* Encodes up to DENSE_INTERVAL entries from where the cursor stands; returns their bytes. */
 static size_t build_run(struct leaf_cursor *cursor, size_t prefix_bytes, unsigned entries,
-                        bool has_values, uint8_t *to)
+                        unsigned flags, uint8_t *to)
 {
     struct dense_key before;
     uint8_t *at = to;
@@ -309,7 +310,7 @@ static size_t build_run(struct leaf_cursor *cursor, size_t prefix_bytes, unsigne
         sombra_slice suffix =
             slice_of(cursor->key + prefix_bytes, cursor->key_bytes - prefix_bytes);
         size_t shared = slice_common_prefix(dense_key_slice(&before), suffix);
-        at = dense_put(at, has_values, suffix, shared, cursor->value.bytes);
+        at = dense_put(at, flags, suffix, shared, cursor->value.bytes);
         memcpy(before.data + shared, (const uint8_t *)suffix.data + shared, suffix.bytes - shared);
         before.bytes = suffix.bytes;
         leaf_cursor_next(cursor);
@@ -319,14 +320,13 @@ static size_t build_run(struct leaf_cursor *cursor, size_t prefix_bytes, unsigne
 
 /* The same of entries that are given, from `first` on: what they share is known. */
 static size_t build_run_given(const struct leaf_source *source, unsigned first, size_t prefix_bytes,
-                              unsigned entries, bool has_values, uint8_t *to)
+                              unsigned entries, unsigned flags, uint8_t *to)
 {
     uint8_t *at = to;
     for (unsigned i = first; i < first + entries; i++) {
         const struct leaf_entry *entry = &source->entries[i];
         size_t shared = i == first ? 0 : source->shared[i] - prefix_bytes;
-        at = dense_put(at, has_values, slice_from(entry->key, prefix_bytes), shared,
-                       entry->value.bytes);
+        at = dense_put(at, flags, slice_from(entry->key, prefix_bytes), shared, entry->value.bytes);
     }
     return (size_t)(at - to);
 }
@@ -346,7 +346,7 @@ void dense_build(const struct leaf_source *source, unsigned first, unsigned last
     cells_set_count(to, count);
     put_le16(to + CELLS_PREFIX_BYTES, (uint16_t)prefix_bytes);
     put_le16(to + DENSE_RUNS, (uint16_t)runs);
-    to[DENSE_FLAGS] = measure->has_values ? DENSE_VALUES : 0;
+    to[DENSE_FLAGS] = measure->dense_flags;
 
     struct leaf_cursor cursor;
     leaf_cursor_seek(&cursor, source, first);
@@ -358,10 +358,10 @@ void dense_build(const struct leaf_source *source, unsigned first, unsigned last
         size_t bytes =
             source->entries
                 ? build_run_given(source, first + run * interval, prefix_bytes, entries,
-                                  measure->has_values, encoded)
-                : build_run(&cursor, prefix_bytes, entries, measure->has_values, encoded);
+                                  measure->dense_flags, encoded)
+                : build_run(&cursor, prefix_bytes, entries, measure->dense_flags, encoded);
         struct dense_entry entry;
-        (void)dense_parse(encoded, measure->has_values, &entry);
+        (void)dense_parse(encoded, measure->dense_flags, &entry);
         set_head(to, run, slice_of(entry.suffix, entry.suffix_bytes));
         low -= bytes;
         memcpy(to + low, encoded, bytes);
@@ -409,7 +409,7 @@ static size_t join_run(const struct dense_piece *piece, size_t page_bytes, unsig
     const uint8_t *page = piece->page;
     unsigned runs = dense_runs(page);
     unsigned first = join_first(piece, run), last = dense_run_last(page, runs, run);
-    bool has_values = dense_has_values(page);
+    const unsigned flags = dense_flags(page);
     bool is_kept = shift->dropped + shift->added == 0 && last <= piece->last;
     struct dense_key key;
     struct dense_entry entry;
@@ -422,7 +422,7 @@ static size_t join_run(const struct dense_piece *piece, size_t page_bytes, unsig
             memcpy(to, at, rest);
             return (size_t)(to - from) + rest;
         }
-        at = dense_parse(at, has_values, &entry);
+        at = dense_parse(at, flags, &entry);
         dense_key_apply(&key, &entry);
         size_t shared = i == first ? 0 : entry.shared + shift->added - shift->dropped;
         sombra_slice suffix = slice_from(dense_key_slice(&key), shift->dropped);
@@ -431,26 +431,34 @@ static size_t join_run(const struct dense_piece *piece, size_t page_bytes, unsig
             memcpy(whole + shift->added, suffix.data, suffix.bytes);
             suffix = slice_of(whole, shift->added + suffix.bytes);
         }
-        to = dense_put(to, has_values, suffix, shared, slice_of(entry.value, entry.value_bytes));
+        to = dense_put(to, flags, suffix, shared, slice_of(entry.value, entry.value_bytes));
     }
     return (size_t)(to - from);
 }
 
-/* Has any of its entries a value? The page has lengths of values. */
-static bool piece_has_values(const struct dense_piece *piece)
+/* Are the page's flags good for the piece? Not if none of its entries has a value; nor if most of
+ * those of its first run are unusual. */
+static bool piece_is_suited(const struct dense_piece *piece)
 {
     const uint8_t *page = piece->page;
-    unsigned runs = dense_runs(page);
-    unsigned end = dense_run_of(page, piece->last - 1);
-    for (unsigned run = dense_run_of(page, piece->first); run <= end; run++) {
+    const unsigned runs = dense_runs(page), flags = dense_flags(page);
+    unsigned begin = dense_run_of(page, piece->first), end = dense_run_of(page, piece->last - 1);
+    if (flags == 0)
+        return true;
+    for (unsigned run = begin; run <= end; run++) {
         const uint8_t *at = page + slot_at(page, runs, run);
         unsigned first = join_first(piece, run), last = join_last(piece, run);
+        unsigned valued = 0, usual = 0;
         for (unsigned i = dense_ordinal(page, runs, run); i < last; i++) {
             struct dense_entry entry;
-            at = dense_parse(at, true, &entry);
-            if (i >= first && entry.value_bytes)
-                return true;
+            at = dense_parse(at, flags, &entry);
+            valued += i >= first && entry.value_bytes > 0;
+            usual += i >= first && entry.value_bytes == dense_usual_bytes(flags);
         }
+        if (flags != DENSE_VALUES)
+            return 2 * usual >= last - first;
+        if (valued > 0)
+            return true;
     }
     return false;
 }
@@ -470,7 +478,7 @@ static bool join_piece(const struct dense_piece *piece, size_t page_bytes, unsig
         if (low < dense_arrays_end(to) + bytes)
             return false;
         struct dense_entry entry;
-        (void)dense_parse(encoded, dense_has_values(to), &entry);
+        (void)dense_parse(encoded, dense_flags(to), &entry);
         memcpy(to + low - bytes, encoded, bytes);
         cells_set_low(to, low - bytes);
         slot_set(to, runs, *slot, low - bytes);
@@ -485,7 +493,7 @@ bool dense_join(const struct dense_piece pieces[2], size_t page_bytes, size_t pr
                 uint8_t *to)
 {
     unsigned runs = 0, slot = 0, count = 0;
-    bool is_needed = false; /* lengths of values */
+    bool is_suited = false;
     const struct dense_piece *first = &pieces[pieces[0].first == pieces[0].last];
     for (unsigned i = 0; i < 2; i++) {
         const struct dense_piece *piece = &pieces[i];
@@ -493,13 +501,13 @@ bool dense_join(const struct dense_piece pieces[2], size_t page_bytes, size_t pr
         if (piece->first == piece->last)
             continue;
         assert(piece->first < piece->last && piece->last <= cells_count(piece->page));
-        if (dense_has_values(piece->page) != dense_has_values(first->page))
+        if (dense_flags(piece->page) != dense_flags(first->page))
             return false;
-        is_needed = is_needed || !dense_has_values(piece->page) || piece_has_values(piece);
+        is_suited = is_suited || piece_is_suited(piece);
         runs += dense_run_of(piece->page, piece->last - 1) -
                 dense_run_of(piece->page, piece->first) + 1;
     }
-    if (!is_needed)
+    if (!is_suited)
         return false;
     page_init(to, page_bytes, PAGE_DENSE, 0, 0, 0);
     put_le16(to + CELLS_PREFIX_BYTES, (uint16_t)prefix_bytes);

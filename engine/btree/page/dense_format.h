@@ -17,9 +17,13 @@
  * are no holes and an append moves one run only. ordinals[r]: index of its first entry.
  *
  * entry: one byte shared << 4 | suffix bytes; for a half that is 15, then in this order a length
- * (LEB128) of what is above 15; then, if flags has DENSE_VALUES, one byte value length; then the
+ * (LEB128) of what is above 15; then, if flags is DENSE_VALUES, one byte value length; then the
  * suffix, then the value. `shared` counts bytes behind the page's prefix that are equal to those of
  * the entry before; it is 0 for the first entry of a run, and the longest possible else.
+ * flags: 0 = no values. DENSE_VALUES = each entry tells the length of its value. Else DENSE_VALUES
+ * and, above it, the usual length (1 to 127): entries tell none, and an entry whose value has any
+ * other has two bytes in front, DENSE_UNUSUAL and that length. No entry begins with DENSE_UNUSUAL
+ * otherwise: what shares bytes with the entry before has a suffix.
  * So that an entry can always be removed in place, the form of two neighbours is never shorter
  * than the form of the second alone: bytes(a + b) <= bytes(a) + bytes(b) + 1.
  * ends: as in a general leaf.
@@ -33,7 +37,10 @@ enum {
     DENSE_RUNS = 36,
     DENSE_FLAGS = 38,
 
-    DENSE_VALUES = 1, /* flag: entries have a value length */
+    DENSE_VALUES = 1,        /* flag: entries have values */
+    DENSE_USUAL_SHIFT = 1,   /* flags above it: the usual length of these, 0 = there is none */
+    DENSE_UNUSUAL = 0xf0,    /* first byte of an entry whose value has another */
+    DENSE_UNUSUAL_BYTES = 2, /* that and the length */
 
     DENSE_SLOT_BYTES = 8,    /* head, offset, ordinal */
     DENSE_INTERVAL = 16,     /* entries of a run as built; it splits above twice as many */

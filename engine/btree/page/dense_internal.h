@@ -11,9 +11,18 @@ static inline unsigned dense_runs(const uint8_t *page)
 {
     return get_le16(page + DENSE_RUNS);
 }
+static inline unsigned dense_flags(const uint8_t *page)
+{
+    return page[DENSE_FLAGS];
+}
 static inline bool dense_has_values(const uint8_t *page)
 {
-    return (page[DENSE_FLAGS] & DENSE_VALUES) != 0;
+    return (dense_flags(page) & DENSE_VALUES) != 0;
+}
+/* By a page's flags: bytes of the value of an entry that does not tell them. */
+static inline size_t dense_usual_bytes(unsigned flags)
+{
+    return flags >> DENSE_USUAL_SHIFT;
 }
 static inline unsigned dense_ordinal(const uint8_t *page, unsigned runs, unsigned run)
 {
@@ -59,46 +68,59 @@ struct dense_entry {
     const uint8_t *value;
 };
 
-/* Takes the entry at `at` apart; returns where the next one begins. */
-static inline const uint8_t *dense_parse(const uint8_t *at, bool has_values,
-                                         struct dense_entry *out)
+/* Takes the entry at `at`, of a page of these flags, apart; returns where the next one begins. */
+static inline const uint8_t *dense_parse(const uint8_t *at, unsigned flags, struct dense_entry *out)
 {
     size_t form = *at++;
     size_t more;
+    out->value_bytes = dense_usual_bytes(flags);
     out->shared = form >> 4;
     out->suffix_bytes = form & 15;
     if (UNLIKELY(out->shared == DENSE_NIBBLE_MAX)) {
-        at = length_get(at, &more);
-        out->shared += more;
+        if (form == DENSE_UNUSUAL && flags > DENSE_VALUES) {
+            out->value_bytes = *at++;
+            form = *at++;
+            out->shared = form >> 4;
+            out->suffix_bytes = form & 15;
+        }
+        if (out->shared == DENSE_NIBBLE_MAX) {
+            at = length_get(at, &more);
+            out->shared += more;
+        }
     }
     if (UNLIKELY(out->suffix_bytes == DENSE_NIBBLE_MAX)) {
         at = length_get(at, &more);
         out->suffix_bytes += more;
     }
-    out->value_bytes = has_values ? *at++ : 0;
+    if (flags == DENSE_VALUES)
+        out->value_bytes = *at++;
     out->suffix = at;
     out->value = at + out->suffix_bytes;
     return out->value + out->value_bytes;
 }
 
 /* Bytes that one encoded entry can take. */
-enum { DENSE_ENTRY_BYTES_MAX = 1 + 2 + 2 + 1 + KV_KEY_BYTES_MAX + DENSE_VALUE_BYTES_MAX };
+enum { DENSE_ENTRY_BYTES_MAX = 2 + 1 + 2 + 2 + KV_KEY_BYTES_MAX + DENSE_VALUE_BYTES_MAX };
 
 /* Writes an entry whose first `shared` bytes are those of the entry before. */
-static inline uint8_t *dense_put(uint8_t *at, bool has_values, sombra_slice suffix, size_t shared,
+static inline uint8_t *dense_put(uint8_t *at, unsigned flags, sombra_slice suffix, size_t shared,
                                  sombra_slice value)
 {
     size_t rest = suffix.bytes - shared;
     size_t high = shared < DENSE_NIBBLE_MAX ? shared : DENSE_NIBBLE_MAX;
     size_t low = rest < DENSE_NIBBLE_MAX ? rest : DENSE_NIBBLE_MAX;
     assert(shared <= suffix.bytes && value.bytes <= DENSE_VALUE_BYTES_MAX);
-    assert(has_values || value.bytes == 0);
+    assert(flags & DENSE_VALUES || value.bytes == 0);
+    if (flags > DENSE_VALUES && value.bytes != dense_usual_bytes(flags)) {
+        *at++ = DENSE_UNUSUAL;
+        *at++ = (uint8_t)value.bytes;
+    }
     *at++ = (uint8_t)(high << 4 | low);
     if (high == DENSE_NIBBLE_MAX)
         at = length_put(at, shared - DENSE_NIBBLE_MAX);
     if (low == DENSE_NIBBLE_MAX)
         at = length_put(at, rest - DENSE_NIBBLE_MAX);
-    if (has_values)
+    if (flags == DENSE_VALUES)
         *at++ = (uint8_t)value.bytes;
     if (rest > 0)
         memcpy(at, (const uint8_t *)suffix.data + shared, rest);
@@ -123,6 +145,14 @@ static inline void dense_key_apply(struct dense_key *key, const struct dense_ent
 static inline sombra_slice dense_key_slice(const struct dense_key *key)
 {
     return slice_of(key->data, key->bytes);
+}
+
+/* 16 bytes at once, read before written: the areas may overlap. */
+static inline void copy_16(uint8_t *to, const uint8_t *from)
+{
+    uint64_t words[2];
+    memcpy(words, from, sizeof words);
+    memcpy(to, words, sizeof words);
 }
 
 #endif

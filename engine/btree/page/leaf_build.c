@@ -99,6 +99,27 @@ size_t leaf_common_prefix(const struct leaf_source *source, unsigned first, unsi
                                slice_of(high.key, high.key_bytes));
 }
 
+/* How a dense leaf of these values tells their lengths: so that it takes the fewest bytes; of few
+ * entries as the leaf that they come from. */
+static uint8_t values_flags(const struct leaf_source *source, const struct dense_values *values)
+{
+    const uint8_t *page = source->pages[0];
+    uint8_t flags = dense_values_flags(values);
+    if (flags != 0 && values->count < KIND_ENTRIES_MIN && page && leaf_is_dense(page) &&
+        page[DENSE_FLAGS] != 0)
+        return page[DENSE_FLAGS];
+    return flags;
+}
+
+/* Bytes that the lengths take then. */
+static size_t lengths_bytes(const struct dense_values *values, const uint16_t *counts,
+                            unsigned flags)
+{
+    if (flags <= DENSE_VALUES)
+        return flags * (size_t)values->count;
+    return DENSE_UNUSUAL_BYTES * (size_t)(values->count - counts[flags >> DENSE_USUAL_SHIFT]);
+}
+
 void leaf_measure(const struct leaf_source *source, unsigned first, unsigned last,
                   struct leaf_measure *out)
 {
@@ -106,8 +127,8 @@ void leaf_measure(const struct leaf_source *source, unsigned first, unsigned las
     size_t prefix_bytes = leaf_common_prefix(source, first, last);
     size_t general = CELLS_HEADS + prefix_bytes;
     size_t dense = general;
-    size_t dense_values = 0;
-    bool has_values = false;
+    struct dense_values values = { .count = 0 };
+    uint16_t counts[DENSE_VALUE_BYTES_MAX + 1] = { 0 };
     bool fits_dense = true;
 
     struct leaf_cursor cursor;
@@ -128,8 +149,7 @@ void leaf_measure(const struct leaf_source *source, unsigned first, unsigned las
             else
                 dense += DENSE_SLOT_BYTES;
             dense += dense_entry_bytes(shared, suffix_bytes - shared);
-            dense_values += 1 + value_bytes;
-            has_values = has_values || value_bytes > 0;
+            dense_values_add(&values, counts, value_bytes);
             memcpy(before + prefix_bytes, cursor.key + prefix_bytes, suffix_bytes);
             if (i == 0)
                 memcpy(before, cursor.key, prefix_bytes);
@@ -138,11 +158,13 @@ void leaf_measure(const struct leaf_source *source, unsigned first, unsigned las
         if (i + 1 < last - first)
             leaf_cursor_next(&cursor);
     }
+    uint8_t flags = values_flags(source, &values);
     *out = (struct leaf_measure){
         .prefix_bytes = prefix_bytes,
         .general_bytes = general,
-        .dense_bytes = fits_dense ? dense + (has_values ? dense_values : 0) : SIZE_MAX,
-        .has_values = has_values,
+        .dense_bytes =
+            fits_dense ? dense + values.bytes + lengths_bytes(&values, counts, flags) : SIZE_MAX,
+        .dense_flags = flags,
     };
 }
 

@@ -12,6 +12,9 @@
 
 /* Consecutive inserts at one end that make the next split one at the edge. */
 enum { LEAF_SEQUENTIAL_MIN = 3 };
+/* Below so many entries the costs say little, and a built leaf keeps the kind of its source; one in
+ * a row is general. */
+enum { KIND_ENTRIES_MIN = 8 };
 
 static inline bool leaf_is_dense(const uint8_t *page)
 {
@@ -76,7 +79,7 @@ struct leaf_measure {
     size_t prefix_bytes;  /* common to all of them */
     size_t general_bytes; /* page_used of a general leaf */
     size_t dense_bytes;   /* of a dense one; SIZE_MAX: unfit */
-    bool has_values;      /* any that is not empty */
+    uint8_t dense_flags;  /* of that one */
 };
 /* Length of the prefix common to the keys of entries [first, last). */
 size_t leaf_common_prefix(const struct leaf_source *source, unsigned first, unsigned last);
@@ -178,6 +181,44 @@ static inline size_t dense_length_bytes(size_t length)
 static inline size_t dense_entry_bytes(size_t shared, size_t suffix_bytes)
 {
     return 1 + dense_length_bytes(shared) + dense_length_bytes(suffix_bytes) + suffix_bytes;
+}
+
+/* The values of entries that a dense leaf may get. */
+struct dense_values {
+    size_t bytes; /* of all of them */
+    unsigned count;
+    unsigned usual_bytes, usual_count; /* the most frequent length but 0, and how many have it */
+};
+/* One more, of up to DENSE_VALUE_BYTES_MAX. `counts` has how many there are of each length. */
+static inline void dense_values_add(struct dense_values *values,
+                                    uint16_t counts[DENSE_VALUE_BYTES_MAX + 1], size_t bytes)
+{
+    assert(bytes <= DENSE_VALUE_BYTES_MAX);
+    values->bytes += bytes;
+    values->count++;
+    if (bytes > 0 && ++counts[bytes] > values->usual_count) {
+        values->usual_count = counts[bytes];
+        values->usual_bytes = (unsigned)bytes;
+    }
+}
+/* Bytes of their lengths, if each tells its own and if only unusual ones do. */
+static inline size_t dense_lengths_bytes(const struct dense_values *values)
+{
+    return size_min(values->count,
+                    DENSE_UNUSUAL_BYTES * (size_t)(values->count - values->usual_count));
+}
+/* Those of the leaf: what takes fewer bytes. */
+static inline uint8_t dense_values_flags(const struct dense_values *values)
+{
+    if (values->usual_count == 0)
+        return 0;
+    unsigned usual = dense_lengths_bytes(values) < values->count ? values->usual_bytes : 0;
+    return (uint8_t)(usual << DENSE_USUAL_SHIFT | DENSE_VALUES);
+}
+/* Bytes that values and their lengths take in it. */
+static inline size_t dense_values_bytes(const struct dense_values *values)
+{
+    return values->usual_count == 0 ? 0 : values->bytes + dense_lengths_bytes(values);
 }
 
 bool dense_find(const uint8_t *page, size_t page_bytes, sombra_slice key, unsigned *out_index);

@@ -7,17 +7,13 @@
  */
 #include "leaf_internal.h"
 
-/* Below so many entries the costs say little: the leaf is general. */
-enum { KIND_ENTRIES_MIN = 8 };
-
 /* What entries [first, first + count) take, without the prefix itself. */
 struct tally {
     unsigned first, count;
     size_t prefix_bytes;
     size_t general; /* with whole keys */
     size_t dense;   /* without values */
-    size_t values;  /* of a dense leaf, with their lengths */
-    bool has_values;
+    struct dense_values values;
     bool is_unfit; /* for a dense leaf */
 };
 
@@ -28,7 +24,7 @@ static size_t general_bytes(const struct tally *tally)
 
 static size_t dense_bytes(const struct tally *tally)
 {
-    return tally->dense + tally->prefix_bytes + (tally->has_values ? tally->values : 0);
+    return tally->dense + tally->prefix_bytes + dense_values_bytes(&tally->values);
 }
 
 static inline size_t dense_entry(const struct leaf_row *row, unsigned first, unsigned index,
@@ -60,8 +56,9 @@ static inline size_t cell_bytes(const struct leaf_entry *entry)
     return general_cell_bytes(entry->key.bytes, &entry->value);
 }
 
-/* Adds the next entry. */
-static inline void tally_add(struct tally *tally, const struct leaf_row *row)
+/* Adds the next entry; `counts` is of the lengths of its and the earlier values. */
+static inline void tally_add(struct tally *tally, const struct leaf_row *row,
+                             uint16_t counts[DENSE_VALUE_BYTES_MAX + 1])
 {
     unsigned index = tally->first + tally->count;
     const struct leaf_entry *entry = &row->entries[index];
@@ -71,12 +68,11 @@ static inline void tally_add(struct tally *tally, const struct leaf_row *row)
     bool is_shorter = prefix_bytes != tally->prefix_bytes;
     tally->prefix_bytes = prefix_bytes;
     tally->general += LEAF_SLOT_BYTES + cell_bytes(entry);
-    tally->values += 1 + value_bytes;
-    tally->has_values |= value_bytes > 0;
     tally->is_unfit |= entry->value.overflow || value_bytes > DENSE_VALUE_BYTES_MAX;
     tally->count++;
     if (tally->is_unfit)
         return;
+    dense_values_add(&tally->values, counts, value_bytes);
     if (UNLIKELY(is_shorter))
         tally->dense = dense_anew(row, tally->first, tally->count, prefix_bytes);
     else
@@ -97,9 +93,10 @@ void leaf_row_cut(const struct leaf_row *row, unsigned first, size_t fill_bytes,
     assert(first < row->count && fill_bytes <= row->page_bytes);
     struct tally tally = { .first = first, .general = CELLS_HEADS, .dense = CELLS_HEADS };
     struct tally last = tally; /* that fits */
+    uint16_t counts[DENSE_VALUE_BYTES_MAX + 1] = { 0 };
     bool is_dense = false;
     for (;;) {
-        tally_add(&tally, row);
+        tally_add(&tally, row, counts);
         if (tally.count > 1 && !is_dense && general_bytes(&tally) > fill_bytes) {
             is_dense = prefers_dense(&last, row->page_bytes);
             if (!is_dense)
@@ -117,7 +114,7 @@ void leaf_row_cut(const struct leaf_row *row, unsigned first, size_t fill_bytes,
                               .bytes = is_dense ? dense_bytes(&last) : general_bytes(&last),
                               .prefix_bytes = last.prefix_bytes,
                               .is_dense = is_dense,
-                              .has_values = last.has_values };
+                              .dense_flags = dense_values_flags(&last.values) };
     assert(out->bytes <= row->page_bytes);
 }
 
@@ -136,7 +133,7 @@ void leaf_row_build(const struct leaf_row *row, const struct leaf_cut *cut, uint
     }
     struct leaf_measure measure = { .prefix_bytes = cut->prefix_bytes,
                                     .dense_bytes = cut->bytes,
-                                    .has_values = cut->has_values };
+                                    .dense_flags = cut->dense_flags };
     dense_build(&source, cut->first, last, &measure, to);
 }
 

@@ -13,8 +13,6 @@ enum { CUT_SLACK_SHARE = 16, CUT_REACH_MAX = 8 };
 /* A leaf rebuilt as one, without a split, must leave this share of the page free, or the next
  * inserts would rebuild it again and again. */
 enum { REBUILD_FREE_SHARE = 8 };
-/* Below so many entries the costs say little, and a built leaf keeps the kind of its source. */
-enum { KIND_ENTRIES_MIN = 8 };
 /* Mean bytes of an entry in a general leaf above which a dense leaf cannot save a quarter: it saves
  * some 8 to 14 bytes an entry. */
 enum { DENSE_ENTRY_WEIGHT_MAX = 64 };

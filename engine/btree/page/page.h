@@ -211,7 +211,8 @@ struct leaf_cut {
     unsigned first, count; /* entries [first, first + count), at least one */
     size_t bytes;          /* page_used, or a little more */
     size_t prefix_bytes;
-    bool is_dense, has_values;
+    bool is_dense;
+    uint8_t dense_flags; /* then: how it tells the lengths of values */
 };
 /* The leaf that begins at `first`: as many entries as fit into `fill_bytes`, in the better kind. */
 void leaf_row_cut(const struct leaf_row *row, unsigned first, size_t fill_bytes,
