@@ -183,12 +183,25 @@ static bool run_find(struct run_walk *walk, const struct wanted *wanted)
     return is_found;
 }
 
+/* Asks for the run before it is read: runs lie in descending order, so that no processor expects
+ * the next one, and where an entry begins is known only when the one before was read. */
+static inline void run_prefetch(const uint8_t *at, const uint8_t *end)
+{
+    enum { LINE_BYTES = 64, LINES_MAX = 12 };
+    if (end - at > LINES_MAX * LINE_BYTES)
+        end = at + LINES_MAX * LINE_BYTES;
+    for (; at < end; at += LINE_BYTES)
+        __builtin_prefetch(at);
+}
+
 /* The run whose first key is <= `suffix`, from its beginning. */
 static inline struct run_walk run_begin(const uint8_t *page, size_t page_bytes, unsigned run)
 {
     unsigned runs = dense_runs(page);
+    const uint8_t *at = page + slot_at(page, runs, run);
+    run_prefetch(at, page + dense_run_end(page, page_bytes, runs, run));
     return (struct run_walk){
-        .at = page + slot_at(page, runs, run),
+        .at = at,
         .index = dense_ordinal(page, runs, run),
         .last = dense_run_last(page, runs, run),
         .has_values = dense_has_values(page),
@@ -292,47 +305,6 @@ void dense_value_at(const uint8_t *page, size_t page_bytes, unsigned index, stru
         at = dense_parse(at, true, &entry);
     while (i++ < index);
     out->bytes = slice_of(entry.value, entry.value_bytes);
-}
-
-/* ---- weights ----------------------------------------------------------------------------- */
-
-unsigned dense_run_count(const uint8_t *page)
-{
-    return dense_runs(page);
-}
-
-static size_t run_weight(const uint8_t *page, size_t page_bytes, unsigned run)
-{
-    unsigned runs = dense_runs(page);
-    return DENSE_SLOT_BYTES + dense_run_end(page, page_bytes, runs, run) - slot_at(page, runs, run);
-}
-
-size_t dense_weight_before(const uint8_t *page, size_t page_bytes, unsigned index)
-{
-    unsigned runs = dense_runs(page);
-    unsigned run = index > 0 ? dense_run_of(page, index - 1) : 0;
-    size_t weight = 0;
-    for (unsigned i = 0; i < run; i++)
-        weight += run_weight(page, page_bytes, i);
-    unsigned first = dense_ordinal(page, runs, run);
-    return weight + run_weight(page, page_bytes, run) * (index - first) /
-                        (dense_run_last(page, runs, run) - first);
-}
-
-unsigned dense_index_at_weight(const uint8_t *page, size_t page_bytes, size_t weight)
-{
-    unsigned runs = dense_runs(page);
-    size_t before = 0;
-    for (unsigned run = 0; run < runs; run++) {
-        size_t bytes = run_weight(page, page_bytes, run);
-        if (before + bytes >= weight) {
-            unsigned first = dense_ordinal(page, runs, run);
-            unsigned entries = dense_run_last(page, runs, run) - first;
-            return first + (unsigned)((weight - before) * entries / bytes);
-        }
-        before += bytes;
-    }
-    return cells_count(page);
 }
 
 /* ---- iteration --------------------------------------------------------------------------- */
@@ -621,14 +593,6 @@ static size_t words_read_run(struct words_reader *reader, size_t most, uint64_t 
     return read;
 }
 
-/* Runs lie in descending order: no processor expects the next one. */
-static inline void run_prefetch(const uint8_t *run)
-{
-    enum { LINE_BYTES = 64 };
-    __builtin_prefetch(run);
-    __builtin_prefetch(run + LINE_BYTES);
-}
-
 unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index,
                           struct leaf_words *words)
 {
@@ -652,7 +616,7 @@ unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index
     for (;;) {
         size_t of_run = dense_run_last(page, runs, run) - (index + read);
         if (run + 1 < runs)
-            run_prefetch(page + slot_at(page, runs, run + 1));
+            run_prefetch(page + slot_at(page, runs, run + 1), page + slot_at(page, runs, run));
         read += words_read_run(&reader, size_min(of_run, most - read), words->words + read,
                                words->bytes + read, &answer);
         if (answer != WORD_READ || read == most)
