@@ -106,30 +106,30 @@ static bool run_pass(struct run_walk *walk, const struct wanted *wanted, bool *o
     return true;
 }
 
-/* Of an entry that begins with this byte: it and its suffix, if both lengths are told by it. 0:
- * look closer. */
-#define STEPS_16                                             \
-    {                                                        \
-        0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0 \
+/* Does this byte, with which an entry begins, tell both lengths? Else look closer. */
+#define PLAIN_16                                       \
+    {                                                  \
+        0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0 \
     }
-static const uint8_t entry_steps[16][16] = {
-    STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16,
-    STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, { 0 },
+static const uint8_t entry_plain[16][16] = {
+    PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16,
+    PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, { 0 },
 };
 
 /* Past entries whose first byte tells that they are below what is wanted: most are so. */
 static inline __attribute__((always_inline)) void run_skip(struct run_walk *walk, uint8_t first,
                                                            const bool has_values)
 {
-    const uint8_t *at = walk->at, *steps = entry_steps[0];
+    const uint8_t *at = walk->at, *is_plain = entry_plain[0];
     const size_t matched = walk->matched;
     unsigned left = walk->last - walk->index;
     for (; left > 0; left--) {
-        const size_t form = *at, step = steps[form], shared = form >> 4;
-        if (UNLIKELY(step == 0) || shared < matched ||
+        const size_t form = *at, shared = form >> 4;
+        if (UNLIKELY(!is_plain[form]) || shared < matched ||
             (shared == matched && at[has_values ? 2 : 1] >= first))
             break;
-        at += has_values ? step + 1 + at[1] : step;
+        /* Not by a table: where the next entry begins is what the loop waits for. */
+        at += (has_values ? 2 + (size_t)at[1] : 1) + (form & 15);
     }
     walk->index = walk->last - left;
     walk->at = at;
@@ -615,7 +615,7 @@ unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index
     reader.word = is_begin ? reader.frame.rest_word : word_before(words);
     for (;;) {
         size_t of_run = dense_run_last(page, runs, run) - (index + read);
-        if (run + 1 < runs)
+        if (run + 1 < runs && of_run < most - read)
             run_prefetch(page + slot_at(page, runs, run + 1), page + slot_at(page, runs, run));
         read += words_read_run(&reader, size_min(of_run, most - read), words->words + read,
                                words->bytes + read, &answer);
