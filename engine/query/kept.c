@@ -6,10 +6,11 @@ enum { KEPT_STEPS_MAX = 8, KEPT_STEP_BYTES_MAX = 8 << 10, MORE_BYTES = 32 };
 
 /* Is it the same in another query, whatever its options? Steps that call functions are checked
  * against them, steps within steps may be such. */
-static bool kind_lasts(enum step_kind kind)
+static bool step_lasts(const struct step *step)
 {
-    switch (kind) {
+    switch (step->kind) {
     case STEP_OTHER_SOURCE:
+        return step->as.source.pair != NULL;
     case STEP_FILTER:
     case STEP_UNION:
     case STEP_OPTIONAL:
@@ -60,21 +61,30 @@ static bool rebind(struct kept_step *kept, const struct step_given *given)
     struct step *step = kept->step;
     sombra_slice argument;
     uint64_t id = 0;
+    bool is_bound;
     const bool is_ids = step->kind == STEP_IDS || step->kind == STEP_EDGE_IDS;
-    if (!(is_ids || step->kind == STEP_WHERE) || kept->from != given->from ||
+    const bool is_pair = step->kind == STEP_OTHER_SOURCE;
+    if (!(is_ids || is_pair || step->kind == STEP_WHERE) || kept->from != given->from ||
         given->encoded.bytes > kept->own_bytes ||
         !argument_of(given->encoded, kept->bytes, &argument))
         return false;
-    if (is_ids ? step->as.ids.count != 1 || !one_id(argument, &id)
-               : !predicate_fits(step->as.predicate, argument))
+    const size_t head = given->encoded.bytes - argument.bytes;
+    if (is_pair)
+        is_bound = paths_pair_rebind(step->as.source.pair, slice_from(kept->bytes, head), argument);
+    else
+        is_bound = is_ids ? step->as.ids.count == 1 && one_id(argument, &id)
+                          : predicate_fits(step->as.predicate, argument);
+    if (!is_bound)
         return false;
     memcpy(kept->own, given->encoded.data, given->encoded.bytes);
     kept->bytes.bytes = given->encoded.bytes;
+    argument = slice_from(kept->bytes, head);
+    if (is_pair)
+        return sombra_value_decode(argument, &step->as.source.options) == SOMBRA_OK;
     if (is_ids)
         step->as.ids.items[0] = id;
     else
-        predicate_bind(step->as.predicate,
-                       slice_from(kept->bytes, given->encoded.bytes - argument.bytes));
+        predicate_bind(step->as.predicate, argument);
     return true;
 }
 
@@ -87,12 +97,12 @@ static void forget(struct kept_step *kept)
 
 /* Checks and parses a copy that lies in `arena`, with room for `more` bytes behind it. */
 static sombra_err parse_copy(struct query_run *run, struct arena *arena,
-                             const struct step_given *given, bool is_proved, size_t more,
-                             struct step **all, uint8_t **out_copy, struct step **out_step)
+                             const struct step_given *given, size_t more, struct step **all,
+                             uint8_t **out_copy, struct step **out_step)
 {
     struct step_given own = *given;
     const size_t bytes = given->encoded.bytes;
-    if (!is_proved && sombra_value_validate(given->encoded))
+    if (sombra_value_validate(given->encoded))
         return diag_fail(SOMBRA_INVALID, "steps: %s", diag_text());
     uint8_t *copy = *out_copy = arena_alloc(arena, bytes + more);
     if (!copy)
@@ -103,29 +113,28 @@ static sombra_err parse_copy(struct query_run *run, struct arena *arena,
 }
 
 static sombra_err make(struct kept_step *kept, struct query_run *run,
-                       const struct step_given *given, bool is_proved)
+                       const struct step_given *given)
 {
     const struct graph_txn *txn = run->txn;
     const uint64_t missed = txn->names_missed;
     forget(kept);
-    sombra_err err = parse_copy(run, &kept->arena, given, is_proved, MORE_BYTES, &kept->all,
-                                &kept->own, &kept->step);
+    sombra_err err =
+        parse_copy(run, &kept->arena, given, MORE_BYTES, &kept->all, &kept->own, &kept->step);
     if (err)
         return err;
     kept->bytes = slice_of(kept->own, given->encoded.bytes);
     kept->own_bytes = given->encoded.bytes + MORE_BYTES;
     kept->from = given->from;
-    kept->lasts =
-        kind_lasts(kept->step->kind) && txn->made.count == 0 && txn->names_missed == missed;
+    kept->lasts = step_lasts(kept->step) && txn->made.count == 0 && txn->names_missed == missed;
     return SOMBRA_OK;
 }
 
 /* A step of this query only: there may be very many, and a place takes kilobytes. */
 static sombra_err make_once(struct kept_steps *kept, struct query_run *run,
-                            const struct step_given *given, bool is_proved, struct step **out_step)
+                            const struct step_given *given, struct step **out_step)
 {
     uint8_t *copy;
-    return parse_copy(run, &run->arena, given, is_proved, 0, &kept->others, &copy, out_step);
+    return parse_copy(run, &run->arena, given, 0, &kept->others, &copy, out_step);
 }
 
 static sombra_err make_room(struct kept_steps *kept, size_t count)
@@ -144,7 +153,7 @@ static sombra_err make_room(struct kept_steps *kept, size_t count)
 /* The step given becomes the one of its place: the very same, one that takes its constants, or one
  * made now. */
 static sombra_err take(struct kept_place *place, struct query_run *run,
-                       const struct step_given *given, bool is_proved)
+                       const struct step_given *given)
 {
     struct kept_step *spare = NULL;
     for (size_t i = 0; i < KEPT_WAYS; i++) {
@@ -161,24 +170,23 @@ static sombra_err take(struct kept_place *place, struct query_run *run,
             return SOMBRA_OK;
     }
     place->now = spare ? spare : &place->ways[place->oldest++ % KEPT_WAYS];
-    return make(place->now, run, given, is_proved);
+    return make(place->now, run, given);
 }
 
 static sombra_err read_step(struct kept_steps *kept, struct query_run *run, size_t at,
-                            const struct step_given *given, bool is_proved, struct step **out_step)
+                            const struct step_given *given, struct step **out_step)
 {
     if (UNLIKELY(at >= KEPT_STEPS_MAX))
-        return make_once(kept, run, given, is_proved, out_step);
+        return make_once(kept, run, given, out_step);
     kept->count = at + 1;
-    sombra_err err = take(&kept->places[at], run, given, is_proved);
+    sombra_err err = take(&kept->places[at], run, given);
     if (!err)
         *out_step = kept->places[at].now->step;
     return err;
 }
 
 sombra_err kept_steps_read(struct kept_steps *kept, struct query_run *run,
-                           const sombra_slice *given, size_t count, bool is_proved,
-                           struct step **out_first)
+                           const sombra_slice *given, size_t count, struct step **out_first)
 {
     struct step *first = NULL, **link = &first, *last = NULL;
     if (count == 0)
@@ -193,7 +201,7 @@ sombra_err kept_steps_read(struct kept_steps *kept, struct query_run *run,
                                         .from = last ? last->to : (sombra_row_kind)0 };
         if (last && last->kind == STEP_AFTER)
             return diag_fail(SOMBRA_INVALID, "step %zu (after): it must be the last step", i);
-        err = read_step(kept, run, i, &now, is_proved, &last);
+        err = read_step(kept, run, i, &now, &last);
         if (err)
             break;
         *link = last;

@@ -167,14 +167,16 @@ static sombra_err parse_search(struct parser *parser, struct step *step,
         { "cycles", cycles_new },     { "topological", topological_new },
         { "subgraph", subgraph_new }, { "statistics", statistics_new },
     };
-    (void)parser;
     for (size_t i = 0; i < COUNT_OF(sources); i++) {
         if (strcmp(step->name, sources[i].name) == 0)
             step->as.source.make = sources[i].make;
     }
     assert(step->as.source.make);
     step->as.source.options = given->count ? given->values[0] : no_options;
-    return SOMBRA_OK;
+    return step->as.source.make == paths_new
+               ? paths_pair_read(parser->run->txn, parser->arena, &step->as.source.options,
+                                 given->encoded[0], &step->as.source.pair)
+               : SOMBRA_OK;
 }
 
 /* ---- edges walked ------------------------------------------------------------------------ */
@@ -740,6 +742,8 @@ void steps_release(struct step *all_steps)
     for (struct step *step = all_steps; step; step = step->made_before) {
         if (step->kind == STEP_EXPAND) {
             walk_release(&step->as.expand.walk);
+        } else if (step->kind == STEP_OTHER_SOURCE && step->as.source.pair) {
+            walk_release(&step->as.source.pair->walk);
         } else if (step->kind == STEP_WHERE) {
             predicate_free(step->as.predicate);
         } else if (step->kind == STEP_REPEAT) {

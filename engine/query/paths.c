@@ -12,8 +12,9 @@ struct paths {
     struct walk walk;
     struct costs costs;
     struct id_list from, to;
-    size_t pair;     /* the next one */
-    bool is_in_pair; /* more of it may come */
+    uint64_t ends[2]; /* of a pair: what `from` and `to` point to */
+    size_t pair;      /* the next one */
+    bool is_in_pair;  /* more of it may come */
     struct path path;
     struct row_values values;
     struct bfs *bfs;
@@ -187,8 +188,10 @@ static void paths_free(struct operator* op)
     bfs_free(paths->bfs);
     path_release(run, &paths->path);
     row_values_release(&paths->values);
-    id_list_release(run, &paths->from);
-    id_list_release(run, &paths->to);
+    if (paths->from.items != &paths->ends[0]) {
+        id_list_release(run, &paths->from);
+        id_list_release(run, &paths->to);
+    }
     walk_release(&paths->walk);
     search_operator_free(op, sizeof *paths);
 }
@@ -289,7 +292,8 @@ static sombra_err parse(struct paths *paths, const sombra_value *options)
     return err ? err : make_search(paths, max, k);
 }
 
-sombra_err paths_new(struct query_run *run, const sombra_value *options, struct operator** out)
+/* Without its options. */
+static sombra_err operator_new(struct query_run *run, struct paths **out_paths)
 {
     static const struct operator_ops ops = {
         .name = "paths",
@@ -297,15 +301,41 @@ sombra_err paths_new(struct query_run *run, const sombra_value *options, struct 
         .free = paths_free,
         .describe = paths_describe,
     };
-    struct paths *paths;
-    sombra_err err = search_operator_new(run, &ops, sizeof *paths, SOMBRA_ROW_PATH, &paths);
-    if (err)
+    sombra_err err = search_operator_new(run, &ops, sizeof **out_paths, SOMBRA_ROW_PATH, out_paths);
+    return err ? err : row_values_init(&(*out_paths)->values, run);
+}
+
+sombra_err paths_pair_new(struct query_run *run, const struct paths_pair *pair,
+                          struct operator** out)
+{
+    struct paths *paths = NULL;
+    sombra_err err = operator_new(run, &paths);
+    if (!err) {
+        paths->kind = pair->collects ? KIND_ALL_SHORTEST : KIND_SHORTEST;
+        paths->ends[0] = pair->nodes[0];
+        paths->ends[1] = pair->nodes[1];
+        paths->from = (struct id_list){ .items = &paths->ends[0], .count = 1 };
+        paths->to = (struct id_list){ .items = &paths->ends[1], .count = 1 };
+        err = bfs_new(run, &pair->walk, pair->max, pair->collects, &paths->bfs);
+    }
+    if (err) {
+        if (paths)
+            paths_free(&paths->head);
         return err;
-    err = row_values_init(&paths->values, run);
+    }
+    *out = &paths->head;
+    return SOMBRA_OK;
+}
+
+sombra_err paths_new(struct query_run *run, const sombra_value *options, struct operator** out)
+{
+    struct paths *paths = NULL;
+    sombra_err err = operator_new(run, &paths);
     if (!err)
         err = parse(paths, options);
     if (err) {
-        paths_free(&paths->head);
+        if (paths)
+            paths_free(&paths->head);
         return err;
     }
     *out = &paths->head;

@@ -773,7 +773,8 @@ static sombra_err read_plain_path(struct bfs *bfs, struct path *path)
 {
     const struct side *start = &bfs->sides[0], *end = &bfs->sides[1];
     const struct meeting *at = &bfs->meetings[bfs->meeting++];
-    sombra_err err = path_begin(bfs->run, path, start->nodes[at->nodes[0]]);
+    path->count = path->cost_count = 0; /* edges have no cost here */
+    sombra_err err = path_push(bfs->run, path, start->nodes[at->nodes[0]]);
     if (!err)
         err = push_way(bfs, start, at->nodes[0], path);
     if (!err)

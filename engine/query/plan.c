@@ -222,7 +222,9 @@ static sombra_err plan_source(struct plan *plan, struct step *step)
     case STEP_EDGE_IDS:
         return ids_source_new(plan, step);
     case STEP_OTHER_SOURCE:
-        err = step->as.source.make(plan->run, &step->as.source.options, &plan->last);
+        err = step->as.source.pair
+                  ? paths_pair_new(plan->run, step->as.source.pair, &plan->last)
+                  : step->as.source.make(plan->run, &step->as.source.options, &plan->last);
         if (!err) {
             plan->last->made_before = plan->newest;
             plan->newest = plan->last;

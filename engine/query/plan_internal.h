@@ -77,6 +77,28 @@ enum repeat_emit { EMIT_LAST, EMIT_ALL, EMIT_WHERE };
 typedef sombra_err (*source_new_fn)(struct query_run *run, const sombra_value *options,
                                     struct operator** out);
 
+/* ---- paths between two nodes (paths_pair.c) ---------------------------------------------------
+ */
+
+/* The options of a search for paths of least edges from one node to one, with no predicates. */
+struct paths_pair {
+    uint64_t nodes[2]; /* from, to */
+    size_t at[2];      /* where their numbers stand in the encoded options */
+    struct walk walk;
+    uint32_t max; /* edges */
+    bool collects;
+};
+/* *out_pair: NULL for all other options, and for those that are not sound; its walk is the
+ * caller's to release. NOMEM. */
+sombra_err paths_pair_read(struct graph_txn *txn, struct arena *arena, const sombra_value *options,
+                           sombra_slice encoded, struct paths_pair **out_pair) SOMBRA_MUST_CHECK;
+/* The pair that was read from `kept` becomes that of `given`, which need not be sound, if they
+ * differ in the two nodes only; else it stays and the answer is false. */
+bool paths_pair_rebind(struct paths_pair *pair, sombra_slice kept, sombra_slice given);
+/* The operator; `pair` must outlive it. */
+sombra_err paths_pair_new(struct query_run *run, const struct paths_pair *pair,
+                          struct operator** out) SOMBRA_MUST_CHECK;
+
 struct step {
     enum step_kind kind;
     const char *name;
@@ -93,6 +115,7 @@ struct step {
         struct {
             source_new_fn make;
             sombra_value options;
+            struct paths_pair *pair; /* `paths` between two nodes; else NULL */
         } source;
         struct {
             struct walk walk;
@@ -168,9 +191,9 @@ struct kept_steps {
     size_t made;
     struct step *others; /* of this query: those behind, and those within them; in its arena */
 };
-/* The steps of a query, linked. `given` need not be sound, unless `is_proved`. */
+/* The steps of a query, linked. `given` need not be sound. */
 sombra_err kept_steps_read(struct kept_steps *kept, struct query_run *run,
-                           const sombra_slice *given, size_t count, bool is_proved,
+                           const sombra_slice *given, size_t count,
                            struct step **out_first) SOMBRA_MUST_CHECK;
 void kept_steps_close(struct kept_steps *kept);
 void kept_steps_release(struct kept_steps *kept);

@@ -20,28 +20,29 @@ struct query {
     sombra_value_builder *builder; /* of plans */
 };
 
-/* The elements of the list that `whole` must be. */
+/* The elements of the list that `whole` must be; what is in them is not proved. */
 static sombra_err split(struct query *query, sombra_slice whole, struct query_steps *out_steps)
 {
     sombra_value list;
     sombra_value_cursor cursor;
     sombra_slice *items;
     bool found = true;
-    if (sombra_value_validate(whole))
+    if (sombra_value_decode(whole, &list))
         return diag_fail(SOMBRA_INVALID, "steps: %s", diag_text());
-    sombra_err err = sombra_value_decode(whole, &list);
-    if (!err && list.kind != SOMBRA_LIST)
-        err = diag_fail(SOMBRA_INVALID, "steps are a %s; give a list", sombra_kind_name(list.kind));
-    if (err)
-        return err;
+    if (list.kind != SOMBRA_LIST)
+        return diag_fail(SOMBRA_INVALID, "steps are a %s; give a list",
+                         sombra_kind_name(list.kind));
     items = arena_alloc(&query->run.arena, list.count * sizeof *items);
     if (!items)
         return diag_nomem("the steps of a query", list.count * sizeof *items);
+    sombra_err err = SOMBRA_OK;
     sombra_value_enter(&list, &cursor);
-    for (size_t i = 0; !err && i < list.count; i++)
-        err = value_next_encoded(&cursor, NULL, &items[i], &found);
+    for (size_t i = 0; !err && i <= list.count; i++) /* and once more, to see that it ends there */
+        err = value_next_encoded(&cursor, NULL, i < list.count ? &items[i] : NULL, &found);
+    if (err)
+        return diag_fail(SOMBRA_INVALID, "steps: %s", diag_text());
     *out_steps = (struct query_steps){ .items = items, .count = list.count };
-    return err;
+    return SOMBRA_OK;
 }
 
 static bool has_path(const struct step *all)
@@ -66,8 +67,7 @@ static sombra_err open_steps(struct query *query, const struct query_steps *give
     struct step *first = NULL;
     sombra_err err = given->items ? SOMBRA_OK : split(query, given->whole, &steps);
     if (!err)
-        err = kept_steps_read(&query->steps, &query->run, steps.items, steps.count, !given->items,
-                              &first);
+        err = kept_steps_read(&query->steps, &query->run, steps.items, steps.count, &first);
     if (err)
         return err;
     for (const struct step *step = first; step; step = step->next) {

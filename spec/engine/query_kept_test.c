@@ -96,6 +96,42 @@ static void test_a_step__is_made_anew_behind_other_rows(void **state)
     }
 }
 
+static void test_paths__are_taken_again_with_other_ends(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *options, *rows;
+    } cases[] = {
+        { "{from = 1, to = 3}", "{1 1 2 2 3}" },
+        { "{from = 2, to = 3}", "{2 2 3}" },
+        { "{from = 3, to = 2}", "" },
+        { "{from = 2, to = 2}", "{2}" },
+        { "{from = 1, to = 300}", "" },
+        { "{from = 70000, to = 1}", "" },
+        { "{from = 1, to = 3, max = 1}", "" },
+        { "{from = 1, to = 2, max = 1}", "{1 1 2}" },
+        { "{from = 1, to = 3, types = 'E'}", "{1 1 2 2 3}" },
+        { "{from = 2, to = 4, types = {'E'}}", "{2 2 3 3 4}" },
+        { "{from = 2, kind = 'all_shortest', to = 3}", "{2 2 3}" },
+        { "{from = 3, kind = 'all_shortest', to = 4}", "{3 3 4}" },
+        { "{direction = 'into', from = 3, to = 1}", "{3 2 2 1 1}" },
+        { "{direction = 'into', from = 2, to = 1}", "{2 1 1}" },
+        { "{from = {1, 2}, to = 3}", "{1 1 2 2 3} {2 2 3}" },
+        { "{from = 1, to = 3, nodes = {i = 1}}", "" },
+        { "{from = 1, kind = 'weighted', to = 2}", "{1 1 2}" },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        for (size_t j = 0; j < COUNT_OF(cases); j++) {
+            assert_rows(f, cases[i].rows, "{{'paths', %s}}", cases[i].options);
+            assert_rows(f, cases[j].rows, "{{'paths', %s}}", cases[j].options);
+        }
+        assert_refused(f, "takes the id of a node", "{{'paths', {from = 0, to = 3}}}");
+        assert_refused(f, "takes the id of a node", "{{'paths', {from = 1, to = '3'}}}");
+        assert_refused(f, "unknown option 'two'", "{{'paths', {from = 1, two = 3}}}");
+        assert_refused(f, "option 'k' is for", "{{'paths', {from = 1, k = 2, to = 3}}}");
+    }
+}
+
 static void test_names__that_were_missing_are_looked_for_again(void **state)
 {
     struct fixture *f = *state;
@@ -104,10 +140,11 @@ static void test_names__that_were_missing_are_looked_for_again(void **state)
         "{{'ids', {1}}, {'out', {types = 'LATE'}}}",
         "{{'ids', {1}}, {'where', {'label', 'Late'}}}",
         "{{'ids', {1}}, {'select', {'late'}}}",
+        "{{'paths', {from = 1, to = 4, types = 'LATE'}}}",
     };
-    static const char *const before[] = { "", "", "", "{}" };
-    static const char *const after[] = { "1", "1@1", "1", "{late=1}" };
-    const struct graph_edge ends = { .src = 1, .dst = 1 };
+    static const char *const before[] = { "", "", "", "{}", "" };
+    static const char *const after[] = { "1", "4@1", "1", "{late=1}", "{1 4 4}" };
+    const struct graph_edge ends = { .src = 1, .dst = 4 };
     sombra_edge_id edge;
     bool changed;
     for (size_t i = 0; i < COUNT_OF(steps); i++)
@@ -192,9 +229,12 @@ static void test_a_step__that_is_nearly_the_kept_one_is_not_taken_for_it(void **
     const sombra_slice ids[] = { value_text("{'ids', {2}}"), value_text("{'out'}") };
     const sombra_slice label[] = { value_text("{'label', 'A'}"),
                                    value_text("{'where', {g = 1, i = 300, s = 'n1'}}") };
+    const sombra_slice paths[] = { value_text("{'paths', {from = 1, to = 300, types = 'E'}}"),
+                                   value_text("{'limit', 1}") };
     check_bytes(f, kept, label, 1);
     check_bytes(f, kept, label, 0);
     check_bytes(f, kept, ids, 0);
+    check_bytes(f, kept, paths, 0);
     query_end(kept);
 }
 
@@ -288,6 +328,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_steps__are_taken_again_with_other_constants),
         TEST(test_a_step__is_made_anew_behind_other_rows),
+        TEST(test_paths__are_taken_again_with_other_ends),
         TEST(test_names__that_were_missing_are_looked_for_again),
         TEST(test_names__of_a_transaction_that_is_undone_are_forgotten),
         TEST(test_a_step__that_is_nearly_the_kept_one_is_not_taken_for_it),

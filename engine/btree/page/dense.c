@@ -106,15 +106,14 @@ static bool run_pass(struct run_walk *walk, const struct wanted *wanted, bool *o
     return true;
 }
 
-/* Of an entry that begins with this byte: it and its suffix, if both lengths are told by it. 0:
- * look closer. */
-#define STEPS_16                                             \
-    {                                                        \
-        0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0 \
+/* Does this byte, with which an entry begins, tell both lengths? Else look closer. */
+#define PLAIN_16                                       \
+    {                                                  \
+        0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0 \
     }
-static const uint8_t entry_steps[16][16] = {
-    STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16,
-    STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, STEPS_16, { 0 },
+static const uint8_t entry_plain[16][16] = {
+    PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16,
+    PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, PLAIN_16, { 0 },
 };
 
 /* How the entries of a page tell the lengths of their values (its flags): known where the loops are
@@ -132,25 +131,25 @@ static inline enum lengths lengths_of(unsigned flags)
 static inline __attribute__((always_inline)) void run_skip(struct run_walk *walk, uint8_t first,
                                                            const enum lengths lengths)
 {
-    const uint8_t *at = walk->at, *steps = entry_steps[0];
+    const uint8_t *at = walk->at, *is_plain = entry_plain[0];
     const size_t matched = walk->matched;
     const size_t usual = lengths == LENGTHS_USUAL ? dense_usual_bytes(walk->flags) : 0;
     unsigned left = walk->last - walk->index;
     for (; left > 0; left--) {
-        size_t form = *at, step = steps[form], value_bytes = usual;
+        size_t form = *at, shared = form >> 4;
         if (lengths == LENGTHS_USUAL && UNLIKELY(form == DENSE_UNUSUAL)) {
-            value_bytes = at[1];
             form = at[2];
-            step = steps[form];
-            if (step == 0 || form >> 4 < matched || (form >> 4 == matched && at[3] >= first))
+            shared = form >> 4;
+            if (!is_plain[form] || shared < matched || (shared == matched && at[3] >= first))
                 break;
-            at += DENSE_UNUSUAL_BYTES + step + value_bytes;
+            at += DENSE_UNUSUAL_BYTES + 1 + (form & 15) + at[1];
             continue;
         }
-        if (UNLIKELY(step == 0) || form >> 4 < matched ||
-            (form >> 4 == matched && at[lengths == LENGTHS_EACH ? 2 : 1] >= first))
+        if (UNLIKELY(!is_plain[form]) || shared < matched ||
+            (shared == matched && at[lengths == LENGTHS_EACH ? 2 : 1] >= first))
             break;
-        at += lengths == LENGTHS_EACH ? step + 1 + at[1] : step + usual;
+        /* Not by a table: where the next entry begins is what the loop waits for. */
+        at += (lengths == LENGTHS_EACH ? 2 + (size_t)at[1] : 1 + usual) + (form & 15);
     }
     walk->index = walk->last - left;
     walk->at = at;
@@ -240,12 +239,25 @@ static inline bool run_find(struct run_walk *walk, const struct wanted *wanted)
     }
 }
 
+/* Asks for the run before it is read: runs lie in descending order, so that no processor expects
+ * the next one, and where an entry begins is known only when the one before was read. */
+static inline void run_prefetch(const uint8_t *at, const uint8_t *end)
+{
+    enum { LINE_BYTES = 64, LINES_MAX = 12 };
+    if (end - at > LINES_MAX * LINE_BYTES)
+        end = at + LINES_MAX * LINE_BYTES;
+    for (; at < end; at += LINE_BYTES)
+        __builtin_prefetch(at);
+}
+
 /* The run whose first key is <= `suffix`, from its beginning. */
 static inline struct run_walk run_begin(const uint8_t *page, size_t page_bytes, unsigned run)
 {
     unsigned runs = dense_runs(page);
+    const uint8_t *at = page + slot_at(page, runs, run);
+    run_prefetch(at, page + dense_run_end(page, page_bytes, runs, run));
     return (struct run_walk){
-        .at = page + slot_at(page, runs, run),
+        .at = at,
         .index = dense_ordinal(page, runs, run),
         .last = dense_run_last(page, runs, run),
         .flags = dense_flags(page),
@@ -349,47 +361,6 @@ void dense_value_at(const uint8_t *page, size_t page_bytes, unsigned index, stru
         at = dense_parse(at, dense_flags(page), &entry);
     while (i++ < index);
     out->bytes = slice_of(entry.value, entry.value_bytes);
-}
-
-/* ---- weights ----------------------------------------------------------------------------- */
-
-unsigned dense_run_count(const uint8_t *page)
-{
-    return dense_runs(page);
-}
-
-static size_t run_weight(const uint8_t *page, size_t page_bytes, unsigned run)
-{
-    unsigned runs = dense_runs(page);
-    return DENSE_SLOT_BYTES + dense_run_end(page, page_bytes, runs, run) - slot_at(page, runs, run);
-}
-
-size_t dense_weight_before(const uint8_t *page, size_t page_bytes, unsigned index)
-{
-    unsigned runs = dense_runs(page);
-    unsigned run = index > 0 ? dense_run_of(page, index - 1) : 0;
-    size_t weight = 0;
-    for (unsigned i = 0; i < run; i++)
-        weight += run_weight(page, page_bytes, i);
-    unsigned first = dense_ordinal(page, runs, run);
-    return weight + run_weight(page, page_bytes, run) * (index - first) /
-                        (dense_run_last(page, runs, run) - first);
-}
-
-unsigned dense_index_at_weight(const uint8_t *page, size_t page_bytes, size_t weight)
-{
-    unsigned runs = dense_runs(page);
-    size_t before = 0;
-    for (unsigned run = 0; run < runs; run++) {
-        size_t bytes = run_weight(page, page_bytes, run);
-        if (before + bytes >= weight) {
-            unsigned first = dense_ordinal(page, runs, run);
-            unsigned entries = dense_run_last(page, runs, run) - first;
-            return first + (unsigned)((weight - before) * entries / bytes);
-        }
-        before += bytes;
-    }
-    return cells_count(page);
 }
 
 /* ---- iteration --------------------------------------------------------------------------- */
@@ -714,14 +685,6 @@ static inline size_t words_near_end(const uint8_t *page, size_t page_bytes, unsi
     return dense_run_end(page, page_bytes, runs, run) + 8 <= page_bytes ? 0 : NEAR_END_MAX;
 }
 
-/* Runs lie in descending order: no processor expects the next one. */
-static inline void run_prefetch(const uint8_t *run)
-{
-    enum { LINE_BYTES = 64 };
-    __builtin_prefetch(run);
-    __builtin_prefetch(run + LINE_BYTES);
-}
-
 unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index,
                           struct leaf_words *words)
 {
@@ -744,10 +707,10 @@ unsigned dense_read_words(const uint8_t *page, size_t page_bytes, unsigned index
     reader.word = is_begin ? reader.frame.rest_word : word_before(words);
     for (;;) {
         size_t of_run = dense_run_last(page, runs, run) - (index + read);
-        if (run + 1 < runs)
-            run_prefetch(page + slot_at(page, runs, run + 1));
         const size_t near_end = words_near_end(page, page_bytes, runs, run);
         const size_t of_read = size_min(of_run, most - read);
+        if (run + 1 < runs && of_run < most - read)
+            run_prefetch(page + slot_at(page, runs, run + 1), page + slot_at(page, runs, run));
         read += words_read_run(&reader, of_read,
                                of_run > near_end ? size_min(of_run - near_end, of_read) : 0,
                                words->words + read, words->bytes + read, &answer);

@@ -297,6 +297,47 @@ void dense_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned las
     }
 }
 
+/* ---- weights: where a leaf is cut -------------------------------------------------------- */
+
+unsigned dense_run_count(const uint8_t *page)
+{
+    return dense_runs(page);
+}
+
+static size_t run_weight(const uint8_t *page, size_t page_bytes, unsigned run)
+{
+    unsigned runs = dense_runs(page);
+    return DENSE_SLOT_BYTES + dense_run_end(page, page_bytes, runs, run) - slot_at(page, runs, run);
+}
+
+size_t dense_weight_before(const uint8_t *page, size_t page_bytes, unsigned index)
+{
+    unsigned runs = dense_runs(page);
+    unsigned run = index > 0 ? dense_run_of(page, index - 1) : 0;
+    size_t weight = 0;
+    for (unsigned i = 0; i < run; i++)
+        weight += run_weight(page, page_bytes, i);
+    unsigned first = dense_ordinal(page, runs, run);
+    return weight + run_weight(page, page_bytes, run) * (index - first) /
+                        (dense_run_last(page, runs, run) - first);
+}
+
+unsigned dense_index_at_weight(const uint8_t *page, size_t page_bytes, size_t weight)
+{
+    unsigned runs = dense_runs(page);
+    size_t before = 0;
+    for (unsigned run = 0; run < runs; run++) {
+        size_t bytes = run_weight(page, page_bytes, run);
+        if (before + bytes >= weight) {
+            unsigned first = dense_ordinal(page, runs, run);
+            unsigned entries = dense_run_last(page, runs, run) - first;
+            return first + (unsigned)((weight - before) * entries / bytes);
+        }
+        before += bytes;
+    }
+    return cells_count(page);
+}
+
 /* ---- build ------------------------------------------------------------------------------- */
 
 /* Encodes up to DENSE_INTERVAL entries from where the cursor stands; returns their bytes. */
