@@ -200,6 +200,9 @@ struct tree_path {
     unsigned depth;
     unsigned steps;   /* from leaf to leaf since the descent */
     unsigned fetched; /* leaves behind this one, under the same branch, that were asked for */
+    /* The leaf that a walk comes to next: NULL = not known, or not to be asked for. */
+    const uint8_t *ahead;
+    size_t ahead_bytes; /* of it, from its front, that were not asked for yet */
     struct path_level at[PAGE_LEVEL_MAX + 1];
 };
 
@@ -560,6 +563,12 @@ sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last,
  * a failure the path leads nowhere. */
 sombra_err tree_step_leaf(struct btree_txn *txn, struct tree_path *path, bool forward,
                           bool *out_found) SOMBRA_MUST_CHECK;
+/* Who reads the `left` entries that the path's leaf still has, and then those of the next one, lets
+ * that come meanwhile: asks for a part of it after each few entries. The first says how many these
+ * are, at least one, the second asks. Neither fails: what is not known is not asked for. */
+unsigned tree_ahead_pace(const struct btree_txn *txn, struct tree_path *path, bool forward,
+                         unsigned left);
+void tree_ahead_fetch(const struct btree_txn *txn, struct tree_path *path);
 /* Is the key in the leaf, child of `branch`, as far as that is known without it? Nothing is, but
  * where memory is short. And the rest of a get: the value's bytes, or NOT_FOUND. */
 enum filter_answer tree_ask_filter(struct btree_txn *txn, const uint8_t *branch, page_id leaf,

@@ -541,13 +541,27 @@ static sombra_err batch_fill(struct btree_cursor *cursor, unsigned first, unsign
     return SOMBRA_OK;
 }
 
+/* Is who reads so many of the `left` entries of the leaf seen to come to the next one? */
+static bool batch_goes_on(struct btree_cursor *cursor, bool is_backward, size_t left,
+                          size_t capacity)
+{
+    enum { STEPS_MIN = 4 };
+    if (left >= capacity && cursor->path.steps < STEPS_MIN)
+        return false;
+    return is_backward ? leaf_first(cursor) == 0
+                       : leaf_end(cursor) == page_count(cursor->path.at[0].page);
+}
+
 /* The cursor stands on the first entry of the batch: reads it and what follows in its leaf. */
 static sombra_err batch_read(struct btree_cursor *cursor, bool is_backward, struct kv_batch *batch)
 {
     unsigned index = cursor->path.at[0].index;
     size_t left = is_backward ? index - leaf_first(cursor) + 1 : (size_t)(leaf_end(cursor) - index);
     unsigned count = (unsigned)size_min(left, size_min(batch->capacity, ROOM_ENTRIES_MAX));
-    bool is_reached = false;
+    bool is_reached = false, goes_on = batch_goes_on(cursor, is_backward, left, batch->capacity);
+    if (goes_on)
+        count = (unsigned)size_min(
+            count, tree_ahead_pace(cursor->txn, &cursor->path, !is_backward, (unsigned)left));
     if (batch->before.bytes && count > 1 && !is_backward) {
         unsigned before;
         (void)leaf_find(cursor->path.at[0].page, page_bytes_of(cursor), batch->before, &before);
@@ -559,6 +573,8 @@ static sombra_err batch_read(struct btree_cursor *cursor, bool is_backward, stru
     cursor->place.at = NULL;
     if (err)
         return err;
+    if (goes_on)
+        tree_ahead_fetch(cursor->txn, &cursor->path);
     batch->is_before_next = is_reached && batch->count == count;
     unsigned steps = (unsigned)batch->count - 1;
     cursor->path.at[0].index = is_backward ? index - steps : index + steps;

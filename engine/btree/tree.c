@@ -149,7 +149,8 @@ static inline sombra_err descend(struct btree_txn *txn, sombra_slice key, bool w
     unsigned level = (unsigned)txn->snapshot.depth;
     page_id id = txn->snapshot.root;
     out_path->depth = level;
-    out_path->steps = 0;
+    out_path->steps = out_path->fetched = 0;
+    out_path->ahead = NULL;
     while (level-- > 1) {
         const uint8_t *page;
         sombra_err err = descent_page(txn, id, level, writes, &page);
@@ -239,7 +240,8 @@ sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last, struct tree_pa
 {
     unsigned depth = (unsigned)txn->snapshot.depth;
     out_path->depth = depth;
-    out_path->steps = 0;
+    out_path->steps = out_path->fetched = 0;
+    out_path->ahead = NULL;
     if (depth == 0)
         return SOMBRA_OK;
     const uint8_t *page;
@@ -252,14 +254,23 @@ sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last, struct tree_pa
     return edge_below(txn, out_path, depth - 1, to_last);
 }
 
+/* Of long ones the processor itself asks for what follows when the first bytes are read, and those
+ * who read only their ends never wait for what lies between. */
+static inline bool has_short_entries(const struct pager *pager, const uint8_t *leaf)
+{
+    enum { SHORT_BYTES = 160 };
+    return pager->page_bytes - page_cells_low(leaf) <= (size_t)SHORT_BYTES * page_count(leaf);
+}
+
 /* Who walks from leaf to leaf comes to the next one soon: its arrays and its first cells, which
  * lie at the page's end. */
-PREFETCHER leaf_prefetch(const struct btree_txn *txn, const struct tree_path *path, bool forward)
+PREFETCHER leaf_prefetch(const struct btree_txn *txn, struct tree_path *path, bool forward)
 {
     enum { LINE_BYTES = 64, FRONT_LINES = 6, BACK_LINES = 3 };
     const struct pager *pager = &txn->btree->pager;
     const struct path_level *above = &path->at[1];
     unsigned index = forward ? above->index + 1 : above->index - 1;
+    path->ahead = NULL;
     if (index >= page_count(above->page))
         return;
     page_id id = branch_child(above->page, pager->page_bytes, index);
@@ -271,6 +282,48 @@ PREFETCHER leaf_prefetch(const struct btree_txn *txn, const struct tree_path *pa
         __builtin_prefetch(page + i * LINE_BYTES);
     for (size_t i = 1; i <= BACK_LINES; i++)
         __builtin_prefetch(page + pager->page_bytes - i * LINE_BYTES);
+    if (tree_page_is_near(txn, id) && has_short_entries(pager, path->at[0].page)) {
+        path->ahead = page;
+        path->ahead_bytes = pager->page_bytes - BACK_LINES * LINE_BYTES;
+    }
+}
+
+/* A processor waits for some 20 lines at a time: what is asked for beyond that keeps it from its
+ * work. Parts of twice that made scans of a large store a tenth slower, all at once a third. */
+enum { AHEAD_LINE_BYTES = 64, AHEAD_PART_BYTES = 24 * AHEAD_LINE_BYTES, AHEAD_ENTRIES_MIN = 8 };
+
+/* Bytes of the leaf ahead that are to be asked for: those of its cells. Its header, which tells
+ * where they begin, comes while the first half is asked for. */
+static inline uint32_t ahead_wanted(const struct pager *pager, const struct tree_path *path)
+{
+    size_t half = pager->page_bytes / 2;
+    size_t low = path->ahead_bytes > half ? half / 2 : page_cells_low(path->ahead);
+    return path->ahead_bytes > low ? (uint32_t)(path->ahead_bytes - low) : 0;
+}
+
+unsigned tree_ahead_pace(const struct btree_txn *txn, struct tree_path *path, bool forward,
+                         unsigned left)
+{
+    if (path->steps == 0 && !path->ahead && path->depth > 1)
+        leaf_prefetch(txn, path, forward);
+    if (!path->ahead)
+        return left;
+    uint32_t parts = 1 + ahead_wanted(&txn->btree->pager, path) / AHEAD_PART_BYTES;
+    uint32_t pace = (left + parts - 1) / parts;
+    return pace > AHEAD_ENTRIES_MIN ? pace : AHEAD_ENTRIES_MIN;
+}
+
+/* From the leaf's end to its front throughout: parts that ran the other way saved half as much. */
+void tree_ahead_fetch(const struct btree_txn *txn, struct tree_path *path)
+{
+    if (!path->ahead)
+        return;
+    uint32_t bytes = ahead_wanted(&txn->btree->pager, path);
+    bytes = bytes < AHEAD_PART_BYTES ? bytes : AHEAD_PART_BYTES;
+    const uint8_t *end = path->ahead + path->ahead_bytes;
+    path->ahead_bytes -= bytes;
+    for (uint32_t back = AHEAD_LINE_BYTES; back <= bytes; back += AHEAD_LINE_BYTES)
+        __builtin_prefetch(end - back);
 }
 
 /* Where memory is short: who has stepped from leaf to leaf some times will go on, and the more
@@ -281,7 +334,7 @@ static void leaves_fetch(struct btree_txn *txn, struct tree_path *path, bool for
     enum { STEPS_MIN = 2, FETCH_FIRST = 4, FETCH_MAX = 64 };
     const struct pager *pager = &txn->btree->pager;
     const struct path_level *above = &path->at[1];
-    path->fetched = path->steps++ == 0 || !path->fetched ? 0 : path->fetched - 1;
+    path->fetched -= path->fetched > 0;
     unsigned doublings = path->steps / STEPS_MIN;
     unsigned wanted = doublings < 5 ? (unsigned)FETCH_FIRST << doublings : FETCH_MAX;
     unsigned left = forward ? page_count(above->page) - 1 - above->index : above->index;
@@ -307,6 +360,7 @@ sombra_err tree_step_leaf(struct btree_txn *txn, struct tree_path *path, bool fo
         struct path_level *at = &path->at[level];
         if (forward ? at->index + 1 < page_count(at->page) : at->index > 0) {
             at->index = forward ? at->index + 1 : at->index - 1;
+            path->steps++;
             if (UNLIKELY(level > 1))
                 path->fetched = 0;
             sombra_err err = edge_below(txn, path, level, !forward);

@@ -15,6 +15,7 @@ engine_test(btree_threads_test btree SOURCES ${btree_fixture} LABELS threads LON
 engine_test(btree_reuse_test btree SOURCES ${btree_fixture} LABELS threads)
 engine_test(btree_gate_test btree SOURCES ${btree_fixture} LABELS threads)
 engine_test(btree_finger_test btree SOURCES ${btree_fixture})
+engine_test(btree_scan_test btree SOURCES ${btree_fixture})
 engine_test(btree_edit_test btree SOURCES ${btree_fixture} LABELS threads LONG 900)
 engine_test(btree_edit_far_test btree SOURCES ${btree_fixture})
 engine_test(btree_edit_random_test btree SOURCES ${btree_fixture})

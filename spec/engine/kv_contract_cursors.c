@@ -244,6 +244,7 @@ static void put_mixed_entries(struct kv_txn *txn)
     kv_put_numbers(txn, 0, 2000, 0, 0);
     kv_put_numbers(txn, 5000, 5100, 700, 0);
     kv_put_numbers(txn, 6000, 6010, 30000, 0);
+    kv_put_numbers(txn, 7000, 8500, 50, 0);
     for (unsigned i = 0; i < 200; i++) {
         uint8_t key[KV_KEY_BYTES_MAX];
         size_t bytes = 1 + random_below(&random, sizeof key);
