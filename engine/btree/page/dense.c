@@ -137,14 +137,13 @@ static inline __attribute__((always_inline)) void run_skip(struct run_walk *walk
     const size_t usual = lengths == LENGTHS_USUAL ? dense_usual_bytes(walk->flags) : 0;
     unsigned left = walk->last - walk->index;
     for (; left > 0; left--) {
-        size_t form = *at, step = steps[form], value_bytes = usual;
+        size_t form = *at, step = steps[form];
         if (lengths == LENGTHS_USUAL && UNLIKELY(form == DENSE_UNUSUAL)) {
-            value_bytes = at[1];
             form = at[2];
             step = steps[form];
             if (step == 0 || form >> 4 < matched || (form >> 4 == matched && at[3] >= first))
                 break;
-            at += DENSE_UNUSUAL_BYTES + step + value_bytes;
+            at += DENSE_UNUSUAL_BYTES + step + at[1];
             continue;
         }
         if (UNLIKELY(step == 0) || form >> 4 < matched ||
@@ -677,9 +676,7 @@ static inline size_t words_read_plain(struct words_reader *reader, size_t most, 
     }
 }
 
-/* Up to `most` entries of one run; of those behind the first `plain_most`, each needs a closer
- * look.
- */
+/* Up to `most` entries of one run; each of those behind `plain_most` needs a closer look. */
 static size_t words_read_run(struct words_reader *reader, size_t most, size_t plain_most,
                              uint64_t *words, uint8_t *bytes, enum word_answer *out_answer)
 {
