@@ -324,9 +324,6 @@ static sombra_err grow(struct space *space, uint64_t pages)
     uint64_t step_max = (32 * MiB) >> pager->page_shift;
     uint64_t step = u64_max(step_min, u64_min(step_max, space->page_count / GROWTH_SHARE));
     uint64_t count = space->page_count + u64_max(step, pages);
-    /* Stretches of new space end where larger ones would. */
-    uint64_t stretch = u64_max(1, PAGER_FRESH_BYTES_MAX >> pager->page_shift);
-    count = u64_max(count - count % stretch, space->page_count + pages);
     sombra_err err = bits_grow(space, count);
     if (!err) {
         err = pager_grow(pager, space->page_count, count);
