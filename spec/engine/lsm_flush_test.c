@@ -5,6 +5,8 @@
 #include "lsm/write_internal.h"
 #include "lsm_store.h"
 
+#include <pthread.h>
+
 static const struct kv_range all = { { 0 }, { 0 } };
 
 static struct lsm_options options_of(uint64_t table_bytes)
@@ -176,6 +178,67 @@ static void test_flush__of_which_a_part_fails_is_done_again(void **state)
     }
 }
 
+/* ---- commits that wait for their sync ---------------------------------------------------- */
+
+struct waiting {
+    pthread_t main;
+    _Atomic(pthread_t) flusher; /* which syncs what KV_NORMAL left; 0 = it did not yet */
+    _Atomic bool is_armed, is_synced, has_helper, is_late;
+};
+
+static void hold_helper(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    enum { TRIES = 3000 };
+    struct waiting *waiting = context;
+    pthread_t self = pthread_self(), flusher = atomic_load(&waiting->flusher);
+    (void)sim;
+    if (event->call == OS_SIM_SYNC && !is_table(event->path) && self != waiting->main) {
+        atomic_store(&waiting->flusher, self);
+        if (atomic_load(&waiting->is_armed))
+            atomic_store(&waiting->is_synced, true);
+    }
+    if (event->call != OS_SIM_WRITE || !is_table(event->path) || self == flusher ||
+        atomic_exchange(&waiting->has_helper, true))
+        return;
+    for (unsigned i = 0; i < TRIES && !atomic_load(&waiting->is_synced); i++) {
+        os_sleep_us(event->process, 1000);
+        os_sleep_us(os_posix(), 1000);
+    }
+    atomic_store(&waiting->is_late, !atomic_load(&waiting->is_synced));
+}
+
+/* The thread that flushes is the one that syncs: while the other part takes long, too. */
+static void test_flush__syncs_while_it_waits_for_its_other_part(void **state)
+{
+    (void)state;
+    enum { TRIES = 10000 };
+    struct lsm_store store;
+    struct lsm_options options = options_of(16 * MiB);
+    struct waiting waiting = { .main = pthread_self() };
+    options.sync_interval_ms = 1;
+    lsm_store_init_simulated(&store, &options);
+    os_sim_set_hook(store.sim, hold_helper, &waiting);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, 0, 10, 60, 1);
+    expect_ok(kv_commit(txn, KV_NORMAL));
+    for (unsigned i = 0; i < TRIES && !atomic_load(&waiting.flusher); i++) {
+        os_sleep_us(store.os, 1000);
+        os_sleep_us(os_posix(), 1000);
+    }
+    assert_true(atomic_load(&waiting.flusher));
+    txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, 0, 3000, 60, 2);
+    atomic_store(&waiting.is_armed, true);
+    expect_ok(kv_commit(txn, KV_NORMAL));
+    for (unsigned i = 0; i < TRIES && tables_of(store.kv) == 0; i++)
+        os_sleep_us(os_posix(), 1000);
+    assert_true(atomic_load(&waiting.has_helper));
+    assert_false(atomic_load(&waiting.is_late));
+    os_sim_set_hook(store.sim, NULL, NULL);
+    kv_expect_sound(store.kv);
+    lsm_store_release(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +246,7 @@ int main(void)
         cmocka_unit_test(test_flush__two_threads_share_what_one_transaction_filled),
         cmocka_unit_test(test_flush__parts_keep_what_was_written),
         cmocka_unit_test(test_flush__of_which_a_part_fails_is_done_again),
+        cmocka_unit_test(test_flush__syncs_while_it_waits_for_its_other_part),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
