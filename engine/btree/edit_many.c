@@ -108,14 +108,14 @@ static bool may_begin(struct btree_txn *txn)
     return edit_is_possible(txn) && many_has_room(&txn->many);
 }
 
-/* One more, of another key? */
+/* One more, of another key? What is held is read from the redo: a bypass has none. */
 static bool may_continue(const struct btree_txn *txn, sombra_slice key)
 {
     const struct held_many *many = &txn->many;
     uint64_t bytes_max = u64_min(HELD_BYTES_MAX, txn->btree->options.wal_bypass_bytes);
     uint64_t word = key_word(key);
     return many->count < HELD_MAX && txn->savepoint_count == 0 && !txn->is_replay &&
-           txn->redo.bytes + kv_redo_bytes_max(key.bytes, 0) <= bytes_max &&
+           !txn->is_bypass && txn->redo.bytes + kv_redo_bytes_max(key.bytes, 0) <= bytes_max &&
            *table_find(many, word, word, UINT64_MAX) == 0;
 }
 

@@ -11,6 +11,7 @@ struct flush_part {
     sombra_slice low, high; /* empty = no bound; the memtable's */
     struct source *source;
     struct table_output output;
+    bool is_done; /* with lsm->mutex; of the helper's */
     sombra_err err;
     char text[DIAG_TEXT_BYTES]; /* of err */
 };
@@ -157,19 +158,50 @@ static sombra_err part_write(struct flush_part *part, bool syncs)
     return err ? err : table_output_finish(&part->output, part->high);
 }
 
-static void part_run(struct flush_part *part, bool syncs)
+static void part_note(struct flush_part *part, sombra_err err)
 {
-    part->err = part_write(part, syncs);
-    if (part->err) {
+    part->err = err;
+    if (err) {
         diag_save(part->text);
         atomic_store(&part->flush->is_given_up, true);
     }
 }
 
-static void *helper_main(void *part)
+static void part_run(struct flush_part *part, bool syncs)
 {
+    part_note(part, part_write(part, syncs));
+}
+
+static void *helper_main(void *argument)
+{
+    struct flush_part *part = argument;
+    struct lsm *lsm = part->flush->lsm;
     part_run(part, false);
+    os_mutex_lock(&lsm->mutex);
+    part->is_done = true;
+    os_condition_broadcast(&lsm->changed);
+    os_mutex_unlock(&lsm->mutex);
     return NULL;
+}
+
+/* While the helper's part takes longer, KV_NORMAL is kept, or the flush given up. */
+static sombra_err helper_wait(struct flush *flush)
+{
+    struct lsm *lsm = flush->lsm;
+    const struct flush_part *part = &flush->parts[1];
+    sombra_err err = SOMBRA_OK;
+    os_mutex_lock(&lsm->mutex);
+    while (!err && !part->is_done) {
+        uint64_t wait_ms = UINT64_MAX;
+        os_mutex_unlock(&lsm->mutex);
+        err = lsm_sync_due(lsm, &wait_ms);
+        os_mutex_lock(&lsm->mutex);
+        if (!err && !part->is_done)
+            os_condition_wait(&lsm->changed, &lsm->mutex,
+                              u64_min(wait_ms, lsm->options.sync_interval_ms));
+    }
+    os_mutex_unlock(&lsm->mutex);
+    return err;
 }
 
 /* The failure that the other part was given up for. */
@@ -193,6 +225,8 @@ static sombra_err flush_write(struct flush *flush)
     bool has_helper = flush->part_count > 1 &&
                       os_thread_start(&helper, helper_main, &flush->parts[1]) == SOMBRA_OK;
     part_run(&flush->parts[0], flush->syncs);
+    if (has_helper && flush->syncs && !flush->parts[0].err)
+        part_note(&flush->parts[0], helper_wait(flush));
     if (has_helper)
         os_thread_join(&helper);
     else if (flush->part_count > 1 && !flush->parts[0].err)

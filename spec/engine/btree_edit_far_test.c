@@ -41,7 +41,7 @@ static void fill_far(struct kv *other)
     put_sized(txn, "far", 1, FAR_BYTES); /* commits as a checkpoint */
     expect_ok(kv_commit(txn, KV_OFF));
     txn = kv_begin_write(other);
-    kv_put_numbers(txn, 1, 1 + FILLER, 40, 1);
+    kv_put_numbers(txn, 1, 1 + FILLER, 56, 1);
     expect_ok(kv_commit(txn, KV_OFF));
     assert_true(root_of(other) * 4096 >= PAGER_WINDOW_BYTES);
 }

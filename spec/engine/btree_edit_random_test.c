@@ -243,6 +243,12 @@ static bool do_savepoint(struct run *run, struct kv_txn *txn)
     return true;
 }
 
+/* Mostly too little to matter; else the rest of the transaction is not logged. */
+static bool do_expect(struct run *run, struct kv_txn *txn)
+{
+    return !broke(run, kv_expect(txn, dice_below(run, 4) ? 1 : UINT64_MAX));
+}
+
 /* False: an allocation or the disk failed. */
 static bool do_step(struct run *run, struct kv_txn *txn, bool fails)
 {
@@ -253,8 +259,10 @@ static bool do_step(struct run *run, struct kv_txn *txn, bool fails)
         return do_puts(run, txn, 30);
     if (dice < 82)
         return do_range(run, txn);
-    if (dice < 92)
+    if (dice < 90)
         return do_savepoint(run, txn);
+    if (dice < 92)
+        return do_expect(run, txn);
     if (fails)
         return true;
     if (dice < 97)

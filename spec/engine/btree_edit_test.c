@@ -9,7 +9,12 @@
 #include <inttypes.h>
 #include <pthread.h>
 
-enum { FILLER = 2000, KEYS = 64, WRITE_FROM = 500 };
+enum {
+    FILLER = 2000,
+    FILLER_BYTES = 56, /* of values: leaves of shorter ones may be dense, which are copied */
+    KEYS = 64,
+    WRITE_FROM = 500,
+};
 
 static struct btree_options small_options(void)
 {
@@ -40,7 +45,7 @@ static struct kv *process_open(struct os_sim *sim, struct os **out_os)
 static void fill(struct kv *kv)
 {
     struct kv_txn *txn = kv_begin_write(kv);
-    kv_put_numbers(txn, WRITE_FROM, WRITE_FROM + FILLER, 40, 1);
+    kv_put_numbers(txn, WRITE_FROM, WRITE_FROM + FILLER, FILLER_BYTES, 1);
     expect_ok(kv_commit(txn, KV_OFF));
     kv_put_one(kv, "key", "zero", KV_OFF);
 }
@@ -220,7 +225,7 @@ static void sweep_put(struct kv_txn *txn, bool *present, uint64_t number)
 {
     uint8_t key[8];
     struct buf pattern = BUF_INIT;
-    expect_ok(kv_put(txn, kv_number_key(number, key), kv_pattern(&pattern, number, 40)));
+    expect_ok(kv_put(txn, kv_number_key(number, key), kv_pattern(&pattern, number, FILLER_BYTES)));
     present[number] = true;
     buf_release(&pattern);
 }
@@ -355,6 +360,43 @@ static void test_edit__deletes_that_find_no_room_stay_held(void **state)
     (void)state;
     deletes_find_no_room(true);
     deletes_find_no_room(false);
+}
+
+/* A transaction that is too long for the log logs no deletes that could be held. */
+static void delete_behind_bypass(bool expects)
+{
+    struct os_sim *sim = os_sim_new(NULL);
+    struct btree_options options = small_options();
+    options.wal_bypass_bytes = 64 * KiB;
+    struct kv *kv;
+    expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
+    fill(kv);
+    uint8_t key[8];
+    struct kv_txn *txn = kv_begin_write(kv);
+    expect_err(SOMBRA_NOT_FOUND, kv_delete(txn, slice_str("absent")));
+    if (expects)
+        expect_ok(kv_expect(txn, 64 * KiB + 1));
+    else
+        put_sized(txn, "long", 1, 64 * KiB);
+    assert_true(container_of(txn, struct btree_txn, kv)->is_bypass);
+    expect_ok(kv_delete(txn, kv_number_key(WRITE_FROM + 7, key)));
+    expect_ok(kv_delete(txn, kv_number_key(WRITE_FROM + FILLER - 7, key)));
+    expect_ok(kv_commit(txn, KV_OFF));
+    txn = kv_begin_read(kv);
+    sombra_slice value;
+    expect_err(SOMBRA_NOT_FOUND, kv_get(txn, kv_number_key(WRITE_FROM + 7, key), &value));
+    expect_err(SOMBRA_NOT_FOUND, kv_get(txn, kv_number_key(WRITE_FROM + FILLER - 7, key), &value));
+    kv_abort(txn);
+    store_expect_exact(kv);
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+}
+
+static void test_edit__deletes_of_a_long_transaction_are_made(void **state)
+{
+    (void)state;
+    delete_behind_bypass(true);
+    delete_behind_bypass(false);
 }
 
 /* ---- other processes --------------------------------------------------------------------- */
@@ -602,6 +644,7 @@ int main(void)
         cmocka_unit_test(test_edit__many_puts_leave_what_batches_leave),
         cmocka_unit_test(test_edit__many_deletes_leave_what_copies_leave),
         cmocka_unit_test(test_edit__deletes_that_find_no_room_stay_held),
+        cmocka_unit_test(test_edit__deletes_of_a_long_transaction_are_made),
         cmocka_unit_test(test_edit__who_is_not_alone_copies),
         cmocka_unit_test(test_edit__one_that_breaks_off_is_recovered_from),
         cmocka_unit_test(test_edit__who_attaches_waits_for_it),

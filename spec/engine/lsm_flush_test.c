@@ -5,6 +5,8 @@
 #include "lsm/write_internal.h"
 #include "lsm_store.h"
 
+#include <pthread.h>
+
 static const struct kv_range all = { { 0 }, { 0 } };
 
 static struct lsm_options options_of(uint64_t table_bytes)
@@ -176,6 +178,147 @@ static void test_flush__of_which_a_part_fails_is_done_again(void **state)
     }
 }
 
+/* ---- commits that wait for their sync ---------------------------------------------------- */
+
+struct waiting {
+    pthread_t main;
+    _Atomic(pthread_t) flusher; /* which syncs what KV_NORMAL left; 0 = it did not yet */
+    _Atomic bool is_armed, is_synced, has_helper, is_late;
+};
+
+static void hold_helper(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    enum { TRIES = 3000 };
+    struct waiting *waiting = context;
+    pthread_t self = pthread_self(), flusher = atomic_load(&waiting->flusher);
+    (void)sim;
+    if (event->call == OS_SIM_SYNC && !is_table(event->path) && self != waiting->main) {
+        atomic_store(&waiting->flusher, self);
+        if (atomic_load(&waiting->is_armed))
+            atomic_store(&waiting->is_synced, true);
+    }
+    if (event->call != OS_SIM_WRITE || !is_table(event->path) || self == flusher ||
+        atomic_exchange(&waiting->has_helper, true))
+        return;
+    for (unsigned i = 0; i < TRIES && !atomic_load(&waiting->is_synced); i++) {
+        os_sleep_us(event->process, 1000);
+        os_sleep_us(os_posix(), 1000);
+    }
+    atomic_store(&waiting->is_late, !atomic_load(&waiting->is_synced));
+}
+
+/* The thread that flushes is the one that syncs: while the other part takes long, too. */
+static void test_flush__syncs_while_it_waits_for_its_other_part(void **state)
+{
+    (void)state;
+    enum { TRIES = 10000 };
+    struct lsm_store store;
+    struct lsm_options options = options_of(16 * MiB);
+    struct waiting waiting = { .main = pthread_self() };
+    options.sync_interval_ms = 1;
+    lsm_store_init_simulated(&store, &options);
+    os_sim_set_hook(store.sim, hold_helper, &waiting);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, 0, 10, 60, 1);
+    expect_ok(kv_commit(txn, KV_NORMAL));
+    for (unsigned i = 0; i < TRIES && !atomic_load(&waiting.flusher); i++) {
+        os_sleep_us(store.os, 1000);
+        os_sleep_us(os_posix(), 1000);
+    }
+    assert_true(atomic_load(&waiting.flusher));
+    txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, 0, 3000, 60, 2);
+    atomic_store(&waiting.is_armed, true);
+    expect_ok(kv_commit(txn, KV_NORMAL));
+    for (unsigned i = 0; i < TRIES && tables_of(store.kv) == 0; i++)
+        os_sleep_us(os_posix(), 1000);
+    assert_true(atomic_load(&waiting.has_helper));
+    assert_false(atomic_load(&waiting.is_late));
+    os_sim_set_hook(store.sim, NULL, NULL);
+    kv_expect_sound(store.kv);
+    lsm_store_release(&store);
+}
+
+/* ---- power cuts --------------------------------------------------------------------------- */
+
+struct cut {
+    _Atomic uint64_t calls, at; /* mutating calls; the one before which the power is cut */
+    _Atomic bool is_committed;
+    bool had_committed;
+    enum os_sim_variant variant;
+    struct os_sim *image;
+};
+
+static void cut_power(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct cut *cut = context;
+    if (atomic_fetch_add(&cut->calls, 1) + 1 != atomic_load(&cut->at))
+        return;
+    cut->had_committed = atomic_load(&cut->is_committed);
+    cut->image = os_sim_crash(sim, cut->variant, event->number);
+}
+
+static uint64_t digest_of_image(struct os_sim *image, const struct lsm_options *options)
+{
+    struct kv *kv;
+    uint64_t entries;
+    expect_ok(lsm_open(os_sim_start(image), "data", options, &kv));
+    kv_expect_sound(kv);
+    uint64_t digest = digest_of(kv, &entries);
+    expect_ok(kv_close(kv));
+    return digest;
+}
+
+/* Between any two calls of the commit, of the threads that flush, and of a close beside them. */
+static bool cut_once(struct random *random)
+{
+    struct lsm_store store;
+    struct lsm_options options = options_of(random_below(random, 2) ? 8 * KiB : MiB);
+    struct cut cut = { .variant = (enum os_sim_variant)random_below(random, OS_SIM_VARIANTS) };
+    uint8_t low[8], high[8];
+    uint64_t entries, removed, at = 1 + random_below(random, 60);
+    lsm_store_init_simulated(&store, &options);
+    commit_numbers(store.kv, 0, 700, 1);
+    expect_ok(checkpoint(store.kv));
+    const uint64_t before = digest_of(store.kv, &entries);
+    os_sim_set_hook(store.sim, cut_power, &cut);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, 300, 1800, 60, 2);
+    struct kv_range range = { kv_number_key(500 + random_below(random, 500), low),
+                              kv_number_key(1100 + random_below(random, 500), high) };
+    expect_ok(kv_delete_range(txn, range, &removed));
+    const uint64_t behind = kv_digest(txn, all, &entries);
+    atomic_store(&cut.at, atomic_load(&cut.calls) + at);
+    expect_ok(kv_commit(txn, KV_FULL));
+    atomic_store(&cut.is_committed, true);
+    if (random_below(random, 2))
+        expect_ok(checkpoint(store.kv));
+    lsm_store_close(&store);
+    os_sim_set_hook(store.sim, NULL, NULL);
+    lsm_store_open(&store);
+    assert_int_equal(digest_of(store.kv, &entries), behind);
+    const bool is_cut = cut.image != NULL;
+    if (is_cut) {
+        uint64_t digest = digest_of_image(cut.image, &options);
+        assert_true(digest == behind || (digest == before && !cut.had_committed));
+        os_sim_free(cut.image);
+    }
+    lsm_store_release(&store);
+    return is_cut;
+}
+
+static void test_flush__power_cuts_beside_it_lose_nothing(void **state)
+{
+    (void)state;
+    struct random random;
+    random_seed(&random, kv_test_seed("flush"));
+    const uint64_t rounds = kv_test_number("SOMBRA_CUTS", 60);
+    uint64_t cuts = 0;
+    for (uint64_t left = rounds; left > 0; left--)
+        cuts += cut_once(&random);
+    assert_true(cuts > rounds / 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +326,8 @@ int main(void)
         cmocka_unit_test(test_flush__two_threads_share_what_one_transaction_filled),
         cmocka_unit_test(test_flush__parts_keep_what_was_written),
         cmocka_unit_test(test_flush__of_which_a_part_fails_is_done_again),
+        cmocka_unit_test(test_flush__syncs_while_it_waits_for_its_other_part),
+        cmocka_unit_test(test_flush__power_cuts_beside_it_lose_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -125,6 +125,146 @@ static inline uint64_t exercise_leaf_reads(const uint8_t *page, size_t page_byte
     return sum;
 }
 
+/* The words of up to 20 keys from `index` on, given by the page's other reads. */
+static inline void exercise_words(struct exercise *exercise, const uint8_t *page, unsigned index)
+{
+    enum { WORDS = 20 };
+    struct random *random = &exercise->random;
+    size_t page_bytes = exercise->page_bytes;
+    uint8_t key[KV_KEY_BYTES_MAX], within[KV_KEY_BYTES_MAX], bytes[WORDS];
+    uint64_t words[WORDS];
+    size_t key_bytes = leaf_key_at(page, page_bytes, index, within);
+    size_t kept = key_bytes > 8 && random_below(random, 4) ? key_bytes - 1 - random_below(random, 8)
+                                                           : key_bytes;
+    struct leaf_words from = { .within = slice_of(within, kept > 0 ? kept : 1),
+                               .words = words,
+                               .bytes = bytes };
+    struct leaf_place place;
+    (void)leaf_find_place(page, page_bytes, from.within, &place);
+    unsigned at = place.index, count = page_count(page);
+    from.place = random_below(random, 3) ? &place : NULL;
+    exercise_require(at <= index, "the place of a start of a key is behind the key");
+    if (!from.place && at < count) { /* what is before is a key that begins so, or nothing is */
+        key_bytes = leaf_key_at(page, page_bytes, at, key);
+        from.before = slice_of(key, key_bytes);
+        at++;
+    }
+    while (at < count) {
+        from.capacity = 1 + random_below(random, WORDS);
+        unsigned read = leaf_read_words(page, page_bytes, at, &from);
+        exercise_require(read <= from.capacity, "more words than there is room for");
+        bool goes_on = read == from.capacity || (!from.is_over && !from.is_long);
+        exercise_require(!goes_on || read == from.capacity || at + read == count,
+                         "words end before the leaf");
+        for (unsigned i = 0; i < read + (at + read < count && read < from.capacity); i++) {
+            key_bytes = leaf_key_at(page, page_bytes, at + i, key);
+            sombra_slice rest = slice_of(key + from.within.bytes, 0);
+            bool is_within = key_bytes >= from.within.bytes &&
+                             memcmp(key, from.within.data, from.within.bytes) == 0;
+            uint8_t word[KV_WORD_BYTES] = { 0 };
+            rest.bytes = is_within ? key_bytes - from.within.bytes : 0;
+            if (i == read) {
+                exercise_require(from.is_over == !is_within, "words are over, or are not");
+                exercise_require(from.is_long == (rest.bytes > KV_WORD_BYTES), "a long word");
+                break;
+            }
+            exercise_require(is_within && rest.bytes == bytes[i], "a word's length");
+            memcpy(word, rest.data, rest.bytes);
+            exercise_require(get_be64(word) == words[i], "a word");
+        }
+        if (!goes_on || read == 0)
+            break;
+        at += read;
+        key_bytes = leaf_key_at(page, page_bytes, at - 1, key);
+        from.before = slice_of(key, key_bytes);
+        from.place = NULL;
+    }
+}
+
+/* The other ways to look for keys. */
+static inline uint64_t exercise_leaf_searches(struct exercise *exercise, const uint8_t *page)
+{
+    enum { SEARCHES = 12, SEEKS = 4 };
+    struct random *random = &exercise->random;
+    size_t page_bytes = exercise->page_bytes;
+    unsigned count = page_count(page), index;
+    uint8_t keys[SEEKS][KV_KEY_BYTES_MAX];
+    struct page_key page_keys[SEEKS];
+    struct leaf_seek seeks[SEEKS];
+    struct leaf_value value, same;
+    struct leaf_place place;
+    struct leaf_iter iter;
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < SEARCHES && count > 0; i++) {
+        for (unsigned k = 0; k < SEEKS; k++) {
+            size_t bytes = exercise_key(exercise, page, keys[k]);
+            page_keys[k] = page_key_of(slice_of(keys[k], bytes));
+            seeks[k] = (struct leaf_seek){ .page = page, .key = &page_keys[k] };
+        }
+        leaf_seeks_begin(seeks, SEEKS, page_bytes);
+        leaf_seeks_fetch(seeks, SEEKS);
+        for (unsigned k = 0; k < SEEKS; k++) {
+            sombra_slice key = page_keys[k].bytes;
+            bool is_there = leaf_find(page, page_bytes, key, &index);
+            exercise_require(leaf_seek_end(&seeks[k], page_bytes, &value) == is_there, "a seek");
+            exercise_require(leaf_get(page, page_bytes, key, &same) == is_there, "a get");
+            exercise_require(leaf_find_place(page, page_bytes, key, &place) == is_there &&
+                                 place.index == index,
+                             "a place");
+            if (is_there) {
+                exercise_require(slice_equal(value.bytes, same.bytes), "values differ");
+                sum += exercise_sum(value.bytes);
+            }
+            if (index == count)
+                continue;
+            leaf_iter_enter(&iter, page, page_bytes, &place, key);
+            exercise_require(iter.index == index, "an entered walk");
+            sum += exercise_sum(iter.suffix) + exercise_sum(iter.value.bytes);
+            sombra_slice high = page_keys[(k + 1) % SEEKS].bytes;
+            if (slice_compare(key, high) < 0) {
+                (void)leaf_find(page, page_bytes, high, &index);
+                exercise_require(leaf_find_end(page, page_bytes, &place, key, high) == index,
+                                 "an end");
+            }
+        }
+        exercise_words(exercise, page, (unsigned)random_below(random, count));
+    }
+    return sum;
+}
+
+/* All of the page's entries as a row of leaves. */
+static inline void exercise_leaf_row(struct exercise *exercise, const uint8_t *page)
+{
+    size_t page_bytes = exercise->page_bytes;
+    unsigned count = page_count(page);
+    if (count == 0 || count > 2000)
+        return;
+    struct leaf_entry *entries = mem_alloc(count * sizeof *entries);
+    uint16_t *shared = mem_alloc(count * sizeof *shared);
+    uint8_t *keys = mem_alloc((size_t)count * KV_KEY_BYTES_MAX);
+    for (unsigned i = 0; i < count; i++) {
+        uint8_t *key = keys + (size_t)i * KV_KEY_BYTES_MAX;
+        entries[i].key = slice_of(key, leaf_key_at(page, page_bytes, i, key));
+        leaf_value_at(page, page_bytes, i, &entries[i].value);
+        shared[i] = i == 0 ? 0 : (uint16_t)slice_common_prefix(entries[i - 1].key, entries[i].key);
+    }
+    struct leaf_row row = {
+        .entries = entries, .shared = shared, .count = count, .page_bytes = page_bytes
+    };
+    size_t fill_bytes = page_bytes - random_below(&exercise->random, page_bytes / 2);
+    for (unsigned first = 0; first < count;) {
+        struct leaf_cut cut;
+        leaf_row_cut(&row, first, fill_bytes, &cut);
+        leaf_row_build(&row, &cut, exercise->images[1]);
+        exercise_require_valid(exercise->images[1], page_bytes, "a row");
+        exercise_require(page_count(exercise->images[1]) == cut.count, "a row's entries");
+        first += cut.count;
+    }
+    mem_free(entries);
+    mem_free(shared);
+    mem_free(keys);
+}
+
 /* Splits, then fills and merges what came out. The page goes on as the left part. */
 static inline void exercise_leaf_split(struct exercise *exercise, uint8_t *page, unsigned index,
                                        sombra_slice key, const struct leaf_value *value,
@@ -264,12 +404,18 @@ static inline void page_exercise(const uint8_t *page, size_t page_bytes, uint64_
     uint8_t *copy = exercise.images[0];
     page_copy(copy, page, page_bytes);
     exercise_require_valid(copy, page_bytes, "a copy");
+    if (!is_branch) {
+        sum += exercise_leaf_searches(&exercise, copy);
+        exercise_leaf_row(&exercise, copy);
+    }
     for (unsigned i = 0; i < EXERCISE_CHANGES; i++) {
         if (is_branch)
             exercise_branch_change(&exercise, copy);
         else
             exercise_leaf_change(&exercise, copy);
     }
+    if (!is_branch)
+        sum += exercise_leaf_searches(&exercise, copy);
     sum ^=
         is_branch ? exercise_branch_reads(copy, page_bytes) : exercise_leaf_reads(copy, page_bytes);
     exercise_require(sum != UINT64_MAX, "the sums use what was read");
