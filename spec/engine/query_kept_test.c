@@ -266,8 +266,8 @@ static void put_text(struct bytes *to, const char *literal)
 static void put_number(struct bytes *to, struct random *source)
 {
     static const uint8_t others[][5] = { { 0x10 }, { 0x00 }, { 0x02 }, { 0x31, 'x' }, { 0x87 } };
-    const uint64_t number = random_below(source, 12) ? 1 + random_below(source, 6)
-                                                     : random_below(source, 70000);
+    const uint64_t number =
+        random_below(source, 12) ? 1 + random_below(source, 6) : random_below(source, 70000);
     uint8_t bytes[9] = { 0 };
     const unsigned form = (unsigned)random_below(source, 24);
     for (unsigned i = 0; i < 8; i++)
@@ -280,21 +280,30 @@ static void put_number(struct bytes *to, struct random *source)
         put(to, two, sizeof two);
     } else {
         const unsigned least = number < 0x80 ? 1 : number < 0x8000 ? 2 : 3;
-        const unsigned length = form < 12 ? least : least + (unsigned)random_below(source, 9 - least);
+        const unsigned length =
+            form < 12 ? least : least + (unsigned)random_below(source, 9 - least);
         bytes[0] = (uint8_t)(0x10 + length);
         put(to, bytes, 1 + length);
     }
 }
 
-static void put_head(struct bytes *to, struct random *source, uint8_t tag, size_t body, size_t count)
+static void put_head(struct bytes *to, struct random *source, uint8_t tag, size_t body,
+                     size_t count)
 {
     if (random_below(source, 40) == 0)
         body += random_below(source, 3) - 1;
     if (random_below(source, 40) == 0)
         count += random_below(source, 3) - 1;
     const uint8_t small[] = { tag, (uint8_t)body, (uint8_t)count };
-    const uint8_t large[] = { (uint8_t)(tag + 3),     (uint8_t)body,         (uint8_t)(body >> 8), 0, 0,
-                              (uint8_t)count, (uint8_t)(count >> 8), 0,                    0 };
+    const uint8_t large[] = { (uint8_t)(tag + 3),
+                              (uint8_t)body,
+                              (uint8_t)(body >> 8),
+                              0,
+                              0,
+                              (uint8_t)count,
+                              (uint8_t)(count >> 8),
+                              0,
+                              0 };
     if (random_below(source, 20) == 0)
         put(to, large, sizeof large);
     else
@@ -395,7 +404,8 @@ static void random_change(struct fixture *f, struct random *source)
     if (random_below(source, 8) == 0)
         err = graph_node_delete(&f->txn, node, true);
     else
-        err = graph_edge_create(&f->txn, &ends, text(types[random_below(source, 3)]), NOTHING, &edge);
+        err =
+            graph_edge_create(&f->txn, &ends, text(types[random_below(source, 3)]), NOTHING, &edge);
     (void)err;
 }
 
