@@ -82,6 +82,29 @@ describe("a traversal", function()
     graph:rollback()
   end)
 
+  it("takes no word for another that only begins with it", function()
+    helper.misuse("a zero byte", tx.neighbours, tx, 1, "both\0x")
+    helper.misuse("a zero byte", tx.degree, tx, 1, "out\0")
+    helper.misuse("a zero byte", db.begin, db, "read\0x")
+    helper.misuse("option 'where\\0x': unknown option", tx.match, tx, { "(a:N)", ["where\0x"] = { a = { n = 1 } } })
+    local write = db:begin("write")
+    helper.misuse("'kind'", write.create_constraint, write, "N", "n", { kind = "integer\0x" })
+    helper.misuse("option 'on'", write.create_trigger, write, "N", "w", { on = "create\0x" })
+    helper.misuse("option 'on'", write.create_trigger, write, "N", "w", { on = { "create\0x" } })
+    write:rollback()
+    for _, part in ipairs {
+      "mode = 'write\\0x'",
+      "params = { { 'a', 'integer\\0x' } }",
+      "params = { { 'a', 'integer', ['optional\\0x'] = true } }",
+      "limits = { ['time\\0x'] = 1 }",
+    } do
+      local source = "return { name = 'p', version = 1, %s, run = function() end }"
+      assert(db:define(source:format((part:gsub("\\0x", "")))))
+      assert.is_false((pcall(db.define, db, source:format(part))), part)
+      db:undefine("p")
+    end
+  end)
+
   it("has what a step was given when it was called", function()
     local predicate, options, types, ids = { n = 1 }, { max = 2 }, { "E" }, { 1, 2 }
     local found = tx:from("N"):where(predicate):out(types, options)
