@@ -444,7 +444,7 @@ static void test_random_paths__are_those_of_a_new_query(void **state)
         assert_string_equal(have, wanted);
         sound += strstr(have, "ok: ") != NULL;
     }
-    print_message("%zu sound\n", sound);
+    assert_true(sound > RANDOM_ROUNDS / 4); /* else it tests refusals alone */
     query_end(kept);
 }
 
