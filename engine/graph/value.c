@@ -258,8 +258,9 @@ void sombra_value_enter(const sombra_value *container, sombra_value_cursor *out_
     *out_cursor = (sombra_value_cursor){ .is_map = container->kind == SOMBRA_MAP };
     if (container->kind != SOMBRA_MAP && container->kind != SOMBRA_LIST)
         return;
-    out_cursor->next = container->as.body.data;
-    out_cursor->end = out_cursor->next + container->as.body.bytes;
+    const sombra_slice body = container->as.body;
+    out_cursor->next = body.data; /* may be NULL: an empty one that no decoder gave */
+    out_cursor->end = body.bytes ? out_cursor->next + body.bytes : out_cursor->next;
     out_cursor->left = container->count;
     out_cursor->depth = container->depth + 1;
 }

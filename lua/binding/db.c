@@ -12,7 +12,10 @@ static const char *option_text(lua_State *L, int arg, const char *name)
     if (option_push(L, arg, name) != LUA_TNIL) {
         if (lua_type(L, -1) != LUA_TSTRING)
             option_error(L, arg, name, "string expected");
-        text = lua_tostring(L, -1);
+        size_t bytes;
+        text = lua_tolstring(L, -1, &bytes);
+        if (strlen(text) != bytes)
+            option_error(L, arg, name, "a string without zero bytes expected");
     }
     lua_pop(L, 1);
     return text;
@@ -172,7 +175,7 @@ static int db_begin(lua_State *L)
     sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
     (void)db_self(L);
     luaL_checktype(L, 2, LUA_TSTRING);
-    options.is_write = luaL_checkoption(L, 2, NULL, modes) == 1;
+    options.is_write = check_choice(L, 2, NULL, modes) == 1;
     if (options_given(L, 3, names[options.is_write])) {
         if (options.is_write)
             options.busy_timeout_ms = option_wait_ms(L, 3, "busy_timeout");

@@ -65,7 +65,7 @@ static void check_constraint(lua_State *L, sombra_rule *out_rule)
     if (is_required == (type != LUA_TNIL))
         luaL_argerror(L, 4, "give one of the options 'required' and 'kind'");
     rule.kind = is_required ? SOMBRA_RULE_REQUIRED : SOMBRA_RULE_KIND;
-    const char *given = type == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    const char *given = word_at(L, -1);
     bool is_known = is_required;
     for (size_t i = 0; !is_known && i < sizeof kinds / sizeof kinds[0]; i++) {
         is_known = strcmp(given, kinds[i].name) == 0;

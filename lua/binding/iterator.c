@@ -516,7 +516,7 @@ static sombra_direction check_direction(lua_State *L, int arg)
 {
     static const char *const names[] = { "out", "into", "both", NULL };
     static const sombra_direction directions[] = { SOMBRA_OUT, SOMBRA_IN, SOMBRA_BOTH };
-    return directions[luaL_checkoption(L, arg, "both", names)];
+    return directions[check_choice(L, arg, "both", names)];
 }
 
 /* tx:edges_of(id [, direction [, types [, {limit, reverse, other}]]])

@@ -364,7 +364,7 @@ int db_dump(lua_State *L)
 {
     static const char *const names[] = { "meta", "page", "log", "tree", NULL };
     const char *path = check_path(L, 1);
-    int what = luaL_checkoption(L, 2, NULL, names);
+    int what = check_choice(L, 2, NULL, names);
     luaL_checktype(L, 3, LUA_TFUNCTION);
     uint64_t page = what == SOMBRA_DUMP_PAGE ? check_id(L, 4) : 0;
     struct job job = { .L = L, .function = 3 };

@@ -329,7 +329,7 @@ int db_metrics(lua_State *L)
     (void)db_self(L);
     if (!lua_isnoneornil(L, 2))
         luaL_checktype(L, 2, LUA_TSTRING);
-    bool is_text = luaL_checkoption(L, 2, "table", formats) == 1;
+    bool is_text = check_choice(L, 2, "table", formats) == 1;
     lua_settop(L, 1);
     events_deliver(L, 1);
     return is_text ? push_text(L) : push_table(L);

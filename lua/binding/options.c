@@ -12,7 +12,7 @@ bool option_is_among(const char *name, size_t bytes, const char *const *names)
 }
 
 /* Says the whole name: zero bytes in it would hide what stands behind them. */
-static void refuse_unknown(lua_State *L, int arg, const char *name, size_t bytes)
+void option_unknown(lua_State *L, int arg, const char *name, size_t bytes)
 {
     luaL_Buffer shown;
     luaL_buffinit(L, &shown);
@@ -24,6 +24,20 @@ static void refuse_unknown(lua_State *L, int arg, const char *name, size_t bytes
     }
     luaL_pushresult(&shown);
     option_error(L, arg, lua_tostring(L, -1), "unknown option");
+}
+
+const char *word_at(lua_State *L, int index)
+{
+    size_t bytes;
+    const char *text = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &bytes) : NULL;
+    return text && strlen(text) == bytes ? text : "";
+}
+
+int check_choice(lua_State *L, int arg, const char *otherwise, const char *const *names)
+{
+    if (lua_type(L, arg) == LUA_TSTRING && lua_rawlen(L, arg) != strlen(lua_tostring(L, arg)))
+        return luaL_argerror(L, arg, "invalid option: it has a zero byte");
+    return luaL_checkoption(L, arg, otherwise, names);
 }
 
 bool options_given(lua_State *L, int arg, const char *const *names)
@@ -39,7 +53,7 @@ bool options_given(lua_State *L, int arg, const char *const *names)
         size_t bytes;
         const char *name = lua_tolstring(L, -1, &bytes);
         if (UNLIKELY(!option_is_among(name, bytes, names)))
-            refuse_unknown(L, arg, name, bytes);
+            option_unknown(L, arg, name, bytes);
     }
     return true;
 }
@@ -125,9 +139,8 @@ sombra_durability option_sync(lua_State *L, int arg)
         { "off", SOMBRA_DURABILITY_OFF },
     };
     sombra_durability durability = SOMBRA_DURABILITY_DEFAULT;
-    int type = option_push(L, arg, "sync");
-    if (type != LUA_TNIL) {
-        const char *given = type == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    if (option_push(L, arg, "sync") != LUA_TNIL) {
+        const char *given = word_at(L, -1);
         for (size_t i = 0; i < sizeof choices / sizeof choices[0]; i++) {
             if (strcmp(given, choices[i].name) == 0)
                 durability = choices[i].durability;

@@ -237,8 +237,8 @@ static void check_parameter_keys(lua_State *L, int given, lua_Integer number)
     while (lua_next(L, given)) {
         lua_pop(L, 1);
         bool is_known = lua_isinteger(L, -1) && (lua_Unsigned)lua_tointeger(L, -1) - 1 < 2;
-        for (const char *const *name = names; lua_type(L, -1) == LUA_TSTRING && *name; name++)
-            is_known |= strcmp(*name, lua_tostring(L, -1)) == 0;
+        for (const char *const *name = names; *name; name++)
+            is_known |= strcmp(*name, word_at(L, -1)) == 0;
         if (!is_known)
             luaL_error(L, "parameter %I is {name, type, default =, optional =, doc =}, not more",
                        number);
@@ -272,7 +272,7 @@ static void describe_parameter(lua_State *L, lua_Integer number)
     if (type == LUA_TNIL) {
         lua_pop(L, 1);
         lua_pushliteral(L, "any");
-    } else if (type != LUA_TSTRING || !is_type_name(lua_tostring(L, -1))) {
+    } else if (type != LUA_TSTRING || !is_type_name(word_at(L, -1))) {
         luaL_error(L,
                    "the type of parameter %I must be any, boolean, integer, number, float, string, "
                    "list, map, node or edge",
@@ -342,8 +342,8 @@ static void describe_limits(lua_State *L)
     lua_pushnil(L);
     while (lua_next(L, -2)) {
         bool is_known = false;
-        for (const char *const *name = names; lua_type(L, -2) == LUA_TSTRING && *name; name++)
-            is_known |= strcmp(*name, lua_tostring(L, -2)) == 0;
+        for (const char *const *name = names; *name; name++)
+            is_known |= strcmp(*name, word_at(L, -2)) == 0;
         if (!is_known || lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) > 0))
             luaL_error(L, "the unit's limits are time (seconds), memory (bytes), instructions: "
                           "numbers above 0");
@@ -372,7 +372,7 @@ static void describe_kind(lua_State *L)
         lua_setfield(L, 2, "mode");
     }
     lua_getfield(L, 2, "mode");
-    const char *mode = lua_tostring(L, -1);
+    const char *mode = word_at(L, -1);
     if (strcmp(mode, "read") != 0 && strcmp(mode, "write") != 0)
         luaL_error(L, "the unit's 'mode' must be \"read\" or \"write\"");
     lua_pop(L, 1);

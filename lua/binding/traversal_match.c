@@ -214,14 +214,15 @@ static void distribute(struct reader *reader, int index, const char *field, bool
 
 void match_push_pattern(lua_State *L, int index)
 {
+    static const char *const names[] = { "where", "ids", "distinct", NULL };
     lua_Integer count = (lua_Integer)lua_rawlen(L, index);
     luaL_argcheck(L, count > 0, index, "at least one pattern line expected");
     lua_pushnil(L);
     while (lua_next(L, index)) {
-        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
-        if (name && strcmp(name, "where") != 0 && strcmp(name, "ids") != 0 &&
-            strcmp(name, "distinct") != 0)
-            option_error(L, index, name, "unknown option");
+        size_t bytes = 0;
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tolstring(L, -2, &bytes) : NULL;
+        if (name && !option_is_among(name, bytes, names))
+            option_unknown(L, index, name, bytes);
         lua_pop(L, 1);
     }
     lua_newtable(L);

@@ -24,6 +24,18 @@ static void push_options_of(lua_State *L, const struct traversal *at)
         lua_newtable(L);
 }
 
+/* The ids at `index`, on top: one alone gives way to its number; what is none the engine refuses.
+ */
+static void unwrap_one(lua_State *L, int index)
+{
+    if (lua_rawlen(L, index) != 1)
+        return;
+    lua_rawgeti(L, index, 1);
+    if (lua_isinteger(L, -1) && lua_tointeger(L, -1) > 0)
+        lua_replace(L, index);
+    lua_settop(L, index);
+}
+
 static bool is_step(const struct traversal *at, const char *name)
 {
     return at && strcmp(at->name, name) == 0;
@@ -52,6 +64,7 @@ static int step_to(lua_State *L)
                              "repeat_both");
     push_options_of(L, walk); /* 3 */
     push_options_of(L, from); /* 4: the ids */
+    unwrap_one(L, 4);
     struct members members = {
         .count = 6,
         .at = { { .name = "unique" },

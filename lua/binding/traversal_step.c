@@ -84,8 +84,11 @@ static void add_member(const struct step *step, const struct member *member)
     case MEMBER_VALUE:
         add(step, member->index, member->index, member->name);
         return;
-    case MEMBER_IDS:
-        step_add_ids(step, member->index);
+    case MEMBER_IDS: /* one as a number: a search between two nodes takes others so */
+        if (lua_type(step->L, member->index) == LUA_TTABLE)
+            step_add_ids(step, member->index);
+        else
+            (void)sombra_value_push_integer(builder, (int64_t)check_id(step->L, member->index));
         return;
     case MEMBER_INTEGER:
         (void)sombra_value_push_integer(builder, member->number);

@@ -55,10 +55,10 @@ static uint32_t check_events(lua_State *L)
         for (size_t i = 0; i < EVENT_COUNT; i++)
             mask |= (uint32_t)events[i].event;
     } else if (type == LUA_TSTRING) {
-        mask = event_of(lua_tostring(L, -1));
+        mask = event_of(word_at(L, -1));
     } else if (type == LUA_TTABLE) {
         for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i++) {
-            uint32_t event = lua_type(L, -1) == LUA_TSTRING ? event_of(lua_tostring(L, -1)) : 0;
+            uint32_t event = event_of(word_at(L, -1));
             if (!event)
                 option_error(L, 4, "on", "'create', 'update' or 'delete' expected");
             mask |= event;

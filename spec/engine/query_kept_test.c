@@ -2,6 +2,8 @@
 /* What a query keeps for the next one: the fixture runs one after the other on the same handle. */
 #include "query_fixture.h"
 
+#include "base/random.h"
+
 /* Nodes A 1 to 4 with unique i, g and s, edges E from each to the next. */
 static int setup(void **state)
 {
@@ -238,6 +240,247 @@ static void test_a_step__that_is_nearly_the_kept_one_is_not_taken_for_it(void **
     query_end(kept);
 }
 
+/* ---- a kept search beside a new one ------------------------------------------------------------
+ */
+
+enum { RANDOM_ROUNDS = 5000 };
+
+struct bytes {
+    size_t count;
+    uint8_t at[400];
+};
+
+static void put(struct bytes *to, const void *from, size_t count)
+{
+    assert_true(count <= sizeof to->at - to->count);
+    memcpy(to->at + to->count, from, count);
+    to->count += count;
+}
+
+static void put_text(struct bytes *to, const char *literal)
+{
+    put(to, literal, strlen(literal));
+}
+
+/* A number in one of the forms that readers take, or what is none. */
+static void put_number(struct bytes *to, struct random *source)
+{
+    static const uint8_t others[][5] = { { 0x10 }, { 0x00 }, { 0x02 }, { 0x31, 'x' }, { 0x87 } };
+    const uint64_t number =
+        random_below(source, 12) ? 1 + random_below(source, 6) : random_below(source, 70000);
+    uint8_t bytes[9] = { 0 };
+    const unsigned form = (unsigned)random_below(source, 24);
+    for (unsigned i = 0; i < 8; i++)
+        bytes[1 + i] = (uint8_t)(number >> 8 * i);
+    if (form == 0) {
+        const uint8_t *other = others[random_below(source, COUNT_OF(others))];
+        put(to, other, other[0] == 0x31 ? 2 : 1);
+    } else if (form < 4 && number < 0x2000) {
+        const uint8_t two[] = { (uint8_t)(0x60 + (number >> 8)), (uint8_t)number };
+        put(to, two, sizeof two);
+    } else {
+        const unsigned least = number < 0x80 ? 1 : number < 0x8000 ? 2 : 3;
+        const unsigned length =
+            form < 12 ? least : least + (unsigned)random_below(source, 9 - least);
+        bytes[0] = (uint8_t)(0x10 + length);
+        put(to, bytes, 1 + length);
+    }
+}
+
+static void put_head(struct bytes *to, struct random *source, uint8_t tag, size_t body,
+                     size_t count)
+{
+    if (random_below(source, 40) == 0)
+        body += random_below(source, 3) - 1;
+    if (random_below(source, 40) == 0)
+        count += random_below(source, 3) - 1;
+    const uint8_t small[] = { tag, (uint8_t)body, (uint8_t)count };
+    const uint8_t large[] = { (uint8_t)(tag + 3),
+                              (uint8_t)body,
+                              (uint8_t)(body >> 8),
+                              0,
+                              0,
+                              (uint8_t)count,
+                              (uint8_t)(count >> 8),
+                              0,
+                              0 };
+    if (random_below(source, 20) == 0)
+        put(to, large, sizeof large);
+    else
+        put(to, small, sizeof small);
+}
+
+static void put_key(struct bytes *to, const char *key)
+{
+    const uint8_t length = (uint8_t)strlen(key);
+    put(to, &length, 1);
+    put_text(to, key);
+}
+
+static void put_string(struct bytes *to, const char *string)
+{
+    const uint8_t tag = (uint8_t)(0x30 + strlen(string));
+    put(to, &tag, 1);
+    put_text(to, string);
+}
+
+/* A step "paths" with options that are often sound. */
+static void random_paths(struct bytes *step, struct random *source)
+{
+    static const char *const directions[] = { "out", "into", "both", "left" };
+    static const char *const kinds_of[] = { "shortest", "all_shortest", "weighted", "short" };
+    static const char *const types[] = { "E", "F", "G", "" };
+    struct bytes body = { 0 }, options = { 0 }, list = { 0 };
+    size_t count = 0;
+    if (random_below(source, 3) == 0) {
+        put_key(&body, "direction");
+        put_string(&body, directions[random_below(source, random_below(source, 8) ? 3 : 4)]);
+        count++;
+    }
+    if (random_below(source, 40)) {
+        put_key(&body, "from");
+        put_number(&body, source);
+        count++;
+    }
+    if (random_below(source, 3) == 0) {
+        put_key(&body, "kind");
+        put_string(&body, kinds_of[random_below(source, random_below(source, 8) ? 2 : 4)]);
+        count++;
+    }
+    if (random_below(source, 3) == 0) {
+        put_key(&body, "max");
+        put_number(&body, source);
+        count++;
+    }
+    for (int i = 0; i < (random_below(source, 40) ? 1 : 2); i++) {
+        put_key(&body, "to");
+        put_number(&body, source);
+        count++;
+    }
+    if (random_below(source, 3) == 0) {
+        put_key(&body, "types");
+        put_string(&body, types[random_below(source, random_below(source, 8) ? 3 : 4)]);
+        count++;
+    }
+    put_head(&options, source, 0x51, body.count, count);
+    put(&options, body.at, body.count);
+    put_string(&list, "paths");
+    put(&list, options.at, options.count);
+    *step = (struct bytes){ 0 };
+    put_head(step, source, 0x41, list.count, 2);
+    put(step, list.at, list.count);
+    if (random_below(source, 30) == 0)
+        step->at[random_below(source, step->count)] = (uint8_t)random_below(source, 256);
+    if (random_below(source, 60) == 0)
+        step->count--;
+}
+
+static void paths_outcome(struct query *query, struct fixture *f, sombra_slice steps, char *out,
+                          size_t bytes)
+{
+    const struct query_steps whole = { .whole = steps };
+    const sombra_row *rows;
+    size_t count = 1, used = 0;
+    sombra_err err = query_open_steps(query, &f->txn, &whole, &query_options, &query_environment);
+    while (!err && count) {
+        err = query_next(query, &rows, &count);
+        for (size_t i = 0; !err && i < count; i++)
+            used += (size_t)snprintf(out + used, bytes - used, "%" PRIu64 "@%u %g %s ", rows[i].id,
+                                     rows[i].depth, rows[i].cost, text_of_value(rows[i].value));
+    }
+    snprintf(out + used, bytes - used, "%s: %s", sombra_err_name(err),
+             err ? sombra_err_message() : "");
+    query_close(query);
+}
+
+static void random_change(struct fixture *f, struct random *source)
+{
+    static const char *const types[] = { "E", "F", "G" };
+    const struct graph_edge ends = { .src = 1 + random_below(source, 6),
+                                     .dst = 1 + random_below(source, 6) };
+    sombra_edge_id edge;
+    uint64_t node = 1 + random_below(source, 6);
+    sombra_err err;
+    if (random_below(source, 8) == 0)
+        err = graph_node_delete(&f->txn, node, true);
+    else
+        err =
+            graph_edge_create(&f->txn, &ends, text(types[random_below(source, 3)]), NOTHING, &edge);
+    (void)err;
+}
+
+static void test_random_paths__are_those_of_a_new_query(void **state)
+{
+    struct fixture *f = *state;
+    static char have[20000], wanted[20000];
+    struct random source;
+    struct query *kept = query_take();
+    random_seed(&source, test_seed());
+    bool is_write = false;
+    size_t sound = 0;
+    for (unsigned round = 0; round < RANDOM_ROUNDS; round++) {
+        struct bytes step, whole = { 0 };
+        struct query *fresh;
+        if (random_below(&source, 50) == 0) {
+            if (is_write && random_below(&source, 2))
+                commit(f);
+            else
+                rollback(f);
+            is_write = random_below(&source, 2);
+            if (is_write)
+                begin_write(f);
+            else
+                begin_read(f);
+        }
+        if (is_write && random_below(&source, 4) == 0)
+            random_change(f, &source);
+        random_paths(&step, &source);
+        put_head(&whole, &source, 0x41, step.count, 1);
+        put(&whole, step.at, step.count);
+        paths_outcome(kept, f, slice_of(whole.at, whole.count), have, sizeof have);
+        assert_ok(query_new(&fresh));
+        paths_outcome(fresh, f, slice_of(whole.at, whole.count), wanted, sizeof wanted);
+        query_release(fresh);
+        assert_string_equal(have, wanted);
+        sound += strstr(have, "ok: ") != NULL;
+    }
+    assert_true(sound > RANDOM_ROUNDS / 4); /* else it tests refusals alone */
+    query_end(kept);
+}
+
+/* Each allocation of a search fails, of one that is made and of one that takes other nodes. */
+static void test_memory_that_is_out__leaves_paths_that_can_be_asked(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const cases[] = {
+        "{{'paths', {from = 1, to = 4}}}",
+        "{{'paths', {from = 2, to = 4, types = {'E', 'F'}}}}",
+        "{{'paths', {from = 1, kind = 'all_shortest', to = 300}}}",
+        "{{'paths', {from = {1}, to = 4}}}",
+        "{{'paths', {from = 1, to = 4}}, {'limit', 1}}",
+    };
+    static char have[1000], wanted[1000];
+    struct query *query = query_take();
+    for (size_t i = 0; i < COUNT_OF(cases) * COUNT_OF(cases); i++) {
+        const sombra_slice before = value_text("%s", cases[i / COUNT_OF(cases)]);
+        const sombra_slice now = value_text("%s", cases[i % COUNT_OF(cases)]);
+        bool is_out = true;
+        for (uint64_t nth = 1; is_out; nth++) {
+            if (nth % 2)
+                paths_outcome(query, f, before, have, sizeof have);
+            mem_test_fail_at(nth, nth % 3 == 0);
+            paths_outcome(query, f, now, have, sizeof have);
+            mem_test_fail_at(0, false);
+            is_out = strstr(have, "ok: ") == NULL;
+            assert_true(!is_out || strstr(have, "out of memory"));
+            paths_outcome(query, f, now, wanted, sizeof wanted);
+            assert_true(is_out || strcmp(have, wanted) == 0);
+            assert_non_null(strstr(wanted, "ok: "));
+        }
+    }
+    query_end(query);
+}
+
 static void test_a_unique_index__leaves_nothing_to_ask_of_what_it_pins(void **state)
 {
     struct fixture *f = *state;
@@ -332,6 +575,8 @@ int main(void)
         TEST(test_names__that_were_missing_are_looked_for_again),
         TEST(test_names__of_a_transaction_that_is_undone_are_forgotten),
         TEST(test_a_step__that_is_nearly_the_kept_one_is_not_taken_for_it),
+        TEST(test_random_paths__are_those_of_a_new_query),
+        TEST(test_memory_that_is_out__leaves_paths_that_can_be_asked),
         TEST(test_a_unique_index__leaves_nothing_to_ask_of_what_it_pins),
         TEST(test_a_long_list__takes_memory_by_what_it_says),
         TEST(test_memory_that_is_out__leaves_a_query_that_can_be_asked),

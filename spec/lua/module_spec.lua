@@ -131,6 +131,8 @@ describe("the module", function()
       end
       refused("option 'creat': unknown option", { creat = true })
       refused("option 'create\\0x': unknown option", { ["create\0x"] = true })
+      refused("option 'sync'", { sync = "off\0x" })
+      refused("a string without zero bytes expected", { engine = "btree\0x" })
       refused("option names are strings", { true })
       refused("option 'create': boolean expected", { create = 1 })
       refused("option 'readonly': boolean expected", { readonly = "yes" })

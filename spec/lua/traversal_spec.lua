@@ -47,6 +47,64 @@ describe("a traversal", function()
     end
   end)
 
+  it("gives the same paths to a node as to a list of one, whatever was asked before", function()
+    local graph = db:begin("write")
+    for n = 1, 9 do graph:link(n, "F", n * 4 % 9 + 1) end
+    local function text(paths)
+      local found = {}
+      for _, path in ipairs(paths:list()) do
+        found[#found + 1] = table.concat(path.nodes, " ") .. "/" .. table.concat(path.edges, " ") .. "/" .. path.cost
+      end
+      return table.concat(found, ";")
+    end
+    for _, options in ipairs { {}, { types = "E" }, { direction = "both" }, { max = 2 } } do
+      for from = 1, 9 do
+        for _, to in ipairs { 1, 5, 9, 300, 70000, from } do
+          assert.equal(text(graph:paths({ from }, { to }, options)), text(graph:paths(from, to, options)))
+          assert.equal(
+            text(graph:paths({ from }, { to }, options):all_shortest()),
+            text(graph:paths(from, to, options):all_shortest())
+          )
+        end
+      end
+    end
+    for from = 1, 9 do
+      assert.equal(
+        text(graph:from({ from, from }):repeat_out("E"):to(9):all_shortest()):gsub(";.*", ""),
+        (text(graph:from(from):repeat_out("E"):to(9):all_shortest()))
+      )
+    end
+    for _, none in ipairs { { 0 }, { -1 }, { "1" }, { 1.5 } } do
+      local ok, err = pcall(function() return text(graph:from(none):repeat_out("E"):to(9)) end)
+      assert.is_false(ok)
+      assert.equal("invalid", err.code)
+    end
+    graph:rollback()
+  end)
+
+  it("takes no word for another that only begins with it", function()
+    helper.misuse("a zero byte", tx.neighbours, tx, 1, "both\0x")
+    helper.misuse("a zero byte", tx.degree, tx, 1, "out\0")
+    helper.misuse("a zero byte", db.begin, db, "read\0x")
+    helper.misuse("option 'where\\0x': unknown option", tx.match, tx, { "(a:N)", ["where\0x"] = { a = { n = 1 } } })
+    local write = db:begin("write")
+    helper.misuse("'kind'", write.create_constraint, write, "N", "n", { kind = "integer\0x" })
+    helper.misuse("option 'on'", write.create_trigger, write, "N", "w", { on = "create\0x" })
+    helper.misuse("option 'on'", write.create_trigger, write, "N", "w", { on = { "create\0x" } })
+    write:rollback()
+    for _, part in ipairs {
+      "mode = 'write\\0x'",
+      "params = { { 'a', 'integer\\0x' } }",
+      "params = { { 'a', 'integer', ['optional\\0x'] = true } }",
+      "limits = { ['time\\0x'] = 1 }",
+    } do
+      local source = "return { name = 'p', version = 1, %s, run = function() end }"
+      assert(db:define(source:format((part:gsub("\\0x", "")))))
+      assert.is_false((pcall(db.define, db, source:format(part))), part)
+      db:undefine("p")
+    end
+  end)
+
   it("has what a step was given when it was called", function()
     local predicate, options, types, ids = { n = 1 }, { max = 2 }, { "E" }, { 1, 2 }
     local found = tx:from("N"):where(predicate):out(types, options)
