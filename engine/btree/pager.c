@@ -185,14 +185,12 @@ sombra_err pager_grow(struct pager *pager, uint64_t old_count, uint64_t page_cou
     return SOMBRA_OK;
 }
 
-/* A KiB for each page that changed hands, so that small transactions pay for little more than they
- * use. */
+/* Small for a batch of a thousand random puts, whose pages single puts may change later: the system
+ * writes a stretch then for each. */
 static uint64_t fresh_stretch(size_t changes)
 {
-    uint64_t bytes = PAGER_FRESH_BYTES_MIN;
-    while (bytes < PAGER_FRESH_BYTES_MAX && 2 * bytes / KiB <= changes)
-        bytes *= 2;
-    return bytes;
+    enum { CHANGES_LARGE = 2560 };
+    return changes < CHANGES_LARGE ? PAGER_FRESH_BYTES_MIN : PAGER_FRESH_BYTES_MAX;
 }
 
 sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id, size_t changes)

@@ -23,7 +23,7 @@ enum {
     /* Of new space, written at once before the first store: the larger, the cheaper, for the system
      * keeps what one call wrote as one block of its cache where it can, and maps it by one fault.
      * But a store to any part of a block dirties all of it: with 256 KiB a checkpoint after random
-     * writes wrote ten times as much. So as much as the transaction is large (decision 0023). */
+     * writes wrote ten times as much. So in large transactions only (decision 0023). */
     PAGER_FRESH_BYTES_MIN = 8 << 10,
     PAGER_FRESH_BYTES_MAX = 64 << 10,
 };
