@@ -19,6 +19,30 @@ static struct version_table *const *input_tables(const struct compaction_job *jo
     return job->version->runs[in->run].tables + in->first;
 }
 
+/* ---- shares -------------------------------------------------------------------------------- */
+
+void share_note(struct share_outcome *outcome, sombra_err err, _Atomic bool *is_given_up)
+{
+    outcome->err = err;
+    if (err) {
+        diag_save(outcome->text);
+        atomic_store(is_given_up, true);
+    }
+}
+
+const struct share_outcome *share_worse(const struct share_outcome *a,
+                                        const struct share_outcome *b)
+{
+    return b->err && (!a->err || a->err == SOMBRA_CANCELLED) ? b : a;
+}
+
+sombra_err share_tell(const struct share_outcome *outcome)
+{
+    if (outcome->err)
+        diag_restore(outcome->text);
+    return outcome->err;
+}
+
 /* ---- one shard ----------------------------------------------------------------------------- */
 
 static sombra_err open_merge(const struct compaction_job *job, struct source **out_source)
@@ -143,11 +167,7 @@ void compaction_run_shard(struct compaction_job *job, size_t index, bool is_owne
     if (!err)
         err = copy_entries(job, shard, source, is_owner);
     source_close(source);
-    shard->err = err;
-    if (err) {
-        diag_save(shard->text);
-        atomic_store(&job->is_given_up, true);
-    }
+    share_note(&shard->outcome, err, &job->is_given_up);
 }
 
 /* ---- parts --------------------------------------------------------------------------------- */
@@ -250,19 +270,12 @@ static void run_shards(struct compaction_job *job)
     os_mutex_unlock(&lsm->mutex);
 }
 
-/* The failure that others were given up for. */
 static sombra_err shards_outcome(const struct compaction_job *job)
 {
-    const struct compaction_shard *failed = NULL;
-    for (size_t i = 0; i < job->shard_count; i++) {
-        const struct compaction_shard *shard = &job->shards[i];
-        if (shard->err && (!failed || failed->err == SOMBRA_CANCELLED))
-            failed = shard;
-    }
-    if (!failed)
-        return SOMBRA_OK;
-    diag_restore(failed->text);
-    return failed->err;
+    const struct share_outcome *worst = &(struct share_outcome){ .err = SOMBRA_OK };
+    for (size_t i = 0; i < job->shard_count; i++)
+        worst = share_worse(worst, &job->shards[i].outcome);
+    return share_tell(worst);
 }
 
 static sombra_err job_edit(struct compaction_job *job, uint64_t *out_written)

@@ -110,12 +110,24 @@ void table_output_release(struct table_output *output, bool is_kept);
 
 /* ---- jobs ---------------------------------------------------------------------------------- */
 
+/* What a thread came to that shared a job with others. */
+struct share_outcome {
+    sombra_err err;
+    char text[DIAG_TEXT_BYTES]; /* of err */
+};
+/* Notes an error, whose text is the thread's; then the others' shares are given up. */
+void share_note(struct share_outcome *outcome, sombra_err err, _Atomic bool *is_given_up);
+/* Which of two to tell: the failure that the others were given up for. */
+const struct share_outcome *share_worse(const struct share_outcome *a,
+                                        const struct share_outcome *b);
+/* Its error, and the text is this thread's. */
+sombra_err share_tell(const struct share_outcome *outcome) SOMBRA_MUST_CHECK;
+
 /* A part of a job's keys, done by one thread. */
 struct compaction_shard {
     sombra_slice low, high; /* empty = no bound */
     struct table_output output;
-    sombra_err err;
-    char text[DIAG_TEXT_BYTES]; /* of err */
+    struct share_outcome outcome;
 };
 struct compaction_job {
     struct lsm *lsm;

@@ -12,8 +12,7 @@ struct flush_part {
     struct source *source;
     struct table_output output;
     bool is_done; /* with lsm->mutex; of the helper's */
-    sombra_err err;
-    char text[DIAG_TEXT_BYTES]; /* of err */
+    struct share_outcome outcome;
 };
 
 /* One memtable on its way. */
@@ -158,18 +157,9 @@ static sombra_err part_write(struct flush_part *part, bool syncs)
     return err ? err : table_output_finish(&part->output, part->high);
 }
 
-static void part_note(struct flush_part *part, sombra_err err)
-{
-    part->err = err;
-    if (err) {
-        diag_save(part->text);
-        atomic_store(&part->flush->is_given_up, true);
-    }
-}
-
 static void part_run(struct flush_part *part, bool syncs)
 {
-    part_note(part, part_write(part, syncs));
+    share_note(&part->outcome, part_write(part, syncs), &part->flush->is_given_up);
 }
 
 static void *helper_main(void *argument)
@@ -204,34 +194,19 @@ static sombra_err helper_wait(struct flush *flush)
     return err;
 }
 
-/* The failure that the other part was given up for. */
-static sombra_err parts_outcome(const struct flush *flush)
-{
-    const struct flush_part *failed = NULL;
-    for (size_t i = 0; i < flush->part_count; i++) {
-        const struct flush_part *part = &flush->parts[i];
-        if (part->err && (!failed || failed->err == SOMBRA_CANCELLED))
-            failed = part;
-    }
-    if (!failed)
-        return SOMBRA_OK;
-    diag_restore(failed->text);
-    return failed->err;
-}
-
 static sombra_err flush_write(struct flush *flush)
 {
     struct os_thread helper;
     bool has_helper = flush->part_count > 1 &&
                       os_thread_start(&helper, helper_main, &flush->parts[1]) == SOMBRA_OK;
     part_run(&flush->parts[0], flush->syncs);
-    if (has_helper && flush->syncs && !flush->parts[0].err)
-        part_note(&flush->parts[0], helper_wait(flush));
+    if (has_helper && flush->syncs && !flush->parts[0].outcome.err)
+        share_note(&flush->parts[0].outcome, helper_wait(flush), &flush->is_given_up);
     if (has_helper)
         os_thread_join(&helper);
-    else if (flush->part_count > 1 && !flush->parts[0].err)
+    else if (flush->part_count > 1 && !flush->parts[0].outcome.err)
         part_run(&flush->parts[1], flush->syncs);
-    return parts_outcome(flush);
+    return share_tell(share_worse(&flush->parts[0].outcome, &flush->parts[1].outcome));
 }
 
 /* The number before the first record of the oldest log that is needed after this flush. At close
