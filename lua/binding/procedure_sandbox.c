@@ -222,11 +222,13 @@ static bool is_type_name(const char *name)
 {
     static const char *const names[] = { "any",  "boolean", "integer", "number", "float", "string",
                                          "list", "map",     "node",    "edge",   NULL };
-    for (const char *const *at = names; *at; at++) {
-        if (strcmp(*at, name) == 0)
-            return true;
-    }
-    return false;
+    return option_is_among(name, strlen(name), names);
+}
+
+static bool word_is_among(lua_State *L, int index, const char *const *names)
+{
+    const char *word = word_at(L, index);
+    return option_is_among(word, strlen(word), names);
 }
 
 /* A key that means nothing is a word misspelt. */
@@ -236,10 +238,8 @@ static void check_parameter_keys(lua_State *L, int given, lua_Integer number)
     lua_pushnil(L);
     while (lua_next(L, given)) {
         lua_pop(L, 1);
-        bool is_known = lua_isinteger(L, -1) && (lua_Unsigned)lua_tointeger(L, -1) - 1 < 2;
-        for (const char *const *name = names; *name; name++)
-            is_known |= strcmp(*name, word_at(L, -1)) == 0;
-        if (!is_known)
+        bool is_place = lua_isinteger(L, -1) && (lua_Unsigned)lua_tointeger(L, -1) - 1 < 2;
+        if (!is_place && !word_is_among(L, -1, names))
             luaL_error(L, "parameter %I is {name, type, default =, optional =, doc =}, not more",
                        number);
     }
@@ -341,10 +341,8 @@ static void describe_limits(lua_State *L)
     lua_getfield(L, 2, "limits");
     lua_pushnil(L);
     while (lua_next(L, -2)) {
-        bool is_known = false;
-        for (const char *const *name = names; *name; name++)
-            is_known |= strcmp(*name, word_at(L, -2)) == 0;
-        if (!is_known || lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) > 0))
+        if (!word_is_among(L, -2, names) || lua_type(L, -1) != LUA_TNUMBER ||
+            !(lua_tonumber(L, -1) > 0))
             luaL_error(L, "the unit's limits are time (seconds), memory (bytes), instructions: "
                           "numbers above 0");
         lua_pop(L, 1);
