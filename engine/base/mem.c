@@ -10,6 +10,11 @@
 #include <malloc.h>
 #endif
 
+/* Older headers lack it; the kernel answers EINVAL where it does not know it. */
+#if defined(__linux__) && !defined(MADV_POPULATE_WRITE)
+#define MADV_POPULATE_WRITE 23
+#endif
+
 enum { HUGE_BYTES = 2 << 20 };
 
 /* Counting begins with the first mem_test_* call, so that a program which never makes one pays a
@@ -109,12 +114,13 @@ void *mem_grow(void *memory, size_t old_bytes, size_t bytes)
 void mem_populate(void *memory, size_t bytes)
 {
 #ifdef __linux__
-    enum { POPULATE_WRITE = 23, PAGE_BYTES = 4096 }; /* of systems from 5.14 on; advice */
+    enum { PAGE_BYTES = 4096 };
     uintptr_t from = (uintptr_t)memory;
     uintptr_t begin = u64_align_up(from, PAGE_BYTES),
               end = (from + bytes) / PAGE_BYTES * PAGE_BYTES;
     if (begin < end)
-        (void)madvise((uint8_t *)memory + (begin - from), end - begin, POPULATE_WRITE);
+        (void)madvise((uint8_t *)memory + (begin - from), end - begin,
+                      MADV_POPULATE_WRITE); /* advice */
 #else
     (void)memory;
     (void)bytes;
