@@ -187,13 +187,13 @@ sombra_err pager_grow(struct pager *pager, uint64_t old_count, uint64_t page_cou
 
 /* Small for a batch of a thousand random puts, whose pages single puts may change later: the system
  * writes a stretch then for each. */
-static uint64_t fresh_stretch(size_t changes)
+static uint64_t fresh_stretch(uint64_t changes)
 {
     enum { CHANGES_LARGE = 2560 };
     return changes < CHANGES_LARGE ? PAGER_FRESH_BYTES_MIN : PAGER_FRESH_BYTES_MAX;
 }
 
-sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id, size_t changes)
+sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id, uint64_t changes)
 {
     uint64_t at = id << pager->page_shift;
     if (pager_has_mode(pager, PAGER_BUFFERED))

@@ -89,12 +89,12 @@ void pager_release(struct pager *pager);
 /* Makes sure the file holds pages [0, page_count): allocated or written, not yet synced. */
 sombra_err pager_grow(struct pager *pager, uint64_t old_count,
                       uint64_t page_count) SOMBRA_MUST_CHECK;
-/* The writer will use a page, one of a transaction that has changed the hands of `changes` so far:
- * new space is written as zeros, a stretch at a time, for a store to what was only allocated costs
- * the system five times as much. */
+/* The writer will use a page, one of a transaction that changes the hands of `changes` or more: new
+ * space is written as zeros, a stretch at a time, for a store to what was only allocated costs the
+ * system five times as much. */
 sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id,
-                                  size_t changes) SOMBRA_MUST_CHECK;
-static inline sombra_err pager_touch_fresh(struct pager *pager, page_id id, size_t changes)
+                                  uint64_t changes) SOMBRA_MUST_CHECK;
+static inline sombra_err pager_touch_fresh(struct pager *pager, page_id id, uint64_t changes)
 {
     uint64_t at = id << pager->page_shift;
     bool is_fresh = UNLIKELY(at >= pager->fresh_from && at < pager->fresh_to);
@@ -317,6 +317,7 @@ struct space {
     uint64_t taken_since_scan;
     struct space_change *changes; /* of the write transaction */
     size_t change_count, change_capacity;
+    uint64_t expected_changes; /* of all, by what it said that it will put; advice */
     struct space_chunk *chunks;
     size_t chunk_count;
     size_t touched_chunk; /* the last one that was made dirty, and its pages: spares a division */
@@ -399,6 +400,9 @@ uint64_t space_pins(struct space *space);
 /* No longer used by the write transaction, whose stamp is `stamp`: free at once if it was born
  * under the same stamp, else pending when the transaction commits. */
 void space_free(struct space *space, page_id id, uint64_t pages, uint64_t born, uint64_t stamp);
+/* The transaction will write so many pages more, its user says: their space comes in large pieces
+ * from the first on. */
+void space_expect(struct space *space, uint64_t pages);
 /* Undoes changes [from, change_count). */
 void space_undo(struct space *space, size_t from);
 /* Room for the freed runs of the transaction in `pending`; then commit cannot fail. */

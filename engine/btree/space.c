@@ -373,7 +373,8 @@ static sombra_err reserve_one(struct space *space)
         id = free_search(space);
     }
     assert(id >= space->first_page);
-    sombra_err err = pager_touch_fresh(&space->btree->pager, id, space->change_count);
+    uint64_t changes = u64_max(space->change_count, space->expected_changes);
+    sombra_err err = pager_touch_fresh(&space->btree->pager, id, changes);
     if (!err)
         err = pager_prepare(&space->btree->pager, id);
     if (err)
@@ -684,6 +685,11 @@ static void undo_return(struct space *space, const struct space_change *change)
             }
         }
     }
+}
+
+void space_expect(struct space *space, uint64_t pages)
+{
+    space->expected_changes = u64_max(space->expected_changes, space->change_count + pages);
 }
 
 void space_undo(struct space *space, size_t from)

@@ -541,5 +541,7 @@ sombra_err btree_expect(struct kv_txn *kv_txn, uint64_t bytes)
     sombra_err err = tree_check_writable(txn);
     if (!err)
         redo_expect(txn, bytes);
+    if (!err)
+        space_expect(&txn->btree->space, bytes >> txn->btree->pager.page_shift);
     return err;
 }

@@ -128,6 +128,7 @@ sombra_err txn_start_write(struct btree *btree, owner_word dead, struct btree_tx
     struct btree_txn *txn = btree->writer;
     assert(btree->space.change_count == 0 && txn->savepoint_count == 0);
     memory_settle_writes(btree, &newest);
+    btree->space.expected_changes = 0;
     txn->kv = (struct kv_txn){ .ops = &btree_ops, .kv = &btree->kv, .is_write = true };
     txn->btree = btree;
     txn->snapshot = newest;

@@ -185,6 +185,33 @@ static void test_size__new_space_is_zeroed_as_the_transaction_is_large(void **st
     store_release(&store);
 }
 
+/* What is expected counts from the first page on, and for its own transaction only. */
+static void test_size__new_space_is_zeroed_as_much_is_expected(void **state)
+{
+    (void)state;
+    enum { FEW = 400, RECORD_BYTES = 1000 };
+    struct store store;
+    struct btree_options options = quiet();
+    store_init_simulated(&store, &options);
+    kv_put_one(store.kv, "first", "1", KV_OFF);
+    for (uint64_t i = 0; i < 3; i++) {
+        bool is_long = i == 1;
+        struct fresh_watch watch = { 0 };
+        os_sim_set_hook(store.sim, fresh_note, &watch);
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        if (is_long)
+            expect_ok(kv_expect(txn, 32 * MiB));
+        kv_put_numbers(txn, i * FEW, (i + 1) * FEW, RECORD_BYTES, 0);
+        kv_commit_ok(txn);
+        os_sim_set_hook(store.sim, NULL, NULL);
+        print_message("%" PRIu64 " bytes in %" PRIu64 " writes of up to %" PRIu64 "\n", watch.bytes,
+                      watch.writes, watch.bytes_max);
+        assert_int_equal(watch.bytes_max, is_long ? 64 * KiB : 8 * KiB);
+    }
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
 /* What was put before, alone, is still in the log's buffer only (decision 0021). */
 static void test_size__what_is_expected_to_be_long_is_not_logged(void **state)
 {
@@ -222,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_size__a_batch_joins_sparse_leaves),
         cmocka_unit_test(test_size__compaction_fills_pages),
         cmocka_unit_test(test_size__new_space_is_zeroed_as_the_transaction_is_large),
+        cmocka_unit_test(test_size__new_space_is_zeroed_as_much_is_expected),
         cmocka_unit_test(test_size__what_is_expected_to_be_long_is_not_logged),
     };
     return cmocka_run_group_tests_name("btree, size", tests, NULL, NULL);
