@@ -212,7 +212,7 @@ static bool leaf_cut(struct tree *tree, const uint8_t *page, unsigned index, som
                                 .middle = tree->scratch[2] };
     size_t page_bytes = tree->page_bytes;
     if (tree->layout == LAYOUT_AUTO) {
-        leaf_split(page, page_bytes, index, key, value, false, &split);
+        leaf_split(page, page_bytes, index, key, value, &split);
         if (split.pages == 3)
             abort();
         memcpy(separator, split.separator, split.separator_bytes);
@@ -264,7 +264,8 @@ static void branch_begin(const struct tree *tree, uint8_t *page, unsigned level,
     uint8_t id[6];
     if (tree->layout != LAYOUT_PLAIN) {
         page_init(page, tree->page_bytes, PAGE_BRANCH, level, 1, 1);
-        branch_build(page, tree->page_bytes, left, 1, separator, right, 1);
+        branch_build(page, tree->page_bytes, (struct branch_child){ left, 1 }, separator,
+                     (struct branch_child){ right, 1 });
         return;
     }
     plain_init(page, tree->page_bytes);
@@ -274,33 +275,43 @@ static void branch_begin(const struct tree *tree, uint8_t *page, unsigned level,
     plain_insert(page, 1, separator, slice_of(id, 6));
 }
 
-/* Adds a child; true = the branch was split, its right half is page *out_right behind `up`. */
+/* A page that a split made, behind its separator. */
+struct new_page {
+    uint32_t id;
+    size_t separator_bytes;
+    uint8_t separator[KV_KEY_BYTES_MAX];
+};
+
+/* Adds a child; true = the branch was split, *out_right is its right half. */
 static bool branch_add(struct tree *tree, uint32_t id, unsigned index, sombra_slice separator,
-                       uint64_t child, uint8_t *up, size_t *out_up_bytes, uint32_t *out_right)
+                       uint64_t child, struct new_page *out_right)
 {
     uint8_t *page = page_at(tree, id);
     size_t page_bytes = tree->page_bytes;
     uint8_t bytes[6];
     put_le48(bytes, child);
     bool is_plain = tree->layout == LAYOUT_PLAIN;
-    if (is_plain ? plain_insert(page, index, separator, slice_of(bytes, 6))
-                 : branch_insert(page, page_bytes, index, separator, child, 1))
+    if (is_plain
+            ? plain_insert(page, index, separator, slice_of(bytes, 6))
+            : branch_insert(page, page_bytes, index, separator, (struct branch_child){ child, 1 }))
         return false;
-    *out_right = tree->pages++;
-    uint8_t *right = page_at(tree, *out_right);
+    out_right->id = tree->pages++;
+    uint8_t *right = page_at(tree, out_right->id);
     if (is_plain) {
         unsigned count = plain_count(page) + 1;
         unsigned cut = index + 1 == count ? count - 2 : count / 2;
         plain_split(page, page_bytes, index, separator, slice_of(bytes, 6), cut, tree->scratch[0],
                     right);
         sombra_slice first = plain_key(right, 0);
-        memcpy(up, first.data, first.bytes);
-        *out_up_bytes = first.bytes;
+        memcpy(out_right->separator, first.data, first.bytes);
+        out_right->separator_bytes = first.bytes;
         memcpy(page, tree->scratch[0], page_bytes);
         return true;
     }
-    branch_split(page, page_bytes, index, separator, child, 1, tree->scratch[0], right, up,
-                 out_up_bytes);
+    struct branch_split split = { .left = tree->scratch[0], .right = right };
+    branch_split(page, page_bytes, index, separator, (struct branch_child){ child, 1 }, &split);
+    memcpy(out_right->separator, split.separator, split.separator_bytes);
+    out_right->separator_bytes = split.separator_bytes;
     page_copy(page, tree->scratch[0], page_bytes);
     return true;
 }
@@ -329,15 +340,13 @@ static uint8_t *tree_descend(const struct tree *tree, sombra_slice key, struct p
 static void tree_add_page(struct tree *tree, const struct path *path, sombra_slice separator,
                           uint32_t child)
 {
-    uint8_t keys[2][KV_KEY_BYTES_MAX];
+    struct new_page right[2];
     for (unsigned i = tree->depth; i-- > 0;) {
-        size_t up_bytes;
-        uint32_t right;
-        if (!branch_add(tree, path->pages[i], path->indexes[i] + 1, separator, child, keys[i % 2],
-                        &up_bytes, &right))
+        struct new_page *made = &right[i % 2];
+        if (!branch_add(tree, path->pages[i], path->indexes[i] + 1, separator, child, made))
             return;
-        separator = slice_of(keys[i % 2], up_bytes);
-        child = right;
+        separator = slice_of(made->separator, made->separator_bytes);
+        child = made->id;
     }
     uint32_t root = tree->pages++;
     branch_begin(tree, page_at(tree, root), tree->depth + 1, tree->root, separator, child);

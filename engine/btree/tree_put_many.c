@@ -437,7 +437,8 @@ static sombra_err children_add(struct put_many *many)
                 return err;
             assert(path->at[0].id == piece[-1].id);
         }
-        tree_add_child(txn, path, 0, piece_separator(many, i), piece->id, piece->cut.count);
+        tree_add_child(txn, path, 0, piece_separator(many, i),
+                       (struct branch_child){ piece->id, piece->cut.count });
     }
     return SOMBRA_OK;
 }

@@ -10,47 +10,46 @@ enum { RUN_ENTRIES_MIN = 16 };
 
 /* Makes a root of the path's root and its new right neighbour. */
 static void root_grow(struct btree_txn *txn, struct tree_path *path, sombra_slice separator,
-                      page_id right, uint64_t right_entries)
+                      struct branch_child right)
 {
     unsigned level = path->depth;
     page_id id;
     uint8_t *root = tree_new_page(txn, &id);
     page_init(root, txn->btree->pager.page_bytes, PAGE_BRANCH, level, id, txn->stamp);
     const struct path_level *left = &path->at[level - 1];
-    branch_build(root, txn->btree->pager.page_bytes, left->id,
-                 tree_entries(txn, left->page, level - 1), separator, right, right_entries);
+    branch_build(root, txn->btree->pager.page_bytes,
+                 (struct branch_child){ left->id, tree_entries(txn, left->page, level - 1) },
+                 separator, right);
     tree_set_root(txn, id, level + 1);
 }
 
 void tree_add_child(struct btree_txn *txn, struct tree_path *path, unsigned level,
-                    sombra_slice separator, page_id child, uint64_t entries)
+                    sombra_slice separator, struct branch_child child)
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
     unsigned above = level + 1;
     if (above == path->depth) {
-        root_grow(txn, path, separator, child, entries);
+        root_grow(txn, path, separator, child);
         return;
     }
     tree_refresh_count(txn, path, level);
     struct path_level *at = &path->at[above];
     uint8_t *branch = tree_path_page(txn, path, above);
-    if (branch_insert(branch, page_bytes, at->index + 1, separator, child, entries)) {
+    if (branch_insert(branch, page_bytes, at->index + 1, separator, child)) {
         for (; above + 1 < path->depth; above++)
             tree_refresh_count(txn, path, above);
         return;
     }
-    uint8_t *left = txn->btree->scratch[0];
-    uint8_t *right = txn->btree->scratch[1];
-    uint8_t up[KV_KEY_BYTES_MAX];
-    size_t up_bytes;
-    branch_split(branch, page_bytes, at->index + 1, separator, child, entries, left, right, up,
-                 &up_bytes);
+    struct branch_split split;
+    split.left = txn->btree->scratch[0];
+    split.right = txn->btree->scratch[1];
+    branch_split(branch, page_bytes, at->index + 1, separator, child, &split);
     page_id right_id;
     uint8_t *right_page = tree_new_page(txn, &right_id);
-    tree_put_image(txn, branch, at->id, left);
-    tree_put_image(txn, right_page, right_id, right);
-    tree_add_child(txn, path, above, slice_of(up, up_bytes), right_id,
-                   tree_entries(txn, right_page, above));
+    tree_put_image(txn, branch, at->id, split.left);
+    tree_put_image(txn, right_page, right_id, split.right);
+    tree_add_child(txn, path, above, slice_of(split.separator, split.separator_bytes),
+                   (struct branch_child){ right_id, tree_entries(txn, right_page, above) });
 }
 
 /* What a page says of its own size, before it is proved: not to prove one that is full anyway. */
@@ -195,8 +194,9 @@ sombra_err tree_spread_leaf(struct btree_txn *txn, struct tree_path *path, sombr
     *split = (struct leaf_split){ .left = btree->scratch[2],
                                   .middle = btree->scratch[3],
                                   .right = btree->scratch[4],
+                                  .replaces = replaces,
                                   .ends_run = ends_run };
-    leaf_split(leaf->page, page_bytes, leaf->index, key, value, replaces, split);
+    leaf_split(leaf->page, page_bytes, leaf->index, key, value, split);
     tree_put_image(txn, tree_path_page(txn, path, 0), leaf->id, split->left);
     if (split->pages == 1) {
         for (unsigned level = 0; level + 1 < path->depth; level++)
@@ -207,7 +207,7 @@ sombra_err tree_spread_leaf(struct btree_txn *txn, struct tree_path *path, sombr
     uint8_t *page = tree_new_page(txn, &id);
     tree_put_image(txn, page, id, split->pages == 3 ? split->middle : split->right);
     sombra_slice separator = slice_of(split->separator, split->separator_bytes);
-    tree_add_child(txn, path, 0, separator, id, page_count(page));
+    tree_add_child(txn, path, 0, separator, (struct branch_child){ id, page_count(page) });
     if (split->pages == 2)
         return SOMBRA_OK;
     struct tree_path to_middle;
@@ -217,7 +217,7 @@ sombra_err tree_spread_leaf(struct btree_txn *txn, struct tree_path *path, sombr
     assert(to_middle.at[0].id == id);
     page = tree_new_page(txn, &id);
     tree_put_image(txn, page, id, split->right);
-    tree_add_child(txn, &to_middle, 0, slice_of(split->separator2, split->separator2_bytes), id,
-                   page_count(page));
+    tree_add_child(txn, &to_middle, 0, slice_of(split->separator2, split->separator2_bytes),
+                   (struct branch_child){ id, page_count(page) });
     return SOMBRA_OK;
 }

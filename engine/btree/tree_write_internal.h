@@ -94,7 +94,7 @@ sombra_err tree_store_value(struct btree_txn *txn, sombra_slice value,
  * splitting it if it must, and brings every count above up to date. The path is used up: it leads
  * nowhere afterwards. */
 void tree_add_child(struct btree_txn *txn, struct tree_path *path, unsigned level,
-                    sombra_slice separator, page_id child, uint64_t entries);
+                    sombra_slice separator, struct branch_child child);
 /* tree_split.c. The leaf has no room for the entry: spreads it over two or three. The path's pages
  * are this transaction's. */
 sombra_err tree_spread_leaf(struct btree_txn *txn, struct tree_path *path, sombra_slice key,

@@ -7,21 +7,12 @@
  * side lies on a path of least edges, and it lies on the other side's last level. For all paths the
  * level is finished: each of them crosses it in just one such node.
  *
- * A node keeps the links over which its level was reached (one, or all of them); paths are read off
- * them like the figures of a counter, so that they are made one by one however many there are.
- *
  * Most searches are for one path through any nodes. Those keep of a node what the store's key says
  * of the edge, as it was read, and for each stretch of nodes whose edges they came over: only what
- * is on the path is taken apart.
+ * is on the path is taken apart. Others keep the links over which a node's level was reached, one
+ * or all of them.
  */
-#include "paths_internal.h"
-
-/* What both sides know of a node, in one place: to look for it on its own side and on the other is
- * one search. */
-struct spot {
-    uint64_t id;
-    uint32_t places[2]; /* by side: 1 + its index into nodes; 0 = not known */
-};
+#include "paths_bfs_internal.h"
 
 enum {
     REFUSED = UINT32_MAX, /* a place: walk->nodes does not take it */
@@ -38,66 +29,6 @@ enum {
 
 /* Ids that follow one another are spread evenly (Knuth's multiplicative hash). */
 #define SLOT_FACTOR UINT64_C(0x9E3779B97F4A7C15)
-
-struct link {
-    uint64_t edge;
-    uint32_t parent; /* index into nodes */
-    uint32_t next;   /* of all paths only: another link of the same node; 0 = none */
-};
-
-/* Nodes that were reached from one, one after the other. */
-struct stretch {
-    uint32_t first, parent; /* indexes into nodes; it ends where the next one begins */
-    enum graph_edge_form form;
-};
-
-struct side {
-    struct fan *fan;
-    uint64_t *nodes;
-    uint64_t *edges; /* of a plain search: over which each node was reached, but the end itself */
-    struct stretch *stretches;
-    size_t edge_capacity, stretch_count, stretch_capacity;
-    uint32_t *firsts; /* of all paths: the first link of each node; 0 for the end itself */
-    size_t count, node_capacity, first_capacity;
-    /* Of a search that is not plain; index 0 is unused; of one path: the others are those of the
-     * nodes. */
-    struct link *links;
-    size_t link_count, link_capacity;
-    size_t level_at; /* where the last level begins */
-    uint32_t depth;
-    uint64_t *level; /* a copy of it, since nodes move while it is walked */
-    size_t level_capacity;
-    uint32_t *trail; /* of all paths: the links of this one */
-    size_t trail_count, trail_capacity;
-};
-
-struct meeting {
-    uint32_t nodes[2];
-};
-
-struct bfs {
-    struct query_run *run;
-    const struct walk *walk;
-    uint32_t max;
-    bool collects;
-    bool is_plain;        /* looks for one path through any nodes */
-    struct side sides[2]; /* from the start, from the end */
-    /* Which side knows a node, in a byte for each id: all that a plain search asks, if ids are
-     * small. Spots are for the others. */
-    bool has_marks;     /* the run's; clear outside of bfs_begin */
-    size_t mark_ids;    /* so many of them are charged; a power of two, or 0 */
-    struct spot *spots; /* index 0 is that of no node */
-    size_t spot_count, spot_capacity;
-    uint32_t *slots; /* indexes of spots by id; open addressing, at most half full */
-    size_t slot_capacity;
-    unsigned slot_shift;          /* of a hash: so many of its high bits are a slot */
-    struct meeting first_meeting; /* all there is of a plain search */
-    struct meeting *meetings;
-    size_t meeting_count, meeting_capacity;
-    size_t meeting;  /* the one whose paths come next */
-    bool has_trails; /* they stand on a path of it */
-    size_t arena_bytes;
-};
 
 /* ---- lifecycle --------------------------------------------------------------------------- */
 
@@ -127,8 +58,8 @@ static void array_free(struct bfs *bfs, void *array, size_t bytes)
     mem_free(array);
 }
 
-/* `array` is the address of a pointer of any type, so it goes through memcpy. */
-static sombra_err array_grow(struct bfs *bfs, void *array, size_t *capacity, size_t item_bytes)
+/* `array` goes through memcpy, for it may point to a pointer of any type. */
+sombra_err bfs_grow(struct bfs *bfs, void *array, size_t *capacity, size_t item_bytes)
 {
     void *old, *grown = NULL;
     size_t more = *capacity ? 2 * *capacity : ITEMS_FIRST_BYTES / item_bytes;
@@ -144,15 +75,6 @@ static sombra_err array_grow(struct bfs *bfs, void *array, size_t *capacity, siz
     memcpy(array, &grown, sizeof grown);
     *capacity = more;
     return SOMBRA_OK;
-}
-
-static inline sombra_err array_reserve(struct bfs *bfs, void *array, size_t count, size_t *capacity,
-                                       size_t item_bytes)
-{
-    sombra_err err = SOMBRA_OK;
-    while (!err && UNLIKELY(*capacity < count))
-        err = array_grow(bfs, array, capacity, item_bytes);
-    return err;
 }
 
 /* The arrays of a plain search, as they are at first, at once. */
@@ -259,8 +181,7 @@ static inline sombra_err spots_reserve(struct bfs *bfs, size_t more)
 {
     const size_t count = bfs->spot_count + more;
     size_t capacity = size_max(bfs->slot_capacity, SLOTS_FIRST);
-    sombra_err err =
-        array_reserve(bfs, &bfs->spots, count, &bfs->spot_capacity, sizeof *bfs->spots);
+    sombra_err err = bfs_reserve(bfs, &bfs->spots, count, &bfs->spot_capacity, sizeof *bfs->spots);
     while (capacity / 2 < count)
         capacity *= SLOTS_GROWTH;
     return LIKELY(err || capacity == bfs->slot_capacity) ? err : slots_grow(bfs, capacity);
@@ -352,12 +273,12 @@ static sombra_err side_reserve_plain(struct bfs *bfs, struct side *side, size_t 
     const size_t nodes = side->count + more;
     sombra_err err = bfs->has_marks ? SOMBRA_OK : spots_reserve(bfs, more);
     if (!err)
-        err = array_reserve(bfs, &side->nodes, nodes, &side->node_capacity, sizeof *side->nodes);
+        err = bfs_reserve(bfs, &side->nodes, nodes, &side->node_capacity, sizeof *side->nodes);
     if (!err)
-        err = array_reserve(bfs, &side->edges, nodes, &side->edge_capacity, sizeof *side->edges);
+        err = bfs_reserve(bfs, &side->edges, nodes, &side->edge_capacity, sizeof *side->edges);
     if (!err)
-        err = array_reserve(bfs, &side->stretches, side->stretch_count + 1, &side->stretch_capacity,
-                            sizeof *side->stretches);
+        err = bfs_reserve(bfs, &side->stretches, side->stretch_count + 1, &side->stretch_capacity,
+                          sizeof *side->stretches);
     return err;
 }
 
@@ -367,17 +288,12 @@ static sombra_err side_reserve(struct bfs *bfs, struct side *side, size_t more)
     const size_t nodes = side->count + more, links = side->link_count + more;
     sombra_err err = spots_reserve(bfs, more);
     if (!err)
-        err = array_reserve(bfs, &side->nodes, nodes, &side->node_capacity, sizeof *side->nodes);
+        err = bfs_reserve(bfs, &side->nodes, nodes, &side->node_capacity, sizeof *side->nodes);
     if (!err && bfs->collects)
-        err = array_reserve(bfs, &side->firsts, nodes, &side->first_capacity, sizeof *side->firsts);
+        err = bfs_reserve(bfs, &side->firsts, nodes, &side->first_capacity, sizeof *side->firsts);
     if (!err)
-        err = array_reserve(bfs, &side->links, links, &side->link_capacity, sizeof *side->links);
+        err = bfs_reserve(bfs, &side->links, links, &side->link_capacity, sizeof *side->links);
     return err;
-}
-
-static inline uint32_t first_link(const struct bfs *bfs, const struct side *side, uint32_t node)
-{
-    return bfs->collects ? side->firsts[node] : node;
 }
 
 /* These three: room is reserved. */
@@ -454,8 +370,8 @@ static sombra_err add_meeting(struct bfs *bfs, const struct side *side, uint32_t
                               uint32_t others)
 {
     bool is_start = side == &bfs->sides[0];
-    sombra_err err = array_reserve(bfs, &bfs->meetings, bfs->meeting_count + 1,
-                                   &bfs->meeting_capacity, sizeof *bfs->meetings);
+    sombra_err err = bfs_reserve(bfs, &bfs->meetings, bfs->meeting_count + 1,
+                                 &bfs->meeting_capacity, sizeof *bfs->meetings);
     if (!err)
         bfs->meetings[bfs->meeting_count++] =
             (struct meeting){ { is_start ? mine : others, is_start ? others : mine } };
@@ -621,7 +537,7 @@ static sombra_err walk_level(struct bfs *bfs, struct side *side)
 {
     size_t level_end = side->count, level_count = level_end - side->level_at;
     sombra_err err =
-        array_reserve(bfs, &side->level, level_count, &side->level_capacity, sizeof *side->level);
+        bfs_reserve(bfs, &side->level, level_count, &side->level_capacity, sizeof *side->level);
     if (err)
         return err;
     memcpy(side->level, side->nodes + side->level_at, level_count * sizeof *side->level);
@@ -658,140 +574,4 @@ sombra_err bfs_begin(struct bfs *bfs, uint64_t from, uint64_t to)
     if (bfs->has_marks)
         marks_clear(bfs);
     return err;
-}
-
-/* ---- paths ------------------------------------------------------------------------------- */
-
-/* Fills the trail from place `at` on with first links, down to the side's end. */
-static sombra_err fill_trail(struct bfs *bfs, struct side *side, uint32_t node)
-{
-    for (uint32_t link = first_link(bfs, side, node); link;
-         link = first_link(bfs, side, side->links[link].parent)) {
-        sombra_err err = array_reserve(bfs, &side->trail, side->trail_count + 1,
-                                       &side->trail_capacity, sizeof *side->trail);
-        if (err)
-            return err;
-        side->trail[side->trail_count++] = link;
-    }
-    return SOMBRA_OK;
-}
-
-static sombra_err first_trail(struct bfs *bfs, struct side *side, uint32_t node)
-{
-    side->trail_count = 0;
-    return fill_trail(bfs, side, node);
-}
-
-static sombra_err next_trail(struct bfs *bfs, struct side *side, bool *out_found)
-{
-    size_t at = side->trail_count;
-    while (at > 0 && side->links[side->trail[at - 1]].next == 0)
-        at--;
-    *out_found = at > 0;
-    if (at == 0)
-        return SOMBRA_OK;
-    uint32_t link = side->links[side->trail[at - 1]].next;
-    side->trail[at - 1] = link;
-    side->trail_count = at;
-    return fill_trail(bfs, side, side->links[link].parent);
-}
-
-/* From the start to the meeting, then on to the end. */
-static sombra_err read_path(struct bfs *bfs, struct path *path)
-{
-    const struct side *start = &bfs->sides[0], *end = &bfs->sides[1];
-    uint32_t node = bfs->meetings[bfs->meeting].nodes[0];
-    sombra_err err = path_begin(bfs->run, path, start->nodes[node]);
-    for (size_t i = 0; !err && i < start->trail_count; i++) {
-        const struct link *link = &start->links[start->trail[i]];
-        err = path_push(bfs->run, path, link->edge);
-        if (!err)
-            err = path_push(bfs->run, path, start->nodes[link->parent]);
-    }
-    if (!err)
-        path_reverse(path, 0, 0);
-    for (size_t i = 0; !err && i < end->trail_count; i++) {
-        const struct link *link = &end->links[end->trail[i]];
-        err = path_push(bfs->run, path, link->edge);
-        if (!err)
-            err = path_push(bfs->run, path, end->nodes[link->parent]);
-    }
-    return err;
-}
-
-/* To the next path of this meeting, or the first of the next one. */
-static sombra_err advance(struct bfs *bfs, bool *out_found)
-{
-    struct side *start = &bfs->sides[0], *end = &bfs->sides[1];
-    bool found = false;
-    sombra_err err = SOMBRA_OK;
-    if (bfs->has_trails) {
-        const struct meeting *at = &bfs->meetings[bfs->meeting];
-        err = next_trail(bfs, end, &found);
-        if (!err && !found) {
-            err = next_trail(bfs, start, &found);
-            if (!err && found)
-                err = first_trail(bfs, end, at->nodes[1]);
-        }
-        if (err || found) {
-            *out_found = found;
-            return err;
-        }
-        bfs->meeting++;
-    }
-    bfs->has_trails = bfs->meeting < bfs->meeting_count;
-    *out_found = bfs->has_trails;
-    if (!bfs->has_trails)
-        return SOMBRA_OK;
-    err = first_trail(bfs, start, bfs->meetings[bfs->meeting].nodes[0]);
-    return err ? err : first_trail(bfs, end, bfs->meetings[bfs->meeting].nodes[1]);
-}
-
-/* On to the side's end, of a plain search. */
-static sombra_err push_way(struct bfs *bfs, const struct side *side, uint32_t node,
-                           struct path *path)
-{
-    const struct stretch *stretch = side->stretches + side->stretch_count;
-    sombra_err err = SOMBRA_OK;
-    while (!err && node > 0) {
-        uint64_t edge = 0;
-        do /* parents come before */
-            stretch--;
-        while (stretch->first > node);
-        err = graph_ends_edge(side->edges[node], stretch->form, &edge);
-        if (!err)
-            err = path_push(bfs->run, path, edge);
-        node = stretch->parent;
-        if (!err)
-            err = path_push(bfs->run, path, side->nodes[node]);
-    }
-    return err;
-}
-
-/* The only one. */
-static sombra_err read_plain_path(struct bfs *bfs, struct path *path)
-{
-    const struct side *start = &bfs->sides[0], *end = &bfs->sides[1];
-    const struct meeting *at = &bfs->meetings[bfs->meeting++];
-    path->count = path->cost_count = 0; /* edges have no cost here */
-    sombra_err err = path_push(bfs->run, path, start->nodes[at->nodes[0]]);
-    if (!err)
-        err = push_way(bfs, start, at->nodes[0], path);
-    if (!err)
-        path_reverse(path, 0, 0);
-    return err ? err : push_way(bfs, end, at->nodes[1], path);
-}
-
-sombra_err bfs_next(struct bfs *bfs, struct path *path, bool *out_found)
-{
-    sombra_err err = run_tick(bfs->run);
-    *out_found = false;
-    if (err)
-        return err;
-    if (bfs->is_plain) {
-        *out_found = bfs->meeting < bfs->meeting_count;
-        return *out_found ? read_plain_path(bfs, path) : SOMBRA_OK;
-    }
-    err = advance(bfs, out_found);
-    return err || !*out_found ? err : read_path(bfs, path);
 }

@@ -29,7 +29,7 @@ sombra_err path_begin(struct query_run *run, struct path *path, uint64_t node) S
 void path_reverse(struct path *path, size_t from, size_t costs_from);
 void path_release(struct query_run *run, struct path *path);
 
-/* ---- least edges (paths_bfs.c) ----------------------------------------------------------------
+/* ---- least edges (paths_bfs*.c) ---------------------------------------------------------------
  */
 
 struct bfs;

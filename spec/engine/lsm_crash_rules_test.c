@@ -219,14 +219,6 @@ static void test_rules__a_failed_edit_leaves_its_tables(void **state)
 
 /* ---- strays ------------------------------------------------------------------------------ */
 
-static void file_make(struct os *os, const char *path)
-{
-    struct os_file *file;
-    expect_ok(os_open(os, path, OS_WRITE | OS_CREATE, 0600, &file));
-    expect_ok(os_write(file, 0, "stray", 5));
-    os_close(file);
-}
-
 static bool is_there(struct os *os, const char *path)
 {
     struct os_identity identity;
@@ -239,8 +231,8 @@ static void expect_strays_go(struct lsm_store *store)
                                           "data/00000000000000000000.log" };
     for (size_t i = 0; i < COUNT_OF(strays); i++)
         if (!is_there(store->os, strays[i]))
-            file_make(store->os, strays[i]);
-    file_make(store->os, "data/notes.txt");
+            lsm_store_file_make(store->os, strays[i], "stray");
+    lsm_store_file_make(store->os, "data/notes.txt", "stray");
     lsm_store_open(store);
     assert_true(lsm_of(store->kv)->next_number > 900);
     kv_put_one(store->kv, "more", "value", KV_FULL); /* writes the manifest, if the open did not */
@@ -530,142 +522,28 @@ static void test_rules__rot_of_the_last_record_before_idle_is_found(void **state
     lsm_store_release(&store);
 }
 
-/* ---- a disk that is full, a table that rots ---------------------------------------------- */
-
-static sombra_err try_put(struct kv *kv, uint64_t number, uint64_t timeout_ms)
-{
-    struct kv_txn *txn;
-    sombra_err err = kv_begin(
-        kv, &(struct kv_begin_options){ .is_write = true, .busy_timeout_ms = timeout_ms }, &txn);
-    if (err)
-        return err;
-    uint8_t key[8], value[200] = { 0 };
-    err = kv_put(txn, kv_number_key(number, key), slice_of(value, sizeof value));
-    if (!err)
-        return kv_commit(txn, KV_OFF);
-    kv_abort(txn);
-    return err;
-}
-
-static void expect_numbers(struct kv *kv, uint64_t count)
-{
-    struct kv_txn *txn = kv_begin_read(kv);
-    uint64_t found;
-    expect_ok(kv_count(txn, (struct kv_range){ { 0 }, { 0 } }, UINT64_MAX, &found));
-    kv_abort(txn);
-    assert_int_equal(found, count);
-}
-
-/* Flushes fail, then writers do; what was acknowledged is read all the time. With space again the
- * store goes on, without being opened again. */
-static void full_disk(bool no_background)
-{
-    struct lsm_options options = quiet();
-    options.memtable_bytes =
-        16 * KiB; /* some tens of puts: a commit that fills one begins its flush */
-    options.no_background = no_background;
-    struct lsm_store store;
-    lsm_store_init_simulated(&store, &options);
-    uint64_t count = 0;
-    while (count < 30)
-        expect_ok(try_put(store.kv, count++, 5000));
-    maintain(store.kv, KV_COMPACT); /* an edit on its way would fail in its sync, and the store */
-    expect_ok(try_put(store.kv, count++, 5000)); /* for the checkpoint: it fills no memtable */
-    os_sim_fail_at(store.sim, 1, OS_SIM_ENOSPC, true);
-    sombra_err err = SOMBRA_OK;
-    for (int i = 0; i < 1000 && !err; i++) {
-        err = try_put(store.kv, count, 20);
-        count += !err;
-    }
-    assert_true(err == SOMBRA_LIMIT || err == SOMBRA_BUSY);
-    expect_numbers(store.kv, count);
-    struct kv_maintenance job = { .kind = KV_CHECKPOINT };
-    expect_err(SOMBRA_LIMIT, kv_maintain(store.kv, &job));
-    os_sim_fail(store.sim, NULL);
-    for (int i = 0; i < 100; i++)
-        expect_ok(try_put(store.kv, count++, 60000));
-    maintain(store.kv, KV_CHECKPOINT);
-    expect_numbers(store.kv, count);
-    kv_expect_sound(store.kv);
-    lsm_store_close(&store);
-    lsm_store_open(&store);
-    expect_numbers(store.kv, count);
-    lsm_store_release(&store);
-}
-
-static void test_rules__a_full_disk_stops_writers_until_there_is_space(void **state)
-{
-    (void)state;
-    full_disk(true);
-    full_disk(false);
-}
-
-/* No space for tables; logs have theirs. */
-static void fail_tables(void *context, struct os_sim *sim, const struct os_sim_event *event)
-{
-    static const struct os_sim_fault full = { .kind = OS_SIM_ENOSPC, .nth = 1 };
-    const atomic_bool *is_full = context;
-    os_sim_fail(sim, atomic_load(is_full) && strstr(event->path, ".sst") ? &full : NULL);
-}
-
-/* A writer does not wait for its whole time where flushes fail: it hears why, each one. Nor does it
- * wait for the time of the next try once there is space. */
-static void test_rules__writers_on_a_full_disk_hear_of_it(void **state)
+/* What is appended cannot be taken back: nothing behind it may fail for want of memory, neither the
+ * sync of the name of a new log nor a new memtable, which the next transaction can make. */
+static void test_rules__a_durable_commit_needs_no_memory(void **state)
 {
     (void)state;
     struct lsm_options options = quiet();
-    options.no_background = false;
     struct lsm_store store;
-    atomic_bool is_full;
-    atomic_init(&is_full, false);
     lsm_store_init_simulated(&store, &options);
-    os_sim_set_hook(store.sim, fail_tables, &is_full);
-    uint64_t count = 0;
-    for (int round = 0; round < 3; round++) {
-        sombra_err err = SOMBRA_OK;
-        atomic_store(&is_full, true);
-        while (!err && count < 100000) {
-            err = try_put(store.kv, count, UINT64_MAX);
-            count += !err;
-        }
-        for (int i = 0; i < 5; i++) {
-            assert_int_equal(err, SOMBRA_LIMIT);
-            assert_non_null(strstr(diag_text(), "the disk is full"));
-            err = try_put(store.kv, count, UINT64_MAX);
-        }
-        expect_numbers(store.kv, count);
-        atomic_store(&is_full, false);
-        for (int i = 0; i < 100; i++)
-            expect_ok(try_put(store.kv, count++, UINT64_MAX));
+    kv_put_one(store.kv, "first", "makes the log before its record", KV_FULL);
+    for (uint64_t i = 0; i < 5; i++) { /* each fills a memtable */
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        kv_put_numbers(txn, i, i + 1, 5000, 1);
+        mem_test_fail_at(1, true);
+        sombra_err err = kv_commit(txn, KV_FULL);
+        mem_test_fail_at(0, false);
+        expect_ok(err);
     }
-    os_sim_set_hook(store.sim, NULL, NULL);
-    maintain(store.kv, KV_CHECKPOINT);
-    expect_numbers(store.kv, count);
-    kv_expect_sound(store.kv);
+    assert_int_equal(lsm_store_count(store.kv), 6);
     lsm_store_release(&store);
 }
 
-/* A close on a full disk says so, and nothing is lost. */
-static void test_rules__a_close_on_a_full_disk_loses_nothing(void **state)
-{
-    (void)state;
-    for (uint64_t nth = 1; nth <= 12; nth++) {
-        struct lsm_options options = quiet();
-        struct lsm_store store;
-        lsm_store_init_simulated(&store, &options);
-        fill(store.kv, 0, 20, 1);
-        os_sim_fail_at(store.sim, nth, OS_SIM_ENOSPC, true);
-        struct kv *kv = store.kv;
-        store.kv = NULL;
-        sombra_err err = kv_close(kv);
-        assert_true(err == SOMBRA_OK || err == SOMBRA_LIMIT || err == SOMBRA_IO);
-        os_sim_fail(store.sim, NULL);
-        store.os = os_sim_start(store.sim);
-        lsm_store_open(&store);
-        expect_numbers(store.kv, 20);
-        lsm_store_release(&store);
-    }
-}
+/* ---- a table that rots -------------------------------------------------------------------- */
 
 /* The number of a table of level 0, which a compaction takes. */
 static uint64_t some_table(struct kv *kv)
@@ -739,7 +617,7 @@ static void gate_wait(void *context, struct os_sim *sim, const struct os_sim_eve
 
 static void *put_patiently(void *kv)
 {
-    return (void *)(uintptr_t)try_put(kv, 1000000, 60000);
+    return (void *)(uintptr_t)lsm_store_try_put(kv, 1000000, 60000);
 }
 
 /* Who waits for a flush does not hold what others want: they learn at once what it is about, and
@@ -755,7 +633,7 @@ static void test_rules__who_waits_for_a_flush_does_not_have_the_turn(void **stat
     lsm_store_init_simulated(&store, &options);
     os_sim_set_hook(store.sim, gate_wait, &gate);
     uint64_t count = 0;
-    while (try_put(store.kv, count, 20) == SOMBRA_OK)
+    while (lsm_store_try_put(store.kv, count, 20) == SOMBRA_OK)
         count++;
     while (!atomic_load(&gate.is_reached)) /* on a busy machine the flush comes late */
         os_sleep_us(os_posix(), 1000);
@@ -763,7 +641,7 @@ static void test_rules__who_waits_for_a_flush_does_not_have_the_turn(void **stat
     expect_ok(os_thread_start(&thread, put_patiently, store.kv));
     while (atomic_load(&lsm_of(store.kv)->writer->stalled) == 0)
         os_sleep_us(os_posix(), 1000);
-    expect_err(SOMBRA_BUSY, try_put(store.kv, count, 20));
+    expect_err(SOMBRA_BUSY, lsm_store_try_put(store.kv, count, 20));
     assert_non_null(strstr(sombra_err_message(), "wait for flushes"));
     expect_ok(lsm_turn_take(lsm_of(store.kv), 10000));
     lsm_turn_give(lsm_of(store.kv));
@@ -773,7 +651,7 @@ static void test_rules__who_waits_for_a_flush_does_not_have_the_turn(void **stat
     pthread_join(thread.handle, &result);
     assert_int_equal((uintptr_t)result, SOMBRA_OK);
     os_sim_set_hook(store.sim, NULL, NULL);
-    expect_numbers(store.kv, count + 1);
+    assert_int_equal(lsm_store_count(store.kv), count + 1);
     lsm_store_release(&store);
 }
 
@@ -910,9 +788,7 @@ int main(void)
         cmocka_unit_test(test_rules__a_log_that_lost_its_end_does_not_hide_newer_tables),
         cmocka_unit_test(test_rules__numbers_of_lost_commits_are_not_used_again),
         cmocka_unit_test(test_rules__rot_of_the_last_record_before_idle_is_found),
-        cmocka_unit_test(test_rules__a_full_disk_stops_writers_until_there_is_space),
-        cmocka_unit_test(test_rules__writers_on_a_full_disk_hear_of_it),
-        cmocka_unit_test(test_rules__a_close_on_a_full_disk_loses_nothing),
+        cmocka_unit_test(test_rules__a_durable_commit_needs_no_memory),
         cmocka_unit_test(test_rules__a_damaged_table_ends_its_compaction_and_no_more),
         cmocka_unit_test(test_rules__who_waits_for_a_flush_does_not_have_the_turn),
         cmocka_unit_test(test_rules__no_delete_comes_back),

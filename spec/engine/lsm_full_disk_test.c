@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* A store that was not closed, opened where the disk is full: no table can be made of what its logs
- * hold. All can be read, and commits go on in the space that the last log has.
+ * hold. All can be read, and commits go on in the space that the last log has. And one whose disk
+ * becomes full while it is open.
  */
 #include "lsm/compaction.h"
 #include "lsm/write_internal.h"
 #include "lsm_store.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 
 static struct lsm_options quiet(void)
 {
@@ -25,15 +27,6 @@ static sombra_err commit_numbers(struct kv *kv, uint64_t first, enum kv_durabili
         return err;
     kv_put_numbers(txn, first, first + ENTRIES_A_COMMIT, 40, 1);
     return kv_commit(txn, durability);
-}
-
-static uint64_t count_all(struct kv *kv)
-{
-    struct kv_txn *txn = kv_begin_read(kv);
-    uint64_t found;
-    expect_ok(kv_count(txn, (struct kv_range){ { 0 }, { 0 } }, UINT64_MAX, &found));
-    kv_abort(txn);
-    return found;
 }
 
 static void delete_all(struct kv *kv)
@@ -107,7 +100,7 @@ static void cut_power(struct lsm_store *store, enum os_sim_variant variant, uint
     store->os = os_sim_start(cut);
 }
 
-/* ---- tests --------------------------------------------------------------------------------- */
+/* ---- opened on a full disk ------------------------------------------------------------------ */
 
 static void fill_store(struct lsm_store *store, const struct lsm_options *options, uint64_t commits)
 {
@@ -124,24 +117,24 @@ static void test_full_disk__a_store_opens_and_takes_commits(void **state)
     fill_store(&store, &options, 10);
     open_on_full_disk(&store);
     assert_true(lsm_of(store.kv)->writer->resumes);
-    assert_int_equal(count_all(store.kv), 10 * ENTRIES_A_COMMIT);
+    assert_int_equal(lsm_store_count(store.kv), 10 * ENTRIES_A_COMMIT);
     struct kv_maintenance job = { .kind = KV_CHECKPOINT };
     expect_err(SOMBRA_LIMIT, kv_maintain(store.kv, &job));
     expect_ok(commit_numbers(store.kv, NEW_NUMBER, KV_FULL));
     delete_all(store.kv);
-    assert_int_equal(count_all(store.kv), 0);
+    assert_int_equal(lsm_store_count(store.kv), 0);
     expect_ok(commit_numbers(store.kv, NEW_NUMBER, KV_OFF));
     kill_process(&store);
     lsm_store_open(&store);
-    assert_int_equal(count_all(store.kv), ENTRIES_A_COMMIT);
+    assert_int_equal(lsm_store_count(store.kv), ENTRIES_A_COMMIT);
     free_disk(&store);
     expect_ok(kv_maintain(store.kv, &job));
     expect_ok(commit_numbers(store.kv, 0, KV_FULL));
-    assert_int_equal(count_all(store.kv), 2 * ENTRIES_A_COMMIT);
+    assert_int_equal(lsm_store_count(store.kv), 2 * ENTRIES_A_COMMIT);
     kv_expect_sound(store.kv);
     lsm_store_close(&store);
     lsm_store_open(&store);
-    assert_int_equal(count_all(store.kv), 2 * ENTRIES_A_COMMIT);
+    assert_int_equal(lsm_store_count(store.kv), 2 * ENTRIES_A_COMMIT);
     lsm_store_release(&store);
 }
 
@@ -164,17 +157,17 @@ static void test_full_disk__where_no_byte_can_be_written_all_can_be_read(void **
     for (int round = 0; round < 2; round++) {
         os_sim_fail_at(store.sim, 1, OS_SIM_ENOSPC, true);
         lsm_store_open(&store);
-        assert_int_equal(count_all(store.kv), 10 * ENTRIES_A_COMMIT);
+        assert_int_equal(lsm_store_count(store.kv), 10 * ENTRIES_A_COMMIT);
         for (int i = 0; i < 2; i++) {
             expect_err(SOMBRA_LIMIT, commit_numbers(store.kv, NEW_NUMBER, KV_FULL));
-            assert_int_equal(count_all(store.kv), 10 * ENTRIES_A_COMMIT);
+            assert_int_equal(lsm_store_count(store.kv), 10 * ENTRIES_A_COMMIT);
         }
         lsm_store_close(&store);
     }
     os_sim_fail(store.sim, NULL);
     lsm_store_open(&store);
     assert_false(lsm_of(store.kv)->writer->resumes);
-    assert_int_equal(count_all(store.kv), 10 * ENTRIES_A_COMMIT);
+    assert_int_equal(lsm_store_count(store.kv), 10 * ENTRIES_A_COMMIT);
     lsm_store_close(&store);
     unsigned calls = 0;
     os_sim_set_hook(store.sim, count_calls, &calls);
@@ -195,11 +188,11 @@ static void test_full_disk__a_store_without_commits_is_closed(void **state)
     lsm_store_open(&store);
     open_on_full_disk(&store);
     assert_false(lsm_of(store.kv)->writer->resumes);
-    assert_int_equal(count_all(store.kv), 10 * ENTRIES_A_COMMIT);
+    assert_int_equal(lsm_store_count(store.kv), 10 * ENTRIES_A_COMMIT);
     lsm_store_close(&store);
     free_disk(&store);
     lsm_store_open(&store);
-    assert_int_equal(count_all(store.kv), 10 * ENTRIES_A_COMMIT);
+    assert_int_equal(lsm_store_count(store.kv), 10 * ENTRIES_A_COMMIT);
     expect_ok(commit_numbers(store.kv, NEW_NUMBER, KV_FULL));
     kv_expect_sound(store.kv);
     lsm_store_release(&store);
@@ -220,15 +213,15 @@ static void test_full_disk__a_store_goes_on_with_space(void **state)
         else
             refused++;
     assert_true(count > 10 && refused == 1);
-    assert_int_equal(count_all(store.kv), count * ENTRIES_A_COMMIT);
+    assert_int_equal(lsm_store_count(store.kv), count * ENTRIES_A_COMMIT);
     free_disk(&store);
     for (int i = 0; i < 50; i++)
         expect_ok(commit_numbers(store.kv, count++ * ENTRIES_A_COMMIT, KV_OFF));
-    assert_int_equal(count_all(store.kv), count * ENTRIES_A_COMMIT);
+    assert_int_equal(lsm_store_count(store.kv), count * ENTRIES_A_COMMIT);
     kv_expect_sound(store.kv);
     lsm_store_close(&store);
     lsm_store_open(&store);
-    assert_int_equal(count_all(store.kv), count * ENTRIES_A_COMMIT);
+    assert_int_equal(lsm_store_count(store.kv), count * ENTRIES_A_COMMIT);
     lsm_store_release(&store);
 }
 
@@ -238,7 +231,7 @@ static void expect_on_disk(struct lsm_store *store, uint64_t count)
     struct os_sim *cut = os_sim_crash(store->sim, OS_SIM_NOTHING, 1);
     struct kv *kv = NULL;
     expect_ok(lsm_open(os_sim_start(cut), "data", &store->options, &kv));
-    assert_int_equal(count_all(kv), count);
+    assert_int_equal(lsm_store_count(kv), count);
     expect_ok(kv_close(kv));
     os_sim_free(cut);
 }
@@ -261,12 +254,12 @@ static void test_full_disk__commits_stand_behind_what_is_durable(void **state)
     expect_on_disk(&store, 4 * ENTRIES_A_COMMIT);
     fill_disk(&store);
     lsm_store_open(&store);
-    uint64_t found = count_all(store.kv);
+    uint64_t found = lsm_store_count(store.kv);
     assert_true(found >= 24 * ENTRIES_A_COMMIT);
     expect_ok(commit_numbers(store.kv, NEW_NUMBER, KV_FULL));
     cut_power(&store, OS_SIM_NOTHING, 1);
     lsm_store_open(&store);
-    assert_int_equal(count_all(store.kv), found + ENTRIES_A_COMMIT);
+    assert_int_equal(lsm_store_count(store.kv), found + ENTRIES_A_COMMIT);
     kv_expect_sound(store.kv);
     lsm_store_release(&store);
 }
@@ -308,7 +301,7 @@ static void test_full_disk__a_broken_chain_of_logs_is_ended(void **state)
             cut_power(&store, variants[i], seed);
             fill_disk(&store);
             lsm_store_open(&store);
-            uint64_t found = count_all(store.kv);
+            uint64_t found = lsm_store_count(store.kv);
             assert_true(found >= DURABLE_COMMITS * ENTRIES_A_COMMIT);
             assert_int_equal(found % ENTRIES_A_COMMIT, 0);
             assert_true(lsm_of(store.kv)->writer->resumes);
@@ -317,7 +310,7 @@ static void test_full_disk__a_broken_chain_of_logs_is_ended(void **state)
                 expect_ok(commit_numbers(store.kv, NEW_NUMBER + k * ENTRIES_A_COMMIT, KV_FULL));
             cut_power(&store, seed % 2 ? OS_SIM_NOTHING : OS_SIM_ALL, seed);
             lsm_store_open(&store);
-            assert_int_equal(count_all(store.kv), found + 20 * ENTRIES_A_COMMIT);
+            assert_int_equal(lsm_store_count(store.kv), found + 20 * ENTRIES_A_COMMIT);
             kv_expect_sound(store.kv);
             lsm_store_release(&store);
         }
@@ -341,7 +334,7 @@ static void cut_here(void *context, struct os_sim *sim, const struct os_sim_even
         struct os_sim *after = os_sim_crash(sim, variant, event->number);
         struct kv *kv = NULL;
         expect_ok(lsm_open(os_sim_start(after), "data", cuts->options, &kv));
-        uint64_t found = count_all(kv);
+        uint64_t found = lsm_store_count(kv);
         assert_true(found >= cuts->acknowledged && found % ENTRIES_A_COMMIT == 0);
         expect_ok(kv_close(kv));
         os_sim_free(after);
@@ -366,8 +359,137 @@ static void test_full_disk__a_power_cut_loses_nothing_acknowledged(void **state)
     }
     assert_true(cuts.cuts > 50);
     free_disk(&store);
-    assert_int_equal(count_all(store.kv), 10 * ENTRIES_A_COMMIT);
+    assert_int_equal(lsm_store_count(store.kv), 10 * ENTRIES_A_COMMIT);
     lsm_store_release(&store);
+}
+
+/* ---- a disk that becomes full ------------------------------------------------------------ */
+
+/* A few puts fill a memtable. */
+static struct lsm_options small(void)
+{
+    return (struct lsm_options){ LSM_STORE_SMALL(4 * KiB), .no_background = true,
+                                 .busy_timeout_ms = 5000 };
+}
+
+static void maintain(struct kv *kv, enum kv_maintenance_kind kind)
+{
+    struct kv_maintenance job = { .kind = kind };
+    expect_ok(kv_maintain(kv, &job));
+}
+
+/* Flushes fail, then writers do; what was acknowledged is read all the time. With space again the
+ * store goes on, without being opened again. */
+static void full_disk(bool no_background)
+{
+    struct lsm_options options = small();
+    options.memtable_bytes =
+        16 * KiB; /* some tens of puts: a commit that fills one begins its flush */
+    options.no_background = no_background;
+    struct lsm_store store;
+    lsm_store_init_simulated(&store, &options);
+    uint64_t count = 0;
+    while (count < 30)
+        expect_ok(lsm_store_try_put(store.kv, count++, 5000));
+    maintain(store.kv, KV_COMPACT); /* an edit on its way would fail in its sync, and the store */
+    expect_ok(
+        lsm_store_try_put(store.kv, count++, 5000)); /* for the checkpoint: it fills no memtable */
+    os_sim_fail_at(store.sim, 1, OS_SIM_ENOSPC, true);
+    sombra_err err = SOMBRA_OK;
+    for (int i = 0; i < 1000 && !err; i++) {
+        err = lsm_store_try_put(store.kv, count, 20);
+        count += !err;
+    }
+    assert_true(err == SOMBRA_LIMIT || err == SOMBRA_BUSY);
+    assert_int_equal(lsm_store_count(store.kv), count);
+    struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+    expect_err(SOMBRA_LIMIT, kv_maintain(store.kv, &job));
+    os_sim_fail(store.sim, NULL);
+    for (int i = 0; i < 100; i++)
+        expect_ok(lsm_store_try_put(store.kv, count++, 60000));
+    maintain(store.kv, KV_CHECKPOINT);
+    assert_int_equal(lsm_store_count(store.kv), count);
+    kv_expect_sound(store.kv);
+    lsm_store_close(&store);
+    lsm_store_open(&store);
+    assert_int_equal(lsm_store_count(store.kv), count);
+    lsm_store_release(&store);
+}
+
+static void test_full_disk__stops_writers_until_there_is_space(void **state)
+{
+    (void)state;
+    full_disk(true);
+    full_disk(false);
+}
+
+/* No space for tables; logs have theirs. */
+static void fail_tables(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    static const struct os_sim_fault full = { .kind = OS_SIM_ENOSPC, .nth = 1 };
+    const atomic_bool *is_full = context;
+    os_sim_fail(sim, atomic_load(is_full) && strstr(event->path, ".sst") ? &full : NULL);
+}
+
+/* A writer does not wait for its whole time where flushes fail: it hears why, each one. Nor does it
+ * wait for the time of the next try once there is space. */
+static void test_full_disk__writers_hear_of_it(void **state)
+{
+    (void)state;
+    struct lsm_options options = small();
+    options.no_background = false;
+    struct lsm_store store;
+    atomic_bool is_full;
+    atomic_init(&is_full, false);
+    lsm_store_init_simulated(&store, &options);
+    os_sim_set_hook(store.sim, fail_tables, &is_full);
+    uint64_t count = 0;
+    for (int round = 0; round < 3; round++) {
+        sombra_err err = SOMBRA_OK;
+        atomic_store(&is_full, true);
+        while (!err && count < 100000) {
+            err = lsm_store_try_put(store.kv, count, UINT64_MAX);
+            count += !err;
+        }
+        for (int i = 0; i < 5; i++) {
+            assert_int_equal(err, SOMBRA_LIMIT);
+            assert_non_null(strstr(diag_text(), "the disk is full"));
+            err = lsm_store_try_put(store.kv, count, UINT64_MAX);
+        }
+        assert_int_equal(lsm_store_count(store.kv), count);
+        atomic_store(&is_full, false);
+        for (int i = 0; i < 100; i++)
+            expect_ok(lsm_store_try_put(store.kv, count++, UINT64_MAX));
+    }
+    os_sim_set_hook(store.sim, NULL, NULL);
+    maintain(store.kv, KV_CHECKPOINT);
+    assert_int_equal(lsm_store_count(store.kv), count);
+    kv_expect_sound(store.kv);
+    lsm_store_release(&store);
+}
+
+/* A close on a full disk says so, and nothing is lost. */
+static void test_full_disk__a_close_loses_nothing(void **state)
+{
+    (void)state;
+    for (uint64_t nth = 1; nth <= 12; nth++) {
+        struct lsm_options options = small();
+        struct lsm_store store;
+        lsm_store_init_simulated(&store, &options);
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        kv_put_numbers(txn, 0, 20, 40, 1);
+        expect_ok(kv_commit(txn, KV_OFF));
+        os_sim_fail_at(store.sim, nth, OS_SIM_ENOSPC, true);
+        struct kv *kv = store.kv;
+        store.kv = NULL;
+        sombra_err err = kv_close(kv);
+        assert_true(err == SOMBRA_OK || err == SOMBRA_LIMIT || err == SOMBRA_IO);
+        os_sim_fail(store.sim, NULL);
+        store.os = os_sim_start(store.sim);
+        lsm_store_open(&store);
+        assert_int_equal(lsm_store_count(store.kv), 20);
+        lsm_store_release(&store);
+    }
 }
 
 int main(void)
@@ -380,6 +502,9 @@ int main(void)
         cmocka_unit_test(test_full_disk__commits_stand_behind_what_is_durable),
         cmocka_unit_test(test_full_disk__a_broken_chain_of_logs_is_ended),
         cmocka_unit_test(test_full_disk__a_power_cut_loses_nothing_acknowledged),
+        cmocka_unit_test(test_full_disk__stops_writers_until_there_is_space),
+        cmocka_unit_test(test_full_disk__writers_hear_of_it),
+        cmocka_unit_test(test_full_disk__a_close_loses_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -75,3 +75,57 @@ void lsm_store_release(struct lsm_store *store)
         lsm_store_remove(store->directory);
     store->sim = NULL;
 }
+
+void lsm_store_file_make(struct os *os, const char *path, const char *text)
+{
+    struct os_file *file;
+    expect_ok(os_open(os, path, OS_WRITE | OS_CREATE, 0600, &file));
+    expect_ok(os_write(file, 0, text, strlen(text)));
+    os_close(file);
+}
+
+static sombra_err name_add(void *context, const char *name)
+{
+    struct names *names = context;
+    size_t bytes = strlen(names->text);
+    snprintf(names->text + bytes, sizeof names->text - bytes, " %s", name);
+    const char *dot = strrchr(name, '.');
+    if (dot && strcmp(dot, ".sst") == 0)
+        names->tables++;
+    else if (dot && strcmp(dot, ".log") == 0)
+        names->logs++;
+    else
+        names->others++;
+    return SOMBRA_OK;
+}
+
+struct names names_of(struct os *os, const char *path)
+{
+    struct names names = { .tables = 0 };
+    expect_ok(os_list_directory(os, path, name_add, &names));
+    return names;
+}
+
+sombra_err lsm_store_try_put(struct kv *kv, uint64_t number, uint64_t timeout_ms)
+{
+    struct kv_txn *txn;
+    sombra_err err = kv_begin(
+        kv, &(struct kv_begin_options){ .is_write = true, .busy_timeout_ms = timeout_ms }, &txn);
+    if (err)
+        return err;
+    uint8_t key[8], value[200] = { 0 };
+    err = kv_put(txn, kv_number_key(number, key), slice_of(value, sizeof value));
+    if (!err)
+        return kv_commit(txn, KV_OFF);
+    kv_abort(txn);
+    return err;
+}
+
+uint64_t lsm_store_count(struct kv *kv)
+{
+    struct kv_txn *txn = kv_begin_read(kv);
+    uint64_t found;
+    expect_ok(kv_count(txn, (struct kv_range){ { 0 }, { 0 } }, UINT64_MAX, &found));
+    kv_abort(txn);
+    return found;
+}

@@ -29,8 +29,20 @@ void lsm_store_open(struct lsm_store *store);
 void lsm_store_close(struct lsm_store *store);
 /* Closes it if it is open and removes everything. */
 void lsm_store_release(struct lsm_store *store);
+void lsm_store_file_make(struct os *os, const char *path, const char *text);
+/* What is in a directory. */
+struct names {
+    char text[4096]; /* each behind a blank */
+    unsigned tables, logs, others;
+};
+struct names names_of(struct os *os, const char *path);
 bool lsm_store_is_at(struct os *os, const char *path);
 /* Removes a directory of real files and all in it. */
 void lsm_store_remove(const char *directory);
+
+/* One put of 200 bytes, committed without a sync; waits so long for its turn. */
+sombra_err lsm_store_try_put(struct kv *kv, uint64_t number, uint64_t timeout_ms);
+/* Live entries. */
+uint64_t lsm_store_count(struct kv *kv);
 
 #endif

@@ -145,24 +145,23 @@ static void insert_child(struct images *images, struct branch_model *model, unsi
                          struct child child)
 {
     size_t page_bytes = model->keys.page_bytes;
-    bool did_fit =
-        branch_insert(images->page, page_bytes, index, child.separator, child.page, child.entries);
+    const struct branch_child of_page = { child.page, child.entries };
+    bool did_fit = branch_insert(images->page, page_bytes, index, child.separator, of_page);
     if (did_fit) {
         children_insert(model, index, child);
         return;
     }
     assert_true(model->count >= 3);
     assert_branch_equals(images->page, model, 0, model->count);
-    uint8_t up[KV_KEY_BYTES_MAX];
-    size_t up_bytes;
-    branch_split(images->page, page_bytes, index, child.separator, child.page, child.entries,
-                 images->left, images->right, up, &up_bytes);
+    struct branch_split split = { .left = images->left, .right = images->right };
+    branch_split(images->page, page_bytes, index, child.separator, of_page, &split);
     children_insert(model, index, child);
     unsigned cut = page_count(images->left);
     assert_in_range(cut, 2, model->count - 2);
     assert_branch_equals(images->left, model, 0, cut);
     assert_branch_equals(images->right, model, cut, model->count);
-    assert_true(slice_equal(slice_of(up, up_bytes), model->children[cut].separator));
+    assert_true(slice_equal(slice_of(split.separator, split.separator_bytes),
+                            model->children[cut].separator));
     check_merge(images, model, cut);
     if (random_below(&model->keys.random, 2)) {
         page_copy(images->page, images->left, page_bytes);
@@ -227,8 +226,8 @@ static void run_random(enum key_set set, size_t page_bytes, unsigned steps)
     page_init(images.page, page_bytes, PAGE_BRANCH, 3, 9, 1);
     struct child left = random_child(&model), right = random_child(&model);
     right.separator = model_random_key(&model.keys);
-    branch_build(images.page, page_bytes, left.page, left.entries, right.separator, right.page,
-                 right.entries);
+    branch_build(images.page, page_bytes, (struct branch_child){ left.page, left.entries },
+                 right.separator, (struct branch_child){ right.page, right.entries });
     children_insert(&model, 0, left);
     children_insert(&model, 1, right);
     unsigned removes_in_10 = 1;
@@ -272,20 +271,23 @@ static void test_branch__holds_four_children_of_longest_separators(void **state)
     for (unsigned newcomer = 0; newcomer < 4; newcomer++) {
         page_init(page, 4096, PAGE_BRANCH, 1, 9, 1);
         /* Keys 1, 3, 5 stand; 0, 2, 4 or 6 comes and forces a split. */
-        branch_build(page, 4096, 100, 1, slice_of(keys[1], 1024), 101, 1);
-        assert_true(branch_insert(page, 4096, 2, slice_of(keys[3], 1024), 102, 1));
-        assert_true(branch_insert(page, 4096, 3, slice_of(keys[5], 1024), 103, 1));
+        branch_build(page, 4096, (struct branch_child){ 100, 1 }, slice_of(keys[1], 1024),
+                     (struct branch_child){ 101, 1 });
+        assert_true(
+            branch_insert(page, 4096, 2, slice_of(keys[3], 1024), (struct branch_child){ 102, 1 }));
+        assert_true(
+            branch_insert(page, 4096, 3, slice_of(keys[5], 1024), (struct branch_child){ 103, 1 }));
         assert_int_equal(page_count(page), 4);
         sombra_slice key = slice_of(keys[2 * newcomer], 1024);
         unsigned index = branch_find(page, 4096, key) + 1;
         assert_int_equal(index, newcomer + 1);
-        assert_false(branch_insert(page, 4096, index, key, 104, 1));
-        uint8_t up[KV_KEY_BYTES_MAX];
-        size_t up_bytes;
-        branch_split(page, 4096, index, key, 104, 1, left, right, up, &up_bytes);
+        const struct branch_child child = { 104, 1 };
+        assert_false(branch_insert(page, 4096, index, key, child));
+        struct branch_split split = { .left = left, .right = right };
+        branch_split(page, 4096, index, key, child, &split);
         assert_int_equal(page_count(left) + page_count(right), 5);
         assert_in_range(page_count(left), 2, 3);
-        assert_int_equal(up_bytes, 1024);
+        assert_int_equal(split.separator_bytes, 1024);
         assert_page_valid(left, 4096);
         assert_page_valid(right, 4096);
     }
@@ -302,17 +304,18 @@ static void test_branch__sequential_loads_leave_full_branches(void **state)
         double used = 0;
         unsigned pages = 0;
         page_init(page, 8192, PAGE_BRANCH, 1, 9, 1);
-        branch_build(page, 8192, 100, 1, slice_str("500000000"), 101, 1);
+        branch_build(page, 8192, (struct branch_child){ 100, 1 }, slice_str("500000000"),
+                     (struct branch_child){ 101, 1 });
         for (unsigned i = 1; i < 20000; i++) {
             char text[16];
             snprintf(text, sizeof text, "%09u", descends ? 500000000 - i : 500000000 + i);
             sombra_slice key = slice_str(text);
             unsigned index = branch_find(page, 8192, key) + 1;
-            if (branch_insert(page, 8192, index, key, 200 + i, 1))
+            const struct branch_child child = { 200 + i, 1 };
+            if (branch_insert(page, 8192, index, key, child))
                 continue;
-            uint8_t up[KV_KEY_BYTES_MAX];
-            size_t up_bytes;
-            branch_split(page, 8192, index, key, 200 + i, 1, left, right, up, &up_bytes);
+            struct branch_split split = { .left = left, .right = right };
+            branch_split(page, 8192, index, key, child, &split);
             used += (double)page_used(descends ? right : left, 8192) / 8192;
             pages++;
             page_copy(page, descends ? left : right, 8192);

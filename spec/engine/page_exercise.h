@@ -274,11 +274,12 @@ static inline void exercise_leaf_split(struct exercise *exercise, uint8_t *page,
     unsigned count = page_count(page) + (replaces ? 0 : 1);
     struct leaf_split split = { .left = exercise->images[1],
                                 .middle = exercise->images[2],
-                                .right = exercise->images[3] };
+                                .right = exercise->images[3],
+                                .replaces = replaces };
     struct leaf_split filled = { .left = exercise->images[4],
                                  .middle = exercise->images[2],
                                  .right = exercise->images[5] };
-    leaf_split(page, page_bytes, index, key, value, replaces, &split);
+    leaf_split(page, page_bytes, index, key, value, &split);
     unsigned total = page_count(split.left);
     exercise_require_valid(split.left, page_bytes, "a split, left");
     if (split.pages == 3) {
@@ -346,17 +347,17 @@ static inline void exercise_branch_split(struct exercise *exercise, uint8_t *pag
                                          sombra_slice key)
 {
     size_t page_bytes = exercise->page_bytes;
-    uint8_t **images = exercise->images;
-    uint8_t up[KV_KEY_BYTES_MAX];
-    size_t up_bytes;
-    branch_split(page, page_bytes, index, key, 5, 6, images[1], images[2], up, &up_bytes);
-    exercise_require_valid(images[1], page_bytes, "a branch split, left");
-    exercise_require_valid(images[2], page_bytes, "a branch split, right");
-    exercise_require(page_count(images[1]) + page_count(images[2]) == page_count(page) + 1,
+    struct branch_split split = { .left = exercise->images[1], .right = exercise->images[2] };
+    uint8_t *merged = exercise->images[5];
+    branch_split(page, page_bytes, index, key, (struct branch_child){ 5, 6 }, &split);
+    exercise_require_valid(split.left, page_bytes, "a branch split, left");
+    exercise_require_valid(split.right, page_bytes, "a branch split, right");
+    exercise_require(page_count(split.left) + page_count(split.right) == page_count(page) + 1,
                      "a branch split loses children");
-    if (branch_merge(images[1], slice_of(up, up_bytes), images[2], page_bytes, images[5]))
-        exercise_require_valid(images[5], page_bytes, "a branch merge");
-    page_copy(page, images[1], page_bytes);
+    if (branch_merge(split.left, slice_of(split.separator, split.separator_bytes), split.right,
+                     page_bytes, merged))
+        exercise_require_valid(merged, page_bytes, "a branch merge");
+    page_copy(page, split.left, page_bytes);
 }
 
 static inline void exercise_branch_change(struct exercise *exercise, uint8_t *page)
@@ -384,7 +385,8 @@ static inline void exercise_branch_change(struct exercise *exercise, uint8_t *pa
             return;
         }
     }
-    bool did_fit = branch_insert(page, page_bytes, at + 1, separator, 5, 6);
+    bool did_fit =
+        branch_insert(page, page_bytes, at + 1, separator, (struct branch_child){ 5, 6 });
     exercise_require_valid(page, page_bytes, "a branch insert");
     if (!did_fit)
         exercise_branch_split(exercise, page, at + 1, separator);

@@ -132,7 +132,8 @@ static void put_entry(struct images *images, struct model *model, sombra_slice k
         assert_page_valid(images->page, page_bytes);
         assert_leaf_equals(images->page, page_bytes, model, 0, model->count);
         struct leaf_split split = split_for(images);
-        leaf_split(images->page, page_bytes, index, key, &value, is_there, &split);
+        split.replaces = is_there;
+        leaf_split(images->page, page_bytes, index, key, &value, &split);
         if (is_there)
             model->entries[index].value = value;
         else
@@ -233,7 +234,7 @@ static void load_in_order(enum key_set set, size_t page_bytes, bool descends, do
         if (leaf_insert(images.page, page_bytes, index, key, &value))
             continue;
         struct leaf_split split = split_for(&images);
-        leaf_split(images.page, page_bytes, index, key, &value, false, &split);
+        leaf_split(images.page, page_bytes, index, key, &value, &split);
         assert_in_range(split.pages, 1, 2);
         uint8_t *done = descends ? split.right : split.left;
         uint8_t *next = descends ? split.left : split.right;
@@ -290,7 +291,7 @@ static void test_leaf__big_entry_in_a_full_dense_leaf_gets_a_page_of_its_own(voi
             if (page_kind(images.page) == PAGE_DENSE)
                 break;
             struct leaf_split split = split_for(&images);
-            leaf_split(images.page, page_bytes, index, key, &none, false, &split);
+            leaf_split(images.page, page_bytes, index, key, &none, &split);
             assert_int_equal(split.pages, 1);
             model_insert(&model, index, key, none);
             page_copy(images.page, split.left, page_bytes);
@@ -308,15 +309,15 @@ static void test_leaf__big_entry_in_a_full_dense_leaf_gets_a_page_of_its_own(voi
             assert_false(leaf_find(images.page, page_bytes, key, &index));
             assert_false(leaf_insert(images.page, page_bytes, index, key, &value));
             struct leaf_split split = split_for(&images);
-            leaf_split(images.page, page_bytes, index, key, &value, false, &split);
+            leaf_split(images.page, page_bytes, index, key, &value, &split);
             model_insert(&model, index, key, value);
             assert_split_equals(&model, &split);
             threes += split.pages == 3;
             model_remove(&model, index, index + 1);
 
             /* The same bytes for an entry that is there already. */
-            leaf_split(images.page, page_bytes, index, model.entries[index].key, &value, true,
-                       &split);
+            split.replaces = true;
+            leaf_split(images.page, page_bytes, index, model.entries[index].key, &value, &split);
             struct leaf_value before = model.entries[index].value;
             model.entries[index].value = value;
             assert_split_equals(&model, &split);
@@ -509,7 +510,7 @@ static void test_leaf__split_chooses_another_usual_length(void **state)
     do
         put_be16(key + middle.bytes, (uint16_t)more);
     while (leaf_insert(images.page, 8192, VALUED / 2 + 1 + more++, next, &value));
-    leaf_split(images.page, 8192, VALUED / 2 + more, next, &value, false, &split);
+    leaf_split(images.page, 8192, VALUED / 2 + more, next, &value, &split);
     assert_int_equal(split.pages, 2);
     assert_int_equal(split.left[DENSE_FLAGS], sizeof zeros << DENSE_USUAL_SHIFT | DENSE_VALUES);
     assert_int_equal(split.right[DENSE_FLAGS], sizeof zeros << DENSE_USUAL_SHIFT | DENSE_VALUES);

@@ -46,7 +46,7 @@ static void fill_leaf(uint8_t *page, struct model *model)
             continue;
         if (leaf_insert(page, PAGE_BYTES, index, key, &value))
             continue;
-        leaf_split(page, PAGE_BYTES, index, key, &value, false, &split);
+        leaf_split(page, PAGE_BYTES, index, key, &value, &split);
         page_copy(page, split.left, PAGE_BYTES);
     }
     leaf_remove(page, PAGE_BYTES, page_count(page) / 3, page_count(page) / 3 + 2);
@@ -58,7 +58,8 @@ static void fill_leaf(uint8_t *page, struct model *model)
 static void fill_branch(uint8_t *page, struct model *model)
 {
     page_init(page, PAGE_BYTES, PAGE_BRANCH, 2, EXERCISE_ID, 1);
-    branch_build(page, PAGE_BYTES, 100, 1, model_random_key(model), 101, 1);
+    branch_build(page, PAGE_BYTES, (struct branch_child){ 100, 1 }, model_random_key(model),
+                 (struct branch_child){ 101, 1 });
     for (unsigned i = 0; i < 100; i++) {
         sombra_slice key = model_random_key(model);
         unsigned at = branch_find(page, PAGE_BYTES, key);
@@ -66,7 +67,7 @@ static void fill_branch(uint8_t *page, struct model *model)
         if (at > 0 &&
             slice_equal(slice_of(here, branch_separator(page, PAGE_BYTES, at, here)), key))
             continue;
-        if (!branch_insert(page, PAGE_BYTES, at + 1, key, 200 + i, 3))
+        if (!branch_insert(page, PAGE_BYTES, at + 1, key, (struct branch_child){ 200 + i, 3 }))
             break;
     }
     branch_remove(page, PAGE_BYTES, 5, 7);

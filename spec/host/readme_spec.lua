@@ -24,3 +24,13 @@ describe("the README", function()
     end
   end)
 end)
+
+describe("docs/testing.md", function()
+  it("names only tests that are there", function()
+    local sources = run.shell("cat spec/engine/*.c")
+    for name, star in run.read_file("docs/testing.md"):gmatch("`([%w_]+__[%w_]*)(%*?)`") do
+      local wanted = "test_" .. name .. (star == "*" and "" or "(")
+      assert.is_truthy(sources:find(wanted, 1, true), name .. star .. " is no test")
+    end
+  end)
+end)

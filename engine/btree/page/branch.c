@@ -64,6 +64,12 @@ uint64_t branch_entries_before(const uint8_t *page, size_t page_bytes, unsigned 
     return sum;
 }
 
+static struct branch_child child_at(const uint8_t *page, size_t page_bytes, unsigned index)
+{
+    return (struct branch_child){ branch_child(page, page_bytes, index),
+                                  branch_entries(page, page_bytes, index) };
+}
+
 void branch_set_child(uint8_t *page, size_t page_bytes, unsigned index, page_id child,
                       uint64_t entries)
 {
@@ -180,8 +186,7 @@ struct source {
     sombra_slice between;   /* separator between the two pages */
     unsigned extra_at;      /* index of the extra child; its separator is extra_at - 1 */
     sombra_slice extra_key;
-    page_id extra_child;
-    uint64_t extra_entries;
+    struct branch_child extra_child;
     unsigned count; /* children of the sequence */
 };
 
@@ -227,14 +232,10 @@ static size_t source_key_bytes(const struct source *source, unsigned key)
     return parts[0].bytes + parts[1].bytes;
 }
 
-static void source_child(const struct source *source, unsigned index, page_id *out_child,
-                         uint64_t *out_entries)
+static struct branch_child source_child(const struct source *source, unsigned index)
 {
-    if (source->extra_at != NO_EXTRA && index == source->extra_at) {
-        *out_child = source->extra_child;
-        *out_entries = source->extra_entries;
-        return;
-    }
+    if (source->extra_at != NO_EXTRA && index == source->extra_at)
+        return source->extra_child;
     if (source->extra_at != NO_EXTRA && index > source->extra_at)
         index--;
     const uint8_t *page = source->pages[0];
@@ -242,8 +243,7 @@ static void source_child(const struct source *source, unsigned index, page_id *o
         page = source->pages[1];
         index -= source->page_count[0];
     }
-    *out_child = branch_child(page, source->page_bytes, index);
-    *out_entries = branch_entries(page, source->page_bytes, index);
+    return child_at(page, source->page_bytes, index);
 }
 
 static void source_init(struct source *source, const uint8_t *left, sombra_slice between,
@@ -260,13 +260,12 @@ static void source_init(struct source *source, const uint8_t *left, sombra_slice
 }
 
 /* One child more, at `index`, with the separator left of it. */
-static void source_add(struct source *source, unsigned index, sombra_slice separator, page_id child,
-                       uint64_t entries)
+static void source_add(struct source *source, unsigned index, sombra_slice separator,
+                       struct branch_child child)
 {
     source->extra_at = index;
     source->extra_key = separator;
     source->extra_child = child;
-    source->extra_entries = entries;
     source->count++;
 }
 
@@ -308,10 +307,8 @@ static void source_build(const struct source *source, unsigned first, unsigned l
     cells_set_count(to, count);
     put_le16(to + CELLS_PREFIX_BYTES, (uint16_t)prefix_bytes);
     for (unsigned i = 0; i < count; i++) {
-        page_id child;
-        uint64_t entries;
-        source_child(source, first + i, &child, &entries);
-        branch_set_child(to, page_bytes, i, child, entries);
+        struct branch_child child = source_child(source, first + i);
+        branch_set_child(to, page_bytes, i, child.id, child.entries);
         if (i + 1 == count)
             break;
         size_t bytes = source_key_copy(source, first + i, key);
@@ -341,14 +338,14 @@ static __attribute__((noinline)) bool source_rebuild(const struct source *source
 
 /* ---- change ------------------------------------------------------------------------------ */
 
-void branch_build(uint8_t *page, size_t page_bytes, page_id left, uint64_t left_entries,
-                  sombra_slice separator, page_id right, uint64_t right_entries)
+void branch_build(uint8_t *page, size_t page_bytes, struct branch_child left,
+                  sombra_slice separator, struct branch_child right)
 {
     assert(cells_count(page) == 0 && page_level(page) > 0);
     assert(separator.bytes >= 1 && separator.bytes <= KV_KEY_BYTES_MAX);
     cells_set_count(page, 1);
-    branch_set_child(page, page_bytes, 0, left, left_entries);
-    bool did_fit = branch_insert(page, page_bytes, 1, separator, right, right_entries);
+    branch_set_child(page, page_bytes, 0, left.id, left.entries);
+    bool did_fit = branch_insert(page, page_bytes, 1, separator, right);
     assert(did_fit);
     (void)did_fit;
 }
@@ -386,7 +383,7 @@ static size_t cell_append(uint8_t *page, sombra_slice suffix)
 }
 
 bool branch_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice separator,
-                   page_id child, uint64_t entries)
+                   struct branch_child child)
 {
     unsigned count = cells_count(page);
     assert(index >= 1 && index <= count);
@@ -395,7 +392,7 @@ bool branch_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slic
     if (count == 1 || !cells_key_has_prefix(separator, prefix)) {
         struct source source;
         source_init(&source, page, slice_of(NULL, 0), NULL, page_bytes);
-        source_add(&source, index, separator, child, entries);
+        source_add(&source, index, separator, child);
         return source_rebuild(&source, page);
     }
     sombra_slice suffix = slice_from(separator, prefix.bytes);
@@ -417,7 +414,7 @@ bool branch_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slic
     memmove(counts + at + BRANCH_CHILD_BYTES, old_counts + at, behind);
     memmove(counts, old_counts, at);
     memmove(children + at + BRANCH_CHILD_BYTES, children + at, behind);
-    branch_set_child(page, page_bytes, index, child, entries);
+    branch_set_child(page, page_bytes, index, child.id, child.entries);
     return true;
 }
 
@@ -450,11 +447,10 @@ static __attribute__((noinline)) bool replace_rebuilding(uint8_t *page, size_t p
                                                          unsigned index, sombra_slice separator)
 {
     uint8_t copy[PAGE_BYTES_MAX] __attribute__((aligned(8)));
-    page_id child = branch_child(page, page_bytes, index);
-    uint64_t entries = branch_entries(page, page_bytes, index);
+    const struct branch_child child = child_at(page, page_bytes, index);
     page_copy(copy, page, page_bytes);
     branch_remove(copy, page_bytes, index, index + 1);
-    if (!branch_insert(copy, page_bytes, index, separator, child, entries))
+    if (!branch_insert(copy, page_bytes, index, separator, child))
         return false;
     page_copy(page, copy, page_bytes);
     return true;
@@ -466,8 +462,7 @@ bool branch_replace_separator(uint8_t *page, size_t page_bytes, unsigned index,
     unsigned count = cells_count(page);
     assert(index >= 1 && index < count);
     assert(separator.bytes >= 1 && separator.bytes <= KV_KEY_BYTES_MAX);
-    page_id child = branch_child(page, page_bytes, index);
-    uint64_t entries = branch_entries(page, page_bytes, index);
+    const struct branch_child child = child_at(page, page_bytes, index);
     sombra_slice prefix = cells_prefix(page, page_bytes);
     if (cells_key_has_prefix(separator, prefix)) {
         size_t old_bytes = cell_bytes(suffix_at(page, count - 1, index - 1).bytes);
@@ -476,7 +471,7 @@ bool branch_replace_separator(uint8_t *page, size_t page_bytes, unsigned index,
         if (new_bytes > gap + old_bytes)
             return false;
         branch_remove(page, page_bytes, index, index + 1);
-        bool did_fit = branch_insert(page, page_bytes, index, separator, child, entries);
+        bool did_fit = branch_insert(page, page_bytes, index, separator, child);
         assert(did_fit);
         return did_fit;
     }
@@ -530,15 +525,14 @@ static unsigned choose_cut(const struct source *source)
 }
 
 /* Writes [0, cut) and [cut, count) and the separator between them. */
-static void cut_in_two(const struct source *source, unsigned cut, uint8_t *left, uint8_t *right,
-                       uint8_t *up, size_t *out_up_bytes)
+static void cut_in_two(const struct source *source, unsigned cut, struct branch_split *split)
 {
     unsigned level = page_level(source->pages[0]);
-    page_init(left, source->page_bytes, PAGE_BRANCH, level, 0, 0);
-    page_init(right, source->page_bytes, PAGE_BRANCH, level, 0, 0);
-    source_build(source, 0, cut, left);
-    source_build(source, cut, source->count, right);
-    *out_up_bytes = source_key_copy(source, cut - 1, up);
+    page_init(split->left, source->page_bytes, PAGE_BRANCH, level, 0, 0);
+    page_init(split->right, source->page_bytes, PAGE_BRANCH, level, 0, 0);
+    source_build(source, 0, cut, split->left);
+    source_build(source, cut, source->count, split->right);
+    split->separator_bytes = source_key_copy(source, cut - 1, split->separator);
 }
 
 /* Moves the cut until both sides fit; 0 when no cut does. */
@@ -563,14 +557,13 @@ static unsigned fit_cut(const struct source *source, unsigned cut)
 }
 
 void branch_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_slice separator,
-                  page_id child, uint64_t entries, uint8_t *left, uint8_t *right, uint8_t *up,
-                  size_t *out_up_bytes)
+                  struct branch_child child, struct branch_split *split)
 {
     unsigned count = cells_count(page);
     assert(index >= 1 && index <= count && count >= 3);
     struct source source;
     source_init(&source, page, slice_of(NULL, 0), NULL, page_bytes);
-    source_add(&source, index, separator, child, entries);
+    source_add(&source, index, separator, child);
     /* A new child at an end is the mark of a sequential load: the other branch stays full. Two
      * children go to the edge, so that no branch has a single one. */
     unsigned cut = choose_cut(&source);
@@ -582,7 +575,7 @@ void branch_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra
     /* Whatever stands before the new separator, or behind it, fit into the old page. */
     if (cut == 0)
         cut = index;
-    cut_in_two(&source, cut, left, right, up, out_up_bytes);
+    cut_in_two(&source, cut, split);
 }
 
 bool branch_merge(const uint8_t *left, sombra_slice between, const uint8_t *right,

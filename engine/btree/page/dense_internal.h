@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* dense_internal: runs and entries of a dense leaf, for dense.c and dense_change.c. */
+/* dense_internal: runs and entries of a dense leaf, for the files dense*.c. */
 #ifndef BTREE_DENSE_INTERNAL_H
 #define BTREE_DENSE_INTERNAL_H
 
@@ -58,7 +58,29 @@ static inline unsigned dense_run_of(const uint8_t *page, unsigned index)
     return low;
 }
 
+/* Asks for the run before it is read: runs lie in descending order, so that no processor expects
+ * the next one, and where an entry begins is known only when the one before was read. */
+static inline void dense_run_prefetch(const uint8_t *at, const uint8_t *end)
+{
+    enum { LINE_BYTES = 64, LINES_MAX = 12 };
+    if (end - at > LINES_MAX * LINE_BYTES)
+        end = at + LINES_MAX * LINE_BYTES;
+    for (; at < end; at += LINE_BYTES)
+        __builtin_prefetch(at);
+}
+
 /* ---- entries ----------------------------------------------------------------------------- */
+
+/* How the entries of a page tell the lengths of their values (its flags): known where the loops are
+ * compiled, so that each way has loops of its own. */
+enum dense_lengths { LENGTHS_NONE, LENGTHS_EACH, LENGTHS_USUAL };
+
+static inline enum dense_lengths dense_lengths_of(unsigned flags)
+{
+    return flags > DENSE_VALUES    ? LENGTHS_USUAL
+           : flags == DENSE_VALUES ? LENGTHS_EACH
+                                   : LENGTHS_NONE;
+}
 
 struct dense_entry {
     size_t shared; /* with the entry before, behind the page's prefix */

@@ -90,7 +90,7 @@ void leaf_measure(const struct leaf_source *source, unsigned first, unsigned las
 bool leaf_insert_rebuilding(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
                             const struct leaf_value *value);
 
-/* ---- keys as words (leaf_words.c) ---------------------------------------------------------- */
+/* ---- keys as words (leaf.c) --------------------------------------------------------------- */
 
 /* How the bytes that are wanted lie to the page's prefix: one of the two lengths is 0. */
 struct word_frame {

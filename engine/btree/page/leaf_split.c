@@ -380,13 +380,13 @@ static unsigned split_around(const struct leaf_source *source, struct leaf_split
 }
 
 void leaf_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
-                const struct leaf_value *value, bool replaces, struct leaf_split *split)
+                const struct leaf_value *value, struct leaf_split *split)
 {
     assert(index <= cells_count(page));
     assert(split->left && split->middle && split->right);
     struct leaf_source source;
     leaf_source_init(&source, page, NULL, page_bytes);
-    leaf_source_add(&source, index, key, value, replaces);
+    leaf_source_add(&source, index, key, value, split->replaces);
 
     unsigned pages = 2;
     if (split_rebuilds(&source, split)) {

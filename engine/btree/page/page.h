@@ -162,26 +162,27 @@ enum { MERGE_BELOW_DIVISOR = 3 };
 /* Removes entries [first, last). */
 void leaf_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last);
 
-/* Writes the entries of `page`, with `entry` inserted at `index` (or replacing the one there if
- * `replaces`), to two fresh images `left` and `right` (headers initialised by the caller's ids
- * later; level 0). Picks the split point: at the edge when `index` is at either end of the leaf
- * (sequential load leaves full pages), behind the entry if it ends a run, else the one that
- * balances bytes, preferring a shorter separator near it. Writes the truncated separator (> every
- * left key, <= every right key) to `separator` (KV_KEY_BYTES_MAX bytes). Three pages may be needed
- * when one big entry stands in the middle: then *out_pages is 3 and `middle` is used, with
- * separator2 between middle and right. */
+/* Writes the entries of `page`, with one more inserted at `index` (or replacing the one there), to
+ * two fresh images `left` and `right` (headers initialised by the caller's ids later; level 0).
+ * Picks the split point: at the edge when `index` is at either end of the leaf (sequential load
+ * leaves full pages), behind the entry if it ends a run, else the one that balances bytes,
+ * preferring a shorter separator near it. Writes the truncated separator (> every left key, <=
+ * every right key) to `separator` (KV_KEY_BYTES_MAX bytes). Three pages may be needed when one big
+ * entry stands in the middle: then *out_pages is 3 and `middle` is used, with separator2 between
+ * middle and right. */
 struct leaf_split {
     uint8_t *left, *middle, *right; /* caller's scratch images, page_bytes each; none is `page` */
     uint8_t separator[KV_KEY_BYTES_MAX]; /* between left and the next */
     size_t separator_bytes;
     uint8_t separator2[KV_KEY_BYTES_MAX]; /* between middle and right, for 3 pages */
     size_t separator2_bytes;
+    bool replaces;  /* in: the entry stands for the one at `index` */
     bool ends_run;  /* in: the entry follows others put one behind the other, inside the leaf: a
                        sequential load below what is there already */
     unsigned pages; /* out: 2 or 3; or 1: rebuilt in `left` alone, it fits in the other format */
 };
 void leaf_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
-                const struct leaf_value *value, bool replaces, struct leaf_split *split);
+                const struct leaf_value *value, struct leaf_split *split);
 /* Is an entry inserted at `index` the next of a sequential load, whose full pages stay full? */
 bool leaf_splits_at_edge(const uint8_t *page, unsigned index);
 /* Builds one leaf of both in `to`; false when they do not fit in one (nothing to use in `to`). */
@@ -290,6 +291,11 @@ bool leaf_read_needs_room(const uint8_t *page);
 /* A branch of n children has n - 1 separators: child i holds keys k with separator[i-1] <= k <
  * separator[i]. With each child stands the number of entries below it (48 bits). */
 
+struct branch_child {
+    page_id id;
+    uint64_t entries; /* below it */
+};
+
 /* The child to descend to for `key`. */
 unsigned branch_find(const uint8_t *page, size_t page_bytes, sombra_slice key);
 /* For many keys; `ascend`: they do, each above the one before. */
@@ -306,22 +312,26 @@ void branch_add_entries(uint8_t *page, unsigned index, int64_t delta);
 /* Separator left of child `index` (1 <= index < count), whole, to `to`; returns its length. */
 size_t branch_separator(const uint8_t *page, size_t page_bytes, unsigned index, uint8_t *to);
 /* Makes a root of two children out of an initialised empty branch page. */
-void branch_build(uint8_t *page, size_t page_bytes, page_id left, uint64_t left_entries,
-                  sombra_slice separator, page_id right, uint64_t right_entries);
+void branch_build(uint8_t *page, size_t page_bytes, struct branch_child left,
+                  sombra_slice separator, struct branch_child right);
 /* New child behind child `index - 1`, with the separator left of it. False = does not fit. */
 bool branch_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice separator,
-                   page_id child, uint64_t entries);
+                   struct branch_child child);
 /* Other separator left of child `index`. False = does not fit, nothing changed. */
 bool branch_replace_separator(uint8_t *page, size_t page_bytes, unsigned index,
                               sombra_slice separator);
 /* Removes children [first, last); the separator left of `first` (right of `last - 1` if first is 0)
  * goes with them. At least one child stays. */
 void branch_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last);
-/* Splits `page` with (separator, child, entries) inserted at `index`; like leaf_split. The
- * separator between the halves moves up to `up`. */
+/* Splits `page` with the child and the separator left of it inserted at `index`; like leaf_split.
+ */
+struct branch_split {
+    uint8_t *left, *right; /* caller's scratch images, page_bytes each; none is `page` */
+    uint8_t separator[KV_KEY_BYTES_MAX]; /* between them: it moves up */
+    size_t separator_bytes;
+};
 void branch_split(const uint8_t *page, size_t page_bytes, unsigned index, sombra_slice separator,
-                  page_id child, uint64_t entries, uint8_t *left, uint8_t *right, uint8_t *up,
-                  size_t *out_up_bytes);
+                  struct branch_child child, struct branch_split *split);
 /* Builds one branch of both, `between` the separator that stood between them above. False: no fit.
  */
 bool branch_merge(const uint8_t *left, sombra_slice between, const uint8_t *right,
