@@ -2,8 +2,11 @@
 /* luaopen_sombra_terminal: what the subcommands ask of the system and Lua does not tell. */
 #include "binding.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,12 +48,34 @@ static int monotonic_clock(lua_State *L)
     return 1;
 }
 
+/* terminal.place(path) -> "file", "directory" or "other"; a text that no other place has; and the
+ * path behind symbolic links, if it has one. Nil where nothing is. */
+static int place(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    char identity[64], real[PATH_MAX];
+    struct stat status;
+    if (stat(path, &status) != 0) {
+        luaL_pushfail(L);
+        return 1;
+    }
+    lua_pushstring(L, S_ISREG(status.st_mode)   ? "file"
+                      : S_ISDIR(status.st_mode) ? "directory"
+                                                : "other");
+    (void)snprintf(identity, sizeof identity, "%ju:%ju", (uintmax_t)status.st_dev,
+                   (uintmax_t)status.st_ino);
+    lua_pushstring(L, identity);
+    lua_pushstring(L, realpath(path, real)); /* nil for NULL */
+    return 3;
+}
+
 int luaopen_sombra_terminal(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         { "is_terminal", is_terminal },
         { "size", size },
         { "clock", monotonic_clock },
+        { "place", place },
         { NULL, NULL },
     };
     luaL_checkversion(L);

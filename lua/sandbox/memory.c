@@ -9,6 +9,7 @@ enum {
     WAITING_MAX = 8,   /* sandboxes; as many as calls nest */
     USERDATA_LEFT = 1, /* the one of which its maker says that it needs no finalizer */
     CLASS_NONE = ARENA_CLASSES,
+    LONG_BLOCK_BYTES = 64 << 10, /* a thousand instructions that fill such blocks take too long */
 };
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -49,6 +50,17 @@ static void *refuse(struct sandbox *sandbox, size_t bytes)
         sandbox->end = SANDBOX_TIME;
     sandbox->refused = bytes;
     return NULL;
+}
+
+/* An instruction that makes a table anew, or a C function that fills a buffer, takes milliseconds,
+ * and the hook comes only after a thousand of them: here each comes by. */
+static bool is_past_its_time(struct sandbox *sandbox, size_t bytes)
+{
+    if (bytes < LONG_BLOCK_BYTES || !sandbox->is_started || sandbox->limits.is_unlimited ||
+        sandbox->end != SANDBOX_LIVES || !sandbox_is_late(sandbox))
+        return false;
+    sandbox->end = SANDBOX_TIME;
+    return true;
 }
 
 /* ---- the arena --------------------------------------------------------------------------- */
@@ -142,6 +154,8 @@ void *sandbox_allocate(void *context, void *block, size_t old_bytes, size_t byte
     /* Lua takes for granted that shrinking cannot fail. */
     if (bytes > old && is_refused(sandbox, bytes - old, bytes))
         return refuse(sandbox, bytes);
+    if (bytes > old && is_past_its_time(sandbox, bytes))
+        return NULL;
     if (!block && sandbox->is_started && !sandbox->limits.is_unlimited &&
         flood_is_coming(&sandbox->flood, bytes)) {
         sandbox->end = SANDBOX_COLLISIONS;

@@ -72,7 +72,7 @@ local function explain(err)
   if type(err) == "table" and err.usage then
     return { text = err.usage, code = 2 }
   elseif type(err) == "table" and err.code then
-    return { text = err.message, code = exit_code_of(err) }
+    return { text = (err.migration and err.migration .. ": " or "") .. tostring(err.message), code = exit_code_of(err) }
   elseif type(err) == "table" and err.failure then
     return { text = err.failure, code = 1 }
   elseif type(err) == "string" and err:find("interrupted!$") then

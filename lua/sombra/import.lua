@@ -7,7 +7,9 @@
 ---@class sombra.import
 local import = {}
 
+local sombra = require "sombra"
 local source = require "sombra.transfer.source"
+local terminal = require "sombra.terminal"
 local values = require "sombra.transfer.values"
 
 ---@class sombra.import.Options
@@ -73,7 +75,9 @@ end
 
 ---Errors that are about the record, and leave the transaction good.
 local rule_codes = { exists = true, unique = true, constraint = true }
-local row_codes = { invalid = true, conflict = true, exists = true, not_found = true, procedure = true }
+local row_codes = {
+  invalid = true, conflict = true, exists = true, not_found = true, procedure = true, unique = true, constraint = true,
+}
 
 ---Calls a method of the transaction; returns its result, or nil and why the record is bad.
 local function try(fn, ...)
@@ -99,7 +103,9 @@ local function add_node(state, item)
     end
   end
   local key = id ~= nil and id_key(id) or nil
-  if key ~= nil and state.ids[key] then
+  if key ~= key then
+    return "the id is NaN"
+  elseif key ~= nil and state.ids[key] then
     return ("a node with the id '%s' is there already"):format(id)
   end
   local labels = #item.labels > 0 and item.labels or options.label
@@ -204,11 +210,58 @@ local adders = {
   index = add_index, constraint = add_constraint, trigger = add_trigger, migration = add_migration,
 }
 
+---Whether the record has a name or a key that no database can hold.
+local function is_too_long(item)
+  local info = sombra.info()
+  local function exceeds(name)
+    return type(name) == "string" and #name > info.name_bytes_max
+  end
+  for _, label in ipairs(item.labels or {}) do
+    if exceeds(label) then
+      return true
+    end
+  end
+  for name in pairs(item.props or {}) do
+    if exceeds(name) then
+      return true
+    end
+  end
+  return exceeds(item.type) or exceeds(item.bucket) or (type(item.key) == "string" and #item.key > info.key_bytes_max)
+end
+
+---Returns why the record is bad, if it is.
+local function add(state, item)
+  local is_good, result = pcall(adders[item.kind], state, item)
+  if is_good then
+    return result
+  elseif type(result) == "table" and result.code == "limit" and is_too_long(item) then
+    return result.message
+  end
+  error(result, 0)
+end
+
 ---- rejects ----------------------------------------------------------------------------------------------------------
 
+local function rejects_of(state, number)
+  return state.options.rejects .. (#state.paths > 1 and "." .. number or "")
+end
+
+---Rejects that were mended are imported again, and their own file must not be what is written.
+local function check_rejects(state)
+  local inputs = {}
+  for _, path in ipairs(state.paths) do
+    inputs[select(2, terminal.place(path)) or path] = true
+  end
+  for number in ipairs(state.paths) do
+    local path = rejects_of(state, number)
+    if inputs[select(2, terminal.place(path)) or path] then
+      values.fail("%s is imported: rejects need another file", path)
+    end
+  end
+end
+
 local function open_rejects(state, path, head)
-  local number = #state.paths > 1 and "." .. state.path_number or ""
-  local file, message = io.open(state.options.rejects .. number, "wb")
+  local file, message = io.open(rejects_of(state, state.path_number), "wb")
   if not file then
     values.fail("cannot write the rejects of %s: %s", path, message)
   end
@@ -279,7 +332,7 @@ local function run_file(state, path)
       break
     end
     if item then
-      line, why = item.line, adders[item.kind](state, item)
+      line, why = item.line, add(state, item)
     end
     if why then
       reject(state, input, file, line, why)
@@ -321,7 +374,7 @@ local function known_ids(tx, property)
   local ids = {}
   for node in tx:nodes() do
     local id = tx:get(node, property)
-    if id ~= nil then
+    if id ~= nil and id == id then -- NaN is nobody's id
       ids[id_key(id)] = node
     end
   end
@@ -363,6 +416,9 @@ function import.run(db, paths, options)
     bytes_before = 0,
   }
   state.paths, state.bytes_total = ordered(paths, options)
+  if options.rejects then
+    check_rejects(state)
+  end
   state.tx = db:begin("write")
   local guard <close> = setmetatable({}, { __close = function() -- luacheck: ignore 211
     if state.tx:is_open() then

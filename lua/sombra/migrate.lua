@@ -11,9 +11,9 @@ local HISTORY = "sombra.migrations"
 local function read_file(path)
   local file, message = io.open(path, "rb")
   if not file then return nil, message end
-  local text = file:read("a")
+  local text, why = file:read("a")
   file:close()
-  return text
+  return text, why and path .. ": " .. why
 end
 
 local function fail(text, ...)
@@ -60,6 +60,12 @@ local function read_history(system, tx)
   return list, by_number
 end
 
+local function check_unchanged(file, row)
+  if file.hash ~= row.hash then
+    fail("%s was changed after it was applied: undo the change, and put it into a new migration", file.path)
+  end
+end
+
 --- What stands in the way of running anything: edited, missing and late files.
 local function check(directory, files, by_number, history)
   local last = 0
@@ -68,9 +74,7 @@ local function check(directory, files, by_number, history)
     if not file then
       fail("migration %d (%s) was applied, and its file is no longer in %s", row.number, row.name, directory)
     end
-    if file.hash ~= row.hash then
-      fail("%s was changed after it was applied: undo the change, and put it into a new migration", file.path)
-    end
+    check_unchanged(file, row)
     last = row.number
   end
   local applied = {}
@@ -93,14 +97,20 @@ local function load_unit(file)
   return unit
 end
 
+--- What Ctrl-C raises: nobody's mistake, which goes on as it is.
+local function is_interrupt(err)
+  return type(err) == "string" and err:find("interrupted!$") ~= nil
+end
+
 --- Runs a function of a migration. Its error says which file it was; `nil, reason` is one, too.
 local function run(file, fn, ...)
   local results = table.pack(xpcall(fn, function(err)
-    if type(err) == "table" then return err end
+    if type(err) == "table" or is_interrupt(err) then return err end
     return debug.traceback(tostring(err), 2)
   end, ...))
   if not results[1] then
     local err = results[2]
+    if is_interrupt(err) then error(err, 0) end
     if type(err) == "table" and err.code then
       err.migration = file.path
       error(err, 0)
@@ -115,39 +125,60 @@ local function row_of(file, state, cursor)
   return { name = file.name, hash = file.hash, time = os.time(), state = state, cursor = cursor }
 end
 
-local function step_in(system, tx, file, unit, cursor)
-  local next_cursor = run(file, unit.step, tx, cursor)
-  local state = next_cursor == nil and "applied" or "running"
-  system.bucket(tx, HISTORY, true):put(file.number, row_of(file, state, next_cursor))
-  return next_cursor
+--- The row of a file as its own transaction sees it. Another process may have run the file since the plan was made,
+--- while this one waited for its turn to write.
+local function row_now(bucket, file)
+  local row = bucket:get(file.number)
+  if row then check_unchanged(file, row) end
+  return row
 end
 
---- `write(fn)` runs a function in the transaction that is meant for it.
-local function up(system, write, file, row)
+--- Runs one step where the last one ended; returns the cursor of the next.
+local function step_in(bucket, tx, file, unit)
+  local row = row_now(bucket, file)
+  if row and row.state == "applied" then return nil, false end
+  local cursor = run(file, unit.step, tx, row and row.cursor)
+  bucket:put(file.number, row_of(file, cursor == nil and "applied" or "running", cursor))
+  return cursor, true
+end
+
+--- `write(fn)` runs a function in the transaction that is meant for it. Returns whether anything ran here.
+local function up(system, write, file)
   local unit = load_unit(file)
+  local has_run = false
   if not unit.batched then
     write(function(tx)
+      local bucket = system.bucket(tx, HISTORY, true)
+      if row_now(bucket, file) then return end
       run(file, unit.up, tx)
-      system.bucket(tx, HISTORY, true):put(file.number, row_of(file, "applied"))
+      bucket:put(file.number, row_of(file, "applied"))
+      has_run = true
     end)
-    return
+    return has_run
   end
-  local cursor = row and row.cursor
+  local cursor, is_step
   repeat
-    write(function(tx) cursor = step_in(system, tx, file, unit, cursor) end)
+    write(function(tx) cursor, is_step = step_in(system.bucket(tx, HISTORY, true), tx, file, unit) end)
+    has_run = has_run or is_step
   until cursor == nil
+  return has_run
 end
 
 local function down(system, write, file)
   local unit = load_unit(file)
+  local has_run = false
   if not unit.down then fail("%s has no function 'down': it cannot be undone", file.path) end
   write(function(tx)
+    local bucket = system.bucket(tx, HISTORY, true)
+    if not row_now(bucket, file) then return end
     run(file, unit.down, tx)
-    system.bucket(tx, HISTORY, true):delete(file.number)
+    bucket:delete(file.number)
+    has_run = true
   end)
+  return has_run
 end
 
---- What has to run to come to `to` (nil: the newest): a list of {file, direction, row}.
+--- What has to run to come to `to` (nil: the newest): a list of {file, direction}.
 local function plan(files, by_number, history, to)
   local list, rows = {}, {}
   for _, row in ipairs(history) do rows[row.number] = row end
@@ -158,18 +189,14 @@ local function plan(files, by_number, history, to)
   for _, file in ipairs(files) do
     local row = rows[file.number]
     if (not to or file.number <= to) and (not row or row.state == "running") then
-      list[#list + 1] = { file = file, direction = "up", row = row }
+      list[#list + 1] = { file = file, direction = "up" }
     end
   end
   return list
 end
 
 local function perform(system, write, item)
-  if item.direction == "up" then
-    up(system, write, item.file, item.row)
-  else
-    down(system, write, item.file)
-  end
+  return (item.direction == "up" and up or down)(system, write, item.file)
 end
 
 local rolled_back = {}
@@ -187,9 +214,10 @@ function migrate.run(system, db, directory, options)
   local list, done = plan(files, by_number, history, to), {}
   local function each(write)
     for _, item in ipairs(list) do
-      perform(system, write, item)
-      done[#done + 1] = { number = item.file.number, name = item.file.name, direction = item.direction }
-      if options.progress then options.progress(done[#done], #done, #list) end
+      if perform(system, write, item) then
+        done[#done + 1] = { number = item.file.number, name = item.file.name, direction = item.direction }
+        if options.progress then options.progress(done[#done], #done, #list) end
+      end
     end
   end
   if options.dry_run then

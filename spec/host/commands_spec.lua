@@ -182,6 +182,18 @@ describe("the commands", function()
       assert.same({ float = 1, integer = 1 }, result.nodes.properties.score)
     end)
 
+    it("prints JSON of names and paths that are not UTF-8", function()
+      local odd = directory .. "/odd\xff"
+      do
+        local db <close> = assert(sombra.open(odd, { create = true }))
+        db:write(function(tx) tx:create("\xff", { ["\xff"] = 1 }) end)
+      end
+      local out = ok({ "stats", odd, "--json", "--walk" })
+      assert.matches('"labels":[{"count":1,"name":{"$bytes":"ff"}}]', out, 1, true)
+      assert.matches('"nodes":{"degree_max":0,"properties":{"$map":[[{"$bytes":"ff"},{"integer":1}]]}}', out, 1, true)
+      assert.matches('"path":{"$bytes":"2f', ok({ "verify", odd, "--json" }), 1, true)
+    end)
+
     it("fails with exit code 3 where no database is", function()
       fails(3, "^sombra stats: .*no such database", { "stats", directory .. "/nothing" })
       run.write_file(directory .. "/text", ("no database\n"):rep(1000))
@@ -452,6 +464,13 @@ describe("the commands", function()
       assert.equal('{"key":-7,"value":"minus seven"}\n{"key":"a1","value":"one"}\n',
         ok(kv("scan", "--json", "--limit=2")))
       assert.equal('{"key":{"$bytes":"6200ff"}}\n', ok(kv("scan", "--json", "--keys", "--prefix", "b")))
+    end)
+
+    it("scan prints the value false, too", function()
+      local new = directory .. "/false.sombra"
+      ok({ "kv", "put", new, "b", "k", "false", "--json", "--create" })
+      assert.equal('{"key":"k","value":false}\n', ok({ "kv", "scan", new, "b", "--json" }))
+      assert.equal("k\tfalse\n", ok({ "kv", "scan", new, "b" }))
     end)
   end)
 

@@ -56,6 +56,27 @@ describe("sombra call, run-proc and migrate", function()
       { sombra("migrate a.sombra migrations") })
   end)
 
+  it("migrate names the file of an error of the database", function()
+    run.write_file(directory .. "/migrations/0001_people.lua", "return { up = function(tx) tx:delete_edge('x') end }")
+    local output, code = sombra("migrate --create a.sombra migrations")
+    assert.equal(1, code)
+    assert.matches("^sombra migrate: migrations/0001_people.lua: ", output)
+    run.write_file(directory .. "/migrations/0001_people.lua", "return { up = function(tx) tx:set(7, { n = 1 }) end }")
+    assert.matches("^sombra migrate: migrations/0001_people.lua: set .*7", (sombra("migrate a.sombra migrations")))
+  end)
+
+  it("migrate ends with 130 on Ctrl-C", function()
+    run.write_file(directory .. "/migrations/0001_people.lua",
+      "return { up = function(tx) tx:create('Person') print('begun') io.stdout:flush() while true do end end }")
+    local output, code = run.shell(([[
+      cd %s; mkfifo lines; %s migrate --create a.sombra migrations >lines 2>err & child=$!
+      exec 3<lines; read line <&3; kill -INT $child; wait $child; code=$?; cat err; exit $code]])
+      :format(directory, run.absolute_binary()))
+    assert.same({ "sombra migrate: interrupted\n", 130 }, { output, code })
+    assert.equal(0, (select(2, sombra("proc define a.sombra count.lua"))))
+    assert.same({ "0\n", 0 }, { sombra("call a.sombra count") })
+  end)
+
   it("call what is stored, and run what is not", function()
     sombra("migrate --create a.sombra migrations")
     assert.equal(0, (select(2, sombra("proc define a.sombra twice.lua count.lua"))))

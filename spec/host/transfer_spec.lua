@@ -139,6 +139,26 @@ describe("the commands import and export", function()
     assert.equal("~id,~label,x:int\n1,A,1\n", run.read_file(target))
   end)
 
+  it("write into pipes and devices, behind links, and never over the database", function()
+    do
+      local db <close> = assert(sombra.open(path, { create = true }))
+      db:write(function(tx) tx:create("A") end)
+    end
+    local line = '{"labels":["A"],"node":1,"props":{}}\n'
+    run.write_file(directory .. "/old.jsonl", "old")
+    local output, code = run.shell(([[
+      cd %s; sombra=%s; mkfifo pipe.jsonl; cat pipe.jsonl & $sombra export air.db pipe.jsonl >&2; wait; test -p pipe.jsonl || echo gone
+      ln -s old.jsonl link.jsonl; $sombra export air.db link.jsonl; test -L link.jsonl || echo gone; cat old.jsonl
+      $sombra export air.db --format jsonl ./air.db 2>&1; echo $?; $sombra export air.db --format jsonl /dev/full 2>&1
+      test -c /dev/full || echo gone; ls *.part /dev/*.part]]):format(directory, run.absolute_binary()))
+    assert.equal(line .. "1 nodes, 0 edges, 0 entries exported\n" .. line
+      .. "sombra export: FILE is the database itself: ./air.db\n2\n"
+      .. "sombra export: cannot write /dev/full: No space left on device\n", output)
+    assert.equal(2, code)
+    assert.equal("air.db: sound\n", (run.shell(("cd %s; %s verify air.db"):format(directory, run.absolute_binary()))))
+    fails(1, "it is a directory", { "export", path, directory, "--format=jsonl" })
+  end)
+
   it("show progress on a terminal", function()
     local out = run.shell(("script -qec %s /dev/null"):format(run.quote(("%s import %s %s/airports.csv --create")
       :format(run.absolute_binary(), path, sample))))

@@ -136,6 +136,12 @@ describe("migrations", function()
     end
   end)
 
+  it("that cannot be read are named", function()
+    assert(lfs.mkdir(directory .. "/0001_a.lua"))
+    refused("0001_a.lua: Is a directory")
+    assert(lfs.rmdir(directory .. "/0001_a.lua"))
+  end)
+
   it("that cannot be undone say so", function()
     file("0001_one_way.lua", "return { up = function(tx) tx:create('A') end }")
     db:migrate(directory)
@@ -159,6 +165,32 @@ describe("migrations", function()
     assert.equal("1applied", summary(db:migrations(directory)))
     db:read(function(tx) for id in tx:nodes("N") do assert.equal(1, tx:get(id, "done")) end end)
     _G.migration_steps = nil
+  end)
+
+  -- Each file lets another run go first, when the plan is made and its transaction has not begun.
+  it("that another process has run meanwhile are not run again", function()
+    local race = "if another then local run = another another = nil run() end "
+    file("0001_a.lua", race .. [[return {
+      up = function(tx) tx:create("A") end,
+      down = function(tx) for id in tx:nodes("A") do tx:delete(id) end end,
+    }]])
+    file("0002_b.lua", race .. [[return {
+      batched = true,
+      step = function(tx, from) tx:create("B") return (from or 0) < 2 and (from or 0) + 1 or nil end,
+      down = function(tx) for id in tx:nodes("B") do tx:delete(id) end end,
+    }]])
+    local function migrate(to, other)
+      _G.another = function() db:migrate(directory, { to = other or to }) end
+      return summary(db:migrate(directory, { to = to }))
+    end
+    assert.equal("", migrate(1))
+    assert.equal(1, count("A"))
+    assert.equal("2up", migrate(2, 1))
+    assert.equal("2down", migrate(1, 2))
+    assert.equal("", migrate(2))
+    assert.equal(3, count("B"))
+    assert.equal("", migrate(0))
+    assert.equal(0, count("A"))
   end)
 
   it("report progress", function()

@@ -136,6 +136,23 @@ describe("the sandbox", function()
     end)
   end
 
+  -- Time of the processor, which does not count what else the machine does: seconds without the look at the clock
+  -- where long blocks are made, for the hook comes after a thousand instructions.
+  for what, text in pairs {
+    ["fill a long buffer"] = "while true do pcall(string.pack, 'c16000000i4', '', 'no') end",
+    ["make a large table anew"] = "local t = { a = 1 } for i = 1, (1 << 18) - 1 do t[i + 0.5] = true end"
+      .. " while true do t.a = nil t.b = 1 t.b = nil t.a = 1 end",
+  } do
+    it("is not late where instructions " .. what, function()
+      db:define(("return { name = 'late', version = %d, run = function() %s end }"):format(#text, text))
+      local begun = os.clock()
+      local ok, err = pcall(db.call, db, "late@" .. #text, nil, { time = 0.2 })
+      assert.is_false(ok)
+      assert.equal("limit", err.code)
+      assert.is_true(os.clock() - begun < 1.2, ("%.2f s"):format(os.clock() - begun))
+    end)
+  end
+
   it("can reach what this list says, and nothing else", function()
     db:define [[return { name = "surface", run = function()
       local names = {}

@@ -437,6 +437,11 @@ describe("import and export", function()
     { "-nodes.csv", "~id,n\n1,x\n1,y\n", "nodes.csv:3: a node with the id '1'" },
     { "-nodes.csv", "", "the first line, which names the columns, is missing" },
     { "-nodes.csv", "a,a\n", "the column 'a' is named twice" },
+    { "-nodes.csv", "~id,n,:ID\n", "the column 'id' is named twice" },
+    { "-nodes.csv", "~id,n,\n1,2,\n", "nodes.csv: column 3 has no name" },
+    { "-nodes.csv", "~id," .. ("x"):rep(256) .. "\n1,2\n", "nodes.csv:2: .*a name has 256 bytes" },
+    { ".jsonl", '{"node":1,"labels":["' .. ("x"):rep(256) .. '"]}\n', "jsonl:1: .*a name has 256 bytes" },
+    { ".jsonl", '{"bucket":"b","key":"' .. ("x"):rep(1001) .. '","value":1}\n', "jsonl:1: a key of 1001 bytes" },
     { "-edges.csv", "~from,x\n", "edges need two columns" },
     { "-edges.csv", "~from,~to,~label\n1,2,T\n", "edges.csv:2: there is no node with the id '1'" },
     { ".jsonl", '{"node":1}\n\n{"node":2\n', "jsonl:3: not JSON at column" },
@@ -529,6 +534,55 @@ describe("import and export", function()
       local file <close> = assert(io.open(stem, "rb"))
       assert.equal(case[4], file:read("a"))
     end
+  end)
+
+  it("put aside what breaks an index or a constraint", function()
+    local db <close> = helper.memory()
+    db:write(function(tx)
+      tx:create_index("P", "email", { unique = true })
+      tx:create_constraint("P", "born", { kind = "integer" })
+    end)
+    local reasons = {}
+    local path = write(".jsonl", [[
+{"node":1,"labels":["P"],"props":{"email":"a","born":1}}
+{"node":2,"labels":["P"],"props":{"email":"a","born":1}}
+{"node":3,"labels":["P"],"props":{"email":"b","born":"x"}}
+{"node":4,"labels":["P"],"props":{"email":"b","born":2}}
+]])
+    local report = import.run(db, { path }, {
+      rejects = stem,
+      on_reject = function(_, line, why)
+        reasons[#reasons + 1] = line .. ": " .. why
+      end,
+    })
+    assert.equal(2, report.nodes)
+    assert.equal(2, report.rejected)
+    assert.matches("^2: .*email", reasons[1])
+    assert.matches("^3: .*born", reasons[2])
+    local is_good, err = pcall(import.run, db, { path }, { id = "email" })
+    assert.is_false(is_good)
+    assert.matches("jsonl:1: .*; nothing was imported", tostring(err))
+    assert.equal(0, #db:verify())
+  end)
+
+  it("know no node by NaN", function()
+    local db <close> = helper.memory()
+    local path = write(".jsonl", '{"props":{"x":{"$float":"nan"}}}\n')
+    assert.equal(1, import.run(db, { path }).nodes)
+    local is_good, err = pcall(import.run, db, { path }, { id = "x" })
+    assert.is_false(is_good)
+    assert.matches("jsonl:1: the id is NaN", tostring(err))
+  end)
+
+  it("do not write rejects over what is imported", function()
+    local db <close> = helper.memory()
+    local path = write("-nodes.csv", "~id\n1\n1\n2\n")
+    local odd = path:gsub("/([^/]*)$", "/./%1")
+    local is_good, err = pcall(import.run, db, { path }, { rejects = odd })
+    assert.is_false(is_good)
+    assert.matches("is imported: rejects need another file", tostring(err))
+    local file <close> = assert(io.open(path, "rb"))
+    assert.equal("~id\n1\n1\n2\n", file:read("a"))
   end)
 
   it("refuse options that they do not know", function()

@@ -174,9 +174,9 @@ are printed, and the exit code is 0. With several files a number is put behind i
     summary = "everything as CSV, JSON lines or GraphML",
     text = [[
 Writes one snapshot to FILE, or to the standard output. CSV makes two files: air.csv stands for air-nodes.csv and
-air-edges.csv. A file gets its name when it is whole, in the place of an older one. Only jsonl has buckets,
-procedures, rules (indexes, constraints, triggers) and the history of migrations too. An import of what was exported
-gives the same records; their ids are new.]],
+air-edges.csv. A file gets its name when it is whole, in the place of an older one; a pipe or a device is written to.
+Only jsonl has buckets, procedures, rules (indexes, constraints, triggers) and the history of migrations too. An import
+of what was exported gives the same records; their ids are new.]],
     arguments = { database, { name = "FILE", help = "where to; else the standard output", optional = true } },
     options = {
       { name = "format", value = "FORMAT", choices = formats, help = "csv, jsonl or graphml; else by its name" },

@@ -127,7 +127,11 @@ end
 
 local function print_entry(key, value, options)
   if options.json then
-    output.write(plain.encode { key = key, value = not options.keys and value or nil }, "\n")
+    local entry = { key = key }
+    if not options.keys then -- the value may be false
+      entry.value = value
+    end
+    output.write(plain.encode(entry), "\n")
   elseif options.keys then
     output.write(shown(key, options), "\n")
   else

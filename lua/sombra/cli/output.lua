@@ -3,7 +3,7 @@
 ---What commands print, and how they fail.
 local output = {}
 
-local json = require "sombra.json"
+local plain = require "sombra.plain"
 local sombra = require "sombra"
 
 ---Ends the command with a message and exit code 1.
@@ -41,8 +41,9 @@ function output.write(...)
   end
 end
 
+---Names and paths may be bytes that are not UTF-8.
 function output.json(value)
-  output.write(json.encode(value), "\n")
+  output.write(plain.encode(value), "\n")
 end
 
 ---The keys of a table in the order that people look for them.

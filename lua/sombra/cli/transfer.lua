@@ -7,6 +7,7 @@ local export = require "sombra.export"
 local import = require "sombra.import"
 local output = require "sombra.cli.output"
 local progress = require "sombra.cli.progress"
+local terminal = require "sombra.terminal"
 local words = require "sombra.cli.words"
 
 ---What is there seldom is named only when it is.
@@ -76,6 +77,28 @@ end
 
 ---- export -----------------------------------------------------------------------------------------------------------
 
+---What is neither file nor directory, a device or a pipe, is written to: nothing may take its place. Behind a symbolic
+---link it is the file there that is replaced, and not the link.
+local function open_file(path)
+  local kind, _, real = terminal.place(path)
+  if kind == "directory" then
+    output.fail("cannot write %s: it is a directory", path)
+  end
+  local target = kind == "file" and real or path
+  local part = kind ~= "other" and target .. ".part" or nil
+  local file, message = io.open(part or path, "wb")
+  if not file then
+    output.fail("cannot write %s", message)
+  end
+  return { file = file, part = part, path = target }
+end
+
+local function remove_part(entry)
+  if entry.part then
+    os.remove(entry.part)
+  end
+end
+
 ---Files that have their names when they are whole: a failure leaves none of them, and what was there before stays.
 local function open_files(paths)
   local files = {}
@@ -84,18 +107,13 @@ local function open_files(paths)
       for _, entry in ipairs(files) do
         if entry.file then
           entry.file:close()
-          os.remove(entry.part)
+          remove_part(entry)
         end
       end
     end,
   })
   for index, path in ipairs(paths) do
-    local part = path .. ".part"
-    local file, message = io.open(part, "wb")
-    if not file then
-      output.fail("cannot write %s", message)
-    end
-    files[index] = { file = file, part = part, path = path }
+    files[index] = open_file(path)
   end
   return guard
 end
@@ -104,11 +122,11 @@ local function finish_files(files)
   for _, entry in ipairs(files) do
     local done, message = entry.file:close()
     entry.file = nil
-    if done then
+    if done and entry.part then
       done, message = os.rename(entry.part, entry.path)
     end
     if not done then
-      os.remove(entry.part)
+      remove_part(entry)
       output.fail("cannot write %s: %s", entry.path, message)
     end
   end
@@ -121,6 +139,16 @@ local function pair_of(path)
   return { stem .. "-nodes" .. ending, stem .. "-edges" .. ending }
 end
 
+---A slip of the hand must not cost the database.
+local function check_other_than(database, paths)
+  local _, identity = terminal.place(database)
+  for _, path in ipairs(paths) do
+    if identity and select(2, terminal.place(path)) == identity then
+      words.usage("FILE is the database itself: %s", path)
+    end
+  end
+end
+
 function transfer.export(arguments, options)
   local path = arguments.file or "-"
   local _, format = import.format_of(path, options.format)
@@ -128,9 +156,11 @@ function transfer.export(arguments, options)
   if is_pair and path == "-" then
     words.usage("CSV has nodes and edges in a file each: name FILE, or give --only nodes or --only edges")
   end
+  local paths = path == "-" and {} or is_pair and pair_of(path) or { path }
+  check_other_than(arguments.db, paths)
   local db <close> = output.open(arguments.db, { readonly = true })
   local bar <close> = progress.new("export", "records")
-  local guard <close> = open_files(path == "-" and {} or is_pair and pair_of(path) or { path })
+  local guard <close> = open_files(paths)
   local files = guard.files
   local report = export.run(db, is_pair and { nodes = files[1].file, edges = files[2].file }
     or files[1] and files[1].file or io.stdout, {

@@ -45,13 +45,17 @@ local function plan_column(heading, options)
 end
 
 local function plan(headings, options, name)
-  local columns, by_role, seen = {}, {}, {}
+  local columns, by_role, seen, seen_roles = {}, {}, {}, {}
   for index, heading in ipairs(headings) do
     local column = plan_column(heading, options)
-    if column.name and seen[column.name] then
-      values.fail("%s: the column '%s' is named twice", name, column.name)
+    if column.name == "" then
+      values.fail("%s: column %d has no name", name, index)
     end
-    seen[column.name or ""] = true
+    local kind, key = column.name and seen or seen_roles, column.name or column.role
+    if kind[key] then
+      values.fail("%s: the column '%s' is named twice", name, key)
+    end
+    kind[key] = true
     if column.role then
       by_role[column.role] = index
     end
