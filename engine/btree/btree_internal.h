@@ -116,7 +116,9 @@ sombra_err logs_take_turn(struct logs *logs, const struct snapshot *newest) SOMB
 /* Opens the files if the log exists and this process has not opened them yet. */
 sombra_err logs_open_if_any(struct logs *logs) SOMBRA_MUST_CHECK;
 bool logs_are_open(struct logs *logs);
-/* New log files, synced, empty under a fresh epoch. names_sync saves their names. */
+/* New log files, empty under a fresh epoch. names_sync saves their names, and the sync of the first
+ * record that must be durable its half's bytes and length: until then a log that is shorter, or
+ * empty, says the same. */
 sombra_err logs_create(struct logs *logs, uint64_t epoch) SOMBRA_MUST_CHECK;
 /* Does the store's name stand for another file by now? NOT_FOUND: for none. */
 sombra_err logs_check_name(const struct btree *btree, bool *out_is_replaced) SOMBRA_MUST_CHECK;
@@ -166,8 +168,8 @@ void durable_meta_set(struct btree *btree, const struct meta *meta, unsigned slo
 /* The durable meta as the head names it. */
 sombra_err meta_read_durable(struct btree *btree, struct meta *out,
                              unsigned *out_slot) SOMBRA_MUST_CHECK;
-sombra_err meta_choose(struct os_file *file, struct meta *out,
-                       unsigned *out_slot) SOMBRA_MUST_CHECK;
+sombra_err meta_choose(struct os_file *file, struct meta *out, unsigned *out_slot,
+                       bool *out_is_settled) SOMBRA_MUST_CHECK;
 sombra_err meta_write(struct os_file *file, unsigned slot,
                       const struct meta *meta) SOMBRA_MUST_CHECK; /* not synced */
 
@@ -264,8 +266,8 @@ struct btree {
     /* The durable meta; changed by checkpoints, one at a time. */
     struct meta meta;
     unsigned meta_slot;
-    uint8_t created_uuid[16]; /* of the file that this open made and synced; zeros = none */
-    bool is_prepared;         /* this process has synced what it read, and has the logs open */
+    uint64_t settled_sequence; /* of a meta whose tree this process knows to be durable; 0 = none */
+    bool is_prepared;          /* this process has synced what it read, and has the logs open */
     bool has_turns; /* this process had the writer's turn: its account may be caught up with */
     /* Checkpoints: one at a time, and only under this. */
     struct os_mutex checkpoint_mutex;

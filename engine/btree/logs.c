@@ -82,20 +82,22 @@ static void bytes_refresh(struct logs *logs)
 
 /* ---- the files --------------------------------------------------------------------------- */
 
+/* Half 1 is filled when it is first needed: most stores are closed before. */
 static sombra_err half_create(struct logs *logs, unsigned half)
 {
     struct btree *btree = logs->btree;
+    uint64_t bytes = half == 0 ? LOG_FIRST_BYTES : 0;
     char *path = logs_path(btree, half);
     if (!path)
         return diag_nomem("the log's path", strlen(btree->path));
-    sombra_err err = wal_create_unsynced(btree->os, path, btree->options.mode, LOG_FIRST_BYTES,
-                                         &logs->halves[half]);
+    sombra_err err =
+        wal_create_unsynced(btree->os, path, btree->options.mode, bytes, &logs->halves[half]);
     /* One that a clean close or a recovery left behind. Its size may be page cache that a failed
      * sync lost, so it is not used again. */
     if (err == SOMBRA_EXISTS) {
         err = os_unlink(btree->os, path);
         if (!err)
-            err = wal_create_unsynced(btree->os, path, btree->options.mode, LOG_FIRST_BYTES,
+            err = wal_create_unsynced(btree->os, path, btree->options.mode, bytes,
                                       &logs->halves[half]);
     }
     if (!err)
@@ -104,7 +106,7 @@ static sombra_err half_create(struct logs *logs, unsigned half)
     return err;
 }
 
-/* Those of which the disk may not have everything are made anew the next time. */
+/* Those of which the disk may not have the names are made anew the next time. */
 static void halves_drop(struct logs *logs)
 {
     for (unsigned half = 0; half < LOG_HALVES; half++) {
@@ -119,8 +121,6 @@ sombra_err logs_create(struct logs *logs, uint64_t epoch)
     halves_drop(logs);
     for (unsigned half = 0; half < LOG_HALVES && !err; half++)
         err = half_create(logs, half);
-    for (unsigned half = 0; half < LOG_HALVES && !err; half++)
-        err = wal_sync(logs->halves[half]);
     if (!err)
         err = wal_restart(logs->halves[0], epoch, 0);
     if (err) {
@@ -377,9 +377,11 @@ sombra_err logs_switch(struct logs *logs)
         head_poison(logs->btree);
         return diag_wrap(err, "begin the other half of the log");
     }
+    wal_fill(logs->halves[next], LOG_FIRST_BYTES);
     atomic_store(&head->half_end[logs->active], end.offset);
     logs->active = next;
     logs->epoch++;
+    bytes_refresh(logs);
     return SOMBRA_OK;
 }
 

@@ -116,7 +116,20 @@ sombra_err meta_decode(const uint8_t bytes[META_BYTES], struct meta *out)
     return err;
 }
 
-sombra_err meta_choose(struct os_file *file, struct meta *out, unsigned *out_slot)
+/* A close writes the second record when the first one's sync has returned: who finds both knows
+ * that the first, and so this tree, is durable, whatever became of the second. */
+static bool is_same_close(const struct meta *first, const struct meta *second)
+{
+    uint8_t bytes[META_SLOTS][META_BYTES];
+    struct meta later = *first;
+    later.sequence++;
+    meta_encode(&later, bytes[0]);
+    meta_encode(second, bytes[1]);
+    return second->log_state == META_LOG_CLEAN && memcmp(bytes[0], bytes[1], META_BYTES) == 0;
+}
+
+sombra_err meta_choose(struct os_file *file, struct meta *out, unsigned *out_slot,
+                       bool *out_is_settled)
 {
     sombra_err errs[META_SLOTS];
     struct meta metas[META_SLOTS] = { 0 };
@@ -159,6 +172,7 @@ sombra_err meta_choose(struct os_file *file, struct meta *out, unsigned *out_slo
                          os_file_path(file), 1 - slot);
     *out = metas[slot];
     *out_slot = slot;
+    *out_is_settled = !errs[0] && !errs[1] && is_same_close(&metas[1 - slot], &metas[slot]);
     return SOMBRA_OK;
 }
 

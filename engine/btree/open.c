@@ -214,14 +214,16 @@ static sombra_err file_open(struct btree *btree, struct os_claim *claim,
 static sombra_err meta_read(struct btree *btree)
 {
     uint64_t bytes = 0;
+    bool is_settled = false;
     sombra_err err = os_size(btree->file, &bytes);
     if (!err && bytes < META_AREA_BYTES)
         err = diag_fail(SOMBRA_INVALID, "%s: not a sombra database: %" PRIu64 " bytes are too few",
                         btree->path, bytes);
     if (!err)
-        err = meta_choose(btree->file, &btree->meta, &btree->meta_slot);
+        err = meta_choose(btree->file, &btree->meta, &btree->meta_slot, &is_settled);
     if (err)
         return err;
+    btree->settled_sequence = is_settled ? btree->meta.sequence : 0;
     const struct snapshot *snapshot = &btree->meta.snapshot;
     if (snapshot->page_count > bytes / btree->meta.page_bytes)
         return diag_fail(SOMBRA_CORRUPT,

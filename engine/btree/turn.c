@@ -20,6 +20,7 @@ void durable_meta_set(struct btree *btree, const struct meta *meta, unsigned slo
     struct head *head = btree->head;
     btree->meta = *meta;
     btree->meta_slot = slot;
+    btree->settled_sequence = meta->sequence;
     atomic_store(&head->durable_meta, meta->sequence << 1 | slot);
     atomic_store(&head->pinned_meta, meta->snapshot.txn);
 }
@@ -81,21 +82,31 @@ static sombra_err intent_adopt(struct btree *btree)
     return SOMBRA_OK;
 }
 
+/* The other record may be one that this disk never got, and of which only the tree is known to be
+ * durable (base_restore): it is saved before the one that was begun goes. */
+static sombra_err intent_undo(struct btree *btree)
+{
+    static const uint8_t zeros[META_BYTES];
+    struct meta meta;
+    unsigned slot;
+    sombra_err err = meta_read_durable(btree, &meta, &slot);
+    if (!err)
+        err = meta_write(btree->file, slot, &meta);
+    if (!err)
+        err = shared_sync(btree, btree->file);
+    if (!err)
+        err = os_write(btree->file, (uint64_t)(1 - slot) * META_SLOT_BYTES, zeros, sizeof zeros);
+    return err ? err : shared_sync(btree, btree->file);
+}
+
 sombra_err intent_finish(struct btree *btree)
 {
     struct head *head = btree->head;
     if (!atomic_load(&head->pinned_intent))
         return SOMBRA_OK;
     uint64_t durable = atomic_load(&head->durable_meta);
-    sombra_err err;
-    if (durable >> 1 >= atomic_load(&head->intent_sequence)) {
-        err = intent_adopt(btree);
-    } else {
-        static const uint8_t zeros[META_BYTES];
-        err = os_write(btree->file, (1 - (durable & 1)) * META_SLOT_BYTES, zeros, sizeof zeros);
-        if (!err)
-            err = shared_sync(btree, btree->file);
-    }
+    bool is_made = durable >> 1 >= atomic_load(&head->intent_sequence);
+    sombra_err err = is_made ? intent_adopt(btree) : intent_undo(btree);
     if (!err)
         atomic_store(&head->pinned_intent, 0);
     return diag_wrap(err, "finish a checkpoint that its process did not");
@@ -130,17 +141,25 @@ static sombra_err meta_make_in_use(struct btree *btree)
     return SOMBRA_OK;
 }
 
+static bool base_is_settled(const struct btree *btree)
+{
+    return btree->meta.sequence == btree->settled_sequence;
+}
+
 /* What open read may be page cache that the disk never got, after a failed sync: the meta is
- * written again, and the file is cut to what the meta names, so that growing it anew is a change
- * that the next sync saves. */
+ * written again, unless its tree is known to be durable, and the file is cut to what the meta
+ * names, so that growing it anew is a change that the next sync saves. */
 sombra_err base_restore(struct btree *btree)
 {
     uint64_t used_bytes = btree->meta.snapshot.page_count * btree->meta.page_bytes;
     uint64_t file_bytes = 0;
-    sombra_err err = meta_write(btree->file, btree->meta_slot, &btree->meta);
-    if (err)
-        return err; /* nothing was synced in vain: it may be tried again */
-    err = shared_sync(btree, btree->file);
+    sombra_err err = SOMBRA_OK;
+    if (!base_is_settled(btree)) {
+        err = meta_write(btree->file, btree->meta_slot, &btree->meta);
+        if (err)
+            return err; /* nothing was synced in vain: it may be tried again */
+        err = shared_sync(btree, btree->file);
+    }
     /* Not before: should this meta be lost, the one before it may need a longer file. */
     if (!err)
         err = os_size(btree->file, &file_bytes);
@@ -155,17 +174,6 @@ sombra_err names_sync(struct btree *btree)
     if (err && err != SOMBRA_NOMEM)
         head_poison(btree);
     return err;
-}
-
-/* Made and synced by this very open, and nobody wrote it since: then nothing of it was read that
- * the disk does not have. */
-static bool is_as_created(struct btree *btree)
-{
-    uint64_t used_bytes = btree->meta.snapshot.page_count * btree->meta.page_bytes;
-    uint64_t file_bytes = 0;
-    return memcmp(btree->meta.uuid, btree->created_uuid, sizeof btree->created_uuid) == 0 &&
-           btree->meta.sequence == META_SLOTS && os_size(btree->file, &file_bytes) == SOMBRA_OK &&
-           file_bytes == used_bytes;
 }
 
 static sombra_err account_load(struct btree *btree, const struct meta *meta, bool keeps_pending)
@@ -185,7 +193,7 @@ static sombra_err log_begin_first(struct btree *btree)
             SOMBRA_CONFLICT,
             "%s was moved or replaced since it was opened: close it, and open it by its new name",
             btree->path);
-    if (!err && !is_as_created(btree))
+    if (!err)
         err = base_restore(btree);
     if (!err && !btree->space.is_loaded)
         err = account_load(btree, &btree->meta, false);

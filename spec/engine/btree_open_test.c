@@ -493,12 +493,11 @@ static void syncs_count(void *context, struct os_sim *sim, const struct os_sim_e
 }
 
 /* What a script costs that opens, writes once and closes. The first write of a handle saves the
- * meta, both logs, the names, the meta that has the logs; its commit; the close the pages and both
- * metas. */
+ * names and the meta that has the logs; its commit; the close the pages and both metas. */
 static void test_btree__one_write_and_close_sync_no_more_than_they_need(void **state)
 {
     (void)state;
-    enum { FIRST_WRITE = 5, COMMIT = 1, CLOSE = 3 };
+    enum { FIRST_WRITE = 2, COMMIT = 1, CLOSE = 3 };
     struct store store;
     struct btree_options options = small_options();
     options.no_background = true;

@@ -316,6 +316,120 @@ static void test_recovery__of_commits_behind_a_checkpoint_whose_meta_is_only_cac
     print_message("%zu cuts\n", cuts.count);
 }
 
+/* ---- the first write behind a close ------------------------------------------------------- */
+
+/* Power cuts at every call of an open, a write and a close. */
+struct script {
+    enum os_sim_variant variant;
+    uint64_t written; /* numbers of the newest durable write, and */
+    uint64_t begun;   /* of the newest begun */
+    size_t count;
+    struct os_sim *images[IMAGES_MAX];
+    uint64_t least[IMAGES_MAX], most[IMAGES_MAX];
+};
+
+static void script_cut(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct script *script = context;
+    assert_true(script->count < IMAGES_MAX);
+    script->least[script->count] = script->written;
+    script->most[script->count] = script->begun;
+    script->images[script->count++] = os_sim_crash(sim, script->variant, event->number);
+}
+
+static sombra_err script_write(struct script *script, struct kv *kv, uint64_t number)
+{
+    struct kv_txn *txn;
+    struct kv_begin_options write = { .is_write = true };
+    script->begun = number;
+    sombra_err err = kv_begin(kv, &write, &txn);
+    if (err)
+        return err;
+    kv_put_numbers(txn, 0, 12, 90, number);
+    err = kv_commit(txn, KV_FULL);
+    if (!err)
+        script->written = number;
+    return err;
+}
+
+static void script_check(struct os_sim *image, const uint64_t *digests, uint64_t least,
+                         uint64_t most, const char *what)
+{
+    struct kv *kv = NULL;
+    uint64_t digest = 0;
+    sombra_err err = btree_open(os_sim_start(image), "store", &options, &kv);
+    if (!err)
+        err = content_digest(kv, &digest);
+    bool is_right = false;
+    for (uint64_t n = least; n <= most && !err; n++)
+        is_right = is_right || digests[n] == digest;
+    if (!is_right)
+        fail_msg("%s: %s", what, err ? sombra_err_message() : "not what was acknowledged");
+    kv_expect_sound(kv);
+    expect_ok(kv_close(kv));
+    os_sim_free(image);
+}
+
+/* Two writes; sync `nth` of the close behind them fails, if it makes so many. Then a script: opens,
+ * writes, maybe writes again, closes; power is cut at each of its calls. */
+static bool script_run(const uint64_t *digests, uint64_t nth, enum os_sim_variant variant,
+                       uint64_t writes)
+{
+    static struct script script;
+    script = (struct script){ .variant = variant };
+    char what[100];
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv = NULL;
+    for (uint64_t number = 1; number <= 2; number++) {
+        expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
+        expect_ok(script_write(&script, kv, number));
+        struct os_sim_fault fault = { .kind = OS_SIM_EIO, .nth = nth, .calls = 1u << OS_SIM_SYNC };
+        os_sim_fail(sim, number == 2 ? &fault : NULL);
+        sombra_err err = kv_close(kv);
+        assert_true(number == 2 || !err);
+    }
+    bool has_failed = os_sim_faults(sim) > 0;
+    os_sim_fail(sim, NULL);
+    os_sim_set_hook(sim, script_cut, &script);
+    expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
+    for (uint64_t number = 3; number < 3 + writes; number++)
+        expect_ok(script_write(&script, kv, number));
+    expect_ok(kv_close(kv));
+    os_sim_set_hook(sim, NULL, NULL);
+    for (size_t i = 0; i < script.count; i++) {
+        snprintf(what, sizeof what, "sync %" PRIu64 " of the close, call %zu behind it, %s", nth,
+                 i + 1, os_sim_variant_name(variant));
+        script_check(script.images[i], digests, script.least[i], script.most[i], what);
+    }
+    script_check(os_sim_crash(sim, OS_SIM_NOTHING, 1), digests, 2 + writes, 2 + writes, "closed");
+    os_sim_free(sim);
+    return has_failed;
+}
+
+/* The second meta record of a close may be page cache that the disk never got. */
+static void test_recovery__of_scripts_behind_a_close_whose_sync_failed(void **state)
+{
+    (void)state;
+    uint64_t digests[5] = { 0 };
+    struct os_sim *sim = os_sim_new(NULL);
+    struct script script = { .written = 0 };
+    struct kv *kv;
+    expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
+    for (uint64_t number = 1; number < COUNT_OF(digests); number++) {
+        expect_ok(script_write(&script, kv, number));
+        expect_ok(content_digest(kv, &digests[number]));
+    }
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+    unsigned tries = 0;
+    for (int variant = 0; variant < OS_SIM_VARIANTS; variant++) {
+        bool has_failed = true;
+        for (uint64_t nth = 1; has_failed; nth++, tries++)
+            has_failed = script_run(digests, nth, (enum os_sim_variant)variant, 1 + nth % 2);
+    }
+    print_message("%u scripts\n", tries);
+}
+
 static void test_recovery__verify_and_stats_survive_failing_allocations(void **state)
 {
     (void)state;
@@ -354,6 +468,7 @@ int main(void)
         cmocka_unit_test(test_recovery__survives_failing_calls),
         cmocka_unit_test(test_recovery__builds_on_nothing_that_is_only_cached),
         cmocka_unit_test(test_recovery__of_commits_behind_a_checkpoint_whose_meta_is_only_cached),
+        cmocka_unit_test(test_recovery__of_scripts_behind_a_close_whose_sync_failed),
         cmocka_unit_test(test_recovery__verify_and_stats_survive_failing_allocations),
     };
     return cmocka_run_group_tests_name("btree, recovery", tests, NULL, NULL);
