@@ -61,6 +61,7 @@ struct graph {
     pthread_mutex_t mutex; /* for adding, and for `rules` */
     struct graph_names names;
     struct graph_rule_set *rules; /* of the newest version seen committed; NULL = none seen */
+    _Atomic uint64_t kept_bytes;  /* of the tables of kept values, all transactions' */
 };
 
 sombra_err graph_init(struct graph *graph) SOMBRA_MUST_CHECK;
@@ -83,6 +84,17 @@ struct record_finder {
     bool is_node, is_there;
 };
 
+/* Values that readers of one version have read (kept_values.h). */
+struct kept_value;
+struct kept_values {
+    struct kept_value *at; /* NULL = there is no table */
+    size_t mask;           /* entries, less one: a power of two */
+    size_t pushed;         /* entries that others took the place of, since it grew */
+    uint64_t version;      /* kv's: what the last reader saw; 0 = there was none */
+    uint64_t reads;        /* of this version, until they are many enough */
+    uint32_t generation;   /* of that version's entries */
+};
+
 enum { GRAPH_KNOWN_NODES = 64, GRAPH_RECENT_NAMES = 4 };
 
 struct graph_txn {
@@ -102,6 +114,7 @@ struct graph_txn {
     struct graph_name *recent[GRAPH_NAME_KINDS][GRAPH_RECENT_NAMES];
     uint64_t names_missed;             /* times that there was no such name */
     struct record_finder finder;       /* of the property of many that was read last */
+    struct kept_values kept;           /* of readers, of the one before as well */
     struct graph_rule_set *rules;      /* as this transaction sees them; NULL = not looked yet */
     struct graph_rule_set *kept_rules; /* of the reader before this one; NULL = none */
     uint64_t kept_version;             /* kv's: what that one saw */

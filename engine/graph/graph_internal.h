@@ -168,6 +168,25 @@ static inline uint64_t word_load(const uint8_t *at, size_t bytes)
            (uint64_t)at[bytes - 1] << (56 - 8 * (bytes - 1));
 }
 
+/* 1 to 16 bytes without a call, some of them twice: loads overlap here, too. */
+static inline void bytes_put_few(uint8_t *to, const uint8_t *from, size_t bytes)
+{
+    const size_t last = bytes - 1;
+    if (bytes >= 8) {
+        uint64_t first_word = get_le64(from), last_word = get_le64(from + last - 7);
+        put_le64(to, first_word);
+        put_le64(to + last - 7, last_word);
+    } else if (bytes >= 4) {
+        uint32_t first_word = get_le32(from), last_word = get_le32(from + last - 3);
+        put_le32(to, first_word);
+        put_le32(to + last - 3, last_word);
+    } else {
+        to[0] = from[0];
+        to[bytes / 2] = from[bytes / 2];
+        to[last] = from[last];
+    }
+}
+
 /* Rest and suffix as one left-aligned word, if they fit: putting them together in memory costs a
  * stall for each key. False = read it slowly. */
 static inline bool batch_key_word(const struct batch_keys *keys, sombra_slice suffix,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "graph_internal.h"
 #include "index_internal.h"
+#include "kept_values.h"
 
 #include <stdlib.h>
 
@@ -54,23 +55,36 @@ sombra_err graph_node_get(struct graph_txn *txn, sombra_node_id node, sombra_rec
     return diag_wrap(err, "node %" PRIu64, node);
 }
 
+/* NOT_FOUND: there is no such node, or it has no such property. As the store lends it. */
+static sombra_err stored_property(struct graph_txn *txn, sombra_node_id node, uint32_t property,
+                                  sombra_slice *out_value)
+{
+    struct graph_key key = key_1(TAG_NODE, node);
+    sombra_slice record;
+    sombra_err err = kv_get(txn->kv, key_slice(&key), &record);
+    return err ? err : graph_record_value(record, true, property, out_value);
+}
+
 sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombra_slice name,
                                sombra_slice *out_value)
 {
-    struct graph_key key = key_1(TAG_NODE, node);
-    sombra_slice value;
+    sombra_slice value = { NULL, 0 };
     uint32_t id = 0;
     sombra_err err = txn_check_read(txn);
     if (!err)
         err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, name, &id);
     if (!err && id == 0)
         return SOMBRA_NOT_FOUND;
+    const bool keeps = !err && kept_values_wanted(txn, 1);
+    const struct kept_value *kept = keeps ? kept_value_find(&txn->kept, node, id) : NULL;
+    if (kept) {
+        sombra_slice bytes = slice_of(kept->bytes, kept->length);
+        return bytes.bytes ? txn_lend(txn, bytes, out_value) : SOMBRA_NOT_FOUND;
+    }
     if (!err)
-        err = kv_get(txn->kv, key_slice(&key), &value);
-    if (err == SOMBRA_NOT_FOUND)
-        return SOMBRA_NOT_FOUND;
-    if (!err)
-        err = graph_record_value(value, true, id, &value);
+        err = stored_property(txn, node, id, &value);
+    if (keeps && (!err || err == SOMBRA_NOT_FOUND))
+        kept_value_add(txn, node, id, value);
     if (err == SOMBRA_NOT_FOUND)
         return SOMBRA_NOT_FOUND;
     if (!err)
@@ -104,60 +118,115 @@ sombra_err graph_node_properties(struct graph_txn *txn, sombra_node_id node,
     return err ? diag_wrap(err, "node %" PRIu64, node) : SOMBRA_OK;
 }
 
-/* Values of a property, for nodes in the order of the call; one behind the other, also where the
- * engine keeps them: callers copy them as one. */
+/* Values of a property of many nodes, one behind the other, also where the engine keeps them:
+ * callers copy them as one. They are read by chunks; of each those that are kept come first. */
+enum { PROPERTY_CHUNK = 64 };
+
 struct property_read {
+    struct graph_txn *txn;
     struct buf *to; /* the transaction's, as the finder is */
-    struct record_finder *finder;
-    const sombra_node_id *nodes; /* of the chunk */
-    sombra_slice *out;           /* of the chunk */
+    uint32_t property;
+    bool keeps;          /* values of this reader are kept */
+    const uint8_t *base; /* where `to` was when the pointers in `out` were made */
+    const sombra_node_id *nodes;
+    sombra_slice *out;
+    size_t first, end; /* the chunk: of `nodes` and of `out` */
+    size_t missed;     /* of the chunk, by `places`: not kept */
+    uint8_t places[PROPERTY_CHUNK];
 };
 
-/* A few bytes, for which there is room, without a call; some of them twice. */
-static inline sombra_err append_few(struct buf *to, sombra_slice from)
+/* The buffer grew, and moved; the first `count` values are made. */
+static void values_move(struct property_read *read, size_t count)
 {
-    if (UNLIKELY(from.bytes - 1 >= 8 || to->capacity - to->bytes < from.bytes))
-        return buf_append_slice(to, from);
-    uint8_t *at = to->data + to->bytes;
-    const uint8_t *bytes = from.data;
-    const size_t middle = from.bytes / 2, last = from.bytes - 1;
-    to->bytes += from.bytes;
-    if (from.bytes >= 4) {
-        uint32_t first_word = get_le32(bytes), last_word = get_le32(bytes + last - 3);
-        put_le32(at, first_word);
-        put_le32(at + last - 3, last_word);
-    } else {
-        at[0] = bytes[0];
-        at[middle] = bytes[middle];
-        at[last] = bytes[last];
+    const uint8_t *base = read->to->data;
+    for (size_t i = 0; i < count; i++) {
+        if (read->out[i].data)
+            read->out[i].data = base + ((uintptr_t)read->out[i].data - (uintptr_t)read->base);
     }
+    read->base = base;
+}
+
+static inline sombra_err value_append(struct property_read *read, sombra_slice value,
+                                      sombra_slice *out_value)
+{
+    struct buf *to = read->to;
+    if (LIKELY(value.bytes - 1 < KEPT_VALUE_BYTES && to->capacity - to->bytes >= value.bytes)) {
+        bytes_put_few(to->data + to->bytes, value.data, value.bytes);
+        to->bytes += value.bytes;
+    } else {
+        sombra_err err = buf_append_slice(to, value);
+        if (err)
+            return err;
+        if (to->data != read->base)
+            values_move(read, read->end);
+    }
+    *out_value = slice_of(to->data + to->bytes - value.bytes, value.bytes);
     return SOMBRA_OK;
 }
 
 static sombra_err property_each(void *context, size_t index, const sombra_slice *value)
 {
     struct property_read *read = context;
-    struct buf *to = read->to;
+    const size_t at = read->first + read->places[index];
     sombra_slice property = { NULL, 0 };
     if (value) {
-        sombra_err err = record_finder_value(read->finder, *value, &property);
+        sombra_err err = record_finder_value(&read->txn->finder, *value, &property);
         if (LIKELY(!err))
-            err = append_few(to, property);
+            err = value_append(read, property, &read->out[at]);
         if (UNLIKELY(err && err != SOMBRA_NOT_FOUND))
-            return diag_wrap(err, "node %" PRIu64, read->nodes[index]);
-        if (LIKELY(!err))
-            property.data = to->data + to->bytes - property.bytes;
+            return diag_wrap(err, "node %" PRIu64, read->nodes[at]);
     }
-    read->out[index] = property;
+    if (read->keeps)
+        kept_value_add(read->txn, read->nodes[at], read->property, read->out[at]);
     return SOMBRA_OK;
+}
+
+/* Of the chunk what is kept; what is not is noted, and nothing until it is read. */
+static sombra_err chunk_take_kept(struct property_read *read)
+{
+    const struct kept_values *kept = &read->txn->kept;
+    const size_t count = read->end - read->first;
+    const sombra_node_id *nodes = read->nodes + read->first;
+    sombra_slice *out = read->out + read->first;
+    sombra_err err = buf_reserve(read->to, count * sizeof kept->at->bytes);
+    if (err)
+        return err;
+    if (UNLIKELY(read->to->data != read->base))
+        values_move(read, read->first);
+    uint8_t *at = read->to->data + read->to->bytes;
+    size_t missed = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct kept_value *value =
+            read->keeps ? kept_value_find(kept, nodes[i], read->property) : NULL;
+        out[i] = slice_of(NULL, 0);
+        if (!value) {
+            read->places[missed++] = (uint8_t)i;
+        } else if (value->length) {
+            memcpy(at, value->bytes, sizeof value->bytes);
+            out[i] = slice_of(at, value->length);
+            at += value->length;
+        }
+    }
+    read->to->bytes = (size_t)(at - read->to->data);
+    read->missed = missed;
+    return SOMBRA_OK;
+}
+
+static sombra_err chunk_read(struct property_read *read)
+{
+    uint8_t keys[PROPERTY_CHUNK][1 + ORDERED_BYTES_MAX];
+    sombra_slice slices[PROPERTY_CHUNK];
+    for (size_t i = 0; i < read->missed; i++) {
+        const uint8_t *end =
+            key_put_1(keys[i], TAG_NODE, read->nodes[read->first + read->places[i]]);
+        slices[i] = slice_of(keys[i], (size_t)(end - keys[i]));
+    }
+    return kv_get_many(read->txn->kv, slices, read->missed, property_each, read);
 }
 
 sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id *nodes,
                                     size_t count, sombra_slice name, sombra_slice *out_values)
 {
-    enum { CHUNK = 64, FEW_BYTES = 16 };
-    uint8_t keys[CHUNK][1 + ORDERED_BYTES_MAX];
-    sombra_slice slices[CHUNK];
     uint32_t id = 0;
     sombra_err err = txn_check_read(txn);
     if (!err)
@@ -166,26 +235,21 @@ sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id 
         return err;
     txn->lent++;
     buf_reset(&txn->read);
-    err = buf_reserve(&txn->read, size_min(count, CHUNK) * FEW_BYTES);
-    const uint8_t *base = txn->read.data;
-    struct property_read read = { .to = &txn->read, .finder = &txn->finder };
     record_finder_set(&txn->finder, true, id);
+    struct property_read read = { .txn = txn,
+                                  .to = &txn->read,
+                                  .property = id,
+                                  .keeps = kept_values_wanted(txn, count),
+                                  .base = txn->read.data,
+                                  .nodes = nodes,
+                                  .out = out_values };
     for (size_t i = 0; id == 0 && i < count; i++)
         out_values[i] = slice_of(NULL, 0);
-    for (size_t first = 0, more; id && !err && first < count; first += more) {
-        more = size_min(count - first, CHUNK);
-        for (size_t i = 0; i < more; i++) {
-            const uint8_t *end = key_put_1(keys[i], TAG_NODE, nodes[first + i]);
-            slices[i] = slice_of(keys[i], (size_t)(end - keys[i]));
-        }
-        read.nodes = nodes + first;
-        read.out = out_values + first;
-        err = kv_get_many(txn->kv, slices, more, property_each, &read);
-    }
-    if (UNLIKELY(!err && id && base != txn->read.data)) { /* it moved while it grew */
-        for (size_t i = 0, offset = 0; i < count; offset += out_values[i++].bytes)
-            if (out_values[i].bytes)
-                out_values[i].data = txn->read.data + offset;
+    for (; id && !err && read.first < count; read.first = read.end) {
+        read.end = size_min(count, read.first + PROPERTY_CHUNK);
+        err = chunk_take_kept(&read);
+        if (!err && read.missed)
+            err = chunk_read(&read);
     }
     return err;
 }

@@ -2,6 +2,7 @@
 /* The life of a graph transaction: counters, savepoints, and the guards of every call. */
 #include "graph_internal.h"
 #include "index_internal.h"
+#include "kept_values.h"
 #include "names.h"
 
 /* ---- counters ---------------------------------------------------------------------------- */
@@ -268,6 +269,7 @@ void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *
     txn->next_node = txn->next_edge = txn->next_bucket = 0;
     if (!kv->is_write) {
         rules_take_kept(txn);
+        kept_values_begin(txn);
         return;
     }
     assert(txn->made.count == 0 && txn->mark_count == 0 && !txn->types_dirty);
@@ -322,6 +324,7 @@ void graph_txn_unlearn(struct graph_txn *txn)
     assert(!txn->kv);
     if (txn->kept_rules)
         rules_forget(txn);
+    kept_values_release(txn);
     memset(txn->recent, 0, sizeof txn->recent);
 }
 

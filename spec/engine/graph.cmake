@@ -15,4 +15,5 @@ engine_test(graph_block_test graph SOURCES ${graph_fixture} graph_index_fixture.
 engine_test(graph_rule_test graph SOURCES ${graph_fixture} graph_index_fixture.c)
 engine_test(graph_trigger_test graph SOURCES ${graph_fixture} graph_index_fixture.c)
 engine_test(graph_index_test graph SOURCES ${graph_fixture} graph_index_fixture.c)
+engine_test(graph_kept_test graph SOURCES ${graph_fixture})
 engine_test(graph_threads_test graph SOURCES ${graph_fixture} LABELS threads)

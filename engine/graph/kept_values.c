@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+#include "kept_values.h"
+
+static size_t capacity_of(const struct kept_values *kept)
+{
+    return kept->at ? kept->mask + 1 : 0;
+}
+
+static size_t bytes_of(size_t capacity)
+{
+    return capacity * sizeof(struct kept_value);
+}
+
+void kept_values_begin(struct graph_txn *txn)
+{
+    struct kept_values *kept = &txn->kept;
+    if (txn->version == 0 || txn->version == kept->version)
+        return;
+    kept->version = txn->version;
+    kept->reads = 0;
+    if (UNLIKELY(++kept->generation == 0)) { /* entries of all generations look like new ones */
+        if (kept->at)
+            memset(kept->at, 0, bytes_of(capacity_of(kept)));
+        kept->generation = 1;
+    }
+}
+
+static void bytes_give(struct graph *graph, size_t bytes)
+{
+    atomic_fetch_sub_explicit(&graph->kept_bytes, bytes, memory_order_relaxed);
+}
+
+static bool bytes_take(struct graph *graph, size_t bytes)
+{
+    uint64_t before = atomic_fetch_add_explicit(&graph->kept_bytes, bytes, memory_order_relaxed);
+    if (before + bytes <= KEPT_BYTES_ALL)
+        return true;
+    bytes_give(graph, bytes);
+    return false;
+}
+
+void kept_values_release(struct graph_txn *txn)
+{
+    if (txn->kept.at)
+        bytes_give(txn->graph, bytes_of(capacity_of(&txn->kept)));
+    mem_free(txn->kept.at);
+    txn->kept = (struct kept_values){ .at = NULL };
+}
+
+/* A larger table with what is kept of this version, or all as it was. */
+static void grow(struct graph_txn *txn)
+{
+    struct kept_values *kept = &txn->kept;
+    const size_t old_capacity = capacity_of(kept);
+    const size_t capacity = kept->at ? old_capacity * KEPT_GROWS : KEPT_CAPACITY_MIN;
+    struct kept_values grown = *kept;
+    assert(bytes_of(capacity) <= KEPT_BYTES_MAX);
+    if (!bytes_take(txn->graph, bytes_of(capacity)))
+        return;
+    grown.at = mem_zalloc(bytes_of(capacity));
+    if (!grown.at) {
+        bytes_give(txn->graph, bytes_of(capacity));
+        return;
+    }
+    grown.mask = capacity - 1;
+    for (size_t i = 0; i < old_capacity; i++) {
+        const struct kept_value *value = &kept->at[i];
+        if (value->generation == kept->generation)
+            *kept_value_slot(&grown, value->node, value->property) = *value;
+    }
+    bytes_give(txn->graph, bytes_of(old_capacity));
+    mem_free(kept->at);
+    *kept = grown;
+}
+
+bool kept_values_make(struct graph_txn *txn)
+{
+    assert(!txn->kept.at);
+    grow(txn);
+    if (!txn->kept.at)
+        txn->kept.reads = 0; /* not again with the next read */
+    return txn->kept.at != NULL;
+}
+
+/* A value is about to push another one out: once a quarter of the table was, it is too small. */
+static void push(struct graph_txn *txn)
+{
+    struct kept_values *kept = &txn->kept;
+    if (++kept->pushed < capacity_of(kept) / 4)
+        return;
+    kept->pushed = 0;
+    if (bytes_of(capacity_of(kept)) * KEPT_GROWS <= KEPT_BYTES_MAX)
+        grow(txn);
+}
+
+void kept_value_add(struct graph_txn *txn, sombra_node_id node, uint32_t property,
+                    sombra_slice value)
+{
+    struct kept_values *kept = &txn->kept;
+    assert(kept->at && txn->version && txn->version == kept->version && !txn->kv->is_write);
+    if (value.bytes > KEPT_VALUE_BYTES)
+        return;
+    struct kept_value *slot = kept_value_slot(kept, node, property);
+    if (slot->generation == kept->generation) {
+        push(txn);
+        slot = kept_value_slot(kept, node, property);
+    }
+    slot->node = node;
+    slot->property = property;
+    slot->generation = kept->generation;
+    slot->length = (uint8_t)value.bytes;
+    if (value.bytes)
+        bytes_put_few(slot->bytes, value.data, value.bytes);
+}

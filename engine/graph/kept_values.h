@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* kept_values: small values of nodes' properties that readers of one version have read (decision
+ * 0024). To find one in the store takes some 560 instructions, here 20.
+ *
+ * The table belongs to a transaction's handle and outlives its transactions, as the rules do: the
+ * next reader that sees the same version finds what the ones before it read. It is direct-mapped
+ * by the node's id, so that nodes made one after the other are neighbours here as well. It begins
+ * with the reads of a version behind the first KEPT_READS_BEFORE, and grows while values push each
+ * other out, to KEPT_BYTES_MAX; all tables of a graph together have at most KEPT_BYTES_ALL.
+ *
+ * Invariants: an entry whose generation is the table's holds what a reader of kept_version found
+ * in the store. Generation 0 is that of no table: an entry of zeros is empty. Writers never touch a
+ * table.
+ * Failure: none. Where there is no memory, less is kept.
+ */
+#ifndef GRAPH_KEPT_VALUES_H
+#define GRAPH_KEPT_VALUES_H
+
+#include "graph_internal.h"
+
+enum {
+    KEPT_VALUE_BYTES = 15,
+    KEPT_READS_BEFORE = 256, /* a version that lives for a few reads is not worth a table */
+    KEPT_CAPACITY_MIN = 256, /* entries, a power of two as all capacities */
+    KEPT_GROWS = 4,          /* times */
+    KEPT_BYTES_MAX = 2 * MiB,
+    KEPT_BYTES_ALL = 8 * MiB,
+};
+
+struct kept_value {
+    uint64_t node;
+    uint32_t property;
+    uint32_t generation;
+    uint8_t bytes[KEPT_VALUE_BYTES]; /* encoded */
+    uint8_t length;                  /* bytes; 0 = the node has no such property, or is not there */
+};
+static_assert(sizeof(struct kept_value) == 32, "two of them in a line of the cache");
+
+/* A reader begins; `version` is kv's, 0 = not known. */
+void kept_values_begin(struct graph_txn *txn);
+/* Gives the memory back. */
+void kept_values_release(struct graph_txn *txn);
+
+/* Of a version that was read often enough: makes the first table. False: there is no memory. */
+bool kept_values_make(struct graph_txn *txn);
+
+/* About to read so many: are they to be looked for, and kept? Then there is a table. */
+static inline bool kept_values_wanted(struct graph_txn *txn, size_t count)
+{
+    if (txn->version == 0)
+        return false;
+    if (LIKELY(txn->kept.reads >= KEPT_READS_BEFORE))
+        return LIKELY(txn->kept.at) || kept_values_make(txn);
+    txn->kept.reads += count;
+    return false;
+}
+
+static inline struct kept_value *kept_value_slot(const struct kept_values *kept,
+                                                 sombra_node_id node, uint32_t property)
+{
+    /* Properties of a node are far from each other, those of all nodes equally. */
+    return &kept->at[(node + (uint64_t)property * 0x9e37) & kept->mask];
+}
+
+/* NULL: it is not kept. Lives until the next value is kept. */
+static inline const struct kept_value *kept_value_find(const struct kept_values *kept,
+                                                       sombra_node_id node, uint32_t property)
+{
+    const struct kept_value *value = kept_value_slot(kept, node, property);
+    bool is_kept =
+        value->node == node && value->property == property && value->generation == kept->generation;
+    return is_kept ? value : NULL;
+}
+
+/* What a reader that keeps values has read in the store; data NULL = nothing. Long ones are not
+ * kept. */
+void kept_value_add(struct graph_txn *txn, sombra_node_id node, uint32_t property,
+                    sombra_slice value);
+
+#endif
