@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/* The threads of a store. One flushes full memtables, and syncs what KV_NORMAL left unsynced; as
+ * many others as the options say compact, or do a part of another's compaction. Each starts with
+ * the first need. A failure is kept for who waits, and the work tried again, later each time.
+ */
 #include "compaction.h"
 
 enum {
