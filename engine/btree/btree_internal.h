@@ -470,8 +470,7 @@ sombra_err redo_apply(struct btree_txn *txn, sombra_slice payload,
  */
 sombra_err redo_apply_space(struct space *space, sombra_slice payload) SOMBRA_MUST_CHECK;
 
-/* ---- tree.c, tree_write.c, tree_split.c, tree_delete.c
- * ------------------------------------------------------------------ */
+/* ---- tree.c, tree_write.c, tree_split.c, tree_delete.c ---------------------------------- */
 
 /* The page at `id`, proved, of the level it must have. */
 sombra_err tree_page_slow(struct btree_txn *txn, page_id id, unsigned level,

@@ -307,7 +307,6 @@ struct space {
     page_id *reserve; /* taken from free_bits, prepared for writing, not used: count as free */
     size_t reserve_count, reserve_capacity;
     uint64_t search_word; /* where the next search of free_bits begins */
-    page_id sweep_at;     /* where a search of pages in the file's order goes on */
     uint64_t low_word;    /* no bit of free_bits is set before it */
     struct pending_run *pending;
     size_t pending_runs, pending_capacity;

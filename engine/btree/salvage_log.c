@@ -62,9 +62,6 @@ static sombra_err halves_open(struct salvage *salvage, struct wal *halves[LOG_HA
     return err;
 }
 
-/* Databases begin at random epochs, so far apart. */
-#define EPOCHS_MAX (UINT64_C(1) << 31)
-
 /* As recovery does: the half that the meta names, then the other one under the next epoch. */
 static sombra_err halves_replay(struct salvage *salvage, struct wal *halves[LOG_HALVES])
 {

@@ -2,8 +2,6 @@
 /* The ends of 64 edges whose ids follow one another, as bits (graph_format.h). */
 #include "edge_block.h"
 
-enum { BASE_BYTES_MAX = VARINT_BYTES_MAX };
-
 /* ---- bits -------------------------------------------------------------------------------- */
 
 static unsigned bits_of(uint64_t number)

@@ -210,8 +210,7 @@ sombra_err graph_record_find(const sombra_record *record, uint32_t name,
 sombra_err graph_record_value(sombra_slice bytes, bool is_node, uint32_t name,
                               sombra_slice *out_value) SOMBRA_MUST_CHECK;
 
-/* ---- nodes and edges (node.c, edge.c); the rules are those of sombra/graph.h ------------------
- */
+/* ---- nodes and edges (node.c, edge.c); the rules are those of sombra/graph.h ------------ */
 
 sombra_err graph_node_create(struct graph_txn *txn, const sombra_slice *labels, size_t label_count,
                              sombra_slice properties, sombra_node_id *out_node) SOMBRA_MUST_CHECK;
@@ -276,8 +275,7 @@ sombra_err graph_edge_find(struct graph_txn *txn, sombra_node_id src, sombra_sli
 sombra_err graph_edge_count(struct graph_txn *txn, sombra_slice type,
                             uint64_t *out_count) SOMBRA_MUST_CHECK;
 
-/* ---- iterators (neighbours.c, ids.c, scan.c) --------------------------------------------------
- */
+/* ---- iterators (neighbours.c, ids.c, scan.c) -------------------------------------------- */
 
 /* All three are zeroed, opened, read, closed; closing keeps the buffers for the next opening and
  * release frees them. They must be closed before their kv transaction ends. */
@@ -438,8 +436,7 @@ sombra_err graph_ids_renew(struct graph_ids *ids, size_t used,
                            bool *out_is_renewed) SOMBRA_MUST_CHECK;
 void graph_ids_close(struct graph_ids *ids);
 
-/* ---- buckets (bucket.c, scan.c) ----------------------------------------------------------------
- */
+/* ---- buckets (bucket.c, scan.c) --------------------------------------------------------- */
 
 sombra_err graph_bucket_open(struct graph_txn *txn, sombra_slice name,
                              const sombra_bucket_options *options,
@@ -484,8 +481,7 @@ sombra_err graph_scan_next(struct graph_scan *scan, sombra_key *out_key, sombra_
 void graph_scan_close(struct graph_scan *scan);
 void graph_scan_release(struct graph_scan *scan);
 
-/* ---- indexes and constraints (rules.c, index.c, index_scan.c; sombra/index.h) ------------------
- */
+/* ---- indexes and constraints (rules.c, index.c, index_scan.c; sombra/index.h) ----------- */
 
 /* A rule as the store has it, with names resolved to ids. */
 struct graph_rule {
@@ -562,8 +558,7 @@ sombra_err graph_index_count(struct graph_txn *txn, const struct graph_rule *ind
                              const struct graph_index_range *range,
                              uint64_t *out_count) SOMBRA_MUST_CHECK;
 
-/* ---- find, upsert, batches (upsert.c, batch.c; sombra/index.h) ---------------------------------
- */
+/* ---- find, upsert, batches (upsert.c, batch.c; sombra/index.h) -------------------------- */
 
 sombra_err graph_node_find(struct graph_txn *txn, sombra_slice label, sombra_slice values,
                            sombra_node_id *out_node) SOMBRA_MUST_CHECK;
@@ -591,8 +586,7 @@ sombra_err graph_edge_create_columns(struct graph_txn *txn, sombra_slice type,
                                      const sombra_columns *columns,
                                      sombra_edge_id *out_first) SOMBRA_MUST_CHECK;
 
-/* ---- triggers (trigger.c; sombra/index.h) ------------------------------------------------------
- */
+/* ---- triggers (trigger.c; sombra/index.h) ----------------------------------------------- */
 
 sombra_err graph_change_next(struct graph_txn *txn, sombra_change *out_change,
                              bool *out_found) SOMBRA_MUST_CHECK;

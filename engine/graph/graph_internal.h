@@ -360,8 +360,7 @@ sombra_err edge_delete(struct graph_txn *txn, const struct graph_edge *edge) SOM
 /* The record as the store lends it. That an edge has none is damage (CORRUPT), not absence. */
 sombra_err edge_stored_record(struct graph_txn *txn, const struct graph_edge *edge,
                               sombra_slice *out_value) SOMBRA_MUST_CHECK;
-/* ---- ends of edges by id (edge_ends.c) -------------------------------------------------------
- */
+/* ---- ends of edges by id (edge_ends.c) -------------------------------------------------- */
 
 sombra_err edge_ends_add(struct graph_txn *txn, const struct graph_edge *edge) SOMBRA_MUST_CHECK;
 /* NOT_FOUND. */
@@ -396,8 +395,7 @@ sombra_err entry_range(sombra_bucket_id bucket, const sombra_key_range *range,
 /* NOT_FOUND if there is no such bucket. */
 sombra_err bucket_check(struct graph_txn *txn, sombra_bucket_id bucket) SOMBRA_MUST_CHECK;
 
-/* ---- many entries (put_run.c) -----------------------------------------------------------------
- */
+/* ---- many entries (put_run.c) ----------------------------------------------------------- */
 
 /* Entries whose keys ascend, on their way to the store. */
 struct put_run {
@@ -495,8 +493,7 @@ sombra_err record_build_without(struct graph_txn *txn, sombra_record *old, bool 
 sombra_err record_begin_labels(struct graph_txn *txn, const uint32_t *labels,
                                size_t count) SOMBRA_MUST_CHECK;
 
-/* ---- records by columns (record_columns.c) ---------------------------------------------------
- */
+/* ---- records by columns (record_columns.c) ---------------------------------------------- */
 
 /* What the caller gave, which outlives it. */
 struct record_columns {

@@ -55,8 +55,7 @@ const char *rule_text(struct graph_txn *txn, const struct graph_rule *rule,
 void rules_of(const struct graph_txn *txn, bool is_edge, uint32_t subject,
               const struct graph_rule **out_rules, size_t *out_count);
 
-/* ---- changes for triggers (trigger.c) ----------------------------------------------------------
- */
+/* ---- changes for triggers (trigger.c) --------------------------------------------------- */
 
 /* Notes what a write is about to do, for a trigger that wants to hear of it. */
 sombra_err change_note(struct graph_txn *txn, const struct graph_rule *trigger, uint64_t id,

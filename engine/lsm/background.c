@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/* The threads of a store. One flushes full memtables, and syncs what KV_NORMAL left unsynced; as
+ * many others as the options say compact, or do a part of another's compaction. Each starts with
+ * the first need. A failure is kept for who waits, and the work tried again, later each time.
+ */
 #include "compaction.h"
 
 enum {
@@ -129,7 +133,9 @@ static void job_end(struct compaction_job *job, sombra_err err)
     os_condition_broadcast(&background->wake);
 }
 
-sombra_err background_run(struct compaction_job *job)
+/* Runs a job whose pick and version are set, and lets go of the version. Mutex held on
+ * entry and return, free meanwhile. */
+static sombra_err job_run(struct compaction_job *job)
 {
     struct lsm *lsm = job->lsm;
     job_begin(job);
@@ -159,7 +165,7 @@ bool background_compact_one(struct lsm *lsm, sombra_err *out_err)
         return false;
     job.version = lsm->view->version;
     version_ref(job.version);
-    *out_err = background_run(&job);
+    *out_err = job_run(&job);
     return true;
 }
 
@@ -394,7 +400,7 @@ static sombra_err compact_oldest(struct lsm *lsm, uint64_t newest_run,
     }
     job.version = lsm->view->version;
     version_ref(job.version);
-    return background_run(&job);
+    return job_run(&job);
 }
 
 sombra_err lsm_compact_all(struct lsm *lsm, struct kv_maintenance *job)

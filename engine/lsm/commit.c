@@ -13,7 +13,7 @@
 
 /* ---- sync -------------------------------------------------------------------------------- */
 
-void lsm_commit_raise_durable(struct lsm *lsm, uint64_t seq)
+static void raise_durable(struct lsm *lsm, uint64_t seq)
 {
     uint64_t seen = atomic_load(&lsm->durable_seq);
     while (seen < seq && !atomic_compare_exchange_weak(&lsm->durable_seq, &seen, seq))
@@ -28,7 +28,7 @@ static sombra_err sync_all(struct lsm *lsm)
     sombra_err err = lsm_logs_sync(lsm, atomic_load(&lsm->durable_seq), seq);
     if (err)
         return lsm_fail(lsm, diag_wrap(err, "sync the log"));
-    lsm_commit_raise_durable(lsm, seq);
+    raise_durable(lsm, seq);
     kv_metrics_time(&lsm->metrics, KV_HISTOGRAM_SYNC_NS, os_monotonic_ns(lsm->os) - begun_ns);
     return SOMBRA_OK;
 }
@@ -80,11 +80,6 @@ const struct wal_group_ops lsm_group_ops = {
 sombra_err lsm_commit_sync(struct lsm *lsm, uint64_t seq)
 {
     return diag_wrap(wal_group_sync(&lsm->writer->group, seq), "outcome of the commit unknown");
-}
-
-sombra_err lsm_sync(struct lsm *lsm)
-{
-    return lsm_commit_sync(lsm, atomic_load(&lsm->seq));
 }
 
 /* ---- KV_NORMAL --------------------------------------------------------------------------- */

@@ -188,8 +188,6 @@ sombra_err flush_oldest(struct lsm *lsm, bool syncs) SOMBRA_MUST_CHECK;
 /* Takes what is most urgent and does it. False when nothing is due. Mutex held on entry and return,
  * free meanwhile. */
 bool background_compact_one(struct lsm *lsm, sombra_err *out_err);
-/* Runs a job whose pick and version are set, on this thread: marks, span, retries. As above. */
-sombra_err background_run(struct compaction_job *job) SOMBRA_MUST_CHECK;
 /* Sleeps as options.rate_bytes wants it. Mutex free. */
 void background_pay(struct lsm *lsm, uint64_t bytes);
 void background_span_add(struct lsm *lsm, const struct compaction_span *span); /* mutex */

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/* The oldest full memtable becomes tables of level 0. One filled far beyond its bound is cut in two
+ * by its keys, and a thread of its own writes the second part. The edit that names the tables says
+ * as well from where on logs are needed: then the memtable leaves the view, and its log goes.
+ */
 #include "compaction.h"
 
 #include <stdio.h>

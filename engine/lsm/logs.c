@@ -38,8 +38,10 @@ void lsm_log_ready(struct lsm_log *log)
     atomic_store(&log->bytes, wal_file_bytes(log->wal));
 }
 
-sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
-                          struct lsm_log **out_log)
+/* A new, empty log behind `base_seq`, with zeros written ahead; a leftover of that name is
+ * replaced. Its name is durable only once is_named says so. After IO the store must not go on. */
+static sombra_err log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
+                             struct lsm_log **out_log)
 {
     struct lsm_log *log = NULL;
     char *path = NULL;
@@ -205,7 +207,7 @@ sombra_err lsm_log_begin(struct lsm *lsm)
     if (UNLIKELY(lsm->writer->resumes))
         return lsm_logs_resume(lsm);
     assert(!lsm->writer->log && !lsm->logs);
-    sombra_err err = lsm_log_create(lsm, base_seq, first_bytes, &log);
+    sombra_err err = log_create(lsm, base_seq, first_bytes, &log);
     if (err == SOMBRA_IO) /* see lsm_memtable_retire */
         return lsm_fail(lsm, err);
     if (err)
@@ -281,7 +283,7 @@ sombra_err lsm_memtable_retire(struct lsm *lsm, uint64_t seq, bool with_log)
     struct lsm_log *log = NULL;
     sombra_err err = full ? memtable_new(&fresh) : diag_nomem("a full memtable", sizeof *full);
     if (!err && with_log)
-        err = lsm_log_create(lsm, seq, 0, &log);
+        err = log_create(lsm, seq, 0, &log);
     /* A sync of the directory may be what failed, and with it are lost the names of tables that a
      * flush or a compaction is about to commit: its own sync would not say so. */
     if (err == SOMBRA_IO)

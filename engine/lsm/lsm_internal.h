@@ -239,8 +239,6 @@ sombra_err lsm_remove_range(struct kv_txn *txn, struct kv_range range, uint64_t 
 
 sombra_err lsm_writer_new(struct lsm *lsm); /* fills lsm->writer and lsm->pool */
 void lsm_writer_free(struct lsm *lsm);
-/* Everything committed is durable when it returns. */
-sombra_err lsm_sync(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* For the background thread, and cheap: syncs KV_NORMAL commits that have waited long enough.
  * *out_wait_ms := when to ask again at the latest; UINT64_MAX while nothing waits for a sync
  * (lsm_background_wake is called when that changes). */
@@ -280,8 +278,7 @@ void lsm_pool_sweep(struct lsm *lsm);
 /* Sets the fields about readers. */
 void lsm_readers_measure(struct lsm *lsm, struct kv_stats *stats);
 
-/* ---- read path (get.c, get_many.c, merge.c, cursor.c, count.c)
- * --------------------------------------- */
+/* ---- read path (get.c, get_many.c, merge.c, cursor.c, count.c) -------------------------- */
 
 sombra_err lsm_get(struct kv_txn *txn, sombra_slice key, sombra_slice *out_value);
 sombra_err lsm_get_many(struct kv_txn *txn, const sombra_slice *keys, size_t count,

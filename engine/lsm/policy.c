@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/* What is merged next, from a version and the running jobs alone.
+ *
+ * Sizes of levels follow the last one, upwards (Dong et al., "Optimizing space amplification in
+ * RocksDB", CIDR 2017), so that at most 1/ratio of the data lies above the last level.
+ */
 #include "compaction.h"
-
-/* Sizes of levels follow the last one, upwards (Dong et al., "Optimizing space amplification in
- * RocksDB", CIDR 2017), so that at most 1/ratio of the data lies above the last level. */
 
 enum {
     EXPAND_TABLES = 10, /* a job takes at most so many tables' bytes of the upper level */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/* Writers are slowed before they are stopped: the delay grows with the square of how far level 0,
+ * or the debt, has come on the way to where nothing goes any more.
+ */
 #include "compaction.h"
 
 #include <stdio.h>
-
-/* Writers are slowed before they are stopped: the delay grows with the square of how far level 0,
- * or the debt, has come on the way to where nothing goes any more. */
 
 enum {
     DELAY_US_MAX = 1000,

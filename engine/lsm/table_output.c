@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/* Where flushes and compactions write: ascending entries are cut into tables, and deletes that hide
+ * nothing older are left out.
+ */
 #include "compaction.h"
 
 /* A table is cut before it overlaps more than so many tables two levels down, or its own way down

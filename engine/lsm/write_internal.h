@@ -59,7 +59,6 @@ extern const struct wal_group_ops lsm_group_ops; /* of writer->group; its contex
 /* Commits up to `seq` are durable when it returns. */
 sombra_err lsm_commit_sync(struct lsm *lsm, uint64_t seq) SOMBRA_MUST_CHECK;
 sombra_err lsm_commit_write(struct lsm_txn *txn, enum kv_durability durability) SOMBRA_MUST_CHECK;
-void lsm_commit_raise_durable(struct lsm *lsm, uint64_t seq);
 
 /* ---- txn.c ------------------------------------------------------------------------------- */
 
@@ -101,10 +100,6 @@ sombra_err lsm_log_new(const struct lsm *lsm, uint64_t base_seq, struct lsm_log 
                        char **out_path) SOMBRA_MUST_CHECK;
 /* Its file stands: commits may follow. */
 void lsm_log_ready(struct lsm_log *log);
-/* A new, empty log behind `base_seq`, with zeros written ahead; a leftover of that name is
- * replaced. Its name is durable only once is_named says so. After IO the store must not go on. */
-sombra_err lsm_log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
-                          struct lsm_log **out_log) SOMBRA_MUST_CHECK;
 /* The first log of this open, and the edit that says that it is in use: before the first commit is
  * appended. The turn is held, or nobody else has the store. Where it fails nothing changed, or the
  * store has failed. */

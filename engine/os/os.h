@@ -203,7 +203,6 @@ sombra_err os_condition_init(struct os_condition *condition) SOMBRA_MUST_CHECK;
 void os_condition_release(struct os_condition *condition);
 /* False when `timeout_ms` passed first; UINT64_MAX waits for ever. Spurious wake-ups happen. */
 bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, uint64_t timeout_ms);
-void os_condition_signal(struct os_condition *condition);
 void os_condition_broadcast(struct os_condition *condition);
 sombra_err os_thread_start(struct os_thread *thread, void *(*run)(void *),
                            void *argument) SOMBRA_MUST_CHECK;

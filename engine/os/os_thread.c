@@ -99,11 +99,6 @@ bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, u
     return code == 0;
 }
 
-void os_condition_signal(struct os_condition *condition)
-{
-    (void)pthread_cond_signal(&condition->handle);
-}
-
 void os_condition_broadcast(struct os_condition *condition)
 {
     (void)pthread_cond_broadcast(&condition->handle);

@@ -9,7 +9,7 @@
  */
 #include "order_internal.h"
 
-enum { MAX_DEFAULT = 16, FAR = UINT32_MAX };
+enum { MAX_DEFAULT = 16 };
 
 /* An edge to walk from a node of the path. */
 struct choice {

@@ -6,8 +6,7 @@
 
 #include "search_internal.h"
 
-/* ---- all nodes, numbered by id (node_table.c) --------------------------------------------------
- */
+/* ---- all nodes, numbered by id (node_table.c) ------------------------------------------- */
 
 /* Those that walk->nodes takes. Zeroed, filled, released. */
 struct node_table {
@@ -37,8 +36,7 @@ sombra_err node_array_new(struct query_run *run, const struct node_table *table,
 void node_array_free(struct query_run *run, const struct node_table *table, size_t item_bytes,
                      void *array); /* NULL is a no-op */
 
-/* ---- strongly connected components (components.c) ----------------------------------------------
- */
+/* ---- strongly connected components (components.c) --------------------------------------- */
 
 /* *out_components (node_array_new) has for each node the number of its component, 0 for a node that
  * is on no cycle. */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+/* The heap of the weighted searches: four children a node, so that it is half as deep as with two.
+ */
 #include "paths_internal.h"
 
 enum { WAYS = 4 };

@@ -29,8 +29,7 @@ sombra_err path_begin(struct query_run *run, struct path *path, uint64_t node) S
 void path_reverse(struct path *path, size_t from, size_t costs_from);
 void path_release(struct query_run *run, struct path *path);
 
-/* ---- least edges (paths_bfs*.c) ---------------------------------------------------------------
- */
+/* ---- least edges (paths_bfs*.c) --------------------------------------------------------- */
 
 struct bfs;
 /* `collects`: all paths of least edges, else one. `max` edges at most. */
@@ -42,8 +41,7 @@ sombra_err bfs_begin(struct bfs *bfs, uint64_t from, uint64_t to) SOMBRA_MUST_CH
 /* *out_found false = no more. The path is overwritten. */
 sombra_err bfs_next(struct bfs *bfs, struct path *path, bool *out_found) SOMBRA_MUST_CHECK;
 
-/* ---- least cost (paths_cost.c, paths_weighted.c) ----------------------------------------------
- */
+/* ---- least cost (paths_cost.c, paths_weighted.c) ---------------------------------------- */
 
 enum heuristic_kind {
     HEURISTIC_NONE,
@@ -112,8 +110,7 @@ void meet_free(struct meet *meet);
 sombra_err meet_find(struct meet *meet, uint64_t to, const struct bans *bans, struct path *path,
                      bool *out_found) SOMBRA_MUST_CHECK;
 
-/* ---- the k of least cost (paths_yen.c) ---------------------------------------------------------
- */
+/* ---- the k of least cost (paths_yen.c) -------------------------------------------------- */
 
 struct yen;
 sombra_err yen_new(struct query_run *run, struct cheapest *cheapest, uint32_t k,

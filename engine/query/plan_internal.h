@@ -77,8 +77,7 @@ enum repeat_emit { EMIT_LAST, EMIT_ALL, EMIT_WHERE };
 typedef sombra_err (*source_new_fn)(struct query_run *run, const sombra_value *options,
                                     struct operator** out);
 
-/* ---- paths between two nodes (paths_pair.c) ---------------------------------------------------
- */
+/* ---- paths between two nodes (paths_pair.c) --------------------------------------------- */
 
 /* The options of a search for paths of least edges from one node to one, with no predicates. */
 struct paths_pair {

@@ -52,8 +52,7 @@ static inline sombra_err run_room(struct query_run *run, void *array, size_t cou
 /* Frees it and sets the pointer to NULL. */
 void run_free(struct query_run *run, void *array, size_t *capacity, size_t item_bytes);
 
-/* ---- the edges that a walk may take (fan.c) ---------------------------------------------------
- */
+/* ---- the edges that a walk may take (fan.c) --------------------------------------------- */
 
 /* Given one set of nodes after another, with its memory kept. The edges are those of walk->types,
  * in its direction, that walk->where lets through; walk->nodes is for the caller. */
@@ -84,8 +83,7 @@ sombra_err fan_record(const struct fan *fan, size_t index,
 sombra_err walk_takes_node(const struct walk *walk, struct query_run *run, uint64_t node,
                            bool *out_takes) SOMBRA_MUST_CHECK;
 
-/* ---- rows with values of their own (rows.c) ----------------------------------------------------
- */
+/* ---- rows with values of their own (search.c) ------------------------------------------- */
 
 /* The values of one batch of rows: appended while the batch is filled, addressed when it is full,
  * since the memory moves. Batches begin with one row and double: what is not asked for is not
@@ -109,8 +107,7 @@ sombra_err search_operator_new(struct query_run *run, const struct operator_ops 
                                sombra_row_kind kind, void *out_operator) SOMBRA_MUST_CHECK;
 void search_operator_free(struct operator* op, size_t bytes); /* the charge */
 
-/* ---- options ----------------------------------------------------------------------------------
- */
+/* ---- options ---------------------------------------------------------------------------- */
 
 /* A list of ids, or one; *out_ids is the run's. `name` is the option's. */
 struct id_list {

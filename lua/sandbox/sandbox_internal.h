@@ -99,8 +99,7 @@ int sandbox_compile(lua_State *L, const char *text, size_t bytes, const char *na
 /* Its address is the registry key of math.randomseed, which scripts do not have. (library.c) */
 extern const char sandbox_seed_key;
 
-/* ---- memory.c ----------------------------------------------------------------------------------
- */
+/* ---- memory.c --------------------------------------------------------------------------- */
 
 void *sandbox_allocate(void *context, void *block, size_t old_bytes, size_t bytes);
 

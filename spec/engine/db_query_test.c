@@ -1,21 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Handles of queries: what they outlive, and who may cancel them. */
-#include "base/base.h"
+#include "assert_err.h"
 #include "sombra/sombra.h"
 #include "value_fixture.h"
 
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <cmocka.h>
-
-#define assert_ok(call)                                                      \
-    do {                                                                     \
-        sombra_err err_ = (call);                                            \
-        if (err_)                                                            \
-            fail_msg("%s: %s", sombra_err_name(err_), sombra_err_message()); \
-    } while (0)
 
 static sombra_db *db;
 static sombra_txn *txn;

@@ -83,8 +83,7 @@ static struct image *dequeue(struct cutter *cutter)
     return image;
 }
 
-/* ---- recovery, and the first commit after it, cut
- * ------------------------------------------------------------------------ */
+/* ---- recovery, and the first commit after it, cut --------------------------------------- */
 
 struct recovery {
     struct cutter *cutter;

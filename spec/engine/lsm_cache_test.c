@@ -317,10 +317,6 @@ static void *work(void *argument)
         held[at] = block;
         if (step % 1000 == 0)
             cache_drop_table(worker->cache, table);
-        if (block && step % 10 == 0) {
-            cache_ref(block);
-            cache_release(worker->cache, block);
-        }
     }
     for (size_t i = 0; i < COUNT_OF(held); i++)
         cache_release(worker->cache, held[i]);

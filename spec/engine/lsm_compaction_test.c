@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* A random store beside a model: flushes and compactions at any moment change nothing that anybody
  * sees, not even snapshots from before them. */
+#include "assert_err.h"
 #include "lsm/compaction.h"
 #include "os/os_sim.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { KEYS = 600, SNAPSHOTS = 4, VALUE_BYTES_MAX = 3000 };
 
@@ -32,13 +28,6 @@ struct history {
     } snapshots[SNAPSHOTS];
 };
 
-#define ASSERT_OK(call)                                      \
-    do {                                                     \
-        sombra_err ok_err = (call);                          \
-        if (ok_err)                                          \
-            fail_msg("%s: %s", #call, sombra_err_message()); \
-    } while (0)
-
 static sombra_slice key_at(char *to, size_t index)
 {
     return slice_of(to, (size_t)snprintf(to, 32, "key%05zu", index));
@@ -56,13 +45,13 @@ static sombra_slice value_at(uint8_t *to, uint32_t value)
 static void check_scan(struct kv_txn *txn, const struct model *model)
 {
     struct kv_cursor *cursor;
-    ASSERT_OK(kv_cursor_open(txn, (struct kv_range){ .low = { NULL, 0 } }, &cursor));
+    assert_ok(kv_cursor_open(txn, (struct kv_range){ .low = { NULL, 0 } }, &cursor));
     size_t at = 0;
     for (;;) {
         bool found;
         char name[32];
         uint8_t bytes[VALUE_BYTES_MAX];
-        ASSERT_OK(kv_cursor_move(cursor, KV_NEXT, slice_of(NULL, 0), &found));
+        assert_ok(kv_cursor_move(cursor, KV_NEXT, slice_of(NULL, 0), &found));
         while (at < KEYS && model->value[at] == 0)
             at++;
         assert_int_equal(found, at < KEYS);
@@ -92,7 +81,7 @@ static void check_gets(struct history *history, struct kv_txn *txn, const struct
 static void check_now(struct history *history)
 {
     struct kv_txn *txn;
-    ASSERT_OK(kv_begin(history->kv, &(struct kv_begin_options){ .is_write = false }, &txn));
+    assert_ok(kv_begin(history->kv, &(struct kv_begin_options){ .is_write = false }, &txn));
     check_scan(txn, &history->model);
     check_gets(history, txn, &history->model);
     kv_abort(txn);
@@ -102,7 +91,7 @@ static void write_some(struct history *history)
 {
     struct kv_txn *txn;
     struct model model = history->model;
-    ASSERT_OK(kv_begin(history->kv,
+    assert_ok(kv_begin(history->kv,
                        &(struct kv_begin_options){ .is_write = true, .busy_timeout_ms = 20000 },
                        &txn));
     uint64_t count = 1 + random_below(&history->random, 40);
@@ -115,7 +104,7 @@ static void write_some(struct history *history)
             size_t end = at + (size_t)random_below(&history->random, KEYS / 4) + 1;
             struct kv_range range = { .low = key_at(name, at),
                                       .high = end < KEYS ? key_at(other, end) : slice_of(NULL, 0) };
-            ASSERT_OK(kv_delete_range(txn, range, NULL));
+            assert_ok(kv_delete_range(txn, range, NULL));
             for (size_t j = at; j < end && j < KEYS; j++)
                 model.value[j] = 0;
         } else if (choice < 30) {
@@ -124,31 +113,31 @@ static void write_some(struct history *history)
             model.value[at] = 0;
         } else {
             model.value[at] = ++history->next_value;
-            ASSERT_OK(kv_put(txn, key_at(name, at), value_at(bytes, model.value[at])));
+            assert_ok(kv_put(txn, key_at(name, at), value_at(bytes, model.value[at])));
         }
     }
     if (random_below(&history->random, 10) == 0) {
         kv_abort(txn);
         return;
     }
-    ASSERT_OK(kv_commit(txn, KV_OFF));
+    assert_ok(kv_commit(txn, KV_OFF));
     history->model = model;
 }
 
 static void flush_now(struct history *history)
 {
     struct lsm *lsm = lsm_of(history->kv);
-    ASSERT_OK(lsm_turn_take(lsm, UINT64_MAX));
-    ASSERT_OK(lsm_switch_memtable(lsm));
+    assert_ok(lsm_turn_take(lsm, UINT64_MAX));
+    assert_ok(lsm_switch_memtable(lsm));
     lsm_turn_give(lsm);
-    ASSERT_OK(lsm_flush_full(lsm));
+    assert_ok(lsm_flush_full(lsm));
 }
 
 static void snapshot_turn(struct history *history)
 {
     size_t at = (size_t)random_below(&history->random, SNAPSHOTS);
     if (!history->snapshots[at].txn) {
-        ASSERT_OK(kv_begin(history->kv, &(struct kv_begin_options){ .is_write = false },
+        assert_ok(kv_begin(history->kv, &(struct kv_begin_options){ .is_write = false },
                            &history->snapshots[at].txn));
         history->snapshots[at].model = history->model;
         return;
@@ -173,14 +162,14 @@ static void snapshots_end(struct history *history)
 static void close_store(struct history *history)
 {
     history->compactions += atomic_load(&history->kv->metrics->counters[KV_COUNTER_COMPACTIONS]);
-    ASSERT_OK(kv_close(history->kv));
+    assert_ok(kv_close(history->kv));
 }
 
 static void reopen(struct history *history)
 {
     snapshots_end(history);
     close_store(history);
-    ASSERT_OK(lsm_open(history->os, history->directory, &history->options, &history->kv));
+    assert_ok(lsm_open(history->os, history->directory, &history->options, &history->kv));
 }
 
 static void check_one_run_without_deletes(struct history *history)
@@ -201,7 +190,7 @@ static void check_one_run_without_deletes(struct history *history)
 static void compact_now(struct history *history)
 {
     struct kv_maintenance job = { .kind = KV_COMPACT };
-    ASSERT_OK(lsm_compact_all(lsm_of(history->kv), &job));
+    assert_ok(lsm_compact_all(lsm_of(history->kv), &job));
     if (history->options.no_background)
         check_one_run_without_deletes(history);
 }
@@ -229,7 +218,7 @@ static void run(uint64_t seed, enum lsm_compaction_style style, bool no_backgrou
                                              .style = style,
                                              .threads = 2,
                                              .no_background = no_background };
-    ASSERT_OK(lsm_open(history->os, history->directory, &history->options, &history->kv));
+    assert_ok(lsm_open(history->os, history->directory, &history->options, &history->kv));
     for (unsigned i = 0; i < steps; i++) {
         uint64_t choice = random_below(&history->random, 200);
         if (choice < 120)
@@ -308,7 +297,7 @@ static void test_compaction__a_cancelled_one_changes_nothing(void **state)
     assert_non_null(history);
     random_seed(&history->random, 1);
     struct lsm_options options = { .create = true, .no_background = true, .durability = KV_OFF };
-    ASSERT_OK(lsm_open(os_posix(), directory, &options, &history->kv));
+    assert_ok(lsm_open(os_posix(), directory, &options, &history->kv));
     write_some(history);
     flush_now(history);
     write_some(history);
@@ -318,10 +307,10 @@ static void test_compaction__a_cancelled_one_changes_nothing(void **state)
     assert_true(calls > 0);
     check_now(history);
     job.progress = NULL;
-    ASSERT_OK(lsm_compact_all(lsm_of(history->kv), &job));
+    assert_ok(lsm_compact_all(lsm_of(history->kv), &job));
     check_one_run_without_deletes(history);
     check_now(history);
-    ASSERT_OK(kv_close(history->kv));
+    assert_ok(kv_close(history->kv));
     char command[96];
     snprintf(command, sizeof command, "rm -rf '%s'", directory);
     assert_int_equal(system(command), 0);

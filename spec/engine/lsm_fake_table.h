@@ -4,27 +4,8 @@
 #ifndef LSM_FAKE_TABLE_H
 #define LSM_FAKE_TABLE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
+#include "assert_err.h"
 #include "lsm/version.h"
-
-#define ASSERT_OK(call)                                                               \
-    do {                                                                              \
-        sombra_err assert_err_ = (call);                                              \
-        if (assert_err_ != SOMBRA_OK)                                                 \
-            fail_msg("%s: %s: %s", #call, sombra_err_name(assert_err_), diag_text()); \
-    } while (0)
-#define ASSERT_FAILS(call, code)                                            \
-    do {                                                                    \
-        sombra_err assert_err_ = (call);                                    \
-        if (assert_err_ != (code))                                          \
-            fail_msg("%s: %s, not %s", #call, sombra_err_name(assert_err_), \
-                     sombra_err_name(code));                                \
-    } while (0)
 
 struct fake_key {
     uint8_t bytes[4];

@@ -66,20 +66,20 @@ static void lsm_begin_fake(struct rig *rig)
     struct version *version;
     lsm->os = rig->os;
     lsm->directory = (char *)(uintptr_t)DIRECTORY;
-    ASSERT_OK(os_mutex_init(&lsm->mutex));
-    ASSERT_OK(os_mutex_init(&lsm->manifest_mutex));
-    ASSERT_OK(os_open(rig->os, DIRECTORY "/LOCK", OS_WRITE | OS_CREATE, 0600, &lsm->lock));
-    ASSERT_OK(os_lock(lsm->lock, LOCK_WRITER, 1, OS_LOCK_EXCLUSIVE));
-    ASSERT_OK(table_cache_new(&context, DIRECTORY, 4, &lsm->tables));
+    assert_ok(os_mutex_init(&lsm->mutex));
+    assert_ok(os_mutex_init(&lsm->manifest_mutex));
+    assert_ok(os_open(rig->os, DIRECTORY "/LOCK", OS_WRITE | OS_CREATE, 0600, &lsm->lock));
+    assert_ok(os_lock(lsm->lock, LOCK_WRITER, 1, OS_LOCK_EXCLUSIVE));
+    assert_ok(table_cache_new(&context, DIRECTORY, 4, &lsm->tables));
     table_cache_on_obsolete(lsm->tables, lsm_table_obsolete, lsm);
     lsm->state = rig->chain.state;
     lsm->next_number = lsm->state.next_number;
     lsm->next_run = lsm->state.next_run;
-    ASSERT_OK(version_empty(lsm->tables, lsm->state.version, &version));
-    ASSERT_OK(manifest_create(rig->os, DIRECTORY, 0600, &lsm->state, version, &lsm->manifest));
+    assert_ok(version_empty(lsm->tables, lsm->state.version, &version));
+    assert_ok(manifest_create(rig->os, DIRECTORY, 0600, &lsm->state, version, &lsm->manifest));
     struct memtable *memtables[] = { &rig->memtables[0], &rig->memtables[1], &rig->memtables[2] };
     os_mutex_lock(&lsm->mutex);
-    ASSERT_OK(view_publish(lsm, memtables, 3, version));
+    assert_ok(view_publish(lsm, memtables, 3, version));
     os_mutex_unlock(&lsm->mutex);
     version_unref(version);
 }
@@ -92,8 +92,8 @@ static int set_up(void **state)
     uint64_t seed = fake_seed();
     rig->sim = os_sim_new(&(struct os_sim_options){ .seed = seed });
     rig->os = os_sim_start(rig->sim);
-    ASSERT_OK(os_make_directory(rig->os, DIRECTORY, 0700));
-    ASSERT_OK(os_sync_directory_of(rig->os, DIRECTORY));
+    assert_ok(os_make_directory(rig->os, DIRECTORY, 0700));
+    assert_ok(os_sync_directory_of(rig->os, DIRECTORY));
     chain_init(&rig->chain, seed);
     lsm_begin_fake(rig);
     dropped_log_seq = 0;
@@ -140,9 +140,9 @@ static bool name_is_there(struct rig *rig, const char *path)
 static void make_file(struct os *os, const char *path)
 {
     struct os_file *file;
-    ASSERT_OK(os_open(os, path, OS_WRITE | OS_CREATE, 0600, &file));
-    ASSERT_OK(os_write(file, 0, "table", 5));
-    ASSERT_OK(os_sync(file));
+    assert_ok(os_open(os, path, OS_WRITE | OS_CREATE, 0600, &file));
+    assert_ok(os_write(file, 0, "table", 5));
+    assert_ok(os_sync(file));
     os_close(file);
 }
 
@@ -169,7 +169,7 @@ static void draft(struct rig *rig)
 static void edit(struct rig *rig)
 {
     draft(rig);
-    ASSERT_OK(lsm_edit(&rig->lsm, &rig->chain.edit, NULL));
+    assert_ok(lsm_edit(&rig->lsm, &rig->chain.edit, NULL));
     chain_accept(&rig->chain);
 }
 
@@ -206,7 +206,7 @@ static void test_view__edit_publishes_tables_without_the_flushed_memtable(void *
     assert_int_equal(lsm_take_number(&rig->lsm), 1);
     rig->lsm.next_run = 2;
     make_table(rig->os, 1);
-    ASSERT_OK(lsm_edit(&rig->lsm, &edit, &flushed));
+    assert_ok(lsm_edit(&rig->lsm, &edit, &flushed));
     const struct view *view = rig->lsm.view;
     assert_int_equal(view->count, 2);
     assert_ptr_equal(view->memtables[0], &rig->memtables[0]);
@@ -228,9 +228,9 @@ static void test_view__edit_publishes_tables_without_the_flushed_memtable(void *
 static void test_files__table_goes_with_the_last_view_that_has_it(void **state)
 {
     struct rig *rig = *state;
-    ASSERT_OK(edit_one(rig, 1, 0));
+    assert_ok(edit_one(rig, 1, 0));
     struct view *old = view_acquire(&rig->lsm);
-    ASSERT_OK(edit_one(rig, 2, 1));
+    assert_ok(edit_one(rig, 2, 1));
     assert_true(is_there(rig->os, 1));
     view_release(old);
     assert_false(is_there(rig->os, 1));
@@ -241,22 +241,22 @@ static void test_files__reader_of_another_process_keeps_tables_of_its_version(vo
 {
     struct rig *rig = *state;
     struct lsm reader = { .os = rig->os };
-    ASSERT_OK(os_open(os_sim_start(rig->sim), DIRECTORY "/LOCK", OS_READ, 0, &reader.lock));
-    ASSERT_OK(edit_one(rig, 1, 0));
+    assert_ok(os_open(os_sim_start(rig->sim), DIRECTORY "/LOCK", OS_READ, 0, &reader.lock));
+    assert_ok(edit_one(rig, 1, 0));
     uint64_t pinned = rig->lsm.version_number;
-    ASSERT_OK(lsm_version_pin_begin(&reader));
-    ASSERT_OK(edit_one(rig, 2, 1));
+    assert_ok(lsm_version_pin_begin(&reader));
+    assert_ok(edit_one(rig, 2, 1));
     assert_true(is_there(rig->os, 1)); /* it may be reading any version */
-    ASSERT_OK(lsm_version_pin(&reader, pinned));
+    assert_ok(lsm_version_pin(&reader, pinned));
     lsm_version_pin_end(&reader);
-    ASSERT_OK(edit_one(rig, 3, 2));
+    assert_ok(edit_one(rig, 3, 2));
     assert_true(is_there(rig->os, 1));  /* it has the older version */
     assert_false(is_there(rig->os, 2)); /* which had no such table */
-    ASSERT_OK(lsm_version_pin(&reader, pinned + 2));
+    assert_ok(lsm_version_pin(&reader, pinned + 2));
     lsm_version_unpin(&reader, pinned, pinned + 2);
     lsm_purge(&rig->lsm, false);
     assert_false(is_there(rig->os, 1)); /* dropped before the version that is pinned now */
-    ASSERT_OK(edit_one(rig, 0, 3));
+    assert_ok(edit_one(rig, 0, 3));
     assert_true(is_there(rig->os, 3));
     os_close(reader.lock);
     lsm_purge(&rig->lsm, false);
@@ -265,7 +265,7 @@ static void test_files__reader_of_another_process_keeps_tables_of_its_version(vo
 
 static void strays_remove(struct rig *rig)
 {
-    ASSERT_OK(lsm_strays_find(&rig->lsm));
+    assert_ok(lsm_strays_find(&rig->lsm));
     lsm_strays_remove(&rig->lsm);
 }
 
@@ -275,9 +275,9 @@ static void test_files__failed_unlink_is_no_failed_edit(void **state)
     struct os_sim_fault fault = {
         .kind = OS_SIM_EIO, .nth = 1, .is_sticky = true, .calls = 1u << OS_SIM_UNLINK
     };
-    ASSERT_OK(edit_one(rig, 1, 0));
+    assert_ok(edit_one(rig, 1, 0));
     os_sim_fail(rig->sim, &fault);
-    ASSERT_OK(edit_one(rig, 2, 1));
+    assert_ok(edit_one(rig, 2, 1));
     os_sim_fail(rig->sim, NULL);
     assert_true(is_there(rig->os, 1));
     strays_remove(rig);
@@ -300,7 +300,7 @@ static void test_files__only_strays_of_our_own_are_removed(void **state)
         DIRECTORY "/000078.SST",     DIRECTORY "/MANIFEST",
         DIRECTORY "/LOCK",           DIRECTORY "/00000000000000000005.log", /* needed */
     };
-    ASSERT_OK(edit_one(rig, 1, 0));
+    assert_ok(edit_one(rig, 1, 0));
     rig->lsm.state.log_seq = 5;
     for (size_t i = 0; i < COUNT_OF(strays); i++)
         make_file(rig->os, strays[i]);
@@ -325,19 +325,19 @@ static void test_files__nothing_is_removed_before_the_manifest_is_written_anew(v
     struct rig *rig = *state;
     struct lsm *lsm = &rig->lsm;
     manifest_close(lsm->manifest);
-    ASSERT_OK(manifest_new(rig->os, DIRECTORY, 0600, &lsm->manifest));
+    assert_ok(manifest_new(rig->os, DIRECTORY, 0600, &lsm->manifest));
     make_table(rig->os, 50);
     make_file(rig->os, DIRECTORY "/MANIFEST-new");
     make_file(rig->os, DIRECTORY "/00000000000000000004.log");
     make_file(rig->os, DIRECTORY "/00000000000000000007.log");
-    ASSERT_OK(lsm_strays_find(lsm));
+    assert_ok(lsm_strays_find(lsm));
     uint64_t newest = 0;
     assert_true(lsm_strays_newest_log(lsm, &newest));
     assert_int_equal(newest, 7);
     assert_false(manifest_is_written(lsm->manifest));
     assert_true(is_there(rig->os, 50));
     assert_int_equal(lsm->next_number, 51);
-    ASSERT_OK(edit_one(rig, 51, 0));
+    assert_ok(edit_one(rig, 51, 0));
     assert_true(manifest_is_written(lsm->manifest));
     assert_false(is_there(rig->os, 50));
     assert_true(is_there(rig->os, 51));
@@ -399,7 +399,7 @@ static void test_edit__out_of_memory_changes_nothing(void **state)
             assert_false(rig->lsm.is_failed);
         }
     }
-    ASSERT_OK(err);
+    assert_ok(err);
     assert_true(nth > 3);
     chain_accept(&rig->chain);
     expect_as_chain(rig);
@@ -412,11 +412,11 @@ static void test_edit__failed_sync_ends_writing(void **state)
     edit(rig);
     draft(rig);
     os_sim_fail(rig->sim, &fault);
-    ASSERT_FAILS(lsm_edit(&rig->lsm, &rig->chain.edit, NULL), SOMBRA_IO);
+    assert_fails(SOMBRA_IO, lsm_edit(&rig->lsm, &rig->chain.edit, NULL));
     os_sim_fail(rig->sim, NULL);
     assert_true(rig->lsm.is_failed);
     expect_as_chain(rig);
-    ASSERT_FAILS(lsm_edit(&rig->lsm, &rig->chain.edit, NULL), SOMBRA_IO);
+    assert_fails(SOMBRA_IO, lsm_edit(&rig->lsm, &rig->chain.edit, NULL));
     chain_reject(&rig->chain);
 }
 
@@ -424,7 +424,7 @@ static void test_edit__contradiction_is_refused_before_anything_is_written(void 
 {
     struct rig *rig = *state;
     uint64_t bytes = manifest_bytes(rig->lsm.manifest);
-    ASSERT_FAILS(edit_one(rig, 0, 77), SOMBRA_CORRUPT);
+    assert_fails(SOMBRA_CORRUPT, edit_one(rig, 0, 77));
     assert_int_equal(manifest_bytes(rig->lsm.manifest), bytes);
     assert_false(rig->lsm.is_failed);
 }
@@ -440,8 +440,8 @@ static void cut(void *context, struct os_sim *sim, const struct os_sim_event *ev
         struct table_cache *cache;
         struct version *version;
         struct manifest_state state;
-        ASSERT_OK(table_cache_new(&table_context, DIRECTORY, 4, &cache));
-        ASSERT_OK(manifest_read(os, DIRECTORY, cache, &state, &version));
+        assert_ok(table_cache_new(&table_context, DIRECTORY, 4, &cache));
+        assert_ok(manifest_read(os, DIRECTORY, cache, &state, &version));
         for (size_t i = 0; i < version->count; i++)
             for (size_t k = 0; k < version->runs[i].count; k++)
                 if (!is_there(os, version->runs[i].tables[k]->meta.number))

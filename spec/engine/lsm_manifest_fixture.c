@@ -6,8 +6,8 @@ void chain_init(struct chain *chain, uint64_t seed)
     struct table_context context = { .os = NULL };
     *chain = (struct chain){ .key_bytes = 4 };
     random_seed(&chain->random, seed);
-    ASSERT_OK(table_cache_new(&context, "/store", 4, &chain->cache));
-    ASSERT_OK(version_empty(chain->cache, 7, &chain->version));
+    assert_ok(table_cache_new(&context, "/store", 4, &chain->cache));
+    assert_ok(version_empty(chain->cache, 7, &chain->version));
     chain->state = (struct manifest_state){ .version = 7, .next_number = 1, .next_run = 1 };
     memcpy(chain->state.identity, "the store itself", 16);
 }
@@ -69,7 +69,7 @@ void chain_draft(struct chain *chain)
         chain->next_state.log_seq = chain->edit.log_seq = chain->next_state.seq;
     chain->edit.seq = chain->next_state.seq;
     chain->next_state.is_clean = random_below(&chain->random, 4) == 0;
-    ASSERT_OK(version_apply(version, chain->cache, &chain->edit, &chain->next));
+    assert_ok(version_apply(version, chain->cache, &chain->edit, &chain->next));
 }
 
 void chain_accept(struct chain *chain)

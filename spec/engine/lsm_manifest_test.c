@@ -25,8 +25,8 @@ static int set_up(void **state)
     uint64_t seed = fake_seed();
     rig->sim = os_sim_new(&(struct os_sim_options){ .seed = seed });
     rig->os = os_sim_start(rig->sim);
-    ASSERT_OK(os_make_directory(rig->os, DIRECTORY, 0700));
-    ASSERT_OK(os_sync_directory_of(rig->os, DIRECTORY));
+    assert_ok(os_make_directory(rig->os, DIRECTORY, 0700));
+    assert_ok(os_sync_directory_of(rig->os, DIRECTORY));
     chain_init(&rig->chain, seed);
     *state = rig;
     return 0;
@@ -54,7 +54,7 @@ static sombra_err create(struct rig *rig)
 static void commit(struct rig *rig)
 {
     chain_draft(&rig->chain);
-    ASSERT_OK(manifest_commit(rig->manifest, &rig->chain.edit, &rig->chain.next_state));
+    assert_ok(manifest_commit(rig->manifest, &rig->chain.edit, &rig->chain.next_state));
     chain_accept(&rig->chain);
 }
 
@@ -82,7 +82,7 @@ static void expect_newest(struct rig *rig)
 {
     uint64_t version = 0;
     uint32_t digest = 0;
-    ASSERT_OK(read_digest(rig->os, &version, &digest));
+    assert_ok(read_digest(rig->os, &version, &digest));
     assert_int_equal(version, rig->chain.state.version);
     assert_int_equal(digest, version_digest(rig->chain.version, &rig->chain.state));
 }
@@ -100,8 +100,8 @@ static void test_manifest__is_read_as_it_was_written(void **state)
     struct rig *rig = *state;
     uint64_t version;
     uint32_t digest;
-    ASSERT_FAILS(read_digest(rig->os, &version, &digest), SOMBRA_NOT_FOUND);
-    ASSERT_OK(create(rig));
+    assert_fails(SOMBRA_NOT_FOUND, read_digest(rig->os, &version, &digest));
+    assert_ok(create(rig));
     expect_newest(rig);
     for (int i = 0; i < 200; i++) {
         rig->chain.key_bytes = i % 10 == 0 ? 3000 : 4 + (size_t)i % 40;
@@ -109,9 +109,9 @@ static void test_manifest__is_read_as_it_was_written(void **state)
         if (i % 7 == 0)
             expect_newest(rig);
         if (i % 50 == 20)
-            ASSERT_OK(create(rig));
+            assert_ok(create(rig));
         if (i % 50 == 40)
-            ASSERT_OK(manifest_rewrite(rig->manifest, &rig->chain.state, rig->chain.version));
+            assert_ok(manifest_rewrite(rig->manifest, &rig->chain.state, rig->chain.version));
     }
     expect_newest(rig);
     assert_false(manifest_has_failed(rig->manifest));
@@ -121,10 +121,10 @@ static void test_manifest__new_file_replaces_that_of_a_crash(void **state)
 {
     struct rig *rig = *state;
     struct os_file *file;
-    ASSERT_OK(os_open(rig->os, NEW_PATH, OS_WRITE | OS_CREATE, 0600, &file));
-    ASSERT_OK(os_write(file, 0, "rubbish", 7));
+    assert_ok(os_open(rig->os, NEW_PATH, OS_WRITE | OS_CREATE, 0600, &file));
+    assert_ok(os_write(file, 0, "rubbish", 7));
     os_close(file);
-    ASSERT_OK(create(rig));
+    assert_ok(create(rig));
     expect_newest(rig);
     assert_false(is_there(rig, NEW_PATH));
 }
@@ -132,7 +132,7 @@ static void test_manifest__new_file_replaces_that_of_a_crash(void **state)
 static void test_manifest__outgrows_its_version_and_is_rewritten(void **state)
 {
     struct rig *rig = *state;
-    ASSERT_OK(create(rig));
+    assert_ok(create(rig));
     rig->chain.key_bytes = 30000;
     while (!manifest_has_outgrown(rig->manifest)) {
         commit(rig);
@@ -140,7 +140,7 @@ static void test_manifest__outgrows_its_version_and_is_rewritten(void **state)
     }
     assert_true(manifest_bytes(rig->manifest) > 4 * MiB);
     rig->chain.key_bytes = 4;
-    ASSERT_OK(manifest_rewrite(rig->manifest, &rig->chain.state, rig->chain.version));
+    assert_ok(manifest_rewrite(rig->manifest, &rig->chain.state, rig->chain.version));
     assert_false(manifest_has_outgrown(rig->manifest));
     commit(rig);
     expect_newest(rig);
@@ -193,14 +193,14 @@ static void test_manifest__any_power_cut_leaves_a_committed_state(void **state)
     os_sim_set_hook(rig->sim, cut, &history);
     for (int i = 0; i < 25; i++) {
         if (i == 0 || i == 12) {
-            ASSERT_OK(create(rig));
+            assert_ok(create(rig));
         } else if (i == 18) {
-            ASSERT_OK(manifest_rewrite(rig->manifest, &chain->state, chain->version));
+            assert_ok(manifest_rewrite(rig->manifest, &chain->state, chain->version));
         } else {
             chain->key_bytes = i == 6 ? 20000 : 16;
             chain_draft(chain);
             history_begin(&history, chain->next, &chain->next_state);
-            ASSERT_OK(manifest_commit(rig->manifest, &chain->edit, &chain->next_state));
+            assert_ok(manifest_commit(rig->manifest, &chain->edit, &chain->next_state));
             chain_accept(chain);
         }
         history.acknowledged = chain->state.version;
@@ -236,12 +236,12 @@ static bool run_with_fault(struct rig *rig, uint64_t nth, enum os_sim_fault_kind
         chain_reject(chain);
         uint64_t version;
         uint32_t found;
-        ASSERT_OK(read_digest(rig->os, &version, &found));
+        assert_ok(read_digest(rig->os, &version, &found));
         if (manifest_has_failed(rig->manifest)) {
             chain_draft(chain);
-            ASSERT_FAILS(manifest_commit(rig->manifest, &chain->edit, &chain->next_state),
-                         SOMBRA_IO);
-            ASSERT_FAILS(manifest_rewrite(rig->manifest, &chain->state, chain->version), SOMBRA_IO);
+            assert_fails(SOMBRA_IO,
+                         manifest_commit(rig->manifest, &chain->edit, &chain->next_state));
+            assert_fails(SOMBRA_IO, manifest_rewrite(rig->manifest, &chain->state, chain->version));
             chain_reject(chain);
             assert_true(found == digest || found == version_digest(chain->version, &chain->state));
             return true;
@@ -277,7 +277,7 @@ static void test_manifest__full_disk_leaves_it_usable(void **state)
 {
     struct rig *rig = *state;
     struct chain *chain = &rig->chain;
-    ASSERT_OK(create(rig));
+    assert_ok(create(rig));
     commit(rig);
     chain->key_bytes = 50000;
     do
@@ -287,11 +287,11 @@ static void test_manifest__full_disk_leaves_it_usable(void **state)
         .kind = OS_SIM_ENOSPC, .nth = 1, .is_sticky = true, .calls = 1u << OS_SIM_WRITE
     };
     os_sim_fail(rig->sim, &full);
-    ASSERT_FAILS(manifest_commit(rig->manifest, &chain->edit, &chain->next_state), SOMBRA_LIMIT);
+    assert_fails(SOMBRA_LIMIT, manifest_commit(rig->manifest, &chain->edit, &chain->next_state));
     os_sim_fail(rig->sim, NULL);
     assert_false(manifest_has_failed(rig->manifest));
     expect_newest(rig);
-    ASSERT_OK(manifest_commit(rig->manifest, &chain->edit, &chain->next_state));
+    assert_ok(manifest_commit(rig->manifest, &chain->edit, &chain->next_state));
     chain_accept(chain);
     expect_newest(rig);
 }
@@ -307,7 +307,7 @@ static void test_manifest__out_of_memory_changes_nothing(void **state)
         err = create(rig);
         mem_test_fail_at(0, false);
     }
-    ASSERT_OK(err);
+    assert_ok(err);
     assert_true(nth > 4);
     chain_draft(chain);
     for (nth = 1, err = SOMBRA_NOMEM; err == SOMBRA_NOMEM; nth++) {
@@ -315,7 +315,7 @@ static void test_manifest__out_of_memory_changes_nothing(void **state)
         err = manifest_commit(rig->manifest, &chain->edit, &chain->next_state);
         mem_test_fail_at(0, false);
     }
-    ASSERT_OK(err);
+    assert_ok(err);
     chain_accept(chain);
     commit(rig);
     uint64_t live = mem_test_live(), version;
@@ -326,7 +326,7 @@ static void test_manifest__out_of_memory_changes_nothing(void **state)
         mem_test_fail_at(0, false);
         assert_int_equal(mem_test_live(), live);
     }
-    ASSERT_OK(err);
+    assert_ok(err);
     assert_true(nth > 8);
     expect_newest(rig);
 }
@@ -337,7 +337,7 @@ static void test_manifest__out_of_memory_changes_nothing(void **state)
 static void test_manifest__flipped_byte_never_brings_an_older_state(void **state)
 {
     struct rig *rig = *state;
-    ASSERT_OK(create(rig));
+    assert_ok(create(rig));
     for (int i = 0; i < 5; i++)
         commit(rig);
     uint64_t bytes = manifest_bytes(rig->manifest), corrupt = 0;
@@ -390,10 +390,10 @@ static sombra_err read_changed(struct rig *rig, size_t offset, uint64_t value, s
     memcpy(payload + offset, field, bytes);
     struct os_iovec part = { .data = payload, .bytes = sizeof payload };
     (void)!os_unlink(rig->os, PATH);
-    ASSERT_OK(wal_create(rig->os, PATH, 0600, 4096, &wal));
-    ASSERT_OK(wal_restart(wal, 77, 0));
-    ASSERT_OK(wal_reserve(wal, sizeof payload, UINT64_MAX));
-    ASSERT_OK(wal_append(wal, 1, 0, &part, 1));
+    assert_ok(wal_create(rig->os, PATH, 0600, 4096, &wal));
+    assert_ok(wal_restart(wal, 77, 0));
+    assert_ok(wal_reserve(wal, sizeof payload, UINT64_MAX));
+    assert_ok(wal_append(wal, 1, 0, &part, 1));
     wal_close(wal);
     return read_digest(rig->os, &version, &digest);
 }
@@ -435,7 +435,7 @@ static void test_manifest__hostile_record_is_corrupt(void **state)
         { TABLE + MANIFEST_TABLE_PAD, 1, 4 },
         { TABLE + MANIFEST_TABLE_BYTES, 0x62626262, 4 }, /* low = end */
     };
-    ASSERT_OK(read_changed(rig, 0, 0, 0));
+    assert_ok(read_changed(rig, 0, 0, 0));
     for (size_t i = 0; i < COUNT_OF(changes); i++) {
         sombra_err err = read_changed(rig, changes[i].offset, changes[i].value, changes[i].bytes);
         if (err != SOMBRA_CORRUPT)
@@ -448,7 +448,7 @@ static void test_manifest__hostile_record_is_corrupt(void **state)
 static void test_manifest__newer_format_is_unsupported(void **state)
 {
     struct rig *rig = *state;
-    ASSERT_FAILS(read_changed(rig, MANIFEST_FORMAT, 2, 4), SOMBRA_UNSUPPORTED);
+    assert_fails(SOMBRA_UNSUPPORTED, read_changed(rig, MANIFEST_FORMAT, 2, 4));
     assert_non_null(strstr(diag_text(), "format 2"));
 }
 

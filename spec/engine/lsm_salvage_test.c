@@ -69,6 +69,14 @@ static void victim_make(struct victim *victim, bool closes)
     victim->store.os = os_sim_start(victim->store.sim);
 }
 
+/* One run, in a store that is closed before and after. */
+static void victim_compact(struct victim *victim)
+{
+    lsm_store_open(&victim->store);
+    expect_ok(kv_maintain(victim->store.kv, &(struct kv_maintenance){ .kind = KV_COMPACT }));
+    lsm_store_close(&victim->store);
+}
+
 /* ---- salvage and what came of it ---------------------------------------------------------- */
 
 struct outcome {
@@ -198,9 +206,7 @@ static void test_lsm_salvage__without_a_manifest_tables_say_how_old_they_are(voi
     struct outcome outcome;
     victim_make(&victim, true);
     /* One run, which nothing contradicts. */
-    lsm_store_open(&victim.store);
-    expect_ok(kv_maintain(victim.store.kv, &(struct kv_maintenance){ .kind = KV_COMPACT }));
-    lsm_store_close(&victim.store);
+    victim_compact(&victim);
     expect_ok(os_unlink(victim.store.os, "data/MANIFEST"));
     salvage_to(&victim.store, "new", &outcome);
     assert_int_equal(outcome.digest, victim.digest);
@@ -228,9 +234,7 @@ static void test_lsm_salvage__a_missing_table_costs_what_was_in_it(void **state)
     struct victim victim;
     struct outcome outcome;
     victim_make(&victim, true);
-    lsm_store_open(&victim.store);
-    expect_ok(kv_maintain(victim.store.kv, &(struct kv_maintenance){ .kind = KV_COMPACT }));
-    lsm_store_close(&victim.store);
+    victim_compact(&victim);
     struct files files = files_of(&victim.store);
     assert_true(files.table_count > 1);
     expect_ok(os_unlink(victim.store.os, files.tables[0]));
@@ -252,9 +256,7 @@ static void test_lsm_salvage__a_table_with_a_damaged_footer_is_read_block_by_blo
     struct victim victim;
     struct outcome outcome;
     victim_make(&victim, true);
-    lsm_store_open(&victim.store);
-    expect_ok(kv_maintain(victim.store.kv, &(struct kv_maintenance){ .kind = KV_COMPACT }));
-    lsm_store_close(&victim.store);
+    victim_compact(&victim);
     struct files files = files_of(&victim.store);
     uint64_t bytes = file_bytes(&victim.store, files.tables[0]);
     assert_true(os_sim_flip(victim.store.sim, files.tables[0], bytes - 30, 1));
@@ -273,9 +275,7 @@ static void test_lsm_salvage__a_damaged_block_costs_its_entries_alone(void **sta
     struct victim victim;
     struct outcome outcome;
     victim_make(&victim, true);
-    lsm_store_open(&victim.store);
-    expect_ok(kv_maintain(victim.store.kv, &(struct kv_maintenance){ .kind = KV_COMPACT }));
-    lsm_store_close(&victim.store);
+    victim_compact(&victim);
     struct files files = files_of(&victim.store);
     for (uint64_t k = 1; k < 6; k++) {
         char to[16];

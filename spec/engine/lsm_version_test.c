@@ -17,7 +17,7 @@ static int set_up_open(void **state, unsigned open_max)
     mem_test_fail_at(0, false);
     fake_open_limit = UINT64_MAX;
     fake_dropped = 0;
-    ASSERT_OK(table_cache_new(&context, "/store", open_max, &rig->cache));
+    assert_ok(table_cache_new(&context, "/store", open_max, &rig->cache));
     random_seed(&rig->random, fake_seed());
     *state = rig;
     return 0;
@@ -260,11 +260,11 @@ static void test_version__random_edits_do_what_a_model_does(void **state)
     struct model model = { .next_number = 1, .next_run = 1 };
     static struct draft draft;
     struct version *version;
-    ASSERT_OK(version_empty(rig->cache, 5, &version));
+    assert_ok(version_empty(rig->cache, 5, &version));
     for (uint64_t i = 0; i < 3000; i++) {
         struct version *next;
         draft_make(&draft, &model, &rig->random);
-        ASSERT_OK(version_apply(version, rig->cache, &draft.edit, &next));
+        assert_ok(version_apply(version, rig->cache, &draft.edit, &next));
         expect_model(version, &model); /* the old one is as it was */
         expect_model(next, &draft.model);
         assert_int_equal(next->number, 5 + i + 1);
@@ -283,7 +283,7 @@ static void test_version__contradicting_edit_is_corrupt_and_changes_nothing(void
     static struct draft draft;
     struct version *version;
     uint64_t refused[SPOILS] = { 0 };
-    ASSERT_OK(version_empty(rig->cache, 1, &version));
+    assert_ok(version_empty(rig->cache, 1, &version));
     for (uint64_t i = 0; i < 3000; i++) {
         struct version *next = NULL;
         struct fake_key spare;
@@ -297,13 +297,13 @@ static void test_version__contradicting_edit_is_corrupt_and_changes_nothing(void
             expect_model(version, &model);
             refused[kind]++;
         } else {
-            ASSERT_OK(version_apply(version, rig->cache, &draft.edit, &next));
+            assert_ok(version_apply(version, rig->cache, &draft.edit, &next));
             version_unref(version);
             version = next;
             model = draft.model;
         }
         draft_make(&draft, &model, &rig->random);
-        ASSERT_OK(version_apply(version, rig->cache, &draft.edit, &next));
+        assert_ok(version_apply(version, rig->cache, &draft.edit, &next));
         version_unref(version);
         version = next;
         model = draft.model;
@@ -320,7 +320,7 @@ static void test_version__out_of_memory_changes_nothing(void **state)
     struct model model = { .next_number = 1, .next_run = 1 };
     static struct draft draft;
     struct version *version, *next = NULL;
-    ASSERT_OK(version_empty(rig->cache, 1, &version));
+    assert_ok(version_empty(rig->cache, 1, &version));
     while (draft.edit.added_count < 3)
         draft_make(&draft, &model, &rig->random);
     sombra_err err = SOMBRA_NOMEM;
@@ -331,7 +331,7 @@ static void test_version__out_of_memory_changes_nothing(void **state)
         mem_test_fail_at(0, false);
         assert_true(err == SOMBRA_OK || mem_test_live() == live);
     }
-    ASSERT_OK(err);
+    assert_ok(err);
     assert_true(nth > 4);
     expect_model(next, &draft.model);
     version_unref(next);
@@ -347,8 +347,8 @@ static void test_version__levels_add_up(void **state)
     struct edit edit = { .added = added, .added_count = COUNT_OF(added) };
     struct kv_level_stats level[KV_LEVELS_MAX];
     struct version *empty, *version;
-    ASSERT_OK(version_empty(rig->cache, 1, &empty));
-    ASSERT_OK(version_apply(empty, rig->cache, &edit, &version));
+    assert_ok(version_empty(rig->cache, 1, &empty));
+    assert_ok(version_apply(empty, rig->cache, &edit, &version));
     version_levels(version, level);
     assert_int_equal(level[0].runs, 2);
     assert_int_equal(level[0].tables, 2);
@@ -389,9 +389,9 @@ static void test_version__obsolete_table_is_told_when_its_last_version_goes(void
     struct version_table *table = NULL;
     unsigned level = 9;
     table_cache_on_obsolete(rig->cache, tell, &told);
-    ASSERT_OK(version_empty(rig->cache, 1, &empty));
-    ASSERT_OK(version_apply(empty, rig->cache, &first, &full));
-    ASSERT_OK(version_apply(full, rig->cache, &second, &less));
+    assert_ok(version_empty(rig->cache, 1, &empty));
+    assert_ok(version_apply(empty, rig->cache, &first, &full));
+    assert_ok(version_apply(full, rig->cache, &second, &less));
     assert_true(version_find(full, 2, &table, &level));
     assert_int_equal(level, 0);
     assert_false(version_find(less, 2, NULL, NULL));
@@ -422,12 +422,12 @@ static void test_version__moved_table_stays_the_same_and_open(void **state)
     };
     struct version *empty, *before, *after;
     struct table *open;
-    ASSERT_OK(version_empty(rig->cache, 1, &empty));
-    ASSERT_OK(version_apply(empty, rig->cache, &first, &before));
-    ASSERT_OK(version_apply(before, rig->cache, &second, &after));
+    assert_ok(version_empty(rig->cache, 1, &empty));
+    assert_ok(version_apply(empty, rig->cache, &first, &before));
+    assert_ok(version_apply(before, rig->cache, &second, &after));
     assert_ptr_equal(before->runs[0].tables[0], after->runs[0].tables[0]);
     assert_int_equal(after->runs[0].level, 1);
-    ASSERT_OK(version_table_open(before->runs[0].tables[0], &open));
+    assert_ok(version_table_open(before->runs[0].tables[0], &open));
     table_unref(open);
     version_unref(before);
     version_unref(empty);
@@ -450,8 +450,8 @@ static struct version *make_run(struct rig *rig, size_t count, const bool *has_r
         added[i].meta.range_count = has_ranges && has_ranges[i];
     }
     struct edit edit = { .added = added, .added_count = count };
-    ASSERT_OK(version_empty(rig->cache, 1, &empty));
-    ASSERT_OK(version_apply(empty, rig->cache, &edit, &version));
+    assert_ok(version_empty(rig->cache, 1, &empty));
+    assert_ok(version_apply(empty, rig->cache, &edit, &version));
     version_unref(empty);
     free(added);
     free(keys);
@@ -465,7 +465,7 @@ static void test_table_cache__holds_so_many_open_and_no_more(void **state)
     uint64_t total = fake_open_total;
     for (int i = 0; i < 2000; i++) {
         struct table *table;
-        ASSERT_OK(
+        assert_ok(
             version_table_open(version->runs[0].tables[random_below(&rig->random, 50)], &table));
         table_unref(table);
         assert_true(fake_open_now <= 8);
@@ -475,7 +475,7 @@ static void test_table_cache__holds_so_many_open_and_no_more(void **state)
     for (int i = 0; i < 200; i++) {
         struct table *table;
         total = i == 100 ? fake_open_total : total;
-        ASSERT_OK(version_table_open(version->runs[0].tables[i % 8], &table));
+        assert_ok(version_table_open(version->runs[0].tables[i % 8], &table));
         table_unref(table);
     }
     assert_int_equal(fake_open_total, total); /* what is in use stays */
@@ -487,9 +487,9 @@ static void test_table_cache__table_in_use_outlives_its_eviction(void **state)
     struct rig *rig = *state;
     struct version *version = make_run(rig, 50, NULL);
     struct table *kept, *table;
-    ASSERT_OK(version_table_open(version->runs[0].tables[0], &kept));
+    assert_ok(version_table_open(version->runs[0].tables[0], &kept));
     for (size_t i = 1; i < 50; i++) {
-        ASSERT_OK(version_table_open(version->runs[0].tables[i], &table));
+        assert_ok(version_table_open(version->runs[0].tables[i], &table));
         table_unref(table);
     }
     version_unref(version);
@@ -505,14 +505,14 @@ static void test_table_cache__gives_files_up_where_the_machine_has_fewer(void **
     struct table *table;
     fake_open_limit = 3;
     for (size_t i = 0; i < 50; i++) {
-        ASSERT_OK(version_table_open(version->runs[0].tables[i], &table));
+        assert_ok(version_table_open(version->runs[0].tables[i], &table));
         table_unref(table);
     }
     fake_open_limit = 0;
-    ASSERT_FAILS(version_table_open(version->runs[0].tables[0], &table), SOMBRA_LIMIT);
+    assert_fails(SOMBRA_LIMIT, version_table_open(version->runs[0].tables[0], &table));
     fake_open_limit = UINT64_MAX;
     fake_open_fail_at = 1;
-    ASSERT_FAILS(version_table_open(version->runs[0].tables[0], &table), SOMBRA_IO);
+    assert_fails(SOMBRA_IO, version_table_open(version->runs[0].tables[0], &table));
     assert_non_null(strstr(diag_text(), "open table 000001"));
     version_unref(version);
 }
@@ -552,7 +552,7 @@ static void test_table_cache__threads_open_while_others_evict(void **state)
     struct worker workers[4];
     for (size_t i = 0; i < COUNT_OF(workers); i++) {
         workers[i] = (struct worker){ .version = version, .seed = random_u64(&rig->random) };
-        ASSERT_OK(os_thread_start(&workers[i].thread, open_and_close, &workers[i]));
+        assert_ok(os_thread_start(&workers[i].thread, open_and_close, &workers[i]));
     }
     for (size_t i = 0; i < COUNT_OF(workers); i++)
         os_thread_join(&workers[i].thread);
@@ -616,7 +616,7 @@ static void read_some(struct source *source, const struct run_model *model, size
     sombra_slice before = random_below(random, 2) ? fake_slice(&key) : slice_of("", 0);
     size_t capacity = 1 + (size_t)random_below(random, COUNT_OF(entries));
     bool may = before.bytes == 0 || slice_compare(fake_slice(&model->keys[*at]), before) < 0;
-    ASSERT_OK(source->ops->read(source, before, entries, capacity, &count));
+    assert_ok(source->ops->read(source, before, entries, capacity, &count));
     assert_true(count <= capacity && (count > 0) == may);
     for (size_t i = 0; i < count; i++) {
         assert_true(slice_equal(entries[i].key, fake_slice(&model->keys[*at + i])));
@@ -635,16 +635,16 @@ static void step(struct source *source, const struct run_model *model, size_t *a
     while (lower < model->count && slice_compare(fake_slice(&model->keys[lower]), wanted) < 0)
         lower++;
     if (what == 0) {
-        ASSERT_OK(source->ops->seek_ge(source, wanted));
+        assert_ok(source->ops->seek_ge(source, wanted));
         *at = lower;
     } else if (what == 1) {
-        ASSERT_OK(source->ops->seek_lt(source, wanted));
+        assert_ok(source->ops->seek_lt(source, wanted));
         *at = (wanted.bytes ? lower : model->count) - 1;
     } else if (what < 4) {
-        ASSERT_OK(source->ops->next(source));
+        assert_ok(source->ops->next(source));
         ++*at;
     } else if (what < 6) {
-        ASSERT_OK(source->ops->previous(source));
+        assert_ok(source->ops->previous(source));
         --*at;
     } else {
         read_some(source, model, at, random);
@@ -674,7 +674,7 @@ static void test_run_source__moves_like_one_sorted_array(void **state)
         struct version *version = make_filled(rig, &model);
         struct source *source;
         size_t at = SIZE_MAX;
-        ASSERT_OK(version_run_source(&version->runs[0], true, &source));
+        assert_ok(version_run_source(&version->runs[0], true, &source));
         assert_false(source->is_valid);
         for (int i = 0; i < 300; i++) {
             step(source, &model, &at, &rig->random);
@@ -717,10 +717,10 @@ static void test_run_source__no_tables_give_nothing(void **state)
 {
     (void)state;
     struct source *source;
-    ASSERT_OK(version_tables_source(NULL, 0, true, &source));
-    ASSERT_OK(source->ops->seek_ge(source, slice_of("", 0)));
+    assert_ok(version_tables_source(NULL, 0, true, &source));
+    assert_ok(source->ops->seek_ge(source, slice_of("", 0)));
     assert_false(source->is_valid);
-    ASSERT_OK(source->ops->seek_lt(source, slice_of("", 0)));
+    assert_ok(source->ops->seek_lt(source, slice_of("", 0)));
     assert_false(source->is_valid);
     assert_null(source->ops->hides);
     source_close(source);

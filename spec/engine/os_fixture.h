@@ -3,29 +3,8 @@
 #ifndef OS_FIXTURE_H
 #define OS_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <cmocka.h>
-
+#include "assert_err.h"
 #include "os/os.h"
-
-#define assert_ok(call)                                                               \
-    do {                                                                              \
-        sombra_err err_of_call = (call);                                              \
-        if (err_of_call)                                                              \
-            fail_msg("%s: %s: %s", #call, sombra_err_name(err_of_call), diag_text()); \
-    } while (0)
-
-#define assert_fails(code, call)                                                  \
-    do {                                                                          \
-        sombra_err err_of_call = (call);                                          \
-        if (err_of_call != (code))                                                \
-            fail_msg("%s: %s instead of %s", #call, sombra_err_name(err_of_call), \
-                     sombra_err_name(code));                                      \
-    } while (0)
 
 #define assert_text_has(part)                                                    \
     do {                                                                         \

@@ -240,8 +240,7 @@ static void test_a_step__that_is_nearly_the_kept_one_is_not_taken_for_it(void **
     query_end(kept);
 }
 
-/* ---- a kept search beside a new one ------------------------------------------------------------
- */
+/* ---- a kept search beside a new one ----------------------------------------------------- */
 
 enum { RANDOM_ROUNDS = 5000 };
 

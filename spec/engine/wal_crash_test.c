@@ -37,7 +37,7 @@ static void check_image(struct history *history, enum os_sim_variant variant, ui
         assert_true(err == SOMBRA_OK || err == SOMBRA_NOT_FOUND);
     } else {
         struct wal_replay_result result;
-        ASSERT_OK(err);
+        assert_ok(err);
         err = log_replay(wal, history->start, history->start_lsn, &result);
         if (err)
             fail_msg("%s: %s", os_sim_variant_name(variant), diag_text());
@@ -64,7 +64,7 @@ static void history_append(struct history *history)
     uint64_t lsn = history->published_lsn + 1;
     size_t bytes = random_below(&history->random, 8) ? log_payload_bytes(lsn)
                                                      : 1 + (size_t)(hash_u64(lsn) % 3000);
-    ASSERT_OK(wal_reserve(history->wal, bytes, LOG_BYTES_MAX));
+    assert_ok(wal_reserve(history->wal, bytes, LOG_BYTES_MAX));
     history->appended_lsn = lsn;
     log_append_bytes(history->wal, lsn, history->synced_lsn, bytes);
     history->published_lsn = lsn;
@@ -74,11 +74,11 @@ static void history_append(struct history *history)
 static void history_restart(struct history *history)
 {
     struct wal_position old = wal_position(history->wal);
-    ASSERT_OK(wal_sync(history->wal));
+    assert_ok(wal_sync(history->wal));
     history->synced_lsn = history->published_lsn;
     history->start = (struct wal_position){ .epoch = old.epoch + 1, .link = old.link };
     history->start_lsn = history->published_lsn;
-    ASSERT_OK(wal_restart(history->wal, history->start.epoch, history->start.link));
+    assert_ok(wal_restart(history->wal, history->start.epoch, history->start.link));
 }
 
 static void history_step(struct history *history)
@@ -87,12 +87,12 @@ static void history_step(struct history *history)
     case 0:
     case 1: {
         uint64_t lsn = history->published_lsn;
-        ASSERT_OK(wal_sync(history->wal));
+        assert_ok(wal_sync(history->wal));
         history->synced_lsn = lsn;
         break;
     }
     case 2:
-        ASSERT_OK(wal_append_mark(history->wal, history->published_lsn, history->synced_lsn));
+        assert_ok(wal_append_mark(history->wal, history->published_lsn, history->synced_lsn));
         break;
     case 3:
         if (random_below(&history->random, 4) == 0)
@@ -110,13 +110,13 @@ static void run_history(uint64_t seed, bool uses_window, bool has_short_records)
     struct os *os = os_sim_start(history.sim);
     random_seed(&history.random, seed);
     os_sim_set_hook(history.sim, cut, &history);
-    ASSERT_OK(wal_create(os, LOG_PATH, 0600, 4096, &history.wal));
+    assert_ok(wal_create(os, LOG_PATH, 0600, 4096, &history.wal));
     if (uses_window)
-        ASSERT_OK(wal_use_window(history.wal, true));
+        assert_ok(wal_use_window(history.wal, true));
     if (has_short_records)
         wal_use_short_records(history.wal);
     history.is_ready = true;
-    ASSERT_OK(wal_restart(history.wal, 1, 0));
+    assert_ok(wal_restart(history.wal, 1, 0));
     for (int i = 0; i < 60; i++) {
         history_step(&history);
         if (uses_window) /* stores make no calls: look at the machine after each step */
@@ -159,11 +159,11 @@ static void cut_counted(void *context, struct os_sim *sim, const struct os_sim_e
 static void append_and_sync(struct history *history, size_t bytes)
 {
     uint64_t lsn = history->published_lsn + 1;
-    ASSERT_OK(wal_reserve(history->wal, bytes, LOG_BYTES_MAX));
+    assert_ok(wal_reserve(history->wal, bytes, LOG_BYTES_MAX));
     history->appended_lsn = lsn;
     log_append_bytes(history->wal, lsn, history->synced_lsn, bytes);
     history->published_lsn = lsn;
-    ASSERT_OK(wal_sync(history->wal));
+    assert_ok(wal_sync(history->wal));
     history->synced_lsn = lsn;
 }
 
@@ -174,8 +174,8 @@ static void test_wal__a_long_record_is_saved_by_one_write_and_one_sync(void **st
     struct history history = { .sim = os_sim_new(NULL), .start = { .epoch = 1 } };
     struct os *os = os_sim_start(history.sim);
     struct counted counted = { .history = &history };
-    ASSERT_OK(wal_create(os, LOG_PATH, 0600, 4096, &history.wal));
-    ASSERT_OK(wal_restart(history.wal, 1, 0));
+    assert_ok(wal_create(os, LOG_PATH, 0600, 4096, &history.wal));
+    assert_ok(wal_restart(history.wal, 1, 0));
     history.is_ready = true;
     append_and_sync(&history, 100);
     os_sim_set_hook(history.sim, cut_counted, &counted);
@@ -204,8 +204,8 @@ static bool take_over_at(uint64_t nth, bool is_last_published, bool has_short_re
     struct wal_position start = { .epoch = 1 }, published = start, tail = start;
     struct wal_replay_result result;
     uint64_t lsn = 0;
-    ASSERT_OK(wal_create(first, LOG_PATH, 0600, 4096, &wal));
-    ASSERT_OK(wal_restart(wal, 1, 0));
+    assert_ok(wal_create(first, LOG_PATH, 0600, 4096, &wal));
+    assert_ok(wal_restart(wal, 1, 0));
     if (has_short_records)
         wal_use_short_records(wal);
     os_sim_stop_at(first, nth);
@@ -222,21 +222,21 @@ static bool take_over_at(uint64_t nth, bool is_last_published, bool has_short_re
     else if (lsn > 0)
         count--;
 
-    ASSERT_OK(wal_open(second, LOG_PATH, false, &heir));
+    assert_ok(wal_open(second, LOG_PATH, false, &heir));
     if (has_short_records)
         wal_use_short_records(heir);
-    ASSERT_OK(log_replay(heir, start, 0, &result));
+    assert_ok(log_replay(heir, start, 0, &result));
     assert_int_equal(result.records, lsn);
-    ASSERT_OK(wal_cut(heir, published, count));
-    ASSERT_OK(log_replay(heir, start, 0, &result));
+    assert_ok(wal_cut(heir, published, count));
+    assert_ok(log_replay(heir, start, 0, &result));
     assert_int_equal(result.records, count);
-    ASSERT_OK(log_try_append(heir, count + 1, 0, 10));
-    ASSERT_OK(wal_sync(heir));
+    assert_ok(log_try_append(heir, count + 1, 0, 10));
+    assert_ok(wal_sync(heir));
     for (int variant = 0; variant < OS_SIM_VARIANTS; variant++) {
         struct os_sim *after = os_sim_crash(sim, (enum os_sim_variant)variant, nth);
         struct wal *wreck;
-        ASSERT_OK(wal_open(os_sim_start(after), LOG_PATH, true, &wreck));
-        ASSERT_OK(log_replay(wreck, start, 0, &result));
+        assert_ok(wal_open(os_sim_start(after), LOG_PATH, true, &wreck));
+        assert_ok(log_replay(wreck, start, 0, &result));
         assert_int_equal(result.records, count + 1);
         wal_close(wreck);
         os_sim_free(after);
@@ -275,10 +275,10 @@ static int set_up(void **state)
     struct rig *rig = calloc(1, sizeof *rig);
     assert_non_null(rig);
     rig->sim = os_sim_new(NULL);
-    ASSERT_OK(wal_create(os_sim_start(rig->sim), LOG_PATH, 0600, 4096, &rig->wal));
-    ASSERT_OK(wal_restart(rig->wal, 1, 0));
+    assert_ok(wal_create(os_sim_start(rig->sim), LOG_PATH, 0600, 4096, &rig->wal));
+    assert_ok(wal_restart(rig->wal, 1, 0));
     log_append(rig->wal, 1, 0);
-    ASSERT_OK(wal_sync(rig->wal));
+    assert_ok(wal_sync(rig->wal));
     *state = rig;
     return 0;
 }
@@ -302,13 +302,13 @@ static void expect_over(struct rig *rig)
 {
     os_sim_fail(rig->sim, NULL);
     assert_true(wal_has_failed(rig->wal));
-    ASSERT_FAILS(wal_sync(rig->wal), SOMBRA_IO);
+    assert_fails(SOMBRA_IO, wal_sync(rig->wal));
     assert_non_null(strstr(diag_text(), "log /log failed before"));
-    ASSERT_FAILS(wal_reserve(rig->wal, 1, LOG_BYTES_MAX), SOMBRA_IO);
-    ASSERT_FAILS(wal_append_mark(rig->wal, 9, 1), SOMBRA_IO);
-    ASSERT_FAILS(wal_append(rig->wal, 9, 1, NULL, 0), SOMBRA_IO);
-    ASSERT_FAILS(wal_restart(rig->wal, 99, 0), SOMBRA_IO);
-    ASSERT_FAILS(wal_cut(rig->wal, wal_position(rig->wal), 1), SOMBRA_IO);
+    assert_fails(SOMBRA_IO, wal_reserve(rig->wal, 1, LOG_BYTES_MAX));
+    assert_fails(SOMBRA_IO, wal_append_mark(rig->wal, 9, 1));
+    assert_fails(SOMBRA_IO, wal_append(rig->wal, 9, 1, NULL, 0));
+    assert_fails(SOMBRA_IO, wal_restart(rig->wal, 99, 0));
+    assert_fails(SOMBRA_IO, wal_cut(rig->wal, wal_position(rig->wal), 1));
     log_expect(rig->wal, 1, 1);
 }
 
@@ -316,7 +316,7 @@ static void test_wal__failed_append_ends_the_log(void **state)
 {
     struct rig *rig = *state;
     fail_next(rig, OS_SIM_WRITE, OS_SIM_EIO);
-    ASSERT_FAILS(log_try_append(rig->wal, 2, 1, 100), SOMBRA_IO);
+    assert_fails(SOMBRA_IO, log_try_append(rig->wal, 2, 1, 100));
     expect_over(rig);
 }
 
@@ -324,7 +324,7 @@ static void test_wal__failed_sync_ends_the_log(void **state)
 {
     struct rig *rig = *state;
     fail_next(rig, OS_SIM_SYNC, OS_SIM_EIO);
-    ASSERT_FAILS(wal_sync(rig->wal), SOMBRA_IO);
+    assert_fails(SOMBRA_IO, wal_sync(rig->wal));
     expect_over(rig);
 }
 
@@ -333,7 +333,7 @@ static void test_wal__failed_sync_of_a_growth_ends_the_log(void **state)
 {
     struct rig *rig = *state;
     fail_next(rig, OS_SIM_SYNC, OS_SIM_EIO);
-    ASSERT_FAILS(wal_reserve(rig->wal, 100000, LOG_BYTES_MAX), SOMBRA_IO);
+    assert_fails(SOMBRA_IO, wal_reserve(rig->wal, 100000, LOG_BYTES_MAX));
     expect_over(rig);
 }
 
@@ -348,14 +348,14 @@ static void test_wal__disk_too_full_to_grow_leaves_the_log_usable(void **state)
         };
         uint64_t bytes = wal_file_bytes(rig->wal);
         os_sim_fail(rig->sim, &fault);
-        ASSERT_FAILS(wal_reserve(rig->wal, 100000, LOG_BYTES_MAX), codes[i]);
+        assert_fails(codes[i], wal_reserve(rig->wal, 100000, LOG_BYTES_MAX));
         os_sim_fail(rig->sim, NULL);
         assert_false(wal_has_failed(rig->wal));
         assert_int_equal(wal_file_bytes(rig->wal), bytes);
     }
     log_append(rig->wal, 2, 1);
     log_append_bytes(rig->wal, 3, 1, 100000);
-    ASSERT_OK(wal_sync(rig->wal));
+    assert_ok(wal_sync(rig->wal));
     log_expect(rig->wal, 1, 3);
 }
 
@@ -386,7 +386,7 @@ static void test_wal__failed_creation_leaves_no_file(void **state)
         is_done = err == SOMBRA_OK;
         if (!is_done) {
             assert_int_equal(err, SOMBRA_IO);
-            ASSERT_FAILS(os_identify_path(os, "/other", &identity), SOMBRA_NOT_FOUND);
+            assert_fails(SOMBRA_NOT_FOUND, os_identify_path(os, "/other", &identity));
         }
         assert_true(nth < 50);
     }
@@ -397,11 +397,11 @@ static void test_wal__new_log_is_whole_after_any_power_cut(void **state)
 {
     struct rig *rig = *state;
     struct wal *wal;
-    ASSERT_OK(wal_create(os_sim_start(rig->sim), "/other", 0600, 200000, &wal));
+    assert_ok(wal_create(os_sim_start(rig->sim), "/other", 0600, 200000, &wal));
     wal_close(wal);
     for (int variant = 0; variant < OS_SIM_VARIANTS; variant++) {
         struct os_sim *after = os_sim_crash(rig->sim, (enum os_sim_variant)variant, 1);
-        ASSERT_OK(wal_open(os_sim_start(after), "/other", true, &wal));
+        assert_ok(wal_open(os_sim_start(after), "/other", true, &wal));
         assert_int_equal(wal_file_bytes(wal), 200704);
         wal_close(wal);
         os_sim_free(after);
@@ -414,8 +414,8 @@ static void test_wal__unreadable_medium_is_an_error_and_no_tail(void **state)
     struct wal_replay_result result;
     uint64_t epoch;
     assert_true(os_sim_break(rig->sim, LOG_PATH, 64, 16));
-    ASSERT_FAILS(log_replay(rig->wal, (struct wal_position){ .epoch = 1 }, 0, &result), SOMBRA_IO);
-    ASSERT_FAILS(wal_first_epoch(rig->wal, &epoch), SOMBRA_IO);
+    assert_fails(SOMBRA_IO, log_replay(rig->wal, (struct wal_position){ .epoch = 1 }, 0, &result));
+    assert_fails(SOMBRA_IO, wal_first_epoch(rig->wal, &epoch));
 }
 
 static void test_wal__window_is_refused_where_stores_are_not_safe(void **state)
@@ -424,9 +424,9 @@ static void test_wal__window_is_refused_where_stores_are_not_safe(void **state)
     struct os_sim_options options = { .lacks_mapped_stores = true };
     struct os_sim *sim = os_sim_new(&options);
     struct wal *wal;
-    ASSERT_OK(wal_create(os_sim_start(sim), LOG_PATH, 0600, 4096, &wal));
-    ASSERT_OK(wal_restart(wal, 1, 0));
-    ASSERT_FAILS(wal_use_window(wal, true), SOMBRA_UNSUPPORTED);
+    assert_ok(wal_create(os_sim_start(sim), LOG_PATH, 0600, 4096, &wal));
+    assert_ok(wal_restart(wal, 1, 0));
+    assert_fails(SOMBRA_UNSUPPORTED, wal_use_window(wal, true));
     log_append(wal, 1, 0);
     log_expect(wal, 1, 1);
     wal_close(wal);

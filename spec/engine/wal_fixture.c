@@ -66,7 +66,7 @@ sombra_err log_try_append(struct wal *wal, uint64_t lsn, uint64_t durable_lsn, s
 
 void log_append_bytes(struct wal *wal, uint64_t lsn, uint64_t durable_lsn, size_t bytes)
 {
-    ASSERT_OK(log_try_append(wal, lsn, durable_lsn, bytes));
+    assert_ok(log_try_append(wal, lsn, durable_lsn, bytes));
 }
 
 void log_append(struct wal *wal, uint64_t lsn, uint64_t durable_lsn)
@@ -102,7 +102,7 @@ void log_expect(struct wal *wal, uint64_t epoch, uint64_t records)
 {
     struct wal_replay_result result;
     struct wal_position from = { .epoch = epoch, .offset = 0, .link = 0 };
-    ASSERT_OK(log_replay(wal, from, 0, &result));
+    assert_ok(log_replay(wal, from, 0, &result));
     assert_int_equal(result.records, records);
 }
 
@@ -111,20 +111,20 @@ void log_load(const char *path, struct buf *out)
     struct os_file *file;
     uint64_t bytes;
     uint8_t *at;
-    ASSERT_OK(os_open(os_posix(), path, OS_READ, 0, &file));
-    ASSERT_OK(os_size(file, &bytes));
+    assert_ok(os_open(os_posix(), path, OS_READ, 0, &file));
+    assert_ok(os_size(file, &bytes));
     buf_reset(out);
-    ASSERT_OK(buf_extend(out, (size_t)bytes, &at));
-    ASSERT_OK(os_read(file, 0, at, (size_t)bytes));
+    assert_ok(buf_extend(out, (size_t)bytes, &at));
+    assert_ok(os_read(file, 0, at, (size_t)bytes));
     os_close(file);
 }
 
 void log_store(const char *path, sombra_slice bytes)
 {
     struct os_file *file;
-    ASSERT_OK(os_open(os_posix(), path, OS_WRITE | OS_CREATE, 0600, &file));
-    ASSERT_OK(os_truncate(file, bytes.bytes));
-    ASSERT_OK(os_write(file, 0, bytes.data, bytes.bytes));
+    assert_ok(os_open(os_posix(), path, OS_WRITE | OS_CREATE, 0600, &file));
+    assert_ok(os_truncate(file, bytes.bytes));
+    assert_ok(os_write(file, 0, bytes.data, bytes.bytes));
     os_close(file);
 }
 

@@ -4,28 +4,9 @@
 #ifndef WAL_FIXTURE_H
 #define WAL_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
+#include "assert_err.h"
 #include "wal/wal.h"
 #include "wal/wal_format.h"
-
-#define ASSERT_OK(call)                                                               \
-    do {                                                                              \
-        sombra_err assert_err_ = (call);                                              \
-        if (assert_err_ != SOMBRA_OK)                                                 \
-            fail_msg("%s: %s: %s", #call, sombra_err_name(assert_err_), diag_text()); \
-    } while (0)
-#define ASSERT_FAILS(call, code)                                            \
-    do {                                                                    \
-        sombra_err assert_err_ = (call);                                    \
-        if (assert_err_ != (code))                                          \
-            fail_msg("%s: %s, not %s", #call, sombra_err_name(assert_err_), \
-                     sombra_err_name(code));                                \
-    } while (0)
 
 #define LOG_BYTES_MAX ((uint64_t)1 << 30)
 

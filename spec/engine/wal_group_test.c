@@ -72,7 +72,7 @@ static const struct wal_group_ops fake_ops = {
 static void log_init(struct fake_log *log)
 {
     *log = (struct fake_log){ 0 };
-    ASSERT_OK(wal_group_init(&log->group, &fake_ops, log));
+    assert_ok(wal_group_init(&log->group, &fake_ops, log));
 }
 
 static void log_let_sync_end(struct fake_log *log)
@@ -92,7 +92,7 @@ static void *member_main(void *argument)
 static void member_start(struct member *member, struct fake_log *log, uint64_t lsn)
 {
     *member = (struct member){ .log = log, .lsn = lsn };
-    ASSERT_OK(os_thread_start(&member->thread, member_main, member));
+    assert_ok(os_thread_start(&member->thread, member_main, member));
 }
 
 /* So many of the round that runs, so many of the next. */
@@ -117,8 +117,8 @@ static void test_wal_group__one_thread_syncs_once_for_each_commit(void **state)
     log_init(&log);
     for (uint64_t lsn = 1; lsn <= 10; lsn++) {
         atomic_store(&log.newest_lsn, lsn);
-        ASSERT_OK(wal_group_sync(&log.group, lsn));
-        ASSERT_OK(wal_group_sync(&log.group, lsn)); /* durable: no sync */
+        assert_ok(wal_group_sync(&log.group, lsn));
+        assert_ok(wal_group_sync(&log.group, lsn)); /* durable: no sync */
         assert_int_equal(atomic_load(&log.syncs), lsn);
         assert_int_equal(log.group.company, 1);
     }
@@ -212,12 +212,12 @@ static void test_wal_group__a_wait_in_vain_is_followed_by_a_pause(void **state)
         log.group.company = 2; /* somebody was here */
         log.group.sync_ns = 1000;
         atomic_store(&log.newest_lsn, ++lsn);
-        ASSERT_OK(wal_group_sync(&log.group, lsn));
+        assert_ok(wal_group_sync(&log.group, lsn));
         assert_int_equal(log.group.pause, pause);
         for (uint32_t i = 0; i < pause; i++) {
             log.group.company = 2;
             atomic_store(&log.newest_lsn, ++lsn);
-            ASSERT_OK(wal_group_sync(&log.group, lsn));
+            assert_ok(wal_group_sync(&log.group, lsn));
         }
         assert_int_equal(log.group.pause, 0);
     }
@@ -248,7 +248,7 @@ static void test_wal_group__every_commit_of_many_threads_is_durable_when_it_retu
     log_init(&log);
     for (size_t i = 0; i < THREADS; i++) {
         members[i] = (struct member){ .log = &log };
-        ASSERT_OK(os_thread_start(&members[i].thread, commit_many, &members[i]));
+        assert_ok(os_thread_start(&members[i].thread, commit_many, &members[i]));
     }
     for (size_t i = 0; i < THREADS; i++) {
         os_thread_join(&members[i].thread);

@@ -19,8 +19,8 @@ static int set_up(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
     assert_non_null(fixture);
     log_place_init(&fixture->place);
-    ASSERT_OK(wal_create(os_posix(), fixture->place.path, 0600, FILE_BYTES, &fixture->wal));
-    ASSERT_OK(wal_restart(fixture->wal, 1, 0));
+    assert_ok(wal_create(os_posix(), fixture->place.path, 0600, FILE_BYTES, &fixture->wal));
+    assert_ok(wal_restart(fixture->wal, 1, 0));
     wal_use_short_records(fixture->wal);
     fixture->ends[0] = wal_position(fixture->wal);
     *state = fixture;
@@ -57,7 +57,7 @@ static sombra_err replay_file(struct fixture *fixture, struct wal_position from,
 {
     struct wal *wal;
     log_store(fixture->place.path, buf_slice(&fixture->file));
-    ASSERT_OK(wal_open(os_posix(), fixture->place.path, true, &wal));
+    assert_ok(wal_open(os_posix(), fixture->place.path, true, &wal));
     sombra_err err = log_replay(wal, from, after_lsn, out_result);
     wal_close(wal);
     return err;
@@ -66,14 +66,14 @@ static sombra_err replay_file(struct fixture *fixture, struct wal_position from,
 static void expect_records(struct fixture *fixture, uint64_t records)
 {
     struct wal_replay_result result;
-    ASSERT_OK(replay_file(fixture, fixture->ends[0], 0, &result));
+    assert_ok(replay_file(fixture, fixture->ends[0], 0, &result));
     assert_int_equal(result.records, records);
 }
 
 static void expect_corrupt(struct fixture *fixture)
 {
     struct wal_replay_result result;
-    ASSERT_FAILS(replay_file(fixture, fixture->ends[0], 0, &result), SOMBRA_CORRUPT);
+    assert_fails(SOMBRA_CORRUPT, replay_file(fixture, fixture->ends[0], 0, &result));
 }
 
 static bool is_short(const struct fixture *fixture, uint64_t lsn)
@@ -124,7 +124,7 @@ static void test_wal__large_records_and_those_that_know_more_are_whole(void **st
     append_to(fixture, 3, 3, 2, 8); /* it says that 2 is durable */
     append_to(fixture, 4, 4, 2, 8);
     append_to(fixture, 5, 5, 1, 8); /* nothing new */
-    ASSERT_OK(wal_append_mark(fixture->wal, 5, 5));
+    assert_ok(wal_append_mark(fixture->wal, 5, 5));
     fixture->ends[5] = wal_position(fixture->wal);
     append_to(fixture, 6, 6, 5, 8); /* the mark said so */
     append_to(fixture, 7, 7, 5, 1000);
@@ -135,7 +135,7 @@ static void test_wal__large_records_and_those_that_know_more_are_whole(void **st
         assert_int_equal(is_short(fixture, lsn),
                          lsn == 2 || lsn == 4 || lsn == 5 || lsn == 6 || lsn == 7);
     struct wal_replay_result result;
-    ASSERT_OK(replay_file(fixture, fixture->ends[0], 0, &result));
+    assert_ok(replay_file(fixture, fixture->ends[0], 0, &result));
     assert_int_equal(result.records, 9);
     assert_int_equal(result.durable_lsn, 5);
 }
@@ -147,7 +147,7 @@ static void test_wal__short_record_behind_a_gap_of_lsns_does_not_count(void **st
     log_append_bytes(fixture->wal, 5, 0, 8);
     log_append_bytes(fixture->wal, 6, 0, 8);
     log_expect(fixture->wal, 1, 3);
-    ASSERT_OK(wal_cut(fixture->wal, fixture->ends[3], 3));
+    assert_ok(wal_cut(fixture->wal, fixture->ends[3], 3));
     log_append_bytes(fixture->wal, 5, 0, 8);
     log_expect(fixture->wal, 1, 3);
 }
@@ -167,11 +167,11 @@ static void test_wal__log_of_whole_records_is_continued_by_short_ones(void **sta
 {
     struct fixture *fixture = *state;
     struct wal *old;
-    ASSERT_OK(wal_open(os_posix(), fixture->place.path, false, &old));
-    ASSERT_OK(wal_restart(old, 1, 0));
+    assert_ok(wal_open(os_posix(), fixture->place.path, false, &old));
+    assert_ok(wal_restart(old, 1, 0));
     for (uint64_t lsn = 1; lsn <= 5; lsn++)
         log_append_bytes(old, lsn, lsn - 1, 64);
-    ASSERT_OK(wal_cut(fixture->wal, wal_position(old), 5));
+    assert_ok(wal_cut(fixture->wal, wal_position(old), 5));
     append_to(fixture, 6, 15, 5, 64);
     wal_close(old);
     load(fixture);
@@ -188,7 +188,7 @@ static void test_wal__replay_begins_at_a_short_record_too(void **state)
     struct wal_replay_result result;
     append_to(fixture, 1, 30, 0, 64);
     for (uint64_t lsn = 0; lsn <= 30; lsn++) {
-        ASSERT_OK(log_replay(fixture->wal, fixture->ends[lsn], lsn, &result));
+        assert_ok(log_replay(fixture->wal, fixture->ends[lsn], lsn, &result));
         assert_int_equal(result.records, 30 - lsn);
         assert_int_equal(result.end.link, fixture->ends[30].link);
     }
@@ -201,8 +201,8 @@ static void test_wal__windowed_and_written_short_records_are_the_same_bytes(void
     struct buf mapped = BUF_INIT;
     struct wal *wal;
     log_place_init(&place);
-    ASSERT_OK(wal_create(os_posix(), place.path, 0600, FILE_BYTES, &wal));
-    ASSERT_OK(wal_restart(wal, 1, 0));
+    assert_ok(wal_create(os_posix(), place.path, 0600, FILE_BYTES, &wal));
+    assert_ok(wal_restart(wal, 1, 0));
     wal_use_short_records(wal);
     sombra_err err = wal_use_window(wal, true);
     for (uint64_t lsn = 1; !err && lsn <= RECORDS_MAX; lsn++) {
@@ -350,7 +350,7 @@ static void test_wal__short_record_counts_only_where_it_was_written(void **state
     expect_records(fixture, 3);
     seal_short(fixture, 4, at, 4, 0, WAL_KIND_SHORT);
     struct wal_replay_result result;
-    ASSERT_OK(replay_file(fixture, at, 3 + 256, &result)); /* the same low byte */
+    assert_ok(replay_file(fixture, at, 3 + 256, &result)); /* the same low byte */
     assert_int_equal(result.records, 0);
     record_at(fixture, 4)[WAL_SHORT_LSN]++; /* the low byte itself, sealed */
     seal_short(fixture, 4, at, 4, 0, WAL_KIND_SHORT);
@@ -384,11 +384,11 @@ static void test_wal__short_records_of_an_older_epoch_do_not_count(void **state)
     struct wal_position end = wal_position(fixture->wal);
     for (uint64_t epoch = 2; epoch <= 20; epoch++) {
         uint64_t after = (epoch - 1) * 256;
-        ASSERT_OK(wal_restart(fixture->wal, epoch, end.link));
+        assert_ok(wal_restart(fixture->wal, epoch, end.link));
         struct wal_position from = { .epoch = epoch, .link = end.link };
         for (uint64_t count = 1; count <= 20; count++) {
             log_append_bytes(fixture->wal, after + count, 0, 64);
-            ASSERT_OK(log_replay(fixture->wal, from, after, &result));
+            assert_ok(log_replay(fixture->wal, from, after, &result));
             assert_int_equal(result.records, count);
         }
         end = wal_position(fixture->wal);
@@ -401,16 +401,16 @@ static void test_wal__cut_short_records_cannot_be_spliced(void **state)
 {
     struct fixture *fixture = *state;
     for (size_t payload_bytes = 0; payload_bytes <= 64; payload_bytes += 8) {
-        ASSERT_OK(wal_restart(fixture->wal, 2 + payload_bytes, 0));
+        assert_ok(wal_restart(fixture->wal, 2 + payload_bytes, 0));
         append_to(fixture, 1, 3, 0, payload_bytes);
         struct wal_position tail = fixture->ends[1];
         for (int round = 0; round < 2; round++) {
-            ASSERT_OK(wal_cut(fixture->wal, tail, 1));
+            assert_ok(wal_cut(fixture->wal, tail, 1));
             log_expect(fixture->wal, tail.epoch, 1);
             append_to(fixture, 2, 12, 0, payload_bytes);
             log_expect(fixture->wal, tail.epoch, 12);
         }
-        ASSERT_OK(wal_cut(fixture->wal, tail, 1));
+        assert_ok(wal_cut(fixture->wal, tail, 1));
         load(fixture);
         for (uint64_t lsn = 2; lsn <= 12; lsn++)
             assert_int_equal(get_le64(record_at(fixture, lsn)), 0);
@@ -429,8 +429,8 @@ static void test_wal__payload_of_short_headers_is_not_believed(void **state)
     for (size_t i = 0; i < sizeof payload; i += 8)
         memcpy(payload + i, record_at(fixture, 2), 8);
     struct os_iovec part = { .data = payload, .bytes = sizeof payload };
-    ASSERT_OK(wal_reserve(fixture->wal, sizeof payload, LOG_BYTES_MAX));
-    ASSERT_OK(wal_append(fixture->wal, 3, 0, &part, 1));
+    assert_ok(wal_reserve(fixture->wal, sizeof payload, LOG_BYTES_MAX));
+    assert_ok(wal_append(fixture->wal, 3, 0, &part, 1));
     load(fixture);
     for (size_t from = 0; from < 4; from++) { /* the copies come to stand at the log's end */
         memmove(record_at(fixture, 3), record_at(fixture, 3) + 8, 248);

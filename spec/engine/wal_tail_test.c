@@ -20,8 +20,8 @@ static void make_log(struct fixture *fixture, bool knows_durable, bool ends_with
                      size_t payload_bytes)
 {
     struct wal *wal;
-    ASSERT_OK(wal_create(os_posix(), fixture->place.path, 0600, FILE_BYTES, &wal));
-    ASSERT_OK(wal_restart(wal, 1, 0));
+    assert_ok(wal_create(os_posix(), fixture->place.path, 0600, FILE_BYTES, &wal));
+    assert_ok(wal_restart(wal, 1, 0));
     fixture->ends[0] = wal_position(wal);
     for (uint64_t lsn = 1; lsn <= RECORDS; lsn++) {
         log_append_bytes(wal, lsn, knows_durable && lsn > 1 ? lsn - 2 : 0, payload_bytes);
@@ -29,7 +29,7 @@ static void make_log(struct fixture *fixture, bool knows_durable, bool ends_with
     }
     fixture->has_mark = ends_with_mark;
     if (ends_with_mark)
-        ASSERT_OK(wal_append_mark(wal, RECORDS, RECORDS));
+        assert_ok(wal_append_mark(wal, RECORDS, RECORDS));
     wal_close(wal);
     log_load(fixture->place.path, &fixture->file);
 }
@@ -57,7 +57,7 @@ static sombra_err replay_bytes(struct fixture *fixture, sombra_slice bytes,
 {
     struct wal *wal;
     log_store(fixture->place.path, bytes);
-    ASSERT_OK(wal_open(os_posix(), fixture->place.path, true, &wal));
+    assert_ok(wal_open(os_posix(), fixture->place.path, true, &wal));
     sombra_err err = log_replay(wal, fixture->ends[0], 0, out_result);
     wal_close(wal);
     return err;
@@ -66,7 +66,7 @@ static sombra_err replay_bytes(struct fixture *fixture, sombra_slice bytes,
 static void expect_records(struct fixture *fixture, uint64_t records)
 {
     struct wal_replay_result result;
-    ASSERT_OK(replay_bytes(fixture, buf_slice(&fixture->file), &result));
+    assert_ok(replay_bytes(fixture, buf_slice(&fixture->file), &result));
     assert_int_equal(result.records, records);
     if (fixture->has_mark && result.end.offset != fixture->ends[records].offset)
         result.end.offset -= WAL_HEADER_BYTES; /* the mark was sound */
@@ -78,7 +78,7 @@ static void expect_records(struct fixture *fixture, uint64_t records)
 static void expect_corrupt(struct fixture *fixture)
 {
     struct wal_replay_result result;
-    ASSERT_FAILS(replay_bytes(fixture, buf_slice(&fixture->file), &result), SOMBRA_CORRUPT);
+    assert_fails(SOMBRA_CORRUPT, replay_bytes(fixture, buf_slice(&fixture->file), &result));
 }
 
 static uint8_t *byte_at(struct fixture *fixture, unsigned record, size_t offset)
@@ -109,7 +109,7 @@ static void test_wal__file_cut_short_anywhere_in_the_last_record_loses_only_that
     make_log(fixture, true, false, 96);
     size_t end = (size_t)fixture->ends[RECORDS].offset;
     for (size_t bytes = (size_t)fixture->ends[RECORDS - 1].offset; bytes <= end; bytes++) {
-        ASSERT_OK(replay_bytes(fixture, slice_of(fixture->file.data, bytes), &result));
+        assert_ok(replay_bytes(fixture, slice_of(fixture->file.data, bytes), &result));
         assert_int_equal(result.records, bytes == end ? RECORDS : RECORDS - 1);
     }
 }
@@ -121,12 +121,12 @@ static void test_wal__tail_of_an_empty_file_is_its_start(void **state)
     uint64_t epoch = 5;
     struct wal *wal;
     fixture->ends[0].epoch = 1;
-    ASSERT_OK(replay_bytes(fixture, slice_of("", 0), &result));
+    assert_ok(replay_bytes(fixture, slice_of("", 0), &result));
     assert_int_equal(result.records, 0);
-    ASSERT_OK(wal_open(os_posix(), fixture->place.path, false, &wal));
-    ASSERT_OK(wal_first_epoch(wal, &epoch));
+    assert_ok(wal_open(os_posix(), fixture->place.path, false, &wal));
+    assert_ok(wal_first_epoch(wal, &epoch));
     assert_int_equal(epoch, 0);
-    ASSERT_OK(wal_restart(wal, 1, 0));
+    assert_ok(wal_restart(wal, 1, 0));
     log_append(wal, 1, 0);
     log_expect(wal, 1, 1);
     wal_close(wal);
@@ -236,8 +236,8 @@ static void test_wal__record_of_any_size_behind_a_bad_one_is_found(void **state)
     for (int run = 0; run < 300; run++) {
         struct wal *wal;
         size_t bytes = (size_t)random_below(&random, run % 10 ? 20000 : 3000000);
-        ASSERT_OK(wal_create(os_posix(), fixture->place.path, 0600, FILE_BYTES, &wal));
-        ASSERT_OK(wal_restart(wal, 1, 0));
+        assert_ok(wal_create(os_posix(), fixture->place.path, 0600, FILE_BYTES, &wal));
+        assert_ok(wal_restart(wal, 1, 0));
         log_append_bytes(wal, 1, 0, (size_t)random_below(&random, 10000));
         struct wal_position second = wal_position(wal);
         log_append_bytes(wal, 2, 1, bytes);
@@ -249,9 +249,9 @@ static void test_wal__record_of_any_size_behind_a_bad_one_is_found(void **state)
         /* It must be whole to count. */
         uint64_t in_second = random_below(&random, WAL_HEADER_BYTES + bytes);
         fixture->file.data[second.offset + in_second] ^= 0x20;
-        ASSERT_OK(replay_bytes(fixture, buf_slice(&fixture->file), &result));
+        assert_ok(replay_bytes(fixture, buf_slice(&fixture->file), &result));
         assert_int_equal(result.records, 0);
-        ASSERT_OK(os_unlink(os_posix(), fixture->place.path));
+        assert_ok(os_unlink(os_posix(), fixture->place.path));
     }
 }
 
@@ -268,11 +268,11 @@ static void test_wal__payload_that_imitates_a_record_is_not_believed(void **stat
     memcpy(payload, fixture->file.data + fixture->ends[RECORDS].offset, WAL_HEADER_BYTES);
     memcpy(payload + 64, payload, WAL_HEADER_BYTES);
     put_le64(payload + 64 + WAL_OFFSET, WAL_HEADER_BYTES + 64);
-    ASSERT_OK(wal_open(os_posix(), fixture->place.path, false, &wal));
-    ASSERT_OK(wal_cut(wal, fixture->ends[0], 0));
-    ASSERT_OK(wal_reserve(wal, sizeof payload, LOG_BYTES_MAX));
+    assert_ok(wal_open(os_posix(), fixture->place.path, false, &wal));
+    assert_ok(wal_cut(wal, fixture->ends[0], 0));
+    assert_ok(wal_reserve(wal, sizeof payload, LOG_BYTES_MAX));
     struct os_iovec part = { .data = payload, .bytes = sizeof payload };
-    ASSERT_OK(wal_append(wal, 1, 0, &part, 1));
+    assert_ok(wal_append(wal, 1, 0, &part, 1));
     wal_close(wal);
     log_load(fixture->place.path, &fixture->file);
     fixture->file.data[WAL_HEADER_BYTES + 8 + WAL_CRC] ^= 1; /* the copy's neighbour: a torn one */
@@ -293,7 +293,7 @@ static void test_wal__length_beyond_the_file_ends_the_log(void **state)
     struct wal_replay_result result;
     put_le32(byte_at(fixture, 3, WAL_PAYLOAD_BYTES), rest);
     log_seal(&fixture->file, (size_t)fixture->ends[2].offset);
-    ASSERT_OK(replay_bytes(fixture, slice_of(fixture->file.data, FILE_BYTES - 1), &result));
+    assert_ok(replay_bytes(fixture, slice_of(fixture->file.data, FILE_BYTES - 1), &result));
     assert_int_equal(result.records, 2);
 }
 
@@ -315,7 +315,7 @@ static void test_wal__sealed_nonsense_is_corrupt(void **state)
             put_le64(byte_at(fixture, 3, lies[i].at), lies[i].value);
         log_seal(&fixture->file, (size_t)fixture->ends[2].offset);
         expect_corrupt(fixture);
-        ASSERT_OK(os_unlink(os_posix(), fixture->place.path));
+        assert_ok(os_unlink(os_posix(), fixture->place.path));
     }
 }
 
@@ -329,12 +329,12 @@ static void test_wal__each_header_field_must_fit(void **state)
     make_log(fixture, false, false, 64);
     for (size_t i = 0; i < COUNT_OF(changes); i++) {
         struct buf saved = BUF_INIT;
-        ASSERT_OK(buf_append_slice(&saved, buf_slice(&fixture->file)));
+        assert_ok(buf_append_slice(&saved, buf_slice(&fixture->file)));
         uint8_t *at = byte_at(fixture, 3, changes[i].at);
         put_le64(at, get_le64(at) + changes[i].more);
         log_seal(&fixture->file, (size_t)fixture->ends[2].offset); /* the checksum holds */
         expect_records(fixture, 2);
-        ASSERT_OK(buf_set(&fixture->file, buf_slice(&saved)));
+        assert_ok(buf_set(&fixture->file, buf_slice(&saved)));
         buf_release(&saved);
     }
     expect_records(fixture, RECORDS);
@@ -348,7 +348,7 @@ static void test_wal__file_of_false_candidates_is_scanned_in_linear_time(void **
     size_t bytes = 4 * MiB;
     uint8_t *at;
     fixture->ends[0] = (struct wal_position){ .epoch = 1 };
-    ASSERT_OK(buf_extend(&fixture->file, bytes, &at));
+    assert_ok(buf_extend(&fixture->file, bytes, &at));
     memset(at, 0, bytes);
     for (size_t i = 0; i + WAL_HEADER_BYTES <= bytes; i += WAL_HEADER_BYTES) {
         put_le32(at + i + WAL_PAYLOAD_BYTES, (uint32_t)(bytes - i - WAL_HEADER_BYTES));
@@ -370,17 +370,17 @@ static void test_wal__hole_between_two_files_is_corrupt_if_it_was_durable(void *
     struct wal *wal;
     make_log(fixture, false, false, 64);
     log_place_init(&second);
-    ASSERT_OK(wal_create(os_posix(), second.path, 0600, FILE_BYTES, &wal));
-    ASSERT_OK(wal_restart(wal, 2, fixture->ends[RECORDS].link));
+    assert_ok(wal_create(os_posix(), second.path, 0600, FILE_BYTES, &wal));
+    assert_ok(wal_restart(wal, 2, fixture->ends[RECORDS].link));
     log_append(wal, RECORDS + 1, RECORDS - 1);
     struct wal_position whole = { .epoch = 2, .link = fixture->ends[RECORDS].link };
-    ASSERT_OK(log_replay(wal, whole, RECORDS, &result));
+    assert_ok(log_replay(wal, whole, RECORDS, &result));
     assert_int_equal(result.records, 1);
     struct wal_position last_lost = { .epoch = 2, .link = fixture->ends[RECORDS - 1].link };
-    ASSERT_OK(log_replay(wal, last_lost, RECORDS - 1, &result));
+    assert_ok(log_replay(wal, last_lost, RECORDS - 1, &result));
     assert_int_equal(result.records, 0);
     struct wal_position two_lost = { .epoch = 2, .link = fixture->ends[RECORDS - 2].link };
-    ASSERT_FAILS(log_replay(wal, two_lost, RECORDS - 2, &result), SOMBRA_CORRUPT);
+    assert_fails(SOMBRA_CORRUPT, log_replay(wal, two_lost, RECORDS - 2, &result));
     wal_close(wal);
     log_place_release(&second);
 }

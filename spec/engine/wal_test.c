@@ -16,8 +16,8 @@ static int set_up(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
     assert_non_null(fixture);
     log_place_init(&fixture->place);
-    ASSERT_OK(wal_create(os_posix(), fixture->place.path, 0600, 64 * KiB, &fixture->wal));
-    ASSERT_OK(wal_restart(fixture->wal, 1, 0));
+    assert_ok(wal_create(os_posix(), fixture->place.path, 0600, 64 * KiB, &fixture->wal));
+    assert_ok(wal_restart(fixture->wal, 1, 0));
     *state = fixture;
     return 0;
 }
@@ -35,7 +35,7 @@ static void reopen(struct fixture *fixture, bool is_readonly)
 {
     wal_close(fixture->wal);
     fixture->wal = NULL;
-    ASSERT_OK(wal_open(os_posix(), fixture->place.path, is_readonly, &fixture->wal));
+    assert_ok(wal_open(os_posix(), fixture->place.path, is_readonly, &fixture->wal));
 }
 
 static void assert_position(struct wal_position got, struct wal_position want)
@@ -53,15 +53,15 @@ static void test_wal__new_log_is_zeros_in_whole_blocks(void **state)
     struct buf file = BUF_INIT;
     wal_close(fixture->wal);
     fixture->wal = NULL;
-    ASSERT_OK(os_unlink(os_posix(), fixture->place.path));
-    ASSERT_OK(wal_create(os_posix(), fixture->place.path, 0600, 5000, &fixture->wal));
+    assert_ok(os_unlink(os_posix(), fixture->place.path));
+    assert_ok(wal_create(os_posix(), fixture->place.path, 0600, 5000, &fixture->wal));
     assert_int_equal(wal_file_bytes(fixture->wal), 8192);
     log_load(fixture->place.path, &file);
     assert_int_equal(file.bytes, 8192);
     for (size_t i = 0; i < file.bytes; i++)
         assert_int_equal(file.data[i], 0);
     uint64_t epoch = 7;
-    ASSERT_OK(wal_first_epoch(fixture->wal, &epoch));
+    assert_ok(wal_first_epoch(fixture->wal, &epoch));
     assert_int_equal(epoch, 0);
     buf_release(&file);
 }
@@ -71,7 +71,7 @@ static void test_wal__create_leaves_an_existing_file_alone(void **state)
     struct fixture *fixture = *state;
     struct wal *other = NULL;
     log_append(fixture->wal, 1, 0);
-    ASSERT_FAILS(wal_create(os_posix(), fixture->place.path, 0600, 4096, &other), SOMBRA_EXISTS);
+    assert_fails(SOMBRA_EXISTS, wal_create(os_posix(), fixture->place.path, 0600, 4096, &other));
     assert_null(other);
     log_expect(fixture->wal, 1, 1);
 }
@@ -82,7 +82,7 @@ static void test_wal__open_of_a_missing_file_is_not_found(void **state)
     struct wal *other = NULL;
     char path[128];
     snprintf(path, sizeof path, "%s/none", fixture->place.directory);
-    ASSERT_FAILS(wal_open(os_posix(), path, false, &other), SOMBRA_NOT_FOUND);
+    assert_fails(SOMBRA_NOT_FOUND, wal_open(os_posix(), path, false, &other));
     assert_null(other);
 }
 
@@ -103,7 +103,7 @@ static void test_wal__replay_gives_back_what_was_appended(void **state)
     for (uint64_t lsn = 1; lsn <= 2000; lsn++) {
         log_append(fixture->wal, lsn, lsn / 2);
         if (lsn % 7 == 0)
-            ASSERT_OK(wal_append_mark(fixture->wal, lsn, lsn - 1));
+            assert_ok(wal_append_mark(fixture->wal, lsn, lsn - 1));
         if (lsn == 1234)
             middle = wal_position(fixture->wal);
     }
@@ -111,11 +111,11 @@ static void test_wal__replay_gives_back_what_was_appended(void **state)
     for (int is_readonly = 0; is_readonly <= 1; is_readonly++) {
         struct wal_replay_result result;
         reopen(fixture, is_readonly);
-        ASSERT_OK(log_replay(fixture->wal, (struct wal_position){ .epoch = 1 }, 0, &result));
+        assert_ok(log_replay(fixture->wal, (struct wal_position){ .epoch = 1 }, 0, &result));
         assert_int_equal(result.records, 2000);
         assert_int_equal(result.durable_lsn, 1994); /* the mark behind 1995 = 7 * 285 */
         assert_position(result.end, end);
-        ASSERT_OK(log_replay(fixture->wal, middle, 1234, &result));
+        assert_ok(log_replay(fixture->wal, middle, 1234, &result));
         assert_int_equal(result.records, 766);
         assert_position(result.end, end);
     }
@@ -125,8 +125,8 @@ static void test_wal__record_of_no_bytes_counts(void **state)
 {
     struct fixture *fixture = *state;
     for (uint64_t lsn = 1; lsn <= 3; lsn++) {
-        ASSERT_OK(wal_reserve(fixture->wal, 0, LOG_BYTES_MAX));
-        ASSERT_OK(wal_append(fixture->wal, lsn, 0, NULL, 0));
+        assert_ok(wal_reserve(fixture->wal, 0, LOG_BYTES_MAX));
+        assert_ok(wal_append(fixture->wal, lsn, 0, NULL, 0));
     }
     assert_int_equal(wal_position(fixture->wal).offset, 3 * WAL_HEADER_BYTES);
     log_expect(fixture->wal, 1, 3);
@@ -137,7 +137,7 @@ static void test_wal__record_of_64_mib_comes_back_whole(void **state)
     struct fixture *fixture = *state;
     for (int uses_window = 0; uses_window <= 1; uses_window++) {
         uint64_t epoch = 2 + (uint64_t)uses_window;
-        ASSERT_OK(wal_restart(fixture->wal, epoch, 0));
+        assert_ok(wal_restart(fixture->wal, epoch, 0));
         if (uses_window && wal_use_window(fixture->wal, true) == SOMBRA_UNSUPPORTED)
             return;
         log_append_bytes(fixture->wal, 1, 0, 100);
@@ -155,10 +155,10 @@ static void test_wal__thirty_parts_are_one_record_and_more_are_refused(void **st
     for (size_t i = 0; i < WAL_PARTS_MAX; i++)
         parts[i] = (struct os_iovec){ .data = slice_from(payload, i).data, .bytes = 1 };
     parts[WAL_PARTS_MAX] = parts[0];
-    ASSERT_OK(wal_reserve(fixture->wal, 100, LOG_BYTES_MAX));
-    ASSERT_FAILS(wal_append(fixture->wal, 1, 0, parts, WAL_PARTS_MAX + 1), SOMBRA_INVALID);
+    assert_ok(wal_reserve(fixture->wal, 100, LOG_BYTES_MAX));
+    assert_fails(SOMBRA_INVALID, wal_append(fixture->wal, 1, 0, parts, WAL_PARTS_MAX + 1));
     assert_false(wal_has_failed(fixture->wal));
-    ASSERT_OK(wal_append(fixture->wal, 1, 0, parts, WAL_PARTS_MAX));
+    assert_ok(wal_append(fixture->wal, 1, 0, parts, WAL_PARTS_MAX));
     log_expect(fixture->wal, 1, 1);
 }
 
@@ -176,9 +176,8 @@ static void test_wal__replay_ends_with_the_error_of_its_callback(void **state)
     uint64_t count = 0;
     for (uint64_t lsn = 1; lsn <= 5; lsn++)
         log_append(fixture->wal, lsn, 0);
-    ASSERT_FAILS(wal_replay(fixture->wal, (struct wal_position){ .epoch = 1 }, 0, refuse_third,
-                            &count, &result),
-                 SOMBRA_CANCELLED);
+    assert_fails(SOMBRA_CANCELLED, wal_replay(fixture->wal, (struct wal_position){ .epoch = 1 }, 0,
+                                              refuse_third, &count, &result));
     assert_int_equal(count, 3);
 }
 
@@ -201,21 +200,19 @@ static void test_wal__range_replay_ends_where_told_or_is_corrupt(void **state)
         log_append(fixture->wal, lsn, 0);
         ends[lsn] = wal_position(fixture->wal);
     }
-    ASSERT_OK(
+    assert_ok(
         wal_replay_range(fixture->wal, ends[1], ends[4].offset, 1, count_records, &count, &result));
     assert_int_equal(count, 3);
     assert_int_equal(result.last_lsn, 4);
     assert_position(result.end, ends[4]);
-    ASSERT_OK(
+    assert_ok(
         wal_replay_range(fixture->wal, ends[2], ends[2].offset, 2, count_records, &count, &result));
     assert_int_equal(result.records, 0);
     /* An end inside a record, and one behind the log's. */
-    ASSERT_FAILS(wal_replay_range(fixture->wal, ends[1], ends[4].offset + 8, 1, count_records,
-                                  &count, &result),
-                 SOMBRA_CORRUPT);
-    ASSERT_FAILS(wal_replay_range(fixture->wal, ends[1], ends[5].offset + 48, 1, count_records,
-                                  &count, &result),
-                 SOMBRA_CORRUPT);
+    assert_fails(SOMBRA_CORRUPT, wal_replay_range(fixture->wal, ends[1], ends[4].offset + 8, 1,
+                                                  count_records, &count, &result));
+    assert_fails(SOMBRA_CORRUPT, wal_replay_range(fixture->wal, ends[1], ends[5].offset + 48, 1,
+                                                  count_records, &count, &result));
 }
 
 static void test_wal__windowed_and_written_appends_give_the_same_bytes(void **state)
@@ -225,24 +222,24 @@ static void test_wal__windowed_and_written_appends_give_the_same_bytes(void **st
     struct log_place place;
     struct wal *wal;
     log_place_init(&place);
-    ASSERT_OK(wal_create(os_posix(), place.path, 0600, 64 * KiB, &wal));
-    ASSERT_OK(wal_restart(wal, 1, 0));
+    assert_ok(wal_create(os_posix(), place.path, 0600, 64 * KiB, &wal));
+    assert_ok(wal_restart(wal, 1, 0));
     /* What older epochs left behind must not show through the padding. */
     log_append_bytes(fixture->wal, 1, 0, 2 * MiB);
     log_append_bytes(wal, 1, 0, 2 * MiB);
-    ASSERT_OK(wal_restart(fixture->wal, 2, 0));
-    ASSERT_OK(wal_restart(wal, 2, 0));
+    assert_ok(wal_restart(fixture->wal, 2, 0));
+    assert_ok(wal_restart(wal, 2, 0));
     sombra_err err = wal_use_window(wal, true);
     for (uint64_t lsn = 1; !err && lsn <= 3000; lsn++) {
         size_t bytes = lsn % 500 == 0 ? 3 * MiB + (size_t)lsn : log_payload_bytes(lsn);
         log_append_bytes(fixture->wal, lsn, lsn - 1, bytes);
         log_append_bytes(wal, lsn, lsn - 1, bytes);
         if (lsn % 11 == 0) {
-            ASSERT_OK(wal_append_mark(fixture->wal, lsn, lsn));
-            ASSERT_OK(wal_append_mark(wal, lsn, lsn));
+            assert_ok(wal_append_mark(fixture->wal, lsn, lsn));
+            assert_ok(wal_append_mark(wal, lsn, lsn));
         }
         if (lsn % 700 == 0) /* switching in the middle changes nothing */
-            ASSERT_OK(wal_use_window(wal, lsn % 1400 == 0));
+            assert_ok(wal_use_window(wal, lsn % 1400 == 0));
     }
     if (!err) {
         assert_position(wal_position(wal), wal_position(fixture->wal));
@@ -273,14 +270,14 @@ static void test_wal__restart_hides_older_epochs(void **state)
     struct fixture *fixture = *state;
     for (uint64_t lsn = 1; lsn <= 20; lsn++)
         log_append_bytes(fixture->wal, lsn, 0, 64);
-    ASSERT_OK(wal_restart(fixture->wal, 2, 0));
+    assert_ok(wal_restart(fixture->wal, 2, 0));
     log_expect(fixture->wal, 2, 0);
     log_expect(fixture->wal, 1, 0);
     /* The second record of epoch 1 would stand exactly behind this one, with the lsn that fits. */
     log_append_bytes(fixture->wal, 1, 0, 64);
     log_expect(fixture->wal, 2, 1);
     uint64_t epoch;
-    ASSERT_OK(wal_first_epoch(fixture->wal, &epoch));
+    assert_ok(wal_first_epoch(fixture->wal, &epoch));
     assert_int_equal(epoch, 2);
 }
 
@@ -290,10 +287,10 @@ static void test_wal__restart_continues_the_chain_of_another_epoch(void **state)
     struct wal_replay_result result;
     log_append(fixture->wal, 1, 0);
     struct wal_position end = wal_position(fixture->wal);
-    ASSERT_OK(wal_restart(fixture->wal, 9, end.link));
+    assert_ok(wal_restart(fixture->wal, 9, end.link));
     log_append(fixture->wal, 2, 0);
     struct wal_position from = { .epoch = 9, .offset = 0, .link = end.link };
-    ASSERT_OK(log_replay(fixture->wal, from, 1, &result));
+    assert_ok(log_replay(fixture->wal, from, 1, &result));
     assert_int_equal(result.records, 1);
 }
 
@@ -313,8 +310,8 @@ static void test_wal__lsn_gap_below_a_durable_one_is_corrupt(void **state)
     log_append(fixture->wal, 1, 0);
     log_append(fixture->wal, 2, 0);
     log_append(fixture->wal, 4, 3);
-    ASSERT_FAILS(log_replay(fixture->wal, (struct wal_position){ .epoch = 1 }, 0, &result),
-                 SOMBRA_CORRUPT);
+    assert_fails(SOMBRA_CORRUPT,
+                 log_replay(fixture->wal, (struct wal_position){ .epoch = 1 }, 0, &result));
 }
 
 static void test_wal__link_mismatch_ends_the_log(void **state)
@@ -324,7 +321,7 @@ static void test_wal__link_mismatch_ends_the_log(void **state)
     log_append(fixture->wal, 1, 0);
     log_append(fixture->wal, 2, 0);
     struct wal_position from = { .epoch = 1, .offset = 0, .link = 1 };
-    ASSERT_OK(log_replay(fixture->wal, from, 0, &result));
+    assert_ok(log_replay(fixture->wal, from, 0, &result));
     assert_int_equal(result.records, 0);
 }
 
@@ -337,12 +334,12 @@ static void test_wal__cut_records_cannot_be_spliced(void **state)
     log_append_bytes(fixture->wal, 2, 0, 64);
     log_append_bytes(fixture->wal, 3, 0, 64);
     reopen(fixture, false);
-    ASSERT_OK(wal_cut(fixture->wal, tail, 1));
+    assert_ok(wal_cut(fixture->wal, tail, 1));
     assert_position(wal_position(fixture->wal), tail);
     log_expect(fixture->wal, 1, 1);
     log_append_bytes(fixture->wal, 2, 1, 64); /* same size: 3 would stand right behind */
     log_expect(fixture->wal, 1, 2);
-    ASSERT_OK(wal_cut(fixture->wal, tail, 1));
+    assert_ok(wal_cut(fixture->wal, tail, 1));
     log_append_bytes(fixture->wal, 2, 0, 64); /* the very same bytes as before the cut */
     log_expect(fixture->wal, 1, 2);
 }
@@ -351,13 +348,13 @@ static void test_wal__cut_follows_a_file_that_another_handle_grew(void **state)
 {
     struct fixture *fixture = *state;
     struct wal *other;
-    ASSERT_OK(wal_open(os_posix(), fixture->place.path, false, &other));
+    assert_ok(wal_open(os_posix(), fixture->place.path, false, &other));
     log_append(fixture->wal, 1, 0);
     log_append_bytes(fixture->wal, 2, 0, MiB);
-    ASSERT_OK(wal_cut(other, wal_position(fixture->wal), 2));
+    assert_ok(wal_cut(other, wal_position(fixture->wal), 2));
     assert_int_equal(wal_file_bytes(other), wal_file_bytes(fixture->wal));
     log_append(other, 3, 2);
-    ASSERT_OK(wal_cut(fixture->wal, wal_position(other), 3));
+    assert_ok(wal_cut(fixture->wal, wal_position(other), 3));
     log_append(fixture->wal, 4, 3);
     log_expect(other, 1, 4);
     wal_close(other);
@@ -367,22 +364,22 @@ static void test_wal__cut_behind_the_file_is_corrupt(void **state)
 {
     struct fixture *fixture = *state;
     struct wal_position at = { .epoch = 1, .offset = 64 * KiB + 8 };
-    ASSERT_FAILS(wal_cut(fixture->wal, at, 0), SOMBRA_CORRUPT);
+    assert_fails(SOMBRA_CORRUPT, wal_cut(fixture->wal, at, 0));
     at.offset = 64 * KiB;
-    ASSERT_OK(wal_cut(fixture->wal, at, 0));
+    assert_ok(wal_cut(fixture->wal, at, 0));
 }
 
 static void test_wal__impossible_positions_are_corrupt(void **state)
 {
     struct fixture *fixture = *state;
     struct wal_replay_result result;
-    ASSERT_FAILS(log_replay(fixture->wal, (struct wal_position){ .epoch = 0 }, 0, &result),
-                 SOMBRA_CORRUPT);
-    ASSERT_FAILS(
-        log_replay(fixture->wal, (struct wal_position){ .epoch = 1, .offset = 4 }, 0, &result),
-        SOMBRA_CORRUPT);
+    assert_fails(SOMBRA_CORRUPT,
+                 log_replay(fixture->wal, (struct wal_position){ .epoch = 0 }, 0, &result));
+    assert_fails(
+        SOMBRA_CORRUPT,
+        log_replay(fixture->wal, (struct wal_position){ .epoch = 1, .offset = 4 }, 0, &result));
     struct wal_position behind = { .epoch = 1, .offset = UINT64_MAX - 7 };
-    ASSERT_OK(log_replay(fixture->wal, behind, 5, &result));
+    assert_ok(log_replay(fixture->wal, behind, 5, &result));
     assert_int_equal(result.records, 0);
 }
 
@@ -425,15 +422,15 @@ static void test_wal__limit_of_the_file_is_exact_and_leaves_it_usable(void **sta
 {
     struct fixture *fixture = *state;
     uint64_t limit = 100000; /* no multiple of 4096 */
-    ASSERT_OK(wal_reserve(fixture->wal, limit - WAL_HEADER_BYTES, limit));
+    assert_ok(wal_reserve(fixture->wal, limit - WAL_HEADER_BYTES, limit));
     assert_int_equal(wal_file_bytes(fixture->wal), limit);
-    ASSERT_FAILS(wal_reserve(fixture->wal, limit - WAL_HEADER_BYTES + 1, limit), SOMBRA_LIMIT);
-    ASSERT_FAILS(wal_reserve(fixture->wal, WAL_PAYLOAD_BYTES_MAX + 1, UINT64_MAX), SOMBRA_LIMIT);
+    assert_fails(SOMBRA_LIMIT, wal_reserve(fixture->wal, limit - WAL_HEADER_BYTES + 1, limit));
+    assert_fails(SOMBRA_LIMIT, wal_reserve(fixture->wal, WAL_PAYLOAD_BYTES_MAX + 1, UINT64_MAX));
     assert_int_equal(wal_file_bytes(fixture->wal), limit);
     log_append_bytes(fixture->wal, 1, 0, limit - 2 * WAL_HEADER_BYTES);
     assert_int_equal(wal_file_bytes(fixture->wal), limit);
-    ASSERT_OK(wal_append_mark(fixture->wal, 1, 1));
-    ASSERT_OK(wal_reserve(fixture->wal, 0, LOG_BYTES_MAX)); /* grows */
+    assert_ok(wal_append_mark(fixture->wal, 1, 1));
+    assert_ok(wal_reserve(fixture->wal, 0, LOG_BYTES_MAX)); /* grows */
     assert_true(wal_file_bytes(fixture->wal) > limit);
     log_expect(fixture->wal, 1, 1);
 }
@@ -457,7 +454,7 @@ static void test_wal__full_disk_fails_the_reserve_and_no_more(void **state)
     assert_false(wal_has_failed(fixture->wal));
     log_append_bytes(fixture->wal, 2, 1, 80000);
     log_append_bytes(fixture->wal, 3, 2, 100000);
-    ASSERT_OK(wal_sync(fixture->wal));
+    assert_ok(wal_sync(fixture->wal));
     log_expect(fixture->wal, 1, 3);
 }
 
@@ -511,11 +508,11 @@ static void test_wal__sync_runs_beside_appends(void **state)
     struct os_thread thread;
     sombra_err window = wal_use_window(fixture->wal, true);
     assert_true(window == SOMBRA_OK || window == SOMBRA_UNSUPPORTED);
-    ASSERT_OK(os_thread_start(&thread, sync_until_over, &syncer));
+    assert_ok(os_thread_start(&thread, sync_until_over, &syncer));
     for (uint64_t lsn = 1; lsn <= 4000; lsn++) {
         log_append(fixture->wal, lsn, 0);
         if (lsn == 2000)
-            ASSERT_OK(wal_use_window(fixture->wal, false));
+            assert_ok(wal_use_window(fixture->wal, false));
     }
     atomic_store(&syncer.is_over, true);
     os_thread_join(&thread);

@@ -394,12 +394,6 @@ void dense_iter_enter(struct leaf_iter *iter, const struct leaf_place *place, so
     iter_decode(iter);
 }
 
-void dense_iter_previous(struct leaf_iter *iter)
-{
-    assert(iter->index > 0);
-    dense_iter_seek(iter, iter->index - 1);
-}
-
 /* ---- batches ----------------------------------------------------------------------------- */
 
 /* What a batch read goes on with. */

@@ -214,17 +214,6 @@ bool leaf_iter_next(struct leaf_iter *iter)
     return true;
 }
 
-bool leaf_iter_previous(struct leaf_iter *iter)
-{
-    if (iter->index == 0)
-        return false;
-    if (leaf_is_dense(iter->page))
-        dense_iter_previous(iter);
-    else
-        general_iter_load(iter, iter->index - 1);
-    return true;
-}
-
 bool leaf_read_needs_room(const uint8_t *page)
 {
     return leaf_is_dense(page);

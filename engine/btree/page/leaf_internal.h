@@ -257,6 +257,5 @@ unsigned dense_run_count(const uint8_t *page);
 void dense_iter_seek(struct leaf_iter *iter, unsigned index);
 void dense_iter_enter(struct leaf_iter *iter, const struct leaf_place *place, sombra_slice key);
 void dense_iter_next(struct leaf_iter *iter);
-void dense_iter_previous(struct leaf_iter *iter);
 
 #endif

@@ -223,7 +223,7 @@ void leaf_row_build(const struct leaf_row *row, const struct leaf_cut *cut, uint
 /* The leaf ends in entries that were put one behind the other. */
 void leaf_mark_appended(uint8_t *page);
 
-/* Walks a leaf both ways, decoding as it goes. Filled by leaf_iter_seek; the page must not change
+/* Walks a leaf, decoding as it goes. Filled by leaf_iter_seek; the page must not change
  * under it. Not to be copied: `suffix` may point into it. */
 struct leaf_iter {
     const uint8_t *page;
@@ -243,7 +243,6 @@ void leaf_iter_enter(struct leaf_iter *iter, const uint8_t *page, size_t page_by
                      const struct leaf_place *place, sombra_slice key);
 /* False at the end; the iterator then stays where it was. */
 bool leaf_iter_next(struct leaf_iter *iter);
-bool leaf_iter_previous(struct leaf_iter *iter);
 
 /* A batch: suffixes of keys behind `prefix`, and their values. */
 struct leaf_batch {

@@ -512,13 +512,6 @@ void cache_disown(struct cache *cache, struct cache_block *block)
     entry_discharge(cache, entry_of(block));
 }
 
-void cache_ref(struct cache_block *block)
-{
-    uint32_t before = atomic_fetch_add_explicit(&entry_of(block)->refs, 1, memory_order_relaxed);
-    assert(before > 0);
-    (void)before;
-}
-
 void cache_release(struct cache *cache, struct cache_block *block)
 {
     if (!block)

@@ -53,7 +53,6 @@ void cache_fetch_entry(struct cache *cache, uint64_t table, uint64_t offset);
 bool cache_declines(struct cache *cache, uint64_t table, uint64_t offset, size_t bytes);
 /* A block that will not be added is not counted any more. */
 void cache_disown(struct cache *cache, struct cache_block *block);
-void cache_ref(struct cache_block *block);
 void cache_release(struct cache *cache, struct cache_block *block); /* NULL is a no-op */
 /* Is it there? Takes no reference and counts as no use. */
 bool cache_has(struct cache *cache, uint64_t table, uint64_t offset);

@@ -58,7 +58,6 @@ sombra_err table_writer_hide(struct table_writer *writer, sombra_slice low,
                              sombra_slice high) SOMBRA_MUST_CHECK;
 /* Bytes written and buffered so far. */
 uint64_t table_writer_bytes(const struct table_writer *writer);
-uint64_t table_writer_entries(const struct table_writer *writer);
 /* Writes the rest and syncs the file; its name is not synced yet (the caller syncs the directory
  * once for all tables of a job). out_meta's slices live until table_writer_close. */
 sombra_err table_writer_finish(struct table_writer *writer, uint64_t seq_max,

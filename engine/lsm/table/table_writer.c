@@ -133,11 +133,6 @@ uint64_t table_writer_bytes(const struct table_writer *writer)
     return position(writer) + writer->data.bytes.bytes;
 }
 
-uint64_t table_writer_entries(const struct table_writer *writer)
-{
-    return writer->entries;
-}
-
 /* ---- blocks ------------------------------------------------------------------------------ */
 
 static sombra_err out_write(struct table_writer *writer)
