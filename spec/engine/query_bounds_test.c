@@ -125,6 +125,13 @@ static void test_poll__comes_where_no_row_does(void **state)
         strcat(long_where, ", {i = {lt = 0}}");
     strcat(long_where, "}}}");
     assert_true(polls_of(f, long_where) >= NODES * (160 / 16) / 256);
+    /* Steps that work for long before they give a row, or for each. */
+    const char *const none = "{'where', {i = {lt = 0}}}";
+    char steps[256];
+    snprintf(steps, sizeof steps, "{{'all'}, {'order', {'g', 'i'}}, {'select', {'i'}}, %s}", none);
+    assert_true(polls_of(f, steps) >= NODES * 9 / 256);
+    snprintf(steps, sizeof steps, "{{'all'}, {'group', {'g'}, {{'i', 'count'}}}, %s}", none);
+    assert_true(polls_of(f, steps) >= NODES / 256);
 }
 
 static sombra_err keep_even(void *context, uint32_t number, const sombra_row *row, bool *out_keep)
