@@ -504,7 +504,9 @@ describe("import and export", function()
 
   it("skip a byte order mark in every format", function()
     for ending, text in pairs {
-      ["-nodes.csv"] = "~id\n1\n", [".jsonl"] = '{"node":1}\n', [".graphml"] = "<graphml><graph><node id='1'/></graph></graphml>",
+      ["-nodes.csv"] = "~id\n1\n",
+      [".jsonl"] = '{"node":1}\n',
+      [".graphml"] = "<graphml><graph><node id='1'/></graph></graphml>",
     } do
       local db <close> = helper.memory()
       assert.equal(1, import.run(db, { write(ending, "\xEF\xBB\xBF" .. text) }).nodes)
@@ -514,7 +516,9 @@ describe("import and export", function()
   it("say what stays when something else than a record ends them", function()
     local db <close> = helper.memory()
     local path = write("-nodes.csv", "~id,n\n1,1\n2,1\n3,1\n4,1\n5,1\n")
-    db:define [[return { name = "few", run = function(tx, change) if change.id > 3 then return nil, "too many" end end }]]
+    db:define [[return { name = "few", run = function(_, change)
+      if change.id > 3 then return nil, "too many" end
+    end }]]
     db:write(function(tx) tx:create_trigger("P", "few") end)
     local is_good, err = pcall(import.run, db, { path }, { batch = 2, label = "P" })
     assert.is_false(is_good)
