@@ -29,10 +29,8 @@ static sombra_err keep_rows(struct operator* op, struct row_batch *out, keep_fn 
             kept += keeps;
         }
         out->count = kept;
-        if (kept)
-            return SOMBRA_OK;
-        err = run_tick(op->run);
-        if (err)
+        err = run_ticks(op->run, (uint32_t)count);
+        if (err || kept)
             return err;
     }
 }

@@ -241,8 +241,12 @@ static sombra_err aggregate_add(struct grouping *grouping, const struct aggregat
 
 static sombra_err add_row(struct grouping *grouping, const struct row *row)
 {
+    enum { PARTS_OF_TICK = 16 };
     struct group *group = NULL;
-    sombra_err err = columns_read(&grouping->columns, row, grouping->values);
+    const size_t parts = grouping->column_count + grouping->aggregate_count;
+    sombra_err err = run_ticks(grouping->op.run, (uint32_t)(1 + parts / PARTS_OF_TICK));
+    if (!err)
+        err = columns_read(&grouping->columns, row, grouping->values);
     if (!err)
         err = group_find(grouping, &group);
     for (size_t i = 0; !err && i < grouping->aggregate_count; i++) {

@@ -156,6 +156,13 @@ static sombra_direction turned(sombra_direction direction)
     return direction == SOMBRA_OUT ? SOMBRA_IN : direction == SOMBRA_IN ? SOMBRA_OUT : direction;
 }
 
+/* What ends the query ends the one inside of it, which may walk for long without a row. */
+static sombra_err poll_outer(void *context)
+{
+    struct query_run *outer = context;
+    return run_tick_slow(outer);
+}
+
 static sombra_err open_nodes(struct match *match, struct stage *stage)
 {
     struct query_run *run = match->head.run;
@@ -164,6 +171,8 @@ static sombra_err open_nodes(struct match *match, struct stage *stage)
     if (err)
         return err;
     options.memory_max = run->options.memory_max;
+    options.poll = poll_outer;
+    options.context = run;
     err = query_open(stage->query, run->txn, match->pattern.nodes[stage->node].steps, &options,
                      &run->environment);
     stage->is_open = !err;

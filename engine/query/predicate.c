@@ -171,26 +171,17 @@ static sombra_err is_among(const struct test *test, const sombra_value *have, bo
     return SOMBRA_OK;
 }
 
-static bool string_contains(sombra_slice text, sombra_slice part)
+/* In linear time, whatever both are. */
+static bool slice_contains(sombra_slice text, sombra_slice part)
 {
-    const char *at = text.data, *end = at + text.bytes;
-    if (part.bytes == 0)
-        return true;
-    while ((size_t)(end - at) >= part.bytes) {
-        at = memchr(at, *(const char *)part.data, (size_t)(end - at) - part.bytes + 1);
-        if (!at)
-            return false;
-        if (memcmp(at, part.data, part.bytes) == 0)
-            return true;
-        at++;
-    }
-    return false;
+    return part.bytes == 0 ||
+           (text.bytes && memmem(text.data, text.bytes, part.data, part.bytes) != NULL);
 }
 
 static sombra_err contains(const struct test *test, const sombra_value *have, bool *out_contains)
 {
     bool contains = have->kind == SOMBRA_STRING && test->value.kind == SOMBRA_STRING &&
-                    string_contains(have->as.string, test->value.as.string);
+                    slice_contains(have->as.string, test->value.as.string);
     if (have->kind == SOMBRA_LIST) {
         sombra_value_cursor cursor;
         sombra_value_enter(have, &cursor);
@@ -332,6 +323,15 @@ static sombra_err test_holds(const struct view *view, uint32_t index, bool *out_
     }
 }
 
+/* A row that a long predicate looks at is as much work as many rows. */
+static sombra_err tick_tests(const struct predicate *predicate, struct query_run *run)
+{
+    enum { FEW = 64, TESTS_OF_TICK = 16 };
+    if (LIKELY(predicate->test_count <= FEW))
+        return SOMBRA_OK;
+    return run_ticks(run, (uint32_t)(predicate->test_count / TESTS_OF_TICK));
+}
+
 sombra_err predicate_holds(const struct predicate *predicate, struct query_run *run,
                            const struct row *row, bool is_node, const sombra_record *record,
                            bool *out_holds)
@@ -345,7 +345,11 @@ sombra_err predicate_holds(const struct predicate *predicate, struct query_run *
     view.record = record;
     view.map = NULL;
     view.is_node = is_node;
-    sombra_err err = predicate->slot_count ? fill_slots(&view) : SOMBRA_OK;
+    sombra_err err = tick_tests(predicate, run);
+    if (err)
+        return err;
+    if (predicate->slot_count)
+        err = fill_slots(&view);
     if (!err)
         err = test_holds(&view, 0, &holds);
     if (err)
@@ -423,6 +427,8 @@ sombra_err predicate_holds_map(const struct predicate *predicate, struct query_r
     view.record = NULL;
     view.map = &value;
     view.is_node = false;
+    if (!err)
+        err = tick_tests(predicate, run);
     if (!err)
         err = test_holds(&view, 0, &holds);
     if (!err)

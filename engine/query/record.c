@@ -12,8 +12,12 @@ struct select {
 
 static sombra_err make_record(struct select *select, const struct row *row)
 {
+    enum { COLUMNS_OF_TICK = 16 };
     sombra_slice encoded;
-    sombra_err err = columns_read(&select->columns, row, select->values);
+    sombra_err err =
+        run_ticks(select->op.run, (uint32_t)(1 + select->columns.count / COLUMNS_OF_TICK));
+    if (!err)
+        err = columns_read(&select->columns, row, select->values);
     if (err)
         return err;
     sombra_value_builder_reset(select->builder);

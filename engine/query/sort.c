@@ -94,7 +94,9 @@ static sombra_err merge_runs(const struct sort *sort, struct sorted **rows, size
     for (size_t at = from; at < to; at++) {
         int order = left == middle ? 1 : -1;
         if (left < middle && right < to) {
-            sombra_err err = rows_order(sort, rows[left], rows[right], &order);
+            sombra_err err = run_tick(sort->op.run); /* the keys may be long lists */
+            if (!err)
+                err = rows_order(sort, rows[left], rows[right], &order);
             if (err)
                 return err;
         }

@@ -81,6 +81,8 @@ extern const luaL_Reg db_procedure_methods[];
 /* ---- procedure_sandbox.c: what a unit sees, and how it is run ---------------------------------
  */
 
+/* What runs inside a procedure gets no more than what is left of that one's limits. */
+void call_bound_limits(const struct call *outer, struct sandbox_limits *limits);
 /* Makes the call's sandbox and opens it; raises in L. */
 void call_open_sandbox(lua_State *L, struct call *call, const struct sandbox_limits *limits);
 /* Runs the definition text in `text` far enough to describe it: call->results becomes the encoded

@@ -47,8 +47,7 @@ static void read_limits(lua_State *L, const struct call *call, int arg,
     limits->instructions = option_count(L, arg, "instructions", 1, limits->instructions);
 }
 
-/* A call inside a procedure gets no more than what is left of its caller's. */
-static void bound_limits(const struct call *outer, struct sandbox_limits *limits)
+void call_bound_limits(const struct call *outer, struct sandbox_limits *limits)
 {
     struct sandbox_limits left;
     sandbox_left(outer->sandbox, &left);
@@ -299,7 +298,7 @@ int tx_call(lua_State *L)
                                                 call->unit.name));
     read_limits(L, call, 4, &limits);
     if (outer)
-        bound_limits(outer, &limits);
+        call_bound_limits(outer, &limits);
     bind_arguments(L, call, 3);
     call_open_sandbox(L, call, &limits);
     if (!tx_is_open(tx)) /* a finalizer may have ended it */

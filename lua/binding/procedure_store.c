@@ -260,8 +260,13 @@ static int tx_define(lua_State *L)
     *call = (struct call){ .db = tx->db, .txn = tx->txn };
     luaL_setmetatable(L, CALL_NAME);
     lua_toclose(L, -1);
-    call_open_sandbox(L, call, &(struct sandbox_limits){ .time_us = DEFINE_TIME_US });
+    struct sandbox_limits limits = { .time_us = DEFINE_TIME_US };
+    if (call_of(L))
+        call_bound_limits(call_of(L), &limits);
+    call_open_sandbox(L, call, &limits);
     int status = call_describe(call, (sombra_slice){ text, bytes }, chunk_name);
+    if (call_of(L))
+        sandbox_tick(L, sandbox_work(call->sandbox));
     if (status != LUA_OK) {
         call_push_error(L, call, status);
         return lua_error(L);

@@ -94,6 +94,7 @@ static int run_poll(lua_State *L)
 {
     if (call_of(L)) {
         sandbox_tick(L, POLL_WORK);
+        sandbox_look(L); /* what a row costs is not known here */
         return 0;
     }
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &poll_key) == LUA_TNIL) {

@@ -87,7 +87,7 @@ local function try(fn, ...)
   elseif type(result) == "table" and row_codes[result.code] then
     return nil, result.message
   elseif type(result) == "string" and not result:find("interrupted!$") then
-    return nil, (result:gsub("^bad argument #%d+ to '[^']*' ", ""))
+    return nil, result:match("^bad argument #%d+ to '[^']*' %((.*)%)$") or result
   end
   error(result, 0)
 end
@@ -277,9 +277,7 @@ end
 local function reject(state, input, file, line, why)
   local report = state.report
   if not state.options.rejects then
-    local kept = state.records - state.in_batch
-    values.fail("%s; %s", describe(input, line, why), kept == 0 and "nothing was imported"
-      or ("the %d records before it that were committed stay"):format(kept))
+    values.fail("%s", describe(input, line, why))
   end
   report.rejected = report.rejected + 1
   file.rejects = file.rejects or open_rejects(state, input.name, file.head)
@@ -303,10 +301,10 @@ end
 
 local function after_record(state, input)
   state.in_batch = state.in_batch + 1
+  state.records = state.records + 1
   if state.in_batch == state.batch then
     commit(state)
   end
-  state.records = state.records + 1
   if state.options.progress and state.records % progress_records == 0 then
     state.options.progress(state.records, state.bytes_before + input.bytes, state.bytes_total)
   end
@@ -344,6 +342,29 @@ local function run_file(state, path)
     end
   end
   state.bytes_before = state.bytes_before + input.bytes
+end
+
+local function run_files(state)
+  for number, path in ipairs(state.paths) do
+    state.path_number = number
+    run_file(state, path)
+  end
+  if state.in_batch > 0 then
+    state.report.commits = state.report.commits + 1
+  end
+  state.tx:commit()
+end
+
+---Whatever ends an import, a bad record or a full disk: what was committed before stays, and the error says so.
+local function with_what_stays(state, err)
+  local kept = state.records - state.in_batch
+  local text = kept == 0 and "; nothing was imported"
+    or ("; the %d records before it that were committed stay"):format(kept)
+  local member = type(err) == "table" and (err.failure and "failure" or type(err.message) == "string" and "message")
+  if member then
+    err[member] = err[member] .. text
+  end
+  return err
 end
 
 ---Files with edges go last. Returns the sum of the sizes too, if all have one. A single file is not opened here: a
@@ -428,14 +449,10 @@ function import.run(db, paths, options)
   if options.id then
     state.ids = known_ids(state.tx, options.id)
   end
-  for number, path in ipairs(state.paths) do
-    state.path_number = number
-    run_file(state, path)
+  local is_good, err = pcall(run_files, state)
+  if not is_good then
+    error(with_what_stays(state, err), 0)
   end
-  if state.in_batch > 0 then
-    state.report.commits = state.report.commits + 1
-  end
-  state.tx:commit()
   return state.report
 end
 

@@ -91,6 +91,49 @@ static void test_cancel__ends_the_next_step_of_work(void **state)
     query_end(query);
 }
 
+static sombra_err count_poll(void *context)
+{
+    unsigned *polls = context;
+    return ++*polls > 1000 ? SOMBRA_CANCELLED : SOMBRA_OK;
+}
+
+/* How often the caller was asked while all rows were counted. */
+static unsigned polls_of(struct fixture *f, const char *steps)
+{
+    unsigned polls = 0;
+    uint64_t rows;
+    query_options.poll = count_poll;
+    query_options.context = &polls;
+    struct query *query = query_begin(f, value_text("%s", steps));
+    assert_ok(query_count(query, &rows));
+    assert_int_equal(rows, 0);
+    query_end(query);
+    query_options.poll = NULL;
+    return polls;
+}
+
+static void test_poll__comes_where_no_row_does(void **state)
+{
+    struct fixture *f = *state;
+    char long_where[8192] = "{{'all'}, {'where', {'or'";
+    assert_true(polls_of(f, "{{'all'}, {'where', {i = {lt = 0}}}}") >= NODES / 256);
+    assert_true(polls_of(f, "{{'all'}, {'except', {5}}, {'where', {i = {lt = 0}}}}") >=
+                NODES / 256);
+    /* Of a pattern, too, whose nodes come from a query of their own. */
+    assert_true(polls_of(f, "{{'match', {nodes = {a = {where = {i = {lt = 0}}}}}}}") > NODES / 256);
+    for (size_t i = 0; i < 160; i++)
+        strcat(long_where, ", {i = {lt = 0}}");
+    strcat(long_where, "}}}");
+    assert_true(polls_of(f, long_where) >= NODES * (160 / 16) / 256);
+    /* Steps that work for long before they give a row, or for each. */
+    const char *const none = "{'where', {i = {lt = 0}}}";
+    char steps[256];
+    snprintf(steps, sizeof steps, "{{'all'}, {'order', {'g', 'i'}}, {'select', {'i'}}, %s}", none);
+    assert_true(polls_of(f, steps) >= NODES * 9 / 256);
+    snprintf(steps, sizeof steps, "{{'all'}, {'group', {'g'}, {{'i', 'count'}}}, %s}", none);
+    assert_true(polls_of(f, steps) >= NODES / 256);
+}
+
 static sombra_err keep_even(void *context, uint32_t number, const sombra_row *row, bool *out_keep)
 {
     unsigned *calls = context;
@@ -378,6 +421,7 @@ int main(void)
         TEST(test_memory__is_bounded_in_each_step_that_keeps_rows),
         TEST(test_time__is_bounded),
         TEST(test_cancel__ends_the_next_step_of_work),
+        TEST(test_poll__comes_where_no_row_does),
         TEST(test_filter__asks_the_function_and_ends_with_its_error),
         TEST(test_writes__beside_a_query_show_from_the_next_batch_on),
         TEST(test_memory__that_is_out_leaks_nothing),

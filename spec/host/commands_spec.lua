@@ -446,6 +446,7 @@ describe("the commands", function()
       for _, key in ipairs { "a", "b" } do ok({ "kv", "put", path, "gone", key, "1", "--create" }) end
       assert.equal("2\n", ok({ "kv", "del", path, "gone", "--all" }))
       assert.equal("", run.host({ "kv", "scan", path, "gone" }).out)
+      fails(2, "VALUE: .*nested more than 64 deep", kv("put", "deep", ("["):rep(66) .. ("]"):rep(66), "--json"))
     end)
 
     it("put makes a bucket and a database only when told to", function()

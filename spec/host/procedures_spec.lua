@@ -79,7 +79,9 @@ describe("sombra call, run-proc and migrate", function()
 
   it("call what is stored, and run what is not", function()
     sombra("migrate --create a.sombra migrations")
-    assert.equal(0, (select(2, sombra("proc define a.sombra twice.lua count.lua"))))
+    run.write_file(directory .. "/one.lua",
+      "return { name = 'one', params = { { 'a' } }, run = function(tx, p) return p.a end }")
+    assert.equal(0, (select(2, sombra("proc define a.sombra twice.lua count.lua one.lua"))))
     assert.same({ "1\n", 0 }, { sombra("call a.sombra count") })
     assert.same({ '{"before":1}\n2\n14\n', 0 },
       { sombra([[run-proc --dry-run a.sombra add.lua '{"name":"Bob","n":7}']]) })
@@ -93,5 +95,11 @@ describe("sombra call, run-proc and migrate", function()
     assert.equal(1, code)
     assert.truthy(output:find("parameter 'name' is missing", 1, true), output)
     assert.equal(1, (select(2, sombra("call a.sombra nothing"))))
+    for _, command in ipairs { "call a.sombra one", "call --stream a.sombra one", "run-proc a.sombra one.lua" } do
+      output, code = sombra(command .. " 5")
+      assert.equal(2, code)
+      assert.matches("^sombra [%a-]+: ARGUMENTS", output)
+      assert.not_matches("traceback", output)
+    end
   end)
 end)

@@ -147,7 +147,8 @@ describe("the commands import and export", function()
     local line = '{"labels":["A"],"node":1,"props":{}}\n'
     run.write_file(directory .. "/old.jsonl", "old")
     local output, code = run.shell(([[
-      cd %s; sombra=%s; mkfifo pipe.jsonl; cat pipe.jsonl & $sombra export air.db pipe.jsonl >&2; wait; test -p pipe.jsonl || echo gone
+      cd %s; sombra=%s; mkfifo pipe.jsonl
+      cat pipe.jsonl & $sombra export air.db pipe.jsonl >&2; wait; test -p pipe.jsonl || echo gone
       ln -s old.jsonl link.jsonl; $sombra export air.db link.jsonl; test -L link.jsonl || echo gone; cat old.jsonl
       $sombra export air.db --format jsonl ./air.db 2>&1; echo $?; $sombra export air.db --format jsonl /dev/full 2>&1
       test -c /dev/full || echo gone; ls *.part /dev/*.part]]):format(directory, run.absolute_binary()))

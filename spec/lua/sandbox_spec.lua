@@ -153,6 +153,31 @@ describe("the sandbox", function()
     end)
   end
 
+  it("counts what a definition inside a call does", function()
+    db:define [[return { name = "definer", mode = "write", run = function(tx)
+      return tx:define("for i = 1, 100000 do end return { name = 'made', exports = {} }")
+    end }]]
+    local ok, err = pcall(db.call, db, "definer", nil, { instructions = 10000 })
+    assert.is_false(ok)
+    assert.equal("limit", err.code)
+    assert.equal("made", (db:call("definer", nil, { instructions = 1000000 })))
+  end)
+
+  it("is asked by a query that gives no row", function()
+    db:write(function(tx)
+      local list = {}
+      for i = 1, 20000 do list[i] = { n = i } end
+      tx:create_many("Asked", list)
+    end)
+    for _, query in ipairs { [[tx:match { "(a:Asked)", where = { a = { n = 0 } } }]], [[tx:from("Asked"):where { n = 0 }]] } do
+      db:define(("return { name = 'asked', version = %d, run = function(tx) return %s:count() end }"):format(#query, query))
+      local ok, err = pcall(db.call, db, "asked@" .. #query, nil, { instructions = 1000 })
+      assert.is_false(ok)
+      assert.equal("limit", err.code)
+    end
+    db:write(function(tx) for id in tx:nodes("Asked") do tx:delete(id) end end)
+  end)
+
   it("can reach what this list says, and nothing else", function()
     db:define [[return { name = "surface", run = function()
       local names = {}

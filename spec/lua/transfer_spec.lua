@@ -460,6 +460,9 @@ describe("import and export", function()
     { ".graphml", "<graphml><graph><node id='1'", "a tag is never closed" },
     { ".graphml", "<graphml><graph>\n<node id='1' id='2'/>", "graphml:2: the attribute 'id' stands twice" },
     { ".graphml", "<graphml><graph><node id='&x;'/>", "'&x;' is not known" },
+    { ".graphml", "<graphml><graph><node id='&#xD800;'/>", "'&#xD800;' is not known" },
+    { ".graphml", "<graphml><graph><node id='&#0;'/>", "'&#0;' is not known" },
+    { ".graphml", "<graphml><graph><node id='1'/><node id='2'>", "<node> is never closed; nothing was imported" },
     { ".graphml", "<!DOCTYPE x [<!ENTITY a 'b'>]><graphml/>", "a document type with declarations is not read" },
     { ".graphml", "<?xml version='1.0' encoding='latin1'?><graphml/>", "the encoding is latin1" },
     { ".graphml", "<graphml><key id='a' attr.type='date'/><graph/></graphml>", "the type 'date'" },
@@ -497,6 +500,31 @@ describe("import and export", function()
         return tx:count()
       end))
     end
+  end)
+
+  it("skip a byte order mark in every format", function()
+    for ending, text in pairs {
+      ["-nodes.csv"] = "~id\n1\n",
+      [".jsonl"] = '{"node":1}\n',
+      [".graphml"] = "<graphml><graph><node id='1'/></graph></graphml>",
+    } do
+      local db <close> = helper.memory()
+      assert.equal(1, import.run(db, { write(ending, "\xEF\xBB\xBF" .. text) }).nodes)
+    end
+  end)
+
+  it("say what stays when something else than a record ends them", function()
+    local db <close> = helper.memory()
+    local path = write("-nodes.csv", "~id,n\n1,1\n2,1\n3,1\n4,1\n5,1\n")
+    db:define [[return { name = "few", run = function(_, change)
+      if change.id > 3 then return nil, "too many" end
+    end }]]
+    db:write(function(tx) tx:create_trigger("P", "few") end)
+    local is_good, err = pcall(import.run, db, { path }, { batch = 2, label = "P" })
+    assert.is_false(is_good)
+    assert.equal("constraint", err.code)
+    assert.matches("too many; the 2 records before it that were committed stay", tostring(err), 1, true)
+    assert.equal(2, db:read(function(tx) return tx:count("P") end))
   end)
 
   it("count records of every kind when they say what stays", function()

@@ -86,7 +86,7 @@ function kv.put(arguments, options)
   db:write(function(tx)
     local bucket = tx:bucket(arguments.bucket, { create = options.create })
       or output.fail("there is no bucket '%s'; --create makes it", arguments.bucket)
-    bucket:put(key, value)
+    words.checked("VALUE", bucket.put, bucket, key, value)
   end)
   output.close(db)
 end

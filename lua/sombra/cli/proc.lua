@@ -125,12 +125,12 @@ function proc.call(arguments, options)
   local limits = { time = options.time, memory = options.memory, instructions = options.instructions }
   local db <close> = output.open(arguments.db, { readonly = options.readonly })
   if options.stream then
-    for row in db:stream(arguments.name, args, limits) do
+    for row in words.checked("ARGUMENTS", db.stream, db, arguments.name, args, limits) do
       write_line(row)
     end
     return output.close(db)
   end
-  local results = table.pack(db:call(arguments.name, args, limits))
+  local results = table.pack(words.checked("ARGUMENTS", db.call, db, arguments.name, args, limits))
   refuse_no(arguments.name, results)
   output.close(db)
   for index = 1, results.n do
@@ -164,6 +164,8 @@ end
 local function bind(unit, args)
   if not unit.params then
     return args
+  elseif args ~= nil and type(args) ~= "table" then
+    words.usage("ARGUMENTS are a map or a list")
   end
   local bound = {}
   for position, parameter in ipairs(unit.params) do

@@ -19,6 +19,20 @@ function words.restore(value, what)
   return result
 end
 
+---What a function of the library gives. It raises a text for what it cannot take as arguments, and these came from the
+---command line.
+---@param what string the word of the command line
+function words.checked(what, fn, ...)
+  local results = table.pack(pcall(fn, ...))
+  local err = results[2]
+  if not results[1] and type(err) == "string" and not err:find("interrupted!$") then
+    words.usage("%s: %s", what, err:match("bad argument #%d+ to '[^']*' %((.*)%)") or err)
+  elseif not results[1] then
+    error(err, 0)
+  end
+  return table.unpack(results, 2, results.n)
+end
+
 local function find_option(command, word)
   local name = word:match("^%-%-(.+)$")
   for _, option in ipairs(command.options) do

@@ -133,6 +133,9 @@ function format.read(input)
         return nil
       end
       line = line + 1
+      if line == 1 then
+        text = text:gsub("^\xEF\xBB\xBF", "") -- a byte order mark
+      end
       if text:find("%S") then
         local item, why = item_of(text)
         if not item then

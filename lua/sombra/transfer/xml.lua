@@ -75,7 +75,8 @@ local function decode(reader, text)
       digits, base = name:match("^#x(%x+)$"), 16
     end
     local code = digits and #digits < 8 and tonumber(digits, base)
-    if code and code <= 0x10FFFF then
+    local is_surrogate = code and code >= 0xD800 and code <= 0xDFFF
+    if code and code > 0 and code <= 0x10FFFF and not is_surrogate then
       return utf8.char(code)
     end
     return entities[name] or reader:fail("'&%s;' is not known", name)
