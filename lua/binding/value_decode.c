@@ -151,6 +151,20 @@ void value_push_or_null(lua_State *L, sombra_slice encoded)
         value_push_null(L);
 }
 
+/* Pushes a value for which nothing is allocated, or sombra.null; false for all else. */
+static bool push_plain(lua_State *L, sombra_slice encoded)
+{
+    sombra_value value;
+    if (!encoded.data) {
+        value_push_null(L);
+        return true;
+    }
+    if (sombra_value_decode(encoded, &value) || value.kind >= SOMBRA_STRING)
+        return false;
+    push_any(L, &value);
+    return true;
+}
+
 void values_append(lua_State *L, struct tx_handle *tx, int list, lua_Integer count,
                    const uint64_t *nodes, size_t node_count, sombra_slice name)
 {
@@ -161,9 +175,14 @@ void values_append(lua_State *L, struct tx_handle *tx, int list, lua_Integer cou
     sombra_err err = sombra_node_property_many(tx->txn, nodes, node_count, name, values);
     if (err)
         error_raise(L, err);
-    values_copy(L, values, node_count, &room);
-    for (size_t i = 0; i < node_count; i++) {
-        value_push_or_null(L, values[i]);
+    size_t at = 0;
+    for (; at < node_count && push_plain(L, values[at]); at++)
+        lua_rawseti(L, list, ++count);
+    if (at == node_count)
+        return;
+    values_copy(L, values + at, node_count - at, &room);
+    for (; at < node_count; at++) {
+        value_push_or_null(L, values[at]);
         lua_rawseti(L, list, ++count);
     }
     lua_pop(L, 1);
@@ -256,6 +275,7 @@ void value_register(lua_State *L)
     luaL_newmetatable(L, LIST_NAME);
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
+    class_register_known(L, KNOWN_LIST);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &list_key);
 
     luaL_newmetatable(L, NULL_NAME);
