@@ -130,6 +130,7 @@ static sombra_err unite_next(struct operator* op, struct row_batch *out)
     out->count = 0;
     while (!err && unite->at < unite->count) {
         err = operator_next(unite->bodies[unite->at].last, out);
+        out->is_last = false; /* of this body */
         if (err || out->count)
             return err;
         if (++unite->at < unite->count)

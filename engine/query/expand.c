@@ -162,6 +162,16 @@ static sombra_err read_input(struct expand *expand, struct row_batch *out)
     return level_begin(expand, level);
 }
 
+/* Nothing is asked of the hops, and none leads on. */
+static void give_hops(const struct level *level, const struct graph_hop *hops, size_t count,
+                      bool gives_edges, struct row_batch *out)
+{
+    struct row *to = &out->rows[out->count];
+    for (size_t i = 0; i < count; i++)
+        to[i] = row_reached(&level->rows[hops[i].source], &hops[i], gives_edges);
+    out->count += count;
+}
+
 /* Takes up to a batch of hops from the level; what they reach goes to the level below, if the walk
  * may go on, and out. */
 static sombra_err take_hops(struct expand *expand, struct row_batch *out)
@@ -184,6 +194,11 @@ static sombra_err take_hops(struct expand *expand, struct row_batch *out)
         err = level_at(expand, depth + 1, &below);
     if (err || hop_count == 0)
         return err;
+    if (!below && gives && !has_predicates && (gives_edges || !run->keeps_tracks) &&
+        (depth == 0 || !is_simple)) {
+        give_hops(level, hops, hop_count, gives_edges, out);
+        return SOMBRA_OK;
+    }
     if (below)
         below->count = 0;
     for (size_t i = 0; i < hop_count; i++) {
@@ -230,8 +245,10 @@ static sombra_err expand_next(struct operator* op, struct row_batch *out)
             err = take_hops(expand, out);
             continue;
         }
-        if (out->count)
+        if (out->count) {
+            out->is_last = expand->input->is_last;
             break;
+        }
         err = read_input(expand, out);
         if (expand->input->count == 0)
             break;

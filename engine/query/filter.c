@@ -106,15 +106,6 @@ struct filter {
     uint32_t number;
 };
 
-sombra_row row_public(sombra_row_kind kind, const struct row *row)
-{
-    return (sombra_row){ .kind = kind,
-                         .depth = row->depth,
-                         .id = kind == SOMBRA_ROW_RECORD ? 0 : row->id,
-                         .cost = row->cost,
-                         .value = kind >= SOMBRA_ROW_PATH ? row->value : slice_of(NULL, 0) };
-}
-
 static sombra_err filter_keep(struct operator* op, const struct row *row, bool *out_keep)
 {
     const struct filter *filter = container_of(op, struct filter, op);
@@ -357,6 +348,7 @@ static sombra_err bound_next(struct operator* op, struct row_batch *out)
         if (skip)
             memmove(out->rows, out->rows + skip, out->count * sizeof *out->rows);
         bound->limit_left -= out->count;
+        out->is_last = out->is_last || bound->limit_left == 0;
         return SOMBRA_OK;
     }
     out->count = 0;

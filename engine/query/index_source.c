@@ -203,9 +203,10 @@ static sombra_err next_backwards(struct index_source *source, uint64_t *out_id)
 static sombra_err source_next(struct operator* op, struct row_batch *out)
 {
     struct index_source *source = container_of(op, struct index_source, op);
+    const size_t most = source->choice->is_one ? 1 : QUERY_BATCH;
     sombra_err err = SOMBRA_OK;
     out->count = 0;
-    while (!err && out->count < QUERY_BATCH) {
+    while (!err && out->count < most) {
         uint64_t id = 0;
         if (source->choice->sorts)
             err = next_sorted(source, &id);
@@ -223,6 +224,7 @@ static sombra_err source_next(struct operator* op, struct row_batch *out)
         if (err == SOMBRA_NOT_FOUND)
             err = SOMBRA_OK; /* deleted since its id was read */
     }
+    out->is_last = source->choice->is_one;
     return err;
 }
 

@@ -28,10 +28,12 @@ sombra_err operator_make(struct plan *plan, const struct operator_ops *ops, size
 struct row_batch *batch_new(struct query_run *run)
 {
     struct row_batch *batch = arena_alloc(&run->arena, sizeof *batch);
-    if (batch)
-        batch->count = 0;
-    else
+    if (!batch) {
         (void)diag_nomem("a batch of rows", sizeof *batch);
+        return NULL;
+    }
+    batch->count = 0;
+    batch->is_last = false;
     return batch;
 }
 
@@ -75,6 +77,7 @@ sombra_err operator_next(struct operator* op, struct row_batch *out)
     sombra_err err = run_tick(op->run);
     op->is_started = true;
     out->count = 0;
+    out->is_last = false;
     if (err)
         return err;
     err = UNLIKELY(op->run->options.profiles) ? next_profiled(op, out) : op->ops->next(op, out);

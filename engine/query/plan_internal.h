@@ -346,7 +346,6 @@ sombra_err ends_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHEC
 sombra_err path_new(struct plan *plan) SOMBRA_MUST_CHECK;
 /* (filter.c) */
 sombra_err where_new(struct plan *plan, const struct predicate *predicate) SOMBRA_MUST_CHECK;
-sombra_row row_public(sombra_row_kind kind, const struct row *row);
 sombra_err filter_new(struct plan *plan, uint32_t number) SOMBRA_MUST_CHECK;
 sombra_err distinct_new(struct plan *plan) SOMBRA_MUST_CHECK;
 sombra_err except_new(struct plan *plan, const struct step *step) SOMBRA_MUST_CHECK;

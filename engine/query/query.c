@@ -10,8 +10,9 @@ struct query {
     struct plan plan;
     struct row_batch *batch;
     sombra_row *rows; /* of the batch, as they are shown */
+    size_t shown;     /* of the batch: delivered, the last rows so far; 0 = `last` is that */
     uint64_t delivered;
-    struct row last; /* delivered; its value in last_value, for positions */
+    struct row last; /* its value in last_value, for positions */
     struct buf last_value;
     bool has_last;
     sombra_slice began;            /* the position it goes on behind; empty = none */
@@ -160,15 +161,36 @@ sombra_row_kind query_kind(const struct query *query)
 
 /* ---- rows -------------------------------------------------------------------------------- */
 
+/* Before operators run again: the last row delivered so far is theirs. */
+static sombra_err keep_last(struct query *query)
+{
+    if (query->shown == 0)
+        return SOMBRA_OK;
+    const struct row *row = &query->batch->rows[query->shown - 1];
+    sombra_err err = buf_set(&query->last_value, row->value);
+    query->last = *row;
+    query->last.value = buf_slice(&query->last_value);
+    query->has_last = true;
+    query->shown = 0;
+    return err;
+}
+
 static sombra_err next_batch(struct query *query)
 {
+    if (query->batch && query->batch->is_last) {
+        query->batch->count = 0;
+        return SOMBRA_OK;
+    }
+    sombra_err err = keep_last(query);
+    if (err)
+        return err;
     if (!query->batch) {
         query->batch = batch_new(&query->run);
         query->rows = arena_alloc(&query->run.arena, QUERY_BATCH * sizeof *query->rows);
         if (!query->batch || !query->rows)
             return diag_nomem("rows", QUERY_BATCH * sizeof *query->rows);
     }
-    sombra_err err = run_tick_slow(&query->run);
+    err = run_tick_slow(&query->run);
     return err ? err : operator_next(query->plan.last, query->batch);
 }
 
@@ -189,15 +211,6 @@ static size_t rows_allowed(struct query *query)
     return count;
 }
 
-static sombra_err keep_last(struct query *query, const struct row *row)
-{
-    sombra_err err = buf_set(&query->last_value, row->value);
-    query->last = *row;
-    query->last.value = buf_slice(&query->last_value);
-    query->has_last = true;
-    return err;
-}
-
 sombra_err query_next(struct query *query, const sombra_row **out_rows, size_t *out_count)
 {
     const sombra_row_kind kind = query->plan.last->kind;
@@ -208,14 +221,14 @@ sombra_err query_next(struct query *query, const sombra_row **out_rows, size_t *
     if (!err && query->is_over && count == 0)
         return diag_fail(SOMBRA_LIMIT, "the query has more than %" PRIu64 " rows",
                          query->run.options.rows_max);
-    for (size_t i = 0; !err && i < count; i++)
-        query->rows[i] = row_public(kind, &query->batch->rows[i]);
-    if (!err && count)
-        err = keep_last(query, &query->batch->rows[count - 1]);
     if (err) {
         query->failed = err;
         return err;
     }
+    for (size_t i = 0; i < count; i++)
+        query->rows[i] = row_public(kind, &query->batch->rows[i]);
+    if (count)
+        query->shown = count;
     query->delivered += count;
     *out_rows = query->rows;
     *out_count = count;
@@ -226,6 +239,8 @@ sombra_err query_count(struct query *query, uint64_t *out_count)
 {
     sombra_err err = query->failed ? failed_before(query) : run_tick_slow(&query->run);
     if (!err)
+        err = keep_last(query);
+    if (!err)
         err = operator_count(query->plan.last, out_count);
     if (err)
         query->failed = err;
@@ -235,16 +250,19 @@ sombra_err query_count(struct query *query, uint64_t *out_count)
 sombra_err query_position(struct query *query, sombra_slice *out_position)
 {
     const struct plan *plan = &query->plan;
+    const struct row *last = query->shown      ? &query->batch->rows[query->shown - 1]
+                             : query->has_last ? &query->last
+                                               : NULL;
     if (!plan->order && !plan->is_by_id)
         return diag_fail(SOMBRA_INVALID, "the query's rows are in no order that a position names; "
                                          "end it with an order step");
-    if (!query->has_last) { /* none was delivered: where it begins */
+    if (!last) { /* none was delivered: where it begins */
         *out_position = query->began;
         return SOMBRA_OK;
     }
     sombra_err err = query->builder ? SOMBRA_OK : sombra_value_builder_new(&query->builder);
     if (!err)
-        err = position_write(&query->run, query->builder, &query->last, plan->order, out_position);
+        err = position_write(&query->run, query->builder, last, plan->order, out_position);
     return err;
 }
 

@@ -36,8 +36,21 @@ struct row {
 
 struct row_batch {
     size_t count; /* 0 = the end */
+    /* Nothing follows these rows: set by those who know, so that nobody asks again. What works in
+     * place leaves it. */
+    bool is_last;
     struct row rows[QUERY_BATCH];
 };
+
+/* As it is shown. */
+static inline sombra_row row_public(sombra_row_kind kind, const struct row *row)
+{
+    return (sombra_row){ .kind = kind,
+                         .depth = row->depth,
+                         .id = kind == SOMBRA_ROW_RECORD ? 0 : row->id,
+                         .cost = row->cost,
+                         .value = kind >= SOMBRA_ROW_PATH ? row->value : slice_of(NULL, 0) };
+}
 
 /* ---- the run: what all operators of one query share ----------------------------------------- */
 

@@ -60,6 +60,7 @@ static sombra_err ids_next(struct operator* op, struct row_batch *out)
         }
         out->count += !err && exists;
     }
+    out->is_last = source->at == source->count;
     return err;
 }
 

@@ -58,6 +58,7 @@ struct db_handle {
     unsigned jobs;                 /* that call Lua are running: it must not be closed */
     struct event_queue *events;    /* metrics.c; NULL before the first handler */
     struct ahead *ahead;           /* ahead.c; NULL before the first get in a loop */
+    struct known_step *steps;      /* traversal_step.c; NULL before the first traversal */
     struct proof *proof;           /* that names it, or once named it; NULL before */
     bool listens;                  /* there is a handler: user value 1 */
     bool delivers;                 /* it is running */
@@ -110,12 +111,16 @@ void class_register(lua_State *L, const char *name, const luaL_Reg *metamethods,
 void class_set(lua_State *L, const char *name);
 /* Plain userdata of a class have no __gc, which costs as much as all the rest of a short life: for
  * those that are certain to be closed, or have nothing to release. class_register_plain comes after
- * class_register; class_set_plain is for functions with the upvalues of methods. */
-enum plain_class { PLAIN_TX = 1, PLAIN_ITERATOR };
-/* User values of the proof: the metatables of plain classes, and a cursor (traversal_run.c). */
-enum { PROOF_CURSOR = PLAIN_ITERATOR + 1, PROOF_VALUES = PROOF_CURSOR };
-void class_register_plain(lua_State *L, const char *name, enum plain_class plain);
-void class_set_plain(lua_State *L, enum plain_class plain);
+ * class_register. */
+enum known_class { PLAIN_TX = 1, PLAIN_ITERATOR, KNOWN_TRAVERSAL, KNOWN_LIST };
+/* User values of the proof: metatables that methods know without a look-up, and a cursor
+ * (traversal_run.c). */
+enum { PROOF_CURSOR = KNOWN_LIST + 1, PROOF_VALUES = PROOF_CURSOR };
+void class_register_plain(lua_State *L, const char *name, enum known_class plain);
+/* Lets methods know the metatable on top. */
+void class_register_known(lua_State *L, enum known_class known);
+/* Gives what is on top one of those; for functions with the upvalues of methods. */
+void class_set_known(lua_State *L, enum known_class known);
 /* Pushes the proof of the state, which is made if it is not there. */
 void proof_push(lua_State *L);
 
@@ -398,6 +403,9 @@ sombra_err ahead_get(struct tx_handle *tx, uint64_t node, sombra_slice name,
 /* An iterator has another batch, or begins where an earlier one was. */
 void ahead_forget(struct db_handle *db, const void *iterator);
 void ahead_free(struct ahead *ahead); /* NULL is a no-op */
+
+/* What traversal_step.c keeps for a database; NULL is a no-op. */
+void steps_free(struct known_step *steps);
 
 /* ---- records ----------------------------------------------------------------------------- */
 

@@ -49,7 +49,15 @@ void class_set(lua_State *L, const char *name)
     lua_setmetatable(L, -2);
 }
 
-void class_register_plain(lua_State *L, const char *name, enum plain_class plain)
+void class_register_known(lua_State *L, enum known_class known)
+{
+    proof_push(L);
+    lua_pushvalue(L, -2);
+    lua_setiuservalue(L, -2, (int)known);
+    lua_pop(L, 1);
+}
+
+void class_register_plain(lua_State *L, const char *name, enum known_class plain)
 {
     proof_push(L);
     luaL_getmetatable(L, name);
@@ -75,9 +83,9 @@ void class_register_plain(lua_State *L, const char *name, enum plain_class plain
     lua_pop(L, 2);
 }
 
-void class_set_plain(lua_State *L, enum plain_class plain)
+void class_set_known(lua_State *L, enum known_class known)
 {
-    lua_getiuservalue(L, lua_upvalueindex(3), (int)plain);
+    lua_getiuservalue(L, lua_upvalueindex(3), (int)known);
     lua_setmetatable(L, -2);
 }
 

@@ -136,6 +136,7 @@ static sombra_err release(struct db_handle *db)
     sombra_value_builder *builder = db->builder;
     struct event_queue *events = db->events;
     ahead_free(db->ahead);
+    steps_free(db->steps);
     if (db->proof && db->proof->db == db)
         db->proof->db = NULL;
     *db = (struct db_handle){ .db = NULL, .delivers = db->delivers };

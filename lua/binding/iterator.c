@@ -444,7 +444,7 @@ static int loop_of_few(lua_State *L, struct tx_handle *tx, const struct ends *fe
     struct iterator *it = lua_newuserdatauv(L, sizeof *it + count * sizeof *few, 1);
     *it = (struct iterator){ .tx = tx, .step = step_few, .count = count, .ready = count };
     memcpy(it->few, few, count * sizeof *few);
-    class_set_plain(L, PLAIN_ITERATOR);
+    class_set_known(L, PLAIN_ITERATOR);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
     set_last(L, it);
@@ -531,7 +531,7 @@ static int tx_edges_of(lua_State *L)
 static void push_nodes(lua_State *L, const uint64_t *nodes, size_t count)
 {
     lua_createtable(L, (int)count, 0);
-    value_mark_list(L);
+    class_set_known(L, KNOWN_LIST);
     for (size_t i = 0; i < count; i++) {
         lua_pushinteger(L, (lua_Integer)nodes[i]);
         lua_rawseti(L, -2, (lua_Integer)i + 1);

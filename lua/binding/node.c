@@ -94,15 +94,15 @@ static int tx_get_many(lua_State *L)
     size_t count = lua_rawlen(L, 2);
     luaL_argcheck(L, count <= INT_MAX, 2, "too many ids");
     lua_createtable(L, (int)count, 0);
-    value_mark_list(L);
+    class_set_known(L, KNOWN_LIST);
     for (size_t first = 0; first < count; first += VALUES_CHUNK) {
         uint64_t nodes[VALUES_CHUNK];
         size_t more = count - first < VALUES_CHUNK ? count - first : VALUES_CHUNK;
         for (size_t i = 0; i < more; i++) {
             int is_integer = 0;
-            lua_rawgeti(L, 2, (lua_Integer)(first + i) + 1);
+            int type = lua_rawgeti(L, 2, (lua_Integer)(first + i) + 1);
             lua_Integer id = lua_tointegerx(L, -1, &is_integer);
-            if (UNLIKELY(!is_integer || id < 0 || lua_type(L, -1) != LUA_TNUMBER))
+            if (UNLIKELY(!is_integer || id < 0 || type != LUA_TNUMBER))
                 return luaL_argerror(L, 2, "an id is an integer of at least 1");
             nodes[i] = (uint64_t)id;
             lua_pop(L, 1);

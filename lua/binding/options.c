@@ -35,8 +35,16 @@ const char *word_at(lua_State *L, int index)
 
 int check_choice(lua_State *L, int arg, const char *otherwise, const char *const *names)
 {
-    if (lua_type(L, arg) == LUA_TSTRING && lua_rawlen(L, arg) != strlen(lua_tostring(L, arg)))
-        return luaL_argerror(L, arg, "invalid option: it has a zero byte");
+    if (LIKELY(lua_type(L, arg) == LUA_TSTRING)) {
+        size_t bytes;
+        const char *given = lua_tolstring(L, arg, &bytes);
+        for (int i = 0; names[i]; i++) {
+            if (strlen(names[i]) == bytes && memcmp(given, names[i], bytes) == 0)
+                return i;
+        }
+        if (strlen(given) != bytes)
+            return luaL_argerror(L, arg, "invalid option: it has a zero byte");
+    }
     return luaL_checkoption(L, arg, otherwise, names);
 }
 

@@ -138,6 +138,12 @@ void members_add_functions(lua_State *L, struct members *members, int arg, int i
  */
 void step_add_options(const struct step *step, int arg, const struct members *members);
 struct traversal_part step_end(const struct step *step);
+/* Steps of a name and one text come again and again, byte for byte: a few of them are known. The
+ * part lives until the next step is noted; `name` is a literal, which stands for one form of a step
+ * only. False: it is not known. */
+bool step_recall(const struct db_handle *db, const char *name, sombra_slice text,
+                 struct traversal_part *out_part);
+void step_note(struct db_handle *db, sombra_slice text, const struct traversal_part *part);
 /* Ends it as one behind argument 1, pushed. */
 int step_extend(const struct step *step);
 

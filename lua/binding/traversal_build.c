@@ -16,16 +16,32 @@ static int source(const struct step *step)
     return 1;
 }
 
+/* The rows of a name. */
+static int source_named(lua_State *L, struct db_handle *db, const char *name)
+{
+    struct traversal_part part;
+    sombra_slice text;
+    text.data = lua_tolstring(L, 2, &text.bytes);
+    if (!step_recall(db, name, text, &part)) {
+        const struct step step = step_begin(L, db, name);
+        step_add(&step, 2, 2);
+        part = step_end(&step);
+        step_note(db, text, &part);
+    }
+    traversal_push_first(L, 1, &part);
+    return 1;
+}
+
 /* A name, or a list of ids; nil: neither. */
 static int source_of(lua_State *L, const char *all, const char *named, const char *ids)
 {
     const struct tx_handle *tx = tx_self(L);
     lua_settop(L, 2);
-    const bool has_name = lua_type(L, 2) == LUA_TSTRING, is_all = lua_isnil(L, 2);
-    const struct step step = step_begin(L, tx->db, has_name ? named : is_all ? all : ids);
-    if (has_name)
-        step_add(&step, 2, 2);
-    else if (!is_all)
+    if (lua_type(L, 2) == LUA_TSTRING)
+        return source_named(L, tx->db, named);
+    const bool is_all = lua_isnil(L, 2);
+    const struct step step = step_begin(L, tx->db, is_all ? all : ids);
+    if (!is_all)
         step_add_ids(&step, 2);
     return source(&step);
 }
@@ -141,13 +157,34 @@ static int expand_with(lua_State *L, const char *name, struct members *members)
     return step_extend(&step);
 }
 
+/* Over the edges of the one type at 2, with no options. */
+static int expand_type(lua_State *L, const char *name)
+{
+    struct db_handle *db = traversal_db(L, lua_touserdata(L, 1));
+    struct traversal_part part;
+    sombra_slice type;
+    type.data = lua_tolstring(L, 2, &type.bytes);
+    if (!step_recall(db, name, type, &part)) {
+        struct members members = { .count = 0 };
+        const struct step step = step_begin(L, db, name);
+        members_add_types(L, &members, 2);
+        step_add_options(&step, 3, &members);
+        part = step_end(&step);
+        step_note(db, type, &part);
+    }
+    traversal_push_next(L, 1, &part);
+    return 1;
+}
+
 /* t:out([types [, options]]) */
 static int expand(lua_State *L, const char *name, bool gives_edges)
 {
     static const struct member edges = { .name = "edges", .kind = MEMBER_TRUE };
-    struct members members = { .count = 0 };
     (void)traversal_self(L);
     lua_settop(L, 3);
+    if (!gives_edges && lua_type(L, 2) == LUA_TSTRING && lua_isnil(L, 3))
+        return expand_type(L, name);
+    struct members members = { .count = 0 };
     if (gives_edges)
         members_add(&members, &edges);
     members_add_types(L, &members, 2);

@@ -57,7 +57,7 @@ static void push(lua_State *L, const struct traversal *head, const struct traver
     if (like && lua_getmetatable(L, like))
         lua_setmetatable(L, -2);
     else
-        class_set(L, class_name);
+        class_set_known(L, KNOWN_TRAVERSAL);
     if (UNLIKELY(is_long))
         lua_remove(L, -2);
 }
@@ -214,4 +214,7 @@ void traversal_register(lua_State *L)
                                      traversal_run_methods, NULL };
     cursor_register(L);
     class_register(L, class_name, metamethods, sets);
+    luaL_getmetatable(L, class_name);
+    class_register_known(L, KNOWN_TRAVERSAL);
+    lua_pop(L, 1);
 }

@@ -26,9 +26,10 @@ enum {
 static const char poll_key = 'p'; /* its address is the registry key of the polled function */
 
 struct cursor {
-    struct tx_handle *tx; /* kept alive by user value 1 */
+    struct tx_handle *tx; /* kept alive by user value 1, or by the method that ends the cursor */
     sombra_query *query;  /* NULL = over */
     sombra_row_kind kind;
+    bool is_taken;          /* by a method that ends it before it returns */
     bool has_functions;     /* user value 2 */
     const sombra_row *rows; /* of the batch; live while the transaction does */
     size_t count, next;
@@ -165,11 +166,12 @@ struct traversal *traversal_to_run(lua_State *L)
 /* Before a call of the engine that may call functions, and after it. */
 static void enter(lua_State *L, struct cursor *cursor, int index, bool *was_readonly)
 {
-    lua_getiuservalue(L, index, CURSOR_FUNCTIONS);
     cursor->L = L;
     cursor->at = index;
-    cursor->functions = lua_gettop(L);
+    cursor->functions = lua_gettop(L) + 1;
     cursor->error = 0;
+    if (UNLIKELY(cursor->has_functions))
+        lua_getiuservalue(L, index, CURSOR_FUNCTIONS);
     cursor->tx->jobs++;
     cursor->tx->db->jobs++;
     *was_readonly = sombra_txn_set_readonly(cursor->tx->txn, true);
@@ -179,12 +181,15 @@ static void enter(lua_State *L, struct cursor *cursor, int index, bool *was_read
 static void end_cursor(lua_State *L, struct cursor *cursor, int index)
 {
     close_cursor(cursor);
-    lua_pushnil(L);
-    lua_setiuservalue(L, index, CURSOR_TRAVERSAL);
+    if (!cursor->is_taken) {
+        lua_pushnil(L);
+        lua_setiuservalue(L, index, CURSOR_TRAVERSAL);
+    }
     if (cursor->has_functions) {
         lua_pushnil(L);
         lua_setiuservalue(L, index, CURSOR_FUNCTIONS);
     }
+    cursor->is_taken = false;
 }
 
 /* Raises what a function raised, or what the engine says. */
@@ -194,8 +199,10 @@ static void leave(lua_State *L, struct cursor *cursor, sombra_err err, bool was_
     cursor->tx->jobs--;
     cursor->tx->db->jobs--;
     cursor->L = NULL;
+    if (LIKELY(!err && !cursor->has_functions))
+        return;
     lua_settop(L, err && cursor->error ? cursor->error : cursor->functions - 1);
-    if (LIKELY(!err))
+    if (!err)
         return;
     if (!cursor->error)
         error_push(L, err);
@@ -233,19 +240,22 @@ static struct cursor *push_cursor(lua_State *L)
     return cursor;
 }
 
-/* Pushes the one that is kept for methods that end it before they return, or another. It is not
- * there meanwhile: functions that a traversal calls, and finalizers, run others. Who raises does
- * not give it back: the collector ends it. */
+/* Pushes the one that is kept for methods that end it before they return, or, if it is taken,
+ * another that is kept in its place: functions that a traversal calls, and finalizers, run others,
+ * and a method that ran out of memory has not ended its own, which the collector does. */
 static struct cursor *take_cursor(lua_State *L)
 {
     const int proof = lua_upvalueindex(3);
-    if (UNLIKELY(lua_getiuservalue(L, proof, PROOF_CURSOR) != LUA_TUSERDATA)) {
-        lua_pop(L, 1);
-        return push_cursor(L);
+    if (LIKELY(lua_getiuservalue(L, proof, PROOF_CURSOR) == LUA_TUSERDATA)) {
+        struct cursor *kept = lua_touserdata(L, -1);
+        if (LIKELY(!kept->is_taken))
+            return kept;
     }
-    lua_pushnil(L);
+    lua_pop(L, 1);
+    struct cursor *cursor = push_cursor(L);
+    lua_pushvalue(L, -1);
     lua_setiuservalue(L, proof, PROOF_CURSOR);
-    return lua_touserdata(L, -1);
+    return cursor;
 }
 
 /* The cursor on top runs the traversal at `index`. */
@@ -257,9 +267,11 @@ static void open_cursor(lua_State *L, struct cursor *cursor, int index,
     sombra_slice inlined[STEPS_INLINE];
     bool was_readonly;
     const int at = lua_gettop(L);
-    *cursor = (struct cursor){ .tx = tx };
-    lua_pushvalue(L, index);
-    lua_setiuservalue(L, at, CURSOR_TRAVERSAL);
+    *cursor = (struct cursor){ .tx = tx, .is_taken = cursor->is_taken };
+    if (!cursor->is_taken) {
+        lua_pushvalue(L, index);
+        lua_setiuservalue(L, at, CURSOR_TRAVERSAL);
+    }
     if (traversal_has_functions(traversal)) {
         cursor->has_functions = true;
         traversal_push_functions(L, index, false);
@@ -437,6 +449,7 @@ static struct cursor *run_begin(lua_State *L)
     lua_settop(L, 1);
     read_bounds(L, 1, &options);
     struct cursor *cursor = take_cursor(L);
+    cursor->is_taken = true;
     open_cursor(L, cursor, 1, &options);
     return cursor;
 }
@@ -445,8 +458,6 @@ static struct cursor *run_begin(lua_State *L)
 static int run_end(lua_State *L, struct cursor *cursor, int results)
 {
     end_cursor(L, cursor, 2);
-    lua_pushvalue(L, 2);
-    lua_setiuservalue(L, lua_upvalueindex(3), PROOF_CURSOR);
     return results;
 }
 

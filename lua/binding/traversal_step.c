@@ -5,6 +5,7 @@
 #include "traversal.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct step step_begin(lua_State *L, struct db_handle *db, const char *name)
@@ -133,4 +134,58 @@ int step_extend(const struct step *step)
     const struct traversal_part part = step_end(step);
     traversal_push_next(step->L, 1, &part);
     return 1;
+}
+
+/* ---- steps that are known ---------------------------------------------------------------------
+ */
+
+enum { KNOWN_STEPS = 8, KNOWN_TEXT = 32, KNOWN_BYTES = 80 }; /* of the text and 48 more */
+
+struct known_step {
+    const char *name; /* NULL: nothing is here */
+    uint8_t text_bytes, bytes;
+    char text[KNOWN_TEXT];
+    unsigned char encoded[KNOWN_BYTES];
+};
+
+void steps_free(struct known_step *steps)
+{
+    free(steps);
+}
+
+/* The place that a step has. */
+static size_t place_of(const char *name, sombra_slice text)
+{
+    const char *bytes = text.data;
+    const unsigned first = (unsigned char)bytes[0], last = (unsigned char)bytes[text.bytes - 1];
+    return ((unsigned char)name[0] + first + 3 * last + text.bytes) % KNOWN_STEPS;
+}
+
+bool step_recall(const struct db_handle *db, const char *name, sombra_slice text,
+                 struct traversal_part *out_part)
+{
+    if (UNLIKELY(!db->steps || text.bytes == 0))
+        return false;
+    const struct known_step *known = &db->steps[place_of(name, text)];
+    if (known->name != name || known->text_bytes != text.bytes ||
+        memcmp(known->text, text.data, text.bytes) != 0)
+        return false;
+    *out_part = (struct traversal_part){ .name = name, .bytes = { known->encoded, known->bytes } };
+    return true;
+}
+
+void step_note(struct db_handle *db, sombra_slice text, const struct traversal_part *part)
+{
+    if (text.bytes == 0 || text.bytes > KNOWN_TEXT || part->bytes.bytes > KNOWN_BYTES)
+        return;
+    if (!db->steps)
+        db->steps = calloc(KNOWN_STEPS, sizeof *db->steps);
+    if (!db->steps)
+        return;
+    struct known_step *known = &db->steps[place_of(part->name, text)];
+    known->name = part->name;
+    known->text_bytes = (uint8_t)text.bytes;
+    known->bytes = (uint8_t)part->bytes.bytes;
+    memcpy(known->text, text.data, text.bytes);
+    memcpy(known->encoded, part->bytes.data, part->bytes.bytes);
 }

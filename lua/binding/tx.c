@@ -36,7 +36,7 @@ struct tx_handle *tx_push(lua_State *L, int db_index)
 struct tx_handle *tx_push_scoped(lua_State *L, int db_index)
 {
     struct tx_handle *tx = push_bare(L, lua_absindex(L, db_index));
-    class_set_plain(L, PLAIN_TX);
+    class_set_known(L, PLAIN_TX);
     return tx;
 }
 

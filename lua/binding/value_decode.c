@@ -60,21 +60,32 @@ static void push_map(lua_State *L, const sombra_value *map)
     }
 }
 
-static void push_any(lua_State *L, const sombra_value *value)
+/* Pushes a value for which nothing is allocated; false for all else. */
+static inline bool push_plain(lua_State *L, const sombra_value *value)
 {
     switch (value->kind) {
     case SOMBRA_NULL:
         value_push_null(L);
-        return;
+        return true;
     case SOMBRA_BOOLEAN:
         lua_pushboolean(L, value->as.boolean);
-        return;
+        return true;
     case SOMBRA_INTEGER:
         lua_pushinteger(L, value->as.integer);
-        return;
+        return true;
     case SOMBRA_FLOAT:
         lua_pushnumber(L, value->as.real);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void push_any(lua_State *L, const sombra_value *value)
+{
+    if (push_plain(L, value))
         return;
+    switch (value->kind) {
     case SOMBRA_STRING:
         lua_pushlstring(L, value->as.string.data, value->as.string.bytes);
         return;
@@ -86,6 +97,8 @@ static void push_any(lua_State *L, const sombra_value *value)
         luaL_checkstack(L, 4, "nested maps");
         push_map(L, value);
         return;
+    default:
+        break;
     }
     error_raise_text(L, SOMBRA_UNSUPPORTED, "the value is of a kind that this version cannot read");
 }
@@ -99,7 +112,9 @@ void value_push(lua_State *L, sombra_slice encoded)
 {
     sombra_value value;
     raise_if(L, sombra_value_decode(encoded, &value));
-    if (LIKELY(value.kind != SOMBRA_LIST && value.kind != SOMBRA_MAP)) {
+    if (LIKELY(push_plain(L, &value)))
+        return;
+    if (value.kind != SOMBRA_LIST && value.kind != SOMBRA_MAP) {
         push_any(L, &value);
     } else if (encoded.bytes <= COPY_INLINE_BYTES) {
         unsigned char copy[COPY_INLINE_BYTES];
@@ -151,6 +166,16 @@ void value_push_or_null(lua_State *L, sombra_slice encoded)
         value_push_null(L);
 }
 
+/* The same of an encoded one, or sombra.null for one that is not there. */
+static bool push_plain_or_null(lua_State *L, sombra_slice encoded)
+{
+    sombra_value value;
+    if (encoded.data)
+        return !sombra_value_decode(encoded, &value) && push_plain(L, &value);
+    value_push_null(L);
+    return true;
+}
+
 void values_append(lua_State *L, struct tx_handle *tx, int list, lua_Integer count,
                    const uint64_t *nodes, size_t node_count, sombra_slice name)
 {
@@ -161,9 +186,14 @@ void values_append(lua_State *L, struct tx_handle *tx, int list, lua_Integer cou
     sombra_err err = sombra_node_property_many(tx->txn, nodes, node_count, name, values);
     if (err)
         error_raise(L, err);
-    values_copy(L, values, node_count, &room);
-    for (size_t i = 0; i < node_count; i++) {
-        value_push_or_null(L, values[i]);
+    size_t at = 0;
+    for (; at < node_count && push_plain_or_null(L, values[at]); at++)
+        lua_rawseti(L, list, ++count);
+    if (at == node_count)
+        return;
+    values_copy(L, values + at, node_count - at, &room);
+    for (; at < node_count; at++) {
+        value_push_or_null(L, values[at]);
         lua_rawseti(L, list, ++count);
     }
     lua_pop(L, 1);
@@ -256,6 +286,7 @@ void value_register(lua_State *L)
     luaL_newmetatable(L, LIST_NAME);
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
+    class_register_known(L, KNOWN_LIST);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &list_key);
 
     luaL_newmetatable(L, NULL_NAME);

@@ -254,6 +254,69 @@ describe("a traversal", function()
     assert.equal(9, #tx:from("N"):ids())
   end)
 
+  it("has the steps that it was given, whatever steps of the same names were before", function()
+    local long = ("L"):rep(33)
+    local names = { "N", "", "N\0", "NN", "A", long, long .. "L" }
+    for i = 1, 40 do names[#names + 1] = "N" .. i end
+    db:write(function(write)
+      for i, name in ipairs(names) do
+        if name ~= "N" and name ~= "" then write:link(write:create(name), name, 1, { i = i }) end
+      end
+    end)
+    local now <close> = db:begin("read")
+    for _ = 1, 2 do
+      for i, name in ipairs(names) do
+        if name == "" then
+          assert.is_false(pcall(function() return now:from(name):ids() end))
+        elseif name ~= "N" then
+          local from = now:from(name)
+          assert.equal(1, from:count())
+          assert.same({ 1 }, from:out(name):ids())
+          assert.same({ 1 }, from:both(name):ids())
+          assert.same({}, from:into(name):ids())
+          assert.same({ i }, from:out_edges(name):values("i"))
+          assert.same({ i }, now:from_edges(name):values("i"))
+          assert.same({}, from:out(name, { min = 2, max = 2 }):ids())
+          assert.same({ 1, 2 }, from:repeat_out({ name, "E" }, { max = 2 }):ids())
+        end
+      end
+    end
+  end)
+
+  it("can be run by the functions of another, and after one of those has raised", function()
+    for _ = 1, 3 do
+      local seen = {}
+      local list = tx:from("N"):filter(function(node)
+        seen[#seen + 1] = tx:from(node):out("E"):ids()[1] or 0
+        return tx:from("N"):where({ n = node }):filter(function(n) return n % 2 == 0 end):exists()
+      end):list()
+      assert.same({ 2, 4, 6, 8 }, list)
+      assert.same({ 2, 3, 4, 5, 6, 7, 8, 9, 0 }, seen)
+      helper.misuse("enough", function()
+        return tx:from("N"):filter(function() error "enough" end):ids()
+      end)
+      assert.is_false(pcall(function() return tx:from("N"):where({ n = 1 }):bounded({ rows = 1 }):union(
+        function(t) return t:out "E" end, function(t) return t end):ids() end))
+      assert.same({ 3 }, tx:from("N"):where({ n = 2 }):out("E"):ids())
+    end
+  end)
+
+  it("ends with its bound, its limit, or with the one row of a unique index, and no sooner", function()
+    local one = tx:from("N"):where { n = 4 }
+    assert.same({ 4 }, one:ids())
+    assert.same({ 5 }, one:out("E"):ids())
+    assert.same({ 5, 4 }, one:union(function(t) return t:out("E"):limit(1) end, function(t) return t end):ids())
+    assert.same({ 1, 2 }, tx:from("N"):limit(2):ids())
+    assert.same({ 2, 3, 4 }, tx:from({ 1, 2, 3 }):out("E"):ids())
+    assert.same({ 4, 4 }, one:bounded({ rows = 2 }):union(function(t) return t end, function(t) return t end):ids())
+    assert.is_false(pcall(function()
+      return one:bounded({ rows = 1 }):union(function(t) return t end, function(t) return t end):ids()
+    end))
+    local page, position = tx:from("N"):limit(3):page { size = 3 }
+    assert.same({ 1, 2, 3 }, page)
+    assert.same({ 4, 5, 6 }, (tx:from("N"):limit(3):page { size = 3, after = position }))
+  end)
+
   it("knows its functions however long it is, and wherever others go on from it", function()
     local calls
     local function counts(name)
