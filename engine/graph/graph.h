@@ -91,8 +91,11 @@ struct kept_values {
     size_t mask;           /* entries, less one: a power of two */
     size_t pushed;         /* entries that others took the place of, since it grew */
     uint64_t version;      /* kv's: what the last reader saw; 0 = there was none */
-    uint64_t reads;        /* of this version, until they are many enough */
     uint32_t generation;   /* of that version's entries */
+    bool is_on;            /* values are looked for here, and kept */
+    uint64_t left;         /* reads until that is thought over */
+    uint64_t hits;         /* since it was */
+    uint64_t pause;        /* reads that the next values are not kept for; 0 = it pays */
 };
 
 enum { GRAPH_KNOWN_NODES = 64, GRAPH_RECENT_NAMES = 4 };

@@ -11,20 +11,6 @@ static size_t bytes_of(size_t capacity)
     return capacity * sizeof(struct kept_value);
 }
 
-void kept_values_begin(struct graph_txn *txn)
-{
-    struct kept_values *kept = &txn->kept;
-    if (txn->version == 0 || txn->version == kept->version)
-        return;
-    kept->version = txn->version;
-    kept->reads = 0;
-    if (UNLIKELY(++kept->generation == 0)) { /* entries of all generations look like new ones */
-        if (kept->at)
-            memset(kept->at, 0, bytes_of(capacity_of(kept)));
-        kept->generation = 1;
-    }
-}
-
 static void bytes_give(struct graph *graph, size_t bytes)
 {
     atomic_fetch_sub_explicit(&graph->kept_bytes, bytes, memory_order_relaxed);
@@ -73,14 +59,59 @@ static void grow(struct graph_txn *txn)
     *kept = grown;
 }
 
-bool kept_values_make(struct graph_txn *txn)
+/* ---- does it pay? -------------------------------------------------------------------------- */
+
+/* Of reads that were kept. */
+static void judge(struct kept_values *kept)
 {
-    assert(!txn->kept.at);
-    grow(txn);
-    if (!txn->kept.at)
-        txn->kept.reads = 0; /* not again with the next read */
-    return txn->kept.at != NULL;
+    const uint64_t reads = KEPT_READS - kept->left;
+    if (!kept->is_on || reads < KEPT_READS / 4)
+        return;
+    if (kept->hits * KEPT_PAYS >= reads)
+        kept->pause = 0;
+    else
+        kept->pause = u64_min(u64_max(2 * kept->pause, KEPT_READS), KEPT_PAUSE_MAX);
 }
+
+static void turn_off(struct kept_values *kept, uint64_t reads)
+{
+    kept->is_on = false;
+    kept->left = reads;
+}
+
+bool kept_values_think(struct graph_txn *txn)
+{
+    struct kept_values *kept = &txn->kept;
+    const bool was_on = kept->is_on;
+    judge(kept);
+    if (was_on && kept->pause) {
+        turn_off(kept, kept->pause);
+        return false;
+    }
+    if (!kept->at)
+        grow(txn);
+    kept->is_on = kept->at != NULL;
+    kept->left = KEPT_READS;
+    kept->hits = 0;
+    return kept->is_on;
+}
+
+void kept_values_begin(struct graph_txn *txn)
+{
+    struct kept_values *kept = &txn->kept;
+    if (txn->version == 0 || txn->version == kept->version)
+        return;
+    judge(kept);
+    turn_off(kept, KEPT_READS_BEFORE + kept->pause);
+    kept->version = txn->version;
+    if (UNLIKELY(++kept->generation == 0)) { /* entries of all generations look like new ones */
+        if (kept->at)
+            memset(kept->at, 0, bytes_of(capacity_of(kept)));
+        kept->generation = 1;
+    }
+}
+
+/* ---- keep ---------------------------------------------------------------------------------- */
 
 /* A value is about to push another one out: once a quarter of the table was, it is too small. */
 static void push(struct graph_txn *txn)

@@ -4,9 +4,13 @@
  *
  * The table belongs to a transaction's handle and outlives its transactions, as the rules do: the
  * next reader that sees the same version finds what the ones before it read. It is direct-mapped
- * by the node's id, so that nodes made one after the other are neighbours here as well. It begins
- * with the reads of a version behind the first KEPT_READS_BEFORE, and grows while values push each
- * other out, to KEPT_BYTES_MAX; all tables of a graph together have at most KEPT_BYTES_ALL.
+ * by the node's id, so that nodes made one after the other are neighbours here as well. It grows
+ * while values push each other out, to KEPT_BYTES_MAX; all tables of a graph together have at most
+ * KEPT_BYTES_ALL.
+ *
+ * To keep a value costs a tenth of reading it. So the first KEPT_READS_BEFORE reads of a version
+ * keep nothing, and where of KEPT_READS less than one in KEPT_PAYS was found here, the next ones do
+ * not either: as many, then twice as many each time, to KEPT_PAUSE_MAX.
  *
  * Invariants: an entry whose generation is the table's holds what a reader of kept_version found
  * in the store. Generation 0 is that of no table: an entry of zeros is empty. Writers never touch a
@@ -20,7 +24,10 @@
 
 enum {
     KEPT_VALUE_BYTES = 15,
-    KEPT_READS_BEFORE = 256, /* a version that lives for a few reads is not worth a table */
+    KEPT_READS_BEFORE = 256,
+    KEPT_READS = 1024,
+    KEPT_PAYS = 16,
+    KEPT_PAUSE_MAX = 16 * KEPT_READS,
     KEPT_CAPACITY_MIN = 256, /* entries, a power of two as all capacities */
     KEPT_GROWS = 4,          /* times */
     KEPT_BYTES_MAX = 2 * MiB,
@@ -41,18 +48,19 @@ void kept_values_begin(struct graph_txn *txn);
 /* Gives the memory back. */
 void kept_values_release(struct graph_txn *txn);
 
-/* Of a version that was read often enough: makes the first table. False: there is no memory. */
-bool kept_values_make(struct graph_txn *txn);
+/* What the next reads do, after those that were thought of have been done. */
+bool kept_values_think(struct graph_txn *txn);
 
 /* About to read so many: are they to be looked for, and kept? Then there is a table. */
 static inline bool kept_values_wanted(struct graph_txn *txn, size_t count)
 {
+    struct kept_values *kept = &txn->kept;
     if (txn->version == 0)
         return false;
-    if (LIKELY(txn->kept.reads >= KEPT_READS_BEFORE))
-        return LIKELY(txn->kept.at) || kept_values_make(txn);
-    txn->kept.reads += count;
-    return false;
+    if (UNLIKELY(kept->left < count))
+        return kept_values_think(txn);
+    kept->left -= count;
+    return kept->is_on;
 }
 
 static inline struct kept_value *kept_value_slot(const struct kept_values *kept,

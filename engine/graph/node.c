@@ -78,6 +78,7 @@ sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombr
     const bool keeps = !err && kept_values_wanted(txn, 1);
     const struct kept_value *kept = keeps ? kept_value_find(&txn->kept, node, id) : NULL;
     if (kept) {
+        txn->kept.hits++;
         sombra_slice bytes = slice_of(kept->bytes, kept->length);
         return bytes.bytes ? txn_lend(txn, bytes, out_value) : SOMBRA_NOT_FOUND;
     }
@@ -146,58 +147,64 @@ static void values_move(struct property_read *read, size_t count)
     read->base = base;
 }
 
-static inline sombra_err value_append(struct property_read *read, sombra_slice value,
-                                      sombra_slice *out_value)
+/* The value at `at`; those from `made` on are not made yet. NOT_FOUND leaves it alone. */
+static inline __attribute__((always_inline)) sombra_err
+take_value(struct property_read *read, sombra_slice record, size_t at, size_t made)
 {
     struct buf *to = read->to;
+    sombra_slice value;
+    sombra_err err = record_finder_value(&read->txn->finder, record, &value);
+    if (err)
+        return err;
     if (LIKELY(value.bytes - 1 < KEPT_VALUE_BYTES && to->capacity - to->bytes >= value.bytes)) {
         bytes_put_few(to->data + to->bytes, value.data, value.bytes);
         to->bytes += value.bytes;
     } else {
-        sombra_err err = buf_append_slice(to, value);
+        err = buf_append_slice(to, value);
         if (err)
             return err;
         if (to->data != read->base)
-            values_move(read, read->end);
+            values_move(read, made);
     }
-    *out_value = slice_of(to->data + to->bytes - value.bytes, value.bytes);
+    read->out[at] = slice_of(to->data + to->bytes - value.bytes, value.bytes);
     return SOMBRA_OK;
 }
 
+/* Of a reader that keeps nothing, or of a writer: all of the chunk. */
 static sombra_err property_each(void *context, size_t index, const sombra_slice *value)
 {
     struct property_read *read = context;
+    const size_t at = read->first + index;
+    sombra_err err = value ? take_value(read, *value, at, at) : SOMBRA_NOT_FOUND;
+    if (LIKELY(!err))
+        return SOMBRA_OK;
+    read->out[at] = slice_of(NULL, 0);
+    return err == SOMBRA_NOT_FOUND ? SOMBRA_OK : diag_wrap(err, "node %" PRIu64, read->nodes[at]);
+}
+
+/* What was not kept, and is from now on. */
+static sombra_err property_missed(void *context, size_t index, const sombra_slice *value)
+{
+    struct property_read *read = context;
     const size_t at = read->first + read->places[index];
-    sombra_slice property = { NULL, 0 };
-    if (value) {
-        sombra_err err = record_finder_value(&read->txn->finder, *value, &property);
-        if (LIKELY(!err))
-            err = value_append(read, property, &read->out[at]);
-        if (UNLIKELY(err && err != SOMBRA_NOT_FOUND))
-            return diag_wrap(err, "node %" PRIu64, read->nodes[at]);
-    }
-    if (read->keeps)
-        kept_value_add(read->txn, read->nodes[at], read->property, read->out[at]);
+    sombra_err err = value ? take_value(read, *value, at, read->end) : SOMBRA_NOT_FOUND;
+    if (UNLIKELY(err && err != SOMBRA_NOT_FOUND))
+        return diag_wrap(err, "node %" PRIu64, read->nodes[at]);
+    kept_value_add(read->txn, read->nodes[at], read->property, read->out[at]);
     return SOMBRA_OK;
 }
 
 /* Of the chunk what is kept; what is not is noted, and nothing until it is read. */
-static sombra_err chunk_take_kept(struct property_read *read)
+static void chunk_take_kept(struct property_read *read)
 {
-    const struct kept_values *kept = &read->txn->kept;
+    struct kept_values *kept = &read->txn->kept;
     const size_t count = read->end - read->first;
     const sombra_node_id *nodes = read->nodes + read->first;
     sombra_slice *out = read->out + read->first;
-    sombra_err err = buf_reserve(read->to, count * sizeof kept->at->bytes);
-    if (err)
-        return err;
-    if (UNLIKELY(read->to->data != read->base))
-        values_move(read, read->first);
     uint8_t *at = read->to->data + read->to->bytes;
     size_t missed = 0;
     for (size_t i = 0; i < count; i++) {
-        const struct kept_value *value =
-            read->keeps ? kept_value_find(kept, nodes[i], read->property) : NULL;
+        const struct kept_value *value = kept_value_find(kept, nodes[i], read->property);
         out[i] = slice_of(NULL, 0);
         if (!value) {
             read->places[missed++] = (uint8_t)i;
@@ -209,19 +216,35 @@ static sombra_err chunk_take_kept(struct property_read *read)
     }
     read->to->bytes = (size_t)(at - read->to->data);
     read->missed = missed;
-    return SOMBRA_OK;
+    kept->hits += count - missed;
+}
+
+/* The values of the first `count` of `nodes`, which are the chunk's, or of those in `places`. */
+static sombra_err chunk_read_stored(struct property_read *read, const uint8_t *places, size_t count)
+{
+    uint8_t keys[PROPERTY_CHUNK][1 + ORDERED_BYTES_MAX];
+    sombra_slice slices[PROPERTY_CHUNK];
+    const sombra_node_id *nodes = read->nodes + read->first;
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *end = key_put_1(keys[i], TAG_NODE, nodes[places ? places[i] : i]);
+        slices[i] = slice_of(keys[i], (size_t)(end - keys[i]));
+    }
+    return kv_get_many(read->txn->kv, slices, count, places ? property_missed : property_each,
+                       read);
 }
 
 static sombra_err chunk_read(struct property_read *read)
 {
-    uint8_t keys[PROPERTY_CHUNK][1 + ORDERED_BYTES_MAX];
-    sombra_slice slices[PROPERTY_CHUNK];
-    for (size_t i = 0; i < read->missed; i++) {
-        const uint8_t *end =
-            key_put_1(keys[i], TAG_NODE, read->nodes[read->first + read->places[i]]);
-        slices[i] = slice_of(keys[i], (size_t)(end - keys[i]));
-    }
-    return kv_get_many(read->txn->kv, slices, read->missed, property_each, read);
+    const size_t count = read->end - read->first;
+    sombra_err err = buf_reserve(read->to, count * KEPT_VALUE_BYTES);
+    if (err)
+        return err;
+    if (UNLIKELY(read->to->data != read->base))
+        values_move(read, read->first);
+    if (!read->keeps)
+        return chunk_read_stored(read, NULL, count);
+    chunk_take_kept(read);
+    return read->missed ? chunk_read_stored(read, read->places, read->missed) : SOMBRA_OK;
 }
 
 sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id *nodes,
@@ -247,9 +270,7 @@ sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id 
         out_values[i] = slice_of(NULL, 0);
     for (; id && !err && read.first < count; read.first = read.end) {
         read.end = size_min(count, read.first + PROPERTY_CHUNK);
-        err = chunk_take_kept(&read);
-        if (!err && read.missed)
-            err = chunk_read(&read);
+        err = chunk_read(&read);
     }
     return err;
 }

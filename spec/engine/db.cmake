@@ -5,6 +5,7 @@ engine_test(db_engine_test db)
 engine_test(db_index_test db)
 engine_test(db_reuse_test db)
 engine_test(db_metrics_test db)
+engine_test(db_kept_threads_test db LABELS threads)
 
 # What holds for the graph on the model holds on the engines: the same programs on other stores.
 set(graph_fixture_btree graph_fixture_btree.c)

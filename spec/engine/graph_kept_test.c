@@ -370,7 +370,8 @@ static void test_kept_values__have_little_memory_all_together(void **state)
             sombra_slice values[BATCH];
             for (size_t k = 0; k < BATCH; k++)
                 nodes[k] = first + k;
-            assert_ok(graph_node_property_many(&txns[i], nodes, BATCH, text("p"), values));
+            for (int again = 0; again < 2; again++) /* that it pays */
+                assert_ok(graph_node_property_many(&txns[i], nodes, BATCH, text("p"), values));
             assert_true(f->graph.kept_bytes <= KEPT_BYTES_ALL);
         }
         assert_all(&txns[i], 7, 2);
@@ -384,6 +385,36 @@ static void test_kept_values__have_little_memory_all_together(void **state)
 }
 
 /* Nothing is kept of a version that is read a few times only. */
+static void read_none(struct graph_txn *txn, sombra_node_id first)
+{
+    sombra_node_id nodes[BATCH];
+    sombra_slice values[BATCH];
+    for (size_t i = 0; i < BATCH; i++)
+        nodes[i] = first + i;
+    assert_ok(graph_node_property_many(txn, nodes, BATCH, text("p"), values));
+}
+
+/* As long as every value is another one; they are tried again now and then. */
+static void test_kept_values__are_not_kept_where_that_does_not_pay(void **state)
+{
+    struct fixture *f = *state;
+    struct graph_txn txn = { 0 };
+    unsigned on = 0;
+    commit_all(f, 7);
+    reader_begin(f, &txn);
+    for (sombra_node_id first = 1; first < 1000 * BATCH; first += BATCH) {
+        read_none(&txn, first);
+        on += txn.kept.is_on;
+    }
+    assert_in_range(on, txn.version ? 40 : 0, 120); /* of 1,000 */
+    for (unsigned i = 0; i < 2 * (KEPT_PAUSE_MAX + KEPT_READS) / BATCH; i++)
+        read_none(&txn, 1);
+    assert_int_equal(txn.kept.is_on, txn.version != 0);
+    assert_int_equal(txn.kept.pause, 0);
+    reader_end(&txn);
+    graph_txn_release(&txn);
+}
+
 static void test_kept_values__begin_with_many_reads(void **state)
 {
     struct fixture *f = *state;
@@ -416,6 +447,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_kept_values__that_find_no_memory_are_not_missed,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_kept_values__have_little_memory_all_together,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_kept_values__are_not_kept_where_that_does_not_pay,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_kept_values__begin_with_many_reads, fixture_setup,
                                         fixture_teardown),
