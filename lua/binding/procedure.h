@@ -48,6 +48,7 @@ struct call {
     sombra_txn *txn; /* of the caller */
     bool is_write;   /* as the procedure may use it */
     bool is_stream;
+    bool is_opening;         /* db:stream has not returned it yet */
     struct sandbox *sandbox; /* NULL = over */
     lua_State *thread;       /* of a stream, in the sandbox */
     struct tx_handle *lent;  /* in the sandbox; cut off at the end */

@@ -435,7 +435,8 @@ int db_stream(lua_State *L)
     lua_setiuservalue(L, -3, 1);
     tx_begin(L, tx, &options);
     call->txn = tx->txn;
-    call->is_stream = true;
+    call->is_stream = call->is_opening = true;
+    lua_toclose(L, 6); /* an error below must not leave the transaction to the collector */
     load_definition(L, call, 2);
     if (is_write_mode(call))
         return error_raise_text(L, SOMBRA_INVALID,
@@ -452,6 +453,16 @@ int db_stream(lua_State *L)
 
 /* ---- the class ------------------------------------------------------------------------------- */
 
+/* db:stream's own closing, without an error, hands the call over to the loop. */
+static int call_end(lua_State *L)
+{
+    struct call *call = luaL_checkudata(L, 1, CALL_NAME);
+    if (!call->is_opening || !lua_isnil(L, 2))
+        stream_end(L, call, 1);
+    call->is_opening = false;
+    return 0;
+}
+
 static int call_gc(lua_State *L)
 {
     struct call *call = luaL_checkudata(L, 1, CALL_NAME);
@@ -462,7 +473,7 @@ static int call_gc(lua_State *L)
 void call_register(lua_State *L)
 {
     static const luaL_Reg metamethods[] = { { "__gc", call_gc },
-                                            { "__close", call_gc },
+                                            { "__close", call_end },
                                             { NULL, NULL } };
     const luaL_Reg *const sets[] = { NULL };
     class_register(L, CALL_NAME, metamethods, sets);

@@ -527,6 +527,11 @@ int call_resume(struct call *call)
     sandbox_pause(call->sandbox);
     if (sandbox_end_of(call->sandbox) != SANDBOX_LIVES)
         return LUA_ERRRUN;
+    if (status == LUA_YIELD && !call->has_row) { /* not by emit: it would look like the end */
+        lua_settop(call->thread, 0);
+        lua_pushliteral(call->thread, "a stream's procedure gives rows by emit, and cannot yield");
+        return LUA_ERRRUN;
+    }
     return status == LUA_YIELD ? LUA_OK : status;
 }
 

@@ -227,6 +227,27 @@ describe("a stored procedure", function()
     assert.is_nil((db:procedures()()))
   end)
 
+  it("streams what is emitted, and ends nothing at a yield", function()
+    db:define [[return { name = "yields", run = function() emit(1) coroutine.yield(2) emit(3) end }]]
+    local seen = 0
+    local err = failure(function() for _ in db:stream("yields") do seen = seen + 1 end end)
+    assert.equal(1, seen)
+    assert.equal("procedure", err.code)
+    assert.matches("gives rows by emit", err.message)
+  end)
+
+  it("leaves no transaction open when a stream does not begin", function()
+    db:define [[return { name = "writes", mode = "write", run = function() emit(1) end }]]
+    db:define [[return { name = "typed", params = { { "n", "integer" } }, run = function() emit(1) end }]]
+    collectgarbage("stop")
+    assert.is_false((pcall(db.stream, db, "nothing")))
+    assert.is_false((pcall(db.stream, db, "writes")))
+    assert.is_false((pcall(db.stream, db, "typed", { n = "x" })))
+    assert.is_false((pcall(db.stream, db, "typed", { n = 1 }, { time = -1 })))
+    collectgarbage("restart")
+    assert.equal(0, db:stats().transactions)
+  end)
+
   it("streams rows one at a time", function()
     db:define [[return { name = "rows", params = { { "n", "integer" } }, run = function(tx, p)
       for i = 1, p.n do emit { i = i, nodes = tx:count() } end
