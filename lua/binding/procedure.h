@@ -72,8 +72,6 @@ bool unit_parse_id(const char *text, size_t bytes, struct unit_id *out);
 sombra_err unit_load(sombra_txn *txn, struct unit_id *id, struct bytes *out_definition);
 /* A member of an encoded map; false if it is missing or of another kind. */
 bool member_string(sombra_slice map, const char *name, sombra_slice *out);
-bool member_integer(sombra_slice map, const char *name, int64_t *out);
-bool member_number(sombra_slice map, const char *name, double *out);
 bool member_value(sombra_slice map, const char *name, sombra_value *out);
 
 extern const luaL_Reg tx_procedure_methods[];

@@ -15,7 +15,6 @@ enum {
     DOC_BYTES_MAX = 1 << 16,
     PARAMETERS_MAX = 64,
     RESULTS_MAX = 250,
-    MESSAGE_BYTES_MAX = 4096,
 };
 
 static const char call_key = 'c';  /* its address is the registry key of the call */
@@ -620,11 +619,10 @@ void call_push_error(lua_State *L, struct call *call, int status)
     lua_State *inner = call->thread ? call->thread : sandbox_state(call->sandbox);
     if (sandbox_end_of(call->sandbox) != SANDBOX_LIVES) {
         char text[UNIT_NAME_BYTES_MAX + 160];
-        bool is_cancelled = sandbox_end_of(call->sandbox) == SANDBOX_CANCELLED;
         push_subject(L, call);
         sandbox_explain(call->sandbox, lua_tostring(L, -1), text, sizeof text);
         lua_pop(L, 1);
-        error_push_text(L, is_cancelled ? SOMBRA_CANCELLED : SOMBRA_LIMIT, text);
+        error_push_text(L, SOMBRA_LIMIT, text);
         return;
     }
     if (status == LUA_ERRMEM) {

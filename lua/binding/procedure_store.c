@@ -58,29 +58,6 @@ bool member_string(sombra_slice map, const char *name, sombra_slice *out)
     return true;
 }
 
-bool member_integer(sombra_slice map, const char *name, int64_t *out)
-{
-    sombra_value value;
-    if (!member_value(map, name, &value) || value.kind != SOMBRA_INTEGER)
-        return false;
-    *out = value.as.integer;
-    return true;
-}
-
-bool member_number(sombra_slice map, const char *name, double *out)
-{
-    sombra_value value;
-    if (!member_value(map, name, &value))
-        return false;
-    if (value.kind == SOMBRA_INTEGER)
-        *out = (double)value.as.integer;
-    else if (value.kind == SOMBRA_FLOAT)
-        *out = value.as.real;
-    else
-        return false;
-    return true;
-}
-
 /* ---- ids ------------------------------------------------------------------------------------- */
 
 static bool is_name_byte(char c, bool is_first)

@@ -15,6 +15,8 @@
  */
 #include "sandbox_internal.h"
 
+#include <stdatomic.h>
+
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>

@@ -178,8 +178,6 @@ void *sandbox_allocate(void *context, void *block, size_t old_bytes, size_t byte
     if (bytes > old)
         sandbox->refused = 0;
     sandbox->memory += bytes - old;
-    if (sandbox->memory > sandbox->memory_peak)
-        sandbox->memory_peak = sandbox->memory;
     return moved;
 }
 
@@ -223,11 +221,9 @@ static void image_begin(struct sandbox *sandbox)
     struct sandbox_image image = sandbox->image;
     flood_release(&sandbox->flood);
     memcpy(image.arena.base, image.bytes, image.arena.used);
-    *sandbox = (struct sandbox){ .L = image.L,
-                                 .memory = image.memory,
-                                 .memory_peak = image.memory,
-                                 .arena = image.arena,
-                                 .image = image };
+    *sandbox = (struct sandbox){
+        .L = image.L, .memory = image.memory, .arena = image.arena, .image = image
+    };
 }
 
 struct sandbox *image_take(lua_CFunction prepare)

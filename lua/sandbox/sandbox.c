@@ -64,11 +64,6 @@ size_t sandbox_memory(const struct sandbox *sandbox)
     return sandbox->memory;
 }
 
-size_t sandbox_memory_peak(const struct sandbox *sandbox)
-{
-    return sandbox->memory_peak;
-}
-
 /* ---- time and work ----------------------------------------------------------------------- */
 
 static void hook(lua_State *L, lua_Debug *event);
@@ -82,9 +77,7 @@ bool sandbox_is_late(const struct sandbox *sandbox)
 static void look(lua_State *L, struct sandbox *sandbox)
 {
     if (sandbox->end == SANDBOX_LIVES) {
-        if (atomic_load_explicit(&sandbox->is_cancelled, memory_order_relaxed))
-            sandbox->end = SANDBOX_CANCELLED;
-        else if (sandbox_is_late(sandbox))
+        if (sandbox_is_late(sandbox))
             sandbox->end = SANDBOX_TIME;
         else if (sandbox->work_max && sandbox->work >= sandbox->work_max)
             sandbox->end = SANDBOX_INSTRUCTIONS;
@@ -161,11 +154,6 @@ void sandbox_look(lua_State *L)
         look(L, sandbox);
 }
 
-void sandbox_cancel(struct sandbox *sandbox)
-{
-    atomic_store_explicit(&sandbox->is_cancelled, true, memory_order_relaxed);
-}
-
 enum sandbox_end sandbox_end_of(const struct sandbox *sandbox)
 {
     return sandbox->end;
@@ -186,9 +174,6 @@ void sandbox_explain(const struct sandbox *sandbox, const char *subject, char *t
     case SANDBOX_MEMORY:
         snprintf(text, bytes, "%s needed more than its limit of %zu bytes of memory (%zu at once)",
                  subject, limits->memory_bytes, limits->block_bytes);
-        return;
-    case SANDBOX_CANCELLED:
-        snprintf(text, bytes, "%s was cancelled", subject);
         return;
     case SANDBOX_COLLISIONS:
         snprintf(text, bytes, "%s filled a table with keys that collide", subject);
@@ -330,12 +315,6 @@ void sandbox_start(struct sandbox *sandbox)
                                &sandbox->work_max))
         sandbox->work_max = UINT64_MAX;
     lua_sethook(sandbox->L, hook, LUA_MASKCOUNT, sandbox->hook_instructions);
-}
-
-void sandbox_restart(struct sandbox *sandbox, const struct sandbox_limits *limits)
-{
-    limits_set(sandbox, limits);
-    sandbox_start(sandbox);
 }
 
 void sandbox_pause(struct sandbox *sandbox)

@@ -11,7 +11,7 @@
  * Not covered: bugs of the Lua VM itself that text can reach. Who runs hostile code of many tenants
  * wants a process and its limits around this.
  *
- * Threads: one at a time; sandbox_cancel by any.
+ * Threads: one at a time.
  * Ownership: the state and all in it belong to the sandbox, and end with it.
  */
 #ifndef SOMBRA_SANDBOX_H
@@ -30,7 +30,6 @@ enum sandbox_end {
     SANDBOX_TIME,         /* the deadline passed */
     SANDBOX_INSTRUCTIONS, /* VM instructions and the work of library functions */
     SANDBOX_MEMORY,       /* in all, or of one block */
-    SANDBOX_CANCELLED,    /* by sandbox_cancel */
     SANDBOX_COLLISIONS,   /* keys of a table that were chosen to collide */
 };
 
@@ -63,8 +62,6 @@ struct sandbox *sandbox_of(lua_State *L);
 
 /* Starts the clock of the limits. Work before, by the owner, is not counted. */
 void sandbox_start(struct sandbox *sandbox);
-/* Changes the limits of what follows, and starts the clock. */
-void sandbox_restart(struct sandbox *sandbox, const struct sandbox_limits *limits);
 /* Pushes the chunk of the text, or the message of what is wrong with it; a Lua status. Bytecode and
  * sources over SANDBOX_SOURCE_BYTES_MAX are refused. */
 int sandbox_load(lua_State *L, const char *text, size_t bytes, const char *name);
@@ -87,13 +84,10 @@ void sandbox_go_on(struct sandbox *sandbox);
 void sandbox_left(const struct sandbox *sandbox, struct sandbox_limits *out_left);
 uint64_t sandbox_work(const struct sandbox *sandbox); /* in ticks, since the start */
 
-/* Kills it from any thread; takes effect at the next hook or tick. */
-void sandbox_cancel(struct sandbox *sandbox);
 enum sandbox_end sandbox_end_of(const struct sandbox *sandbox);
 /* "the procedure ran longer than 0.25 s", and so on; `subject` is its noun. Written to `text`. */
 void sandbox_explain(const struct sandbox *sandbox, const char *subject, char *text, size_t bytes);
-size_t sandbox_memory(const struct sandbox *sandbox);      /* bytes in use */
-size_t sandbox_memory_peak(const struct sandbox *sandbox); /* bytes */
+size_t sandbox_memory(const struct sandbox *sandbox); /* bytes in use */
 
 /* ---- for the files of this folder ----------------------------------------------------------- */
 

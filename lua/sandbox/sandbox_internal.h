@@ -13,8 +13,6 @@
 
 #include "sandbox.h"
 
-#include <stdatomic.h>
-
 enum {
     ARENA_BYTES = 256 << 10,
     ARENA_STEP = 16,     /* between size classes, and what every block is aligned to */
@@ -75,7 +73,7 @@ struct sandbox {
     uint64_t work_max;     /* 0 = none */
     uint64_t tick_at;      /* of `work`: the next look at the clock */
     int hook_instructions; /* between two hooks: fewer where single ones may take long */
-    size_t memory, memory_peak;
+    size_t memory;
     struct sandbox_arena arena;
     struct sandbox_image image;
     struct flood_list flood;
@@ -83,7 +81,6 @@ struct sandbox {
     size_t last_bytes; /* that a dead one still gets */
     bool is_started;
     enum sandbox_end end;
-    _Atomic bool is_cancelled;
 };
 
 /* Whether its time is over. (sandbox.c) */
