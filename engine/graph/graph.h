@@ -94,7 +94,8 @@ struct kept_values {
     uint32_t generation;   /* of that version's entries */
     bool is_on;            /* values are looked for here, and kept */
     uint64_t left;         /* reads until that is thought over */
-    uint64_t hits;         /* since it was */
+    uint64_t rest;         /* reads then, if not KEPT_READS; 0 = that many */
+    uint64_t hits;         /* of the last KEPT_READS */
     uint64_t pause;        /* reads that the next values are not kept for; 0 = it pays */
 };
 

@@ -59,40 +59,45 @@ static void grow(struct graph_txn *txn)
     *kept = grown;
 }
 
+/* Once a sixteenth of the table was pushed out, it is too small: what is pushed out is read again.
+ */
+struct kept_value *kept_value_push(struct graph_txn *txn, sombra_node_id node, uint32_t property)
+{
+    struct kept_values *kept = &txn->kept;
+    if (++kept->pushed >= capacity_of(kept) / 16) {
+        kept->pushed = 0;
+        if (bytes_of(capacity_of(kept)) * KEPT_GROWS <= KEPT_BYTES_MAX)
+            grow(txn);
+    }
+    return kept_value_slot(kept, node, property);
+}
+
 /* ---- does it pay? -------------------------------------------------------------------------- */
 
-/* Of reads that were kept. */
+/* KEPT_READS were kept. */
 static void judge(struct kept_values *kept)
 {
-    const uint64_t reads = KEPT_READS - kept->left;
-    if (!kept->is_on || reads < KEPT_READS / 4)
-        return;
-    if (kept->hits * KEPT_PAYS >= reads)
+    if (kept->hits * KEPT_PAYS >= KEPT_READS)
         kept->pause = 0;
     else
         kept->pause = u64_min(u64_max(2 * kept->pause, KEPT_READS), KEPT_PAUSE_MAX);
-}
-
-static void turn_off(struct kept_values *kept, uint64_t reads)
-{
-    kept->is_on = false;
-    kept->left = reads;
+    kept->hits = 0;
 }
 
 bool kept_values_think(struct graph_txn *txn)
 {
     struct kept_values *kept = &txn->kept;
-    const bool was_on = kept->is_on;
-    judge(kept);
-    if (was_on && kept->pause) {
-        turn_off(kept, kept->pause);
-        return false;
+    if (kept->is_on) {
+        judge(kept);
+        kept->is_on = kept->pause == 0;
+        kept->left = kept->is_on ? KEPT_READS : kept->pause;
+        return kept->is_on;
     }
     if (!kept->at)
         grow(txn);
     kept->is_on = kept->at != NULL;
-    kept->left = KEPT_READS;
-    kept->hits = 0;
+    kept->left = kept->is_on && kept->rest ? kept->rest : KEPT_READS;
+    kept->rest = 0;
     return kept->is_on;
 }
 
@@ -101,45 +106,16 @@ void kept_values_begin(struct graph_txn *txn)
     struct kept_values *kept = &txn->kept;
     if (txn->version == 0 || txn->version == kept->version)
         return;
-    judge(kept);
-    turn_off(kept, KEPT_READS_BEFORE + kept->pause);
+    if (kept->is_on)
+        kept->rest = kept->left;
+    if (kept->is_on || kept->rest || kept->pause == 0) {
+        kept->is_on = false;
+        kept->left = KEPT_READS_BEFORE;
+    } /* else it makes a pause, of whatever versions */
     kept->version = txn->version;
     if (UNLIKELY(++kept->generation == 0)) { /* entries of all generations look like new ones */
         if (kept->at)
             memset(kept->at, 0, bytes_of(capacity_of(kept)));
         kept->generation = 1;
     }
-}
-
-/* ---- keep ---------------------------------------------------------------------------------- */
-
-/* A value is about to push another one out: once a quarter of the table was, it is too small. */
-static void push(struct graph_txn *txn)
-{
-    struct kept_values *kept = &txn->kept;
-    if (++kept->pushed < capacity_of(kept) / 4)
-        return;
-    kept->pushed = 0;
-    if (bytes_of(capacity_of(kept)) * KEPT_GROWS <= KEPT_BYTES_MAX)
-        grow(txn);
-}
-
-void kept_value_add(struct graph_txn *txn, sombra_node_id node, uint32_t property,
-                    sombra_slice value)
-{
-    struct kept_values *kept = &txn->kept;
-    assert(kept->at && txn->version && txn->version == kept->version && !txn->kv->is_write);
-    if (value.bytes > KEPT_VALUE_BYTES)
-        return;
-    struct kept_value *slot = kept_value_slot(kept, node, property);
-    if (slot->generation == kept->generation) {
-        push(txn);
-        slot = kept_value_slot(kept, node, property);
-    }
-    slot->node = node;
-    slot->property = property;
-    slot->generation = kept->generation;
-    slot->length = (uint8_t)value.bytes;
-    if (value.bytes)
-        bytes_put_few(slot->bytes, value.data, value.bytes);
 }

@@ -8,9 +8,10 @@
  * while values push each other out, to KEPT_BYTES_MAX; all tables of a graph together have at most
  * KEPT_BYTES_ALL.
  *
- * To keep a value costs a tenth of reading it. So the first KEPT_READS_BEFORE reads of a version
- * keep nothing, and where of KEPT_READS less than one in KEPT_PAYS was found here, the next ones do
- * not either: as many, then twice as many each time, to KEPT_PAUSE_MAX.
+ * To keep a value costs a twentieth of reading it. So the first KEPT_READS_BEFORE reads of a
+ * version keep nothing, and where of KEPT_READS, of as many versions as it takes, less than one in
+ * KEPT_PAYS was found here, the next ones do not either: as many, then twice as many each time, to
+ * KEPT_PAUSE_MAX.
  *
  * Invariants: an entry whose generation is the table's holds what a reader of kept_version found
  * in the store. Generation 0 is that of no table: an entry of zeros is empty. Writers never touch a
@@ -25,9 +26,9 @@
 enum {
     KEPT_VALUE_BYTES = 15,
     KEPT_READS_BEFORE = 256,
-    KEPT_READS = 1024,
+    KEPT_READS = 32 * KiB, /* so many fill half a table */
     KEPT_PAYS = 16,
-    KEPT_PAUSE_MAX = 16 * KEPT_READS,
+    KEPT_PAUSE_MAX = 8 * KEPT_READS,
     KEPT_CAPACITY_MIN = 256, /* entries, a power of two as all capacities */
     KEPT_GROWS = 4,          /* times */
     KEPT_BYTES_MAX = 2 * MiB,
@@ -80,9 +81,27 @@ static inline const struct kept_value *kept_value_find(const struct kept_values 
     return is_kept ? value : NULL;
 }
 
+/* The place of a value that pushes another one out; the table may have grown. */
+struct kept_value *kept_value_push(struct graph_txn *txn, sombra_node_id node, uint32_t property);
+
 /* What a reader that keeps values has read in the store; data NULL = nothing. Long ones are not
  * kept. */
-void kept_value_add(struct graph_txn *txn, sombra_node_id node, uint32_t property,
-                    sombra_slice value);
+static inline void kept_value_add(struct graph_txn *txn, sombra_node_id node, uint32_t property,
+                                  sombra_slice value)
+{
+    const struct kept_values *kept = &txn->kept;
+    assert(kept->is_on && txn->version && txn->version == kept->version);
+    if (UNLIKELY(value.bytes > KEPT_VALUE_BYTES))
+        return;
+    struct kept_value *slot = kept_value_slot(kept, node, property);
+    if (UNLIKELY(slot->generation == kept->generation))
+        slot = kept_value_push(txn, node, property);
+    slot->node = node;
+    slot->property = property;
+    slot->generation = kept->generation;
+    slot->length = (uint8_t)value.bytes;
+    if (value.bytes)
+        bytes_put_few(slot->bytes, value.data, value.bytes);
+}
 
 #endif
