@@ -2,7 +2,7 @@
 /* open: how long an open takes, with the first get and the close, against the size of the store,
  * for both engines and their peers.
  *
- *   open [--rounds N] [--folder PATH] [--strace PROGRAM]
+ *   open [--rounds N] [--folder PATH] [--strace PROGRAM] [--only opens|scripts]
  *   open --once STORE FOLDER TABLE_KIB
  *
  * A store is filled in random order and settled, and closed; then opened again and again, all of
@@ -10,6 +10,8 @@
  * (LevelDB only with few: its tables have at least 1 MiB). Logs are empty: what recovery costs is
  * the log's length, not the store's. With --strace the system calls of one open, get and close are
  * counted, those of a program that does nothing else taken off.
+ *
+ * And what a short script costs: open, one durable write, close, again and again, in turns.
  */
 #include "kv.h"
 
@@ -17,12 +19,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { BATCH = 1000, ROUNDS = 5, OPENS = 5, KINDS = 5 };
+enum { BATCH = 1000, ROUNDS = 5, OPENS = 5, KINDS = 5, SCRIPTS = 20, SCRIPT_RECORDS = 1000 };
 
 static const uint32_t sizes[] = { 10000, 100000, 1000000 };
 
 struct settings {
-    const char *folder, *strace, *program;
+    const char *folder, *strace, *program, *only; /* NULL = all */
     size_t rounds;
 };
 
@@ -144,6 +146,59 @@ static void size_run(const struct settings *settings, const struct store_kind *c
     }
 }
 
+static void opens_run(const struct settings *settings, const struct store_kind *const *kinds)
+{
+    printf("| store      |  records |  files |  disk, MB | open, get, close, ms | system calls |\n"
+           "|---|--:|--:|--:|--:|--:|\n");
+    for (size_t i = 0; i < COUNT_OF(sizes); i++)
+        size_run(settings, kinds, sizes[i], 0);
+    size_run(settings, kinds, sizes[COUNT_OF(sizes) - 1], 1000);
+}
+
+/* ---- scripts ----------------------------------------------------------------------------- */
+
+static void script_run(const struct bench_store *place, uint32_t number)
+{
+    const struct store_kind *kind = place->kind;
+    uint8_t key[KEY_BYTES];
+    void *store = kind->open(place->folder, true), *session = kind->session_open(store);
+    data_key(number % SCRIPT_RECORDS, key);
+    kind->write_begin(session);
+    kind->put(session, key, data_value(number % SCRIPT_RECORDS, number), false);
+    kind->write_commit(session);
+    kind->session_close(session);
+    kind->close(store);
+}
+
+static void scripts_run(const struct settings *settings)
+{
+    static const struct store_kind *const kinds[] = { &kind_sombra, &kind_lmdb, &kind_sqlite,
+                                                      &kind_lsm };
+    struct place places[COUNT_OF(kinds)];
+    tuning.table_bytes = 0;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        places[i] = (struct place){ .records = SCRIPT_RECORDS };
+        store_open(&places[i].store, kinds[i], settings->folder, false);
+        fill(&places[i].store, SCRIPT_RECORDS);
+    }
+    uint32_t number = 0;
+    for (size_t round = 0; round < settings->rounds; round++)
+        for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+            double begun = wall_s();
+            for (int n = 0; n < SCRIPTS; n++)
+                script_run(&places[i].store, ++number);
+            places[i].seconds[round] = (wall_s() - begun) / SCRIPTS;
+        }
+    printf("\n| store      | open, one durable write, close, ms |\n|---|--:|\n");
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        double middle = median(places[i].seconds, settings->rounds); /* sorts */
+        double spread = places[i].seconds[settings->rounds - 1] - places[i].seconds[0];
+        printf("| %-10s | %8.3f ±%3.0f%% |\n", kinds[i]->name, middle * 1e3,
+               spread / 2 / middle * 100);
+        store_delete(&places[i].store);
+    }
+}
+
 /* What the parent counts the system calls of. */
 static int once(const struct store_kind *const *kinds, char **argv)
 {
@@ -166,16 +221,17 @@ int main(int argc, char **argv)
             settings.folder = argv[i + 1];
         else if (strcmp(argv[i], "--strace") == 0)
             settings.strace = argv[i + 1];
+        else if (strcmp(argv[i], "--only") == 0)
+            settings.only = argv[i + 1];
         else if (strcmp(argv[i], "--rounds") == 0)
             settings.rounds = strtoul(argv[i + 1], NULL, 10);
     }
     if (argc % 2 == 0 || settings.rounds < 1 || settings.rounds > ROUNDS_MAX)
-        die("usage: open [--rounds N] [--folder PATH] [--strace PROGRAM]");
+        die("usage: open [--rounds N] [--folder PATH] [--strace PROGRAM] [--only opens|scripts]");
     data_init();
-    printf("| store      |  records |  files |  disk, MB | open, get, close, ms | system calls |\n"
-           "|---|--:|--:|--:|--:|--:|\n");
-    for (size_t i = 0; i < COUNT_OF(sizes); i++)
-        size_run(&settings, kinds, sizes[i], 0);
-    size_run(&settings, kinds, sizes[COUNT_OF(sizes) - 1], 1000);
+    if (!settings.only || strcmp(settings.only, "opens") == 0)
+        opens_run(&settings, kinds);
+    if (!settings.only || strcmp(settings.only, "scripts") == 0)
+        scripts_run(&settings);
     return 0;
 }

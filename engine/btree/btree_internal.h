@@ -266,6 +266,11 @@ struct btree {
     /* The durable meta; changed by checkpoints, one at a time. */
     struct meta meta;
     unsigned meta_slot;
+    bool is_beside;            /* the open write transaction is to commit without a log, and none is
+                                  made for it (txn.c) */
+    bool went_beside;          /* one of this open did */
+    uint8_t created_uuid[16];  /* of the file that this open made and synced, and its name; zeros =
+                                  none */
     uint64_t settled_sequence; /* of a meta whose tree this process knows to be durable; 0 = none */
     bool is_prepared;          /* this process has synced what it read, and has the logs open */
     bool has_turns; /* this process had the writer's turn: its account may be caught up with */
@@ -361,8 +366,8 @@ struct btree_txn {
     uint64_t given_bytes; /* keys and values of its puts and deletes */
     unsigned care;        /* enum txn_care */
     bool is_changed;
-    bool is_bypass;    /* too big for the log: commits as a checkpoint */
-    bool is_replay;    /* recovery's own: nothing is logged */
+    bool is_bypass; /* commits as a checkpoint: too big for the log, or there is none (is_beside) */
+    bool is_replay; /* recovery's own: nothing is logged */
     bool is_salvage;   /* redo_apply passes by deletes of what is not there */
     struct buf redo;   /* operations, as in redo_format.h */
     struct buf lent;   /* a copy of arguments that point into pages */
@@ -687,6 +692,9 @@ sombra_err checkpoint_run_cutting(struct btree *btree,
                                   const struct compact_report *report) SOMBRA_MUST_CHECK;
 /* Commits the write transaction by a checkpoint, without the log; the gate is held throughout. */
 sombra_err checkpoint_commit(struct btree_txn *txn) SOMBRA_MUST_CHECK;
+/* The last process, whose only commit went beside the log: makes the second meta record say the
+ * same. */
+sombra_err checkpoint_repeat_meta(struct btree *btree) SOMBRA_MUST_CHECK;
 /* Called after each commit, outside the gate: starts a checkpoint when the active log half is long.
  */
 void checkpoint_consider(struct btree *btree, uint64_t active_bytes);
@@ -749,6 +757,13 @@ sombra_err btree_prepare_write(struct btree *btree) SOMBRA_MUST_CHECK;
  * caught up with. */
 sombra_err turn_take(struct btree *btree, owner_word dead,
                      struct snapshot *out_newest) SOMBRA_MUST_CHECK;
+/* Has the turn, taken from the `dead` or 0, and begins a user's transaction: where it may well be
+ * the only one of this open, everything is made ready for it but a log. `is_beside` says so, until
+ * turn_end_beside. */
+sombra_err turn_begin_beside(struct btree *btree, owner_word dead) SOMBRA_MUST_CHECK;
+void turn_end_beside(struct btree *btree);
+/* Saves the name of the database, unless this open has. */
+sombra_err name_sync(struct btree *btree) SOMBRA_MUST_CHECK;
 /* A checkpoint that was cut short by its process's death: makes it whole, or as if it never was. */
 sombra_err intent_finish(struct btree *btree) SOMBRA_MUST_CHECK;
 /* Another process may have written a newer durable meta: reads it. */

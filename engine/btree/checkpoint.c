@@ -14,7 +14,8 @@
  *     8 C is the durable checkpoint; the old one is no longer pinned
  *
  * A transaction too big for the log commits the same way, holding the turn throughout, unpublished
- * until step 8, and without a record: its log sequence number is covered by the meta. A failure
+ * until step 8, and without a record: its log sequence number is covered by the meta. So does the
+ * first of an open for which no log was made (docs/decisions/0025). A failure
  * from step 2 on poisons the store: the old checkpoint and the log still hold everything.
  */
 #include "btree_internal.h"
@@ -26,7 +27,11 @@ struct checkpoint {
     struct wal_position log; /* where the log of what follows begins */
     unsigned log_half;
     bool is_clean; /* no log belongs to it */
-    bool closes;   /* nothing follows it: the free end of the file is cut off */
+    /* Of the durable tree, in the slot that is not the durable record's: saved with the pages, it
+     * is the durable record while the other is overwritten. Only where no record says "in use". */
+    struct meta fallback;
+    bool has_fallback;
+    bool closes; /* nothing follows it: the free end of the file is cut off */
     const struct compact_report *report; /* of the compaction it belongs to; or NULL */
     uint64_t begin_ns;
 };
@@ -94,7 +99,7 @@ static void meta_fill(struct checkpoint *checkpoint, const struct snapshot *snap
     struct btree *btree = checkpoint->btree;
     struct meta *meta = &checkpoint->meta;
     *meta = btree->meta;
-    meta->sequence++;
+    meta->sequence += checkpoint->has_fallback ? 2 : 1;
     btree->space.meta_sequence = meta->sequence;
     meta->snapshot = *snapshot;
     meta->space_directory = checkpoint->maps.directory_count ? checkpoint->maps.ids[0] : 0;
@@ -152,6 +157,8 @@ static sombra_err make_durable(struct checkpoint *checkpoint)
     pager_let_go(&btree->pager);
     if (!err)
         err = shared_sync(btree, btree->file);
+    if (!err && checkpoint->has_fallback)
+        durable_meta_set(btree, &checkpoint->fallback, 1 - btree->meta_slot);
     unsigned slot = 1 - btree->meta_slot;
     if (!err)
         err = meta_write(btree->file, slot, meta);
@@ -398,7 +405,7 @@ static sombra_err run(struct btree *btree, bool closes, const struct compact_rep
     head_newest(btree->head, &newest);
     /* Nothing to do, unless a log is to be closed. */
     bool is_idle = newest.lsn == btree->meta.snapshot.lsn && !dead && !report &&
-                   !(closes && atomic_load(&btree->head->has_logs));
+                   !(closes && (btree->went_beside || atomic_load(&btree->head->has_logs)));
     if (!is_idle)
         err = txn_start_write(btree, dead, &txn);
     if (!is_idle && !err)
@@ -439,14 +446,14 @@ static sombra_err commit_unlogged(struct btree_txn *txn, struct checkpoint *chec
     snapshot.lsn++;
     snapshot.page_count = btree->space.page_count;
     snapshot_set_position(&snapshot, checkpoint->log, checkpoint->log_half);
-    head_intend(btree->head, btree->meta.sequence + 1, txn->stamp);
+    head_intend(btree->head, btree->meta.sequence + (checkpoint->has_fallback ? 2 : 1), txn->stamp);
     space_commit(&btree->space, txn->stamp);
     space_build(&btree->space, txn->stamp, &checkpoint->maps);
     maps_unprepare(checkpoint);
     meta_fill(checkpoint, &snapshot);
     sombra_err err = make_durable(checkpoint);
     if (err)
-        return err;
+        return txn->is_replay ? err : diag_wrap(err, "outcome of the commit unknown");
     txn->snapshot = snapshot;
     filters_publish(&btree->pager, snapshot.txn);
     logs_cover(&btree->logs, snapshot.lsn);
@@ -455,10 +462,48 @@ static sombra_err commit_unlogged(struct btree_txn *txn, struct checkpoint *chec
     return SOMBRA_OK;
 }
 
+/* A commit of a store without logs. Damage to its record must not pass for the state before it: the
+ * other one says that it may be there. The growth that it did not need is not kept. */
+static sombra_err beside_begin(struct checkpoint *checkpoint)
+{
+    struct btree *btree = checkpoint->btree;
+    struct space *space = &btree->space;
+    checkpoint->fallback = btree->meta;
+    checkpoint->fallback.sequence++;
+    checkpoint->fallback.log_state = META_LOG_BESIDE;
+    sombra_err err = name_sync(btree);
+    if (!err)
+        err = meta_write(btree->file, 1 - btree->meta_slot, &checkpoint->fallback);
+    if (err)
+        return err;
+    checkpoint->has_fallback = true;
+    space_drop_reserve(space);
+    space_shrink_to(space, space_free_end(space));
+    return SOMBRA_OK;
+}
+
+sombra_err checkpoint_repeat_meta(struct btree *btree)
+{
+    struct meta meta = btree->meta;
+    unsigned slot = 1 - btree->meta_slot;
+    assert(meta.log_state == META_LOG_CLEAN);
+    meta.sequence++;
+    sombra_err err = meta_write(btree->file, slot, &meta);
+    if (!err)
+        err = shared_sync(btree, btree->file);
+    if (err) {
+        head_poison(btree);
+        return diag_wrap(err, "save the second meta record");
+    }
+    durable_meta_set(btree, &meta, slot);
+    return SOMBRA_OK;
+}
+
 sombra_err checkpoint_commit(struct btree_txn *txn)
 {
     struct btree *btree = txn->btree;
     struct checkpoint checkpoint = { .btree = btree, .begin_ns = os_monotonic_ns(btree->os) };
+    bool has_log = !txn->is_replay && !btree->is_beside;
     sombra_err err = checkpoint_slot_enter(btree);
     if (err)
         return err;
@@ -469,15 +514,19 @@ sombra_err checkpoint_commit(struct btree_txn *txn)
         err = space_commit_reserve(&btree->space);
     if (!err)
         err = pager_dirty_flush(&btree->pager);
-    if (!err && !txn->is_replay)
+    if (!err && has_log)
         err = log_begin(&checkpoint);
     /* What recovery replayed is in the tree, and its logs are history once the meta is durable. */
-    if (!err && txn->is_replay) {
+    if (!err && !has_log) {
         checkpoint.is_clean = true;
         checkpoint.log = (struct wal_position){ .epoch = btree->meta.log.epoch + 1 };
     }
+    if (!err && btree->is_beside)
+        err = beside_begin(&checkpoint);
     if (!err)
         err = commit_unlogged(txn, &checkpoint);
+    if (!err && btree->is_beside)
+        btree->went_beside = true;
     if (!err && !txn->is_replay)
         compact_consider(btree);
     space_image_release(&checkpoint.maps);
@@ -553,6 +602,8 @@ void background_want_mark(struct btree *btree)
 static sombra_err mark_append(struct btree *btree)
 {
     owner_word dead;
+    if (!atomic_load(&btree->head->has_logs))
+        return SOMBRA_OK;
     sombra_err err = gate_enter_brief(btree, 0, &dead);
     if (err)
         return err == SOMBRA_BUSY ? SOMBRA_OK : err;

@@ -37,7 +37,11 @@ static sombra_err file_build(struct btree *btree, struct os_file *file)
         err = os_write_zeros(file, 0, meta.snapshot.page_count * btree->options.page_bytes);
     for (unsigned slot = 0; slot < META_SLOTS && !err; slot++, meta.sequence++)
         err = meta_write(file, slot, &meta);
-    return err ? err : os_sync(file);
+    if (!err)
+        err = os_sync(file);
+    if (!err)
+        memcpy(btree->created_uuid, meta.uuid, sizeof meta.uuid);
+    return err;
 }
 
 /* A name whose sync failed is taken away again: nothing that is built on it would survive, and a

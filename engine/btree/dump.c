@@ -45,6 +45,7 @@ static sombra_err meta_show(struct dump *dump, unsigned slot)
 {
     const struct meta *meta = &dump->metas[slot];
     const struct snapshot *snapshot = &meta->snapshot;
+    static const char *const states[] = { "clean", "in_use", "beside" };
     char uuid[2 * sizeof meta->uuid + 1];
     return kv_lines_tell(
         &dump->lines,
@@ -57,8 +58,8 @@ static sombra_err meta_show(struct dump *dump, unsigned slot)
         kv_line_hex(slice_of(meta->uuid, sizeof meta->uuid), sizeof meta->uuid, uuid),
         snapshot->txn, snapshot->root, snapshot->entries, snapshot->depth, snapshot->page_count,
         meta->pages_free, meta->pages_pending, meta->space_directory, snapshot->lsn,
-        meta->log_state == META_LOG_CLEAN ? "clean" : "in_use", meta->log_half, meta->log.epoch,
-        meta->log.offset, meta->log.link, meta->created_ns);
+        states[meta->log_state], meta->log_half, meta->log.epoch, meta->log.offset, meta->log.link,
+        meta->created_ns);
 }
 
 static sombra_err metas_show(struct dump *dump)
@@ -330,7 +331,7 @@ static sombra_err log_show(struct dump *dump)
         return diag_fail(SOMBRA_CORRUPT,
                          "%s: no meta record is sound, so the log's begin is not known",
                          dump->path);
-    if (dump->meta->log_state == META_LOG_CLEAN)
+    if (dump->meta->log_state != META_LOG_IN_USE)
         return kv_lines_tell(&dump->lines, "log state=clean");
     struct wal_position from = dump->meta->log;
     uint64_t lsn = dump->meta->snapshot.lsn;

@@ -57,7 +57,7 @@ static sombra_err fields_check(const struct meta *meta)
         (meta->space_directory < first_page || meta->space_directory >= snapshot->page_count))
         return diag_fail(SOMBRA_CORRUPT, "meta: space directory at page %" PRIu64 " of %" PRIu64,
                          meta->space_directory, snapshot->page_count);
-    if (meta->log_state > META_LOG_IN_USE || meta->log_half >= LOG_HALVES || meta->log.offset % 8)
+    if (meta->log_state > META_LOG_BESIDE || meta->log_half >= LOG_HALVES || meta->log.offset % 8)
         return diag_fail(SOMBRA_CORRUPT, "meta: log state %d, half %u, offset %" PRIu64,
                          (int)meta->log_state, meta->log_half, meta->log.offset);
     return SOMBRA_OK;
@@ -165,7 +165,7 @@ sombra_err meta_choose(struct os_file *file, struct meta *out, unsigned *out_slo
     /* A meta record is one sector and does not tear, so a bad one rotted; only one that was undone
      * is blank. If it was the newer, the pages of this one may be overwritten, and commits beside
      * the log are in no log. */
-    if (errs[1 - slot] && !is_blank[1 - slot] && metas[slot].log_state == META_LOG_IN_USE)
+    if (errs[1 - slot] && !is_blank[1 - slot] && metas[slot].log_state != META_LOG_CLEAN)
         return diag_fail(SOMBRA_CORRUPT,
                          "%s: meta record %u is damaged, the database was not closed, and the "
                          "damaged record may be the newer one",

@@ -64,6 +64,9 @@ enum meta_log_state {
     META_LOG_CLEAN = 0, /* closed: the tree is everything, no log belongs to it */
     META_LOG_IN_USE =
         1, /* commits behind covered lsn are in the log; a missing log is corruption */
+    META_LOG_BESIDE = 2, /* the tree is everything, as in a clean one; but a commit without a log is
+                            being written to the other record, which may be newer: damage to that
+                            one is corruption */
 };
 
 #define META_MAGIC_BYTES "sombra\x1a\n"

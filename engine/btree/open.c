@@ -269,7 +269,7 @@ static sombra_err store_start(struct btree *btree)
     head_begin(btree, snapshot);
     if (!btree->file)
         return SOMBRA_OK;
-    if (btree->meta.log_state == META_LOG_CLEAN)
+    if (btree->meta.log_state != META_LOG_IN_USE)
         return logs_check_clean(btree);
     if (btree->options.is_readonly)
         return diag_fail(SOMBRA_READONLY,
@@ -384,16 +384,28 @@ sombra_err btree_open(struct os *os, const char *path, const struct btree_option
 
 /* ---- close ------------------------------------------------------------------------------- */
 
+/* A commit that needed no log has kept the pages that it freed: are they worth a whole checkpoint,
+ * which cuts the file's free end off? */
+static bool has_freed_much(const struct btree *btree)
+{
+    enum { PAGES_MIN = 16, SHARE = 8 };
+    const struct space *space = &btree->space;
+    return space->pending_count >= PAGES_MIN && space->pending_count >= space->page_count / SHARE;
+}
+
 /* Everything into the one file, which then stands alone. After a failure nothing is written: the
  * log and the older checkpoint hold everything. The open lock is held, and nobody else is attached.
  */
 static sombra_err store_finish(struct btree *btree)
 {
-    if (!btree->file || btree->options.is_readonly || !atomic_load(&btree->head->has_logs))
+    bool has_logs = atomic_load(&btree->head->has_logs);
+    if (!btree->file || btree->options.is_readonly)
         return SOMBRA_OK;
     sombra_err err = head_check_writable(btree->head);
-    if (!err)
-        err = checkpoint_run(btree, true);
+    if (err || (!has_logs && !btree->went_beside))
+        return err;
+    err = has_logs || has_freed_much(btree) ? checkpoint_run(btree, true)
+                                            : checkpoint_repeat_meta(btree);
     if (err)
         return err;
     uint64_t used_bytes = btree->meta.snapshot.page_count << btree->pager.page_shift;

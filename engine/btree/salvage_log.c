@@ -114,7 +114,7 @@ sombra_err salvage_log(struct salvage *salvage)
 {
     if (!salvage->meta)
         return log_without_meta(salvage);
-    if (salvage->meta->log_state == META_LOG_CLEAN)
+    if (salvage->meta->log_state != META_LOG_IN_USE)
         return SOMBRA_OK;
     struct wal *halves[LOG_HALVES] = { NULL };
     sombra_err err = halves_open(salvage, halves);

@@ -77,7 +77,8 @@ static sombra_err intent_adopt(struct btree *btree)
         logs_cover(&btree->logs, meta.snapshot.lsn);
         snapshot_set_position(&meta.snapshot, meta.log, meta.log_half);
         head_publish(head, &meta.snapshot);
-        atomic_store(&head->has_logs, 1);
+        if (meta.log_state == META_LOG_IN_USE)
+            atomic_store(&head->has_logs, 1);
     }
     return SOMBRA_OK;
 }
@@ -176,6 +177,12 @@ sombra_err names_sync(struct btree *btree)
     return err;
 }
 
+sombra_err name_sync(struct btree *btree)
+{
+    bool is_new = memcmp(btree->meta.uuid, btree->created_uuid, sizeof btree->created_uuid) == 0;
+    return is_new ? SOMBRA_OK : names_sync(btree);
+}
+
 static sombra_err account_load(struct btree *btree, const struct meta *meta, bool keeps_pending)
 {
     space_release(&btree->space);
@@ -183,7 +190,8 @@ static sombra_err account_load(struct btree *btree, const struct meta *meta, boo
     return space_load(&btree->space, meta, keeps_pending);
 }
 
-static sombra_err log_begin_first(struct btree *btree)
+/* What is written is built on: the durable tree, and the account of its pages. */
+static sombra_err base_begin(struct btree *btree)
 {
     /* Renamed since it was opened, the log would get the old name, and the next open miss it. */
     bool is_replaced = false;
@@ -193,10 +201,16 @@ static sombra_err log_begin_first(struct btree *btree)
             SOMBRA_CONFLICT,
             "%s was moved or replaced since it was opened: close it, and open it by its new name",
             btree->path);
-    if (!err)
+    if (!err && !btree->went_beside)
         err = base_restore(btree);
     if (!err && !btree->space.is_loaded)
         err = account_load(btree, &btree->meta, false);
+    return err;
+}
+
+static sombra_err log_begin_first(struct btree *btree)
+{
+    sombra_err err = base_begin(btree);
     if (!err)
         err = logs_create(&btree->logs, btree->meta.log.epoch + 1);
     if (!err)
@@ -229,6 +243,46 @@ sombra_err btree_prepare_write(struct btree *btree)
         return diag_wrap(err, "prepare %s for writing", btree->path ? btree->path : BTREE_MEMORY);
     btree->is_prepared = true;
     return SOMBRA_OK;
+}
+
+/* Whoever writes in more than one transaction wants a log: its second commit makes it. So do those
+ * who are not alone, or wait for no sync. */
+static bool beside_is_wise(const struct btree *btree)
+{
+    const struct head *head = btree->head;
+    enum kv_durability durability = btree->options.durability;
+    return btree->file && !btree->is_prepared && !btree->went_beside &&
+           (durability == KV_FULL || durability == KV_GROUP) && btree->attachment.is_first &&
+           !atomic_load(&head->joins) && !atomic_load(&head->has_logs) &&
+           !atomic_load(&head->pinned_intent);
+}
+
+sombra_err turn_begin_beside(struct btree *btree, owner_word dead)
+{
+    assert(!btree->is_beside);
+    if (LIKELY(dead || !beside_is_wise(btree)))
+        return SOMBRA_OK;
+    sombra_err err = head_check_writable(btree->head);
+    if (!err)
+        err = meta_refresh(btree);
+    if (!err)
+        err = base_begin(btree);
+    if (err)
+        return diag_wrap(err, "prepare %s for writing", btree->path);
+    btree->is_beside = btree->is_prepared = btree->has_turns = true;
+    return SOMBRA_OK;
+}
+
+void turn_end_beside(struct btree *btree)
+{
+    if (LIKELY(!btree->is_beside))
+        return;
+    btree->is_beside = btree->is_prepared = btree->has_turns = false;
+    if (btree->went_beside)
+        return;
+    /* Not committed: what it took of the file's end is nobody's, and is cut off by the next. */
+    btree->space.is_loaded = false;
+    pager_forget_fresh(&btree->pager);
 }
 
 /* ---- taking the turn --------------------------------------------------------------------- */

@@ -134,7 +134,8 @@ sombra_err txn_start_write(struct btree *btree, owner_word dead, struct btree_tx
     txn->snapshot = newest;
     txn->sealed_txn = atomic_load(&btree->head->pinned_meta);
     txn->generation = txn->given_bytes = 0;
-    txn->is_changed = txn->is_bypass = txn->is_replay = false;
+    txn->is_changed = txn->is_replay = false;
+    txn->is_bypass = btree->is_beside;
     txn->care = 0;
     tree_defer_forget(txn);
     edit_many_forget(txn);
@@ -155,8 +156,11 @@ static sombra_err begin_write(struct btree *btree, const struct kv_begin_options
     if (err)
         return err;
     struct btree_txn *txn;
-    err = txn_start_write(btree, dead, &txn);
+    err = turn_begin_beside(btree, dead);
+    if (!err)
+        err = txn_start_write(btree, dead, &txn);
     if (err) {
+        turn_end_beside(btree);
         gate_leave(btree);
         return err;
     }
@@ -201,6 +205,7 @@ void txn_end_write(struct btree_txn *txn)
     txn->savepoint_count = 0;
     if (txn->redo.capacity > REDO_KEEP_BYTES)
         buf_release(&txn->redo);
+    turn_end_beside(txn->btree);
     gate_leave(txn->btree);
 }
 

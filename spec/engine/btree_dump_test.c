@@ -115,6 +115,7 @@ static void test_dump__log_has_the_records_behind_the_checkpoint(void **state)
     struct lines log = dump(&store, BTREE_DUMP_LOG, 0, SOMBRA_OK);
     assert_string_equal(text_of(&log), "log state=clean\n");
     buf_release(&log.text);
+    store_use_log(store.kv);
     for (uint64_t i = 0; i < 3; i++) {
         struct kv_txn *txn = kv_begin_write(store.kv);
         put_sized(txn, "a", i, 8);

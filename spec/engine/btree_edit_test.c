@@ -330,6 +330,7 @@ static void deletes_find_no_room(bool reads_after)
     static bool present[DELETE_RANGE];
     uint8_t key[8];
     sombra_slice value;
+    store_use_log(kv);
     struct kv_txn *txn = kv_begin_write(kv);
     for (uint64_t i = 0; i < DELETE_RANGE; i++)
         sweep_put(txn, present, i);

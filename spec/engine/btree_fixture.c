@@ -129,6 +129,14 @@ void store_copy(const struct store *store, struct store *to)
 
 /* ---- account ----------------------------------------------------------------------------- */
 
+void store_use_log(struct kv *kv)
+{
+    struct kv_txn *txn = kv_begin_write(kv);
+    kv_put_text(txn, "~ not there", "and not after it");
+    expect_ok(kv_delete(txn, slice_str("~ not there")));
+    kv_commit_ok(txn);
+}
+
 struct kv_stats store_stats(struct kv *kv, bool walk)
 {
     struct kv_maintenance job = { .kind = KV_STATS, .walk = walk };

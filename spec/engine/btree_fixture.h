@@ -42,6 +42,10 @@ void file_store(const char *path, sombra_slice bytes);
 /* Copies the store's files, open or not, as a kill of the process would leave them. */
 void store_copy(const struct store *store, struct store *to);
 
+/* Commits a transaction that changes no content. The first commit of an open may go beside the log:
+ * what follows is logged. */
+void store_use_log(struct kv *kv);
+
 struct kv_stats store_stats(struct kv *kv, bool walk);
 /* Every page is exactly one of meta area, tree, value, map, free and pending: verify says so, and
  * the counts of kv_stats add up. */

@@ -131,6 +131,7 @@ static void test_btree__metrics_tell_a_recovery_to_who_opens(void **state)
     struct told told;
     struct btree_options options = quiet();
     store_init(&store, &options);
+    store_use_log(store.kv);
     for (int i = 0; i < 7; i++)
         commit_one(store.kv, i % 2 ? "a" : "b", KV_FULL);
     listen(&told, store.kv);
@@ -157,6 +158,7 @@ static void test_btree__metrics_tell_a_failure_once(void **state)
     struct told told;
     struct btree_options options = quiet();
     store_init_simulated(&store, &options);
+    store_use_log(store.kv);
     commit_one(store.kv, "key", KV_FULL);
     listen(&told, store.kv);
     assert_false(store_stats(store.kv, false).refuses_writes);

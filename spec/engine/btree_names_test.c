@@ -115,6 +115,7 @@ static void test_btree__a_file_made_anew_is_left_alone_by_the_store_before(void 
         struct os *second = os_sim_start(sim);
         struct kv *kv, *other = NULL;
         expect_ok(open_at(first, "store", &kv));
+        store_use_log(kv);
         put_one(kv, "first");
         if (is_removed)
             expect_ok(os_unlink(second, "store"));

@@ -68,6 +68,7 @@ static void test_btree__readonly_open_of_an_unclean_store_says_what_to_do(void *
     struct store store, copy;
     struct buf before = BUF_INIT, after = BUF_INIT;
     store_begin(&store);
+    store_use_log(store.kv);
     store_copy(&store, &copy);
     struct btree_options options = small_options();
     options.is_readonly = true;
@@ -266,6 +267,7 @@ static void test_btree__paths_to_one_file_share_the_store(void **state)
     /* Opened and made by its link, the logs stand beside the file. */
     store_close(&store);
     expect_ok(btree_open(store.os, link_path, &options, &store.kv));
+    store_use_log(store.kv);
     kv_put_one(store.kv, "by link", "x", KV_DURABILITY_STORE);
     char log[112];
     store_file_path(&store, 1, log);
@@ -492,29 +494,84 @@ static void syncs_count(void *context, struct os_sim *sim, const struct os_sim_e
     *syncs += event->call == OS_SIM_SYNC || event->call == OS_SIM_SYNC_DIRECTORY;
 }
 
-/* What a script costs that opens, writes once and closes. The first write of a handle saves the
- * names and the meta that has the logs; its commit; the close the pages and both metas. */
-static void test_btree__one_write_and_close_sync_no_more_than_they_need(void **state)
+/* What scripts cost that open, write so many times and close: syncs. */
+static unsigned script_syncs(struct store *store, unsigned writes)
+{
+    static uint64_t seed;
+    unsigned syncs = 0;
+    os_sim_set_hook(store->sim, syncs_count, &syncs);
+    store_open(store);
+    for (unsigned i = 0; i < writes; i++) {
+        struct kv_txn *txn = kv_begin_write(store->kv);
+        put_sized(txn, "key", seed++, 100);
+        expect_ok(kv_commit(txn, KV_FULL));
+    }
+    store_close(store);
+    os_sim_set_hook(store->sim, NULL, NULL);
+    return syncs;
+}
+
+/* One write: the names, its pages, its meta record; at the close the other record. Several: the
+ * second saves the names and the meta record that has the logs; each its own record; the close the
+ * pages and both meta records. */
+static void test_btree__scripts_sync_no_more_than_they_need(void **state)
 {
     (void)state;
-    enum { FIRST_WRITE = 2, COMMIT = 1, CLOSE = 3 };
+    enum { BESIDE = 3, LOG = 2, CLOSE = 3, CREATION = 2 };
     struct store store;
     struct btree_options options = small_options();
     options.no_background = true;
-    store_init_simulated(&store, &options);
-    kv_put_one(store.kv, "key", "value", KV_FULL);
-    store_close(&store);
     unsigned syncs = 0;
+    store_init_simulated(&store, &options);
+    store_close(&store);
+    expect_ok(os_unlink(store.os, store.path));
+    assert_int_equal(script_syncs(&store, 1), CREATION + BESIDE - 1 + 1);
+    assert_int_equal(script_syncs(&store, 0), 0);
+    assert_int_equal(script_syncs(&store, 1), BESIDE + 1);
+    assert_int_equal(script_syncs(&store, 2), BESIDE + LOG + 1 + CLOSE);
+    assert_int_equal(script_syncs(&store, 5), BESIDE + LOG + 4 + CLOSE);
+    /* Who waits for no sync does not go beside the log. */
+    store.options.durability = KV_NORMAL;
+    assert_int_equal(script_syncs(&store, 1), LOG + 1 + CLOSE);
+    /* A transaction that is given up costs nothing. */
+    store.options.durability = KV_FULL;
     os_sim_set_hook(store.sim, syncs_count, &syncs);
     store_open(&store);
-    kv_expect_one(store.kv, "key", "value");
-    assert_int_equal(syncs, 0);
-    kv_put_one(store.kv, "key", "second", KV_FULL);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    put_sized(txn, "key", 0, 5000);
+    kv_abort(txn);
     store_close(&store);
     os_sim_set_hook(store.sim, NULL, NULL);
-    assert_int_equal(syncs, FIRST_WRITE + COMMIT + CLOSE);
+    assert_int_equal(syncs, 0);
+    store_release(&store);
+}
+
+/* The pages that a commit without a log freed at the file's end are cut off by the close if they
+ * are many, and the growth that it did not need in any case. */
+static void test_btree__scripts_leave_no_free_end(void **state)
+{
+    (void)state;
+    struct store store;
+    struct btree_options options = small_options();
+    store_init(&store, &options);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, 0, 3000, 100, 1);
+    kv_commit_ok(txn);
+    store_expect_exact(store.kv);
+    store_close(&store);
+    struct stat full, empty;
+    assert_int_equal(stat(store.path, &full), 0);
     store_open(&store);
-    kv_expect_one(store.kv, "key", "second");
+    struct kv_stats stats = store_stats(store.kv, false);
+    assert_int_equal(full.st_size, stats.file_bytes);
+    assert_true(stats.pages_free * options.page_bytes * 8 < stats.file_bytes);
+    txn = kv_begin_write(store.kv);
+    expect_ok(kv_delete_range(txn, (struct kv_range){ .low = slice_of(NULL, 0) }, NULL));
+    kv_commit_ok(txn);
+    store_reopen(&store);
+    assert_int_equal(stat(store.path, &empty), 0);
+    assert_true(empty.st_size < full.st_size / 4);
+    store_expect_exact(store.kv);
     store_release(&store);
 }
 
@@ -627,6 +684,7 @@ static void test_btree__failed_sync_stops_writes_for_good_and_reads_go_on(void *
         struct btree_options options = small_options();
         options.no_background = true;
         store_init_simulated(&store, &options);
+        store_use_log(store.kv);
         kv_put_one(store.kv, "key", "value", KV_DURABILITY_STORE);
         struct os_sim_fault fault = { .kind = OS_SIM_EIO, .nth = 1, .calls = calls[i] };
         struct kv_txn *txn = kv_begin_write(store.kv);
@@ -681,7 +739,8 @@ int main(int argc, char **argv)
 #if !HAS_ADDRESS_SANITIZER && !HAS_THREAD_SANITIZER
         cmocka_unit_test(test_btree__little_address_space_is_shared_with_what_writes),
 #endif
-        cmocka_unit_test(test_btree__one_write_and_close_sync_no_more_than_they_need),
+        cmocka_unit_test(test_btree__scripts_sync_no_more_than_they_need),
+        cmocka_unit_test(test_btree__scripts_leave_no_free_end),
         cmocka_unit_test(test_btree__close_with_open_transactions_changes_nothing),
         cmocka_unit_test(test_btree__background_work_goes_on_after_a_refused_close),
         cmocka_unit_test(test_btree__close_waits_for_a_background_checkpoint),

@@ -441,6 +441,7 @@ static void test_salvage__leaves_the_gap_of_a_damaged_leaf(void **state)
 static struct os_sim *killed_machine(struct victim *victim)
 {
     store_reopen(&victim->store);
+    store_use_log(victim->store.kv);
     for (uint64_t salt = 1; salt <= 3; salt++) {
         uint8_t key[8];
         struct kv_txn *txn = kv_begin_write(victim->store.kv);

@@ -99,7 +99,7 @@ static void test_log__property_update_takes_no_more_than_300_bytes(void **state)
     expect_ok(sombra_db_stats(db, &stats));
     print_message("%d updates: %d bytes of log\n", LOG_BYTES / BYTES_EACH, (int)stats.log_bytes);
     assert_int_equal(stats.commits, LOG_BYTES / BYTES_EACH);
-    assert_int_equal(stats.checkpoints, 0);
+    assert_int_equal(stats.checkpoints, 1); /* the open's first commit goes beside the log */
     assert_true(stats.log_bytes <= LOG_BYTES + LOG_OTHER_BYTES);
     sombra_value_builder_free(builder);
     expect_ok(sombra_close(db));

@@ -206,6 +206,7 @@ describe("db:on_event", function()
   end)
 
   it("tells of the recovery of a copy that was not closed", function()
+    db:write(function(tx) tx:create("L") end) -- the first write of an open may need no log, and so no recovery
     local copy = helper.path()
     helper.copy_files(path, copy)
     local other <close> = assert(sombra.open(copy))

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/* The first commit of an open, which makes no log (decision 0025), when its record rots, and when
+ * its process dies of it while another is attached, or comes, or follows.
+ */
+#include "btree_fixture.h"
+
+#include "btree/meta_format.h"
+
+#include <inttypes.h>
+
+static const struct btree_options options = {
+    .create = true, .page_bytes = 4096, .no_background = true, .map_bytes_max = TEST_MAP_BYTES
+};
+
+enum { STATES = 5, CALLS_MAX = 100 };
+
+/* The content after commit n. */
+static uint64_t digests[STATES];
+
+static struct kv *open_store(struct os *os)
+{
+    struct kv *kv;
+    expect_ok(btree_open(os, "store", &options, &kv));
+    return kv;
+}
+
+static sombra_err write_state(struct kv *kv, uint64_t number)
+{
+    struct kv_txn *txn;
+    struct kv_begin_options write = { .is_write = true, .busy_timeout_ms = 10000 };
+    sombra_err err = kv_begin(kv, &write, &txn);
+    if (err)
+        return err;
+    kv_put_numbers(txn, 0, 40, 90, number);
+    return kv_commit(txn, KV_FULL);
+}
+
+/* A machine that knows commit 1, closed. */
+static struct os_sim *machine_new(void)
+{
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv = open_store(os_sim_start(sim));
+    expect_ok(write_state(kv, 1));
+    expect_ok(kv_close(kv));
+    return sim;
+}
+
+static int digests_fill(void **state)
+{
+    (void)state;
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv = open_store(os_sim_start(sim));
+    for (uint64_t n = 0; n < STATES; n++) {
+        if (n > 0)
+            expect_ok(write_state(kv, n));
+        expect_ok(content_digest(kv, &digests[n]));
+    }
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+    return 0;
+}
+
+static void expect_state(struct kv *kv, uint64_t least, uint64_t most, const char *what)
+{
+    uint64_t digest = 0;
+    bool is_right = false;
+    expect_ok(content_digest(kv, &digest));
+    for (uint64_t n = least; n <= most; n++)
+        is_right = is_right || digests[n] == digest;
+    if (!is_right)
+        fail_msg("%s: not what was committed", what);
+    kv_expect_sound(kv);
+}
+
+static bool there_is(struct os *os, const char *path)
+{
+    struct os_identity identity;
+    return os_identify_path(os, path, &identity) == SOMBRA_OK;
+}
+
+static void test_script__first_commit_makes_no_log(void **state)
+{
+    (void)state;
+    struct os_sim *sim = machine_new();
+    struct os *os = os_sim_start(sim);
+    struct kv *kv = open_store(os);
+    expect_ok(write_state(kv, 2));
+    assert_false(there_is(os, "store-log0"));
+    assert_int_equal(store_stats(kv, false).checkpoints, 1);
+    expect_ok(write_state(kv, 3));
+    assert_true(there_is(os, "store-log0"));
+    assert_int_equal(store_stats(kv, false).checkpoints, 1);
+    expect_ok(kv_close(kv));
+    /* Who is not alone is likely to be long at work. */
+    kv = open_store(os);
+    struct kv *other = open_store(os_sim_start(sim));
+    expect_ok(write_state(kv, 4));
+    assert_true(there_is(os, "store-log0"));
+    expect_ok(kv_close(other));
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+}
+
+/* What it took of the file's end is cut off under the mapping, and taken again. */
+static void test_script__first_transaction_may_be_given_up(void **state)
+{
+    (void)state;
+    struct os_sim *sim = machine_new();
+    struct kv *kv = open_store(os_sim_start(sim));
+    for (uint64_t round = 0; round < 3; round++) {
+        struct kv_txn *txn = kv_begin_write(kv);
+        kv_put_numbers(txn, 0, 2000 + 1000 * round, 90, round);
+        kv_abort(txn);
+        expect_state(kv, 1, 1, "given up");
+    }
+    struct kv_txn *txn = kv_begin_write(kv);
+    uint64_t mark;
+    expect_ok(kv_savepoint(txn, KV_SAVEPOINT_SET, &mark));
+    kv_put_numbers(txn, 0, 3000, 90, 3);
+    expect_ok(kv_savepoint(txn, KV_SAVEPOINT_ROLLBACK, &mark));
+    kv_put_numbers(txn, 0, 40, 90, 2);
+    expect_ok(kv_commit(txn, KV_FULL));
+    expect_state(kv, 2, 2, "committed");
+    txn = kv_begin_write(kv);
+    kv_put_numbers(txn, 0, 3000, 90, 3);
+    kv_abort(txn);
+    expect_ok(write_state(kv, 3));
+    expect_state(kv, 3, 3, "logged");
+    struct os_sim *cut = os_sim_crash(sim, OS_SIM_NOTHING, 1);
+    struct kv *after = open_store(os_sim_start(cut));
+    expect_state(after, 3, 3, "logged, and cut");
+    expect_ok(kv_close(after));
+    os_sim_free(cut);
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+}
+
+/* Rot of the commit's meta record never shows the state before it as if nothing were. */
+static void test_script__damaged_meta_of_the_commit_is_found(void **state)
+{
+    (void)state;
+    struct os_sim *sim = machine_new();
+    struct kv *kv = open_store(os_sim_start(sim));
+    expect_ok(write_state(kv, 2));
+    struct os_sim *cut = os_sim_crash(sim, OS_SIM_NOTHING, 1);
+    expect_ok(kv_close(kv));
+    unsigned corrupt = 0;
+    for (uint64_t slot = 0; slot < META_SLOTS; slot++) {
+        for (uint64_t offset = 0; offset < META_BYTES; offset += 3) {
+            struct os_sim *rotten = os_sim_clone(cut);
+            assert_true(os_sim_flip(rotten, "store", slot * META_SLOT_BYTES + offset, 4));
+            sombra_err err = btree_open(os_sim_start(rotten), "store", &options, &kv);
+            bool is_refused = err == SOMBRA_CORRUPT || err == SOMBRA_UNSUPPORTED;
+            corrupt += err == SOMBRA_CORRUPT;
+            if (!is_refused) {
+                expect_ok(err);
+                expect_state(kv, 2, 2, "one meta record damaged");
+                expect_ok(kv_close(kv));
+            }
+            os_sim_free(rotten);
+        }
+    }
+    assert_true(corrupt > META_BYTES / 3 - 5);
+    os_sim_free(cut);
+    os_sim_free(sim);
+}
+
+/* What a power cut leaves, in any form; without SOMBRA_LONG=1 in each third, another third each
+ * time. */
+static void expect_survived(struct os_sim *sim, uint64_t least, uint64_t most, const char *what)
+{
+    static unsigned calls;
+    unsigned step = test_is_long() ? 1 : 3;
+    for (unsigned variant = calls++ % step; variant < OS_SIM_VARIANTS; variant += step) {
+        struct os_sim *after = os_sim_crash(sim, (enum os_sim_variant)variant, 7);
+        struct kv *kv = open_store(os_sim_start(after));
+        expect_state(kv, least, most, what);
+        expect_ok(write_state(kv, 4));
+        expect_ok(kv_close(kv));
+        kv = open_store(os_sim_start(after));
+        expect_state(kv, 4, 4, what);
+        expect_ok(kv_close(kv));
+        os_sim_free(after);
+    }
+}
+
+/* The process dies at call `nth` of its commit or close; another came while its transaction was
+ * open
+ * (`joins`), or comes after it. False: it had fewer calls. */
+static bool death_run(uint64_t nth, bool joins)
+{
+    char what[80];
+    snprintf(what, sizeof what, "dead at call %" PRIu64 "%s", nth, joins ? ", not alone" : "");
+    struct os_sim *sim = machine_new();
+    struct os *os = os_sim_start(sim), *neighbour = os_sim_start(sim);
+    struct kv *kv = open_store(os), *other = NULL;
+    struct kv_begin_options write = { .is_write = true };
+    struct kv_txn *txn;
+    expect_ok(kv_begin(kv, &write, &txn));
+    kv_put_numbers(txn, 0, 40, 90, 2);
+    if (joins)
+        other = open_store(neighbour);
+    os_sim_stop_at(os, nth);
+    sombra_err err = kv_commit(txn, KV_FULL);
+    uint64_t least = err ? 1 : 2;
+    bool is_dead = os_sim_is_dead(os);
+    if (!is_dead && joins)
+        expect_state(other, 2, 2, what);
+    sombra_err ignored = kv_close(kv);
+    (void)ignored; /* dead or alive */
+    is_dead = is_dead || os_sim_is_dead(os);
+    os_sim_kill(os);
+    expect_survived(sim, least, 2, what);
+    if (!joins)
+        other = open_store(neighbour);
+    expect_state(other, least, 2, what);
+    expect_ok(write_state(other, 3));
+    expect_state(other, 3, 3, what);
+    expect_survived(sim, 3, 3, what);
+    expect_ok(kv_close(other));
+    expect_survived(sim, 3, 3, what);
+    os_sim_free(sim);
+    return is_dead;
+}
+
+static void test_script__whoever_follows_a_dead_one_goes_on(void **state)
+{
+    (void)state;
+    unsigned runs = 0;
+    for (int joins = 0; joins < 2; joins++)
+        for (uint64_t nth = 1; death_run(nth, joins); nth++, runs++)
+            assert_true(nth < CALLS_MAX);
+    print_message("%u deaths\n", runs);
+    assert_true(runs > 12);
+}
+
+/* A call of the first commit fails: what comes of it is the old state or the new one, and the store
+ * goes on, or refuses and says so. */
+static bool failure_run(uint64_t nth, enum os_sim_fault_kind kind)
+{
+    char what[80];
+    snprintf(what, sizeof what, "fault %d at call %" PRIu64, (int)kind, nth);
+    struct os_sim *sim = machine_new();
+    struct kv *kv = open_store(os_sim_start(sim));
+    struct kv_txn *txn = kv_begin_write(kv);
+    kv_put_numbers(txn, 0, 40, 90, 2);
+    os_sim_fail_at(sim, nth, kind, false);
+    sombra_err err = kv_commit(txn, KV_FULL);
+    bool is_unknown = err && strstr(sombra_err_message(), "outcome of the commit unknown");
+    bool has_failed = os_sim_faults(sim) > 0;
+    os_sim_fail(sim, NULL);
+    /* What is not unknown is the state before. */
+    uint64_t most = err && !is_unknown ? 1 : 2;
+    expect_survived(sim, err ? 1 : 2, most, what);
+    if (!err)
+        expect_state(kv, 2, 2, what);
+    bool is_poisoned = store_stats(kv, false).refuses_writes;
+    assert_true(is_poisoned || !is_unknown);
+    sombra_err again = write_state(kv, 3);
+    assert_int_equal(again, is_poisoned ? SOMBRA_IO : SOMBRA_OK);
+    expect_survived(sim, again ? 1 : 3, again ? most : 3, what);
+    sombra_err close_err = kv_close(kv);
+    assert_int_equal(close_err, is_poisoned ? SOMBRA_IO : SOMBRA_OK);
+    expect_survived(sim, again ? 1 : 3, again ? most : 3, what);
+    kv = open_store(os_sim_start(sim));
+    expect_state(kv, again ? 1 : 3, again ? most : 3, what);
+    expect_ok(write_state(kv, 4));
+    expect_ok(kv_close(kv));
+    expect_survived(sim, 4, 4, what);
+    os_sim_free(sim);
+    return has_failed;
+}
+
+static void test_script__failing_calls_lose_nothing(void **state)
+{
+    (void)state;
+    static const enum os_sim_fault_kind kinds[] = { OS_SIM_EIO, OS_SIM_ENOSPC, OS_SIM_SHORT };
+    unsigned runs = 0;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++)
+        for (uint64_t nth = 1; failure_run(nth, kinds[i]); nth++, runs++)
+            assert_true(nth < CALLS_MAX);
+    print_message("%u faults\n", runs);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_script__first_commit_makes_no_log),
+        cmocka_unit_test(test_script__first_transaction_may_be_given_up),
+        cmocka_unit_test(test_script__damaged_meta_of_the_commit_is_found),
+        cmocka_unit_test(test_script__whoever_follows_a_dead_one_goes_on),
+        cmocka_unit_test(test_script__failing_calls_lose_nothing),
+    };
+    return cmocka_run_group_tests_name("btree, short scripts", tests, digests_fill, NULL);
+}
