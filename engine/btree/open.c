@@ -235,6 +235,23 @@ static sombra_err meta_read(struct btree *btree)
 
 /* ---- open -------------------------------------------------------------------------------- */
 
+/* What is read counts as durable. That of a process that died in its last sync, or whose last sync
+ * failed, may be page cache: it is saved first. */
+static sombra_err clean_begin(struct btree *btree)
+{
+    sombra_err err = logs_check_clean(btree);
+    if (err || btree->settled_sequence == btree->meta.sequence)
+        return err;
+    if (btree->options.is_readonly) {
+        err = os_sync(btree->file);
+        return err == SOMBRA_IO ? err : SOMBRA_OK; /* where nothing can be synced, nobody wrote */
+    }
+    err = base_restore(btree);
+    if (!err)
+        btree->settled_sequence = btree->meta.sequence;
+    return err;
+}
+
 static sombra_err store_start(struct btree *btree)
 {
     bool is_first = btree->attachment.is_first;
@@ -270,7 +287,7 @@ static sombra_err store_start(struct btree *btree)
     if (!btree->file)
         return SOMBRA_OK;
     if (btree->meta.log_state != META_LOG_IN_USE)
-        return logs_check_clean(btree);
+        return clean_begin(btree);
     if (btree->options.is_readonly)
         return diag_fail(SOMBRA_READONLY,
                          "%s was not closed: open it once for writing, so that it is recovered",
