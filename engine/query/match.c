@@ -22,6 +22,8 @@ struct stage {
     bool is_turned; /* the edge is walked from its `to` */
     /* NODES */
     struct query *query;
+    struct query_run *run; /* that this query's memory is charged to */
+    size_t charged;        /* bytes */
     const sombra_row *rows;
     /* WALK */
     struct fan *fan;
@@ -159,8 +161,17 @@ static sombra_direction turned(sombra_direction direction)
 /* What ends the query ends the one inside of it, which may walk for long without a row. */
 static sombra_err poll_outer(void *context)
 {
-    struct query_run *outer = context;
-    return run_tick_slow(outer);
+    struct stage *stage = context;
+    return run_tick_slow(stage->run);
+}
+
+static sombra_err charge_outer(void *context, size_t bytes)
+{
+    struct stage *stage = context;
+    sombra_err err = run_charge(stage->run, (int64_t)bytes);
+    if (!err)
+        stage->charged += bytes;
+    return err;
 }
 
 static sombra_err open_nodes(struct match *match, struct stage *stage)
@@ -172,7 +183,9 @@ static sombra_err open_nodes(struct match *match, struct stage *stage)
         return err;
     options.memory_max = run->options.memory_max;
     options.poll = poll_outer;
-    options.context = run;
+    options.memory = charge_outer;
+    options.context = stage;
+    stage->run = run;
     err = query_open(stage->query, run->txn, match->pattern.nodes[stage->node].steps, &options,
                      &run->environment);
     stage->is_open = !err;
@@ -232,8 +245,11 @@ static sombra_err stage_open(struct match *match, struct stage *stage)
 
 static void stage_close(struct stage *stage)
 {
-    if (stage->is_open && stage->kind == STAGE_NODES)
+    if (stage->is_open && stage->kind == STAGE_NODES) {
         query_close(stage->query);
+        run_refund(stage->run, stage->charged);
+        stage->charged = 0;
+    }
     if (stage->is_open && stage->kind == STAGE_PROVE)
         graph_neighbours_close(stage->neighbours);
     stage->is_open = false;

@@ -77,6 +77,7 @@ struct query_run {
     sombra_value_builder *values; /* of whoever makes a row's value; NULL until then */
     struct query_environment environment;
     size_t memory_used;   /* bytes charged by run_charge */
+    size_t memory_asked;  /* bytes that options.memory was asked for: the most that were used */
     uint64_t deadline_ns; /* 0 = none */
     uint32_t ticks;       /* since the clock was read */
     bool keeps_tracks;

@@ -26,7 +26,14 @@ sombra_err run_charge(struct query_run *run, int64_t bytes)
     if ((uint64_t)bytes > max || run->memory_used > max - (size_t)bytes)
         return diag_fail(SOMBRA_LIMIT,
                          "the query needs more than %zu bytes; raise memory_max or bound it", max);
-    run->memory_used += (size_t)bytes;
+    size_t used = run->memory_used + (size_t)bytes;
+    if (run->options.memory && used > run->memory_asked) {
+        sombra_err err = run->options.memory(run->options.context, used - run->memory_asked);
+        if (err)
+            return err;
+        run->memory_asked = used;
+    }
+    run->memory_used = used;
     return SOMBRA_OK;
 }
 

@@ -29,9 +29,11 @@ struct cursor {
     struct tx_handle *tx; /* kept alive by user value 1, or by the method that ends the cursor */
     sombra_query *query;  /* NULL = over */
     sombra_row_kind kind;
-    bool is_taken;          /* by a method that ends it before it returns */
-    bool has_functions;     /* user value 2 */
-    const sombra_row *rows; /* of the batch; live while the transaction does */
+    bool is_taken;           /* by a method that ends it before it returns */
+    bool has_functions;      /* user value 2 */
+    struct sandbox *sandbox; /* of the procedure that runs it, whose memory it takes; or NULL */
+    size_t taken;            /* bytes of that */
+    const sombra_row *rows;  /* of the batch; live while the transaction does */
     size_t count, next;
     lua_State *L;  /* that runs it now, for the functions; NULL = it does not run */
     int at;        /* stack index there: itself */
@@ -125,6 +127,22 @@ static sombra_err poll(void *context)
     return SOMBRA_CANCELLED;
 }
 
+/* What the query takes counts as its procedure's memory. Queries that were left may be garbage that
+ * has not been collected. */
+static sombra_err take_memory(void *context, size_t bytes)
+{
+    struct cursor *cursor = context;
+    if (!sandbox_has_memory(cursor->sandbox, bytes))
+        lua_gc(cursor->L, LUA_GCCOLLECT);
+    if (!sandbox_take_memory(cursor->sandbox, bytes)) {
+        lua_pushliteral(cursor->L, "killed");
+        cursor->error = lua_gettop(cursor->L);
+        return SOMBRA_LIMIT;
+    }
+    cursor->taken += bytes;
+    return SOMBRA_OK;
+}
+
 static sombra_err filter(void *context, uint32_t number, const sombra_row *row, bool *out_keep)
 {
     struct function_call call = { .cursor = context, .number = number, .row = row };
@@ -149,6 +167,9 @@ static sombra_err cost(void *context, uint32_t number, uint64_t id, double *out_
 static void close_cursor(struct cursor *cursor)
 {
     sombra_query_close(cursor->query);
+    if (UNLIKELY(cursor->taken))
+        sandbox_give_memory(cursor->sandbox, cursor->taken);
+    cursor->taken = 0;
     cursor->query = NULL;
     cursor->count = cursor->next = 0;
 }
@@ -281,6 +302,10 @@ static void open_cursor(lua_State *L, struct cursor *cursor, int index,
     options->cost = cost;
     options->poll = poll;
     options->context = cursor;
+    if (UNLIKELY(tx->is_sandboxed)) {
+        cursor->sandbox = sandbox_of(L);
+        options->memory = take_memory;
+    }
     const sombra_slice *steps = read_steps(L, index, inlined);
     if (!tx_is_open(tx))
         tx_raise_over(L, tx);

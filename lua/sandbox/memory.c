@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "sandbox_internal.h"
 
+#include <assert.h>
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +63,31 @@ static bool is_past_its_time(struct sandbox *sandbox, size_t bytes)
         return false;
     sandbox->end = SANDBOX_TIME;
     return true;
+}
+
+bool sandbox_has_memory(const struct sandbox *sandbox, size_t bytes)
+{
+    const struct sandbox_limits *limits = &sandbox->limits;
+    if (!sandbox->is_started || limits->is_unlimited)
+        return true;
+    return bytes <= limits->memory_bytes && sandbox->memory <= limits->memory_bytes - bytes;
+}
+
+bool sandbox_take_memory(struct sandbox *sandbox, size_t bytes)
+{
+    if (!sandbox_has_memory(sandbox, bytes)) {
+        if (sandbox->end == SANDBOX_LIVES)
+            sandbox->end = SANDBOX_MEMORY;
+        return false;
+    }
+    sandbox->memory += bytes;
+    return true;
+}
+
+void sandbox_give_memory(struct sandbox *sandbox, size_t bytes)
+{
+    assert(bytes <= sandbox->memory);
+    sandbox->memory -= bytes;
 }
 
 /* ---- the arena --------------------------------------------------------------------------- */

@@ -84,6 +84,12 @@ void sandbox_go_on(struct sandbox *sandbox);
 void sandbox_left(const struct sandbox *sandbox, struct sandbox_limits *out_left);
 uint64_t sandbox_work(const struct sandbox *sandbox); /* in ticks, since the start */
 
+/* Would so much be within the limit? */
+bool sandbox_has_memory(const struct sandbox *sandbox, size_t bytes);
+/* Memory that is not the state's counts, too: false if it is more than is left, and the sandbox is
+ * dead then. What was taken is given back while the sandbox is there. */
+bool sandbox_take_memory(struct sandbox *sandbox, size_t bytes);
+void sandbox_give_memory(struct sandbox *sandbox, size_t bytes);
 enum sandbox_end sandbox_end_of(const struct sandbox *sandbox);
 /* "the procedure ran longer than 0.25 s", and so on; `subject` is its noun. Written to `text`. */
 void sandbox_explain(const struct sandbox *sandbox, const char *subject, char *text, size_t bytes);

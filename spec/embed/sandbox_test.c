@@ -70,14 +70,17 @@ static int prepare(lua_State *L)
 
 struct run {
     const char *text;
+    uint64_t time_us; /* 0 = a minute */
     char result[64];
     enum sandbox_end end;
+    lua_Integer count; /* what the program has left in that global */
 };
 
 /* A Lua status; -1 if there was no memory for a sandbox. */
 static int run(struct run *run, bool is_prepared)
 {
-    struct sandbox_limits limits = { .time_us = 60000000, .memory_bytes = 8 << 20 };
+    struct sandbox_limits limits = { .time_us = run->time_us ? run->time_us : 60000000,
+                                     .memory_bytes = 8 << 20 };
     struct sandbox *sandbox =
         is_prepared ? sandbox_new_prepared(&limits, 7, prepare) : sandbox_new(&limits, 7, true);
     run->result[0] = '\0';
@@ -91,6 +94,8 @@ static int run(struct run *run, bool is_prepared)
     if (lua_type(L, -1) == LUA_TSTRING)
         strncat(run->result, lua_tostring(L, -1), sizeof run->result - 1);
     run->end = sandbox_end_of(sandbox);
+    lua_getglobal(L, "count");
+    run->count = lua_tointeger(L, -1);
     sandbox_free(sandbox);
     return status;
 }
@@ -190,6 +195,39 @@ static void test_sandbox__refuses_keys_that_collide(void **state)
     assert_int_equal(run(&r, true), LUA_OK);
 }
 
+/* An instruction that fills a long buffer, or makes a large table anew, takes milliseconds, and the
+ * hook comes after a thousand of them: here it is late already when the first block is made. */
+static void test_sandbox__is_not_late_where_instructions_make_long_blocks(void **state)
+{
+    struct run r = { .time_us = 1,
+                     .text = "count = 0 for i = 1, 10 do string.pack('c100000', '') "
+                             "count = count + 1 end" };
+    (void)state;
+    assert_int_not_equal(run(&r, true), LUA_OK);
+    assert_int_equal(r.end, SANDBOX_TIME);
+    assert_int_equal(r.count, 0);
+}
+
+static void test_sandbox__counts_memory_that_is_not_the_states(void **state)
+{
+    const struct sandbox_limits limits = { .time_us = 60000000, .memory_bytes = 8 << 20 };
+    struct sandbox *sandbox = sandbox_new(&limits, 7, true);
+    (void)state;
+    assert_non_null(sandbox);
+    sandbox_start(sandbox);
+    const size_t before = sandbox_memory(sandbox);
+    assert_true(sandbox_take_memory(sandbox, 7 << 20));
+    assert_int_equal(sandbox_memory(sandbox), before + (7 << 20));
+    assert_false(sandbox_has_memory(sandbox, 1 << 20));
+    sandbox_give_memory(sandbox, 1 << 20);
+    assert_true(sandbox_has_memory(sandbox, 1 << 20));
+    assert_int_equal(sandbox_end_of(sandbox), SANDBOX_LIVES);
+    assert_false(sandbox_take_memory(sandbox, 3 << 20));
+    assert_int_equal(sandbox_end_of(sandbox), SANDBOX_MEMORY);
+    sandbox_give_memory(sandbox, 6 << 20);
+    sandbox_free(sandbox);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +235,8 @@ int main(void)
         cmocka_unit_test(test_sandbox__survives_them_when_it_begins_as_a_copy),
         cmocka_unit_test(test_sandbox__begins_anew_each_time),
         cmocka_unit_test(test_sandbox__refuses_keys_that_collide),
+        cmocka_unit_test(test_sandbox__is_not_late_where_instructions_make_long_blocks),
+        cmocka_unit_test(test_sandbox__counts_memory_that_is_not_the_states),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

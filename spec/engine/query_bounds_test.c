@@ -134,6 +134,40 @@ static void test_poll__comes_where_no_row_does(void **state)
     assert_true(polls_of(f, steps) >= NODES / 256);
 }
 
+struct memory_asked {
+    size_t bytes, bytes_max;
+};
+
+static sombra_err ask_memory(void *context, size_t bytes)
+{
+    struct memory_asked *asked = context;
+    asked->bytes += bytes;
+    return asked->bytes > asked->bytes_max ? SOMBRA_BUSY : SOMBRA_OK;
+}
+
+/* What a query asks its caller for while all rows are counted; the error of the count. */
+static sombra_err memory_of(struct fixture *f, const char *steps, struct memory_asked *asked)
+{
+    uint64_t rows;
+    query_options.memory = ask_memory;
+    query_options.context = asked;
+    struct query *query = query_begin(f, value_text("%s", steps));
+    sombra_err err = query_count(query, &rows);
+    query_end(query);
+    query_options.memory = NULL;
+    return err;
+}
+
+static void test_memory__is_asked_of_the_caller(void **state)
+{
+    static const char *const sorted = "{{'all'}, {'order', {'i'}}, {'where', {i = {lt = 0}}}}";
+    struct memory_asked asked = { .bytes_max = SIZE_MAX };
+    assert_ok(memory_of(*state, sorted, &asked));
+    assert_true(asked.bytes >= NODES * sizeof(uint64_t) && asked.bytes < 1024 * (size_t)NODES);
+    struct memory_asked less = { .bytes_max = asked.bytes - 1 };
+    assert_err(memory_of(*state, sorted, &less), SOMBRA_BUSY);
+}
+
 static sombra_err keep_even(void *context, uint32_t number, const sombra_row *row, bool *out_keep)
 {
     unsigned *calls = context;
@@ -421,6 +455,7 @@ int main(void)
         TEST(test_memory__is_bounded_in_each_step_that_keeps_rows),
         TEST(test_time__is_bounded),
         TEST(test_cancel__ends_the_next_step_of_work),
+        TEST(test_memory__is_asked_of_the_caller),
         TEST(test_poll__comes_where_no_row_does),
         TEST(test_filter__asks_the_function_and_ends_with_its_error),
         TEST(test_writes__beside_a_query_show_from_the_next_batch_on),

@@ -50,6 +50,10 @@ typedef sombra_err (*sombra_cost_fn)(void *context, uint32_t number, uint64_t id
  * program around it. */
 typedef sombra_err (*sombra_poll_fn)(void *context);
 
+/* Asked before a query takes `bytes` more than it ever had at a time: an error ends the query with
+ * it. It has all that it was given until it is closed, of which nobody is told. */
+typedef sombra_err (*sombra_memory_fn)(void *context, size_t bytes);
+
 typedef struct sombra_query_options {
     size_t struct_bytes;
     uint64_t rows_max;       /* delivered; 0 = none */
@@ -58,8 +62,9 @@ typedef struct sombra_query_options {
     bool profiles;           /* counts rows, pages and time of each operator */
     sombra_filter_fn filter; /* for steps that need them */
     sombra_cost_fn cost;
-    sombra_poll_fn poll; /* may be NULL */
-    void *context;       /* given to all three; they must not use this query */
+    sombra_poll_fn poll;     /* may be NULL */
+    void *context;           /* given to all of them; they must not use this query */
+    sombra_memory_fn memory; /* may be NULL */
 } sombra_query_options;
 
 #define SOMBRA_QUERY_OPTIONS_INIT                    \
