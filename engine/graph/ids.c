@@ -206,18 +206,17 @@ sombra_err graph_ids_next(struct graph_ids *ids, const uint64_t **out_batch, siz
     return SOMBRA_OK;
 }
 
-/* To the last id that was used, or, where that is gone, to the one before it. */
-static sombra_err seek_back(struct graph_ids *ids, uint64_t last)
+/* Behind the last id that was used. The range is opened anew: to seek that id, which may be gone
+ * like many before it, would pass all of their deletes by. */
+static sombra_err reopen_behind(struct graph_ids *ids, uint64_t last)
 {
-    struct graph_key key = ids->label ? key_2(TAG_LABEL, ids->label, last)
-                                      : key_1(ids->blocks ? TAG_EDGE : TAG_NODE, last);
-    bool found;
-    if (ids->blocks) {
-        ids_pass(ids, last);
-        ids->writes = ids->txn->writes - 1; /* the next batch seeks its block */
-    }
-    return kv_cursor_move(ids->cursor, ids->reverse ? KV_SEEK_GE : KV_SEEK_LE, key_slice(&key),
-                          &found);
+    const struct graph_key prefix =
+        ids->label ? key_1(TAG_LABEL, ids->label) : key_begin(ids->blocks ? TAG_EDGE : TAG_NODE);
+    ids_pass(ids, last);
+    ids->writes = ids->txn->writes - 1; /* the next batch seeks its block */
+    kv_cursor_close(ids->cursor);
+    ids->cursor = NULL;
+    return ids->left ? open_range(ids, &prefix, ids->from, ids->to, &ids->cursor) : SOMBRA_OK;
 }
 
 sombra_err graph_ids_renew(struct graph_ids *ids, size_t used, bool *out_is_renewed)
@@ -228,7 +227,7 @@ sombra_err graph_ids_renew(struct graph_ids *ids, size_t used, bool *out_is_rene
         return err;
     if (is_stale) {
         ids->left += ids->count - used; /* first: at the lowest id nothing is left */
-        err = seek_back(ids, ids->batch[used - 1]);
+        err = reopen_behind(ids, ids->batch[used - 1]);
         ids->count = used;
         ids->capacity = GRAPH_BATCH_FIRST;
         ids->shape = txn_shape(ids->txn);

@@ -57,7 +57,7 @@ static sombra_err open_merge(const struct compaction_job *job, struct source **o
             count++;
     }
     if (!err)
-        return merge_open(sources, count, false, out_source);
+        return merge_open(sources, count, false, (struct kv_range){ 0 }, out_source);
     for (size_t i = 0; i < count; i++)
         source_close(sources[i]);
     return err;

@@ -332,9 +332,10 @@ sombra_err lsm_has(struct lsm_txn *txn, sombra_slice key, bool *out_has) SOMBRA_
 /* A merge of sources, newest first, which it owns from now on, also when it fails. As a source it
  * gives each key once, from the newest source that has it, deletes included unless
  * `drops_deletes`; ranges hidden by newer sources are left out of older ones. `hides` of the merge
- * answers for all its sources together. */
+ * answers for all its sources together. It may end where only deletes are left `within` the range,
+ * of which it keeps a copy: those that lie behind would be passed by in vain. */
 sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
-                      struct source **out_source) SOMBRA_MUST_CHECK;
+                      struct kv_range within, struct source **out_source) SOMBRA_MUST_CHECK;
 /* For a merge that drops deletes: only its first `count` sources are asked what they hide. The
  * others could, but have nothing to hide. */
 void merge_limit_hiding(struct source *source, size_t count);

@@ -38,9 +38,10 @@ struct merge {
     size_t live;   /* inputs in the order: those not at their end */
     size_t hiding; /* inputs from this one on never hide; the last one's ranges are not counted */
     bool drops_deletes;
-    bool is_backward; /* inputs stand on entries <= the position; else >= */
-    bool is_written;  /* the newest input changes under the merge */
-    bool interleaves; /* reads were short lately */
+    struct kv_range within; /* behind the inputs: no deletes are passed by outside of it */
+    bool is_backward;       /* inputs stand on entries <= the position; else >= */
+    bool is_written;        /* the newest input changes under the merge */
+    bool interleaves;       /* reads were short lately */
 
     /* The batch being read, while its bytes are those of an input. */
     const struct merge_input *lender;
@@ -283,6 +284,14 @@ static sombra_err skip_hidden(struct merge *merge, const struct kv_range_bytes *
     return err;
 }
 
+/* Nothing that the merge is asked for is at the key or behind it. */
+static bool is_behind(const struct merge *merge, sombra_slice key)
+{
+    sombra_slice low = merge->within.low, high = merge->within.high;
+    return merge->is_backward ? low.bytes && slice_compare(key, low) < 0
+                              : high.bytes && slice_compare(key, high) >= 0;
+}
+
 /* Moves on while what comes first is hidden or a delete that is dropped; then shows it. */
 static sombra_err settle(struct merge *merge)
 {
@@ -293,6 +302,8 @@ static sombra_err settle(struct merge *merge)
         if (UNLIKELY(merge->hiding) && is_hidden(merge, first, input_key(first), &range)) {
             err = skip_hidden(merge, &range);
         } else if (merge->drops_deletes && first->source->entry.kind == ENTRY_DELETE) {
+            if (is_behind(merge, input_key(first)))
+                break;
             err = step(merge);
         } else {
             merge->source.entry = first->source->entry;
@@ -576,15 +587,25 @@ static const struct source_ops merge_hiding_ops = {
     .close = merge_close,
 };
 
+static sombra_slice bound_keep(uint8_t **at, sombra_slice bound)
+{
+    if (bound.bytes == 0)
+        return slice_of(NULL, 0);
+    memcpy(*at, bound.data, bound.bytes);
+    *at += bound.bytes;
+    return slice_of(*at - bound.bytes, bound.bytes);
+}
+
 sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
-                      struct source **out_source)
+                      struct kv_range within, struct source **out_source)
 {
     if (count == 1 && !drops_deletes) {
         *out_source = sources[0];
         return SOMBRA_OK;
     }
-    size_t bytes =
-        sizeof(struct merge) + count * (sizeof(struct merge_input) + sizeof(struct merge_input *));
+    size_t bytes = sizeof(struct merge) +
+                   count * (sizeof(struct merge_input) + sizeof(struct merge_input *)) +
+                   within.low.bytes + within.high.bytes;
     struct merge *merge = mem_alloc(bytes);
     if (!merge) {
         for (size_t i = 0; i < count; i++)
@@ -593,6 +614,9 @@ sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
     }
     *merge = (struct merge){ .count = count, .drops_deletes = drops_deletes };
     merge->order = (struct merge_input **)(void *)&merge->inputs[count];
+    uint8_t *at = (uint8_t *)&merge->order[count];
+    merge->within.low = bound_keep(&at, within.low);
+    merge->within.high = bound_keep(&at, within.high);
     bool hides = false;
     for (size_t i = 0; i < count; i++) {
         merge->inputs[i] = (struct merge_input){ .source = sources[i] };

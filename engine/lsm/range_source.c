@@ -146,7 +146,7 @@ sombra_err lsm_range_source(struct lsm_txn *txn, struct kv_range range, struct s
     if (!err && opening.count == 1 && !opening.has_deletes) {
         *out_source = opening.sources[0];
     } else if (!err) {
-        err = merge_open(opening.sources, opening.count, true, out_source);
+        err = merge_open(opening.sources, opening.count, true, range, out_source);
         if (!err)
             merge_limit_hiding(*out_source, opening.hiding);
         if (!err && txn->txn.is_write)

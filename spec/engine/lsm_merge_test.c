@@ -296,7 +296,7 @@ static struct source *world_merge(struct world *world, bool drops_deletes)
     struct source *sources[SOURCES_MAX], *merge = NULL;
     for (size_t i = 0; i < world->count; i++)
         sources[i] = &world->arrays[i]->source;
-    expect_ok(merge_open(sources, world->count, drops_deletes, &merge));
+    expect_ok(merge_open(sources, world->count, drops_deletes, (struct kv_range){ 0 }, &merge));
     return merge;
 }
 
@@ -486,7 +486,7 @@ static void test_merge__loses_nothing_when_memory_is_out(void **state)
     struct source *sources[] = { &world.arrays[0]->source, &world.arrays[1]->source,
                                  &world.arrays[2]->source };
     struct source *merge;
-    expect_err(SOMBRA_NOMEM, merge_open(sources, 3, false, &merge));
+    expect_err(SOMBRA_NOMEM, merge_open(sources, 3, false, (struct kv_range){ 0 }, &merge));
     assert_int_equal(world.open, 0);
     unsigned failures = 0;
     for (unsigned round = 0; round < 200; round++) {
