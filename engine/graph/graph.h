@@ -206,7 +206,8 @@ sombra_err graph_record_next_property(sombra_record *record, uint32_t *out_name,
 sombra_err graph_record_next_named(struct graph_txn *txn, sombra_record *record,
                                    sombra_name *out_name, sombra_slice *out_value,
                                    bool *out_found) SOMBRA_MUST_CHECK;
-/* NOT_FOUND. Among those not walked yet; does not move the record. */
+/* NOT_FOUND, which leaves *out_value alone. Among those not walked yet; does not move the record.
+ */
 sombra_err graph_record_find(const sombra_record *record, uint32_t name,
                              sombra_slice *out_value) SOMBRA_MUST_CHECK;
 

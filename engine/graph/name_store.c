@@ -158,7 +158,13 @@ static sombra_err stored_by_id(struct graph_txn *txn, sombra_name_kind kind, uin
     sombra_err err = kv_get(txn->kv, key_slice(&key), &text);
     if (!err && check_name(kind, text))
         err = diag_fail(SOMBRA_CORRUPT, "name %" PRIu32 " has %zu bytes", id, text.bytes);
-    return err ? err : share(txn->graph, kind, id, text, out_name);
+    if (err)
+        return err;
+    /* Names made here that many others come before are not found by id (names.c), and what is not
+     * committed must not be shared. */
+    if (txn->made.count && (*out_name = graph_names_by_text(&txn->made, kind, text)))
+        return SOMBRA_OK;
+    return share(txn->graph, kind, id, text, out_name);
 }
 
 sombra_err graph_name_by_id(struct graph_txn *txn, sombra_name_kind kind, uint32_t id,

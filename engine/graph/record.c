@@ -307,8 +307,9 @@ static inline bool find_listed(sombra_slice bytes, bool is_node, uint32_t name,
         if (UNLIKELY(!at || length > (size_t)(end - at)))
             return false;
         if (listed >= name) {
-            *out_value = slice_of(at, (size_t)length);
             *out_found = listed == name;
+            if (*out_found)
+                *out_value = slice_of(at, (size_t)length);
             return true;
         }
         at += length;

@@ -427,6 +427,34 @@ static void test_name__of_an_aborted_transaction_is_forgotten(void **state)
     assert_sound(f);
 }
 
+/* It has so many before it that it is not found by id where the few new ones are. */
+static void test_name__of_an_aborted_transaction_is_forgotten_behind_many(void **state)
+{
+    struct fixture *f = *state;
+    enum { MANY = 300 };
+    begin_write(f);
+    for (int i = 1; i <= MANY; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "Many%d", i);
+        node_new(f, name);
+    }
+    commit(f);
+    begin_write(f);
+    sombra_node_id node = node_new(f, "Ghost");
+    assert_string_equal(labels_text(f, node), "Ghost");
+    rollback(f);
+    begin_write(f);
+    assert_int_equal(name_id(f, SOMBRA_NAME_LABEL, "Ghost"), 0);
+    node = node_new(f, "Other"); /* takes the id the ghost had */
+    assert_int_equal(name_id(f, SOMBRA_NAME_LABEL, "Other"), MANY + 1);
+    assert_string_equal(labels_text(f, node), "Other");
+    commit(f);
+    begin_write(f);
+    assert_int_equal(name_id(f, SOMBRA_NAME_LABEL, "Ghost"), 0);
+    assert_string_equal(labels_text(f, node), "Other");
+    assert_sound(f);
+}
+
 static void test_name__of_a_rolled_back_savepoint_is_forgotten(void **state)
 {
     struct fixture *f = *state;
@@ -530,6 +558,7 @@ int main(void)
         TEST(test_edge__type_counts_follow_savepoints),
         TEST(test_edge__an_aborted_transaction_counts_nothing),
         TEST(test_name__of_an_aborted_transaction_is_forgotten),
+        TEST(test_name__of_an_aborted_transaction_is_forgotten_behind_many),
         TEST(test_name__of_a_rolled_back_savepoint_is_forgotten),
         TEST(test_name__made_elsewhere_is_found_and_shared),
         TEST(test_name__lists_in_the_order_of_ids_and_kinds_apart),

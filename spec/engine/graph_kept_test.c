@@ -305,6 +305,29 @@ static void test_kept_values__are_of_one_property(void **state)
     graph_txn_release(&txn);
 }
 
+/* A record with lengths shows that it lacks a name by one that is behind it. */
+static void test_kept_values__of_long_records_are_not_those_of_other_names(void **state)
+{
+    struct fixture *f = *state;
+    struct graph_txn txn = { 0 };
+    char many[2 * COMPACT_BYTES_MAX] = "";
+    sombra_slice value;
+    memset(many, 'x', sizeof many - 1);
+    begin_write(f);
+    sombra_node_id other = node_new(f, NULL), node = node_new(f, NULL);
+    assert_ok(graph_node_change(&f->txn, other, map_of(f, "i", "p", 1), GRAPH_MERGE));
+    assert_ok(graph_node_change(&f->txn, node, map_of(f, "i", "q", 2), GRAPH_MERGE));
+    assert_ok(graph_node_change(&f->txn, node, map_of(f, "s", "r", many), GRAPH_MERGE));
+    commit(f);
+    reader_begin(f, &txn);
+    for (int i = 0; i < 2 * KEPT_READS_BEFORE; i++)
+        assert_err(graph_node_property(&txn, node, text("p"), &value), SOMBRA_NOT_FOUND);
+    assert_ok(graph_node_property_many(&txn, &node, 1, text("p"), &value));
+    assert_null(value.data);
+    reader_end(&txn);
+    graph_txn_release(&txn);
+}
+
 /* Of long values between kept ones, which move while they are read. */
 static void test_kept_values__lie_with_those_that_are_read(void **state)
 {
@@ -448,6 +471,9 @@ int main(void)
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_kept_values__are_of_one_property, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_kept_values__of_long_records_are_not_those_of_other_names, fixture_setup,
+            fixture_teardown),
         cmocka_unit_test_setup_teardown(test_kept_values__lie_with_those_that_are_read,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_kept_values__that_find_no_memory_are_not_missed,
