@@ -82,22 +82,22 @@ static void bytes_refresh(struct logs *logs)
 
 /* ---- the files --------------------------------------------------------------------------- */
 
-/* Half 1 is filled when it is first needed: most stores are closed before. */
+/* Both have their first space from the beginning: a switch that found none for the other half would
+ * end all commits on a full disk, of deletes too. */
 static sombra_err half_create(struct logs *logs, unsigned half)
 {
     struct btree *btree = logs->btree;
-    uint64_t bytes = half == 0 ? LOG_FIRST_BYTES : 0;
     char *path = logs_path(btree, half);
     if (!path)
         return diag_nomem("the log's path", strlen(btree->path));
-    sombra_err err =
-        wal_create_unsynced(btree->os, path, btree->options.mode, bytes, &logs->halves[half]);
+    sombra_err err = wal_create_unsynced(btree->os, path, btree->options.mode, LOG_FIRST_BYTES,
+                                         &logs->halves[half]);
     /* One that a clean close or a recovery left behind. Its size may be page cache that a failed
      * sync lost, so it is not used again. */
     if (err == SOMBRA_EXISTS) {
         err = os_unlink(btree->os, path);
         if (!err)
-            err = wal_create_unsynced(btree->os, path, btree->options.mode, bytes,
+            err = wal_create_unsynced(btree->os, path, btree->options.mode, LOG_FIRST_BYTES,
                                       &logs->halves[half]);
     }
     if (!err)
@@ -377,11 +377,9 @@ sombra_err logs_switch(struct logs *logs)
         head_poison(logs->btree);
         return diag_wrap(err, "begin the other half of the log");
     }
-    wal_fill(logs->halves[next], LOG_FIRST_BYTES);
     atomic_store(&head->half_end[logs->active], end.offset);
     logs->active = next;
     logs->epoch++;
-    bytes_refresh(logs);
     return SOMBRA_OK;
 }
 

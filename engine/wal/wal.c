@@ -415,16 +415,6 @@ static sombra_err grow_to(struct wal *wal, uint64_t bytes, bool is_unwritten)
     return SOMBRA_OK;
 }
 
-void wal_fill(struct wal *wal, uint64_t bytes)
-{
-    check(wal);
-    assert(!wal->is_readonly && wal->next.epoch != 0);
-    if (wal->file_bytes >= bytes || zeros_write(wal, wal->file_bytes, bytes) != SOMBRA_OK)
-        return;
-    wal->file_bytes = bytes;
-    wal->written_bytes = bytes;
-}
-
 /* Grows by as much as there is, which saves syncs, up to 8 MiB; or where nothing is synced by an
  * eighth of it, up to 1 MiB: space that is only promised is missed by others, and cheap to ask for
  * often. At least by 64 KiB, or to the need if that is more; on a disk too full for that, by the

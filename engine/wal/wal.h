@@ -69,11 +69,6 @@ sombra_err wal_restart(struct wal *wal, uint64_t epoch, uint32_t link) SOMBRA_MU
 sombra_err wal_reserve(struct wal *wal, uint64_t payload_bytes,
                        uint64_t file_bytes_max) SOMBRA_MUST_CHECK;
 
-/* Behind wal_restart: writes zeros ahead up to `bytes`, if the file is shorter and there is room.
- * Nothing is synced: the next record's sync saves the length along. No failure is told, since
- * wal_reserve sees to what is missing. */
-void wal_fill(struct wal *wal, uint64_t bytes);
-
 struct wal_record {
     uint64_t lsn;
     uint64_t durable_lsn; /* highest lsn known durable when the record was written */

@@ -370,8 +370,23 @@ static void script_check(struct os_sim *image, const uint64_t *digests, uint64_t
     os_sim_free(image);
 }
 
-/* Two writes; sync `nth` of the close behind them fails, if it makes so many. Then a script: opens,
- * writes, maybe writes again, closes; power is cut at each of its calls. */
+/* Two writes; sync `nth` of the close behind them fails, if it makes so many: says so. */
+static bool script_prepare(struct script *script, struct os_sim *sim, uint64_t nth)
+{
+    struct kv *kv = NULL;
+    for (uint64_t number = 1; number <= 2; number++) {
+        expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
+        expect_ok(script_write(script, kv, number));
+        struct os_sim_fault fault = { .kind = OS_SIM_EIO, .nth = nth, .calls = 1u << OS_SIM_SYNC };
+        os_sim_fail(sim, number == 2 ? &fault : NULL);
+        sombra_err err = kv_close(kv);
+        assert_true(number == 2 || !err);
+    }
+    os_sim_fail(sim, NULL);
+    return os_sim_faults(sim) > 0;
+}
+
+/* Then a script: opens, writes, maybe writes again, closes; power is cut at each of its calls. */
 static bool script_run(const uint64_t *digests, uint64_t nth, enum os_sim_variant variant,
                        uint64_t writes)
 {
@@ -380,16 +395,7 @@ static bool script_run(const uint64_t *digests, uint64_t nth, enum os_sim_varian
     char what[100];
     struct os_sim *sim = os_sim_new(NULL);
     struct kv *kv = NULL;
-    for (uint64_t number = 1; number <= 2; number++) {
-        expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
-        expect_ok(script_write(&script, kv, number));
-        struct os_sim_fault fault = { .kind = OS_SIM_EIO, .nth = nth, .calls = 1u << OS_SIM_SYNC };
-        os_sim_fail(sim, number == 2 ? &fault : NULL);
-        sombra_err err = kv_close(kv);
-        assert_true(number == 2 || !err);
-    }
-    bool has_failed = os_sim_faults(sim) > 0;
-    os_sim_fail(sim, NULL);
+    bool has_failed = script_prepare(&script, sim, nth);
     os_sim_set_hook(sim, script_cut, &script);
     expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
     for (uint64_t number = 3; number < 3 + writes; number++)
@@ -406,21 +412,29 @@ static bool script_run(const uint64_t *digests, uint64_t nth, enum os_sim_varian
     return has_failed;
 }
 
-/* The second meta record of a close may be page cache that the disk never got. */
-static void test_recovery__of_scripts_behind_a_close_whose_sync_failed(void **state)
+enum { NUMBERS = 5 };
+
+/* Of the content after each write. */
+static void script_digests(uint64_t digests[NUMBERS])
 {
-    (void)state;
-    uint64_t digests[5] = { 0 };
     struct os_sim *sim = os_sim_new(NULL);
     struct script script = { .written = 0 };
     struct kv *kv;
     expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv));
-    for (uint64_t number = 1; number < COUNT_OF(digests); number++) {
+    for (uint64_t number = 1; number < NUMBERS; number++) {
         expect_ok(script_write(&script, kv, number));
         expect_ok(content_digest(kv, &digests[number]));
     }
     expect_ok(kv_close(kv));
     os_sim_free(sim);
+}
+
+/* The second meta record of a close may be page cache that the disk never got. */
+static void test_recovery__of_scripts_behind_a_close_whose_sync_failed(void **state)
+{
+    (void)state;
+    uint64_t digests[NUMBERS] = { 0 };
+    script_digests(digests);
     unsigned tries = 0;
     for (int variant = 0; variant < OS_SIM_VARIANTS; variant++) {
         bool has_failed = true;
@@ -428,6 +442,58 @@ static void test_recovery__of_scripts_behind_a_close_whose_sync_failed(void **st
             has_failed = script_run(digests, nth, (enum os_sim_variant)variant, 1 + nth % 2);
     }
     print_message("%u scripts\n", tries);
+}
+
+/* Two processes open what such a close left. The first, which saw both records, dies before call
+ * `nth` of beginning to write, and the other writes: it undoes what was begun. False if nobody
+ * died. */
+static bool undo_run(const uint64_t *digests, uint64_t nth, enum os_sim_variant variant)
+{
+    enum { SYNC_OF_THE_SECOND_META = 1 }; /* the commit made the first one */
+    static struct script script;
+    script = (struct script){ .variant = variant };
+    char what[100];
+    struct os_sim *sim = os_sim_new(NULL);
+    struct os *os[2] = { os_sim_start(sim), os_sim_start(sim) };
+    struct kv *kv[2];
+    assert_true(script_prepare(&script, sim, SYNC_OF_THE_SECOND_META));
+    for (size_t i = 0; i < 2; i++)
+        expect_ok(btree_open(os[i], "store", &options, &kv[i]));
+    struct kv_txn *txn;
+    struct kv_begin_options write = { .is_write = true };
+    os_sim_stop_at(os[0], nth);
+    if (kv_begin(kv[0], &write, &txn) == SOMBRA_OK)
+        kv_abort(txn);
+    bool has_died = os_sim_is_dead(os[0]);
+    os_sim_kill(os[0]);
+    os_sim_set_hook(sim, script_cut, &script);
+    expect_ok(script_write(&script, kv[1], 4));
+    expect_ok(kv_close(kv[1]));
+    os_sim_set_hook(sim, NULL, NULL);
+    sombra_err ignored = kv_close(kv[0]);
+    (void)ignored;
+    for (size_t i = 0; i < script.count; i++) {
+        snprintf(what, sizeof what, "killed at call %" PRIu64 ", call %zu behind it, %s", nth,
+                 i + 1, os_sim_variant_name(variant));
+        script_check(script.images[i], digests, script.least[i], script.most[i], what);
+    }
+    script_check(os_sim_crash(sim, OS_SIM_NOTHING, 1), digests, 4, 4, "closed");
+    os_sim_free(sim);
+    return has_died;
+}
+
+/* The record that stays when the one that was begun goes may be page cache that the disk never got.
+ */
+static void test_recovery__of_a_first_write_that_was_undone_behind_such_a_close(void **state)
+{
+    (void)state;
+    uint64_t digests[NUMBERS] = { 0 };
+    script_digests(digests);
+    unsigned kills = 0;
+    for (int variant = 0; variant < OS_SIM_VARIANTS; variant++)
+        for (uint64_t nth = 1; undo_run(digests, nth, (enum os_sim_variant)variant); nth++)
+            kills++;
+    print_message("%u kills\n", kills);
 }
 
 static void test_recovery__verify_and_stats_survive_failing_allocations(void **state)
@@ -469,6 +535,7 @@ int main(void)
         cmocka_unit_test(test_recovery__builds_on_nothing_that_is_only_cached),
         cmocka_unit_test(test_recovery__of_commits_behind_a_checkpoint_whose_meta_is_only_cached),
         cmocka_unit_test(test_recovery__of_scripts_behind_a_close_whose_sync_failed),
+        cmocka_unit_test(test_recovery__of_a_first_write_that_was_undone_behind_such_a_close),
         cmocka_unit_test(test_recovery__verify_and_stats_survive_failing_allocations),
     };
     return cmocka_run_group_tests_name("btree, recovery", tests, NULL, NULL);

@@ -297,6 +297,53 @@ static void test_btree__full_disk_undoes_a_whole_delete_range(void **state)
     store_release(&store);
 }
 
+/* Whatever would make a file longer fails. */
+static void refuse_growth(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct os *reader = context; /* another process */
+    struct os_sim_fault fault = { .kind = OS_SIM_ENOSPC, .nth = 1 };
+    bool takes_space = event->call == OS_SIM_WRITE || event->call == OS_SIM_ALLOCATE;
+    uint64_t bytes = 0;
+    struct os_file *file = NULL;
+    if (takes_space) {
+        expect_ok(os_open(reader, event->path, OS_READ, 0, &file));
+        expect_ok(os_size(file, &bytes));
+        os_close(file);
+    }
+    os_sim_fail(sim, takes_space && event->offset + event->bytes > bytes ? &fault : NULL);
+}
+
+/* A bug: the other half of the log was empty until the first switch, and a switch on a full disk
+ * left a log without room, for deletes, for compaction and for the close. */
+static void test_btree__full_disk_is_made_room_on_by_deletes_and_compaction(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    struct store store;
+    uint8_t key[8];
+    store_init_simulated(&store, &options);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, 0, 5000, 100, 1);
+    kv_commit_ok(txn);
+    os_sim_set_hook(store.sim, refuse_growth, os_sim_start(store.sim));
+    for (uint64_t i = 0; i < 400; i++) {
+        if (i % 100 == 0)
+            checkpoint(store.kv);
+        txn = kv_begin_write(store.kv);
+        expect_ok(kv_delete(txn, kv_number_key(i, key)));
+        expect_ok(kv_commit(txn, KV_FULL));
+    }
+    struct kv_maintenance job = { .kind = KV_COMPACT };
+    expect_ok(kv_maintain(store.kv, &job));
+    expect_ok(kv_close(store.kv));
+    store.kv = NULL;
+    os_sim_set_hook(store.sim, NULL, NULL);
+    os_sim_fail(store.sim, NULL);
+    store_open(&store);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
 static void test_btree__failing_memory_is_rolled_back_to_a_savepoint(void **state)
 {
     (void)state;
@@ -717,6 +764,7 @@ int main(void)
         cmocka_unit_test(test_btree__rolled_back_work_takes_no_pages),
         cmocka_unit_test(test_btree__full_disk_fails_the_call_and_no_more),
         cmocka_unit_test(test_btree__full_disk_undoes_a_whole_delete_range),
+        cmocka_unit_test(test_btree__full_disk_is_made_room_on_by_deletes_and_compaction),
         cmocka_unit_test(test_btree__failing_memory_is_rolled_back_to_a_savepoint),
         cmocka_unit_test_prestate(test_btree__steady_work_needs_no_more_file, &seed),
         cmocka_unit_test_prestate(test_btree__long_reader_pins_its_tree_and_no_more, &seed),
