@@ -622,6 +622,38 @@ static void test_merge__seeks_over_what_is_hidden(void **state)
     source_close(merge);
 }
 
+/* Where a scan finds nothing, the deletes behind its bounds are nothing to it. */
+static void test_merge__passes_no_deletes_by_outside_of_its_range(void **state)
+{
+    (void)state;
+    struct world world = { .open = 0 };
+    world_make_keys(&world);
+    struct array *newer = world_add(&world, false), *older = world_add(&world, false);
+    for (unsigned key = 0; key < KEYS; key++) {
+        newer->is_delete[newer->count] = key != 20;
+        newer->keys[newer->count++] = key;
+        older->keys[older->count++] = key;
+    }
+    const struct kv_range within = { .low = key_of(&world, 18), .high = key_of(&world, 22) };
+    struct source *sources[] = { &newer->source, &older->source }, *merge;
+    expect_ok(merge_open(sources, 2, true, within, &merge));
+    expect_ok(merge->ops->seek_ge(merge, within.low));
+    assert_true(slice_equal(merge->entry.key, key_of(&world, 20)));
+    expect_ok(merge->ops->next(merge));
+    assert_false(merge->is_valid);
+    assert_true(world.calls < 16);
+    uint64_t calls = world.calls;
+    expect_ok(merge->ops->seek_lt(merge, within.high));
+    assert_true(slice_equal(merge->entry.key, key_of(&world, 20)));
+    expect_ok(merge->ops->previous(merge));
+    assert_false(merge->is_valid);
+    assert_true(world.calls < calls + 16);
+    expect_ok(merge->ops->seek_ge(merge, key_of(&world, 19))); /* it may be sought again */
+    assert_true(slice_equal(merge->entry.key, key_of(&world, 20)));
+    source_close(merge);
+    assert_int_equal(world.open, 0);
+}
+
 int main(void)
 {
     mem_test_fail_at(0, false);
@@ -634,6 +666,7 @@ int main(void)
         cmocka_unit_test(test_merge__gives_long_batches_of_sources_that_take_turns),
         cmocka_unit_test(test_merge__seeks_near_with_the_sources_that_must),
         cmocka_unit_test(test_merge__seeks_over_what_is_hidden),
+        cmocka_unit_test(test_merge__passes_no_deletes_by_outside_of_its_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
