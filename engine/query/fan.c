@@ -197,6 +197,8 @@ static sombra_err takes_hop(struct fan *fan, const struct graph_hop *hop, size_t
     };
     sombra_record record;
     sombra_err err = run_tick(fan->run);
+    if (!err)
+        err = predicate_tick(where, fan->run);
     if (!err && fan->with_properties)
         err = fan_record(fan, index, &record);
     return err ? err

@@ -323,8 +323,7 @@ static sombra_err test_holds(const struct view *view, uint32_t index, bool *out_
     }
 }
 
-/* A row that a long predicate looks at is as much work as many rows. */
-static sombra_err tick_tests(const struct predicate *predicate, struct query_run *run)
+sombra_err predicate_tick(const struct predicate *predicate, struct query_run *run)
 {
     enum { FEW = 64, TESTS_OF_TICK = 16 };
     if (LIKELY(predicate->test_count <= FEW))
@@ -345,11 +344,7 @@ sombra_err predicate_holds(const struct predicate *predicate, struct query_run *
     view.record = record;
     view.map = NULL;
     view.is_node = is_node;
-    sombra_err err = tick_tests(predicate, run);
-    if (err)
-        return err;
-    if (predicate->slot_count)
-        err = fill_slots(&view);
+    sombra_err err = predicate->slot_count ? fill_slots(&view) : SOMBRA_OK;
     if (!err)
         err = test_holds(&view, 0, &holds);
     if (err)
@@ -378,7 +373,9 @@ sombra_err predicate_test(const struct predicate *predicate, struct query_run *r
 {
     sombra_record record;
     bool exists = true;
-    sombra_err err = row_exists(run->txn, row, is_node, &exists);
+    sombra_err err = predicate_tick(predicate, run);
+    if (!err)
+        err = row_exists(run->txn, row, is_node, &exists);
     if (!err && !exists) {
         *out_holds = false;
         return SOMBRA_OK;
@@ -407,7 +404,9 @@ sombra_err predicate_test_node(const struct predicate *predicate, struct query_r
     bool exists = true;
     if (!predicate->needs_record)
         return predicate_test(predicate, run, row, true, out_holds);
-    sombra_err err = row_records_get(records, run, row, &record, &exists);
+    sombra_err err = predicate_tick(predicate, run);
+    if (!err)
+        err = row_records_get(records, run, row, &record, &exists);
     if (!err && !exists)
         *out_holds = false;
     return err || !exists ? err : predicate_holds(predicate, run, row, true, &record, out_holds);
@@ -428,7 +427,7 @@ sombra_err predicate_holds_map(const struct predicate *predicate, struct query_r
     view.map = &value;
     view.is_node = false;
     if (!err)
-        err = tick_tests(predicate, run);
+        err = predicate_tick(predicate, run);
     if (!err)
         err = test_holds(&view, 0, &holds);
     if (!err)

@@ -180,7 +180,11 @@ bool predicate_needs_record(const struct predicate *predicate);
 size_t predicate_conditions(const struct predicate *predicate, const struct condition **out);
 /* Does it say no more than its conditions do, which are all EQUAL? */
 bool predicate_is_equalities(const struct predicate *predicate);
-/* `record` may be NULL if none is needed; it is not moved. */
+/* A row that a long predicate looks at is as much work as many rows. Before the record is read: who
+ * is polled may read in the same transaction, which ends what that lent. */
+sombra_err predicate_tick(const struct predicate *predicate,
+                          struct query_run *run) SOMBRA_MUST_CHECK;
+/* `record` may be NULL if none is needed; it is not moved. Polls nobody. */
 sombra_err predicate_holds(const struct predicate *predicate, struct query_run *run,
                            const struct row *row, bool is_node, const sombra_record *record,
                            bool *out_holds) SOMBRA_MUST_CHECK;

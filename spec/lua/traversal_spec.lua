@@ -33,6 +33,32 @@ describe("a traversal", function()
     assert.equal("sombra.traversal: label where limit out", tostring(next_ones))
   end)
 
+  it("looks at whole records beside a hook that reads in the same transaction", function()
+    local long = { "and", { n = { le = 7 } }, { name = { prefix = "n" } } }
+    for i = 1, 300 do long[#long + 1] = { "not", { n = { eq = -i } } } end
+    for _, mode in ipairs { "write", "read" } do
+      local own = db:begin(mode)
+      local calls, ids, costs = 0
+      local function read_others()
+        calls = calls + 1
+        for id = 1, 9 do own:node(id) end
+      end
+      debug.sethook(read_others, "c", 1)
+      local is_good, message = pcall(function()
+        for _ = 1, 5 do
+          ids = own:from("N"):out("E", { nodes = long }):ids()
+          costs = own:from_edges("E"):where({ "or", { cost = { le = 3 } }, long }):ids()
+        end
+      end)
+      debug.sethook()
+      own:rollback()
+      assert.is_true(is_good, message)
+      assert.is_true(calls > 0)
+      assert.same({ 2, 3, 4, 5, 6, 7 }, ids)
+      assert.same({ 1, 2, 3 }, costs)
+    end
+  end)
+
   it("gives each time what its constants ask for", function()
     for _ = 1, 2 do
       for n = 1, 9 do
