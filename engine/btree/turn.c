@@ -203,8 +203,11 @@ static sombra_err base_begin(struct btree *btree)
             btree->path);
     if (!err && !btree->went_beside)
         err = base_restore(btree);
+    /* What is pending in the maps, snapshots may still read, if others came or a commit without a
+     * log made them: this need not be the first transaction since the store is open. */
+    bool is_first = !btree->went_beside && !atomic_load(&btree->head->joins);
     if (!err && !btree->space.is_loaded)
-        err = account_load(btree, &btree->meta, false);
+        err = account_load(btree, &btree->meta, !is_first);
     return err;
 }
 

@@ -135,6 +135,34 @@ static void test_script__first_transaction_may_be_given_up(void **state)
     os_sim_free(sim);
 }
 
+/* What the first commit freed is still read, by a snapshot of who writes next, or of the first. */
+static void test_script__next_process_keeps_what_snapshots_read(void **state)
+{
+    (void)state;
+    for (int reads_first = 0; reads_first < 2; reads_first++) {
+        struct os_sim *sim = machine_new();
+        struct kv *kv = open_store(os_sim_start(sim));
+        struct kv_txn *txn = kv_begin_write(kv);
+        kv_put_numbers(txn, 0, 40, 90, 2);
+        struct kv *other = open_store(os_sim_start(sim));
+        struct kv_txn *reader = kv_begin_read(reads_first ? kv : other);
+        uint64_t entries;
+        uint64_t digest = kv_digest(reader, (struct kv_range){ 0 }, &entries);
+        kv_commit_ok(txn);
+        expect_ok(write_state(other, 3));
+        expect_ok(write_state(other, 4));
+        assert_int_equal(kv_digest(reader, (struct kv_range){ 0 }, &entries), digest);
+        expect_ok(write_state(kv, 3));
+        assert_int_equal(kv_digest(reader, (struct kv_range){ 0 }, &entries), digest);
+        kv_abort(reader);
+        expect_state(kv, 3, 3, "the first");
+        expect_state(other, 3, 3, "the other");
+        expect_ok(kv_close(kv));
+        expect_ok(kv_close(other));
+        os_sim_free(sim);
+    }
+}
+
 /* Rot of the commit's meta record never shows the state before it as if nothing were. */
 static void test_script__damaged_meta_of_the_commit_is_found(void **state)
 {
@@ -292,6 +320,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_script__first_commit_makes_no_log),
         cmocka_unit_test(test_script__first_transaction_may_be_given_up),
+        cmocka_unit_test(test_script__next_process_keeps_what_snapshots_read),
         cmocka_unit_test(test_script__damaged_meta_of_the_commit_is_found),
         cmocka_unit_test(test_script__whoever_follows_a_dead_one_goes_on),
         cmocka_unit_test(test_script__failing_calls_lose_nothing),
