@@ -163,6 +163,29 @@ static void test_script__next_process_keeps_what_snapshots_read(void **state)
     }
 }
 
+/* Who may only read knows the account by the file, and that is of the newest commit. */
+static void test_script__readonly_process_verifies_the_commit(void **state)
+{
+    (void)state;
+    struct os_sim *sim = machine_new();
+    struct kv *kv = open_store(os_sim_start(sim));
+    struct kv_txn *txn = kv_begin_write(kv);
+    kv_put_numbers(txn, 0, 40, 90, 2);
+    struct btree_options reads = options;
+    reads.create = false;
+    reads.is_readonly = true;
+    struct kv *reader;
+    expect_ok(btree_open(os_sim_start(sim), "store", &reads, &reader));
+    expect_state(reader, 1, 1, "while it is open");
+    kv_commit_ok(txn);
+    expect_state(reader, 2, 2, "committed");
+    expect_ok(write_state(kv, 3));
+    expect_state(reader, 3, 3, "logged");
+    expect_ok(kv_close(kv));
+    expect_ok(kv_close(reader));
+    os_sim_free(sim);
+}
+
 /* Rot of the commit's meta record never shows the state before it as if nothing were. */
 static void test_script__damaged_meta_of_the_commit_is_found(void **state)
 {
@@ -321,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_script__first_commit_makes_no_log),
         cmocka_unit_test(test_script__first_transaction_may_be_given_up),
         cmocka_unit_test(test_script__next_process_keeps_what_snapshots_read),
+        cmocka_unit_test(test_script__readonly_process_verifies_the_commit),
         cmocka_unit_test(test_script__damaged_meta_of_the_commit_is_found),
         cmocka_unit_test(test_script__whoever_follows_a_dead_one_goes_on),
         cmocka_unit_test(test_script__failing_calls_lose_nothing),
