@@ -283,7 +283,9 @@ void turn_end_beside(struct btree *btree)
     btree->is_beside = btree->is_prepared = btree->has_turns = false;
     if (btree->went_beside)
         return;
-    /* Not committed: what it took of the file's end is nobody's, and is cut off by the next. */
+    /* Not committed: what it took of the file's end is nobody's, and is cut off by the next. Nor is
+     * an image of a page kept that was prepared for it. */
+    space_drop_reserve(&btree->space);
     btree->space.is_loaded = false;
     pager_forget_fresh(&btree->pager);
 }

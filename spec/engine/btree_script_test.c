@@ -186,6 +186,45 @@ static void test_script__readonly_process_verifies_the_commit(void **state)
     os_sim_free(sim);
 }
 
+/* Pages prepared for a transaction that was given up are another process's by the time that this
+ * one comes to them again. */
+static void test_script__given_up_pages_may_be_taken_by_others(void **state)
+{
+    (void)state;
+    struct os_sim *sim = os_sim_new(&(struct os_sim_options){ .lacks_mapped_stores = true });
+    struct kv *kv = open_store(os_sim_start(sim));
+    expect_ok(write_state(kv, 1));
+    expect_ok(kv_close(kv));
+    for (uint64_t entries = 1; entries < 300; entries += 7) {
+        kv = open_store(os_sim_start(sim));
+        struct kv_txn *txn = kv_begin_write(kv);
+        kv_put_numbers(txn, 0, entries, 90, 5);
+        kv_abort(txn);
+        expect_ok(write_state(kv, 2));
+        struct kv *other = open_store(os_sim_start(sim));
+        txn = kv_begin_write(other);
+        kv_put_numbers(txn, 0, 1000, 90, entries);
+        kv_commit_ok(txn);
+        txn = kv_begin_write(kv);
+        kv_put_numbers(txn, 500, 600, 90, entries);
+        uint64_t found, all = 0;
+        uint64_t digest = kv_digest(txn, (struct kv_range){ 0 }, &found);
+        kv_commit_ok(txn);
+        txn = kv_begin_read(other);
+        assert_true(digest == kv_digest(txn, (struct kv_range){ 0 }, &all));
+        assert_int_equal(all, found);
+        kv_abort(txn);
+        kv_expect_sound(other);
+        txn = kv_begin_write(other);
+        uint64_t gone = 0;
+        expect_ok(kv_delete_range(txn, (struct kv_range){ 0 }, &gone));
+        kv_commit_ok(txn);
+        expect_ok(kv_close(kv));
+        expect_ok(kv_close(other));
+    }
+    os_sim_free(sim);
+}
+
 /* Rot of the commit's meta record never shows the state before it as if nothing were. */
 static void test_script__damaged_meta_of_the_commit_is_found(void **state)
 {
@@ -345,6 +384,7 @@ int main(void)
         cmocka_unit_test(test_script__first_transaction_may_be_given_up),
         cmocka_unit_test(test_script__next_process_keeps_what_snapshots_read),
         cmocka_unit_test(test_script__readonly_process_verifies_the_commit),
+        cmocka_unit_test(test_script__given_up_pages_may_be_taken_by_others),
         cmocka_unit_test(test_script__damaged_meta_of_the_commit_is_found),
         cmocka_unit_test(test_script__whoever_follows_a_dead_one_goes_on),
         cmocka_unit_test(test_script__failing_calls_lose_nothing),
