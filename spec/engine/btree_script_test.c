@@ -329,6 +329,49 @@ static void test_script__whoever_follows_a_dead_one_goes_on(void **state)
     assert_true(runs > 12);
 }
 
+static void cut_while_following(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    (void)context;
+    static const enum os_sim_variant variants[] = { OS_SIM_NOTHING, OS_SIM_ALL, OS_SIM_NAMES_ONLY };
+    for (size_t i = 0; i < COUNT_OF(variants); i++) {
+        struct os_sim *after = os_sim_crash(sim, variants[i], event->number);
+        struct kv *kv = open_store(os_sim_start(after));
+        expect_state(kv, 1, 1, "cut while another compacts");
+        expect_ok(kv_close(kv));
+        os_sim_free(after);
+    }
+}
+
+/* One that is not alone dies as it makes the log, and the first that another does is to compact. */
+static void test_script__whoever_compacts_finishes_what_a_dead_one_began(void **state)
+{
+    (void)state;
+    bool is_dead = true;
+    for (uint64_t nth = 1; is_dead; nth++) {
+        assert_true(nth < CALLS_MAX);
+        struct os_sim *sim = machine_new();
+        struct os *os = os_sim_start(sim);
+        struct kv *other = open_store(os_sim_start(sim));
+        struct kv *kv = open_store(os);
+        os_sim_stop_at(os, nth);
+        struct kv_begin_options write = { .is_write = true };
+        struct kv_txn *txn;
+        if (!kv_begin(kv, &write, &txn))
+            kv_abort(txn);
+        is_dead = os_sim_is_dead(os);
+        os_sim_kill(os);
+        sombra_err ignored = kv_close(kv);
+        (void)ignored; /* it is dead */
+        os_sim_set_hook(sim, cut_while_following, NULL);
+        struct kv_maintenance job = { .kind = KV_COMPACT };
+        expect_ok(kv_maintain(other, &job));
+        os_sim_set_hook(sim, NULL, NULL);
+        expect_state(other, 1, 1, "compacted");
+        expect_ok(kv_close(other));
+        os_sim_free(sim);
+    }
+}
+
 /* A call of the first commit fails: what comes of it is the old state or the new one, and the store
  * goes on, or refuses and says so. */
 static bool failure_run(uint64_t nth, enum os_sim_fault_kind kind)
@@ -387,6 +430,7 @@ int main(void)
         cmocka_unit_test(test_script__given_up_pages_may_be_taken_by_others),
         cmocka_unit_test(test_script__damaged_meta_of_the_commit_is_found),
         cmocka_unit_test(test_script__whoever_follows_a_dead_one_goes_on),
+        cmocka_unit_test(test_script__whoever_compacts_finishes_what_a_dead_one_began),
         cmocka_unit_test(test_script__failing_calls_lose_nothing),
     };
     return cmocka_run_group_tests_name("btree, short scripts", tests, digests_fill, NULL);
