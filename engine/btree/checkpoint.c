@@ -318,8 +318,8 @@ static sombra_err checkpoint_slot_enter(struct btree *btree)
     return err;
 }
 
-/* Has both, so that no checkpoint runs: what is intended was left by one that died, with the slot or
- * with the turn, as it made the first log. Nothing is built on it. */
+/* Has both, so that no checkpoint runs: what is intended was left by one that died, with the slot
+ * or with the turn, as it made the first log. Nothing is built on it. */
 static sombra_err intent_bury(struct btree *btree, owner_word dead)
 {
     const struct head *head = btree->head;
