@@ -231,27 +231,61 @@ static void account_walk(struct walk *walk)
 
 /* ---- jobs -------------------------------------------------------------------------------- */
 
-static sombra_err walk_run(struct walk *walk, bool with_account)
+static sombra_err snapshot_walk(struct walk *walk, struct kv_txn *txn, bool with_account)
 {
-    struct btree *btree = walk->btree;
-    struct kv_txn *kv_txn;
-    sombra_err err = btree_begin(&btree->kv, &(struct kv_begin_options){ 0 }, &kv_txn);
-    if (err)
-        return err;
-    walk->txn = txn_of(kv_txn);
+    sombra_err err = SOMBRA_OK;
+    walk->txn = txn_of(txn);
     walk->page_count = with_account ? walk->space->page_count : walk->txn->snapshot.page_count;
     walk->seen = mem_zalloc((size_t)(walk->page_count / 64 + 1) * sizeof *walk->seen);
     if (!walk->seen)
-        err = diag_nomem("the page account", (size_t)walk->page_count / 8);
-    if (!err) {
-        tree_walk(walk);
-        if (with_account && !walk->is_cancelled)
-            account_walk(walk);
-        if (walk->is_cancelled)
-            err = diag_fail(SOMBRA_CANCELLED, "cancelled after %" PRIu64 " pages", walk->done);
-    }
+        return diag_nomem("the page account", (size_t)walk->page_count / 8);
+    tree_walk(walk);
+    if (with_account && !walk->is_cancelled)
+        account_walk(walk);
+    if (walk->is_cancelled)
+        err = diag_fail(SOMBRA_CANCELLED, "cancelled after %" PRIu64 " pages", walk->done);
     mem_free(walk->seen);
-    btree_abort(kv_txn);
+    return err;
+}
+
+static sombra_err walk_run(struct walk *walk, bool with_account)
+{
+    struct kv_txn *txn;
+    sombra_err err = btree_begin(&walk->btree->kv, &(struct kv_begin_options){ 0 }, &txn);
+    if (err)
+        return err;
+    err = snapshot_walk(walk, txn, with_account);
+    btree_abort(txn);
+    return err;
+}
+
+/* Where there is no log, the file's account is that of the newest commit, unless that is just being
+ * made or was made a moment ago, for who may not hold the turn. The snapshot keeps the maps. */
+static sombra_err file_walk(struct walk *walk)
+{
+    struct btree *btree = walk->btree;
+    struct kv_txn *txn;
+    sombra_err err = btree_begin(&btree->kv, &(struct kv_begin_options){ 0 }, &txn);
+    if (err)
+        return err;
+    struct space loaded;
+    struct meta meta;
+    unsigned slot;
+    space_init(&loaded, btree);
+    err = meta_read_durable(btree, &meta, &slot);
+    bool with_account = !err && meta.snapshot.lsn == txn_of(txn)->snapshot.lsn;
+    if (with_account)
+        err = space_load(&loaded, &meta, false);
+    walk->space = &loaded;
+    if (with_account && err == SOMBRA_CORRUPT) {
+        problem_of(walk, err, 0);
+        with_account = false;
+        err = SOMBRA_OK;
+    }
+    if (!err)
+        err = snapshot_walk(walk, txn, with_account);
+    space_release(&loaded);
+    btree_abort(txn);
     return err;
 }
 
@@ -273,25 +307,12 @@ sombra_err btree_verify(struct btree *btree, struct kv_maintenance *job)
     sombra_err err = has_turn ? checkpoint_pause(btree) : SOMBRA_OK;
     if (err)
         return err;
-    struct space loaded = { 0 };
     struct walk walk = { .btree = btree, .job = job, .space = &btree->space };
     bool has_logs = atomic_load(&btree->head->has_logs);
-    if (btree->file && !has_turn && has_logs) {
-        err = walk_run(&walk, false); /* the account is with those who write */
-    } else if (btree->file && !has_logs) {
-        space_init(&loaded, btree);
-        err = space_load(&loaded, &btree->meta, false);
-        walk.space = &loaded;
-        if (err == SOMBRA_CORRUPT) {
-            problem_of(&walk, err, 0);
-            err = walk_run(&walk, false);
-        } else if (!err) {
-            err = walk_run(&walk, true);
-        }
-    } else {
-        err = walk_run(&walk, account_is_newest(btree));
-    }
-    space_release(&loaded);
+    if (btree->file && !has_logs)
+        err = file_walk(&walk);
+    else /* without the turn: the account is with those who write */
+        err = walk_run(&walk, has_turn && account_is_newest(btree));
     if (has_turn)
         checkpoint_resume(btree);
     return err;

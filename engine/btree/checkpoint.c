@@ -318,6 +318,18 @@ static sombra_err checkpoint_slot_enter(struct btree *btree)
     return err;
 }
 
+/* Has both, so that no checkpoint runs: what is intended was left by one that died, with the slot
+ * or with the turn, as it made the first log. Nothing is built on it. */
+static sombra_err intent_bury(struct btree *btree, owner_word dead)
+{
+    const struct head *head = btree->head;
+    if (LIKELY(!btree->file || !atomic_load(&head->pinned_intent)))
+        return SOMBRA_OK;
+    if (dead)
+        shared_check_inflight(btree, dead);
+    return atomic_load(&head->poisoned) ? SOMBRA_OK : intent_finish(btree);
+}
+
 /* The turn first, then the slot: who holds the slot needs no turn any more to finish. */
 static sombra_err both_enter(struct btree *btree, bool is_brief, owner_word *out_dead)
 {
@@ -341,6 +353,8 @@ static sombra_err both_enter(struct btree *btree, bool is_brief, owner_word *out
             err = shared_lock_enter(btree, &btree->head->checkpoint, 0, &dead, NULL);
             if (!err) {
                 err = checkpoint_begin(btree, dead);
+                if (!err)
+                    err = intent_bury(btree, *out_dead);
                 if (!err)
                     return SOMBRA_OK;
                 gate_leave(btree);

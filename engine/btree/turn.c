@@ -203,8 +203,11 @@ static sombra_err base_begin(struct btree *btree)
             btree->path);
     if (!err && !btree->went_beside)
         err = base_restore(btree);
+    /* What is pending in the maps, snapshots may still read, if others came or a commit without a
+     * log made them: this need not be the first transaction since the store is open. */
+    bool is_first = !btree->went_beside && !atomic_load(&btree->head->joins);
     if (!err && !btree->space.is_loaded)
-        err = account_load(btree, &btree->meta, false);
+        err = account_load(btree, &btree->meta, !is_first);
     return err;
 }
 
@@ -280,7 +283,9 @@ void turn_end_beside(struct btree *btree)
     btree->is_beside = btree->is_prepared = btree->has_turns = false;
     if (btree->went_beside)
         return;
-    /* Not committed: what it took of the file's end is nobody's, and is cut off by the next. */
+    /* Not committed: what it took of the file's end is nobody's, and is cut off by the next. Nor is
+     * an image of a page kept that was prepared for it. */
+    space_drop_reserve(&btree->space);
     btree->space.is_loaded = false;
     pager_forget_fresh(&btree->pager);
 }

@@ -135,6 +135,96 @@ static void test_script__first_transaction_may_be_given_up(void **state)
     os_sim_free(sim);
 }
 
+/* What the first commit freed is still read, by a snapshot of who writes next, or of the first. */
+static void test_script__next_process_keeps_what_snapshots_read(void **state)
+{
+    (void)state;
+    for (int reads_first = 0; reads_first < 2; reads_first++) {
+        struct os_sim *sim = machine_new();
+        struct kv *kv = open_store(os_sim_start(sim));
+        struct kv_txn *txn = kv_begin_write(kv);
+        kv_put_numbers(txn, 0, 40, 90, 2);
+        struct kv *other = open_store(os_sim_start(sim));
+        struct kv_txn *reader = kv_begin_read(reads_first ? kv : other);
+        uint64_t entries;
+        uint64_t digest = kv_digest(reader, (struct kv_range){ 0 }, &entries);
+        kv_commit_ok(txn);
+        expect_ok(write_state(other, 3));
+        expect_ok(write_state(other, 4));
+        assert_int_equal(kv_digest(reader, (struct kv_range){ 0 }, &entries), digest);
+        expect_ok(write_state(kv, 3));
+        assert_int_equal(kv_digest(reader, (struct kv_range){ 0 }, &entries), digest);
+        kv_abort(reader);
+        expect_state(kv, 3, 3, "the first");
+        expect_state(other, 3, 3, "the other");
+        expect_ok(kv_close(kv));
+        expect_ok(kv_close(other));
+        os_sim_free(sim);
+    }
+}
+
+/* Who may only read knows the account by the file, and that is of the newest commit. */
+static void test_script__readonly_process_verifies_the_commit(void **state)
+{
+    (void)state;
+    struct os_sim *sim = machine_new();
+    struct kv *kv = open_store(os_sim_start(sim));
+    struct kv_txn *txn = kv_begin_write(kv);
+    kv_put_numbers(txn, 0, 40, 90, 2);
+    struct btree_options reads = options;
+    reads.create = false;
+    reads.is_readonly = true;
+    struct kv *reader;
+    expect_ok(btree_open(os_sim_start(sim), "store", &reads, &reader));
+    expect_state(reader, 1, 1, "while it is open");
+    kv_commit_ok(txn);
+    expect_state(reader, 2, 2, "committed");
+    expect_ok(write_state(kv, 3));
+    expect_state(reader, 3, 3, "logged");
+    expect_ok(kv_close(kv));
+    expect_ok(kv_close(reader));
+    os_sim_free(sim);
+}
+
+/* Pages prepared for a transaction that was given up are another process's by the time that this
+ * one comes to them again. */
+static void test_script__given_up_pages_may_be_taken_by_others(void **state)
+{
+    (void)state;
+    struct os_sim *sim = os_sim_new(&(struct os_sim_options){ .lacks_mapped_stores = true });
+    struct kv *kv = open_store(os_sim_start(sim));
+    expect_ok(write_state(kv, 1));
+    expect_ok(kv_close(kv));
+    for (uint64_t entries = 1; entries < 300; entries += 7) {
+        kv = open_store(os_sim_start(sim));
+        struct kv_txn *txn = kv_begin_write(kv);
+        kv_put_numbers(txn, 0, entries, 90, 5);
+        kv_abort(txn);
+        expect_ok(write_state(kv, 2));
+        struct kv *other = open_store(os_sim_start(sim));
+        txn = kv_begin_write(other);
+        kv_put_numbers(txn, 0, 1000, 90, entries);
+        kv_commit_ok(txn);
+        txn = kv_begin_write(kv);
+        kv_put_numbers(txn, 500, 600, 90, entries);
+        uint64_t found, all = 0;
+        uint64_t digest = kv_digest(txn, (struct kv_range){ 0 }, &found);
+        kv_commit_ok(txn);
+        txn = kv_begin_read(other);
+        assert_true(digest == kv_digest(txn, (struct kv_range){ 0 }, &all));
+        assert_int_equal(all, found);
+        kv_abort(txn);
+        kv_expect_sound(other);
+        txn = kv_begin_write(other);
+        uint64_t gone = 0;
+        expect_ok(kv_delete_range(txn, (struct kv_range){ 0 }, &gone));
+        kv_commit_ok(txn);
+        expect_ok(kv_close(kv));
+        expect_ok(kv_close(other));
+    }
+    os_sim_free(sim);
+}
+
 /* Rot of the commit's meta record never shows the state before it as if nothing were. */
 static void test_script__damaged_meta_of_the_commit_is_found(void **state)
 {
@@ -239,6 +329,49 @@ static void test_script__whoever_follows_a_dead_one_goes_on(void **state)
     assert_true(runs > 12);
 }
 
+static void cut_while_following(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    (void)context;
+    static const enum os_sim_variant variants[] = { OS_SIM_NOTHING, OS_SIM_ALL, OS_SIM_NAMES_ONLY };
+    for (size_t i = 0; i < COUNT_OF(variants); i++) {
+        struct os_sim *after = os_sim_crash(sim, variants[i], event->number);
+        struct kv *kv = open_store(os_sim_start(after));
+        expect_state(kv, 1, 1, "cut while another compacts");
+        expect_ok(kv_close(kv));
+        os_sim_free(after);
+    }
+}
+
+/* One that is not alone dies as it makes the log, and the first that another does is to compact. */
+static void test_script__whoever_compacts_finishes_what_a_dead_one_began(void **state)
+{
+    (void)state;
+    bool is_dead = true;
+    for (uint64_t nth = 1; is_dead; nth++) {
+        assert_true(nth < CALLS_MAX);
+        struct os_sim *sim = machine_new();
+        struct os *os = os_sim_start(sim);
+        struct kv *other = open_store(os_sim_start(sim));
+        struct kv *kv = open_store(os);
+        os_sim_stop_at(os, nth);
+        struct kv_begin_options write = { .is_write = true };
+        struct kv_txn *txn;
+        if (!kv_begin(kv, &write, &txn))
+            kv_abort(txn);
+        is_dead = os_sim_is_dead(os);
+        os_sim_kill(os);
+        sombra_err ignored = kv_close(kv);
+        (void)ignored; /* it is dead */
+        os_sim_set_hook(sim, cut_while_following, NULL);
+        struct kv_maintenance job = { .kind = KV_COMPACT };
+        expect_ok(kv_maintain(other, &job));
+        os_sim_set_hook(sim, NULL, NULL);
+        expect_state(other, 1, 1, "compacted");
+        expect_ok(kv_close(other));
+        os_sim_free(sim);
+    }
+}
+
 /* A call of the first commit fails: what comes of it is the old state or the new one, and the store
  * goes on, or refuses and says so. */
 static bool failure_run(uint64_t nth, enum os_sim_fault_kind kind)
@@ -292,8 +425,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_script__first_commit_makes_no_log),
         cmocka_unit_test(test_script__first_transaction_may_be_given_up),
+        cmocka_unit_test(test_script__next_process_keeps_what_snapshots_read),
+        cmocka_unit_test(test_script__readonly_process_verifies_the_commit),
+        cmocka_unit_test(test_script__given_up_pages_may_be_taken_by_others),
         cmocka_unit_test(test_script__damaged_meta_of_the_commit_is_found),
         cmocka_unit_test(test_script__whoever_follows_a_dead_one_goes_on),
+        cmocka_unit_test(test_script__whoever_compacts_finishes_what_a_dead_one_began),
         cmocka_unit_test(test_script__failing_calls_lose_nothing),
     };
     return cmocka_run_group_tests_name("btree, short scripts", tests, digests_fill, NULL);
