@@ -157,6 +157,10 @@ static sombra_err make_durable(struct checkpoint *checkpoint)
     pager_let_go(&btree->pager);
     if (!err)
         err = shared_sync(btree, btree->file);
+    /* A failed sync is told once: of a dead process's it was told to whoever settled that, after
+     * this checkpoint had begun, or to another one. The pages may be lost. */
+    if (!err)
+        err = head_check_writable(btree->head);
     if (!err && checkpoint->has_fallback)
         durable_meta_set(btree, &checkpoint->fallback, 1 - btree->meta_slot);
     unsigned slot = 1 - btree->meta_slot;

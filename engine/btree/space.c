@@ -360,8 +360,14 @@ static sombra_err reserve_one(struct space *space)
     page_id id = ready_pop(space);
     if (!id) {
         if (space->pending_runs >= space->pending_scanned + SCAN_BATCH_PAGES ||
-            (space->free_count < SCAN_BATCH_PAGES && space->pending_runs))
+            (space->free_count < SCAN_BATCH_PAGES && space->pending_runs)) {
             pending_scan(space);
+            /* It looks after the dead: if a sync of theirs is found to have failed, the pages that
+             * this transaction builds on may be lost by now. */
+            sombra_err err = head_check_writable(space->btree->head);
+            if (err)
+                return err;
+        }
         id = ready_pop(space);
     }
     if (!id && space->free_count)

@@ -372,6 +372,32 @@ static void test_script__whoever_compacts_finishes_what_a_dead_one_began(void **
     }
 }
 
+/* One dies as it waits for the log. The sync that asks for it anew, in the middle of the other's
+ * last checkpoint, fails: what the dead one had stored is lost, and that sync is the only one that
+ * says so. */
+static void test_script__checkpoint_heeds_the_failed_sync_of_a_dead_one(void **state)
+{
+    (void)state;
+    struct os_sim *sim = machine_new();
+    struct os *os = os_sim_start(sim);
+    struct kv *other = open_store(os_sim_start(sim));
+    struct kv *kv = open_store(os);
+    expect_ok(write_state(kv, 2));
+    struct kv_txn *txn = kv_begin_write(kv);
+    kv_put_numbers(txn, 0, 40, 90, 3);
+    os_sim_stop_at(os, 2); /* the record, the sync */
+    assert_int_not_equal(kv_commit(txn, KV_FULL), SOMBRA_OK);
+    assert_true(os_sim_is_dead(os));
+    sombra_err ignored = kv_close(kv);
+    (void)ignored; /* it is dead */
+    os_sim_fail(sim,
+                &(struct os_sim_fault){ .kind = OS_SIM_EIO, .nth = 1, .calls = 1U << OS_SIM_SYNC });
+    assert_int_equal(kv_close(other), SOMBRA_IO);
+    assert_int_equal(os_sim_faults(sim), 1);
+    expect_survived(sim, 2, 3, "a dead one's sync failed");
+    os_sim_free(sim);
+}
+
 /* A call of the first commit fails: what comes of it is the old state or the new one, and the store
  * goes on, or refuses and says so. */
 static bool failure_run(uint64_t nth, enum os_sim_fault_kind kind)
@@ -431,6 +457,7 @@ int main(void)
         cmocka_unit_test(test_script__damaged_meta_of_the_commit_is_found),
         cmocka_unit_test(test_script__whoever_follows_a_dead_one_goes_on),
         cmocka_unit_test(test_script__whoever_compacts_finishes_what_a_dead_one_began),
+        cmocka_unit_test(test_script__checkpoint_heeds_the_failed_sync_of_a_dead_one),
         cmocka_unit_test(test_script__failing_calls_lose_nothing),
     };
     return cmocka_run_group_tests_name("btree, short scripts", tests, digests_fill, NULL);
