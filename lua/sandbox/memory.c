@@ -27,6 +27,14 @@ enum {
 
 /* ---- limits ------------------------------------------------------------------------------ */
 
+bool sandbox_has_memory(const struct sandbox *sandbox, size_t bytes)
+{
+    const struct sandbox_limits *limits = &sandbox->limits;
+    if (!sandbox->is_started || limits->is_unlimited)
+        return true;
+    return bytes <= limits->memory_bytes && sandbox->memory <= limits->memory_bytes - bytes;
+}
+
 static bool is_refused(struct sandbox *sandbox, size_t growth, size_t bytes)
 {
     const struct sandbox_limits *limits = &sandbox->limits;
@@ -37,8 +45,7 @@ static bool is_refused(struct sandbox *sandbox, size_t growth, size_t bytes)
         sandbox->last_bytes -= is_much ? 0 : growth;
         return is_much;
     }
-    return bytes > limits->block_bytes || growth > limits->memory_bytes ||
-           sandbox->memory > limits->memory_bytes - growth;
+    return bytes > limits->block_bytes || !sandbox_has_memory(sandbox, growth);
 }
 
 /* Lua asks again after an emergency collection. A second refusal in a row is the end: a script that
@@ -63,14 +70,6 @@ static bool is_past_its_time(struct sandbox *sandbox, size_t bytes)
         return false;
     sandbox->end = SANDBOX_TIME;
     return true;
-}
-
-bool sandbox_has_memory(const struct sandbox *sandbox, size_t bytes)
-{
-    const struct sandbox_limits *limits = &sandbox->limits;
-    if (!sandbox->is_started || limits->is_unlimited)
-        return true;
-    return bytes <= limits->memory_bytes && sandbox->memory <= limits->memory_bytes - bytes;
 }
 
 bool sandbox_take_memory(struct sandbox *sandbox, size_t bytes)
