@@ -23,9 +23,15 @@ static sombra_err open_range(struct graph_ids *ids, const struct graph_key *pref
     return kv_cursor_open(ids->txn->kv, range, out_cursor);
 }
 
+/* Of all keys that have ids of the iterator; of edges, those in entries of their own. */
+static struct graph_key entries_prefix(const struct graph_ids *ids, bool is_edges)
+{
+    return ids->label ? key_1(TAG_LABEL, ids->label) : key_begin(is_edges ? TAG_EDGE : TAG_NODE);
+}
+
 static sombra_err open_edges(struct graph_ids *ids)
 {
-    struct graph_key older = key_begin(TAG_EDGE), blocks = key_begin(TAG_EDGE_BLOCK);
+    const struct graph_key older = entries_prefix(ids, true), blocks = key_begin(TAG_EDGE_BLOCK);
     ids->prefix_bytes = older.length;
     ids->writes = ids->txn->writes;
     sombra_err err = open_range(ids, &older, ids->from, ids->to, &ids->cursor);
@@ -40,7 +46,6 @@ static sombra_err open_edges(struct graph_ids *ids)
 sombra_err graph_ids_open(struct graph_ids *ids, struct graph_txn *txn, enum graph_ids_kind kind,
                           sombra_slice label, const sombra_ids_options *options)
 {
-    struct graph_key prefix = key_begin(TAG_NODE);
     uint32_t id = 0;
     sombra_err err = txn_check_read(txn);
     if (err)
@@ -59,13 +64,13 @@ sombra_err graph_ids_open(struct graph_ids *ids, struct graph_txn *txn, enum gra
         err = graph_name_find(txn, SOMBRA_NAME_LABEL, label, &id);
         if (err || id == 0)
             return err;
-        prefix = key_1(TAG_LABEL, id);
         ids->label = id;
     }
     if (options->to && options->from > options->to)
         return SOMBRA_OK;
     if (kind == GRAPH_EDGES)
         return open_edges(ids);
+    const struct graph_key prefix = entries_prefix(ids, false);
     ids->prefix_bytes = prefix.length;
     return open_range(ids, &prefix, ids->from, ids->to, &ids->cursor);
 }
@@ -210,8 +215,7 @@ sombra_err graph_ids_next(struct graph_ids *ids, const uint64_t **out_batch, siz
  * like many before it, would pass all of their deletes by. */
 static sombra_err reopen_behind(struct graph_ids *ids, uint64_t last)
 {
-    const struct graph_key prefix =
-        ids->label ? key_1(TAG_LABEL, ids->label) : key_begin(ids->blocks ? TAG_EDGE : TAG_NODE);
+    const struct graph_key prefix = entries_prefix(ids, ids->blocks != NULL);
     ids_pass(ids, last);
     ids->writes = ids->txn->writes - 1; /* the next batch seeks its block */
     kv_cursor_close(ids->cursor);
