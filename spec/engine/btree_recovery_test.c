@@ -174,7 +174,8 @@ static void cut_each_call(void *context, struct os_sim *sim, const struct os_sim
     cuts->images[cuts->count++] = os_sim_crash(sim, OS_SIM_NEWER_HALF, dice);
 }
 
-static void image_check(const struct history *history, struct os_sim *image, const char *what)
+static void image_check(struct os_sim *image, const uint64_t *digests, uint64_t least,
+                        uint64_t most, const char *what)
 {
     struct kv *kv = NULL;
     uint64_t digest = 0;
@@ -182,13 +183,19 @@ static void image_check(const struct history *history, struct os_sim *image, con
     if (!err)
         err = content_digest(kv, &digest);
     bool is_right = false;
-    for (uint64_t n = history->acknowledged; n <= history->acknowledged + 1 && !err; n++)
-        is_right = is_right || history->digests[n] == digest;
+    for (uint64_t n = least; n <= most && !err; n++)
+        is_right = is_right || digests[n] == digest;
     if (!is_right)
         fail_msg("%s: %s", what, err ? sombra_err_message() : "not what was acknowledged");
     kv_expect_sound(kv);
     expect_ok(kv_close(kv));
     os_sim_free(image);
+}
+
+/* What was acknowledged, or with the write that was not. */
+static void history_check(const struct history *history, struct os_sim *image, const char *what)
+{
+    image_check(image, history->digests, history->acknowledged, history->acknowledged + 1, what);
 }
 
 /* A sync fails, all processes die, recovery is cut by power: at no call may it have overwritten
@@ -220,9 +227,9 @@ static void failed_sync_run(struct history *history, uint64_t nth)
     for (size_t i = 0; i < cuts.count; i++) {
         snprintf(what, sizeof what, "sync %" PRIu64 " failed, recovery cut before its call %zu",
                  nth, i / 2 + 1);
-        image_check(history, cuts.images[i], what);
+        history_check(history, cuts.images[i], what);
     }
-    image_check(history, killed, "recovered after a failed sync");
+    history_check(history, killed, "recovered after a failed sync");
 }
 
 static void test_recovery__builds_on_nothing_that_is_only_cached(void **state)
@@ -311,8 +318,8 @@ static void test_recovery__of_commits_behind_a_checkpoint_whose_meta_is_only_cac
     os_sim_set_hook(killed, NULL, NULL);
     expect_ok(kv_close(kv));
     for (size_t i = 0; i < cuts.count; i++)
-        image_check(&history, cuts.images[i], "recovery of a cached meta record, cut");
-    image_check(&history, killed, "recovered from a cached meta record");
+        history_check(&history, cuts.images[i], "recovery of a cached meta record, cut");
+    history_check(&history, killed, "recovered from a cached meta record");
     print_message("%zu cuts\n", cuts.count);
 }
 
@@ -352,24 +359,6 @@ static sombra_err script_write(struct script *script, struct kv *kv, uint64_t nu
     return err;
 }
 
-static void script_check(struct os_sim *image, const uint64_t *digests, uint64_t least,
-                         uint64_t most, const char *what)
-{
-    struct kv *kv = NULL;
-    uint64_t digest = 0;
-    sombra_err err = btree_open(os_sim_start(image), "store", &options, &kv);
-    if (!err)
-        err = content_digest(kv, &digest);
-    bool is_right = false;
-    for (uint64_t n = least; n <= most && !err; n++)
-        is_right = is_right || digests[n] == digest;
-    if (!is_right)
-        fail_msg("%s: %s", what, err ? sombra_err_message() : "not what was acknowledged");
-    kv_expect_sound(kv);
-    expect_ok(kv_close(kv));
-    os_sim_free(image);
-}
-
 /* Two writes; sync `nth` of the close behind them fails, if it makes so many: says so. */
 static bool script_prepare(struct script *script, struct os_sim *sim, uint64_t nth)
 {
@@ -405,9 +394,9 @@ static bool script_run(const uint64_t *digests, uint64_t nth, enum os_sim_varian
     for (size_t i = 0; i < script.count; i++) {
         snprintf(what, sizeof what, "sync %" PRIu64 " of the close, call %zu behind it, %s", nth,
                  i + 1, os_sim_variant_name(variant));
-        script_check(script.images[i], digests, script.least[i], script.most[i], what);
+        image_check(script.images[i], digests, script.least[i], script.most[i], what);
     }
-    script_check(os_sim_crash(sim, OS_SIM_NOTHING, 1), digests, 2 + writes, 2 + writes, "closed");
+    image_check(os_sim_crash(sim, OS_SIM_NOTHING, 1), digests, 2 + writes, 2 + writes, "closed");
     os_sim_free(sim);
     return has_failed;
 }
@@ -475,9 +464,9 @@ static bool undo_run(const uint64_t *digests, uint64_t nth, enum os_sim_variant 
     for (size_t i = 0; i < script.count; i++) {
         snprintf(what, sizeof what, "killed at call %" PRIu64 ", call %zu behind it, %s", nth,
                  i + 1, os_sim_variant_name(variant));
-        script_check(script.images[i], digests, script.least[i], script.most[i], what);
+        image_check(script.images[i], digests, script.least[i], script.most[i], what);
     }
-    script_check(os_sim_crash(sim, OS_SIM_NOTHING, 1), digests, 4, 4, "closed");
+    image_check(os_sim_crash(sim, OS_SIM_NOTHING, 1), digests, 4, 4, "closed");
     os_sim_free(sim);
     return has_died;
 }
