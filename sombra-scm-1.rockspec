@@ -46,6 +46,7 @@ build = {
       ["sombra.csv"] = "lua/sombra/csv.lua",
       ["sombra.export"] = "lua/sombra/export.lua",
       ["sombra.import"] = "lua/sombra/import.lua",
+      ["sombra.interrupt"] = "lua/sombra/interrupt.lua",
       ["sombra.literal"] = "lua/sombra/literal.lua",
       ["sombra.migrate"] = "lua/sombra/migrate.lua",
       ["sombra.plain"] = "lua/sombra/plain.lua",

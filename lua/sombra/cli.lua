@@ -5,6 +5,7 @@
 local cli = {}
 
 local commands = require "sombra.cli.commands"
+local interrupt = require "sombra.interrupt"
 local words = require "sombra.cli.words"
 
 ---Whether a word at the beginning of the command line is a command, and not the name of a script.
@@ -75,7 +76,7 @@ local function explain(err)
     return { text = (err.migration and err.migration .. ": " or "") .. tostring(err.message), code = exit_code_of(err) }
   elseif type(err) == "table" and err.failure then
     return { text = err.failure, code = 1 }
-  elseif type(err) == "string" and err:find("interrupted!$") then
+  elseif interrupt.is(err) then
     return { text = "interrupted", code = 130 }
   end
   return { text = debug.traceback(tostring(err)), code = 1 }

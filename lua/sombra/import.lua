@@ -7,6 +7,7 @@
 ---@class sombra.import
 local import = {}
 
+local interrupt = require "sombra.interrupt"
 local sombra = require "sombra"
 local source = require "sombra.transfer.source"
 local terminal = require "sombra.terminal"
@@ -86,7 +87,7 @@ local function try(fn, ...)
     return result
   elseif type(result) == "table" and row_codes[result.code] then
     return nil, result.message
-  elseif type(result) == "string" and not result:find("interrupted!$") then
+  elseif type(result) == "string" and not interrupt.is(result) then
     return nil, result:match("^bad argument #%d+ to '[^']*' %((.*)%)$") or result
   end
   error(result, 0)

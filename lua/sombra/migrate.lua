@@ -3,6 +3,8 @@
 --- that says so. `db:migrate` and `db:migrations` call this module; docs/migrations.md is for its users.
 local migrate = {}
 
+local interrupt = require "sombra.interrupt"
+
 local HISTORY = "sombra.migrations"
 
 --- @class sombra.migrate.System what the C half gives: `files(directory)` -> sorted names, or nil and a message;
@@ -97,20 +99,15 @@ local function load_unit(file)
   return unit
 end
 
---- What Ctrl-C raises: nobody's mistake, which goes on as it is.
-local function is_interrupt(err)
-  return type(err) == "string" and err:find("interrupted!$") ~= nil
-end
-
 --- Runs a function of a migration. Its error says which file it was; `nil, reason` is one, too.
 local function run(file, fn, ...)
   local results = table.pack(xpcall(fn, function(err)
-    if type(err) == "table" or is_interrupt(err) then return err end
+    if type(err) == "table" or interrupt.is(err) then return err end
     return debug.traceback(tostring(err), 2)
   end, ...))
   if not results[1] then
     local err = results[2]
-    if is_interrupt(err) then error(err, 0) end
+    if interrupt.is(err) then error(err, 0) end
     if type(err) == "table" and err.code then
       err.migration = file.path
       error(err, 0)

@@ -3,6 +3,7 @@
 ---migrate
 local migrate = {}
 
+local interrupt = require "sombra.interrupt"
 local output = require "sombra.cli.output"
 local sombra = require "sombra"
 
@@ -23,7 +24,7 @@ local function in_words(ok, ...)
     return ...
   end
   local err = ...
-  if type(err) == "string" and not err:find("interrupted!$") then
+  if type(err) == "string" and not interrupt.is(err) then
     output.fail("%s", err)
   end
   error(err, 0)

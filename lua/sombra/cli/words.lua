@@ -3,6 +3,7 @@
 ---Reads the words of a command by its row in sombra.cli.commands.
 local words = {}
 
+local interrupt = require "sombra.interrupt"
 local plain = require "sombra.plain"
 
 ---Raises wrong usage: sombra.cli prints it and ends with exit code 2.
@@ -25,7 +26,7 @@ end
 function words.checked(what, fn, ...)
   local results = table.pack(pcall(fn, ...))
   local err = results[2]
-  if not results[1] and type(err) == "string" and not err:find("interrupted!$") then
+  if not results[1] and type(err) == "string" and not interrupt.is(err) then
     words.usage("%s: %s", what, err:match("bad argument #%d+ to '[^']*' %((.*)%)") or err)
   elseif not results[1] then
     error(err, 0)

@@ -9,6 +9,7 @@
 local format = {}
 
 local csv = require "sombra.csv"
+local interrupt = require "sombra.interrupt"
 local values = require "sombra.transfer.values"
 
 ---- reading ----------------------------------------------------------------------------------------------------------
@@ -73,7 +74,7 @@ local function rows_of(input, options)
   return function()
     local is_good, fields, line = pcall(step)
     if not is_good then
-      if type(fields) == "table" or fields:find("interrupted!$") then
+      if type(fields) == "table" or interrupt.is(fields) then
         error(fields, 0)
       end
       return nil, fields:gsub("^csv:", "")
