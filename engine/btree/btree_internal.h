@@ -753,6 +753,13 @@ sombra_err logs_check_clean(const struct btree *btree) SOMBRA_MUST_CHECK;
  * read may be page cache that the disk never got; not if this very open made the file), the space
  * maps are loaded, the log is made. Under the gate. */
 sombra_err btree_prepare_write(struct btree *btree) SOMBRA_MUST_CHECK;
+/* Is the tree of the meta that this process has known to be durable? */
+static inline bool meta_is_settled(const struct btree *btree)
+{
+    return btree->meta.sequence == btree->settled_sequence;
+}
+/* Writes a meta record, and syncs it. */
+sombra_err meta_save(struct btree *btree, unsigned slot, const struct meta *meta) SOMBRA_MUST_CHECK;
 /* Has the writer's turn: everything that another process may have changed since the last turn is
  * caught up with. */
 sombra_err turn_take(struct btree *btree, owner_word dead,

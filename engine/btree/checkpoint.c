@@ -94,12 +94,20 @@ static void compact_fill(struct meta *meta, const struct compact_report *report)
     meta->compact_watermark_ppm = watermark;
 }
 
+/* Of the meta record that it will write. */
+static uint64_t meta_sequence(const struct checkpoint *checkpoint)
+{
+    const struct meta *before =
+        checkpoint->has_fallback ? &checkpoint->fallback : &checkpoint->btree->meta;
+    return before->sequence + 1;
+}
+
 static void meta_fill(struct checkpoint *checkpoint, const struct snapshot *snapshot)
 {
     struct btree *btree = checkpoint->btree;
     struct meta *meta = &checkpoint->meta;
     *meta = btree->meta;
-    meta->sequence += checkpoint->has_fallback ? 2 : 1;
+    meta->sequence = meta_sequence(checkpoint);
     btree->space.meta_sequence = meta->sequence;
     meta->snapshot = *snapshot;
     meta->space_directory = checkpoint->maps.directory_count ? checkpoint->maps.ids[0] : 0;
@@ -165,16 +173,12 @@ static sombra_err make_durable(struct checkpoint *checkpoint)
         durable_meta_set(btree, &checkpoint->fallback, 1 - btree->meta_slot);
     unsigned slot = 1 - btree->meta_slot;
     if (!err)
-        err = meta_write(btree->file, slot, meta);
-    if (!err)
-        err = shared_sync(btree, btree->file);
+        err = meta_save(btree, slot, meta);
     if (!err && checkpoint->closes) {
         /* Both records say the same: damage to either is survived. */
         meta->sequence++;
-        err = meta_write(btree->file, 1 - slot, meta);
-        if (!err)
-            err = shared_sync(btree, btree->file);
         slot = 1 - slot;
+        err = meta_save(btree, slot, meta);
     }
     if (err) {
         head_poison(btree);
@@ -464,7 +468,7 @@ static sombra_err commit_unlogged(struct btree_txn *txn, struct checkpoint *chec
     snapshot.lsn++;
     snapshot.page_count = btree->space.page_count;
     snapshot_set_position(&snapshot, checkpoint->log, checkpoint->log_half);
-    head_intend(btree->head, btree->meta.sequence + (checkpoint->has_fallback ? 2 : 1), txn->stamp);
+    head_intend(btree->head, meta_sequence(checkpoint), txn->stamp);
     space_commit(&btree->space, txn->stamp);
     space_build(&btree->space, txn->stamp, &checkpoint->maps);
     maps_unprepare(checkpoint);
@@ -506,9 +510,7 @@ sombra_err checkpoint_repeat_meta(struct btree *btree)
     unsigned slot = 1 - btree->meta_slot;
     assert(meta.log_state == META_LOG_CLEAN);
     meta.sequence++;
-    sombra_err err = meta_write(btree->file, slot, &meta);
-    if (!err)
-        err = shared_sync(btree, btree->file);
+    sombra_err err = meta_save(btree, slot, &meta);
     if (err) {
         head_poison(btree);
         return diag_wrap(err, "save the second meta record");

@@ -240,7 +240,7 @@ static sombra_err meta_read(struct btree *btree)
 static sombra_err clean_begin(struct btree *btree)
 {
     sombra_err err = logs_check_clean(btree);
-    if (err || btree->settled_sequence == btree->meta.sequence)
+    if (err || meta_is_settled(btree))
         return err;
     if (btree->options.is_readonly) {
         err = os_sync(btree->file);

@@ -15,6 +15,12 @@
 
 /* ---- metas ------------------------------------------------------------------------------- */
 
+sombra_err meta_save(struct btree *btree, unsigned slot, const struct meta *meta)
+{
+    sombra_err err = meta_write(btree->file, slot, meta);
+    return err ? err : shared_sync(btree, btree->file);
+}
+
 void durable_meta_set(struct btree *btree, const struct meta *meta, unsigned slot)
 {
     struct head *head = btree->head;
@@ -92,9 +98,7 @@ static sombra_err intent_undo(struct btree *btree)
     unsigned slot;
     sombra_err err = meta_read_durable(btree, &meta, &slot);
     if (!err)
-        err = meta_write(btree->file, slot, &meta);
-    if (!err)
-        err = shared_sync(btree, btree->file);
+        err = meta_save(btree, slot, &meta);
     if (!err)
         err = os_write(btree->file, (uint64_t)(1 - slot) * META_SLOT_BYTES, zeros, sizeof zeros);
     return err ? err : shared_sync(btree, btree->file);
@@ -124,9 +128,7 @@ static sombra_err meta_make_in_use(struct btree *btree)
     meta.log_half = btree->logs.active;
     unsigned slot = 1 - btree->meta_slot;
     head_intend(btree->head, meta.sequence, meta.snapshot.txn);
-    sombra_err err = meta_write(btree->file, slot, &meta);
-    if (!err)
-        err = shared_sync(btree, btree->file);
+    sombra_err err = meta_save(btree, slot, &meta);
     if (err) {
         head_poison(btree);
         return err;
@@ -142,11 +144,6 @@ static sombra_err meta_make_in_use(struct btree *btree)
     return SOMBRA_OK;
 }
 
-static bool base_is_settled(const struct btree *btree)
-{
-    return btree->meta.sequence == btree->settled_sequence;
-}
-
 /* What open read may be page cache that the disk never got, after a failed sync: the meta is
  * written again, unless its tree is known to be durable, and the file is cut to what the meta
  * names, so that growing it anew is a change that the next sync saves. */
@@ -155,7 +152,7 @@ sombra_err base_restore(struct btree *btree)
     uint64_t used_bytes = btree->meta.snapshot.page_count * btree->meta.page_bytes;
     uint64_t file_bytes = 0;
     sombra_err err = SOMBRA_OK;
-    if (!base_is_settled(btree)) {
+    if (!meta_is_settled(btree)) {
         err = meta_write(btree->file, btree->meta_slot, &btree->meta);
         if (err)
             return err; /* nothing was synced in vain: it may be tried again */
