@@ -170,9 +170,13 @@ sombra_err meta_choose(struct os_file *file, struct meta *out, unsigned *out_slo
                          "%s: meta record %u is damaged, the database was not closed, and the "
                          "damaged record may be the newer one",
                          os_file_path(file), 1 - slot);
+    *out_is_settled = !errs[0] && !errs[1] && is_same_close(&metas[1 - slot], &metas[slot]);
+    /* The second may be page cache, which forgets it: those who have the file open agree on the
+     * record that the disk has. */
+    if (*out_is_settled)
+        slot = 1 - slot;
     *out = metas[slot];
     *out_slot = slot;
-    *out_is_settled = !errs[0] && !errs[1] && is_same_close(&metas[1 - slot], &metas[slot]);
     return SOMBRA_OK;
 }
 

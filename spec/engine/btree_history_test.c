@@ -487,6 +487,7 @@ static void history_run(uint64_t seed)
 static void test_history__short_scripts(void **state)
 {
     (void)state;
+    history_run(7001759); /* the second record of a close, whose sync failed, is forgotten */
     uint64_t runs = kv_test_number("SOMBRA_RUNS", test_is_long() ? 3000 : 60);
     uint64_t seed = kv_test_seed("short scripts");
     for (uint64_t i = 0; i < runs; i++)
