@@ -389,6 +389,39 @@ static void test_btree__normal_commits_of_a_killed_process_are_synced_by_another
     os_sim_free(sim);
 }
 
+struct second_opener {
+    struct os *os;
+    struct kv *kv; /* NULL until it has opened */
+};
+
+static void open_between_names(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct second_opener *opener = context;
+    if (event->call != OS_SIM_UNLINK || !strstr(event->path, "store-new"))
+        return;
+    os_sim_set_hook(sim, NULL, NULL);
+    expect_ok(open_at(opener->os, "store", &opener->kv));
+}
+
+/* The maker of the file once took its name away again where another had opened it already, and
+ * had taken away the name that it was made under. */
+static void test_btree__new_file_may_be_opened_before_its_maker_is_done(void **state)
+{
+    (void)state;
+    struct os_sim *sim = os_sim_new(NULL);
+    struct second_opener opener = { .os = os_sim_start(sim) };
+    struct kv *kv;
+    os_sim_set_hook(sim, open_between_names, &opener);
+    expect_ok(open_at(os_sim_start(sim), "store", &kv));
+    assert_non_null(opener.kv);
+    put_one(opener.kv, "second");
+    put_one(kv, "first");
+    assert_int_equal(store_stats(opener.kv, false).entries, 2);
+    expect_ok(kv_close(opener.kv));
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+}
+
 struct growth_watch {
     struct btree *btree;
     uint64_t syncs, unmarked;
@@ -468,6 +501,7 @@ int main(void)
         cmocka_unit_test(test_btree__opens_of_different_files_do_not_wait_for_each_other),
         cmocka_unit_test(test_btree__threads_open_and_close_the_same_files),
         cmocka_unit_test(test_btree__normal_commits_of_a_killed_process_are_synced_by_another),
+        cmocka_unit_test(test_btree__new_file_may_be_opened_before_its_maker_is_done),
         cmocka_unit_test(test_btree__every_sync_of_the_log_is_known_to_be_on_the_way),
         cmocka_unit_test(test_btree__the_oldest_reader_is_named_and_a_dead_one_is_none),
     };
