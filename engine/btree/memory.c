@@ -30,7 +30,7 @@ enum {
 static void advise(struct pager *pager, bool is_short)
 {
     os_map_advise_random(pager->file, pager->map, pager->map_bytes, is_short);
-    for (size_t i = 0; i < pager->window_count; i++) {
+    for (size_t i = 0; i < atomic_load(&pager->windows_end); i++) {
         uint8_t *window = atomic_load(&pager->windows[i]);
         if (window)
             os_map_advise_random(pager->file, window, PAGER_WINDOW_BYTES, is_short);

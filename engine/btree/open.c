@@ -60,8 +60,10 @@ static void btree_free(struct btree *btree)
     shared_detach(btree, false);
     os_mutex_release(&btree->attachment.blocks_mutex);
     btree_txn_free(btree->writer);
-    for (size_t i = 0; i < HEAD_SLOTS && atomic_load(&btree->reader_count); i++)
+    for (size_t i = 0, left = atomic_load(&btree->reader_count); i < HEAD_SLOTS && left; i++) {
+        left -= btree->readers[i] != NULL;
         btree_txn_free(btree->readers[i]);
+    }
     for (size_t i = 0; i < SCRATCH_PAGES; i++)
         mem_free(btree->scratch[i]);
     mem_free(btree->split);
@@ -295,14 +297,6 @@ static sombra_err store_start(struct btree *btree)
     return diag_wrap(btree_recover(btree), "recover %s", btree->path);
 }
 
-/* Somebody must sync what a process leaves behind that dies (rule 23): the thread runs from the
- * first moment, in whoever may write. */
-static void background_begin(struct btree *btree)
-{
-    sombra_err err = btree->options.is_readonly ? SOMBRA_OK : background_start(btree);
-    (void)err; /* without the thread, commits run the checkpoints */
-}
-
 static void open_undo(struct btree *btree)
 {
     char text[DIAG_TEXT_BYTES];
@@ -323,8 +317,8 @@ static sombra_err open_claimed(struct btree *btree, struct os_claim *claim,
     err = store_start(btree);
     if (err)
         return err;
-    shared_open_done(btree);
     background_begin(btree);
+    shared_open_done(btree);
     return SOMBRA_OK;
 }
 

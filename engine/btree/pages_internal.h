@@ -61,15 +61,16 @@ struct pager {
     _Atomic uint8_t modes;       /* enum pager_mode: 0 where nothing is to be minded */
     bool can_map;                /* pages may be written through windows */
     _Atomic(uint8_t *) *windows; /* writable alias, NULL until used; of writer and checkpoint */
-    size_t window_count;
-    struct dirty_table dirty; /* the writer's */
+    _Atomic size_t windows_end;  /* none behind was ever used */
+    struct dirty_table dirty;    /* the writer's */
     /* One bit a page: proved sound since this process opened the file. Relaxed atomics. */
     _Atomic uint64_t *sound_trees;
     _Atomic uint64_t *sound_runs;
     _Atomic uint64_t *read_clusters; /* one bit a cluster: brought in without an IO error */
-    size_t bitmap_bytes[2];          /* of the first two and of the third */
     _Atomic uint64_t
-        *unsealed; /* one bit a page: written since a checkpoint sealed it, as far as known */
+        *unsealed;   /* one bit a page: written since a checkpoint sealed it, as far as known */
+    uint8_t *tables; /* where the bits and the windows stand: anonymous memory, hardly touched */
+    size_t tables_bytes;
     const struct head *head;                    /* what is durable, what is newest */
     _Atomic(struct filters *) filters;          /* NULL until memory is short */
     uint64_t memory_bytes;                      /* as the option says; 0 = the system is asked */

@@ -234,10 +234,8 @@ sombra_err btree_prepare_write(struct btree *btree)
             err = atomic_load(&btree->head->has_logs) ? logs_open(&btree->logs)
                                                       : log_begin_first(btree);
         os_mutex_unlock(&btree->logs.open_mutex);
-        if (!err) {
-            sombra_err start_err = background_start(btree);
-            (void)start_err; /* without the thread, commits run the checkpoints */
-        }
+        if (!err)
+            background_start(btree);
     }
     if (err)
         return diag_wrap(err, "prepare %s for writing", btree->path ? btree->path : BTREE_MEMORY);
