@@ -404,19 +404,32 @@ static bool has_freed_much(const struct btree *btree)
     return space->pending_count >= PAGES_MIN && space->pending_count >= space->page_count / SHARE;
 }
 
+/* The newest commit becomes all that the file holds, and both meta records say so. A whole
+ * checkpoint makes a log for its own record where there is none: on a full disk that may fail, and
+ * does without then; what the commit freed is free at the next open. */
+static sombra_err store_settle(struct btree *btree)
+{
+    const struct head *head = btree->head;
+    sombra_err err = SOMBRA_OK;
+    if (atomic_load(&head->has_logs) || has_freed_much(btree)) {
+        err = checkpoint_run(btree, true);
+        if (!err || atomic_load(&head->has_logs) || head_check_writable(head))
+            return err;
+    }
+    return checkpoint_repeat_meta(btree);
+}
+
 /* Everything into the one file, which then stands alone. After a failure nothing is written: the
  * log and the older checkpoint hold everything. The open lock is held, and nobody else is attached.
  */
 static sombra_err store_finish(struct btree *btree)
 {
-    bool has_logs = atomic_load(&btree->head->has_logs);
     if (!btree->file || btree->options.is_readonly)
         return SOMBRA_OK;
     sombra_err err = head_check_writable(btree->head);
-    if (err || (!has_logs && !btree->went_beside))
+    if (err || (!atomic_load(&btree->head->has_logs) && !btree->went_beside))
         return err;
-    err = has_logs || has_freed_much(btree) ? checkpoint_run(btree, true)
-                                            : checkpoint_repeat_meta(btree);
+    err = store_settle(btree);
     if (err)
         return err;
     uint64_t used_bytes = btree->meta.snapshot.page_count << btree->pager.page_shift;

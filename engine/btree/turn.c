@@ -97,6 +97,10 @@ static sombra_err intent_undo(struct btree *btree)
     struct meta meta;
     unsigned slot;
     sombra_err err = meta_read_durable(btree, &meta, &slot);
+    /* No newer one stands beside it any more, and an earlier version takes what says so for damage,
+     * and finds no other. */
+    if (!err && meta.log_state == META_LOG_BESIDE)
+        meta.log_state = META_LOG_CLEAN;
     if (!err)
         err = meta_save(btree, slot, &meta);
     if (!err)
