@@ -277,7 +277,7 @@ static sombra_err store_start(struct btree *btree)
         return err;
     space_init(&btree->space, btree);
     btree->pager.head = btree->head;
-    memory_weigh(btree, btree->meta.snapshot.page_count);
+    memory_weigh_late(btree, btree->meta.snapshot.page_count);
     atomic_store(&btree->pages_free, btree->meta.pages_free);
     atomic_store(&btree->pages_pending, btree->meta.pages_pending);
     if (!is_first)

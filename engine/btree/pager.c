@@ -641,6 +641,8 @@ static sombra_err bytes_read(struct pager *pager, uint64_t offset, uint64_t byte
         /* A cluster at the end may grow: it is read again until it is whole. */
         if (length == PAGER_CLUSTER_BYTES)
             bit_set(pager->read_clusters, cluster);
+        if (UNLIKELY(atomic_load_explicit(&pager->unweighed_clusters, memory_order_relaxed)))
+            memory_note_read(pager);
     }
     return SOMBRA_OK;
 }
