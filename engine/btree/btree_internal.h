@@ -27,6 +27,7 @@ sombra_err network_refuse(const struct btree *btree, struct os_file *file) SOMBR
 /* Bytes of the lock file that are locked; they lie behind its content. */
 #define LOCK_OPEN    (UINT64_C(1) << 61)
 #define LOCK_ENTRIES (LOCK_OPEN + 1)
+#define LOCK_SLOTS   (LOCK_ENTRIES + HEAD_ENTRIES) /* while the file grows for slots */
 /* Bytes of the database file: processes that may write, and readers that have no slot to be seen
  * by, exclude each other. */
 #define LOCK_WRITERS  (UINT64_C(1) << 61)
@@ -72,6 +73,8 @@ uint32_t shared_process_id(const struct btree *btree, owner_word owner);
 sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint64_t timeout_ms,
                              owner_word *out_dead, bool *out_has_waited) SOMBRA_MUST_CHECK;
 void shared_lock_leave(struct shared_lock *lock);
+/* Is there another process that is attached and has no thread to see to the dead? */
+bool shared_beside_threadless(struct btree *btree);
 /* A sync that a dead process began and nobody saw the end of may have lost data: asks the system,
  * and poisons if it has. */
 void shared_check_inflight(struct btree *btree, owner_word dead);
@@ -281,6 +284,9 @@ struct btree {
     bool background_stops;
     struct os_thread background;
     _Atomic uint32_t has_background; /* the thread above runs */
+    /* Transactions that may begin before it does; 0 = it runs, or never will, or waits for the
+     * first write. */
+    _Atomic uint32_t background_after;
     _Atomic uint64_t
         transactions_open;        /* from the first step of begin to the last of commit or abort */
     _Atomic uint32_t mark_wanted; /* commits since the log's last idle mark */
@@ -698,15 +704,23 @@ sombra_err checkpoint_repeat_meta(struct btree *btree) SOMBRA_MUST_CHECK;
 /* Called after each commit, outside the gate: starts a checkpoint when the active log half is long.
  */
 void checkpoint_consider(struct btree *btree, uint64_t active_bytes);
+/* Holds off writers and checkpoints until resume. */
+sombra_err checkpoint_pause(struct btree *btree) SOMBRA_MUST_CHECK;
+void checkpoint_resume(struct btree *btree);
+
+/* ---- background.c -------------------------------------------------------------------------- */
+
 /* After a commit: an idle log gets a mark. */
 void background_want_mark(struct btree *btree);
 /* A KV_NORMAL commit: the background thread syncs it within the interval. */
 void background_want_sync(struct btree *btree, uint64_t lsn);
-/* Holds off writers and checkpoints until resume. */
-sombra_err checkpoint_pause(struct btree *btree) SOMBRA_MUST_CHECK;
-void checkpoint_resume(struct btree *btree);
-sombra_err background_start(struct btree *btree) SOMBRA_MUST_CHECK;
+/* Starts the thread, unless it runs, or must not. Without it, commits run the checkpoints. */
+void background_start(struct btree *btree);
 void background_stop(struct btree *btree);
+/* The same at the end of an open, and as a transaction begins: who is alone and does little has no
+ * thread. */
+void background_begin(struct btree *btree);
+void background_approach(struct btree *btree);
 
 /* ---- compact.c ----------------------------------------------------------------------------- */
 

@@ -50,6 +50,12 @@ static sombra_err name_publish(struct btree *btree, const char *temporary)
 {
     sombra_err err = os_link(btree->os, temporary, btree->path);
     sombra_err unlink_err = os_unlink(btree->os, temporary);
+    /* Who opened the file between the two has taken the other name away (names_check). That of the
+     * next creator may have gone for it then: it tries again. */
+    if (unlink_err == SOMBRA_NOT_FOUND)
+        unlink_err = SOMBRA_OK;
+    if (err == SOMBRA_NOT_FOUND)
+        return diag_fail(SOMBRA_EXISTS, "%s was made by another process just now", btree->path);
     if (err)
         return err;
     err = unlink_err ? unlink_err : os_sync_directory_of(btree->os, btree->path);

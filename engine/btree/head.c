@@ -14,7 +14,9 @@
 
 static_assert(sizeof(struct snapshot) == HEAD_SNAPSHOT_WORDS * sizeof(uint64_t),
               "a descriptor is words");
-static_assert(sizeof(struct head_slot) == 64, "a slot is a cache line");
+static_assert(sizeof(struct head_slot) == 64 && offsetof(struct head, slots) % 64 == 0 &&
+                  offsetof(struct head, entries) % 64 == 0,
+              "a slot is a cache line");
 
 void head_publish(struct head *head, const struct snapshot *snapshot)
 {

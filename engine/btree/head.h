@@ -77,9 +77,16 @@ struct head {
         writer_is_brief; /* held for a checkpoint's first steps: waited for, whatever the timeout */
     _Atomic uint32_t writer_passes; /* turns taken without waiting while somebody waited */
     struct shared_lock checkpoint;
+    _Atomic uint32_t blocks_backed; /* never falls; blocks_used is never more */
+    uint32_t padding;
+    /* The first process, while it has done so little that it has no background thread: KV_NORMAL
+     * commits beside it are synced at once, for it would not see to them if their process died. */
+    _Atomic owner_word threadless;
+    uint64_t padding_of_line[6];
     _Atomic uint64_t ring[HEAD_RING][16];
     struct head_entry entries[HEAD_ENTRIES];
     _Atomic owner_word blocks[HEAD_BLOCKS];
+    /* The lock file ends behind those of `blocks_backed` blocks: to touch others is fatal. */
     struct head_slot slots[HEAD_SLOTS];
 };
 

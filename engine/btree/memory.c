@@ -30,7 +30,7 @@ enum {
 static void advise(struct pager *pager, bool is_short)
 {
     os_map_advise_random(pager->file, pager->map, pager->map_bytes, is_short);
-    for (size_t i = 0; i < pager->window_count; i++) {
+    for (size_t i = 0; i < atomic_load(&pager->windows_end); i++) {
         uint8_t *window = atomic_load(&pager->windows[i]);
         if (window)
             os_map_advise_random(pager->file, window, PAGER_WINDOW_BYTES, is_short);
@@ -40,6 +40,7 @@ static void advise(struct pager *pager, bool is_short)
 void memory_weigh(struct btree *btree, uint64_t page_count)
 {
     struct pager *pager = &btree->pager;
+    atomic_store(&pager->unweighed_clusters, 0);
     uint64_t bytes = page_count << pager->page_shift;
     bool was_short = pager_has_mode(pager, PAGER_SHORT);
     if (!pager->file || (bytes < FEW_BYTES && !pager->memory_bytes && !was_short))
@@ -55,6 +56,34 @@ void memory_weigh(struct btree *btree, uint64_t page_count)
     else
         atomic_fetch_and(&pager->modes, (uint8_t)~PAGER_SHORT);
     advise(pager, is_short);
+}
+
+/* Asking takes as long as half of an open. */
+void memory_weigh_late(struct btree *btree, uint64_t page_count)
+{
+    struct pager *pager = &btree->pager;
+    if (pager->memory_bytes || !pager->file)
+        memory_weigh(btree, page_count);
+    else
+        atomic_store(&pager->unweighed_clusters, FEW_BYTES / PAGER_CLUSTER_BYTES);
+}
+
+static void weigh_first(struct pager *pager, uint64_t page_count)
+{
+    if (atomic_exchange(&pager->unweighed_clusters, 0))
+        memory_weigh(container_of(pager, struct btree, pager), page_count);
+}
+
+void memory_note_read(struct pager *pager)
+{
+    struct snapshot newest;
+    uint32_t left = atomic_load(&pager->unweighed_clusters);
+    if (left > 1) {
+        (void)atomic_compare_exchange_strong(&pager->unweighed_clusters, &left, left - 1);
+    } else if (left) {
+        head_newest(pager->head, &newest);
+        weigh_first(pager, newest.page_count);
+    }
 }
 
 void memory_weigh_again(struct btree *btree)
@@ -89,6 +118,8 @@ static void writes_turn(struct btree *btree, bool is_buffered)
 void memory_settle_writes(struct btree *btree, const struct snapshot *newest)
 {
     struct pager *pager = &btree->pager;
+    if (UNLIKELY(atomic_load_explicit(&pager->unweighed_clusters, memory_order_relaxed)))
+        weigh_first(pager, newest->page_count);
     uint8_t modes = atomic_load_explicit(&pager->modes, memory_order_relaxed);
     if (LIKELY(modes == 0))
         return;

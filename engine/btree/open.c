@@ -60,8 +60,10 @@ static void btree_free(struct btree *btree)
     shared_detach(btree, false);
     os_mutex_release(&btree->attachment.blocks_mutex);
     btree_txn_free(btree->writer);
-    for (size_t i = 0; i < HEAD_SLOTS && atomic_load(&btree->reader_count); i++)
+    for (size_t i = 0, left = atomic_load(&btree->reader_count); i < HEAD_SLOTS && left; i++) {
+        left -= btree->readers[i] != NULL;
         btree_txn_free(btree->readers[i]);
+    }
     for (size_t i = 0; i < SCRATCH_PAGES; i++)
         mem_free(btree->scratch[i]);
     mem_free(btree->split);
@@ -275,7 +277,7 @@ static sombra_err store_start(struct btree *btree)
         return err;
     space_init(&btree->space, btree);
     btree->pager.head = btree->head;
-    memory_weigh(btree, btree->meta.snapshot.page_count);
+    memory_weigh_late(btree, btree->meta.snapshot.page_count);
     atomic_store(&btree->pages_free, btree->meta.pages_free);
     atomic_store(&btree->pages_pending, btree->meta.pages_pending);
     if (!is_first)
@@ -293,14 +295,6 @@ static sombra_err store_start(struct btree *btree)
                          "%s was not closed: open it once for writing, so that it is recovered",
                          btree->path);
     return diag_wrap(btree_recover(btree), "recover %s", btree->path);
-}
-
-/* Somebody must sync what a process leaves behind that dies (rule 23): the thread runs from the
- * first moment, in whoever may write. */
-static void background_begin(struct btree *btree)
-{
-    sombra_err err = btree->options.is_readonly ? SOMBRA_OK : background_start(btree);
-    (void)err; /* without the thread, commits run the checkpoints */
 }
 
 static void open_undo(struct btree *btree)
@@ -323,8 +317,8 @@ static sombra_err open_claimed(struct btree *btree, struct os_claim *claim,
     err = store_start(btree);
     if (err)
         return err;
-    shared_open_done(btree);
     background_begin(btree);
+    shared_open_done(btree);
     return SOMBRA_OK;
 }
 
@@ -410,19 +404,32 @@ static bool has_freed_much(const struct btree *btree)
     return space->pending_count >= PAGES_MIN && space->pending_count >= space->page_count / SHARE;
 }
 
+/* The newest commit becomes all that the file holds, and both meta records say so. A whole
+ * checkpoint makes a log for its own record where there is none: on a full disk that may fail, and
+ * does without then; what the commit freed is free at the next open. */
+static sombra_err store_settle(struct btree *btree)
+{
+    const struct head *head = btree->head;
+    sombra_err err = SOMBRA_OK;
+    if (atomic_load(&head->has_logs) || has_freed_much(btree)) {
+        err = checkpoint_run(btree, true);
+        if (!err || atomic_load(&head->has_logs) || head_check_writable(head))
+            return err;
+    }
+    return checkpoint_repeat_meta(btree);
+}
+
 /* Everything into the one file, which then stands alone. After a failure nothing is written: the
  * log and the older checkpoint hold everything. The open lock is held, and nobody else is attached.
  */
 static sombra_err store_finish(struct btree *btree)
 {
-    bool has_logs = atomic_load(&btree->head->has_logs);
     if (!btree->file || btree->options.is_readonly)
         return SOMBRA_OK;
     sombra_err err = head_check_writable(btree->head);
-    if (err || (!has_logs && !btree->went_beside))
+    if (err || (!atomic_load(&btree->head->has_logs) && !btree->went_beside))
         return err;
-    err = has_logs || has_freed_much(btree) ? checkpoint_run(btree, true)
-                                            : checkpoint_repeat_meta(btree);
+    err = store_settle(btree);
     if (err)
         return err;
     uint64_t used_bytes = btree->meta.snapshot.page_count << btree->pager.page_shift;

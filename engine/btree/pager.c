@@ -89,28 +89,29 @@ static sombra_err map_reserve(struct pager *pager, uint64_t bytes_max)
     return err && !bytes_max ? map_reserve_scarce(pager, bytes / 2) : err;
 }
 
-static sombra_err bitmaps_reserve(struct pager *pager)
+/* In one piece: an open of a small store is to be short, and they are hardly touched then. */
+static sombra_err tables_reserve(struct pager *pager)
 {
+    enum { BITMAPS = 3 };
     uint64_t pages = pager->map_bytes >> pager->page_shift;
     uint64_t clusters = pager->map_bytes / PAGER_CLUSTER_BYTES + 1;
-    pager->bitmap_bytes[0] = (size_t)u64_align_up(pages / 8 + 8, 4096);
-    pager->bitmap_bytes[1] = (size_t)u64_align_up(clusters / 8 + 8, 4096);
-    void *trees = NULL;
-    void *runs = NULL;
-    void *read = NULL;
-    void *unsealed = NULL;
-    sombra_err err = os_reserve_anonymous(pager->bitmap_bytes[0], &trees);
-    if (!err)
-        err = os_reserve_anonymous(pager->bitmap_bytes[0], &runs);
-    if (!err)
-        err = os_reserve_anonymous(pager->bitmap_bytes[0], &unsealed);
-    if (!err)
-        err = os_reserve_anonymous(pager->bitmap_bytes[1], &read);
-    pager->unsealed = unsealed;
-    pager->sound_trees = trees;
-    pager->sound_runs = runs;
-    pager->read_clusters = read;
-    return err;
+    uint64_t windows = pager->file ? pager->map_bytes / PAGER_WINDOW_BYTES : 0;
+    size_t page_bits = (size_t)u64_align_up(pages / 8 + 8, 4096);
+    size_t cluster_bits = (size_t)u64_align_up(clusters / 8 + 8, 4096);
+    size_t bytes = BITMAPS * page_bits + cluster_bits + (size_t)windows * sizeof *pager->windows;
+    void *at = NULL;
+    sombra_err err = os_reserve_anonymous(bytes, &at);
+    if (err)
+        return err;
+    pager->tables = at;
+    pager->tables_bytes = bytes;
+    pager->sound_trees = (void *)pager->tables;
+    pager->sound_runs = (void *)(pager->tables + page_bits);
+    pager->unsealed = (void *)(pager->tables + 2 * page_bits);
+    pager->read_clusters = (void *)(pager->tables + BITMAPS * page_bits);
+    if (windows)
+        pager->windows = (void *)(pager->tables + BITMAPS * page_bits + cluster_bits);
+    return SOMBRA_OK;
 }
 
 sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, size_t page_bytes,
@@ -125,13 +126,7 @@ sombra_err pager_open(struct pager *pager, struct os *os, struct os_file *file, 
     pager->dirty.limit = (size_t)(options->txn_memory_max >> pager->page_shift);
     sombra_err err = map_reserve(pager, options->map_bytes_max);
     if (!err)
-        err = bitmaps_reserve(pager);
-    if (!err && file) {
-        pager->window_count = pager->map_bytes / PAGER_WINDOW_BYTES;
-        pager->windows = mem_zalloc(pager->window_count * sizeof *pager->windows);
-        if (!pager->windows)
-            err = diag_nomem("the table of windows", pager->window_count * sizeof *pager->windows);
-    }
+        err = tables_reserve(pager);
     if (err)
         pager_release(pager);
     return err;
@@ -145,18 +140,9 @@ void pager_release(struct pager *pager)
         mem_free(pager->dirty.spare[i]);
     mem_free(pager->dirty.spare);
     mem_free(pager->dirty.slots);
-    for (size_t i = 0; i < pager->window_count && pager->windows; i++)
-        if (pager->windows[i])
-            os_unmap(pager->file, atomic_load(&pager->windows[i]), PAGER_WINDOW_BYTES);
-    mem_free((void *)pager->windows);
-    if (pager->sound_trees)
-        os_release_anonymous((void *)pager->sound_trees, pager->bitmap_bytes[0]);
-    if (pager->sound_runs)
-        os_release_anonymous((void *)pager->sound_runs, pager->bitmap_bytes[0]);
-    if (pager->unsealed)
-        os_release_anonymous((void *)pager->unsealed, pager->bitmap_bytes[0]);
-    if (pager->read_clusters)
-        os_release_anonymous((void *)pager->read_clusters, pager->bitmap_bytes[1]);
+    for (size_t i = 0; i < atomic_load(&pager->windows_end); i++)
+        os_unmap(pager->file, atomic_load(&pager->windows[i]), PAGER_WINDOW_BYTES);
+    os_release_anonymous(pager->tables, pager->tables_bytes);
     map_release(pager);
     *pager = (struct pager){ 0 };
 }
@@ -472,6 +458,10 @@ static sombra_err window_map(struct pager *pager, page_id id)
     sombra_err err = os_map(pager->file, offset, PAGER_WINDOW_BYTES, true, &address);
     if (err)
         return diag_wrap(err, "map a window for writing");
+    size_t end = (size_t)(offset / PAGER_WINDOW_BYTES) + 1;
+    size_t seen = atomic_load(&pager->windows_end);
+    while (seen < end && !atomic_compare_exchange_weak(&pager->windows_end, &seen, end))
+        ;
     /* The writer and a checkpoint may need the same one at once. */
     uint8_t *none = NULL;
     if (!atomic_compare_exchange_strong(window, &none, address))
@@ -524,7 +514,7 @@ sombra_err pager_seal(struct pager *pager, page_id id)
 
 void pager_let_go(struct pager *pager)
 {
-    for (size_t i = 0; i < pager->window_count; i++) {
+    for (size_t i = 0; i < atomic_load(&pager->windows_end); i++) {
         uint8_t *window = atomic_load_explicit(&pager->windows[i], memory_order_relaxed);
         if (window)
             os_map_let_go(pager->file, window, PAGER_WINDOW_BYTES);
@@ -651,6 +641,8 @@ static sombra_err bytes_read(struct pager *pager, uint64_t offset, uint64_t byte
         /* A cluster at the end may grow: it is read again until it is whole. */
         if (length == PAGER_CLUSTER_BYTES)
             bit_set(pager->read_clusters, cluster);
+        if (UNLIKELY(atomic_load_explicit(&pager->unweighed_clusters, memory_order_relaxed)))
+            memory_note_read(pager);
     }
     return SOMBRA_OK;
 }

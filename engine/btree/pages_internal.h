@@ -61,19 +61,21 @@ struct pager {
     _Atomic uint8_t modes;       /* enum pager_mode: 0 where nothing is to be minded */
     bool can_map;                /* pages may be written through windows */
     _Atomic(uint8_t *) *windows; /* writable alias, NULL until used; of writer and checkpoint */
-    size_t window_count;
-    struct dirty_table dirty; /* the writer's */
+    _Atomic size_t windows_end;  /* none behind was ever used */
+    struct dirty_table dirty;    /* the writer's */
     /* One bit a page: proved sound since this process opened the file. Relaxed atomics. */
     _Atomic uint64_t *sound_trees;
     _Atomic uint64_t *sound_runs;
     _Atomic uint64_t *read_clusters; /* one bit a cluster: brought in without an IO error */
-    size_t bitmap_bytes[2];          /* of the first two and of the third */
     _Atomic uint64_t
-        *unsealed; /* one bit a page: written since a checkpoint sealed it, as far as known */
+        *unsealed;   /* one bit a page: written since a checkpoint sealed it, as far as known */
+    uint8_t *tables; /* where the bits and the windows stand: anonymous memory, hardly touched */
+    size_t tables_bytes;
     const struct head *head;                    /* what is durable, what is newest */
     _Atomic(struct filters *) filters;          /* NULL until memory is short */
     uint64_t memory_bytes;                      /* as the option says; 0 = the system is asked */
     _Atomic uint64_t weighed_bytes, weighed_ns; /* what memory there was, and when */
+    _Atomic uint32_t unweighed_clusters;        /* to be read before that is asked; 0 = it was */
     /* Bytes of the file that this process's growth added and nobody has used; the writer's. */
     uint64_t fresh_from, fresh_to;
 };
@@ -210,6 +212,10 @@ static inline sombra_err pager_recall(struct pager *pager, page_id id)
 
 /* Is memory short for a file of `page_count` pages? Asks the system, and advises it. */
 void memory_weigh(struct btree *btree, uint64_t page_count);
+/* The same for a store that was just opened; not before it reads much, or writes. */
+void memory_weigh_late(struct btree *btree, uint64_t page_count);
+/* A cluster was read, and it is not weighed yet. */
+void memory_note_read(struct pager *pager);
 /* The same, if it was not looked at for a while. */
 void memory_weigh_again(struct btree *btree);
 /* With the writer's turn, before a transaction: are its pages to be buffered? */

@@ -9,7 +9,13 @@
  */
 #include "btree_internal.h"
 
-enum { HEAD_MAGIC_LAYOUT = 4, WAIT_SLICE_MS = 10, SWEEP_INTERVAL_MS = 20 };
+enum {
+    HEAD_MAGIC_LAYOUT = 5,
+    WAIT_SLICE_MS = 10,
+    SWEEP_INTERVAL_MS = 20,
+    BLOCK_BYTES = HEAD_BLOCK_SLOTS * sizeof(struct head_slot),
+    BACK_BYTES = 64 << 10, /* whole pages of memory: a store wants the space of all of its page */
+};
 #define HEAD_MAGIC (UINT64_C(0x736f6d6272610000) + HEAD_MAGIC_LAYOUT)
 
 static owner_word word_of(unsigned entry, uint64_t generation)
@@ -28,6 +34,43 @@ static void block_clear(struct head *head, unsigned block)
     for (unsigned i = 0; i < HEAD_BLOCK_SLOTS; i++)
         atomic_store(&head->slots[block * HEAD_BLOCK_SLOTS + i].txn, 0);
     atomic_store(&head->blocks[block], 0);
+}
+
+/* Where the first `count` blocks end in the lock file. */
+static uint64_t block_end(uint64_t count)
+{
+    return offsetof(struct head, slots) + count * BLOCK_BYTES;
+}
+
+/* How many of them end before `end`. */
+static uint32_t blocks_before(uint64_t end)
+{
+    return (uint32_t)u64_min((end - block_end(0)) / BLOCK_BYTES, HEAD_BLOCKS);
+}
+
+/* The file ends behind the backed blocks: to touch others is a SIGBUS, and so is a store to a page
+ * that gets no space on a full disk. So the space is there before anybody looks at the block. */
+static sombra_err blocks_back(struct btree *btree, unsigned block)
+{
+    enum { BACK_WAIT_MS = 10000 };
+    struct head *head = btree->head;
+    struct os_file *file = btree->attachment.file;
+    if (LIKELY(!file || block < atomic_load(&head->blocks_backed)))
+        return SOMBRA_OK;
+    sombra_err err = os_lock_wait(file, LOCK_SLOTS, 1, OS_LOCK_EXCLUSIVE, BACK_WAIT_MS);
+    if (err)
+        return err;
+    uint64_t from = block_end(atomic_load(&head->blocks_backed));
+    uint64_t end = u64_min(u64_align_up(block_end(block + 1), BACK_BYTES), sizeof *head);
+    if (from < end) {
+        err = os_allocate(file, from, end - from);
+        if (err == SOMBRA_UNSUPPORTED)
+            err = os_write_zeros(file, from, end - from);
+        if (!err)
+            atomic_store(&head->blocks_backed, blocks_before(end));
+    }
+    os_unlock(file, LOCK_SLOTS, 1);
+    return diag_wrap(err, "make more reader slots");
 }
 
 /* The block of a dead owner: becomes one's own first, so that nobody else clears slots that were
@@ -52,11 +95,15 @@ sombra_err shared_claim_block(struct btree *btree)
 {
     struct head *head = btree->head;
     struct attachment *attachment = &btree->attachment;
+    sombra_err err = SOMBRA_OK;
     for (int round = 0; round < 2; round++) {
         for (unsigned block = 0; block < HEAD_BLOCKS; block++) {
             owner_word nobody = 0;
             if (atomic_load_explicit(&head->blocks[block], memory_order_relaxed) != 0)
                 continue;
+            err = blocks_back(btree, block);
+            if (err)
+                break; /* nor is there space for those above */
             /* The high-water mark rises before a slot of the block is used. */
             uint32_t used = atomic_load(&head->blocks_used);
             while (used < block + 1 &&
@@ -71,6 +118,8 @@ sombra_err shared_claim_block(struct btree *btree)
         }
         shared_sweep(btree);
     }
+    if (err)
+        return err;
     return diag_fail(SOMBRA_LIMIT, "all %d reader slots are taken: end some read transactions",
                      HEAD_SLOTS);
 }
@@ -184,6 +233,18 @@ uint64_t shared_dead_normal_lsn(struct btree *btree)
     return newest;
 }
 
+bool shared_beside_threadless(struct btree *btree)
+{
+    _Atomic owner_word *threadless = &btree->head->threadless;
+    owner_word owner = atomic_load_explicit(threadless, memory_order_relaxed);
+    if (LIKELY(!owner || owner == btree->attachment.self))
+        return false;
+    bool is_alive = shared_is_alive(btree, owner);
+    if (!is_alive)
+        (void)atomic_compare_exchange_strong(threadless, &owner, 0);
+    return is_alive;
+}
+
 /* ---- locks in shared memory -------------------------------------------------------------- */
 
 sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint64_t timeout_ms,
@@ -268,17 +329,25 @@ static sombra_err head_map(struct btree *btree)
     return err;
 }
 
-/* Nobody else is attached: whatever the file holds is history. */
+/* Nobody else is attached: whatever the file holds is history. It gets room for everything but the
+ * slots, and for a few of those; for all of them where space is a promise only to who writes. */
 static sombra_err head_make(struct btree *btree)
 {
     struct os_file *file = btree->attachment.file;
-    sombra_err err = os_truncate(file, 0);
+    uint64_t backed = u64_align_up(block_end(1), os_page_bytes());
+    if (backed > sizeof *btree->head || !os_can_store_mapped(file))
+        backed = sizeof *btree->head;
+    uint64_t bytes = 0;
+    sombra_err err = os_size(file, &bytes);
+    if (!err && bytes > 0)
+        err = os_truncate(file, 0);
     if (!err)
-        err = os_write_zeros(file, 0, sizeof *btree->head);
+        err = os_write_zeros(file, 0, backed);
     if (!err)
         err = head_map(btree);
     if (err)
         return err;
+    atomic_store(&btree->head->blocks_backed, blocks_before(backed));
     btree->head->device = btree->identity.device;
     btree->head->inode = btree->identity.inode;
     btree->head->layout_bytes = sizeof *btree->head;
@@ -289,10 +358,10 @@ static sombra_err head_join(struct btree *btree)
 {
     uint64_t bytes = 0;
     sombra_err err = os_size(btree->attachment.file, &bytes);
-    if (!err && bytes != sizeof *btree->head)
+    if (!err && (bytes < block_end(1) || bytes > sizeof *btree->head))
         err = diag_fail(SOMBRA_UNSUPPORTED,
                         "%s: another version of sombra has %s open (its lock file has %" PRIu64
-                        " bytes, expected %zu): close it first",
+                        " bytes, expected %zu at most): close it first",
                         os_file_path(btree->attachment.file), btree->path, bytes,
                         sizeof *btree->head);
     if (!err)

@@ -97,6 +97,10 @@ static sombra_err intent_undo(struct btree *btree)
     struct meta meta;
     unsigned slot;
     sombra_err err = meta_read_durable(btree, &meta, &slot);
+    /* No newer one stands beside it any more, and an earlier version takes what says so for damage,
+     * and finds no other. */
+    if (!err && meta.log_state == META_LOG_BESIDE)
+        meta.log_state = META_LOG_CLEAN;
     if (!err)
         err = meta_save(btree, slot, &meta);
     if (!err)
@@ -234,10 +238,8 @@ sombra_err btree_prepare_write(struct btree *btree)
             err = atomic_load(&btree->head->has_logs) ? logs_open(&btree->logs)
                                                       : log_begin_first(btree);
         os_mutex_unlock(&btree->logs.open_mutex);
-        if (!err) {
-            sombra_err start_err = background_start(btree);
-            (void)start_err; /* without the thread, commits run the checkpoints */
-        }
+        if (!err)
+            background_start(btree);
     }
     if (err)
         return diag_wrap(err, "prepare %s for writing", btree->path ? btree->path : BTREE_MEMORY);

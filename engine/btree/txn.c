@@ -184,6 +184,8 @@ sombra_err btree_begin(struct kv *kv, const struct kv_begin_options *options,
                          btree->path ? btree->path : BTREE_MEMORY);
     /* Counted from the first step to the last, so that close never frees a store in use. */
     atomic_fetch_add(&btree->transactions_open, 1);
+    if (UNLIKELY(atomic_load_explicit(&btree->background_after, memory_order_relaxed)))
+        background_approach(btree);
     sombra_err err = options->is_write ? begin_write(btree, options, out_txn)
                                        : begin_read(btree, options, out_txn);
     if (err)
@@ -342,6 +344,8 @@ static sombra_err commit_sync(struct btree *btree, uint64_t lsn, enum kv_durabil
         os_sleep_us(btree->os, btree->options.group_wait_us);
         return logs_sync(&btree->logs, lsn);
     case KV_NORMAL: {
+        if (UNLIKELY(shared_beside_threadless(btree)))
+            return logs_sync(&btree->logs, lsn);
         if (atomic_load(&btree->has_background)) {
             background_want_sync(btree, lsn);
             return SOMBRA_OK;

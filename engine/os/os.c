@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum {
     GATHER_MAX = 64,              /* parts of one system call; longer lists take several */
@@ -536,6 +537,11 @@ void os_map_advise_random(struct os_file *file, void *address, size_t bytes, boo
 {
     if (file->os->ops->map_advise_random)
         file->os->ops->map_advise_random(file->os, address, bytes, is_random);
+}
+
+size_t os_page_bytes(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
 }
 
 sombra_err os_reserve_anonymous(size_t bytes, void **out_address)

@@ -149,6 +149,9 @@ void os_map_let_go(struct os_file *file, void *address, size_t bytes);
 /* Advice for a mapping of a file: accesses will jump about, or not any more. */
 void os_map_advise_random(struct os_file *file, void *address, size_t bytes, bool is_random);
 
+/* Of a page of memory: what a mapped store needs space for at once. */
+size_t os_page_bytes(void);
+
 /* Anonymous memory in whole pages, zeroed lazily; for databases without a file. NOMEM. */
 sombra_err os_reserve_anonymous(size_t bytes, void **out_address) SOMBRA_MUST_CHECK;
 void os_release_anonymous(void *address, size_t bytes);

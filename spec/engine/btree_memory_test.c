@@ -13,7 +13,7 @@ enum { PAGE_BYTES = 4096, ENTRIES = 20000, VALUE_BYTES = 60 };
 struct noting {
     struct os os;
     struct os_ops ops;
-    _Atomic uint64_t memory_bytes;
+    _Atomic uint64_t memory_bytes, questions;
     _Atomic int random_maps; /* advised so, less those where it was taken back */
     _Atomic uint64_t ahead_bytes, forgotten_bytes;
 };
@@ -25,6 +25,7 @@ static struct noting *noting_of(struct os *os)
 
 static uint64_t memory_noted(struct os *os)
 {
+    atomic_fetch_add(&noting_of(os)->questions, 1);
     return atomic_load(&noting_of(os)->memory_bytes);
 }
 
@@ -364,9 +365,45 @@ static void test_btree__a_deferred_put_that_fails_fails_the_transaction(void **s
     store_release(&store);
 }
 
+/* It takes as long as half of an open: who reads little does without. */
+static void test_btree__memory_is_asked_for_by_who_reads_much_or_writes(void **state)
+{
+    (void)state;
+    enum { VALUES = 40, LARGE_BYTES = 1 << 20 };
+    struct noting noting;
+    struct store store;
+    noting_init(&noting, 8 * MiB);
+    noted_store_init(&store, &noting, GiB);
+    uint8_t key[8], *large = calloc(1, LARGE_BYTES);
+    assert_non_null(large);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    for (uint64_t i = 0; i < VALUES; i++)
+        expect_ok(kv_put(txn, kv_number_key(i, key), slice_of(large, LARGE_BYTES)));
+    kv_commit_ok(txn);
+    for (int writes = 0; writes < 2; writes++) {
+        store_close(&store);
+        store.options.memory_bytes = 0;
+        uint64_t questions = atomic_load(&noting.questions);
+        store_open(&store);
+        txn = kv_begin_read(store.kv);
+        kv_expect_value(txn, kv_number_key(7, key), slice_of(large, LARGE_BYTES));
+        assert_int_equal(atomic_load(&noting.questions), questions);
+        for (uint64_t i = 0; i < VALUES && !writes; i++)
+            kv_expect_value(txn, kv_number_key(i, key), slice_of(large, LARGE_BYTES));
+        kv_abort(txn);
+        if (writes)
+            kv_abort(kv_begin_write(store.kv));
+        assert_int_equal(atomic_load(&noting.questions), questions + 1);
+        assert_true(atomic_load(&noting.random_maps) > 0);
+    }
+    free(large);
+    store_release(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_btree__memory_is_asked_for_by_who_reads_much_or_writes),
         cmocka_unit_test(test_btree__with_ample_memory_the_system_is_told_nothing),
         cmocka_unit_test(test_btree__where_memory_is_short_leaves_are_fetched_as_wholes),
         cmocka_unit_test(test_btree__what_only_the_checkpoint_has_is_forgotten),

@@ -367,6 +367,7 @@ static void test_btree__normal_commits_of_a_killed_process_are_synced_by_another
     options.no_background = true; /* no thread to be killed */
     expect_ok(btree_open(writer, "store", &options, &dying));
     put_one(dying, "synced");
+    kv_abort(kv_begin_read(kv)); /* it has a thread from now on */
     struct kv_txn *txn = kv_begin_write(dying);
     kv_put_text(txn, "left behind", "value");
     expect_ok(kv_commit(txn, KV_NORMAL));
@@ -387,6 +388,83 @@ static void test_btree__normal_commits_of_a_killed_process_are_synced_by_another
     expect_ok(kv_close(kv));
     (void)!kv_close(dying);
     os_sim_free(sim);
+}
+
+struct second_opener {
+    struct os *os;
+    struct kv *kv; /* NULL until it has opened */
+};
+
+static void open_between_names(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct second_opener *opener = context;
+    if (event->call != OS_SIM_UNLINK || !strstr(event->path, "store-new"))
+        return;
+    os_sim_set_hook(sim, NULL, NULL);
+    expect_ok(open_at(opener->os, "store", &opener->kv));
+}
+
+/* The maker of the file once took its name away again where another had opened it already, and
+ * had taken away the name that it was made under. */
+static void test_btree__new_file_may_be_opened_before_its_maker_is_done(void **state)
+{
+    (void)state;
+    struct os_sim *sim = os_sim_new(NULL);
+    struct second_opener opener = { .os = os_sim_start(sim) };
+    struct kv *kv;
+    os_sim_set_hook(sim, open_between_names, &opener);
+    expect_ok(open_at(os_sim_start(sim), "store", &kv));
+    assert_non_null(opener.kv);
+    put_one(opener.kv, "second");
+    put_one(kv, "first");
+    assert_int_equal(store_stats(opener.kv, false).entries, 2);
+    expect_ok(kv_close(opener.kv));
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+}
+
+static bool commit_is_durable(struct kv *kv)
+{
+    struct kv_txn *txn = kv_begin_write(kv);
+    kv_put_text(txn, "key", store_stats(kv, false).lsn % 2 ? "odd" : "even");
+    expect_ok(kv_commit(txn, KV_NORMAL));
+    struct kv_stats stats = store_stats(kv, false);
+    return stats.durable_lsn == stats.lsn;
+}
+
+/* Rule 23 again: who came first has no thread before it does something, and until then nobody
+ * counts on one. */
+static void test_btree__normal_commits_beside_one_without_a_thread_are_synced(void **state)
+{
+    (void)state;
+    enum { TRANSACTIONS = 8 };
+    struct btree_options options = small_options();
+    options.sync_interval_ms = 3600 * 1000;
+    for (int ends = 0; ends < 3; ends++) {
+        struct os_sim *sim = os_sim_new(NULL);
+        struct os *idle = os_sim_start(sim);
+        struct kv *kv, *other;
+        options.no_background = false;
+        expect_ok(btree_open(idle, "store", &options, &kv));
+        for (int i = 1; ends == 2 && i < TRANSACTIONS; i++)
+            kv_abort(kv_begin_read(kv));
+        options.no_background = true;
+        expect_ok(btree_open(os_sim_start(sim), "store", &options, &other));
+        put_one(other, "first");
+        assert_true(commit_is_durable(other));
+        assert_true(commit_is_durable(other));
+        if (ends == 0)
+            os_sim_kill(idle);
+        if (ends < 2)
+            (void)!kv_close(kv);
+        else
+            kv_abort(kv_begin_read(kv));
+        assert_false(commit_is_durable(other));
+        expect_ok(kv_close(other));
+        if (ends == 2)
+            expect_ok(kv_close(kv));
+        os_sim_free(sim);
+    }
 }
 
 struct growth_watch {
@@ -468,6 +546,8 @@ int main(void)
         cmocka_unit_test(test_btree__opens_of_different_files_do_not_wait_for_each_other),
         cmocka_unit_test(test_btree__threads_open_and_close_the_same_files),
         cmocka_unit_test(test_btree__normal_commits_of_a_killed_process_are_synced_by_another),
+        cmocka_unit_test(test_btree__new_file_may_be_opened_before_its_maker_is_done),
+        cmocka_unit_test(test_btree__normal_commits_beside_one_without_a_thread_are_synced),
         cmocka_unit_test(test_btree__every_sync_of_the_log_is_known_to_be_on_the_way),
         cmocka_unit_test(test_btree__the_oldest_reader_is_named_and_a_dead_one_is_none),
     };

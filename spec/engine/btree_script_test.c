@@ -372,6 +372,56 @@ static void test_script__whoever_compacts_finishes_what_a_dead_one_began(void **
     }
 }
 
+/* An earlier version takes a record that says "beside" for damage, and goes by the other: where a
+ * death was undone, that is blank. */
+static void expect_other_record(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    (void)event;
+    static const uint8_t blank[META_BYTES];
+    unsigned *blanks = context;
+    uint8_t bytes[META_SLOTS][META_BYTES];
+    struct os_sim *now = os_sim_clone(sim);
+    struct os_file *file;
+    expect_ok(os_open(os_sim_start(now), "store", OS_READ, 0, &file));
+    for (unsigned slot = 0; slot < META_SLOTS; slot++)
+        expect_ok(os_read(file, (uint64_t)slot * META_SLOT_BYTES, bytes[slot], META_BYTES));
+    os_close(file);
+    os_sim_free(now);
+    for (unsigned slot = 0; slot < META_SLOTS; slot++) {
+        bool is_blank = memcmp(bytes[1 - slot], blank, META_BYTES) == 0;
+        *blanks += is_blank;
+        assert_false(is_blank && get_le32(bytes[slot] + META_LOG_STATE) == META_LOG_BESIDE);
+    }
+}
+
+static void test_script__undone_commit_leaves_what_earlier_versions_read(void **state)
+{
+    (void)state;
+    unsigned blanks = 0;
+    bool is_dead = true;
+    for (uint64_t nth = 1; is_dead; nth++) {
+        assert_true(nth < CALLS_MAX);
+        struct os_sim *sim = machine_new();
+        struct os *os = os_sim_start(sim);
+        struct kv *kv = open_store(os);
+        struct kv_txn *txn = kv_begin_write(kv);
+        kv_put_numbers(txn, 0, 40, 90, 2);
+        struct kv *other = open_store(os_sim_start(sim));
+        os_sim_stop_at(os, nth);
+        sombra_err ignored = kv_commit(txn, KV_FULL);
+        is_dead = os_sim_is_dead(os);
+        os_sim_kill(os);
+        os_sim_set_hook(sim, expect_other_record, &blanks);
+        expect_ok(write_state(other, 3));
+        os_sim_set_hook(sim, NULL, NULL);
+        ignored = kv_close(kv);
+        (void)ignored; /* it is dead */
+        expect_ok(kv_close(other));
+        os_sim_free(sim);
+    }
+    assert_true(blanks > 0);
+}
+
 /* One dies as it waits for the log. The sync that asks for it anew, in the middle of the other's
  * last checkpoint, fails: what the dead one had stored is lost, and that sync is the only one that
  * says so. */
@@ -446,6 +496,47 @@ static void test_script__failing_calls_lose_nothing(void **state)
     print_message("%u faults\n", runs);
 }
 
+/* Nothing new fits on the disk. */
+static void refuse_new_files(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    static const struct os_sim_fault full = { .kind = OS_SIM_ENOSPC, .nth = 1 };
+    enum os_sim_call *refused = context;
+    bool is_refused = event->call == *refused && strstr(event->path, "-log");
+    os_sim_fail(sim, is_refused ? &full : NULL);
+}
+
+/* The close of a commit that freed much makes a whole checkpoint, and a log for it: without room
+ * for that it does without. */
+static void test_script__close_on_a_full_disk_needs_no_log(void **state)
+{
+    (void)state;
+    enum os_sim_call refused[] = { OS_SIM_CREATE, OS_SIM_WRITE };
+    for (size_t i = 0; i < COUNT_OF(refused); i++) {
+        struct os_sim *sim = os_sim_new(NULL);
+        struct os *os = os_sim_start(sim);
+        struct kv *kv = open_store(os);
+        struct kv_txn *txn = kv_begin_write(kv);
+        kv_put_numbers(txn, 0, 5000, 90, 1);
+        kv_commit_ok(txn);
+        expect_ok(kv_close(kv));
+        kv = open_store(os);
+        txn = kv_begin_write(kv);
+        uint64_t gone = 0, before = os_sim_faults(sim);
+        expect_ok(kv_delete_range(txn, (struct kv_range){ 0 }, &gone));
+        kv_put_numbers(txn, 0, 40, 90, 2);
+        expect_ok(kv_commit(txn, KV_FULL));
+        assert_false(there_is(os, "store-log0"));
+        os_sim_set_hook(sim, refuse_new_files, &refused[i]);
+        expect_ok(kv_close(kv));
+        os_sim_set_hook(sim, NULL, NULL);
+        os_sim_fail(sim, NULL);
+        assert_true(os_sim_faults(sim) > before);
+        assert_false(there_is(os, "store-log0") || there_is(os, "store-log1"));
+        expect_survived(sim, 2, 2, "closed on a full disk");
+        os_sim_free(sim);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,6 +550,8 @@ int main(void)
         cmocka_unit_test(test_script__whoever_compacts_finishes_what_a_dead_one_began),
         cmocka_unit_test(test_script__checkpoint_heeds_the_failed_sync_of_a_dead_one),
         cmocka_unit_test(test_script__failing_calls_lose_nothing),
+        cmocka_unit_test(test_script__undone_commit_leaves_what_earlier_versions_read),
+        cmocka_unit_test(test_script__close_on_a_full_disk_needs_no_log),
     };
     return cmocka_run_group_tests_name("btree, short scripts", tests, digests_fill, NULL);
 }
