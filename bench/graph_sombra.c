@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MAP_BYTES_MAX = 1024 };
-
 struct store {
     sombra_db *db;
     sombra_value_builder *builder, *second;
@@ -509,47 +507,72 @@ static void bulk(void *opaque, const struct node_row *rows, size_t count)
 
 /* ---- the published workload -------------------------------------------------------------- */
 
-static sombra_slice encode_code(sombra_value_builder *builder, const struct code_row *row)
+/* Rows as columns, in the order of their names. */
+static sombra_node_id code_nodes(sombra_txn *txn, const struct code_row *rows, size_t count)
 {
-    begin_map(builder);
-    push_text(builder, "codeText", row->code_text);
-    push_integer(builder, "endLine", row->end_line);
-    push_text(builder, "filePath", row->file_path);
-    push_text(builder, "language", row->language);
-    push_text(builder, "metadata", row->metadata);
-    push_text(builder, "name", row->name);
-    push_integer(builder, "startLine", row->start_line);
-    return end_map(builder);
+    enum { TEXTS = 5, INTEGERS = 2 };
+    sombra_slice *texts = malloc(TEXTS * count * sizeof *texts);
+    int64_t *lines = malloc(INTEGERS * count * sizeof *lines);
+    sombra_node_id first;
+    if (!texts || !lines)
+        die("out of memory");
+    for (size_t i = 0; i < count; i++) {
+        texts[i] = rows[i].code_text;
+        texts[count + i] = rows[i].file_path;
+        texts[2 * count + i] = rows[i].language;
+        texts[3 * count + i] = rows[i].metadata;
+        texts[4 * count + i] = rows[i].name;
+        lines[i] = rows[i].end_line;
+        lines[count + i] = rows[i].start_line;
+    }
+    const sombra_column columns[] = {
+        { { "codeText", 8 }, SOMBRA_COLUMN_STRING, { .strings = texts } },
+        { { "endLine", 7 }, SOMBRA_COLUMN_INTEGER, { .integers = lines } },
+        { { "filePath", 8 }, SOMBRA_COLUMN_STRING, { .strings = texts + count } },
+        { { "language", 8 }, SOMBRA_COLUMN_STRING, { .strings = texts + 2 * count } },
+        { { "metadata", 8 }, SOMBRA_COLUMN_STRING, { .strings = texts + 3 * count } },
+        { { "name", 4 }, SOMBRA_COLUMN_STRING, { .strings = texts + 4 * count } },
+        { { "startLine", 9 }, SOMBRA_COLUMN_INTEGER, { .integers = lines + count } },
+    };
+    const sombra_columns all = { columns, COUNT_OF(columns), count };
+    check(sombra_node_create_columns(txn, &label, 1, &all, &first), "nodes");
+    free(texts);
+    free(lines);
+    return first;
+}
+
+static void code_edges(sombra_txn *txn, sombra_node_id first, size_t nodes, size_t count)
+{
+    sombra_node_id *ends = malloc(2 * count * sizeof *ends);
+    sombra_slice *kinds = malloc(count * sizeof *kinds);
+    double *weights = malloc(count * sizeof *weights);
+    sombra_edge_id edge;
+    if (!ends || !kinds || !weights)
+        die("out of memory");
+    for (size_t i = 0; i < count; i++) {
+        ends[i] = first + i % nodes;
+        ends[count + i] = first + (13 * i + 7) % nodes;
+        kinds[i] = (sombra_slice){ "calls", 5 };
+        weights[i] = (double)(i % 10) / 10;
+    }
+    const sombra_column columns[] = {
+        { { "kind", 4 }, SOMBRA_COLUMN_STRING, { .strings = kinds } },
+        { { "weight", 6 }, SOMBRA_COLUMN_FLOAT, { .floats = weights } },
+    };
+    const sombra_columns all = { columns, COUNT_OF(columns), count };
+    check(sombra_edge_create_columns(txn, type, ends, ends + count, &all, &edge), "edges");
+    free(ends);
+    free(kinds);
+    free(weights);
 }
 
 static void *code_load(const char *path_text, const struct code_row *rows, size_t nodes,
                        size_t edges)
 {
     struct store *store = open_store(path_text);
-    struct maps maps;
-    sombra_node_id first_node;
-    sombra_edge_id first_edge;
-    sombra_new_edge *links = malloc(edges * sizeof *links);
-    if (!links)
-        die("out of memory");
-    maps_init(&maps, nodes > edges ? nodes : edges, MAP_BYTES_MAX);
     sombra_txn *txn = begin(store, true);
-    for (size_t i = 0; i < nodes; i++)
-        maps_add(&maps, encode_code(store->builder, &rows[i]));
-    check(sombra_node_create_many(txn, &label, 1, maps.slices, nodes, &first_node), "nodes");
-    maps.used = maps.count = 0;
-    for (size_t i = 0; i < edges; i++) {
-        begin_map(store->builder);
-        push_text(store->builder, "kind", (sombra_slice){ "calls", 5 });
-        push_float(store->builder, "weight", (double)(i % 10) / 10);
-        maps_add(&maps, end_map(store->builder));
-        links[i] = (sombra_new_edge){ first_node + i % nodes, first_node + (13 * i + 7) % nodes,
-                                      maps.slices[i] };
-    }
-    check(sombra_edge_create_many(txn, type, links, edges, &first_edge), "edges");
+    code_edges(txn, code_nodes(txn, rows, nodes), nodes, edges);
     commit(txn);
-    maps_release(&maps);
-    free(links);
     return store;
 }
 

@@ -234,7 +234,8 @@ struct edits {
     unsigned since_pause; /* edits */
     uint32_t waits_seen;  /* of the head */
     uint64_t floor;       /* pages of this transaction, and older ones, were pinned by somebody */
-    unsigned many_pause;  /* transactions before the next that holds deletes */
+    unsigned many_pause;  /* transactions before the next that holds more than one change */
+    uint64_t writes_last; /* of the transaction before */
     bool is_likely;       /* the last commit that could be was one */
 };
 
@@ -332,7 +333,7 @@ enum txn_care {
     TXN_FAILED = 1,   /* a write broke off in the middle: only abort and rollback are left */
     TXN_DEFERRED = 2, /* puts are deferred */
     TXN_HELD = 4,     /* its only put is found its place, and not made yet (edit.h) */
-    TXN_MANY = 8,     /* deletes are, likewise (edit_many.c) */
+    TXN_MANY = 8,     /* many puts, or deletes, are, likewise (edit_many.c) */
 };
 
 /* That put: the finger's path leads to its place. */
@@ -342,16 +343,22 @@ struct held_put {
     bool replaces;
 };
 
-/* Does the transaction hold deletes? Its first write says so. */
-enum many_state { MANY_NEW, MANY_ON, MANY_OVER };
+/* What does the transaction hold? Its first write says so; OVER: nothing any more. */
+enum many_state { MANY_NEW, MANY_DELETES, MANY_PUTS, MANY_OVER };
 
-/* Deletes of different keys. */
+/* Words that are found by a part of them. */
+struct held_table {
+    uint64_t *words;
+    uint16_t *slots;   /* that are taken */
+    size_t slot_count; /* of them */
+};
+
+/* Deletes, or puts, of different keys. */
 struct held_many {
     uint32_t *redo_ats; /* their operations in the redo */
     size_t count;
-    uint64_t *table;           /* of their keys; in the commit, how many go of each leaf */
-    uint16_t *slots;           /* of the table that are taken */
-    size_t slot_count;         /* of them */
+    struct held_table keys;    /* which they are */
+    struct held_table leaves;  /* what they take of each */
     struct edit_place *places; /* where they were found */
     enum many_state state;
 };

@@ -80,8 +80,10 @@ bool edit_wants(struct btree_txn *txn, const struct tree_path *path)
     if (!is_first_put(txn))
         return false;
     edits->is_likely = false;
+    txn->many.state = MANY_OVER;
     if (!edit_is_possible(txn))
         return false;
+    txn->many.state = MANY_PUTS;
     /* No page is older than its child. */
     if (page_txn(path->at[0].page) <= edits->floor)
         return false;

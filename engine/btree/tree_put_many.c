@@ -508,7 +508,10 @@ static sombra_err advance(struct put_many *many)
         return put_each(many, many->count);
     if (txn->snapshot.depth == 0)
         return put_each(many, 1);
-    sombra_err err = tree_keep_arguments(txn, &none[0], &none[1]);
+    /* Rows of leaves are built in copies, and so is the rest then. */
+    sombra_err err = txn->care & (TXN_HELD | TXN_MANY) ? txn_attend(txn) : SOMBRA_OK;
+    if (!err)
+        err = tree_keep_arguments(txn, &none[0], &none[1]);
     if (!err)
         err = tree_descend(txn, many->entries->key, &many->path);
     if (err)

@@ -179,15 +179,19 @@ static bool finger_is_set(const struct btree_txn *txn)
     return finger->stamp == txn->stamp && finger->generation == txn->generation;
 }
 
+static bool bounds_hold(const struct put_finger *finger, sombra_slice key)
+{
+    return (!finger->low_bytes ||
+            slice_compare(key, slice_of(finger->low, finger->low_bytes)) >= 0) &&
+           (!finger->high_bytes ||
+            slice_compare(key, slice_of(finger->high, finger->high_bytes)) < 0);
+}
+
 /* Would a descent for the key lead to the finger's leaf? */
 static bool finger_holds(const struct btree_txn *txn, sombra_slice key)
 {
     const struct put_finger *finger = &txn->btree->finger;
-    return finger_is_set(txn) && finger->has_bounds &&
-           (!finger->low_bytes ||
-            slice_compare(key, slice_of(finger->low, finger->low_bytes)) >= 0) &&
-           (!finger->high_bytes ||
-            slice_compare(key, slice_of(finger->high, finger->high_bytes)) < 0);
+    return finger_is_set(txn) && finger->has_bounds && bounds_hold(finger, key);
 }
 
 /* The bounds of a leaf are the nearest separators on its path. */
@@ -203,6 +207,13 @@ static void finger_bound(struct put_finger *finger, size_t page_bytes)
                 branch_separator(at->page, page_bytes, at->index + 1, finger->high);
     }
     finger->has_bounds = true;
+}
+
+bool tree_finger_leads(struct btree_txn *txn, sombra_slice key)
+{
+    struct put_finger *finger = &txn->btree->finger;
+    finger_bound(finger, txn->btree->pager.page_bytes);
+    return bounds_hold(finger, key);
 }
 
 /* The finger's path begins to lead to where the key is or belongs: its leaf is on the way. It is
@@ -359,9 +370,29 @@ sombra_err tree_held_settle(struct btree_txn *txn)
     return tree_broken(txn, err);
 }
 
+/* With a path that was just found. */
+static bool leaf_holds(struct btree_txn *txn, const struct leaf_change *change, bool may_hold)
+{
+    const struct tree_path *path = &txn->btree->finger.path;
+    const struct path_level *leaf = &path->at[0];
+    if (change->old.overflow || change->value.overflow)
+        return false;
+    if (may_hold)
+        return edit_many_takes(txn, path, change->key, &change->value,
+                               change->replaces ? &change->old : NULL);
+    if (!edit_wants(txn, path) ||
+        !leaf_has_place(leaf->page, txn->btree->pager.page_bytes, leaf->index, change->replaces,
+                        change->key, &change->value))
+        return false;
+    txn->held.before = change->before;
+    txn->held.replaces = change->replaces;
+    txn->care |= TXN_HELD;
+    return true;
+}
+
 /* *out_changed false: the value is what stands there. */
 static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, sombra_slice value,
-                           bool *out_changed)
+                           bool may_hold, bool *out_changed)
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
     struct tree_path *path = &txn->btree->finger.path;
@@ -395,13 +426,8 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, sombra_slice
     struct leaf_change change = {
         .key = key, .value = stored, .old = old, .before = before, .replaces = replaces
     };
-    if (!is_held && edit_wants(txn, path) && !old.overflow && !stored.overflow &&
-        leaf_has_place(leaf->page, page_bytes, leaf->index, replaces, key, &stored)) {
-        txn->held.before = before;
-        txn->held.replaces = replaces;
-        txn->care |= TXN_HELD;
+    if (!is_held && leaf_holds(txn, &change, may_hold))
         return SOMBRA_OK;
-    }
     if (!is_held)
         tree_touch(txn, path, 0);
     return leaf_write(txn, &change);
@@ -446,18 +472,34 @@ sombra_err tree_store_value(struct btree_txn *txn, sombra_slice value, struct le
     return SOMBRA_OK;
 }
 
+/* A transaction that holds puts, or may, is asked what to do with this one. */
+static inline sombra_err put_check_held(struct btree_txn *txn, sombra_slice key, sombra_slice value,
+                                        enum edit_answer *out_answer)
+{
+    bool may_hold = txn->many.state == MANY_PUTS && !txn->is_replay;
+    if (LIKELY(!may_hold))
+        return txn->care & (TXN_HELD | TXN_MANY) ? txn_attend(txn) : SOMBRA_OK;
+    sombra_err err = kv_check_key(key);
+    if (!err)
+        err = kv_check_value(value);
+    return err ? err : edit_many_put(txn, key, value, out_answer);
+}
+
 sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value)
 {
     struct btree_txn *txn = txn_of(kv_txn);
     bool is_deferred = false;
-    if (UNLIKELY(txn->care & (TXN_HELD | TXN_MANY))) {
-        sombra_err held_err = txn_attend(txn);
-        if (held_err)
-            return held_err;
-    }
-    bool is_short = txn->care || pager_has_mode(&txn->btree->pager, PAGER_SHORT);
-    sombra_err err = UNLIKELY(is_short) ? tree_defer_put(txn, key, value, &is_deferred)
-                                        : tree_check_writable(txn);
+    enum edit_answer answer = EDIT_AT_ONCE;
+    sombra_err err = put_check_held(txn, key, value, &answer);
+    if (err || answer == EDIT_DONE)
+        return err;
+    bool may_hold = answer == EDIT_MAY_HOLD;
+    bool is_short =
+        txn->care & (unsigned)~TXN_MANY || pager_has_mode(&txn->btree->pager, PAGER_SHORT);
+    if (UNLIKELY(is_short))
+        err = tree_defer_put(txn, key, value, &is_deferred);
+    else if (!may_hold)
+        err = tree_check_writable(txn);
     if (!err)
         err = kv_check_key(key);
     if (!err)
@@ -471,16 +513,16 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
         err = images_spill(txn);
     if (!err)
         err = redo_put(txn, key, value);
+    txn->held.redo_at = redo_bytes;
     if (!err && !finger_append(txn, key, value))
         err = txn->snapshot.depth == 0 ? first_leaf(txn, key, value)
-                                       : leaf_put(txn, key, value, &changes_tree);
+                                       : leaf_put(txn, key, value, may_hold, &changes_tree);
     if (err)
         return tree_undo_call(txn, changes, redo_bytes, err);
     if (!changes_tree) {
         redo_rewind(txn, redo_bytes);
         return SOMBRA_OK;
     }
-    txn->held.redo_at = redo_bytes;
     txn->generation++;
     txn->given_bytes += key.bytes + value.bytes;
     txn->is_changed = true;

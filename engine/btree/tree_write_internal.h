@@ -81,6 +81,8 @@ void tree_refresh_count(struct btree_txn *txn, struct tree_path *path, unsigned 
  * what the account and the redo had before it. Returns err. */
 sombra_err tree_undo_call(struct btree_txn *txn, size_t changes, size_t redo_bytes,
                           sombra_err err) SOMBRA_MUST_CHECK;
+/* Does the finger's path, which was found for another key, lead to where this one belongs? */
+bool tree_finger_leads(struct btree_txn *txn, sombra_slice key);
 /* Before an operation: writes out private images if there are too many, and copies arguments that
  * lie in one of them. */
 sombra_err tree_keep_arguments(struct btree_txn *txn, sombra_slice *a,

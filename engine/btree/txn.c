@@ -12,8 +12,8 @@
  *   6 give the writer's turn away
  *   7 sync the log, as the durability says
  *
- * A transaction of one put, or of deletes, may skip 2, and change pages that are in use between 4
- * and 5 (edit.c, edit_many.c).
+ * A transaction of puts, or of deletes, may skip 2, and change pages that are in use between 4 and 5
+ * (edit.c, edit_many.c).
  *
  * A savepoint is a sub-transaction number: the stamp rises, so that pages written before are copied
  * and not changed, and rolling back is to take up the old root and undo the page account.
@@ -133,6 +133,7 @@ sombra_err txn_start_write(struct btree *btree, owner_word dead, struct btree_tx
     txn->btree = btree;
     txn->snapshot = newest;
     txn->sealed_txn = atomic_load(&btree->head->pinned_meta);
+    btree->edits.writes_last = txn->generation; /* each has raised it */
     txn->generation = txn->given_bytes = 0;
     txn->is_changed = txn->is_replay = false;
     txn->is_bypass = btree->is_beside;
@@ -312,7 +313,7 @@ sombra_err txn_commit_logged(struct btree_txn *txn, bool syncs_soon)
     return err;
 }
 
-/* A transaction of one put may be able to change the pages where they are. */
+/* A transaction of puts, or of deletes, may be able to change the pages where they are. */
 static sombra_err commit_record(struct btree_txn *txn, bool syncs_soon)
 {
     bool is_done = false;

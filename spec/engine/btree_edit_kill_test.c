@@ -40,7 +40,7 @@ struct history {
     _Atomic uint64_t pending;       /* number of a commit that may have happened; 0 = none */
     _Atomic uint32_t pending_first; /* its nodes: from this one to `count` */
     _Atomic uint64_t pending_version;
-    _Atomic uint64_t commits, edits, sweeps, snapshots, attached, refused;
+    _Atomic uint64_t commits, edits, sweeps, batches, snapshots, attached, refused;
     _Atomic uint32_t is_over;
     struct node nodes[NODES];
 };
@@ -279,6 +279,25 @@ static bool sweep_step(struct kv_txn *txn, uint64_t *random)
     return true;
 }
 
+/* Puts and nothing else, some keys twice. */
+static void batch_step(struct kv_txn *txn, uint64_t *random)
+{
+    struct kv *kv = txn->kv;
+    page_id root = container_of(txn, struct btree_txn, kv)->snapshot.root;
+    struct op ops[SWEEP_MAX];
+    size_t count = 2 + dice_below(random, SWEEP_MAX - 1);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t key = i && dice_below(random, 16) == 0 ? ops[dice_below(random, i)].key
+                                                        : (uint32_t)dice_below(random, KEYS);
+        ops[i] = (struct op){ key, atomic_fetch_add(&history->number, 1) + 1 };
+        op_apply(txn, &ops[i]);
+    }
+    ops_commit(txn, ops, count, dice_below(random, 2) ? KV_OFF : KV_NORMAL);
+    struct snapshot newest;
+    head_newest(store_of(kv)->head, &newest);
+    atomic_fetch_add(&history->batches, newest.root == root);
+}
+
 /* One transaction: mostly one put. */
 static void write_step(struct kv *kv, uint64_t *random)
 {
@@ -293,6 +312,10 @@ static void write_step(struct kv *kv, uint64_t *random)
     if (dice < 6) {
         if (!sweep_step(txn, random))
             kv_abort(txn);
+        return;
+    }
+    if (dice < 12) {
+        batch_step(txn, random);
         return;
     }
     size_t count = dice < 94 ? 1 : 1 + dice_below(random, OPS_MAX);
@@ -513,11 +536,12 @@ static bool goes_on(uint64_t end)
 static void print_history(const char *what)
 {
     print_message("%s: %" PRIu64 " commits, %" PRIu64 " of them where the pages are, and %" PRIu64
-                  " batches of deletes, %" PRIu64 " snapshots, %" PRIu64 " visits and %" PRIu64
-                  " refused\n",
+                  " batches of deletes, %" PRIu64 " of puts, %" PRIu64 " snapshots, %" PRIu64
+                  " visits and %" PRIu64 " refused\n",
                   what, atomic_load(&history->commits), atomic_load(&history->edits),
-                  atomic_load(&history->sweeps), atomic_load(&history->snapshots),
-                  atomic_load(&history->attached), atomic_load(&history->refused));
+                  atomic_load(&history->sweeps), atomic_load(&history->batches),
+                  atomic_load(&history->snapshots), atomic_load(&history->attached),
+                  atomic_load(&history->refused));
 }
 
 /* ---- tests ------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Transactions of deletes that may be held (engine/btree/edit_many.c), mixed with everything that
- * makes them copies: beside a model, with readers, other processes, checkpoints, compactions,
- * failing allocations and full disks, and what a killed process leaves.
+/* Transactions of deletes or of puts that may be held (engine/btree/edit_many.c), mixed with
+ * everything that makes them copies: beside a model, with readers, other processes, checkpoints,
+ * compactions, failing allocations and full disks, and what a killed process leaves.
  */
 #include "btree_fixture.h"
 
@@ -65,6 +65,8 @@ static size_t value_bytes(uint32_t number, uint32_t version)
     uint64_t hash = hash_u64((uint64_t)number << 32 | version);
     if (number < KEYS / 3)
         return number % 2 ? 0 : hash % 3;
+    if (number % 3 == 0) /* every value as long as the one before */
+        return number % 100;
     if (hash % 53 == 0)
         return 1000 + hash / 53 % 1600;
     return hash % 120;
@@ -199,11 +201,33 @@ static bool do_deletes(struct run *run, struct kv_txn *txn)
 static bool do_puts(struct run *run, struct kv_txn *txn, uint64_t most)
 {
     uint64_t count = 1 + dice_below(run, most), from = dice_below(run, KEYS);
-    bool is_row = dice_below(run, 2);
-    for (uint64_t i = 0; i < count; i++)
-        if (!do_put(run, txn, (uint32_t)((is_row ? from + i : dice_below(run, KEYS)) % KEYS)))
+    uint64_t shape = dice_below(run, 5);
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t number = shape < 2    ? from + i
+                          : shape == 2 ? from + dice_below(run, 300)
+                          : shape == 3 ? from - from % 3 + 3 * dice_below(run, KEYS / 3)
+                                       : dice_below(run, KEYS);
+        if (!do_put(run, txn, (uint32_t)(number % KEYS)))
             return false;
+    }
     return true;
+}
+
+static bool do_alike(struct run *run, struct kv_txn *txn, bool puts)
+{
+    static const unsigned longest[] = { 3, 40, 400, 3000 };
+    return puts ? do_puts(run, txn, longest[dice_below(run, 16) ? dice_below(run, 3) : 3])
+                : do_deletes(run, txn);
+}
+
+/* The value that it has: nothing is held, and nothing changes. */
+static bool do_same(struct run *run, struct kv_txn *txn)
+{
+    char key[96];
+    uint8_t value[VALUE_MAX];
+    uint32_t number = (uint32_t)dice_below(run, KEYS), version = run->txn.versions[number];
+    return !version ||
+           !broke(run, kv_put(txn, key_of(number, key), value_of(number, version, value)));
 }
 
 static bool do_range(struct run *run, struct kv_txn *txn)
@@ -253,7 +277,7 @@ static bool do_expect(struct run *run, struct kv_txn *txn)
 static bool do_step(struct run *run, struct kv_txn *txn, bool fails)
 {
     uint64_t dice = dice_below(run, 100);
-    if (dice < 70)
+    if (dice < 50)
         return do_deletes(run, txn);
     if (dice < 78)
         return do_puts(run, txn, 30);
@@ -385,10 +409,12 @@ static void one_txn(struct run *run, bool may_fail)
                                                           .calls = 1u << OS_SIM_WRITE |
                                                                    1u << OS_SIM_ALLOCATE });
     }
-    bool only_deletes = dice_below(run, 2);
-    for (uint64_t i = 0, steps = 1 + dice_below(run, only_deletes ? 2 : 6); i < steps && is_whole;
+    bool is_mixed = dice_below(run, 3) == 0, puts = dice_below(run, 2);
+    for (uint64_t i = 0, steps = 1 + dice_below(run, is_mixed ? 6 : 3); i < steps && is_whole;
          i++) {
-        is_whole = only_deletes ? do_deletes(run, txn) : do_step(run, txn, fails);
+        is_whole = is_mixed ? do_step(run, txn, fails) : do_alike(run, txn, puts);
+        if (is_whole && !is_mixed && puts)
+            is_whole = do_same(run, txn);
         if (!fails)
             beside(run, true);
     }
@@ -439,7 +465,7 @@ static void run_txns(struct run *run, uint64_t txns, bool may_fail)
 static void run_seeds(bool may_fail)
 {
     enum { ROUNDS = 6 };
-    uint64_t seed = kv_test_seed("deletes in place");
+    uint64_t seed = kv_test_seed("changes in place");
     uint64_t txns = kv_test_number("SOMBRA_OPS", 3000) / 20;
     static struct run run;
     for (uint64_t i = 0; i < ROUNDS; i++) {
@@ -453,7 +479,7 @@ static void run_seeds(bool may_fail)
     }
 }
 
-static void test_random__deletes_and_everything_else_equal_the_model(void **state)
+static void test_random__what_is_held_and_everything_else_equal_the_model(void **state)
 {
     (void)state;
     run_seeds(false);
@@ -469,8 +495,8 @@ int main(void)
 {
     (void)mem_test_live();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random__deletes_and_everything_else_equal_the_model),
+        cmocka_unit_test(test_random__what_is_held_and_everything_else_equal_the_model),
         cmocka_unit_test(test_random__what_fails_happened_not_at_all),
     };
-    return cmocka_run_group_tests_name("btree, deletes in place", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("btree, changes in place", tests, NULL, NULL);
 }

@@ -400,6 +400,113 @@ static void test_edit__deletes_of_a_long_transaction_are_made(void **state)
     delete_behind_bypass(false);
 }
 
+/* ---- batches of puts --------------------------------------------------------------------- */
+
+enum { PUT_RANGE = 6000, BATCH = 60 };
+
+/* What `round` puts to a key: half of them as long as what is there. */
+static sombra_slice batch_value(struct buf *pattern, uint64_t number, uint64_t round)
+{
+    uint64_t hash = hash_u64(number << 32 | round);
+    return kv_pattern(pattern, hash, hash % 2 ? FILLER_BYTES : (size_t)(hash / 2 % 90));
+}
+
+static void batch_put(struct kv_txn *txn, uint64_t *rounds, uint64_t number, uint64_t round)
+{
+    uint8_t key[8];
+    struct buf pattern = BUF_INIT;
+    expect_ok(kv_put(txn, kv_number_key(number, key), batch_value(&pattern, number, round)));
+    rounds[number] = round;
+    buf_release(&pattern);
+}
+
+static void batches_expect(struct kv_txn *txn, const uint64_t *rounds)
+{
+    uint64_t count = 0, wanted = 0;
+    uint8_t key[8];
+    struct buf pattern = BUF_INIT;
+    for (uint64_t number = 0; number < PUT_RANGE; number++) {
+        if (rounds[number])
+            kv_expect_value(txn, kv_number_key(number, key),
+                            batch_value(&pattern, number, rounds[number]));
+        wanted += rounds[number] != 0;
+    }
+    expect_ok(kv_count(txn, (struct kv_range){ 0 }, 0, &count));
+    assert_int_equal(count, wanted);
+    buf_release(&pattern);
+}
+
+/* Keys from all over, some of them again with another value; now and then something else. */
+static void batch(struct kv_txn *txn, uint64_t *rounds, uint64_t round)
+{
+    uint8_t key[8];
+    sombra_slice value;
+    for (uint64_t i = 0; i < BATCH; i++) {
+        uint64_t number = hash_u64(round * BATCH + i) % PUT_RANGE;
+        if (i % 9 == 8)
+            number = hash_u64(round * BATCH + i - 5) % PUT_RANGE;
+        batch_put(txn, rounds, number, round + (i % 9 == 8 ? 100000 : 0));
+        if (round % 10 == 7 && i == BATCH / 2)
+            expect_ok(kv_get(txn, kv_number_key(number, key), &value));
+        if (round % 10 == 8 && i == BATCH / 2) {
+            expect_ok(kv_delete(txn, kv_number_key(number, key)));
+            rounds[number] = 0;
+        }
+    }
+}
+
+static void test_edit__batches_of_puts_leave_what_copies_leave(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 600, CHECKPOINT_EVERY = 97 };
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv = process_open(sim, NULL);
+    static uint64_t rounds[PUT_RANGE], before[PUT_RANGE];
+    uint64_t edits = 0;
+    memset(rounds, 0, sizeof rounds);
+    struct kv_txn *txn = kv_begin_write(kv);
+    for (uint64_t i = 0; i < PUT_RANGE; i += 2)
+        batch_put(txn, rounds, i, 1);
+    expect_ok(kv_commit(txn, KV_OFF));
+    for (uint64_t round = 2; round < ROUNDS; round++) {
+        struct kv_txn *reader = round % 11 == 5 ? kv_begin_read(kv) : NULL;
+        memcpy(before, rounds, sizeof before);
+        store_of(kv)->edits.many_pause = 0;
+        unsigned edits_before = store_of(kv)->edits.since_pause;
+        txn = kv_begin_write(kv);
+        batch(txn, rounds, round);
+        if (round % 13 == 4) {
+            kv_abort(txn);
+            memcpy(rounds, before, sizeof before);
+        } else {
+            expect_ok(kv_commit(txn, round % 7 ? KV_OFF : KV_NORMAL));
+            edits += store_of(kv)->edits.since_pause != edits_before;
+        }
+        if (reader) {
+            batches_expect(reader, before);
+            kv_abort(reader);
+        }
+        if (round % CHECKPOINT_EVERY == 0)
+            expect_ok(checkpoint(kv));
+        if (round % 20 == 0)
+            kv_expect_sound(kv);
+    }
+    print_message("%" PRIu64 " of %d changed pages where they are\n", edits, ROUNDS);
+    assert_true(edits > ROUNDS / 3);
+    store_expect_exact(kv);
+    struct os_sim *killed = os_sim_clone(sim);
+    struct kv *stores[] = { kv, process_open(killed, NULL) };
+    for (size_t s = 0; s < COUNT_OF(stores); s++) {
+        txn = kv_begin_read(stores[s]);
+        batches_expect(txn, rounds);
+        kv_abort(txn);
+        kv_expect_sound(stores[s]);
+        expect_ok(kv_close(stores[s]));
+    }
+    os_sim_free(killed);
+    os_sim_free(sim);
+}
+
 /* ---- other processes --------------------------------------------------------------------- */
 
 static void test_edit__who_is_not_alone_copies(void **state)
@@ -646,6 +753,7 @@ int main(void)
         cmocka_unit_test(test_edit__many_deletes_leave_what_copies_leave),
         cmocka_unit_test(test_edit__deletes_that_find_no_room_stay_held),
         cmocka_unit_test(test_edit__deletes_of_a_long_transaction_are_made),
+        cmocka_unit_test(test_edit__batches_of_puts_leave_what_copies_leave),
         cmocka_unit_test(test_edit__who_is_not_alone_copies),
         cmocka_unit_test(test_edit__one_that_breaks_off_is_recovered_from),
         cmocka_unit_test(test_edit__who_attaches_waits_for_it),

@@ -443,23 +443,22 @@ bool general_replace(uint8_t *page, size_t page_bytes, unsigned index,
     return true;
 }
 
-bool general_has_place(const uint8_t *page, size_t page_bytes, sombra_slice key,
-                       const struct leaf_value *value)
+size_t general_insert_wants(const uint8_t *page, size_t page_bytes, sombra_slice key,
+                            const struct leaf_value *value)
 {
     sombra_slice prefix = cells_prefix(page, page_bytes);
-    size_t gap = cells_low(page) - (CELLS_HEADS + LEAF_SLOT_BYTES * (size_t)cells_count(page));
-    return cells_key_has_prefix(key, prefix) &&
-           general_cell_bytes(key.bytes - prefix.bytes, value) + LEAF_SLOT_BYTES <= gap;
+    if (!cells_key_has_prefix(key, prefix))
+        return SIZE_MAX;
+    return general_cell_bytes(key.bytes - prefix.bytes, value) + LEAF_SLOT_BYTES;
 }
 
-bool general_has_room(const uint8_t *page, unsigned index, const struct leaf_value *value)
+size_t general_replace_wants(const uint8_t *page, unsigned index, const struct leaf_value *value)
 {
-    unsigned count = cells_count(page);
-    struct cell cell = cell_at(page, count, index);
-    size_t gap = cells_low(page) - (CELLS_HEADS + LEAF_SLOT_BYTES * (size_t)count);
-    bool is_alike = !cell.is_overflow && !value->overflow;
-    return is_alike && (cell.value_bytes == value->bytes.bytes ||
-                        general_cell_bytes(cell.suffix_bytes, value) <= gap);
+    struct cell cell = cell_at(page, cells_count(page), index);
+    if (cell.is_overflow || value->overflow)
+        return SIZE_MAX;
+    return cell.value_bytes == value->bytes.bytes ? 0
+                                                  : general_cell_bytes(cell.suffix_bytes, value);
 }
 
 void general_remove(uint8_t *page, size_t page_bytes, unsigned first, unsigned last)

@@ -117,13 +117,27 @@ bool leaf_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice 
     return did_fit;
 }
 
+size_t leaf_gap_wanted(const uint8_t *page, size_t page_bytes, unsigned index, bool replaces,
+                       sombra_slice key, const struct leaf_value *value)
+{
+    if (leaf_is_dense(page) || cells_count(page) == 0 ||
+        (!value->overflow && value->bytes.bytes > leaf_inline_max(page_bytes)))
+        return SIZE_MAX;
+    return replaces ? general_replace_wants(page, index, value)
+                    : general_insert_wants(page, page_bytes, key, value);
+}
+
+size_t leaf_gap(const uint8_t *page)
+{
+    assert(!leaf_is_dense(page));
+    return cells_low(page) - (CELLS_HEADS + LEAF_SLOT_BYTES * (size_t)cells_count(page));
+}
+
 bool leaf_has_place(const uint8_t *page, size_t page_bytes, unsigned index, bool replaces,
                     sombra_slice key, const struct leaf_value *value)
 {
-    if (leaf_is_dense(page) || cells_count(page) == 0)
-        return false;
-    return replaces ? general_has_room(page, index, value)
-                    : general_has_place(page, page_bytes, key, value);
+    size_t wanted = leaf_gap_wanted(page, page_bytes, index, replaces, key, value);
+    return wanted != SIZE_MAX && wanted <= leaf_gap(page);
 }
 
 bool leaf_append(uint8_t *page, size_t page_bytes, sombra_slice key, const struct leaf_value *value)

@@ -142,10 +142,10 @@ size_t general_weight_of(const uint8_t *page, unsigned first, unsigned last);
 unsigned general_index_at_weight(const uint8_t *page, size_t weight);
 bool general_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
                     const struct leaf_value *value);
-/* leaf_has_place of an insert, and of a replacement. */
-bool general_has_place(const uint8_t *page, size_t page_bytes, sombra_slice key,
-                       const struct leaf_value *value);
-bool general_has_room(const uint8_t *page, unsigned index, const struct leaf_value *value);
+/* leaf_gap_wanted of an insert, and of a replacement. */
+size_t general_insert_wants(const uint8_t *page, size_t page_bytes, sombra_slice key,
+                            const struct leaf_value *value);
+size_t general_replace_wants(const uint8_t *page, unsigned index, const struct leaf_value *value);
 /* leaf_append of a leaf that is not empty. */
 bool general_append(uint8_t *page, size_t page_bytes, sombra_slice key,
                     const struct leaf_value *value);

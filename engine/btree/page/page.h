@@ -149,8 +149,13 @@ size_t leaf_key_at(const uint8_t *page, size_t page_bytes, unsigned index, uint8
  * value never point into the page. */
 bool leaf_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
                  const struct leaf_value *value);
-/* Would leaf_insert, or with `replaces` leaf_replace, fit without moving more than slots? False may
- * be said of what fits. */
+/* How much of the leaf's gap, which lies between its slots and its cells, leaf_insert would take, or
+ * with `replaces` leaf_replace; SIZE_MAX: it may move more than slots, or does not fit. None is
+ * taken by a value as long as the one it replaces: its bytes are written over. */
+size_t leaf_gap_wanted(const uint8_t *page, size_t page_bytes, unsigned index, bool replaces,
+                       sombra_slice key, const struct leaf_value *value);
+size_t leaf_gap(const uint8_t *page); /* not of a dense one */
+/* Would it fit, without moving more than slots? False may be said of what fits. */
 bool leaf_has_place(const uint8_t *page, size_t page_bytes, unsigned index, bool replaces,
                     sombra_slice key, const struct leaf_value *value);
 /* Other value for the same key; false = does not fit, nothing changed. */
