@@ -236,9 +236,10 @@ static void compact_consider(struct btree *btree)
     unused -= u64_min(unused, read);
     if (atomic_load_explicit(&btree->compacts, memory_order_relaxed))
         return;
-    if (!btree->options.no_auto_compact && atomic_load(&btree->has_background) &&
+    if (!btree->options.no_auto_compact &&
         unused << btree->pager.page_shift >= COMPACT_UNUSED_BYTES_MIN &&
         unused * 1000000 / meta->snapshot.page_count >= meta->compact_watermark_ppm) {
+        background_start(btree); /* a first commit has none */
         os_mutex_lock(&btree->checkpoint_mutex);
         btree->compact_wanted = true;
         os_condition_broadcast(&btree->checkpoint_changed);

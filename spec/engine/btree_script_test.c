@@ -537,6 +537,35 @@ static void test_script__close_on_a_full_disk_needs_no_log(void **state)
     }
 }
 
+/* Who has done so little that it has no thread gets one where much is free. */
+static void test_script__first_commit_that_frees_much_is_compacted_behind(void **state)
+{
+    (void)state;
+    enum { VALUES = 20, LARGE_BYTES = 1 << 20 };
+    struct btree_options large = options;
+    struct store store;
+    large.no_background = false;
+    store_init(&store, &large);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    char key[16];
+    for (unsigned i = 0; i < VALUES; i++) {
+        snprintf(key, sizeof key, "%u", i);
+        put_sized(txn, key, i, LARGE_BYTES);
+    }
+    kv_commit_ok(txn);
+    store_reopen(&store);
+    uint64_t bytes = store_stats(store.kv, false).file_bytes;
+    txn = kv_begin_write(store.kv);
+    expect_ok(kv_delete_range(txn, (struct kv_range){ 0 }, NULL));
+    kv_put_text(txn, "key", "value");
+    kv_commit_ok(txn);
+    for (unsigned i = 0; i < 1000 && store_stats(store.kv, false).file_bytes > bytes / 4; i++)
+        os_sleep_us(os_posix(), 10000);
+    assert_true(store_stats(store.kv, false).file_bytes <= bytes / 4);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -552,6 +581,7 @@ int main(void)
         cmocka_unit_test(test_script__failing_calls_lose_nothing),
         cmocka_unit_test(test_script__undone_commit_leaves_what_earlier_versions_read),
         cmocka_unit_test(test_script__close_on_a_full_disk_needs_no_log),
+        cmocka_unit_test(test_script__first_commit_that_frees_much_is_compacted_behind),
     };
     return cmocka_run_group_tests_name("btree, short scripts", tests, digests_fill, NULL);
 }
