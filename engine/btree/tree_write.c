@@ -447,6 +447,9 @@ static bool finger_append(struct btree_txn *txn, sombra_slice key, sombra_slice 
     if (!leaf_append(page, page_bytes, key, &(struct leaf_value){ .bytes = value }))
         return false;
     path->at[0].index = page_count(page) - 1;
+    /* A load in key order: a copy of a leaf serves many. */
+    if (txn->many.state == MANY_PUTS && txn->care == 0)
+        txn->many.state = MANY_OVER;
     finger_note(finger, path->at[0].id, false);
     txn->snapshot.entries++;
     tree_add_counts(txn, path, 0, 1);

@@ -211,6 +211,16 @@ static sombra_err rules_add(struct graph_txn *txn, struct batch_rules *rules, ui
     return err;
 }
 
+/* The store is told what is to come. */
+static sombra_err records_expect(struct graph_txn *txn, const struct batch_records *records,
+                                 const struct batch_late *late, size_t label_bytes)
+{
+    size_t bytes = records->bytes.bytes;
+    if (late->columns)
+        bytes = late->columns->bytes_all + late->count * label_bytes;
+    return kv_expect(txn->kv, bytes);
+}
+
 /* As many ids as asked for. */
 static sombra_err ids_check(uint64_t next, size_t count, const char *what)
 {
@@ -302,7 +312,7 @@ static sombra_err put_nodes(struct graph_txn *txn, struct node_batch *batch)
     txn->next_node += batch->count;
     sombra_err err = put_run_init(&run, txn, batch->count);
     if (!err)
-        err = kv_expect(txn->kv, batch->records.bytes.bytes);
+        err = records_expect(txn, &batch->records, &batch->late, batch->label_bytes);
     if (!err)
         err = put_node_keys(batch, &run);
     if (!err)
@@ -576,7 +586,7 @@ static sombra_err put_edges(struct graph_txn *txn, struct edge_batch *batch)
     txn->next_edge += batch->count;
     sombra_err err = put_run_init(&run, txn, batch->count);
     if (!err)
-        err = kv_expect(txn->kv, batch->records.bytes.bytes);
+        err = records_expect(txn, &batch->records, &batch->late, 0);
     if (!err)
         err = put_adjacency(batch, &run);
     if (!err)

@@ -505,6 +505,7 @@ struct record_columns {
     uint8_t head[HEAD_BYTES_MAX];
     size_t head_bytes; /* of a short record that has all of them; 0 = it has none */
     size_t bytes_max;  /* no row's properties take more in a record */
+    size_t bytes_all;  /* the properties of all rows together take hardly less */
     bool are_whole;    /* each row has all of them, and is short */
     struct buf values; /* of one record that is not such */
 };
