@@ -339,6 +339,8 @@ sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
 /* For a merge that drops deletes: only its first `count` sources are asked what they hide. The
  * others could, but have nothing to hide. */
 void merge_limit_hiding(struct source *source, size_t count);
+/* Deletes that it passes by are counted there. */
+void merge_count_deletes(struct source *source, struct kv_metrics *metrics);
 /* The newest source is one that its reader writes to: seeks find what was written. Where writes
  * were taken back, the merge must be made anew. */
 void merge_follow_writes(struct source *source);
