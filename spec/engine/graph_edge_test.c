@@ -311,7 +311,7 @@ static void test_edge__edges_may_be_deleted_while_they_are_listed(void **state)
 }
 
 /* Of 400 edges of a hub. What was deleted before lay in the way of the next ones again and again:
- * 80,000 times by one store's own count. */
+ * 160,000 times by the count of the lsm. */
 static void delete_one_by_one(struct fixture *f, const sombra_neighbours_options *options)
 {
     enum { EDGES = 400 };
