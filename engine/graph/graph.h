@@ -314,6 +314,7 @@ struct graph_neighbours {
     uint64_t shape;      /* of the transaction, when this one was read */
     bool is_out;         /* the range that is read now */
     bool is_begun;       /* by words */
+    bool is_rest;        /* only what is behind an edge of it is read */
     bool has_types;
     bool reverse;
     bool with_properties;

@@ -156,9 +156,30 @@ static sombra_err open_range(struct graph_neighbours *n)
     const struct graph_key prefix = range_key(n);
     n->prefix_bytes = prefix.length;
     n->range++;
-    n->is_begun = false;
+    n->is_begun = n->is_rest = false;
     struct key_span span;
     return kv_cursor_open(n->txn->kv, span_of(&prefix, &span), &n->cursor);
+}
+
+/* What is behind `last` of the range that is read now, or was. It is opened anew: to seek that key,
+ * which may be gone like many before it, would pass all of their deletes by. */
+static sombra_err open_rest(struct graph_neighbours *n, const sombra_neighbour *last)
+{
+    const struct graph_key prefix = range_key(n);
+    struct graph_key key = key_3(last->is_out ? TAG_OUT : TAG_IN, n->node, last->type, last->node);
+    struct key_span span;
+    struct kv_range range = span_of(&prefix, &span);
+    key_add(&key, n->reverse ? last->edge : last->edge + 1);
+    assert(last->is_out == n->is_out && memcmp(key.bytes, prefix.bytes, prefix.length) == 0);
+    if (n->reverse)
+        range.high = key_slice(&key);
+    else
+        range.low = key_slice(&key);
+    kv_cursor_close(n->cursor);
+    n->cursor = NULL;
+    n->is_begun = false;
+    n->is_rest = true;
+    return kv_cursor_open(n->txn->kv, range, &n->cursor);
 }
 
 /* ---- batches ----------------------------------------------------------------------------- */
@@ -280,10 +301,10 @@ static inline __attribute__((always_inline)) sombra_err decode_words(struct grap
     return SOMBRA_OK;
 }
 
-/* Does the store read this range as numbers? */
+/* Does the store read this range as numbers? It begins with the first key of a beginning. */
 static bool has_words(const struct graph_neighbours *n)
 {
-    return !n->reverse && !n->with_properties && kv_has_words(n->txn->kv);
+    return !n->reverse && !n->with_properties && !n->is_rest && kv_has_words(n->txn->kv);
 }
 
 /* The next keys of the range, decoded; *out_ended: there are no more. */
@@ -349,30 +370,12 @@ sombra_err graph_neighbours_next(struct graph_neighbours *n, const sombra_neighb
     return SOMBRA_OK;
 }
 
-/* To the last entry that was used, or, where that is gone, to the one before it. */
-static sombra_err seek_back(struct graph_neighbours *n, const sombra_neighbour *last)
-{
-    struct graph_key key = key_3(last->is_out ? TAG_OUT : TAG_IN, n->node, last->type, last->node);
-    key_add(&key, last->edge);
-    bool found = false;
-    sombra_err err = SOMBRA_OK;
-    if (!n->cursor) { /* the range was at its end */
-        n->range--;
-        err = open_range(n);
-    }
-    if (!err)
-        err = kv_cursor_move(n->cursor, n->reverse ? KV_SEEK_GE : KV_SEEK_LE, key_slice(&key),
-                             &found);
-    n->is_begun = found;
-    return err;
-}
-
 sombra_err graph_neighbours_renew(struct graph_neighbours *n, size_t used, bool *out_is_renewed)
 {
     bool is_stale = false;
     sombra_err err = txn_check_shape(n->txn, n->shape, used, n->count, &is_stale);
     if (!err && is_stale)
-        err = seek_back(n, &n->batch[used - 1]);
+        err = open_rest(n, &n->batch[used - 1]);
     if (err)
         return err;
     if (is_stale) {
