@@ -84,10 +84,11 @@ struct record_finder {
     bool is_node, is_there;
 };
 
-/* Values that readers of one version have read (kept_values.h). */
+/* What readers of one version have read (kept_values.h). */
 struct kept_value;
 struct kept_values {
     struct kept_value *at; /* NULL = there is no table */
+    bool is_by_value;      /* entries have the places of their bytes, not of their nodes */
     size_t mask;           /* entries, less one: a power of two */
     size_t pushed;         /* entries that others took the place of, since it grew */
     uint64_t version;      /* kv's: what the last reader saw; 0 = there was none */
@@ -119,6 +120,7 @@ struct graph_txn {
     uint64_t names_missed;             /* times that there was no such name */
     struct record_finder finder;       /* of the property of many that was read last */
     struct kept_values kept;           /* of readers, of the one before as well */
+    struct kept_values found;          /* the same: what they found by the values of an index */
     struct graph_rule_set *rules;      /* as this transaction sees them; NULL = not looked yet */
     struct graph_rule_set *kept_rules; /* of the reader before this one; NULL = none */
     uint64_t kept_version;             /* kv's: what that one saw */
