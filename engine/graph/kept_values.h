@@ -3,12 +3,12 @@
  * nodes' properties, and what they found by the values of an index. The first takes some 560
  * instructions in the store, the second 1,900; here 20 and 60.
  *
- * The two tables belong to a transaction's handle and outlive its transactions, as the rules do:
- * the next reader that sees the same version finds what the ones before it read. Values of
- * properties are direct-mapped by the node's id, so that nodes made one after the other are
- * neighbours here as well; what was found by an index is so by the values that were looked for. A
- * table grows while entries push each other out, to KEPT_BYTES_MAX; all tables of a graph together
- * have at most KEPT_BYTES_ALL.
+ * The two tables, and that of edges' ends (kept_ends.h), belong to a transaction's handle and
+ * outlive its transactions, as the rules do: the next reader that sees the same version finds what
+ * the ones before it read. Values of properties are direct-mapped by the node's id, so that nodes
+ * made one after the other are neighbours here as well; what was found by an index is so by the
+ * values that were looked for. A table grows while entries push each other out, to KEPT_BYTES_MAX;
+ * all tables of a graph together have at most KEPT_BYTES_ALL.
  *
  * To keep one costs a twentieth of reading it. So the first KEPT_READS_BEFORE reads of a
  * version keep nothing, and where of KEPT_READS, of as many versions as it takes, less than one in
@@ -70,7 +70,8 @@ static inline struct kept_value *kept_value_slot(const struct kept_values *kept,
                                                  sombra_node_id node, uint32_t property)
 {
     /* Properties of a node are far from each other, those of all nodes equally. */
-    return &kept->at[(node + (uint64_t)property * 0x9e37) & kept->mask];
+    struct kept_value *at = kept->at;
+    return &at[(node + (uint64_t)property * 0x9e37) & kept->mask];
 }
 
 /* NULL: it is not kept. Lives until the next value is kept. */
@@ -128,7 +129,8 @@ static inline struct kept_value *kept_found_slot(const struct kept_values *kept,
 {
     const uint64_t mixed = (words.first ^ words.first >> 29) * UINT64_C(0x9e3779b97f4a7c15) +
                            (words.rest ^ words.rest >> 29) * UINT64_C(0xc2b2ae3d27d4eb4f) + index;
-    return &kept->at[(mixed >> 32) & kept->mask];
+    struct kept_value *at = kept->at;
+    return &at[(mixed >> 32) & kept->mask];
 }
 
 /* What an index has for values of at most KEPT_VALUE_BYTES; NULL: it is not kept. Lives until the
