@@ -274,10 +274,15 @@ static void test_kept_ends__are_those_of_the_version_that_is_read(void **state)
     free(h);
 }
 
-static size_t out_of(struct graph_txn *txn, sombra_node_id node, sombra_edge_id *out_last)
+/* Of one type, or of all; how many, and the last one. */
+static size_t out_of_type(struct graph_txn *txn, sombra_node_id node, const char *type,
+                          sombra_edge_id *out_last)
 {
     static struct graph_neighbours n;
-    const sombra_neighbours_options options = { .direction = SOMBRA_OUT };
+    const sombra_slice name = type ? text(type) : NOTHING;
+    const sombra_neighbours_options options = { .direction = SOMBRA_OUT,
+                                                .types = &name,
+                                                .type_count = type != NULL };
     const sombra_neighbour *batch;
     size_t count = 0, all = 0;
     assert_ok(graph_neighbours_open(&n, txn, node, &options));
@@ -288,7 +293,47 @@ static size_t out_of(struct graph_txn *txn, sombra_node_id node, sombra_edge_id 
         all += count;
     } while (count);
     graph_neighbours_close(&n);
+    graph_neighbours_release(&n);
+    n = (struct graph_neighbours){ .txn = NULL };
     return all;
+}
+
+static size_t out_of(struct graph_txn *txn, sombra_node_id node, sombra_edge_id *out_last)
+{
+    return out_of_type(txn, node, NULL, out_last);
+}
+
+/* Two nodes, and two types of one, whose places are the same as long as a table is small. */
+static void test_kept_ends__are_of_one_node_and_one_type(void **state)
+{
+    enum { FAR = 1 << 13, TYPES_APART = KEPT_CAPACITY_MIN / 2 / 4 };
+    struct fixture *f = *state;
+    struct graph_txn txn = { 0 };
+    sombra_edge_id edges[2 + TYPES_APART], far, last = 0;
+    char name[24];
+    begin_write(f);
+    const sombra_node_id near = node_new(f, NULL);
+    f->txn.next_node = near + FAR;
+    const sombra_node_id node = node_new(f, NULL);
+    for (unsigned i = 0; i <= TYPES_APART; i++) {
+        snprintf(name, sizeof name, "T%u", i);
+        edges[i] = edge_new(f, node, name, near);
+    }
+    far = edge_new(f, near, "T0", node);
+    commit(f);
+    reader_begin(f, &txn);
+    for (unsigned i = 0; i < 2 * KEPT_READS_BEFORE; i++)
+        assert_int_equal(out_of_type(&txn, node, "T1", &last), 1);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(out_of_type(&txn, node, "T0", &last), 1);
+        assert_int_equal(last, edges[0]);
+        assert_int_equal(out_of_type(&txn, near, "T0", &last), 1);
+        assert_int_equal(last, far);
+        assert_int_equal(out_of_type(&txn, node, name, &last), 1);
+        assert_int_equal(last, edges[TYPES_APART]);
+    }
+    reader_end(&txn);
+    graph_txn_release(&txn);
 }
 
 static void test_kept_ends__have_no_large_numbers_and_no_long_lists(void **state)
@@ -330,6 +375,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_kept_ends__are_those_of_the_version_that_is_read,
                                         fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_kept_ends__are_of_one_node_and_one_type, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(test_kept_ends__have_no_large_numbers_and_no_long_lists,
                                         fixture_setup, fixture_teardown),
     };
