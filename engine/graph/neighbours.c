@@ -2,6 +2,7 @@
 /* Edges of one node. What is asked for is a sequence of key ranges, one for each direction and
  * type (or one a direction, when all types are wanted), read one after the other in batches. */
 #include "edge_words.h"
+#include "kept_ends.h"
 
 #include <stdlib.h>
 
@@ -337,11 +338,10 @@ static sombra_err read_entries(struct graph_neighbours *n, size_t capacity, bool
     return batch.count ? decode(n, &batch) : SOMBRA_OK;
 }
 
-sombra_err graph_neighbours_next(struct graph_neighbours *n, const sombra_neighbour **out_batch,
-                                 size_t *out_count)
+/* The next of what the store has. */
+static sombra_err next_stored(struct graph_neighbours *n)
 {
-    sombra_err err = txn_check_read(n->txn);
-    n->count = 0;
+    sombra_err err = SOMBRA_OK;
     while (!err && n->count == 0 && n->left > 0) {
         if (!n->cursor) {
             if (n->range == n->range_count)
@@ -359,6 +359,59 @@ sombra_err graph_neighbours_next(struct graph_neighbours *n, const sombra_neighb
             n->cursor = NULL;
         }
     }
+    return err;
+}
+
+static void take_kept(struct graph_neighbours *n, const struct kept_ends *kept)
+{
+    const bool is_out = n->direction == SOMBRA_OUT;
+    for (uint32_t i = 0; i < kept->count; i++)
+        n->batch[i] = (sombra_neighbour){ .node = kept->ends[i].node,
+                                          .edge = kept->ends[i].edge,
+                                          .type = kept->type,
+                                          .is_out = is_out };
+    n->count = kept->count;
+    n->range = n->range_count;
+}
+
+/* The batch has all that there are. */
+static void keep(struct graph_neighbours *n, uint32_t asked)
+{
+    bool fits = n->count <= KEPT_ENDS_MAX;
+    struct kept_ends *kept = fits ? kept_ends_add(n->txn, n->node, asked) : NULL;
+    for (size_t i = 0; fits && i < n->count; i++)
+        fits = kept_ends_put(kept, n->batch[i].node, n->batch[i].edge, n->batch[i].type);
+}
+
+/* All of them, if a reader of this version has read them; else the first, which are kept if they
+ * are all and few. */
+static sombra_err next_first(struct graph_neighbours *n)
+{
+    const bool asks_all = n->range_count == 1 && !n->other && !n->reverse && !n->with_properties &&
+                          n->left == UINT64_MAX;
+    const uint32_t asked =
+        asks_all ? kept_ends_asked(n->direction, n->has_types, n->types, n->type_count) : 0;
+    if (!asked || !kept_values_wanted(n->txn, &n->txn->ends, 1))
+        return next_stored(n);
+    const struct kept_ends *kept = kept_ends_find(n->txn, n->node, asked);
+    if (kept) {
+        take_kept(n, kept);
+        return SOMBRA_OK;
+    }
+    n->capacity = KEPT_ENDS_MAX + 1;
+    sombra_err err = next_stored(n);
+    if (!err && !n->cursor)
+        keep(n, asked);
+    return err;
+}
+
+sombra_err graph_neighbours_next(struct graph_neighbours *n, const sombra_neighbour **out_batch,
+                                 size_t *out_count)
+{
+    sombra_err err = txn_check_read(n->txn);
+    n->count = 0;
+    if (!err)
+        err = n->cursor || n->range ? next_stored(n) : next_first(n);
     if (!err && n->with_properties && n->count)
         err = read_properties(n, n->count);
     if (err)
