@@ -240,7 +240,8 @@ SOMBRA_API sombra_err sombra_db_backup(sombra_db *db, const char *path,
                                        const sombra_job *job) SOMBRA_MUST_CHECK;
 
 /* Databases that were opened read-only beside a writing process and do not follow it by themselves
- * (engine lsm): what begins from now on sees what is committed by now. Else nothing happens. */
+ * (engine lsm): what begins from now on sees what is committed by now. Else nothing happens. After
+ * an error it sees what it saw: CONFLICT or CORRUPT where somebody put older files there. */
 SOMBRA_API sombra_err sombra_db_refresh(sombra_db *db) SOMBRA_MUST_CHECK;
 
 /* ---- copies between engines -------------------------------------------------------------- */
