@@ -138,6 +138,17 @@ SOMBRA_API bool sombra_txn_is_write(const sombra_txn *txn); /* also when it is o
  * transaction. Returns what was set before. */
 SOMBRA_API bool sombra_txn_set_readonly(sombra_txn *txn, bool is_readonly);
 
+typedef struct sombra_txn_poll {
+    sombra_err (*ask)(void *context); /* NULL = nobody is asked */
+    void *context;
+} sombra_txn_poll;
+
+/* Until it is set again or the transaction ends, it is asked every few thousand entries of what
+ * writes many at once (sombra_node_create_many and its like), and must not use the transaction.
+ * What it returns but OK ends that; if something was written by then, only a rollback, whole or to
+ * a savepoint, is left. Returns what was set before. */
+SOMBRA_API sombra_txn_poll sombra_txn_set_poll(sombra_txn *txn, sombra_txn_poll poll);
+
 /* ---- savepoints (writers) ---------------------------------------------------------------- */
 
 /* Marks nest; a mark is a number of this transaction only. */
