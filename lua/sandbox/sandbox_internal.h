@@ -81,6 +81,8 @@ struct sandbox {
     size_t last_bytes; /* that a dead one still gets */
     bool is_started;
     enum sandbox_end end;
+    bool (*watch)(void *context); /* NULL = none */
+    void *watch_context;
 };
 
 /* Whether its time is over. (sandbox.c) */
