@@ -232,7 +232,7 @@ describe("the engine lsm", function()
       local db <close> = assert(sombra.open(path, { readonly = true }))
       local function first() return db:read(function(tx) return tx:bucket("b"):get(1) end) end
       assert.equal("lost3", first())
-      os.execute(("cd '%s' && rm -f *.sst MANIFEST && cp '%s-kept'/*.sst '%s-kept'/MANIFEST ."):format(path, path, path))
+      os.execute(("cd %s && rm -f *.sst MANIFEST && cp %s-kept/*.sst %s-kept/MANIFEST ."):format(path, path, path))
       write_more(1, "something else ")
       local ok, err = pcall(db.refresh, db)
       assert.is_false(ok)
