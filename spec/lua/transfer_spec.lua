@@ -451,6 +451,11 @@ describe("import and export", function()
     { "-nodes.csv", "~id," .. ("x"):rep(256) .. "\n1,2\n", "nodes.csv:2: .*a name has 256 bytes" },
     { ".jsonl", '{"node":1,"labels":["' .. ("x"):rep(256) .. '"]}\n', "jsonl:1: .*a name has 256 bytes" },
     { ".jsonl", '{"bucket":"b","key":"' .. ("x"):rep(1001) .. '","value":1}\n', "jsonl:1: a key of 1001 bytes" },
+    -- Which took minutes, for patterns that went back and forth.
+    { "-nodes.csv", "n:float\n" .. ("1"):rep(20000) .. "x\n", "nodes.csv:2: column 'n': '1+%.%.%.' is no number" },
+    { "-nodes.csv", "a:" .. ("b"):rep(100000) .. ")(\n1\n", "nodes.csv:1: column 1 has a name of 100004 bytes, 'a:b+%.%.%.'" },
+    { ".graphml", "<graphml " .. ("b"):rep(200000) .. ">", "a tag cannot be read near ' b+%.%.%.'" },
+    { "-nodes.csv", "\xFF\xFE~\0i\0d\0\n\0", "nodes.csv:1: the encoding is UTF%-16" },
     { "-edges.csv", "~from,x\n", "edges need two columns" },
     { "-edges.csv", "~from,~to,~label\n1,2,T\n", "edges.csv:2: there is no node with the id '1'" },
     { ".jsonl", '{"node":1}\n\n{"node":2\n', "jsonl:3: not JSON at column" },

@@ -55,9 +55,17 @@ local function check_once(headings, first, second, what, place)
   end
 end
 
+local heading_bytes_max = 1000 -- of a name and a type
+
 local function plan(headings, options, place)
   local columns, by_role, by_name = {}, {}, {}
+  if headings[1]:find("^\xFF\xFE") or headings[1]:find("^\xFE\xFF") then
+    values.fail("%s: the encoding is UTF-16; only UTF-8 is read", place)
+  end
   for index, heading in ipairs(headings) do
+    if #heading > heading_bytes_max then
+      values.fail("%s: column %d has a name of %d bytes, '%s'", place, index, #heading, values.shown(heading))
+    end
     local column = plan_column(heading, options)
     local role, name = column.role, column.name
     if name == "" then
@@ -140,7 +148,7 @@ local function read_props(columns, fields)
     if column.name and text ~= "" then
       local value, why = column.read(text)
       if value == nil then
-        return nil, ("column '%s': '%s' is %s"):format(column.name, text, why)
+        return nil, ("column '%s': '%s' is %s"):format(column.name, values.shown(text), why)
       end
       props[column.name] = value
     end

@@ -79,7 +79,7 @@ local function set_data(item, key, text)
   end
   local value, why = key.read(text)
   if value == nil then
-    return ("'%s': '%s' is %s"):format(key.name, text, why)
+    return ("'%s': '%s' is %s"):format(key.name, values.shown(text), why)
   end
   item.props[key.name] = value
 end
