@@ -453,7 +453,8 @@ describe("import and export", function()
     { ".jsonl", '{"bucket":"b","key":"' .. ("x"):rep(1001) .. '","value":1}\n', "jsonl:1: a key of 1001 bytes" },
     -- Which took minutes, for patterns that went back and forth.
     { "-nodes.csv", "n:float\n" .. ("1"):rep(20000) .. "x\n", "nodes.csv:2: column 'n': '1+%.%.%.' is no number" },
-    { "-nodes.csv", "a:" .. ("b"):rep(100000) .. ")(\n1\n", "nodes.csv:1: column 1 has a name of 100004 bytes, 'a:b+%.%.%.'" },
+    { "-nodes.csv", "a:" .. ("b"):rep(100000) .. ")(\n1\n",
+      "nodes.csv:1: column 1 has a name of 100004 bytes, 'a:b+%.%.%.'" },
     { ".graphml", "<graphml " .. ("b"):rep(200000) .. ">", "a tag cannot be read near ' b+%.%.%.'" },
     { "-nodes.csv", "\xFF\xFE~\0i\0d\0\n\0", "nodes.csv:1: the encoding is UTF%-16" },
     { "-edges.csv", "~from,x\n", "edges need two columns" },
@@ -502,6 +503,26 @@ describe("import and export", function()
       end)
     end)
   end
+
+  it("refuse names of columns that no file has", function()
+    local db <close> = helper.memory()
+    local nodes, edges = write("-nodes.csv", "id,n\na,1\n"), write("-edges.csv", "src,dst\na,a\n")
+    local function refuses(pattern, paths, options)
+      local is_good, err = pcall(import.run, db, paths, options)
+      assert.is_false(is_good)
+      assert.matches(pattern, tostring(err))
+      assert.equal(0, db:read(function(tx) return tx:count() end))
+    end
+    refuses("there is no column 'm', which types asks for", { nodes }, { types = { m = "int" } })
+    refuses("there is no column 'scr', which from asks for", { edges }, { from = "scr", to = "dts", type = "T" })
+    refuses("there is no column 'scr', which from asks for", { nodes, edges }, { id = "id", from = "scr", to = "dts",
+      type = "T" })
+    refuses("there is no column 'from', which types asks for", { nodes, edges }, { id = "id", from = "src", to = "dst",
+      type = "T", types = { from = "int" } })
+    local report = import.run(db, { edges, nodes }, { id = "id", from = "src", to = "dst", type = "T",
+      types = { n = "float" } })
+    assert.same({ 1, 1 }, { report.nodes, report.edges })
+  end)
 
   it("keep the batches before a bad record, or nothing with one batch for all", function()
     local rows = { "~id" }

@@ -46,6 +46,11 @@ end
 
 function transfer.import(arguments, options)
   local types, separator = options.types and parse_types(options.types), parse_separator(options.separator)
+  for _, path in ipairs(arguments.file) do
+    if options.create and path ~= "-" and not terminal.place(path) then -- no database is made for it
+      output.fail("cannot open %s: No such file or directory", path)
+    end
+  end
   local db <close> = output.open(arguments.db, { create = options.create })
   local bar <close> = progress.new("import", "records")
   local report = import.run(db, arguments.file, {

@@ -33,10 +33,12 @@ local function plan_column(heading, options)
   local declared = options.types and options.types[column.name]
   if declared then
     column.read = values.reader(declared)
+    options.found["types." .. column.name] = true
   end
   for _, role in ipairs { "id", "from", "to" } do
     if options[role] == column.name then
       column.role = role
+      options.found[role] = true
     end
   end
   if column.role == "from" or column.role == "to" then
