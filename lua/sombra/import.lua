@@ -381,6 +381,8 @@ local function with_what_stays(state, err)
   local member = type(err) == "table" and (err.failure and "failure" or type(err.message) == "string" and "message")
   if member then
     err[member] = err[member] .. text
+  elseif interrupt.is(err) then -- which it stays
+    err = text:sub(3) .. ": " .. err
   end
   return err
 end

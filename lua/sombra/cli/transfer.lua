@@ -156,6 +156,9 @@ end
 
 function transfer.export(arguments, options)
   local path = arguments.file or "-"
+  if path == "-" and not options.format then
+    words.usage("the standard output has no name that tells a format: give --format csv, jsonl or graphml")
+  end
   local _, format = import.format_of(path, options.format)
   local is_pair = format == "csv" and not options.only
   if is_pair and path == "-" then
