@@ -297,6 +297,42 @@ static void test_poll__ends_a_batch_wherever_it_says_so(void **state)
     assert_int_equal(count_nodes(), MANY);
 }
 
+static void test_poll__ends_rules_and_deletes_of_many_edges(void **state)
+{
+    (void)state;
+    static int64_t keys[MANY];
+    static sombra_node_id hubs[MANY];
+    struct patience patience = { 0, 1 };
+    uint64_t mark;
+    uint32_t id;
+    sombra_edge_id first;
+    sombra_txn *txn = begin(db, true);
+    OK(create_many(txn, keys));
+    const sombra_node_id hub = node_new(txn);
+    for (size_t i = 0; i < MANY; i++)
+        hubs[i] = hub;
+    const sombra_columns none = { NULL, 0, MANY };
+    OK(sombra_edge_create_columns(txn, slice_str("HUB"), hubs, hubs, &none, &first));
+    OK(sombra_txn_savepoint(txn, &mark));
+    (void)sombra_txn_set_poll(txn, (sombra_txn_poll){ ask, &patience });
+    sombra_rule rule = SOMBRA_RULE_INIT;
+    rule.kind = SOMBRA_RULE_INDEX;
+    rule.subject = slice_str("Many");
+    rule.properties[0] = slice_str("key");
+    rule.property_count = 1;
+    ERR(sombra_rule_create(txn, &rule, NULL, &id), SOMBRA_CANCELLED);
+    ERR(sombra_rule_find(txn, &rule, &id), SOMBRA_NOT_FOUND); /* it undoes itself */
+    patience.asked = 0;
+    ERR(sombra_node_delete(txn, hub, true), SOMBRA_CANCELLED);
+    OK(sombra_txn_rollback_to(txn, mark));
+    patience = (struct patience){ 0, UINT_MAX };
+    OK(sombra_rule_create(txn, &rule, NULL, &id));
+    OK(sombra_node_delete(txn, hub, true));
+    OK(sombra_txn_commit(txn, SOMBRA_DURABILITY_DEFAULT));
+    sombra_txn_close(txn);
+    assert_int_equal(count_nodes(), MANY);
+}
+
 static void test_commit__that_fails_leaves_nothing(void **state)
 {
     (void)state;
@@ -446,6 +482,7 @@ int main(void)
         TEST(test_record__a_later_read_ends_it),
         TEST(test_savepoint__undoes_names_nodes_and_buckets_together),
         TEST(test_poll__ends_a_batch_wherever_it_says_so),
+        TEST(test_poll__ends_rules_and_deletes_of_many_edges),
         TEST(test_commit__that_fails_leaves_nothing),
         TEST(test_edge__is_read_whole),
         TEST(test_db__statistics_and_checks_are_told),

@@ -143,8 +143,8 @@ typedef struct sombra_txn_poll {
     void *context;
 } sombra_txn_poll;
 
-/* Until it is set again or the transaction ends, it is asked every few thousand entries of what
- * writes many at once (sombra_node_create_many and its like), and must not use the transaction.
+/* Until it is set again or the transaction ends, it is asked now and then by what writes many at
+ * once (batches, new indexes, the edges of a node that goes), and must not use the transaction.
  * What it returns but OK ends that; if something was written by then, only a rollback, whole or to
  * a savepoint, is left. Returns what was set before. */
 SOMBRA_API sombra_txn_poll sombra_txn_set_poll(sombra_txn *txn, sombra_txn_poll poll);
