@@ -83,6 +83,7 @@ struct sandbox {
     enum sandbox_end end;
     bool (*watch)(void *context); /* NULL = none */
     void *watch_context;
+    uint64_t asked_ns; /* the coarse clock when sandbox_look asked it last */
 };
 
 /* Whether its time is over. (sandbox.c) */
