@@ -259,7 +259,9 @@ static sombra_err build_nodes(struct graph_txn *txn, struct node_batch *batch,
         err = rules_reserve(&batch->rules, batch->count);
     for (size_t i = 0; !err && i < batch->count; i++) {
         txn->record.bytes = label_bytes; /* the labels are those of all */
-        err = rows_append(txn, rows, i);
+        err = txn_poll(txn, i);
+        if (!err)
+            err = rows_append(txn, rows, i);
         if (!err)
             err = rules_add(txn, &batch->rules, batch->first + i, true, rows, i);
         if (!err)
@@ -457,9 +459,11 @@ static sombra_err nodes_exist(struct graph_txn *txn, const struct place *places,
 {
     for (size_t i = 0; i < count; i++) {
         bool exists = false;
-        if (i > 0 && places[i].node == places[i - 1].node)
+        sombra_err err = txn_poll(txn, i);
+        if (!err && i > 0 && places[i].node == places[i - 1].node)
             continue;
-        sombra_err err = graph_node_exists(txn, places[i].node, &exists);
+        if (!err)
+            err = graph_node_exists(txn, places[i].node, &exists);
         if (!err && !exists)
             err = diag_fail(SOMBRA_NOT_FOUND, "the %s, node %" PRIu64 ", does not exist", end,
                             places[i].node);
@@ -526,7 +530,9 @@ static sombra_err build_edges(struct graph_txn *txn, struct edge_batch *batch)
         if (edges && i + PREFETCH_AHEAD < batch->count) /* the order is not that of the batch */
             __builtin_prefetch(&edges[batch->outs[i + PREFETCH_AHEAD].index].properties);
         buf_reset(&txn->record);
-        err = rows_append(txn, &batch->rows, index);
+        err = txn_poll(txn, i);
+        if (!err)
+            err = rows_append(txn, &batch->rows, index);
         if (!err)
             err = rules_add(txn, &batch->rules, batch->first + index, false, &batch->rows, index);
         if (!err)

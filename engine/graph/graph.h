@@ -107,6 +107,7 @@ struct graph_txn {
     struct kv_txn *kv;
     sombra_err broken;                 /* OK, or why only a rollback is left */
     bool is_readonly;                  /* writes are refused, for as long as its user says */
+    sombra_txn_poll poll;              /* asked while many entries are written */
     uint64_t lent;                     /* generation of `read`: raised when it is overwritten */
     uint64_t writes;                   /* raised by every write: cursors' bytes have died */
     uint64_t plain_writes;             /* those that add and remove no node, label or edge */

@@ -406,6 +406,15 @@ struct put_run {
     size_t bytes_used;
     size_t bytes_last; /* if more are used, there may be no room for another entry */
 };
+/* Of loops over many: does the user want to go on? Asked for every POLL_ROWS-th. */
+enum { POLL_ROWS = 4096 };
+static inline SOMBRA_MUST_CHECK sombra_err txn_poll(const struct graph_txn *txn, size_t row)
+{
+    if (LIKELY(row % POLL_ROWS || !txn->poll.ask))
+        return SOMBRA_OK;
+    sombra_err err = txn->poll.ask(txn->poll.context);
+    return err ? diag_fail(err, "its user wants no more of it") : SOMBRA_OK;
+}
 /* A value that is built behind its key has no more than so many bytes. */
 enum { PUT_RUN_VALUE_BYTES_MAX = 4096 };
 /* For about `count` entries. To be released even after a failure. */
