@@ -394,8 +394,8 @@ static bool goes_on(struct run *run, struct kv_txn *txn)
     mem_test_fail_at(0, false);
     os_sim_fail(run->sim, NULL);
     for (uint64_t steps = dice_below(run, 3); steps > 0 && is_whole; steps--)
-        is_whole = dice_below(run, 2) ? do_step(run, txn, false)
-                                      : do_alike(run, txn, dice_below(run, 2));
+        is_whole =
+            dice_below(run, 2) ? do_step(run, txn, false) : do_alike(run, txn, dice_below(run, 2));
     assert_true(is_whole);
     return is_whole;
 }
