@@ -69,9 +69,9 @@ static bool table_make(struct held_table *table)
 {
     if (!table->words)
         table->words = mem_zalloc(TABLE_SLOTS * sizeof *table->words);
-    if (!table->slots)
+    if (table->words && !table->slots)
         table->slots = mem_alloc(TABLE_SLOTS * sizeof *table->slots);
-    return table->words && table->slots;
+    return table->slots != NULL;
 }
 
 static void table_release(struct held_table *table)
@@ -129,6 +129,7 @@ void edit_many_release(struct btree_txn *txn)
     txn->many = (struct held_many){ 0 };
 }
 
+/* What is made last says that all is there. */
 static bool many_has_room(struct held_many *many)
 {
     if (LIKELY(many->leaves.slots))

@@ -497,9 +497,9 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
     if (err || answer == EDIT_DONE)
         return err;
     bool may_hold = answer == EDIT_MAY_HOLD;
-    bool is_short =
-        txn->care & (unsigned)~TXN_MANY || pager_has_mode(&txn->btree->pager, PAGER_SHORT);
-    if (UNLIKELY(is_short))
+    /* One that may be held is not deferred, even if memory got short a moment ago: beside what is
+     * held nothing may wait. */
+    if (UNLIKELY(!may_hold && (txn->care || pager_has_mode(&txn->btree->pager, PAGER_SHORT))))
         err = tree_defer_put(txn, key, value, &is_deferred);
     else if (!may_hold)
         err = tree_check_writable(txn);
