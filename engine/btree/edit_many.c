@@ -202,8 +202,8 @@ bool edit_many_wants(struct btree_txn *txn, const struct tree_path *path, unsign
 
 static void place_note(struct edit_place *place, const struct tree_path *path)
 {
-    place->wanted = place->value_at = 0;
-    place->leaf = path->at[0].id;
+    /* A tree that grows by a root before the commit has indexes that no path told: any will do. */
+    *place = (struct edit_place){ .leaf = path->at[0].id };
     for (unsigned level = 1; level < path->depth; level++) {
         place->branches[level - 1] = path->at[level].id;
         place->indexes[level - 1] = (uint16_t)path->at[level].index;

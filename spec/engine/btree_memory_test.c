@@ -397,7 +397,7 @@ static void weigher_pause(struct weigher *weigher)
 static void test_btree__memory_gets_short_in_the_middle_of_puts(void **state)
 {
     (void)state;
-    enum { TXNS = 20000, PUTS = 4 };
+    enum { TXNS = 8000, PUTS = 4 };
     struct store store;
     struct btree_options options = { .page_bytes = PAGE_BYTES,
                                      .durability = KV_OFF,
