@@ -4,6 +4,7 @@
  */
 #include "btree_fixture.h"
 
+#include "btree/btree_internal.h"
 #include "btree/meta_format.h"
 
 #include <inttypes.h>
@@ -598,6 +599,39 @@ static void test_script__close_on_a_full_disk_needs_no_log(void **state)
     }
 }
 
+/* Nothing but the thread gives the pages back of a store that is left open and rests. */
+static void test_script__one_commit_that_frees_much_starts_the_thread(void **state)
+{
+    (void)state;
+    enum { VALUES = 40, VALUE_BYTES = 500000 };
+    assert_true(VALUES * VALUE_BYTES > COMPACT_UNUSED_BYTES_MIN);
+    struct btree_options threaded = options;
+    threaded.no_background = false;
+    for (int frees = 0; frees < 2; frees++) {
+        struct os_sim *sim = os_sim_new(NULL);
+        struct os *os = os_sim_start(sim);
+        struct kv *kv = open_store(os);
+        struct kv_txn *txn = kv_begin_write(kv);
+        char key[16];
+        for (unsigned i = 0; i < VALUES; i++) {
+            snprintf(key, sizeof key, "key %u", i);
+            put_sized(txn, key, i, VALUE_BYTES);
+        }
+        kv_commit_ok(txn);
+        expect_ok(kv_close(kv));
+        expect_ok(btree_open(os, "store", &threaded, &kv));
+        txn = kv_begin_write(kv);
+        uint64_t gone = 0;
+        if (frees)
+            expect_ok(kv_delete_range(txn, (struct kv_range){ 0 }, &gone));
+        kv_put_numbers(txn, 0, 40, 90, 2);
+        expect_ok(kv_commit(txn, KV_FULL));
+        assert_int_equal(atomic_load(&container_of(kv, struct btree, kv)->has_background), frees);
+        expect_ok(kv_close(kv));
+        os_sim_free(sim);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -614,6 +648,7 @@ int main(void)
         cmocka_unit_test(test_script__undone_commit_leaves_what_earlier_versions_read),
         cmocka_unit_test(test_script__who_came_in_the_middle_of_a_commit_goes_on),
         cmocka_unit_test(test_script__close_on_a_full_disk_needs_no_log),
+        cmocka_unit_test(test_script__one_commit_that_frees_much_starts_the_thread),
     };
     return cmocka_run_group_tests_name("btree, short scripts", tests, digests_fill, NULL);
 }
