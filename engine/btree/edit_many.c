@@ -69,9 +69,9 @@ static bool table_make(struct held_table *table)
 {
     if (!table->words)
         table->words = mem_zalloc(TABLE_SLOTS * sizeof *table->words);
-    if (!table->slots)
+    if (table->words && !table->slots)
         table->slots = mem_alloc(TABLE_SLOTS * sizeof *table->slots);
-    return table->words && table->slots;
+    return table->slots != NULL;
 }
 
 static void table_release(struct held_table *table)
@@ -129,6 +129,7 @@ void edit_many_release(struct btree_txn *txn)
     txn->many = (struct held_many){ 0 };
 }
 
+/* What is made last says that all is there. */
 static bool many_has_room(struct held_many *many)
 {
     if (LIKELY(many->leaves.slots))
@@ -278,11 +279,7 @@ static bool held_adopt(struct btree_txn *txn, sombra_slice next)
     uint64_t leaves = txn->snapshot.entries / (page_count(path->at[0].page) + 1);
     if (leaves < LEAVES_MIN || leaves * WRITES_PER_LEAF < edits->writes_last)
         return false;
-    if (edits->many_pause) {
-        edits->many_pause--;
-        return false;
-    }
-    if (tree_finger_leads(txn, next) || !many_has_room(&txn->many))
+    if (tree_finger_leads(txn, next))
         return false;
     redo_read_put(txn, txn->held.redo_at, &key, &value.bytes);
     if (txn->held.replaces)
@@ -292,6 +289,17 @@ static bool held_adopt(struct btree_txn *txn, sombra_slice next)
     txn->care &= (unsigned)~TXN_HELD;
     edits->is_likely = true;
     return true;
+}
+
+/* The transaction holds one put or none. */
+static bool may_begin_puts(struct btree_txn *txn, sombra_slice key)
+{
+    struct edits *edits = &txn->btree->edits;
+    if (edits->many_pause) {
+        edits->many_pause--;
+        return false;
+    }
+    return many_has_room(&txn->many) && (txn->care != TXN_HELD || held_adopt(txn, key));
 }
 
 /* Another value for the key of the i-th. */
@@ -317,19 +325,18 @@ sombra_err edit_many_put(struct btree_txn *txn, sombra_slice key, sombra_slice v
 {
     struct held_many *many = &txn->many;
     assert(many->state == MANY_PUTS);
-    if (txn->care == TXN_HELD && !held_adopt(txn, key))
-        many->state = MANY_OVER;
-    if (many->state == MANY_PUTS && txn->care != TXN_MANY && !many_has_room(many))
+    if (txn->care != TXN_MANY && !may_begin_puts(txn, key))
         many->state = MANY_OVER;
     if (many->state == MANY_OVER || !may_continue(txn, key.bytes, value.bytes) ||
         pager_has_mode(&txn->btree->pager, PAGER_SHORT)) {
         many->state = MANY_OVER;
         return txn->care ? txn_attend(txn) : SOMBRA_OK;
     }
-    uint64_t *slot = key_find(many, key);
-    *out_answer = *slot ? EDIT_DONE : EDIT_MAY_HOLD;
-    if (LIKELY(*slot == 0))
+    *out_answer = EDIT_MAY_HOLD;
+    uint64_t *slot = many->count ? key_find(many, key) : NULL;
+    if (LIKELY(!slot || *slot == 0))
         return SOMBRA_OK;
+    *out_answer = EDIT_DONE;
     size_t i = (*slot & INDEX_MASK) - 1;
     struct kv_redo held = held_op(txn, i);
     if (LIKELY(slice_equal(held.a, key)))

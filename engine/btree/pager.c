@@ -171,20 +171,12 @@ sombra_err pager_grow(struct pager *pager, uint64_t old_count, uint64_t page_cou
     return SOMBRA_OK;
 }
 
-/* Small for a batch of a thousand random puts, whose pages single puts may change later: the system
- * writes a stretch then for each. */
-static uint64_t fresh_stretch(uint64_t changes)
-{
-    enum { CHANGES_LARGE = 2560 };
-    return changes < CHANGES_LARGE ? PAGER_FRESH_BYTES_MIN : PAGER_FRESH_BYTES_MAX;
-}
-
-sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id, uint64_t changes)
+sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id, bool is_large)
 {
     uint64_t at = id << pager->page_shift;
     if (pager_has_mode(pager, PAGER_BUFFERED))
         return SOMBRA_OK;
-    uint64_t stretch = fresh_stretch(changes);
+    uint64_t stretch = is_large ? PAGER_FRESH_BYTES_MAX : PAGER_FRESH_BYTES_MIN;
     uint64_t from = u64_max(pager->fresh_from, at - at % stretch);
     uint64_t to = u64_align_up(at + pager->page_bytes, stretch);
     to = u64_min(to, pager->fresh_to);

@@ -91,16 +91,15 @@ void pager_release(struct pager *pager);
 /* Makes sure the file holds pages [0, page_count): allocated or written, not yet synced. */
 sombra_err pager_grow(struct pager *pager, uint64_t old_count,
                       uint64_t page_count) SOMBRA_MUST_CHECK;
-/* The writer will use a page, one of a transaction that changes the hands of `changes` or more: new
- * space is written as zeros, a stretch at a time, for a store to what was only allocated costs the
- * system five times as much. */
-sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id,
-                                  uint64_t changes) SOMBRA_MUST_CHECK;
-static inline sombra_err pager_touch_fresh(struct pager *pager, page_id id, uint64_t changes)
+/* The writer will use a page: new space is written as zeros, a stretch at a time, for a store to
+ * what was only allocated costs the system five times as much. `is_large`: many pages are needed.
+ */
+sombra_err pager_touch_fresh_slow(struct pager *pager, page_id id, bool is_large) SOMBRA_MUST_CHECK;
+static inline sombra_err pager_touch_fresh(struct pager *pager, page_id id, bool is_large)
 {
     uint64_t at = id << pager->page_shift;
     bool is_fresh = UNLIKELY(at >= pager->fresh_from && at < pager->fresh_to);
-    return is_fresh ? pager_touch_fresh_slow(pager, id, changes) : SOMBRA_OK;
+    return is_fresh ? pager_touch_fresh_slow(pager, id, is_large) : SOMBRA_OK;
 }
 /* Another process may have used it. */
 static inline void pager_forget_fresh(struct pager *pager)

@@ -355,6 +355,18 @@ static page_id ready_pop(struct space *space)
     return 0;
 }
 
+/* A batch of a thousand random puts is not large, for single puts may change its pages later: the
+ * system writes all that was made at once then for each. It is not known to be the last; a batch
+ * that says what it puts fills pages one behind the other, and the first transaction of an open
+ * writes all it has at its commit, into a file whose other pages come at once as well. */
+static bool is_large(const struct space *space)
+{
+    enum { CHANGES_LARGE = 2560, CHANGES_LARGE_ALONE = 256 };
+    const uint64_t known = space->btree->is_beside ? space->change_count : 0;
+    return space->change_count >= CHANGES_LARGE ||
+           u64_max(space->expected_changes, known) >= CHANGES_LARGE_ALONE;
+}
+
 static sombra_err reserve_one(struct space *space)
 {
     page_id id = ready_pop(space);
@@ -379,8 +391,7 @@ static sombra_err reserve_one(struct space *space)
         id = free_search(space);
     }
     assert(id >= space->first_page);
-    uint64_t changes = u64_max(space->change_count, space->expected_changes);
-    sombra_err err = pager_touch_fresh(&space->btree->pager, id, changes);
+    sombra_err err = pager_touch_fresh(&space->btree->pager, id, is_large(space));
     if (!err)
         err = pager_prepare(&space->btree->pager, id);
     if (err)

@@ -3,9 +3,21 @@
 #include "edit.h"
 #include "tree_write_internal.h"
 
+/* A thin page that does not fit into its neighbour is not tried again at each removal, for a try
+ * reads all of both: only when it has lost another such part of a page. */
+enum { MERGE_STEP_DIVISOR = 32 };
+
+/* After a removal: is a neighbour looked for? */
+static bool merge_is_due(size_t used_before, size_t used, size_t page_bytes)
+{
+    const size_t thin = page_bytes / MERGE_BELOW_DIVISOR, step = page_bytes / MERGE_STEP_DIVISOR;
+    return used < thin && (used_before >= thin || used / step < used_before / step);
+}
+
 /* The path's leaf is empty: takes it out of the tree, and every branch that this empties. Returns
- * the level of the branch that lost a child and stays; the path's depth if none did. */
-static unsigned leaf_drop(struct btree_txn *txn, struct tree_path *path)
+ * the level of the branch that lost a child and stays, with what it used before; the path's depth
+ * if none did. */
+static unsigned leaf_drop(struct btree_txn *txn, struct tree_path *path, size_t *out_used_before)
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
     for (unsigned level = 0;; level++) {
@@ -17,6 +29,7 @@ static unsigned leaf_drop(struct btree_txn *txn, struct tree_path *path)
         }
         struct path_level *above = &path->at[level + 1];
         if (page_count(above->page) > 1) {
+            *out_used_before = page_used(above->page, page_bytes);
             branch_remove(tree_path_page(txn, path, level + 1), page_bytes, above->index,
                           above->index + 1);
             return level + 1;
@@ -55,20 +68,16 @@ static bool pages_join(struct btree_txn *txn, const struct tree_path *path, unsi
     return branch_merge(left, slice_of(between, bytes), right, page_bytes, to);
 }
 
-/* Merges the path's page at `level` with a neighbour when both fit into one page; *out_merged says
- * so. */
-static sombra_err page_merge(struct btree_txn *txn, struct tree_path *path, unsigned level,
-                             bool *out_merged)
+/* Merges the path's page at `level` with its left or right neighbour when both fit into one page;
+ * *out_merged says so. */
+static sombra_err page_merge_with(struct btree_txn *txn, struct tree_path *path, unsigned level,
+                                  bool is_right, bool *out_merged)
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
     struct path_level *at = &path->at[level];
     struct path_level *above = &path->at[level + 1];
-    *out_merged = false;
-    if (page_count(above->page) < 2)
-        return SOMBRA_OK;
-    bool is_left = above->index == 0;
-    unsigned left_index = is_left ? 0 : above->index - 1;
-    page_id sibling_id = branch_child(above->page, page_bytes, is_left ? 1 : left_index);
+    unsigned left_index = is_right ? above->index : above->index - 1;
+    page_id sibling_id = branch_child(above->page, page_bytes, left_index + is_right);
     const uint8_t *sibling;
     sombra_err err = tree_page(txn, sibling_id, level, &sibling);
     if (err)
@@ -77,11 +86,13 @@ static sombra_err page_merge(struct btree_txn *txn, struct tree_path *path, unsi
         err = tree_check_used(txn, sibling_id, 1);
     if (err)
         return err;
-    uint8_t *joined = txn->btree->scratch[0];
     if (page_used(sibling, page_bytes) + page_used(at->page, page_bytes) >
-            page_bytes + page_bytes / 8 ||
-        !pages_join(txn, path, level, left_index + 1, is_left ? at->page : sibling,
-                    is_left ? sibling : at->page, joined))
+        page_bytes + page_bytes / 8)
+        return SOMBRA_OK;
+    kv_metrics_add_alone(&txn->btree->metrics, KV_COUNTER_JOINS_TRIED, 1);
+    uint8_t *joined = txn->btree->scratch[0];
+    if (!pages_join(txn, path, level, left_index + 1, is_right ? at->page : sibling,
+                    is_right ? sibling : at->page, joined))
         return SOMBRA_OK;
     tree_put_image(txn, tree_path_page(txn, path, level), at->id, joined);
     tree_free_page(txn, sibling_id, page_txn(sibling));
@@ -93,19 +104,38 @@ static sombra_err page_merge(struct btree_txn *txn, struct tree_path *path, unsi
     return SOMBRA_OK;
 }
 
-/* After a removal from the path's page at `level`. */
-static sombra_err path_rebalance(struct btree_txn *txn, struct tree_path *path, unsigned level)
+/* The same with either neighbour: the one on the right may be thin, too, and not be touched again.
+ */
+static sombra_err page_merge(struct btree_txn *txn, struct tree_path *path, unsigned level,
+                             bool *out_merged)
+{
+    const struct path_level *above = &path->at[level + 1];
+    sombra_err err = SOMBRA_OK;
+    *out_merged = false;
+    if (above->index > 0)
+        err = page_merge_with(txn, path, level, false, out_merged);
+    if (!err && !*out_merged && above->index + 1 < page_count(above->page))
+        err = page_merge_with(txn, path, level, true, out_merged);
+    return err;
+}
+
+/* After a removal from the path's page at `level`, of which `used_before` was in use. */
+static sombra_err path_rebalance(struct btree_txn *txn, struct tree_path *path, unsigned level,
+                                 size_t used_before)
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
     for (; level + 1 < path->depth; level++) {
+        size_t used = page_used(path->at[level].page, page_bytes);
+        size_t used_above = page_used(path->at[level + 1].page, page_bytes);
         bool merged = false;
-        if (page_used(path->at[level].page, page_bytes) < page_bytes / MERGE_BELOW_DIVISOR) {
+        if (merge_is_due(used_before, used, page_bytes)) {
             sombra_err err = page_merge(txn, path, level, &merged);
             if (err)
                 return err;
         }
         if (!merged)
             break;
+        used_before = used_above;
     }
     return tree_shrink_root(txn);
 }
@@ -127,13 +157,16 @@ static sombra_err leaf_cut(struct btree_txn *txn, struct tree_path *path, unsign
     if (err)
         return err;
     bool is_whole = first == 0 && last == page_count(page);
+    size_t used_before = page_used(page, page_bytes);
     tree_touch(txn, path, is_whole ? 1 : 0);
     tree_add_counts(txn, path, 0, -(int64_t)(last - first));
     txn->snapshot.entries -= last - first;
+    unsigned level = 0;
     if (is_whole)
-        return path_rebalance(txn, path, leaf_drop(txn, path));
-    leaf_remove(tree_path_page(txn, path, 0), page_bytes, first, last);
-    return path_rebalance(txn, path, 0);
+        level = leaf_drop(txn, path, &used_before);
+    else
+        leaf_remove(tree_path_page(txn, path, 0), page_bytes, first, last);
+    return path_rebalance(txn, path, level, used_before);
 }
 
 sombra_err btree_delete(struct kv_txn *kv_txn, sombra_slice key)

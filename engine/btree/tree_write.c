@@ -447,6 +447,9 @@ static bool finger_append(struct btree_txn *txn, sombra_slice key, sombra_slice 
     if (!leaf_append(page, page_bytes, key, &(struct leaf_value){ .bytes = value }))
         return false;
     path->at[0].index = page_count(page) - 1;
+    /* A load in key order: a copy of a leaf serves many. */
+    if (txn->many.state == MANY_PUTS && txn->care == 0)
+        txn->many.state = MANY_OVER;
     finger_note(finger, path->at[0].id, false);
     txn->snapshot.entries++;
     tree_add_counts(txn, path, 0, 1);
@@ -494,9 +497,9 @@ sombra_err btree_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value
     if (err || answer == EDIT_DONE)
         return err;
     bool may_hold = answer == EDIT_MAY_HOLD;
-    bool is_short =
-        txn->care & (unsigned)~TXN_MANY || pager_has_mode(&txn->btree->pager, PAGER_SHORT);
-    if (UNLIKELY(is_short))
+    /* One that may be held is not deferred, even if memory got short a moment ago: beside what is
+     * held nothing may wait. */
+    if (UNLIKELY(!may_hold && (txn->care || pager_has_mode(&txn->btree->pager, PAGER_SHORT))))
         err = tree_defer_put(txn, key, value, &is_deferred);
     else if (!may_hold)
         err = tree_check_writable(txn);

@@ -36,6 +36,9 @@ static inline uint8_t *tree_own_page(struct btree_txn *txn, page_id id)
 static inline uint8_t *tree_new_page(struct btree_txn *txn, page_id *out_id)
 {
     page_id id = space_take(&txn->btree->space);
+    /* The file has grown: descents take what lies behind the count for damage. */
+    if (UNLIKELY(id >= txn->snapshot.page_count))
+        txn->snapshot.page_count = txn->btree->space.page_count;
     *out_id = id;
     return tree_own_page(txn, id);
 }

@@ -300,6 +300,13 @@ bool sombra_txn_set_readonly(sombra_txn *txn, bool is_readonly)
     return before;
 }
 
+sombra_txn_poll sombra_txn_set_poll(sombra_txn *txn, sombra_txn_poll poll)
+{
+    sombra_txn_poll before = txn->graph.poll;
+    txn->graph.poll = poll;
+    return before;
+}
+
 bool sombra_txn_is_write(const sombra_txn *txn)
 {
     return txn && txn->is_write;

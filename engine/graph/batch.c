@@ -211,6 +211,16 @@ static sombra_err rules_add(struct graph_txn *txn, struct batch_rules *rules, ui
     return err;
 }
 
+/* The store is told what is to come. */
+static sombra_err records_expect(struct graph_txn *txn, const struct batch_records *records,
+                                 const struct batch_late *late, size_t label_bytes)
+{
+    size_t bytes = records->bytes.bytes;
+    if (late->columns)
+        bytes = late->columns->bytes_all + late->count * label_bytes;
+    return kv_expect(txn->kv, bytes);
+}
+
 /* As many ids as asked for. */
 static sombra_err ids_check(uint64_t next, size_t count, const char *what)
 {
@@ -249,7 +259,9 @@ static sombra_err build_nodes(struct graph_txn *txn, struct node_batch *batch,
         err = rules_reserve(&batch->rules, batch->count);
     for (size_t i = 0; !err && i < batch->count; i++) {
         txn->record.bytes = label_bytes; /* the labels are those of all */
-        err = rows_append(txn, rows, i);
+        err = txn_poll(txn, i);
+        if (!err)
+            err = rows_append(txn, rows, i);
         if (!err)
             err = rules_add(txn, &batch->rules, batch->first + i, true, rows, i);
         if (!err)
@@ -302,7 +314,7 @@ static sombra_err put_nodes(struct graph_txn *txn, struct node_batch *batch)
     txn->next_node += batch->count;
     sombra_err err = put_run_init(&run, txn, batch->count);
     if (!err)
-        err = kv_expect(txn->kv, batch->records.bytes.bytes);
+        err = records_expect(txn, &batch->records, &batch->late, batch->label_bytes);
     if (!err)
         err = put_node_keys(batch, &run);
     if (!err)
@@ -447,9 +459,11 @@ static sombra_err nodes_exist(struct graph_txn *txn, const struct place *places,
 {
     for (size_t i = 0; i < count; i++) {
         bool exists = false;
-        if (i > 0 && places[i].node == places[i - 1].node)
+        sombra_err err = txn_poll(txn, i);
+        if (!err && i > 0 && places[i].node == places[i - 1].node)
             continue;
-        sombra_err err = graph_node_exists(txn, places[i].node, &exists);
+        if (!err)
+            err = graph_node_exists(txn, places[i].node, &exists);
         if (!err && !exists)
             err = diag_fail(SOMBRA_NOT_FOUND, "the %s, node %" PRIu64 ", does not exist", end,
                             places[i].node);
@@ -516,7 +530,9 @@ static sombra_err build_edges(struct graph_txn *txn, struct edge_batch *batch)
         if (edges && i + PREFETCH_AHEAD < batch->count) /* the order is not that of the batch */
             __builtin_prefetch(&edges[batch->outs[i + PREFETCH_AHEAD].index].properties);
         buf_reset(&txn->record);
-        err = rows_append(txn, &batch->rows, index);
+        err = txn_poll(txn, i);
+        if (!err)
+            err = rows_append(txn, &batch->rows, index);
         if (!err)
             err = rules_add(txn, &batch->rules, batch->first + index, false, &batch->rows, index);
         if (!err)
@@ -576,7 +592,7 @@ static sombra_err put_edges(struct graph_txn *txn, struct edge_batch *batch)
     txn->next_edge += batch->count;
     sombra_err err = put_run_init(&run, txn, batch->count);
     if (!err)
-        err = kv_expect(txn->kv, batch->records.bytes.bytes);
+        err = records_expect(txn, &batch->records, &batch->late, 0);
     if (!err)
         err = put_adjacency(batch, &run);
     if (!err)

@@ -12,6 +12,7 @@
  * those bytes is decoded, and only of the range's own entries.
  */
 #include "edge_words.h"
+#include "kept_ends.h"
 
 /* How far ahead (in nodes, and for how many of them) reading on is cheaper than a seek, and how
  * many entries are looked at one by one rather than halved. */
@@ -626,13 +627,11 @@ static void next_range(struct graph_expand *expand)
     expand->source++;
 }
 
-sombra_err graph_expand_next(struct graph_expand *expand, const struct graph_hop **out_batch,
-                             size_t *out_count)
+/* The next hops of what the store has. */
+static sombra_err next_stored(struct graph_expand *expand, size_t *out_count)
 {
     size_t count = 0;
-    sombra_err err = txn_check_read(expand->txn);
-    if (expand->has_types && expand->type_count == 0)
-        expand->source = expand->source_count;
+    sombra_err err = SOMBRA_OK;
     while (!err && count < expand->batch_max && expand->source < expand->source_count) {
         struct graph_lane *lane = expand->lanes[expand->is_in];
         bool ended = false;
@@ -652,6 +651,60 @@ sombra_err graph_expand_next(struct graph_expand *expand, const struct graph_hop
         if (ended)
             next_range(expand);
     }
+    *out_count = count;
+    return err;
+}
+
+static void take_kept(struct graph_expand *expand, const struct kept_ends *kept)
+{
+    const bool is_out = expand->direction == SOMBRA_OUT;
+    for (uint32_t i = 0; i < kept->count; i++)
+        expand->batch[i] = (struct graph_hop){ .node = kept->ends[i].node,
+                                               .edge = kept->ends[i].edge,
+                                               .source = 0,
+                                               .type = kept->type,
+                                               .is_out = is_out };
+    expand->source = 1;
+}
+
+/* Of one node only: as graph_neighbours_next. A sweep over many has most of them in leaves that it
+ * reads anyway. */
+static sombra_err next_of_one(struct graph_expand *expand, size_t *out_count)
+{
+    const sombra_node_id node = expand->sources[0];
+    const uint32_t asked =
+        kept_ends_asked(expand->direction, expand->has_types, expand->types, expand->type_count);
+    if (!asked || expand->batch_max <= KEPT_ENDS_MAX ||
+        !kept_values_wanted(expand->txn, &expand->txn->ends, 1))
+        return next_stored(expand, out_count);
+    const struct kept_ends *kept = kept_ends_find(expand->txn, node, asked);
+    if (kept) {
+        take_kept(expand, kept);
+        *out_count = kept->count;
+        return SOMBRA_OK;
+    }
+    sombra_err err = next_stored(expand, out_count);
+    if (err || expand->source == 0 || *out_count > KEPT_ENDS_MAX)
+        return err;
+    struct kept_ends *entry = kept_ends_add(expand->txn, node, asked);
+    bool fits = true;
+    for (size_t i = 0; fits && i < *out_count; i++)
+        fits = kept_ends_put(entry, expand->batch[i].node, expand->batch[i].edge,
+                             expand->batch[i].type);
+    return SOMBRA_OK;
+}
+
+sombra_err graph_expand_next(struct graph_expand *expand, const struct graph_hop **out_batch,
+                             size_t *out_count)
+{
+    size_t count = 0;
+    sombra_err err = txn_check_read(expand->txn);
+    if (expand->has_types && expand->type_count == 0)
+        expand->source = expand->source_count;
+    if (!err)
+        err = expand->source_count == 1 && expand->source == 0 && !expand->is_begun
+                  ? next_of_one(expand, &count)
+                  : next_stored(expand, &count);
     if (err)
         return err;
     *out_batch = expand->batch;

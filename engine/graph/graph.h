@@ -84,19 +84,20 @@ struct record_finder {
     bool is_node, is_there;
 };
 
-/* Values that readers of one version have read (kept_values.h). */
-struct kept_value;
+/* What readers of one version have read (kept_values.h, kept_ends.h). */
+enum kept_kind { KEPT_BY_NODE, KEPT_BY_VALUE, KEPT_ENDS, KEPT_KINDS };
 struct kept_values {
-    struct kept_value *at; /* NULL = there is no table */
-    size_t mask;           /* entries, less one: a power of two */
-    size_t pushed;         /* entries that others took the place of, since it grew */
-    uint64_t version;      /* kv's: what the last reader saw; 0 = there was none */
-    uint32_t generation;   /* of that version's entries */
-    bool is_on;            /* values are looked for here, and kept */
-    uint64_t left;         /* reads until that is thought over */
-    uint64_t rest;         /* reads then, if not KEPT_READS; 0 = that many */
-    uint64_t hits;         /* of the last KEPT_READS */
-    uint64_t pause;        /* reads that the next values are not kept for; 0 = it pays */
+    void *at;            /* entries of its kind; NULL = there is no table */
+    enum kept_kind kind; /* values of nodes; nodes by values of an index; ends of edges */
+    size_t mask;         /* entries, less one: a power of two */
+    size_t pushed;       /* entries that others took the place of, since it grew */
+    uint64_t version;    /* kv's: what the last reader saw; 0 = there was none */
+    uint32_t generation; /* of that version's entries */
+    bool is_on;          /* values are looked for here, and kept */
+    uint64_t left;       /* reads until that is thought over */
+    uint64_t rest;       /* reads then, if not KEPT_READS; 0 = that many */
+    uint64_t hits;       /* of the last KEPT_READS */
+    uint64_t pause;      /* reads that the next values are not kept for; 0 = it pays */
 };
 
 enum { GRAPH_KNOWN_NODES = 64, GRAPH_RECENT_NAMES = 4 };
@@ -106,6 +107,7 @@ struct graph_txn {
     struct kv_txn *kv;
     sombra_err broken;                 /* OK, or why only a rollback is left */
     bool is_readonly;                  /* writes are refused, for as long as its user says */
+    sombra_txn_poll poll;              /* asked while many entries are written */
     uint64_t lent;                     /* generation of `read`: raised when it is overwritten */
     uint64_t writes;                   /* raised by every write: cursors' bytes have died */
     uint64_t plain_writes;             /* those that add and remove no node, label or edge */
@@ -119,6 +121,8 @@ struct graph_txn {
     uint64_t names_missed;             /* times that there was no such name */
     struct record_finder finder;       /* of the property of many that was read last */
     struct kept_values kept;           /* of readers, of the one before as well */
+    struct kept_values found;          /* the same: what they found by the values of an index */
+    struct kept_values ends;           /* the same: edges of nodes that have few */
     struct graph_rule_set *rules;      /* as this transaction sees them; NULL = not looked yet */
     struct graph_rule_set *kept_rules; /* of the reader before this one; NULL = none */
     uint64_t kept_version;             /* kv's: what that one saw */
@@ -314,6 +318,7 @@ struct graph_neighbours {
     uint64_t shape;      /* of the transaction, when this one was read */
     bool is_out;         /* the range that is read now */
     bool is_begun;       /* by words */
+    bool is_rest;        /* only what is behind an edge of it is read */
     bool has_types;
     bool reverse;
     bool with_properties;

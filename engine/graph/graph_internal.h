@@ -406,6 +406,15 @@ struct put_run {
     size_t bytes_used;
     size_t bytes_last; /* if more are used, there may be no room for another entry */
 };
+/* Of loops over many: does the user want to go on? Asked for every POLL_ROWS-th. */
+enum { POLL_ROWS = 4096 };
+static inline SOMBRA_MUST_CHECK sombra_err txn_poll(const struct graph_txn *txn, size_t row)
+{
+    if (LIKELY(row % POLL_ROWS || !txn->poll.ask))
+        return SOMBRA_OK;
+    sombra_err err = txn->poll.ask(txn->poll.context);
+    return err ? diag_fail(err, "its user wants no more of it") : SOMBRA_OK;
+}
 /* A value that is built behind its key has no more than so many bytes. */
 enum { PUT_RUN_VALUE_BYTES_MAX = 4096 };
 /* For about `count` entries. To be released even after a failure. */
@@ -505,6 +514,7 @@ struct record_columns {
     uint8_t head[HEAD_BYTES_MAX];
     size_t head_bytes; /* of a short record that has all of them; 0 = it has none */
     size_t bytes_max;  /* no row's properties take more in a record */
+    size_t bytes_all;  /* the properties of all rows together take hardly less */
     bool are_whole;    /* each row has all of them, and is short */
     struct buf values; /* of one record that is not such */
 };

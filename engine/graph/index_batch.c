@@ -283,8 +283,11 @@ sombra_err index_batch_check(struct index_batch *batch, struct graph_txn *txn)
     sombra_err err = kv_count(txn->kv, range, 1, &stored);
     if (!err && stored)
         err = kv_cursor_open(txn->kv, range, &search.cursor);
-    for (size_t i = 0; !err && i < batch->count; i++)
-        err = check_unique(batch, txn, &search, i);
+    for (size_t i = 0; !err && i < batch->count; i++) {
+        err = txn_poll(txn, i);
+        if (!err)
+            err = check_unique(batch, txn, &search, i);
+    }
     kv_cursor_close(search.cursor);
     return err;
 }

@@ -110,6 +110,9 @@ static sombra_err fill_run(struct fill *fill, uint64_t count)
         if (fill->job && fill->job->progress && fill->done % 1024 == 0 &&
             !fill->job->progress(fill->job->context, fill->done, fill->total))
             return diag_fail(SOMBRA_CANCELLED, "making the rule was cancelled");
+        err = txn_poll(fill->txn, fill->done);
+        if (err)
+            break;
         err = kv_cursor_move(fill->cursor, KV_NEXT, slice_of(NULL, 0), &found);
         fill->is_at_end = !err && !found;
         if (err || !found)

@@ -1,14 +1,33 @@
 /* SPDX-License-Identifier: MIT */
-#include "kept_values.h"
+#include "kept_ends.h"
+
+/* What all entries begin with. */
+struct kept_head {
+    uint64_t node;
+    uint32_t property;
+    uint32_t generation;
+};
+static_assert(offsetof(struct kept_head, generation) == offsetof(struct kept_value, generation) &&
+                  offsetof(struct kept_head, generation) == offsetof(struct kept_ends, generation),
+              "entries are of a generation");
+
+static const struct {
+    size_t entry_bytes;
+    size_t capacity_min; /* so that some growths later it has KEPT_BYTES_MAX */
+} kinds[KEPT_KINDS] = {
+    [KEPT_BY_NODE] = { sizeof(struct kept_value), KEPT_CAPACITY_MIN },
+    [KEPT_BY_VALUE] = { sizeof(struct kept_value), KEPT_CAPACITY_MIN },
+    [KEPT_ENDS] = { sizeof(struct kept_ends), KEPT_CAPACITY_MIN / 2 },
+};
 
 static size_t capacity_of(const struct kept_values *kept)
 {
     return kept->at ? kept->mask + 1 : 0;
 }
 
-static size_t bytes_of(size_t capacity)
+static size_t bytes_of(const struct kept_values *kept, size_t capacity)
 {
-    return capacity * sizeof(struct kept_value);
+    return capacity * kinds[kept->kind].entry_bytes;
 }
 
 static void bytes_give(struct graph *graph, size_t bytes)
@@ -25,51 +44,71 @@ static bool bytes_take(struct graph *graph, size_t bytes)
     return false;
 }
 
+static void release(struct graph *graph, struct kept_values *kept)
+{
+    if (kept->at)
+        bytes_give(graph, bytes_of(kept, capacity_of(kept)));
+    mem_free(kept->at);
+    *kept = (struct kept_values){ .at = NULL, .kind = kept->kind };
+}
+
 void kept_values_release(struct graph_txn *txn)
 {
-    if (txn->kept.at)
-        bytes_give(txn->graph, bytes_of(capacity_of(&txn->kept)));
-    mem_free(txn->kept.at);
-    txn->kept = (struct kept_values){ .at = NULL };
+    release(txn->graph, &txn->kept);
+    release(txn->graph, &txn->found);
+    release(txn->graph, &txn->ends);
+}
+
+/* The place in a table of the same kind. */
+static void *slot_of(const struct kept_values *kept, const void *entry)
+{
+    const struct kept_head *head = entry;
+    const struct kept_value *value = entry;
+    switch (kept->kind) {
+    case KEPT_BY_VALUE:
+        return kept_found_slot(kept, value->property, kept_words_of(value->bytes, value->length));
+    case KEPT_ENDS:
+        return kept_ends_slot(kept, head->node, head->property);
+    default:
+        return kept_value_slot(kept, head->node, head->property);
+    }
 }
 
 /* A larger table with what is kept of this version, or all as it was. */
-static void grow(struct graph_txn *txn)
+static void grow(struct graph *graph, struct kept_values *kept)
 {
-    struct kept_values *kept = &txn->kept;
     const size_t old_capacity = capacity_of(kept);
-    const size_t capacity = kept->at ? old_capacity * KEPT_GROWS : KEPT_CAPACITY_MIN;
+    const size_t capacity = kept->at ? old_capacity * KEPT_GROWS : kinds[kept->kind].capacity_min;
+    const size_t bytes = bytes_of(kept, capacity), entry_bytes = bytes_of(kept, 1);
     struct kept_values grown = *kept;
-    assert(bytes_of(capacity) <= KEPT_BYTES_MAX);
-    if (!bytes_take(txn->graph, bytes_of(capacity)))
+    assert(bytes <= KEPT_BYTES_MAX);
+    if (!bytes_take(graph, bytes))
         return;
-    grown.at = mem_zalloc(bytes_of(capacity));
+    grown.at = mem_zalloc(bytes);
     if (!grown.at) {
-        bytes_give(txn->graph, bytes_of(capacity));
+        bytes_give(graph, bytes);
         return;
     }
     grown.mask = capacity - 1;
     for (size_t i = 0; i < old_capacity; i++) {
-        const struct kept_value *value = &kept->at[i];
-        if (value->generation == kept->generation)
-            *kept_value_slot(&grown, value->node, value->property) = *value;
+        const struct kept_head *head = (const void *)((const char *)kept->at + i * entry_bytes);
+        if (head->generation == kept->generation)
+            memcpy(slot_of(&grown, head), head, entry_bytes);
     }
-    bytes_give(txn->graph, bytes_of(old_capacity));
+    bytes_give(graph, bytes_of(kept, old_capacity));
     mem_free(kept->at);
     *kept = grown;
 }
 
 /* Once a sixteenth of the table was pushed out, it is too small: what is pushed out is read again.
  */
-struct kept_value *kept_value_push(struct graph_txn *txn, sombra_node_id node, uint32_t property)
+void kept_values_push(struct graph *graph, struct kept_values *kept)
 {
-    struct kept_values *kept = &txn->kept;
     if (++kept->pushed >= capacity_of(kept) / 16) {
         kept->pushed = 0;
-        if (bytes_of(capacity_of(kept)) * KEPT_GROWS <= KEPT_BYTES_MAX)
-            grow(txn);
+        if (bytes_of(kept, capacity_of(kept)) * KEPT_GROWS <= KEPT_BYTES_MAX)
+            grow(graph, kept);
     }
-    return kept_value_slot(kept, node, property);
 }
 
 /* ---- does it pay? -------------------------------------------------------------------------- */
@@ -84,9 +123,8 @@ static void judge(struct kept_values *kept)
     kept->hits = 0;
 }
 
-bool kept_values_think(struct graph_txn *txn)
+bool kept_values_think(struct graph *graph, struct kept_values *kept)
 {
-    struct kept_values *kept = &txn->kept;
     if (kept->is_on) {
         judge(kept);
         kept->is_on = kept->pause == 0;
@@ -94,17 +132,16 @@ bool kept_values_think(struct graph_txn *txn)
         return kept->is_on;
     }
     if (!kept->at)
-        grow(txn);
+        grow(graph, kept);
     kept->is_on = kept->at != NULL;
     kept->left = kept->is_on && kept->rest ? kept->rest : KEPT_READS;
     kept->rest = 0;
     return kept->is_on;
 }
 
-void kept_values_begin(struct graph_txn *txn)
+static void begin(struct kept_values *kept, uint64_t version)
 {
-    struct kept_values *kept = &txn->kept;
-    if (txn->version == 0 || txn->version == kept->version)
+    if (version == 0 || version == kept->version)
         return;
     if (kept->is_on)
         kept->rest = kept->left;
@@ -112,10 +149,19 @@ void kept_values_begin(struct graph_txn *txn)
         kept->is_on = false;
         kept->left = KEPT_READS_BEFORE;
     } /* else it makes a pause, of whatever versions */
-    kept->version = txn->version;
+    kept->version = version;
     if (UNLIKELY(++kept->generation == 0)) { /* entries of all generations look like new ones */
         if (kept->at)
-            memset(kept->at, 0, bytes_of(capacity_of(kept)));
+            memset(kept->at, 0, bytes_of(kept, capacity_of(kept)));
         kept->generation = 1;
     }
+}
+
+void kept_values_begin(struct graph_txn *txn)
+{
+    begin(&txn->kept, txn->version);
+    txn->found.kind = KEPT_BY_VALUE;
+    begin(&txn->found, txn->version);
+    txn->ends.kind = KEPT_ENDS;
+    begin(&txn->ends, txn->version);
 }

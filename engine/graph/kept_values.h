@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* kept_values: small values of nodes' properties that readers of one version have read (decision
- * 0024). To find one in the store takes some 560 instructions, here 20.
+/* kept_values: what readers of one version have read, where it is small (decision 0024): values of
+ * nodes' properties, and what they found by the values of an index. The first takes some 560
+ * instructions in the store, the second 1,900; here 20 and 60.
  *
- * The table belongs to a transaction's handle and outlives its transactions, as the rules do: the
- * next reader that sees the same version finds what the ones before it read. It is direct-mapped
- * by the node's id, so that nodes made one after the other are neighbours here as well. It grows
- * while values push each other out, to KEPT_BYTES_MAX; all tables of a graph together have at most
- * KEPT_BYTES_ALL.
+ * The two tables, and that of edges' ends (kept_ends.h), belong to a transaction's handle and
+ * outlive its transactions, as the rules do: the next reader that sees the same version finds what
+ * the ones before it read. Values of properties are direct-mapped by the node's id, so that nodes
+ * made one after the other are neighbours here as well; what was found by an index is so by the
+ * values that were looked for. A table grows while entries push each other out, to KEPT_BYTES_MAX;
+ * all tables of a graph together have at most KEPT_BYTES_ALL.
  *
- * To keep a value costs a twentieth of reading it. So the first KEPT_READS_BEFORE reads of a
+ * To keep one costs a twentieth of reading it. So the first KEPT_READS_BEFORE reads of a
  * version keep nothing, and where of KEPT_READS, of as many versions as it takes, less than one in
  * KEPT_PAYS was found here, the next ones do not either: as many, then twice as many each time, to
- * KEPT_PAUSE_MAX.
+ * KEPT_PAUSE_MAX. Each table judges for itself.
  *
  * Invariants: an entry whose generation is the table's holds what a reader of kept_version found
  * in the store. Generation 0 is that of no table: an entry of zeros is empty. Writers never touch a
@@ -36,10 +38,10 @@ enum {
 };
 
 struct kept_value {
-    uint64_t node;
-    uint32_t property;
+    uint64_t node;     /* by value: the node or edge that was found; 0 = none */
+    uint32_t property; /* by value: the id of the index */
     uint32_t generation;
-    uint8_t bytes[KEPT_VALUE_BYTES]; /* encoded */
+    uint8_t bytes[KEPT_VALUE_BYTES]; /* encoded; by value: as in keys of the index */
     uint8_t length;                  /* bytes; 0 = the node has no such property, or is not there */
 };
 static_assert(sizeof(struct kept_value) == 32, "two of them in a line of the cache");
@@ -50,16 +52,16 @@ void kept_values_begin(struct graph_txn *txn);
 void kept_values_release(struct graph_txn *txn);
 
 /* What the next reads do, after those that were thought of have been done. */
-bool kept_values_think(struct graph_txn *txn);
+bool kept_values_think(struct graph *graph, struct kept_values *kept);
 
-/* About to read so many: are they to be looked for, and kept? Then there is a table. */
-static inline bool kept_values_wanted(struct graph_txn *txn, size_t count)
+/* About to read so many: are they to be looked for in the table, which is the transaction's, and
+ * kept there? Then there is one. */
+static inline bool kept_values_wanted(struct graph_txn *txn, struct kept_values *kept, size_t count)
 {
-    struct kept_values *kept = &txn->kept;
     if (txn->version == 0)
         return false;
     if (UNLIKELY(kept->left < count))
-        return kept_values_think(txn);
+        return kept_values_think(txn->graph, kept);
     kept->left -= count;
     return kept->is_on;
 }
@@ -68,7 +70,8 @@ static inline struct kept_value *kept_value_slot(const struct kept_values *kept,
                                                  sombra_node_id node, uint32_t property)
 {
     /* Properties of a node are far from each other, those of all nodes equally. */
-    return &kept->at[(node + (uint64_t)property * 0x9e37) & kept->mask];
+    struct kept_value *at = kept->at;
+    return &at[(node + (uint64_t)property * 0x9e37) & kept->mask];
 }
 
 /* NULL: it is not kept. Lives until the next value is kept. */
@@ -81,27 +84,86 @@ static inline const struct kept_value *kept_value_find(const struct kept_values 
     return is_kept ? value : NULL;
 }
 
-/* The place of a value that pushes another one out; the table may have grown. */
-struct kept_value *kept_value_push(struct graph_txn *txn, sombra_node_id node, uint32_t property);
+/* An entry is about to push another one out. The table may grow: places are others then. */
+void kept_values_push(struct graph *graph, struct kept_values *kept);
 
 /* What a reader that keeps values has read in the store; data NULL = nothing. Long ones are not
  * kept. */
 static inline void kept_value_add(struct graph_txn *txn, sombra_node_id node, uint32_t property,
                                   sombra_slice value)
 {
-    const struct kept_values *kept = &txn->kept;
+    struct kept_values *kept = &txn->kept;
     assert(kept->is_on && txn->version && txn->version == kept->version);
     if (UNLIKELY(value.bytes > KEPT_VALUE_BYTES))
         return;
     struct kept_value *slot = kept_value_slot(kept, node, property);
-    if (UNLIKELY(slot->generation == kept->generation))
-        slot = kept_value_push(txn, node, property);
+    if (UNLIKELY(slot->generation == kept->generation)) {
+        kept_values_push(txn->graph, kept);
+        slot = kept_value_slot(kept, node, property);
+    }
     slot->node = node;
     slot->property = property;
     slot->generation = kept->generation;
     slot->length = (uint8_t)value.bytes;
     if (value.bytes)
         bytes_put_few(slot->bytes, value.data, value.bytes);
+}
+
+/* ---- what was found by the values of an index -------------------------------------------------
+ */
+
+/* 1 to KEPT_VALUE_BYTES bytes as numbers, which are equal if the bytes are, and they are as many.
+ */
+struct kept_words {
+    uint64_t first, rest;
+};
+static inline struct kept_words kept_words_of(const uint8_t *bytes, size_t count)
+{
+    assert(count >= 1 && count <= KEPT_VALUE_BYTES);
+    return (struct kept_words){ word_load(bytes, size_min(count, 8)),
+                                count > 8 ? word_load(bytes + 8, count - 8) : 0 };
+}
+
+static inline struct kept_value *kept_found_slot(const struct kept_values *kept, uint32_t index,
+                                                 struct kept_words words)
+{
+    const uint64_t mixed = (words.first ^ words.first >> 29) * UINT64_C(0x9e3779b97f4a7c15) +
+                           (words.rest ^ words.rest >> 29) * UINT64_C(0xc2b2ae3d27d4eb4f) + index;
+    struct kept_value *at = kept->at;
+    return &at[(mixed >> 32) & kept->mask];
+}
+
+/* What an index has for values of at most KEPT_VALUE_BYTES; NULL: it is not kept. Lives until the
+ * next one is kept. */
+static inline const struct kept_value *kept_found(const struct kept_values *kept, uint32_t index,
+                                                  sombra_slice values)
+{
+    const struct kept_words words = kept_words_of(values.data, values.bytes);
+    const struct kept_value *found = kept_found_slot(kept, index, words);
+    if (found->property != index || found->generation != kept->generation ||
+        found->length != values.bytes)
+        return NULL;
+    const struct kept_words own = kept_words_of(found->bytes, found->length);
+    return own.first == words.first && own.rest == words.rest ? found : NULL;
+}
+
+/* What a reader that keeps it has found; 0 = nothing. */
+static inline void kept_found_add(struct graph_txn *txn, uint32_t index, sombra_slice values,
+                                  uint64_t id)
+{
+    struct kept_values *kept = &txn->found;
+    const struct kept_words words = kept_words_of(values.data, values.bytes);
+    assert(kept->is_on && txn->version && txn->version == kept->version);
+    struct kept_value *slot = kept_found_slot(kept, index, words);
+    if (UNLIKELY(slot->generation == kept->generation)) {
+        kept_values_push(txn->graph, kept);
+        slot = kept_found_slot(kept, index, words);
+    }
+    slot->node = id;
+    slot->property = index;
+    slot->generation = kept->generation;
+    slot->length = (uint8_t)values.bytes;
+    bytes_put_few(slot->bytes, values.data, values.bytes);
 }
 
 #endif

@@ -2,6 +2,7 @@
 /* Edges of one node. What is asked for is a sequence of key ranges, one for each direction and
  * type (or one a direction, when all types are wanted), read one after the other in batches. */
 #include "edge_words.h"
+#include "kept_ends.h"
 
 #include <stdlib.h>
 
@@ -156,9 +157,30 @@ static sombra_err open_range(struct graph_neighbours *n)
     const struct graph_key prefix = range_key(n);
     n->prefix_bytes = prefix.length;
     n->range++;
-    n->is_begun = false;
+    n->is_begun = n->is_rest = false;
     struct key_span span;
     return kv_cursor_open(n->txn->kv, span_of(&prefix, &span), &n->cursor);
+}
+
+/* What is behind `last` of the range that is read now, or was. It is opened anew: to seek that key,
+ * which may be gone like many before it, would pass all of their deletes by. */
+static sombra_err open_rest(struct graph_neighbours *n, const sombra_neighbour *last)
+{
+    const struct graph_key prefix = range_key(n);
+    struct graph_key key = key_3(last->is_out ? TAG_OUT : TAG_IN, n->node, last->type, last->node);
+    struct key_span span;
+    struct kv_range range = span_of(&prefix, &span);
+    key_add(&key, n->reverse ? last->edge : last->edge + 1);
+    assert(last->is_out == n->is_out && memcmp(key.bytes, prefix.bytes, prefix.length) == 0);
+    if (n->reverse)
+        range.high = key_slice(&key);
+    else
+        range.low = key_slice(&key);
+    kv_cursor_close(n->cursor);
+    n->cursor = NULL;
+    n->is_begun = false;
+    n->is_rest = true;
+    return kv_cursor_open(n->txn->kv, range, &n->cursor);
 }
 
 /* ---- batches ----------------------------------------------------------------------------- */
@@ -280,10 +302,10 @@ static inline __attribute__((always_inline)) sombra_err decode_words(struct grap
     return SOMBRA_OK;
 }
 
-/* Does the store read this range as numbers? */
+/* Does the store read this range as numbers? It begins with the first key of a beginning. */
 static bool has_words(const struct graph_neighbours *n)
 {
-    return !n->reverse && !n->with_properties && kv_has_words(n->txn->kv);
+    return !n->reverse && !n->with_properties && !n->is_rest && kv_has_words(n->txn->kv);
 }
 
 /* The next keys of the range, decoded; *out_ended: there are no more. */
@@ -316,11 +338,10 @@ static sombra_err read_entries(struct graph_neighbours *n, size_t capacity, bool
     return batch.count ? decode(n, &batch) : SOMBRA_OK;
 }
 
-sombra_err graph_neighbours_next(struct graph_neighbours *n, const sombra_neighbour **out_batch,
-                                 size_t *out_count)
+/* The next of what the store has. */
+static sombra_err next_stored(struct graph_neighbours *n)
 {
-    sombra_err err = txn_check_read(n->txn);
-    n->count = 0;
+    sombra_err err = SOMBRA_OK;
     while (!err && n->count == 0 && n->left > 0) {
         if (!n->cursor) {
             if (n->range == n->range_count)
@@ -338,6 +359,59 @@ sombra_err graph_neighbours_next(struct graph_neighbours *n, const sombra_neighb
             n->cursor = NULL;
         }
     }
+    return err;
+}
+
+static void take_kept(struct graph_neighbours *n, const struct kept_ends *kept)
+{
+    const bool is_out = n->direction == SOMBRA_OUT;
+    for (uint32_t i = 0; i < kept->count; i++)
+        n->batch[i] = (sombra_neighbour){ .node = kept->ends[i].node,
+                                          .edge = kept->ends[i].edge,
+                                          .type = kept->type,
+                                          .is_out = is_out };
+    n->count = kept->count;
+    n->range = n->range_count;
+}
+
+/* The batch has all that there are. */
+static void keep(struct graph_neighbours *n, uint32_t asked)
+{
+    bool fits = n->count <= KEPT_ENDS_MAX;
+    struct kept_ends *kept = fits ? kept_ends_add(n->txn, n->node, asked) : NULL;
+    for (size_t i = 0; fits && i < n->count; i++)
+        fits = kept_ends_put(kept, n->batch[i].node, n->batch[i].edge, n->batch[i].type);
+}
+
+/* All of them, if a reader of this version has read them; else the first, which are kept if they
+ * are all and few. */
+static sombra_err next_first(struct graph_neighbours *n)
+{
+    const bool asks_all = n->range_count == 1 && !n->other && !n->reverse && !n->with_properties &&
+                          n->left == UINT64_MAX;
+    const uint32_t asked =
+        asks_all ? kept_ends_asked(n->direction, n->has_types, n->types, n->type_count) : 0;
+    if (!asked || !kept_values_wanted(n->txn, &n->txn->ends, 1))
+        return next_stored(n);
+    const struct kept_ends *kept = kept_ends_find(n->txn, n->node, asked);
+    if (kept) {
+        take_kept(n, kept);
+        return SOMBRA_OK;
+    }
+    n->capacity = KEPT_ENDS_MAX + 1;
+    sombra_err err = next_stored(n);
+    if (!err && !n->cursor)
+        keep(n, asked);
+    return err;
+}
+
+sombra_err graph_neighbours_next(struct graph_neighbours *n, const sombra_neighbour **out_batch,
+                                 size_t *out_count)
+{
+    sombra_err err = txn_check_read(n->txn);
+    n->count = 0;
+    if (!err)
+        err = n->cursor || n->range ? next_stored(n) : next_first(n);
     if (!err && n->with_properties && n->count)
         err = read_properties(n, n->count);
     if (err)
@@ -349,30 +423,12 @@ sombra_err graph_neighbours_next(struct graph_neighbours *n, const sombra_neighb
     return SOMBRA_OK;
 }
 
-/* To the last entry that was used, or, where that is gone, to the one before it. */
-static sombra_err seek_back(struct graph_neighbours *n, const sombra_neighbour *last)
-{
-    struct graph_key key = key_3(last->is_out ? TAG_OUT : TAG_IN, n->node, last->type, last->node);
-    key_add(&key, last->edge);
-    bool found = false;
-    sombra_err err = SOMBRA_OK;
-    if (!n->cursor) { /* the range was at its end */
-        n->range--;
-        err = open_range(n);
-    }
-    if (!err)
-        err = kv_cursor_move(n->cursor, n->reverse ? KV_SEEK_GE : KV_SEEK_LE, key_slice(&key),
-                             &found);
-    n->is_begun = found;
-    return err;
-}
-
 sombra_err graph_neighbours_renew(struct graph_neighbours *n, size_t used, bool *out_is_renewed)
 {
     bool is_stale = false;
     sombra_err err = txn_check_shape(n->txn, n->shape, used, n->count, &is_stale);
     if (!err && is_stale)
-        err = seek_back(n, &n->batch[used - 1]);
+        err = open_rest(n, &n->batch[used - 1]);
     if (err)
         return err;
     if (is_stale) {

@@ -75,7 +75,7 @@ sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombr
         err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, name, &id);
     if (!err && id == 0)
         return SOMBRA_NOT_FOUND;
-    const bool keeps = !err && kept_values_wanted(txn, 1);
+    const bool keeps = !err && kept_values_wanted(txn, &txn->kept, 1);
     const struct kept_value *kept = keeps ? kept_value_find(&txn->kept, node, id) : NULL;
     if (kept) {
         txn->kept.hits++;
@@ -262,7 +262,7 @@ sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id 
     struct property_read read = { .txn = txn,
                                   .to = &txn->read,
                                   .property = id,
-                                  .keeps = kept_values_wanted(txn, count),
+                                  .keeps = kept_values_wanted(txn, &txn->kept, count),
                                   .base = txn->read.data,
                                   .nodes = nodes,
                                   .out = out_values };
@@ -617,7 +617,9 @@ static sombra_err delete_edges(struct graph_txn *txn, sombra_node_id node)
     while (!err) {
         const sombra_neighbour *batch;
         size_t count;
-        err = graph_neighbours_next(edges, &batch, &count);
+        err = txn_poll(txn, 0);
+        if (!err)
+            err = graph_neighbours_next(edges, &batch, &count);
         if (err || count == 0)
             break;
         for (size_t i = 0; !err && i < count; i++) {

@@ -35,7 +35,8 @@ sombra_err put_run_flush(struct put_run *run)
 {
     size_t count = run->count;
     run->count = run->bytes_used = 0;
-    return kv_put_many(run->txn->kv, run->entries, count);
+    sombra_err err = txn_poll(run->txn, 0);
+    return err ? err : kv_put_many(run->txn->kv, run->entries, count);
 }
 
 sombra_err put_run_add(struct put_run *run, sombra_slice key, sombra_slice value, bool copies_value)

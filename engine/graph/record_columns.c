@@ -55,39 +55,45 @@ static uint8_t *value_put(const sombra_column *column, size_t row, uint8_t *to)
 
 /* ---- the set ----------------------------------------------------------------------------- */
 
-/* *out_is_used: some row has a value; *out_bytes_max: none takes more. */
-static sombra_err column_check(const sombra_column *column, size_t count, bool *out_is_used,
-                               size_t *out_bytes_max)
+/* What the values of a column take. */
+struct column_size {
+    bool is_used;     /* some row has one */
+    size_t bytes_max; /* none takes more */
+    size_t bytes_all; /* together, about */
+};
+
+static sombra_err column_check(const sombra_column *column, size_t count,
+                               struct column_size *out_size)
 {
     bool is_used = false;
-    size_t longest = 0; /* of strings and encoded values */
+    size_t longest = 0, all = 0; /* of strings and encoded values */
     if (column->kind > SOMBRA_COLUMN_STRING)
         return diag_fail(SOMBRA_INVALID, "%d is no kind of column", (int)column->kind);
     if (!column->as.encoded && count)
         return diag_fail(SOMBRA_INVALID, "there are no values");
     if (column->kind == SOMBRA_COLUMN_STRING) {
-        for (size_t row = 0; row < count; row++)
+        for (size_t row = 0; row < count; row++) {
             longest = size_max(longest, column->as.strings[row].bytes);
+            all += column->as.strings[row].bytes;
+        }
         if (longest > SOMBRA_VALUE_BYTES_MAX)
             return diag_fail(SOMBRA_LIMIT, "value: longer than %d bytes", SOMBRA_VALUE_BYTES_MAX);
-        *out_bytes_max = value_string_bytes(longest);
-        *out_is_used = count > 0;
+        *out_size = (struct column_size){ count > 0, value_string_bytes(longest), all };
         return SOMBRA_OK;
     }
     if (column->kind != SOMBRA_COLUMN_ENCODED) {
-        *out_bytes_max = VALUE_NUMBER_BYTES_MAX;
-        *out_is_used = count > 0;
+        *out_size = (struct column_size){ count > 0, VALUE_NUMBER_BYTES_MAX, count };
         return SOMBRA_OK;
     }
     for (size_t row = 0; row < count; row++) {
         const sombra_slice encoded = column->as.encoded[row];
         is_used = is_used || !is_missing(encoded);
         longest = size_max(longest, encoded.bytes);
+        all += encoded.bytes;
         if (encoded.bytes && sombra_value_validate(encoded))
             return diag_fail(SOMBRA_INVALID, "number %zu: %s", row + 1, diag_text());
     }
-    *out_bytes_max = longest;
-    *out_is_used = is_used;
+    *out_size = (struct column_size){ is_used, longest, all };
     return SOMBRA_OK;
 }
 
@@ -136,16 +142,16 @@ sombra_err record_columns_init(struct record_columns *columns, struct graph_txn 
         return diag_nomem("columns", given->column_count * sizeof *columns->at);
     for (size_t i = 0; i < given->column_count; i++) {
         const sombra_column *column = &given->columns[i];
-        bool is_used = false;
-        size_t bytes_max = 0;
-        sombra_err err = column_check(column, given->count, &is_used, &bytes_max);
+        struct column_size size = { 0 };
+        sombra_err err = column_check(column, given->count, &size);
         if (err)
             return diag_wrap(err, "column \"%.*s\"", (int)size_min(column->name.bytes, 64),
                              (const char *)column->name.data);
-        if (!is_used)
+        if (!size.is_used)
             continue;
         columns->at[columns->count++] = (struct record_column){ .column = column };
-        columns->bytes_max += 2 * VARINT_BYTES_MAX + bytes_max; /* name, length, value */
+        columns->bytes_max += 2 * VARINT_BYTES_MAX + size.bytes_max; /* name, length, value */
+        columns->bytes_all += size.bytes_all;
     }
     return columns_intern(txn, columns);
 }

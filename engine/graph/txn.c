@@ -256,6 +256,7 @@ void graph_txn_begin(struct graph_txn *txn, struct graph *graph, struct kv_txn *
 {
     assert(graph && kv && !txn->kv);
     txn->is_readonly = false;
+    txn->poll = (sombra_txn_poll){ 0 };
     txn->graph = graph;
     txn->kv = kv;
     txn->version = kv->is_write ? 0 : kv->version;

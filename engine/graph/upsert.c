@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Finding a node by the values of an index, and writing what is found or else made. */
 #include "index_internal.h"
+#include "kept_values.h"
 
 /* ---- find -------------------------------------------------------------------------------- */
 
@@ -161,15 +162,33 @@ static sombra_err first_scanned(struct graph_txn *txn, const struct graph_rule *
     return err;
 }
 
-/* The first entry whose values are these bytes; *out_id 0 = there is none. */
-static sombra_err find_values(struct graph_txn *txn, const struct graph_rule *index,
-                              sombra_slice values, uint64_t *out_id)
+static sombra_err first_stored(struct graph_txn *txn, const struct graph_rule *index,
+                               sombra_slice values, uint64_t *out_id)
 {
     struct index_key prefix;
     if (UNLIKELY(values.bytes > INDEX_CUT_BYTES))
         return first_scanned(txn, index, values, out_id);
     index_key_values(index->id, values, &prefix);
     return first_entry(txn, &prefix, key_of_index(index->id).length, out_id);
+}
+
+/* The first entry whose values are these bytes; *out_id 0 = there is none. Readers keep what they
+ * found by small ones. */
+static sombra_err find_values(struct graph_txn *txn, const struct graph_rule *index,
+                              sombra_slice values, uint64_t *out_id)
+{
+    if (values.bytes > KEPT_VALUE_BYTES || !kept_values_wanted(txn, &txn->found, 1))
+        return first_stored(txn, index, values, out_id);
+    const struct kept_value *kept = kept_found(&txn->found, index->id, values);
+    if (LIKELY(kept)) {
+        txn->found.hits++;
+        *out_id = kept->node;
+        return SOMBRA_OK;
+    }
+    sombra_err err = first_stored(txn, index, values, out_id);
+    if (!err)
+        kept_found_add(txn, index->id, values, *out_id);
+    return err;
 }
 
 sombra_err graph_index_find(struct graph_txn *txn, const struct graph_rule *index,

@@ -39,6 +39,8 @@
     X(FILTER_FALSE, "filter_false_positives_total", "of these, where it did not and should have") \
     X(PREFIX_CHECKS, "prefix_filter_checks_total", "range reads that asked a prefix filter")      \
     X(PREFIX_SKIPS, "prefix_filter_skips_total", "of these, where it spared a table")             \
+    X(DELETES_PASSED, "deletes_passed_total", "deletes that reads of ranges went over")           \
+    X(JOINS_TRIED, "joins_tried_total", "thin pages measured together with a neighbour")          \
     X(RECOVERIES, "recoveries_total", "opens that had to recover")                                \
     X(RECOVERED_RECORDS, "recovered_records_total", "log records replayed")
 

@@ -8,6 +8,9 @@
  *   3 publish: store the commit's number, so that new snapshots see what the memtable has already
  *   4 give the writer's turn away; a memtable that is full begins its way into tables
  *   5 sync the log, as the durability says: one thread for all who wait
+ *
+ * A transaction that is too long for the log (lsm_write, is_unlogged) puts its memtable into tables
+ * instead of 1, 2 and 5: the edit that names them is what commits it, and publishes it.
  */
 #include "write_internal.h"
 
@@ -192,6 +195,7 @@ static sombra_err record_append(struct lsm *lsm, const struct lsm_txn *txn, bool
 {
     /* The need is bounded by what a record holds, and one memtable's records by its own bound. */
     enum { LOG_BYTES_MAX_SHIFT = 48 };
+    assert(!txn->write->is_unlogged);
     const struct buf *redo = &txn->write->redo;
     sombra_err err = SOMBRA_OK;
     if (UNLIKELY(!lsm->writer->log))
@@ -247,23 +251,27 @@ sombra_err lsm_commit_write(struct lsm_txn *txn, enum kv_durability durability)
     struct lsm *lsm = lsm_of(txn->txn.kv);
     if (durability == KV_DURABILITY_STORE)
         durability = lsm->options.durability;
-    if (txn->is_failed || txn->write->redo.bytes == 0)
+    const struct lsm_write *write = txn->write;
+    if (txn->is_failed || lsm_write_is_empty(txn))
         return commit_nothing(txn, durability);
     bool is_durable = durability == KV_FULL || durability == KV_GROUP;
     uint64_t begun_ns = is_durable ? os_monotonic_ns(lsm->os) : 0;
     uint64_t seq = txn->seq;
     sombra_err err = lsm_check_writable(lsm);
     if (!err)
-        err = record_append(lsm, txn, is_durable);
+        err = write->is_unlogged ? lsm_memtable_commit(lsm, seq)
+                                 : record_append(lsm, txn, is_durable);
     if (err) {
         lsm_txn_undo(txn);
         lsm_txn_end_write(txn);
         return err;
     }
-    memtable_settle(lsm->writer->active);
-    assert(atomic_load(&lsm->seq) == seq - 1);
-    atomic_store_explicit(&lsm->seq, seq, memory_order_release);
-    commit_count(lsm, txn->write);
+    if (LIKELY(!write->is_unlogged)) {
+        memtable_settle(lsm->writer->active);
+        assert(atomic_load(&lsm->seq) == seq - 1);
+        atomic_store_explicit(&lsm->seq, seq, memory_order_release);
+    }
+    commit_count(lsm, write);
     lsm_txn_end_commit(txn);
     err = durability_wait(lsm, seq, durability);
     if (!err && is_durable)

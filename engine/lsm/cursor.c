@@ -563,58 +563,46 @@ static sombra_err words_seek(struct lsm_cursor *cursor, sombra_slice within, som
     return err;
 }
 
-/* The last `bytes` of a key, which has no 8 of them or of which none are asked for. */
-static uint64_t word_of_short(sombra_slice key, size_t bytes)
-{
-    uint8_t word[KV_WORD_BYTES] = { 0 };
-    assert(bytes <= KV_WORD_BYTES && bytes <= key.bytes);
-    if (bytes)
-        memcpy(word, (const uint8_t *)key.data + key.bytes - bytes, bytes);
-    return get_be64(word);
-}
-
 /* Of entries whose keys begin with `within`; stops before one that is long. */
 static sombra_err words_take(const struct lsm_cursor *cursor, size_t count, struct kv_words *words)
 {
-    const struct lsm_entry *entries = cursor->entries;
     const size_t skip = words->within.bytes;
-    uint64_t *to = words->words + words->count;
-    uint8_t *to_bytes = words->bytes + words->count;
-    size_t i = 0;
-    for (; i < count; i++) {
-        const sombra_slice key = entries[i].key;
-        const size_t own = key.bytes - skip;
-        if (LIKELY(own - 1 < KV_WORD_BYTES && key.bytes >= KV_WORD_BYTES))
-            to[i] = get_be64((const uint8_t *)key.data + key.bytes - KV_WORD_BYTES)
-                    << 8 * (KV_WORD_BYTES - own);
-        else if (own <= KV_WORD_BYTES)
-            to[i] = word_of_short(key, own);
-        else
+    size_t at = words->count, i = 0;
+    for (; i < count; i++, at++) {
+        const sombra_slice key = cursor->entries[i].key;
+        if (UNLIKELY(!source_word(key.data, key.bytes, skip, &words->words[at], &words->bytes[at])))
             break;
-        to_bytes[i] = (uint8_t)own;
     }
-    words->count += i;
-    if (i < count && entries[i].key.bytes < skip)
-        return diag_fail(SOMBRA_CORRUPT, OUT_OF_ORDER);
+    words->count = at;
     words->is_long = i < count;
+    if (words->is_long && cursor->entries[i].key.bytes < skip)
+        return diag_fail(SOMBRA_CORRUPT, OUT_OF_ORDER);
     return SOMBRA_OK;
+}
+
+static sombra_err words_gather(struct lsm_cursor *cursor, sombra_slice end, struct kv_words *words)
+{
+    struct source *source = cursor->source;
+    if (source->ops->words)
+        return source->ops->words(source, end, words);
+    size_t capacity = size_min(words->capacity - words->count, BATCH_ENTRIES_MAX), count = 0;
+    sombra_err err = source->ops->read(source, end, cursor->entries, capacity, &count);
+    return err ? err : words_take(cursor, count, words);
 }
 
 /* From the entry that the source stands on. */
 static sombra_err words_read(struct lsm_cursor *cursor, sombra_slice end, struct kv_words *words)
 {
-    struct source *source = cursor->source;
+    const struct source *source = cursor->source;
     for (;;) {
         words->is_last =
             !source->is_valid || (end.bytes && slice_compare(source->entry.key, end) >= 0);
         if (words->is_last || words->count == words->capacity)
             return SOMBRA_OK;
-        size_t capacity = size_min(words->capacity - words->count, BATCH_ENTRIES_MAX), count = 0;
-        sombra_err err = source->ops->read(source, end, cursor->entries, capacity, &count);
-        if (!err && count == 0)
+        const size_t before = words->count;
+        sombra_err err = words_gather(cursor, end, words);
+        if (!err && !words->is_long && words->count == before)
             err = diag_fail(SOMBRA_CORRUPT, OUT_OF_ORDER);
-        if (!err)
-            err = words_take(cursor, count, words);
         if (err || words->is_long)
             return err;
     }

@@ -297,6 +297,13 @@ static void publish(struct lsm *lsm, struct editing *editing, const struct lsm_f
     struct memtable *memtables[VIEW_MEMTABLES_MAX];
     const struct view *now = lsm->view;
     size_t count = 0;
+    if (flushed && flushed->successor) {
+        memtables[count++] = flushed->successor;
+        lsm_logs_add(lsm, flushed->successor_log);
+        /* Before the view: who has that sees these tables, and must know the commit they hold. */
+        atomic_store(&lsm->durable_seq, flushed->seq_max);
+        atomic_store_explicit(&lsm->seq, flushed->seq_max, memory_order_release);
+    }
     for (size_t i = 0; i < now->count; i++)
         if (!flushed || now->memtables[i] != flushed->memtable)
             memtables[count++] = now->memtables[i];

@@ -237,10 +237,13 @@ static size_t tables_count(const struct flush *flush)
 static sombra_err flush_commit(struct flush *flush)
 {
     size_t count = tables_count(flush), filled = 0;
+    const struct lsm_full *full = flush->full;
     struct edit edit = { .added = mem_alloc(count * sizeof(struct edit_table)),
                          .added_count = count,
-                         .log_seq = next_log(flush->lsm, flush->full->seq_max),
-                         .seq = flush->full->seq_max };
+                         .log_seq = full->successor_log ? full->seq_max
+                                                        : next_log(flush->lsm, full->seq_max),
+                         .seq = full->seq_max,
+                         .begins_log = full->successor_log != NULL };
     if (!edit.added)
         return diag_nomem("an edit", count * sizeof(struct edit_table));
     for (size_t i = 0; i < flush->part_count; i++) {
@@ -302,6 +305,7 @@ static sombra_err flush_run(struct flush *flush)
 
 static void take_off_queue(struct lsm *lsm, struct lsm_full *full)
 {
+    lsm->background->flush_failure.in_row = 0;
     assert(lsm->full_oldest == full && lsm->full_count > 0);
     lsm->full_oldest = full->next;
     if (!lsm->full_oldest)
@@ -309,13 +313,15 @@ static void take_off_queue(struct lsm *lsm, struct lsm_full *full)
     lsm->full_count--;
 }
 
-sombra_err flush_oldest(struct lsm *lsm, bool syncs)
+/* One of the queue is no longer in it when it is flushed. Mutex held on entry and return, free
+ * meanwhile. */
+static sombra_err flush_one(struct lsm *lsm, struct lsm_full *full, bool syncs)
 {
     struct lsm_background *background = lsm->background;
-    assert(!background->is_flushing && lsm->full_oldest);
+    assert(!background->is_flushing);
     background->is_flushing = true;
     struct flush flush = { .lsm = lsm,
-                           .full = lsm->full_oldest,
+                           .full = full,
                            .syncs = syncs,
                            .ranges = RANGE_SET_INIT,
                            .low = BUF_INIT,
@@ -326,23 +332,41 @@ sombra_err flush_oldest(struct lsm *lsm, bool syncs)
     if (flush.version)
         background_span_remove(lsm, &flush);
     background->is_flushing = false;
-    if (!err) {
-        background->flush_failure.in_row = 0;
-        take_off_queue(lsm, flush.full);
-    } else if (err != SOMBRA_CANCELLED) {
+    if (!full->successor && !err)
+        take_off_queue(lsm, full);
+    else if (!full->successor && err != SOMBRA_CANCELLED)
         background_note_failure(&background->flush_failure, err);
-    }
     os_condition_broadcast(&lsm->changed);
     os_mutex_unlock(&lsm->mutex);
     version_unref(flush.version);
     buf_release(&flush.low);
     buf_release(&flush.end);
-    if (!err) {
-        memtable_unref(flush.full->memtable);
-        mem_free(flush.full);
-        lsm_memory_trim(lsm);
-    }
     os_mutex_lock(&lsm->mutex);
+    return err;
+}
+
+sombra_err flush_oldest(struct lsm *lsm, bool syncs)
+{
+    struct lsm_full *full = lsm->full_oldest;
+    assert(full);
+    sombra_err err = flush_one(lsm, full, syncs);
+    if (err)
+        return err;
+    os_mutex_unlock(&lsm->mutex);
+    memtable_unref(full->memtable);
+    mem_free(full);
+    lsm_memory_trim(lsm);
+    os_mutex_lock(&lsm->mutex);
+    return SOMBRA_OK;
+}
+
+sombra_err lsm_flush_active(struct lsm *lsm, struct lsm_full *full)
+{
+    assert(full->successor && full->successor_log);
+    os_mutex_lock(&lsm->mutex);
+    assert(!lsm->full_oldest);
+    sombra_err err = flush_one(lsm, full, false);
+    os_mutex_unlock(&lsm->mutex);
     return err;
 }
 

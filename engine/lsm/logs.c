@@ -315,6 +315,47 @@ sombra_err lsm_memtable_retire(struct lsm *lsm, uint64_t seq, bool with_log)
     return SOMBRA_OK;
 }
 
+/* ---- a flush that commits ---------------------------------------------------------------- */
+
+/* What is left of a try that failed: the manifest names neither, or the store has failed. */
+static void successor_drop(struct lsm *lsm, struct lsm_full *full)
+{
+    memtable_unref(full->successor);
+    if (full->successor_log && !atomic_load(&lsm->is_failed))
+        log_unlink(lsm, full->seq_max);
+    lsm_log_free(full->successor_log);
+}
+
+sombra_err lsm_memtable_commit(struct lsm *lsm, uint64_t seq)
+{
+    struct lsm_writer *writer = lsm->writer;
+    struct lsm_full full = { .memtable = writer->active, .seq_max = seq };
+    sombra_err err = UNLIKELY(writer->resumes) ? lsm_logs_resume(lsm) : SOMBRA_OK;
+    if (!err)
+        err = lsm_flush_full(lsm); /* older ones first */
+    if (!err)
+        err = memtable_new(&full.successor);
+    if (!err)
+        err = log_create(lsm, seq, 0, &full.successor_log);
+    if (!full.successor_log && err == SOMBRA_IO) /* see lsm_memtable_retire */
+        err = lsm_fail(lsm, err);
+    if (!err)
+        err = lsm_flush_active(lsm, &full);
+    if (err) {
+        successor_drop(lsm, &full);
+        return diag_wrap(err, "commit a memtable as tables");
+    }
+    atomic_store(&full.successor_log->is_named, true); /* the edit saw to it */
+    memtable_settle(full.memtable);
+    memtable_unref(full.memtable);
+    writer->active = full.successor;
+    writer->memtable_bytes_max = lsm->options.memtable_bytes;
+    writer->log = full.successor_log;
+    lsm_memory_trim(lsm);
+    lsm_background_wake(lsm); /* a level has grown */
+    return SOMBRA_OK;
+}
+
 sombra_err lsm_switch_memtable(struct lsm *lsm)
 {
     struct lsm_writer *writer = lsm->writer;

@@ -17,6 +17,7 @@ const struct kv_ops lsm_ops = {
     .get_many = lsm_get_many,
     .put = lsm_put,
     .put_many = lsm_put_many,
+    .expect = lsm_expect,
     .remove = lsm_remove,
     .remove_range = lsm_remove_range,
     .count = lsm_count,

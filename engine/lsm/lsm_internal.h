@@ -72,6 +72,10 @@ struct lsm_full {
     struct memtable *memtable;
     uint64_t seq_max; /* newest commit in it; logs up to here are not needed once it is flushed */
     struct lsm_full *next; /* newer */
+    /* Of the active memtable, whose flush is the commit of seq_max: what begins with the edit. Else
+     * NULL, for they did when it was queued. */
+    struct memtable *successor;
+    struct lsm_log *successor_log;
 };
 
 /* ---- files of a crash --------------------------------------------------------------------- */
@@ -164,7 +168,8 @@ char *lsm_log_path(const struct lsm *lsm, uint64_t base_seq);
 uint64_t lsm_take_number(struct lsm *lsm);
 /* The one way to change the tables. It takes manifest_mutex (then mutex): makes the version,
  * commits it to the manifest, then publishes a view with it, without `flushed` (may be NULL) among
- * its memtables; marks removed tables obsolete; drops logs that are no longer needed. The added
+ * its memtables, or with its successor instead, and then its seq_max is the newest commit, and
+ * durable; marks removed tables obsolete; drops logs that are no longer needed. The added
  * tables are synced; this syncs their directory, for the log of log_seq as well. On an error
  * nothing changed; where the manifest's state is unknown the store has failed, and the added tables
  * must stay: the manifest may name them. The queue of full memtables is the caller's. */
@@ -234,6 +239,7 @@ void lsm_abort(struct kv_txn *txn);
 sombra_err lsm_savepoint(struct kv_txn *txn, enum kv_savepoint_action action, uint64_t *mark);
 sombra_err lsm_put(struct kv_txn *txn, sombra_slice key, sombra_slice value);
 sombra_err lsm_put_many(struct kv_txn *txn, const struct kv_entry *entries, size_t count);
+sombra_err lsm_expect(struct kv_txn *txn, uint64_t bytes);
 sombra_err lsm_remove(struct kv_txn *txn, sombra_slice key);
 sombra_err lsm_remove_range(struct kv_txn *txn, struct kv_range range, uint64_t *out_removed);
 
@@ -248,6 +254,8 @@ sombra_err lsm_sync_due(struct lsm *lsm, uint64_t *out_wait_ms) SOMBRA_MUST_CHEC
 sombra_err lsm_mark_due(struct lsm *lsm, uint64_t *out_wait_ms) SOMBRA_MUST_CHECK;
 /* lsm_edit's part: closes and unlinks the logs that begin before `log_seq`. No lock is held. */
 void lsm_logs_drop(struct lsm *lsm, uint64_t log_seq);
+/* Under lsm->mutex: the newest. */
+void lsm_logs_add(struct lsm *lsm, struct lsm_log *log);
 uint64_t lsm_logs_bytes(struct lsm *lsm);
 /* See kv_close. */
 sombra_err lsm_close(struct lsm *lsm) SOMBRA_MUST_CHECK;
@@ -339,6 +347,8 @@ sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
 /* For a merge that drops deletes: only its first `count` sources are asked what they hide. The
  * others could, but have nothing to hide. */
 void merge_limit_hiding(struct source *source, size_t count);
+/* Deletes that it passes by are counted there. */
+void merge_count_deletes(struct source *source, struct kv_metrics *metrics);
 /* The newest source is one that its reader writes to: seeks find what was written. Where writes
  * were taken back, the merge must be made anew. */
 void merge_follow_writes(struct source *source);
@@ -359,6 +369,9 @@ sombra_err lsm_stall(struct lsm *lsm, bool *out_is_stopped) SOMBRA_MUST_CHECK;
 sombra_err lsm_stall_wait(struct lsm *lsm, uint64_t *timeout_ms) SOMBRA_MUST_CHECK;
 /* Flushes all full memtables now, on the calling thread or by waiting for the flusher. */
 sombra_err lsm_flush_full(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* Flushes the active memtable, which is in no queue, and no other waits in one: its successors take
+ * its place. The turn is held. */
+sombra_err lsm_flush_active(struct lsm *lsm, struct lsm_full *full) SOMBRA_MUST_CHECK;
 /* Everything into the last level: one run without deletes. With progress; CANCELLED. */
 sombra_err lsm_compact_all(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 uint64_t lsm_compaction_debt(struct lsm *lsm, const struct version *version);

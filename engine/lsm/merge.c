@@ -38,10 +38,12 @@ struct merge {
     size_t live;   /* inputs in the order: those not at their end */
     size_t hiding; /* inputs from this one on never hide; the last one's ranges are not counted */
     bool drops_deletes;
-    struct kv_range within; /* behind the inputs: no deletes are passed by outside of it */
-    bool is_backward;       /* inputs stand on entries <= the position; else >= */
-    bool is_written;        /* the newest input changes under the merge */
-    bool interleaves;       /* reads were short lately */
+    struct kv_range within;     /* behind the inputs: no deletes are passed by outside of it */
+    bool is_backward;           /* inputs stand on entries <= the position; else >= */
+    bool is_written;            /* the newest input changes under the merge */
+    bool interleaves;           /* reads were short lately */
+    uint64_t deletes;           /* passed by */
+    struct kv_metrics *metrics; /* for them, when it closes; NULL = nobody counts */
 
     /* The batch being read, while its bytes are those of an input. */
     const struct merge_input *lender;
@@ -304,6 +306,7 @@ static sombra_err settle(struct merge *merge)
         } else if (merge->drops_deletes && first->source->entry.kind == ENTRY_DELETE) {
             if (is_behind(merge, input_key(first)))
                 break;
+            merge->deletes++;
             err = step(merge);
         } else {
             merge->source.entry = first->source->entry;
@@ -562,6 +565,8 @@ static void merge_close(struct source *source)
     struct merge *merge = merge_of(source);
     for (size_t i = 0; i < merge->count; i++)
         source_close(merge->inputs[i].source);
+    if (UNLIKELY(merge->deletes > 0) && merge->metrics)
+        kv_metrics_add(merge->metrics, KV_COUNTER_DELETES_PASSED, merge->deletes);
     lent_forget(merge);
     buf_release(&merge->tables);
     buf_release(&merge->copies);
@@ -629,6 +634,11 @@ sombra_err merge_open(struct source **sources, size_t count, bool drops_deletes,
     merge->source.ops = hides ? &merge_hiding_ops : &merge_ops;
     *out_source = &merge->source;
     return SOMBRA_OK;
+}
+
+void merge_count_deletes(struct source *source, struct kv_metrics *metrics)
+{
+    merge_of(source)->metrics = metrics;
 }
 
 void merge_follow_writes(struct source *source)

@@ -59,6 +59,10 @@ static sombra_err memory_complete(struct lsm_options *out)
 {
     sombra_err err =
         complete_u64(LIMITS(memtable_bytes, 32 * MiB, 4 * KiB, 16 * GiB), &out->memtable_bytes);
+    if (!err)
+        err = complete_u64(
+            LIMITS(wal_bypass_bytes, u64_max(out->memtable_bytes / 2, 4 * MiB), 1, UINT64_MAX),
+            &out->wal_bypass_bytes);
     /* The active one, one being made active and the one being flushed are in a view as well. */
     if (!err)
         err = complete_unsigned(LIMITS(memtables_max, 2, 1, VIEW_MEMTABLES_MAX - 4),

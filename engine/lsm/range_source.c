@@ -149,6 +149,8 @@ sombra_err lsm_range_source(struct lsm_txn *txn, struct kv_range range, struct s
         err = merge_open(opening.sources, opening.count, true, range, out_source);
         if (!err)
             merge_limit_hiding(*out_source, opening.hiding);
+        if (!err)
+            merge_count_deletes(*out_source, txn->txn.kv->metrics);
         if (!err && txn->txn.is_write)
             merge_follow_writes(*out_source);
     } else {

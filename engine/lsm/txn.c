@@ -96,6 +96,7 @@ static void write_start(struct lsm *lsm)
     txn->changes = txn->undone = 0;
     txn->txn.pages = 0;
     txn->is_failed = false;
+    txn->write->is_unlogged = false;
     txn->write->given_bytes = 0;
     txn->write->memtable_bytes = memtable_bytes(writer->active);
 }
@@ -277,14 +278,20 @@ static sombra_err savepoint_set(struct lsm_txn *txn, uint64_t *mark)
     return SOMBRA_OK;
 }
 
+/* The redo as it was when it had so many bytes. */
+static void redo_cut(struct lsm_write *write, size_t bytes)
+{
+    assert(write->is_unlogged || bytes <= write->redo.bytes);
+    write->redo.bytes = write->is_unlogged ? 0 : bytes;
+}
+
 static void savepoint_rollback(struct lsm_txn *txn, size_t index)
 {
     struct lsm_write *write = txn->write;
     const struct lsm_savepoint *point = &write->savepoints[index];
-    assert(point->redo_bytes <= write->redo.bytes);
     write->savepoint_count = index + 1;
     memtable_rollback(lsm_of(txn->txn.kv)->writer->active, point->mark);
-    write->redo.bytes = point->redo_bytes;
+    redo_cut(write, point->redo_bytes);
     write->given_bytes = point->given_bytes;
     txn->is_failed = false;
     txn->changes++;
@@ -333,6 +340,26 @@ static sombra_err write_failed(struct lsm_txn *txn, sombra_err err)
     return err;
 }
 
+bool lsm_write_is_empty(const struct lsm_txn *txn)
+{
+    return txn->write->is_unlogged ? memtable_mark(lsm_of(txn->txn.kv)->writer->active).changes == 0
+                                   : txn->write->redo.bytes == 0;
+}
+
+/* With so many bytes more, is it still a transaction for the log? If not, never again: what a log
+ * record would have held is forgotten. A memtable of that many bytes is on its way into tables
+ * already, and to write, sync and remove a log of as many more helps nobody. */
+static inline bool write_is_logged(struct lsm_txn *txn, uint64_t bytes)
+{
+    struct lsm_write *write = txn->write;
+    uint64_t most = lsm_of(txn->txn.kv)->options.wal_bypass_bytes;
+    if (LIKELY(!write->is_unlogged && bytes <= most && write->redo.bytes <= most - bytes))
+        return true;
+    write->is_unlogged = true;
+    buf_release(&write->redo);
+    return false;
+}
+
 /* Room for an operation, within what one transaction may take. */
 static sombra_err write_reserve(struct lsm_txn *txn, size_t bytes)
 {
@@ -349,7 +376,18 @@ static sombra_err write_reserve(struct lsm_txn *txn, size_t bytes)
                              "its limit of %zu (option txn_memory_max)",
                              taken, 2 * bytes, max);
     }
-    return lsm_redo_reserve(&write->redo, bytes);
+    return write_is_logged(txn, bytes) ? lsm_redo_reserve(&write->redo, bytes) : SOMBRA_OK;
+}
+
+sombra_err lsm_expect(struct kv_txn *kv_txn, uint64_t bytes)
+{
+    struct lsm_txn *txn = lsm_txn_of(kv_txn);
+    if (UNLIKELY(!kv_txn->is_write))
+        return readonly_refuse();
+    if (lsm_txn_is_unusable(txn))
+        return lsm_txn_refuse(txn);
+    (void)write_is_logged(txn, bytes);
+    return SOMBRA_OK;
 }
 
 /* `follows`: the key is above the one that was put last. */
@@ -364,7 +402,8 @@ put_one(struct lsm_txn *txn, bool follows, sombra_slice key, sombra_slice value)
                       : memtable_put(memtable, txn->seq, ENTRY_PUT, key, value);
     if (UNLIKELY(err))
         return write_failed(txn, err);
-    lsm_redo_put(&write->redo, key, value);
+    if (LIKELY(!write->is_unlogged))
+        lsm_redo_put(&write->redo, key, value);
     write->given_bytes += key.bytes + value.bytes;
     txn->changes++;
     return SOMBRA_OK;
@@ -406,7 +445,8 @@ static sombra_err key_delete(struct lsm_txn *txn, sombra_slice key)
                            slice_of(NULL, 0));
     if (err)
         return err;
-    lsm_redo_delete(&write->redo, key);
+    if (LIKELY(!write->is_unlogged))
+        lsm_redo_delete(&write->redo, key);
     write->given_bytes += key.bytes;
     txn->changes++;
     return SOMBRA_OK;
@@ -482,7 +522,7 @@ static sombra_err keys_delete(struct lsm_txn *txn, const struct buf *keys)
     }
     if (err) {
         memtable_rollback(active, mark);
-        write->redo.bytes = redo_bytes;
+        redo_cut(write, redo_bytes);
         write->given_bytes = given_bytes;
         txn->changes++;
         txn->undone++;
@@ -500,7 +540,8 @@ static sombra_err range_hide(struct lsm_txn *txn, struct kv_range range)
                                     range.high);
     if (err)
         return err;
-    lsm_redo_delete_range(&write->redo, range);
+    if (LIKELY(!write->is_unlogged))
+        lsm_redo_delete_range(&write->redo, range);
     write->given_bytes += bytes;
     txn->changes++;
     return SOMBRA_OK;

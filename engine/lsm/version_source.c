@@ -203,6 +203,17 @@ static sombra_err run_read(struct source *source, sombra_slice before, struct ls
     return settle(run, err);
 }
 
+static sombra_err run_words(struct source *source, sombra_slice before, struct kv_words *words)
+{
+    struct run_source *run = run_source_of(source);
+    assert(source->is_valid && run->inner->is_valid);
+    last_release(run);
+    sombra_err err = run->inner->ops->words(run->inner, before, words);
+    if (!err && !run->inner->is_valid)
+        err = forward_from(run, run->at + 1);
+    return settle(run, err);
+}
+
 /* ---- ranges ------------------------------------------------------------------------------- */
 
 static bool run_hides(struct source *source, sombra_slice key, sombra_slice *out_low,
@@ -240,6 +251,7 @@ static const struct source_ops plain_ops = {
     .next = run_next,
     .previous = run_previous,
     .read = run_read,
+    .words = run_words,
     .hides = NULL,
     .close = run_close,
 };
@@ -249,6 +261,7 @@ static const struct source_ops hiding_ops = {
     .next = run_next,
     .previous = run_previous,
     .read = run_read,
+    .words = run_words,
     .hides = run_hides,
     .close = run_close,
 };

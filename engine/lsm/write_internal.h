@@ -20,7 +20,8 @@ struct lsm_savepoint {
 };
 
 struct lsm_write {
-    struct buf redo; /* operations, as in log_format.h: the payload of the log record */
+    struct buf redo;  /* operations, as in log_format.h: the payload of the log record */
+    bool is_unlogged; /* there are too many for one: its commit is the flush of its memtable */
     struct lsm_savepoint *savepoints;
     size_t savepoint_count, savepoint_capacity;
     uint64_t next_savepoint;
@@ -62,6 +63,8 @@ sombra_err lsm_commit_write(struct lsm_txn *txn, enum kv_durability durability) 
 
 /* ---- txn.c ------------------------------------------------------------------------------- */
 
+/* It has put and deleted nothing, or took all of that back. */
+bool lsm_write_is_empty(const struct lsm_txn *txn);
 /* Takes what the transaction wrote off the memtable again. */
 void lsm_txn_undo(struct lsm_txn *txn);
 /* Ends the write transaction and gives the turn away. */
@@ -106,13 +109,15 @@ void lsm_log_ready(struct lsm_log *log);
 sombra_err lsm_log_begin(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* Closes it, does not unlink it; NULL is a no-op. */
 void lsm_log_free(struct lsm_log *log);
-/* Under lsm->mutex. */
-void lsm_logs_add(struct lsm *lsm, struct lsm_log *log);
 /* Syncs, oldest first, what the logs have of commits behind `durable_seq` up to `seq`. */
 sombra_err lsm_logs_sync(struct lsm *lsm, uint64_t durable_seq, uint64_t seq) SOMBRA_MUST_CHECK;
 /* Puts the active memtable, which has commits up to `seq`, into the queue of flushes, and an empty
  * one in its place: with a log that begins behind `seq`, or, at close, without. */
 sombra_err lsm_memtable_retire(struct lsm *lsm, uint64_t seq, bool with_log) SOMBRA_MUST_CHECK;
+/* Puts the active memtable into tables, with what the write transaction has put under `seq`; that
+ * is then committed, and durable, and an empty memtable with a log behind `seq` takes the place.
+ * Where it fails nothing changed, or the store has failed. The turn is held. */
+sombra_err lsm_memtable_commit(struct lsm *lsm, uint64_t seq) SOMBRA_MUST_CHECK;
 /* The store was closed with nothing left in them: closes and unlinks all. */
 void lsm_logs_unlink_all(struct lsm *lsm);
 

@@ -114,6 +114,14 @@ static sombra_slice encode_row(lua_State *L, struct db_handle *db, int arg, int 
     return value_encode_part(L, db, arg, index, row_name(number, root));
 }
 
+/* A long list takes its time: a procedure that has had its own ends in the middle. */
+static inline void look_at_row(lua_State *L, const struct tx_handle *tx, size_t row)
+{
+    enum { LOOK_ROWS = 1024 };
+    if (UNLIKELY(tx->is_sandboxed && row % LOOK_ROWS == 0))
+        tx_sandbox_look(L);
+}
+
 static lua_Integer check_list(lua_State *L, int arg)
 {
     luaL_checktype(L, arg, LUA_TTABLE);
@@ -229,7 +237,8 @@ static bool take_values(lua_State *L, int at, int count, const sombra_column *co
 
 /* The list at `index` as an array of the kind of its first value; false if not all are of it. The
  * strings are Lua's own: the list keeps them, and no Lua code runs until the engine has them. */
-static bool fill_alike(lua_State *L, int index, sombra_column *column, void *values, size_t count)
+static bool fill_alike(lua_State *L, const struct tx_handle *tx, int index, sombra_column *column,
+                       void *values, size_t count)
 {
     int top = lua_gettop(L);
     int type = lua_rawgeti(L, index, 1);
@@ -240,6 +249,7 @@ static bool fill_alike(lua_State *L, int index, sombra_column *column, void *val
         return count == 0;
     for (size_t from = 0; is_alike && from < count; from += FILL_VALUES) {
         int more = count - from < FILL_VALUES ? (int)(count - from) : FILL_VALUES;
+        look_at_row(L, tx, from);
         for (int i = 0; is_alike && i < more; i++)
             is_alike = lua_rawgeti(L, index, (lua_Integer)from + i + 1) == type;
         is_alike = is_alike && take_values(L, top + 1, more, column, values, from);
@@ -249,13 +259,14 @@ static bool fill_alike(lua_State *L, int index, sombra_column *column, void *val
 }
 
 /* Values of any kinds, encoded one by one; of sombra.null nothing is there. */
-static void fill_encoded(lua_State *L, struct db_handle *db, int arg, int index,
+static void fill_encoded(lua_State *L, const struct tx_handle *tx, int arg, int index,
                          const sombra_column *column, struct column_memory *memory, size_t count)
 {
     char root[80];
     size_t used = 0, capacity = 0;
     sombra_slice *slices = memory->values;
     for (size_t i = 0; i < count; i++) {
+        look_at_row(L, tx, i);
         lua_rawgeti(L, index, (lua_Integer)(i + 1));
         int value = lua_gettop(L);
         bool is_null = lua_type(L, value) == LUA_TUSERDATA && value_is_null(L, value);
@@ -264,7 +275,7 @@ static void fill_encoded(lua_State *L, struct db_handle *db, int arg, int index,
             snprintf(root, sizeof root, "%.*s[%zu]",
                      (int)(column->name.bytes < 40 ? column->name.bytes : 40),
                      (const char *)column->name.data, i + 1);
-            encoded = value_encode_element(L, db, arg, value, root);
+            encoded = value_encode_element(L, tx->db, arg, value, root);
         }
         if (encoded.bytes > capacity - used) {
             capacity = (capacity + encoded.bytes) * 2;
@@ -281,7 +292,7 @@ static void fill_encoded(lua_State *L, struct db_handle *db, int arg, int index,
 }
 
 /* The list on top of the stack, as the column `name`. */
-static void column_read(lua_State *L, struct db_handle *db, int arg, struct columns *columns,
+static void column_read(lua_State *L, const struct tx_handle *tx, int arg, struct columns *columns,
                         sombra_slice name)
 {
     size_t count = columns->argument.count;
@@ -290,16 +301,16 @@ static void column_read(lua_State *L, struct db_handle *db, int arg, struct colu
     sombra_column *column = &columns->items[at];
     struct column_memory *memory = &columns->memory[at];
     memory->values = grow(L, NULL, (count + 1) * sizeof(sombra_slice)); /* the widest kind */
-    if (!fill_alike(L, index, column, memory->values, count)) {
+    if (!fill_alike(L, tx, index, column, memory->values, count)) {
         column->kind = SOMBRA_COLUMN_ENCODED;
-        fill_encoded(L, db, arg, index, column, memory, count);
+        fill_encoded(L, tx, arg, index, column, memory, count);
     }
     column->as.encoded = memory->values;
 }
 
 /* The table `arg` of lists by the names of properties; all of them have `count` values, of nodes as
  * many as the first one. */
-static void columns_read(lua_State *L, struct db_handle *db, int arg, struct columns *columns,
+static void columns_read(lua_State *L, const struct tx_handle *tx, int arg, struct columns *columns,
                          lua_Integer count)
 {
     luaL_checkstack(L, 4 + FILL_VALUES, "columns");
@@ -319,7 +330,7 @@ static void columns_read(lua_State *L, struct db_handle *db, int arg, struct col
                           lua_pushfstring(L, "%s: a list of %I values, where %I belong", name.data,
                                           values, count));
         columns->argument.count = (size_t)count;
-        column_read(L, db, arg, columns, name);
+        column_read(L, tx, arg, columns, name);
         lua_pop(L, 1);
     }
     columns->argument.columns = columns->items;
@@ -415,7 +426,8 @@ static int name_order(const void *a, const void *b)
 /* The rows of the list `arg` as columns, which takes no map for each; false if they have not the
  * same properties, each of one kind. Then nothing is said: rows may be what these are not. The
  * strings are Lua's own. */
-static bool rows_alike(lua_State *L, int arg, struct columns *columns, size_t count)
+static bool rows_alike(lua_State *L, const struct tx_handle *tx, int arg, struct columns *columns,
+                       size_t count)
 {
     int top = lua_gettop(L);
     bool is_alike = count > 0 && lua_rawgeti(L, arg, 1) == LUA_TTABLE;
@@ -423,6 +435,7 @@ static bool rows_alike(lua_State *L, int arg, struct columns *columns, size_t co
     is_alike = is_alike && alike_begin(L, top + 1, columns);
     lua_settop(L, top);
     for (size_t row = 0; is_alike && row < count; row++) {
+        look_at_row(L, tx, row);
         is_alike = lua_rawgeti(L, arg, (lua_Integer)row + 1) == LUA_TTABLE &&
                    alike_add(L, top + 1, columns, row);
         lua_settop(L, top);
@@ -438,24 +451,23 @@ static bool rows_alike(lua_State *L, int arg, struct columns *columns, size_t co
     return true;
 }
 
-/* The ids of the list `arg`; the columns keep them. */
-static uint64_t *ids_read(lua_State *L, int arg, size_t count)
+/* The ids of the list `arg`, into *out, which the columns release. */
+static void ids_read(lua_State *L, const struct tx_handle *tx, int arg, size_t count,
+                     uint64_t **out)
 {
-    uint64_t *ids = grow(L, NULL, (count + 1) * sizeof *ids);
+    uint64_t *ids = *out = grow(L, NULL, (count + 1) * sizeof *ids);
     for (size_t i = 0; i < count; i++) {
         int is_integer = 0;
+        look_at_row(L, tx, i);
         lua_rawgeti(L, arg, (lua_Integer)(i + 1));
         lua_Integer id = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &is_integer) : 0;
-        if (!is_integer || id < 0) {
-            free(ids);
+        if (!is_integer || id < 0)
             luaL_argerror(L, arg,
                           lua_pushfstring(L, "[%I]: an id is an integer of at least 1",
                                           (lua_Integer)(i + 1)));
-        }
         ids[i] = (uint64_t)id;
         lua_pop(L, 1);
     }
-    return ids;
 }
 
 /* tx:create_many(labels, {name = list of values, ...}) -> first id, count */
@@ -481,10 +493,10 @@ static int link_columns(lua_State *L, sombra_slice type)
     struct columns *columns = columns_push(L);
     struct tx_handle *tx = tx_self(L); /* a finalizer may have ended it */
     columns->argument.count = (size_t)count;
-    columns->sources = ids_read(L, 3, (size_t)count);
-    columns->targets = ids_read(L, 4, (size_t)count);
+    ids_read(L, tx, 3, (size_t)count, &columns->sources);
+    ids_read(L, tx, 4, (size_t)count, &columns->targets);
     if (!lua_isnil(L, 5))
-        columns_read(L, tx->db, 5, columns, count);
+        columns_read(L, tx, 5, columns, count);
     sombra_edge_id first;
     sombra_err err = sombra_edge_create_columns(tx->txn, type, columns->sources, columns->targets,
                                                 &columns->argument, &first);
@@ -505,12 +517,13 @@ int tx_create_many(lua_State *L)
     struct columns *columns = columns_push(L);
     tx = tx_self(L); /* a finalizer may have ended it */
     if (is_columns(L, 3))
-        columns_read(L, tx->db, 3, columns, -1);
-    if (columns->argument.columns || rows_alike(L, 3, columns, (size_t)count))
+        columns_read(L, tx, 3, columns, -1);
+    if (columns->argument.columns || rows_alike(L, tx, 3, columns, (size_t)count))
         return create_columns(L, tx, columns, labels, label_count);
     struct rows *rows = rows_push(L);
     tx = tx_self(L); /* a finalizer may have ended it */
     for (lua_Integer i = 1; i <= count; i++) {
+        look_at_row(L, tx, (size_t)i);
         lua_rawgeti(L, 3, i);
         (void)rows_add(L, rows, encode_row(L, tx->db, 3, lua_gettop(L), i));
         lua_pop(L, 1);
@@ -550,6 +563,7 @@ int tx_link_many(lua_State *L)
     struct rows *rows = rows_push(L);
     tx = tx_self(L); /* a finalizer may have ended it */
     for (lua_Integer i = 1; i <= count; i++) {
+        look_at_row(L, tx, (size_t)i);
         if (lua_rawgeti(L, 3, i) != LUA_TTABLE)
             luaL_argerror(L, 3, lua_pushfstring(L, "[%I]: {src, dst, props} expected", i));
         int at = lua_gettop(L);

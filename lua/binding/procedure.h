@@ -52,6 +52,10 @@ struct call {
     struct sandbox *sandbox; /* NULL = over */
     lua_State *thread;       /* of a stream, in the sandbox */
     struct tx_handle *lent;  /* in the sandbox; cut off at the end */
+    lua_State *caller;       /* that waits for it now */
+    struct call *outer;      /* whose sandbox the caller is; NULL = it is none */
+    int raised;              /* stack index there of what ended it; 0 = nothing */
+    sombra_txn_poll around;  /* asked by the transaction outside of it */
     struct unit_id unit;
     unsigned depth;          /* of calls around it */
     uint64_t mark;           /* savepoint below it; 0 = none */

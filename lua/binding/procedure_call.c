@@ -406,6 +406,7 @@ static int stream_next(lua_State *L)
         stream_end(L, call, 1);
         return luaL_error(L, "the stream's database is closed");
     }
+    call->caller = L;
     int status = call_resume(call);
     if (status == LUA_OK && call->has_row) {
         value_push(L, bytes_slice(&call->results));

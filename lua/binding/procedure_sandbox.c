@@ -167,6 +167,42 @@ static uint64_t new_seed(void)
     return count * UINT64_C(0x9e3779b97f4a7c15) + 1;
 }
 
+/* ---- interrupts -------------------------------------------------------------------------------
+ */
+
+/* In the caller's state: the hook that is set there gets an instruction to run at. One of
+ * debug.sethook is Lua code, which may do what it likes to the transaction: it runs no sooner than
+ * the caller does. */
+static int run_hook(lua_State *L)
+{
+    if (lua_getfield(L, LUA_REGISTRYINDEX, "_HOOKKEY") == LUA_TTABLE) {
+        lua_pushthread(L);
+        if (lua_rawget(L, -2) != LUA_TNIL)
+            return 0;
+    }
+    if (luaL_loadbuffer(L, "return", 6, "=procedure") != LUA_OK)
+        return lua_error(L);
+    lua_call(L, 0, 0);
+    return 0;
+}
+
+/* A sandbox's watch: Ctrl-C sets a hook on the state that runs, and that is the caller's, as far as
+ * its signal handler knows. What the hook raises ends the call. */
+static bool is_interrupted(void *context)
+{
+    struct call *call = context;
+    lua_State *L = call->caller;
+    if (call->outer)
+        return sandbox_is_interrupted(call->outer->sandbox);
+    if (LIKELY(!lua_gethook(L)) || !lua_checkstack(L, 4))
+        return false;
+    lua_pushcfunction(L, run_hook);
+    if (lua_pcall(L, 0, 0, 0) == LUA_OK)
+        return false;
+    call->raised = lua_gettop(L);
+    return true;
+}
+
 void call_open_sandbox(lua_State *L, struct call *call, const struct sandbox_limits *limits)
 {
     call->sandbox = sandbox_new_prepared(limits, new_seed(), prepare_state);
@@ -175,6 +211,9 @@ void call_open_sandbox(lua_State *L, struct call *call, const struct sandbox_lim
         error_raise_text(L, SOMBRA_NOMEM, "no memory for a procedure's state");
     lua_pushlightuserdata(inner, call); /* the key is there: this allocates nothing */
     lua_rawsetp(inner, LUA_REGISTRYINDEX, &call_key);
+    call->caller = L;
+    call->outer = call_of(L);
+    sandbox_set_watch(call->sandbox, is_interrupted, call);
     sandbox_start(call->sandbox);
 }
 
@@ -492,10 +531,22 @@ static int run(lua_State *L)
     return keep_results(L, LUA_OK, 2);
 }
 
+/* In the middle of a batch that the procedure writes. */
+static sombra_err poll(void *context)
+{
+    struct call *call = context;
+    if (sandbox_is_over(call->sandbox))
+        return SOMBRA_CANCELLED;
+    return call->around.ask ? call->around.ask(call->around.context) : SOMBRA_OK;
+}
+
 int call_run(struct call *call)
 {
     lua_pushcfunction(sandbox_state(call->sandbox), run);
-    return sandbox_call(call->sandbox, 0, 0);
+    call->around = sombra_txn_set_poll(call->txn, (sombra_txn_poll){ poll, call });
+    int status = sandbox_call(call->sandbox, 0, 0);
+    (void)sombra_txn_set_poll(call->txn, call->around);
+    return status;
 }
 
 /* Makes the stream's thread; the registry keeps it. */
@@ -617,6 +668,10 @@ static void push_error_table(lua_State *L, const struct call *call)
 void call_push_error(lua_State *L, struct call *call, int status)
 {
     lua_State *inner = call->thread ? call->thread : sandbox_state(call->sandbox);
+    if (call->raised) {
+        lua_pushvalue(L, call->raised);
+        return;
+    }
     if (sandbox_end_of(call->sandbox) != SANDBOX_LIVES) {
         char text[UNIT_NAME_BYTES_MAX + 160];
         push_subject(L, call);

@@ -73,16 +73,30 @@ bool sandbox_is_late(const struct sandbox *sandbox)
     return sandbox->deadline_ns && now_ns() >= sandbox->deadline_ns;
 }
 
+bool sandbox_is_interrupted(struct sandbox *sandbox)
+{
+    if (sandbox->end == SANDBOX_LIVES && sandbox->watch && sandbox->watch(sandbox->watch_context))
+        sandbox->end = SANDBOX_INTERRUPTED;
+    return sandbox->end == SANDBOX_INTERRUPTED;
+}
+
+bool sandbox_is_over(struct sandbox *sandbox)
+{
+    if (sandbox->end != SANDBOX_LIVES)
+        return true;
+    if (sandbox_is_late(sandbox))
+        sandbox->end = SANDBOX_TIME;
+    else if (sandbox->work_max && sandbox->work >= sandbox->work_max)
+        sandbox->end = SANDBOX_INSTRUCTIONS;
+    else
+        (void)sandbox_is_interrupted(sandbox);
+    return sandbox->end != SANDBOX_LIVES;
+}
+
 /* Raises if the sandbox is dead, or is to die now. */
 static void look(lua_State *L, struct sandbox *sandbox)
 {
-    if (sandbox->end == SANDBOX_LIVES) {
-        if (sandbox_is_late(sandbox))
-            sandbox->end = SANDBOX_TIME;
-        else if (sandbox->work_max && sandbox->work >= sandbox->work_max)
-            sandbox->end = SANDBOX_INSTRUCTIONS;
-    }
-    if (sandbox->end == SANDBOX_LIVES)
+    if (!sandbox_is_over(sandbox))
         return;
     /* From here on every instruction comes by, in this thread and, for they have a hook of their
      * own, soon in the others. */
@@ -149,9 +163,18 @@ void sandbox_look(lua_State *L)
     if (!sandbox->is_started)
         return;
     /* A few milliseconds behind, for a fifth of the price. */
-    bool is_late = sandbox->deadline_ns && clock_ns(CLOCK_MONOTONIC_COARSE) >= sandbox->deadline_ns;
-    if (is_late || sandbox->end != SANDBOX_LIVES)
+    uint64_t now = clock_ns(CLOCK_MONOTONIC_COARSE);
+    bool is_late = sandbox->deadline_ns && now >= sandbox->deadline_ns;
+    bool is_due = now != sandbox->asked_ns; /* the watch is asked once a tick of that clock */
+    sandbox->asked_ns = now;
+    if (is_late || sandbox->end != SANDBOX_LIVES || (is_due && sandbox_is_interrupted(sandbox)))
         look(L, sandbox);
+}
+
+void sandbox_set_watch(struct sandbox *sandbox, bool (*watch)(void *context), void *context)
+{
+    sandbox->watch = watch;
+    sandbox->watch_context = context;
 }
 
 enum sandbox_end sandbox_end_of(const struct sandbox *sandbox)
@@ -177,6 +200,9 @@ void sandbox_explain(const struct sandbox *sandbox, const char *subject, char *t
         return;
     case SANDBOX_COLLISIONS:
         snprintf(text, bytes, "%s filled a table with keys that collide", subject);
+        return;
+    case SANDBOX_INTERRUPTED:
+        snprintf(text, bytes, "%s was interrupted", subject);
         return;
     case SANDBOX_LIVES:
         break;

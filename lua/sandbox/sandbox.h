@@ -31,6 +31,7 @@ enum sandbox_end {
     SANDBOX_INSTRUCTIONS, /* VM instructions and the work of library functions */
     SANDBOX_MEMORY,       /* in all, or of one block */
     SANDBOX_COLLISIONS,   /* keys of a table that were chosen to collide */
+    SANDBOX_INTERRUPTED,  /* its watch said so */
 };
 
 /* 0 = the default. */
@@ -76,6 +77,14 @@ void sandbox_tick(lua_State *L, uint64_t work);
 void sandbox_look(lua_State *L);
 /* Raises if so many bytes cannot be one block. */
 void sandbox_check_block(lua_State *L, uint64_t bytes, const char *what);
+
+/* `watch` is asked where the clock is looked at; true ends the sandbox. It raises nothing, and
+ * leaves the sandbox alone. */
+void sandbox_set_watch(struct sandbox *sandbox, bool (*watch)(void *context), void *context);
+/* Asks it, and tells whether it ever said so. */
+bool sandbox_is_interrupted(struct sandbox *sandbox);
+/* Has a limit been hit, or is one now? For work outside of the state, which cannot raise. */
+bool sandbox_is_over(struct sandbox *sandbox);
 
 /* While its owner waits, the clock stands still. */
 void sandbox_pause(struct sandbox *sandbox);

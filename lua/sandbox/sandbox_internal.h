@@ -81,6 +81,9 @@ struct sandbox {
     size_t last_bytes; /* that a dead one still gets */
     bool is_started;
     enum sandbox_end end;
+    bool (*watch)(void *context); /* NULL = none */
+    void *watch_context;
+    uint64_t asked_ns; /* the coarse clock when sandbox_look asked it last */
 };
 
 /* Whether its time is over. (sandbox.c) */

@@ -76,8 +76,9 @@ local function explain(err)
     return { text = (err.migration and err.migration .. ": " or "") .. tostring(err.message), code = exit_code_of(err) }
   elseif type(err) == "table" and err.failure then
     return { text = err.failure, code = 1 }
-  elseif interrupt.is(err) then
-    return { text = "interrupted", code = 130 }
+  elseif interrupt.is(err) then -- behind what an import says of it
+    local kept = err:match("^(the %d+ records [%l ]+): ") or err:match("^(nothing was imported): ")
+    return { text = kept and "interrupted; " .. kept or "interrupted", code = 130 }
   end
   return { text = debug.traceback(tostring(err)), code = 1 }
 end

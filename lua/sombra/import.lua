@@ -311,6 +311,20 @@ local function after_record(state, input)
   end
 end
 
+---A column that is asked for and is in no file is a slip: edges would become nodes, numbers text.
+local function check_found(options)
+  local function check(name, option, found)
+    if name and not found then
+      values.fail("there is no column '%s', which %s asks for", name, option)
+    end
+  end
+  check(options.from, "from", options.found.from)
+  check(options.to, "to", options.found.to)
+  for name in pairs(options.types or {}) do
+    check(name, "types", options.found["types." .. name])
+  end
+end
+
 local function run_file(state, path)
   local input <close> = source.open(path, state.options.rejects ~= nil)
   if #state.paths == 1 then
@@ -318,6 +332,9 @@ local function run_file(state, path)
   end
   local format = import.format_of(path, state.options.format)
   local next_item, head, tail = format.read(input, state.options)
+  if #state.paths == 1 and format == require(import.formats.csv) then
+    check_found(state.options)
+  end
   local file = { head = head }
   local guard <close> = setmetatable({}, { __close = function() -- luacheck: ignore 211
     if file.rejects then
@@ -364,6 +381,8 @@ local function with_what_stays(state, err)
   local member = type(err) == "table" and (err.failure and "failure" or type(err.message) == "string" and "message")
   if member then
     err[member] = err[member] .. text
+  elseif interrupt.is(err) then -- which it stays
+    err = text:sub(3) .. ": " .. err
   end
   return err
 end
@@ -389,6 +408,20 @@ local function ordered(paths, options)
   end
   table.move(edges, 1, #edges, #nodes + 1, nodes)
   return nodes, total
+end
+
+---Of several files the headings are known before the first is read; not that of the standard input.
+local function check_all_found(paths, options)
+  local has_csv = false
+  for _, path in ipairs(paths) do
+    if path == "-" then
+      return
+    end
+    has_csv = has_csv or select(2, import.format_of(path, options.format)) == "csv"
+  end
+  if has_csv and #paths > 1 then
+    check_found(options)
+  end
 end
 
 ---The ids of nodes that are there already, by the property that keeps them.
@@ -425,6 +458,7 @@ end
 function import.run(db, paths, options)
   options = options or {}
   check_options(options)
+  options = setmetatable({ found = {} }, { __index = options })
   local state = {
     db = db,
     options = options,
@@ -438,6 +472,7 @@ function import.run(db, paths, options)
     bytes_before = 0,
   }
   state.paths, state.bytes_total = ordered(paths, options)
+  check_all_found(paths, options)
   if options.rejects then
     check_rejects(state)
   end

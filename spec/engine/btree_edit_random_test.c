@@ -29,6 +29,8 @@ struct run {
     struct kv_txn *readers[READERS];
     struct model seen[READERS];
     uint64_t commits, edits, failures;
+    size_t page_bytes;
+    uint64_t bypass_bytes;
     bool is_crowded; /* readers and other processes come often */
 };
 
@@ -310,10 +312,11 @@ static void reader_turn(struct run *run, unsigned i)
     }
 }
 
-static struct kv *process_open(struct os_sim *sim)
+static struct kv *process_open(const struct run *run, struct os_sim *sim)
 {
     struct btree_options options = { .create = true,
-                                     .page_bytes = 4096,
+                                     .page_bytes = run->page_bytes,
+                                     .wal_bypass_bytes = run->bypass_bytes,
                                      .no_background = true,
                                      .busy_timeout_ms = 5000,
                                      .checkpoint_log_bytes = 512 << 10,
@@ -339,7 +342,7 @@ static void other_turn(struct run *run, bool in_txn)
         store_of(run->kv)->edits.looks = UINT_MAX;
         run->other = NULL;
     } else {
-        run->other = process_open(run->sim);
+        run->other = process_open(run, run->sim);
     }
 }
 
@@ -355,7 +358,7 @@ static void beside(struct run *run, bool in_txn)
 static void expect_killed(struct run *run)
 {
     struct os_sim *killed = os_sim_clone(run->sim);
-    struct kv *kv = process_open(killed);
+    struct kv *kv = process_open(run, killed);
     store_expect_exact(kv);
     struct kv_txn *txn = kv_begin_read(kv);
     expect_all(txn, &run->now);
@@ -384,6 +387,25 @@ static void between(struct run *run)
     }
 }
 
+/* A call has failed, and it alone: the transaction is as it was before it. */
+static bool goes_on(struct run *run, struct kv_txn *txn)
+{
+    bool is_whole = true;
+    mem_test_fail_at(0, false);
+    os_sim_fail(run->sim, NULL);
+    for (uint64_t steps = dice_below(run, 3); steps > 0 && is_whole; steps--)
+        is_whole =
+            dice_below(run, 2) ? do_step(run, txn, false) : do_alike(run, txn, dice_below(run, 2));
+    assert_true(is_whole);
+    return is_whole;
+}
+
+/* A write of the log that fails ends it all. */
+static unsigned fails_of(struct run *run)
+{
+    return 1u << OS_SIM_ALLOCATE | (dice_below(run, 8) ? 0 : 1u << OS_SIM_WRITE);
+}
+
 static void one_txn(struct run *run, bool may_fail)
 {
     struct kv *kv = run->other && dice_below(run, 3) == 0 ? run->other : run->kv;
@@ -406,8 +428,7 @@ static void one_txn(struct run *run, bool may_fail)
             os_sim_fail(run->sim, &(struct os_sim_fault){ .kind = OS_SIM_ENOSPC,
                                                           .nth = 1 + dice_below(run, 4),
                                                           .is_sticky = dice_below(run, 2),
-                                                          .calls = 1u << OS_SIM_WRITE |
-                                                                   1u << OS_SIM_ALLOCATE });
+                                                          .calls = fails_of(run) });
     }
     bool is_mixed = dice_below(run, 3) == 0, puts = dice_below(run, 2);
     for (uint64_t i = 0, steps = 1 + dice_below(run, is_mixed ? 6 : 3); i < steps && is_whole;
@@ -419,6 +440,9 @@ static void one_txn(struct run *run, bool may_fail)
             beside(run, true);
     }
     sombra_err err = SOMBRA_OK;
+    if (!is_whole && dice_below(run, 3) && !is_poisoned(run) &&
+        !(container_of(txn, struct btree_txn, kv)->care & TXN_FAILED))
+        is_whole = goes_on(run, txn);
     if (!is_whole || dice_below(run, 12) == 0) {
         kv_abort(txn);
     } else {
@@ -436,7 +460,7 @@ static void one_txn(struct run *run, bool may_fail)
 
 static void run_txns(struct run *run, uint64_t txns, bool may_fail)
 {
-    run->kv = process_open(run->sim);
+    run->kv = process_open(run, run->sim);
     for (uint64_t i = 0; i < txns; i++) {
         one_txn(run, may_fail);
         if (is_poisoned(run)) /* outcome unknown: another test's */
@@ -470,6 +494,9 @@ static void run_seeds(bool may_fail)
     static struct run run;
     for (uint64_t i = 0; i < ROUNDS; i++) {
         run = (struct run){ .random = hash_u64(seed + i) | 1, .is_crowded = (seed + i) % 3 == 0 };
+        /* Mostly small ones, of which there are many. */
+        run.page_bytes = 4096 << (dice_below(&run, 2) ? 0 : dice_below(&run, 5));
+        run.bypass_bytes = dice_below(&run, 3) ? 0 : 20000 << dice_below(&run, 5);
         run.sim = os_sim_new(NULL);
         run_txns(&run, txns, may_fail);
         print_message("seed %" PRIu64 ": %" PRIu64 " commits, %" PRIu64
@@ -491,12 +518,51 @@ static void test_random__what_fails_happened_not_at_all(void **state)
     run_seeds(true);
 }
 
+/* ---- memory for what is held ------------------------------------------------------------- */
+
+static void number_change(struct run *run, struct kv_txn *txn, uint32_t number, bool puts)
+{
+    assert_true(puts ? do_put(run, txn, number) : do_delete(run, txn, number));
+}
+
+static void test_random__memory_that_was_not_there_is_asked_for_again(void **state)
+{
+    (void)state;
+    enum { ALLOCATIONS = 9, STEP = 97 };
+    for (uint64_t nth = 1; nth <= ALLOCATIONS; nth++)
+        for (int puts = 0; puts < 2; puts++) {
+            static struct run run;
+            run = (struct run){ .random = 1, .page_bytes = 4096, .sim = os_sim_new(NULL) };
+            run.kv = process_open(&run, run.sim);
+            struct kv_txn *txn = kv_begin_write(run.kv);
+            for (uint32_t i = 0; i < KEYS; i++)
+                number_change(&run, txn, i, true);
+            expect_ok(kv_commit(txn, KV_OFF));
+            for (int tries = 0; tries < 3; tries++) {
+                store_of(run.kv)->edits.many_pause = 0;
+                txn = kv_begin_write(run.kv);
+                mem_test_fail_at(tries ? 0 : nth, false);
+                for (uint32_t i = KEYS / 3 + (uint32_t)tries; i < KEYS; i += STEP)
+                    if (puts ? !do_put(&run, txn, i) : !do_delete(&run, txn, i))
+                        number_change(&run, txn, i, puts);
+                mem_test_fail_at(0, false);
+                expect_ok(kv_commit(txn, KV_OFF));
+            }
+            run.now = run.txn;
+            expect_killed(&run);
+            kv_expect_sound(run.kv);
+            expect_ok(kv_close(run.kv));
+            os_sim_free(run.sim);
+        }
+}
+
 int main(void)
 {
     (void)mem_test_live();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random__what_is_held_and_everything_else_equal_the_model),
         cmocka_unit_test(test_random__what_fails_happened_not_at_all),
+        cmocka_unit_test(test_random__memory_that_was_not_there_is_asked_for_again),
     };
     return cmocka_run_group_tests_name("btree, changes in place", tests, NULL, NULL);
 }

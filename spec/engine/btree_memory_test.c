@@ -3,6 +3,8 @@
  * and the same content.
  */
 #include "btree_fixture.h"
+
+#include "btree/btree_internal.h"
 #include "os/os_ops.h"
 
 #include <stdatomic.h>
@@ -365,6 +367,69 @@ static void test_btree__a_deferred_put_that_fails_fails_the_transaction(void **s
     store_release(&store);
 }
 
+/* Another thread finds that memory is short, and that it is not, as often as it can. */
+struct weigher {
+    struct btree *btree;
+    _Atomic uint32_t runs, is_over;
+};
+
+static void *weigher_run(void *context)
+{
+    struct weigher *weigher = context;
+    while (!atomic_load(&weigher->is_over))
+        if (atomic_load(&weigher->runs) == 1) {
+            atomic_fetch_xor(&weigher->btree->pager.modes, PAGER_SHORT);
+        } else {
+            atomic_fetch_and(&weigher->btree->pager.modes, (uint8_t)~PAGER_SHORT);
+            atomic_store(&weigher->runs, 0);
+            os_thread_yield();
+        }
+    return NULL;
+}
+
+static void weigher_pause(struct weigher *weigher)
+{
+    atomic_store(&weigher->runs, 2);
+    while (atomic_load(&weigher->runs))
+        os_thread_yield();
+}
+
+static void test_btree__memory_gets_short_in_the_middle_of_puts(void **state)
+{
+    (void)state;
+    enum { TXNS = 20000, PUTS = 4 };
+    struct store store;
+    struct btree_options options = { .page_bytes = PAGE_BYTES,
+                                     .durability = KV_OFF,
+                                     .no_background = true,
+                                     .no_auto_compact = true,
+                                     .memory_bytes = GiB };
+    store_init(&store, &options);
+    put_all(store.kv, 0);
+    struct weigher weigher = { .btree = container_of(store.kv, struct btree, kv) };
+    struct os_thread thread;
+    expect_ok(os_thread_start(&thread, weigher_run, &weigher));
+    for (uint64_t i = 1; i <= TXNS; i++) {
+        weigher.btree->edits.many_pause = 0;
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        for (uint64_t put = 0; put < PUTS; put++) {
+            if (put == PUTS - 1)
+                atomic_store(&weigher.runs, 1);
+            put_number(txn, (i + put * 1511) % ENTRIES, i);
+        }
+        weigher_pause(&weigher);
+        kv_commit_ok(txn);
+        txn = kv_begin_read(store.kv);
+        for (uint64_t put = 0; put < PUTS; put++)
+            expect_number(txn, (i + put * 1511) % ENTRIES, i);
+        kv_abort(txn);
+    }
+    atomic_store(&weigher.is_over, 1);
+    os_thread_join(&thread);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
 /* It takes as long as half of an open: who reads little does without. */
 static void test_btree__memory_is_asked_for_by_who_reads_much_or_writes(void **state)
 {
@@ -413,6 +478,7 @@ int main(void)
         cmocka_unit_test(test_btree__deferred_puts_of_an_aborted_transaction_are_gone),
         cmocka_unit_test(test_btree__deferred_puts_and_others_are_logged_in_their_order),
         cmocka_unit_test(test_btree__a_deferred_put_that_fails_fails_the_transaction),
+        cmocka_unit_test(test_btree__memory_gets_short_in_the_middle_of_puts),
     };
     return cmocka_run_group_tests_name("btree_memory", tests, NULL, NULL);
 }

@@ -599,12 +599,41 @@ static void test_script__close_on_a_full_disk_needs_no_log(void **state)
     }
 }
 
-/* Nothing but the thread gives the pages back of a store that is left open and rests. */
-static void test_script__one_commit_that_frees_much_starts_the_thread(void **state)
+/* Who has done so little that it has no thread gets one where much is free. */
+static void test_script__first_commit_that_frees_much_is_compacted_behind(void **state)
 {
     (void)state;
-    enum { VALUES = 40, VALUE_BYTES = 500000 };
-    assert_true(VALUES * VALUE_BYTES > COMPACT_UNUSED_BYTES_MIN);
+    enum { VALUES = 20, LARGE_BYTES = 1 << 20 };
+    struct btree_options large = options;
+    struct store store;
+    large.no_background = false;
+    store_init(&store, &large);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    char key[16];
+    for (unsigned i = 0; i < VALUES; i++) {
+        snprintf(key, sizeof key, "%u", i);
+        put_sized(txn, key, i, LARGE_BYTES);
+    }
+    kv_commit_ok(txn);
+    store_reopen(&store);
+    uint64_t bytes = store_stats(store.kv, false).file_bytes;
+    txn = kv_begin_write(store.kv);
+    expect_ok(kv_delete_range(txn, (struct kv_range){ 0 }, NULL));
+    kv_put_text(txn, "key", "value");
+    kv_commit_ok(txn);
+    for (unsigned i = 0; i < 1000 && store_stats(store.kv, false).file_bytes > bytes / 4; i++)
+        os_sleep_us(os_posix(), 10000);
+    assert_true(store_stats(store.kv, false).file_bytes <= bytes / 4);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
+/* Not so much that it is compacted at once; but a store that is left open may come to rest. */
+static void test_script__first_commit_that_frees_half_starts_the_thread(void **state)
+{
+    (void)state;
+    enum { VALUES = 64, FREED = 40, VALUE_BYTES = 500000 };
+    assert_true(FREED * VALUE_BYTES > COMPACT_UNUSED_BYTES_MIN);
     struct btree_options threaded = options;
     threaded.no_background = false;
     for (int frees = 0; frees < 2; frees++) {
@@ -621,9 +650,10 @@ static void test_script__one_commit_that_frees_much_starts_the_thread(void **sta
         expect_ok(kv_close(kv));
         expect_ok(btree_open(os, "store", &threaded, &kv));
         txn = kv_begin_write(kv);
-        uint64_t gone = 0;
-        if (frees)
-            expect_ok(kv_delete_range(txn, (struct kv_range){ 0 }, &gone));
+        for (unsigned i = 0; frees && i < FREED; i++) {
+            snprintf(key, sizeof key, "key %u", i);
+            expect_ok(kv_delete(txn, slice_str(key)));
+        }
         kv_put_numbers(txn, 0, 40, 90, 2);
         expect_ok(kv_commit(txn, KV_FULL));
         assert_int_equal(atomic_load(&container_of(kv, struct btree, kv)->has_background), frees);
@@ -648,7 +678,8 @@ int main(void)
         cmocka_unit_test(test_script__undone_commit_leaves_what_earlier_versions_read),
         cmocka_unit_test(test_script__who_came_in_the_middle_of_a_commit_goes_on),
         cmocka_unit_test(test_script__close_on_a_full_disk_needs_no_log),
-        cmocka_unit_test(test_script__one_commit_that_frees_much_starts_the_thread),
+        cmocka_unit_test(test_script__first_commit_that_frees_much_is_compacted_behind),
+        cmocka_unit_test(test_script__first_commit_that_frees_half_starts_the_thread),
     };
     return cmocka_run_group_tests_name("btree, short scripts", tests, digests_fill, NULL);
 }

@@ -135,6 +135,79 @@ static void test_size__compaction_fills_pages(void **state)
     store_release(&store);
 }
 
+/* ---- thin pages --------------------------------------------------------------------------- */
+
+enum { THINNED = 60000, STRIDE = 7919 };
+enum order { UP, DOWN, SCATTERED };
+
+static uint64_t in_order(enum order order, uint64_t i)
+{
+    return order == UP ? i : order == DOWN ? THINNED - 1 - i : i * STRIDE % THINNED;
+}
+
+/* Deletes all but each `kept`-th; 0: all. */
+static void delete_in_order(struct kv *kv, enum order order, uint64_t kept)
+{
+    struct kv_txn *txn = kv_begin_write(kv);
+    uint8_t key[8];
+    for (uint64_t i = 0; i < THINNED; i++) {
+        uint64_t number = in_order(order, i);
+        if (kept == 0 || number % kept != 0)
+            expect_ok(kv_delete(txn, kv_number_key(number, key)));
+    }
+    kv_commit_ok(txn);
+}
+
+/* A leaf that was emptied entry by entry was measured together with its full neighbour at each of
+ * the last ones: of the edges of a hub that was deleted, each took 70 us where it now takes 1. */
+static void test_size__a_leaf_that_thins_tries_few_times_to_join(void **state)
+{
+    (void)state;
+    enum { TRIES_MAX = 6 }; /* of each leaf */
+    const char *values[] = { "", "and a value",
+                             "a value that is too long for any leaf that is dense" };
+    for (size_t i = 0; i < COUNT_OF(values) * (SCATTERED + 1); i++) {
+        const enum order order = i % (SCATTERED + 1);
+        struct store store;
+        struct btree_options options = quiet();
+        store_init(&store, &options);
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        put_together(txn, 0, 1, THINNED, slice_str(values[i / (SCATTERED + 1)]));
+        kv_commit_ok(txn);
+        struct kv_stats stats = store_stats(store.kv, true);
+        delete_in_order(store.kv, order, 0);
+        uint64_t tries = kv_metrics_count(store.kv->metrics, KV_COUNTER_JOINS_TRIED);
+        print_message("%" PRIu64 " tries of %" PRIu64 " leaves\n", tries, leaves_of(&stats));
+        assert_true(tries > 0 && tries <= TRIES_MAX * leaves_of(&stats));
+        assert_int_equal(store_stats(store.kv, false).entries, 0);
+        store_expect_exact(store.kv);
+        store_release(&store);
+    }
+}
+
+/* And what is left is not in thin pages. Deleted from above, each page was left with its sixteenth
+ * when only the neighbour below was asked, which was full then: 9 % were used. */
+static void test_size__leaves_that_thin_are_joined(void **state)
+{
+    (void)state;
+    enum { KEPT = 16 };
+    static const uint64_t percents[] = { [UP] = 75, [DOWN] = 75, [SCATTERED] = 40 };
+    for (enum order order = UP; order <= SCATTERED; order++) {
+        struct store store;
+        struct btree_options options = quiet();
+        store_init(&store, &options);
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        put_together(txn, 0, 1, THINNED, slice_str("and a value"));
+        kv_commit_ok(txn);
+        delete_in_order(store.kv, order, KEPT);
+        assert_int_equal(store_stats(store.kv, false).entries, THINNED / KEPT);
+        print_message("%" PRIu64 " %% full\n", tree_percent(store.kv));
+        assert_true(tree_percent(store.kv) >= percents[order]);
+        store_expect_exact(store.kv);
+        store_release(&store);
+    }
+}
+
 /* ---- new space ---------------------------------------------------------------------------- */
 
 /* Writes to the database's own file. */
@@ -248,6 +321,8 @@ int main(void)
         cmocka_unit_test(test_size__batches_between_others_fill_their_pages),
         cmocka_unit_test(test_size__a_batch_joins_sparse_leaves),
         cmocka_unit_test(test_size__compaction_fills_pages),
+        cmocka_unit_test(test_size__a_leaf_that_thins_tries_few_times_to_join),
+        cmocka_unit_test(test_size__leaves_that_thin_are_joined),
         cmocka_unit_test(test_size__new_space_is_zeroed_as_the_transaction_is_large),
         cmocka_unit_test(test_size__new_space_is_zeroed_as_much_is_expected),
         cmocka_unit_test(test_size__what_is_expected_to_be_long_is_not_logged),

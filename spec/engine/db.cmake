@@ -11,7 +11,8 @@ engine_test(db_kept_threads_test db LABELS threads)
 set(graph_fixture_btree graph_fixture_btree.c)
 set(graph_fixture_lsm graph_fixture_lsm.c lsm_store.c kv_check.c)
 foreach(name graph_edge_test graph_bucket_test graph_random_test graph_index_test graph_rule_test
-             graph_upsert_test graph_trigger_test graph_mend_test graph_kept_test)
+             graph_upsert_test graph_trigger_test graph_mend_test graph_kept_test graph_found_test
+             graph_ends_test)
   foreach(engine btree lsm)
     if(TARGET engine_db)
       set(program ${engine}_${name})

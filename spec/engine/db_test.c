@@ -5,6 +5,8 @@
 #include "db_fixture.h"
 #include "kv_model.h"
 
+#include <limits.h>
+
 static sombra_db *db;
 
 static int setup(void **state)
@@ -231,6 +233,106 @@ static void test_savepoint__undoes_names_nodes_and_buckets_together(void **state
     assert_int_equal(count_nodes(), 1);
 }
 
+struct patience {
+    unsigned asked, last; /* times; the last one that is answered OK */
+};
+static sombra_err ask(void *context)
+{
+    struct patience *patience = context;
+    return patience->asked++ < patience->last ? SOMBRA_OK : SOMBRA_CANCELLED;
+}
+
+enum { MANY = 20000 };
+
+/* Nodes with an index to look into, and edges between them. */
+static sombra_err create_many(sombra_txn *txn, const int64_t *keys)
+{
+    sombra_slice label = slice_str("Many"), type = slice_str("NEXT");
+    const sombra_column column = { .name = slice_str("key"),
+                                   .kind = SOMBRA_COLUMN_INTEGER,
+                                   .as.integers = keys };
+    const sombra_columns columns = { &column, 1, MANY };
+    static sombra_node_id ends[MANY];
+    sombra_node_id first;
+    sombra_edge_id first_edge;
+    sombra_err err = sombra_node_create_columns(txn, &label, 1, &columns, &first);
+    for (size_t i = 0; i < MANY && !err; i++)
+        ends[i] = first + i;
+    return err ? err : sombra_edge_create_columns(txn, type, ends, ends, &columns, &first_edge);
+}
+
+static void test_poll__ends_a_batch_wherever_it_says_so(void **state)
+{
+    (void)state;
+    static int64_t keys[MANY];
+    struct patience patience = { 0, UINT_MAX };
+    uint64_t mark;
+    uint32_t id;
+    for (int64_t i = 0; i < MANY; i++)
+        keys[i] = i;
+    sombra_txn *txn = begin(db, true);
+    sombra_rule rule = SOMBRA_RULE_INIT;
+    rule.kind = SOMBRA_RULE_UNIQUE;
+    rule.subject = slice_str("Many");
+    rule.properties[0] = slice_str("key");
+    rule.property_count = 1;
+    OK(sombra_rule_create(txn, &rule, NULL, &id));
+    OK(sombra_txn_savepoint(txn, &mark));
+    const sombra_txn_poll poll = { ask, &patience };
+    assert_null(sombra_txn_set_poll(txn, poll).ask);
+    OK(create_many(txn, keys));
+    const unsigned times = patience.asked;
+    assert_in_range(times, 2 * MANY / 4096 * 2, 20 * MANY / 4096);
+    for (unsigned last = 0; last < times; last++) {
+        patience = (struct patience){ 0, last };
+        OK(sombra_txn_rollback_to(txn, mark));
+        ERR(create_many(txn, keys), SOMBRA_CANCELLED);
+        assert_int_equal(patience.asked, last + 1);
+    }
+    OK(sombra_txn_rollback_to(txn, mark));
+    assert_ptr_equal(sombra_txn_set_poll(txn, (sombra_txn_poll){ 0 }).context, &patience);
+    OK(create_many(txn, keys));
+    OK(sombra_txn_commit(txn, SOMBRA_DURABILITY_DEFAULT));
+    sombra_txn_close(txn);
+    assert_int_equal(count_nodes(), MANY);
+}
+
+static void test_poll__ends_rules_and_deletes_of_many_edges(void **state)
+{
+    (void)state;
+    static int64_t keys[MANY];
+    static sombra_node_id hubs[MANY];
+    struct patience patience = { 0, 1 };
+    uint64_t mark;
+    uint32_t id;
+    sombra_edge_id first;
+    sombra_txn *txn = begin(db, true);
+    OK(create_many(txn, keys));
+    const sombra_node_id hub = node_new(txn);
+    for (size_t i = 0; i < MANY; i++)
+        hubs[i] = hub;
+    const sombra_columns none = { NULL, 0, MANY };
+    OK(sombra_edge_create_columns(txn, slice_str("HUB"), hubs, hubs, &none, &first));
+    OK(sombra_txn_savepoint(txn, &mark));
+    (void)sombra_txn_set_poll(txn, (sombra_txn_poll){ ask, &patience });
+    sombra_rule rule = SOMBRA_RULE_INIT;
+    rule.kind = SOMBRA_RULE_INDEX;
+    rule.subject = slice_str("Many");
+    rule.properties[0] = slice_str("key");
+    rule.property_count = 1;
+    ERR(sombra_rule_create(txn, &rule, NULL, &id), SOMBRA_CANCELLED);
+    ERR(sombra_rule_find(txn, &rule, &id), SOMBRA_NOT_FOUND); /* it undoes itself */
+    patience.asked = 0;
+    ERR(sombra_node_delete(txn, hub, true), SOMBRA_CANCELLED);
+    OK(sombra_txn_rollback_to(txn, mark));
+    patience = (struct patience){ 0, UINT_MAX };
+    OK(sombra_rule_create(txn, &rule, NULL, &id));
+    OK(sombra_node_delete(txn, hub, true));
+    OK(sombra_txn_commit(txn, SOMBRA_DURABILITY_DEFAULT));
+    sombra_txn_close(txn);
+    assert_int_equal(count_nodes(), MANY);
+}
+
 static void test_commit__that_fails_leaves_nothing(void **state)
 {
     (void)state;
@@ -379,6 +481,8 @@ int main(void)
         TEST(test_db__handles_are_used_again_without_new_memory),
         TEST(test_record__a_later_read_ends_it),
         TEST(test_savepoint__undoes_names_nodes_and_buckets_together),
+        TEST(test_poll__ends_a_batch_wherever_it_says_so),
+        TEST(test_poll__ends_rules_and_deletes_of_many_edges),
         TEST(test_commit__that_fails_leaves_nothing),
         TEST(test_edge__is_read_whole),
         TEST(test_db__statistics_and_checks_are_told),

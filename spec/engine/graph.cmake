@@ -16,4 +16,6 @@ engine_test(graph_rule_test graph SOURCES ${graph_fixture} graph_index_fixture.c
 engine_test(graph_trigger_test graph SOURCES ${graph_fixture} graph_index_fixture.c)
 engine_test(graph_index_test graph SOURCES ${graph_fixture} graph_index_fixture.c)
 engine_test(graph_kept_test graph SOURCES ${graph_fixture})
+engine_test(graph_found_test graph SOURCES ${graph_fixture} graph_index_fixture.c)
+engine_test(graph_ends_test graph SOURCES ${graph_fixture})
 engine_test(graph_threads_test graph SOURCES ${graph_fixture} LABELS threads)

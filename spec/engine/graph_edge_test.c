@@ -310,6 +310,54 @@ static void test_edge__edges_may_be_deleted_while_they_are_listed(void **state)
     assert_sound(f);
 }
 
+/* Of 400 edges of a hub. What was deleted before lay in the way of the next ones again and again:
+ * 160,000 times by the count of the lsm. */
+static void delete_one_by_one(struct fixture *f, const sombra_neighbours_options *options)
+{
+    enum { EDGES = 400 };
+    begin_write(f);
+    sombra_node_id hub = node_new(f, NULL), b = node_new(f, NULL);
+    for (int i = 0; i < EDGES; i++)
+        edge_new(f, hub, i % 2 ? "T" : "U", i % 3 ? b : hub);
+    commit(f);
+    begin_write(f);
+    struct graph_neighbours *n = calloc(1, sizeof *n);
+    const uint64_t before = kv_metrics_count(f->kv->metrics, KV_COUNTER_DELETES_PASSED);
+    size_t count, seen = 0;
+    assert_ok(graph_neighbours_open(n, &f->txn, hub, options));
+    do {
+        const sombra_neighbour *batch;
+        bool is_renewed = false;
+        assert_ok(graph_neighbours_next(n, &batch, &count));
+        for (size_t i = 0; i < count && !is_renewed; i++, seen++) {
+            assert_ok(graph_edge_delete(&f->txn, batch[i].edge));
+            assert_ok(graph_neighbours_renew(n, i + 1, &is_renewed));
+            assert_true(is_renewed);
+        }
+    } while (count);
+    assert_int_equal(seen, EDGES);
+    graph_neighbours_close(n);
+    graph_neighbours_release(n);
+    free(n);
+    assert_int_equal(degree_of(f, hub, SOMBRA_BOTH, NULL), 0);
+    assert_true(kv_metrics_count(f->kv->metrics, KV_COUNTER_DELETES_PASSED) - before <
+                (uint64_t)8 * EDGES);
+    assert_sound(f);
+    commit(f);
+}
+
+static void test_edge__edges_deleted_one_by_one_are_not_in_the_way_of_the_next(void **state)
+{
+    struct fixture *f = *state;
+    delete_one_by_one(f, &(sombra_neighbours_options){ .direction = SOMBRA_BOTH });
+    delete_one_by_one(f, &(sombra_neighbours_options){ .direction = SOMBRA_BOTH, .reverse = true });
+    delete_one_by_one(
+        f, &(sombra_neighbours_options){ .direction = SOMBRA_BOTH, .with_properties = true });
+    const sombra_slice types[] = { text("T"), text("U") };
+    delete_one_by_one(f, &(sombra_neighbours_options){
+                             .direction = SOMBRA_BOTH, .types = types, .type_count = 2 });
+}
+
 static void test_edge__a_renewed_batch_begins_behind_what_was_used(void **state)
 {
     struct fixture *f = *state;
@@ -554,6 +602,7 @@ int main(void)
         TEST(test_edge__ids_of_all_widths_are_listed),
         TEST(test_edge__neighbours_bring_properties_from_both_sides),
         TEST(test_edge__edges_may_be_deleted_while_they_are_listed),
+        TEST(test_edge__edges_deleted_one_by_one_are_not_in_the_way_of_the_next),
         TEST(test_edge__a_renewed_batch_begins_behind_what_was_used),
         TEST(test_edge__type_counts_follow_savepoints),
         TEST(test_edge__an_aborted_transaction_counts_nothing),

@@ -21,6 +21,9 @@ static struct lsm_options by_default = { .create = true,
 /* Flushes and compactions all the time. */
 static struct lsm_options with_small_tables = { SMALL, .memtable_bytes = 4 * KiB,
                                                 .no_background = true };
+/* Many transactions are too long for the log. */
+static struct lsm_options without_much_log = { SMALL, .memtable_bytes = 16 * KiB,
+                                               .wal_bypass_bytes = 600, .no_background = true };
 static struct lsm_options tiered = { SMALL, .memtable_bytes = 4 * KiB, .no_background = true,
                                      .style = LSM_TIERED, .codec = LSM_CODEC_ZLIB };
 static struct lsm_options with_threads = { SMALL, .memtable_bytes = 4 * KiB, .sync_interval_ms = 5,
@@ -34,6 +37,7 @@ static const struct kv_crash_driver drivers[] = {
     { DRIVER("lsm", by_default) },
     { DRIVER("lsm, small tables", with_small_tables) },
     { DRIVER("lsm, tiered, zlib", tiered) },
+    { DRIVER("lsm, commits by flushes", without_much_log) },
     { DRIVER("lsm, machine without allocate and mapped stores", with_small_tables),
       .machine = { .lacks_allocate = true, .lacks_mapped_stores = true, .lacks_populate = true } },
     { DRIVER("lsm, background threads", with_threads), .has_threads = true },

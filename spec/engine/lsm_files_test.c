@@ -40,6 +40,12 @@ void lsm_logs_drop(struct lsm *lsm, uint64_t log_seq)
     dropped_log_seq = log_seq;
 }
 
+void lsm_logs_add(struct lsm *lsm, struct lsm_log *log)
+{
+    log->next = lsm->logs;
+    lsm->logs = log;
+}
+
 sombra_err lsm_check_writable(struct lsm *lsm)
 {
     return lsm->is_failed ? diag_fail(SOMBRA_IO, "failed before") : SOMBRA_OK;

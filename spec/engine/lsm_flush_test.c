@@ -277,6 +277,8 @@ static bool cut_once(struct random *random)
     struct cut cut = { .variant = (enum os_sim_variant)random_below(random, OS_SIM_VARIANTS) };
     uint8_t low[8], high[8];
     uint64_t entries, removed, at = 1 + random_below(random, 60);
+    if (random_below(random, 2))
+        options.wal_bypass_bytes = 8 * KiB; /* the flush is the commit */
     lsm_store_init_simulated(&store, &options);
     commit_numbers(store.kv, 0, 700, 1);
     expect_ok(checkpoint(store.kv));
@@ -319,6 +321,146 @@ static void test_flush__power_cuts_beside_it_lose_nothing(void **state)
     assert_true(cuts > rounds / 4);
 }
 
+/* ---- long transactions, whose commit is their flush --------------------------------------- */
+
+static struct lsm_options bypassing(void)
+{
+    struct lsm_options options = options_of(MiB);
+    options.wal_bypass_bytes = 8 * KiB;
+    return options;
+}
+
+static uint64_t logged_bytes(struct kv *kv)
+{
+    return kv_metrics_count(kv->metrics, KV_COUNTER_LOG_BYTES);
+}
+
+static void test_flush__is_the_commit_of_a_long_transaction(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = bypassing();
+    uint64_t count = 0;
+    lsm_store_init_simulated(&store, &options);
+    commit_numbers(store.kv, 0, 10, 1);
+    const uint64_t logged = logged_bytes(store.kv);
+    struct kv_txn *before = kv_begin_read(store.kv);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, 0, 1000, 60, 2);
+    const uint64_t digest = kv_digest(txn, all, &count);
+    expect_ok(kv_commit(txn, KV_OFF));
+    assert_int_equal(logged_bytes(store.kv), logged);
+    assert_true(tables_of(store.kv) > 0);
+    assert_int_equal(digest_of(store.kv, &count), digest);
+    expect_ok(kv_count(before, all, 0, &count));
+    assert_int_equal(count, 10);
+    kv_abort(before);
+    struct os_sim *image = os_sim_crash(store.sim, OS_SIM_NOTHING, 1);
+    assert_int_equal(digest_of_image(image, &options),
+                     digest); /* durable, though it was not asked to */
+    os_sim_free(image);
+    commit_numbers(store.kv, 2000, 2010, 3);
+    assert_true(logged_bytes(store.kv) > logged);
+    digest_of(store.kv, &count);
+    assert_int_equal(count, 1010);
+    lsm_store_close(&store);
+    lsm_store_open(&store);
+    txn = kv_begin_write(store.kv); /* the first commit behind an open, which has no log */
+    expect_ok(kv_expect(txn, MiB));
+    kv_put_numbers(txn, 3000, 3001, 60, 4);
+    expect_ok(kv_commit(txn, KV_FULL));
+    assert_int_equal(logged_bytes(store.kv), 0);
+    digest_of(store.kv, &count);
+    assert_int_equal(count, 1011);
+    kv_expect_sound(store.kv);
+    lsm_store_release(&store);
+}
+
+/* What a long transaction took back is not flushed, and what it kept is. */
+static void test_flush__has_no_part_of_a_long_transaction_that_was_taken_back(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = bypassing();
+    uint64_t count = 0, mark = 0;
+    lsm_store_init_simulated(&store, &options);
+    for (uint64_t kept = 0; kept <= 10; kept += 10) {
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        kv_put_numbers(txn, 0, kept, 60, 1);
+        expect_ok(kv_savepoint(txn, KV_SAVEPOINT_SET, &mark));
+        kv_put_numbers(txn, 100, 1000, 60, 2);
+        expect_ok(kv_savepoint(txn, KV_SAVEPOINT_ROLLBACK, &mark));
+        kv_commit_ok(txn);
+        assert_int_equal(tables_of(store.kv), kept > 0);
+        digest_of(store.kv, &count);
+        assert_int_equal(count, kept);
+    }
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, 100, 1000, 60, 2);
+    kv_abort(txn);
+    lsm_store_close(&store);
+    lsm_store_open(&store);
+    digest_of(store.kv, &count);
+    assert_int_equal(count, 10);
+    kv_expect_sound(store.kv);
+    lsm_store_release(&store);
+}
+
+/* Whichever call of it fails: the transaction is whole or not there, and the store goes on, unless
+ * nobody knows what its manifest has. */
+static bool fail_once(uint64_t nth, enum os_sim_fault_kind kind)
+{
+    struct lsm_store store;
+    struct lsm_options options = bypassing();
+    uint64_t entries;
+    options.no_background = true;
+    lsm_store_init_simulated(&store, &options);
+    commit_numbers(store.kv, 0, 10, 1);
+    const uint64_t before = digest_of(store.kv, &entries);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, 5, 400, 60, 2);
+    const uint64_t behind = kv_digest(txn, all, &entries);
+    const uint64_t faults = os_sim_faults(store.sim);
+    os_sim_fail(store.sim,
+                &(struct os_sim_fault){
+                    .kind = kind,
+                    .nth = nth,
+                    .calls = kind == OS_SIM_SHORT ? 1u << OS_SIM_WRITE | 1u << OS_SIM_SYNC : 0 });
+    sombra_err err = kv_commit(txn, KV_FULL);
+    const bool has_struck = os_sim_faults(store.sim) > faults;
+    os_sim_fail(store.sim, NULL);
+    assert_int_equal(digest_of(store.kv, &entries), err ? before : behind);
+    const struct lsm *lsm = lsm_of(store.kv);
+    const bool goes_on = !atomic_load(&lsm->is_failed) && !manifest_has_failed(lsm->manifest);
+    if (goes_on) {
+        txn = kv_begin_write(store.kv);
+        kv_put_numbers(txn, 5, 400, 60, 2);
+        kv_commit_ok(txn);
+        err = SOMBRA_OK;
+    }
+    assert_int_equal(kv_close(store.kv) == SOMBRA_OK, goes_on);
+    store.kv = NULL;
+    store.os = os_sim_start(store.sim);
+    lsm_store_open(&store);
+    const uint64_t digest = digest_of(store.kv, &entries);
+    assert_true(digest == behind || (err && digest == before));
+    kv_expect_sound(store.kv);
+    lsm_store_release(&store);
+    return has_struck;
+}
+
+static void test_flush__that_commits_fails_as_a_whole(void **state)
+{
+    (void)state;
+    static const enum os_sim_fault_kind kinds[] = { OS_SIM_ENOSPC, OS_SIM_EIO, OS_SIM_SHORT };
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        unsigned struck = 0;
+        for (uint64_t nth = 1; nth < 16; nth++)
+            struck += fail_once(nth, kinds[i]);
+        assert_true(struck > 4);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -328,6 +470,9 @@ int main(void)
         cmocka_unit_test(test_flush__of_which_a_part_fails_is_done_again),
         cmocka_unit_test(test_flush__syncs_while_it_waits_for_its_other_part),
         cmocka_unit_test(test_flush__power_cuts_beside_it_lose_nothing),
+        cmocka_unit_test(test_flush__is_the_commit_of_a_long_transaction),
+        cmocka_unit_test(test_flush__has_no_part_of_a_long_transaction_that_was_taken_back),
+        cmocka_unit_test(test_flush__that_commits_fails_as_a_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include "os/os_ops.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -447,6 +448,119 @@ static void test_lsm_processes__a_dead_reader_keeps_no_table(void **state)
     lsm_store_release(&store);
 }
 
+/* ---- files that somebody put back ---------------------------------------------------------- */
+
+static struct buf file_read(const char *directory, const char *name)
+{
+    struct buf bytes = BUF_INIT;
+    char path[512];
+    uint8_t chunk[4096];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    for (size_t count; (count = fread(chunk, 1, sizeof chunk, file)) > 0;)
+        expect_ok(buf_append(&bytes, chunk, count));
+    assert_int_equal(fclose(file), 0);
+    return bytes;
+}
+
+static void file_write(const char *directory, const char *name, const struct buf *bytes)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    assert_true(unlink(path) == 0 || errno == ENOENT);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes->data, 1, bytes->bytes, file), bytes->bytes);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void
+test_lsm_processes__a_reader_refuses_an_older_manifest_and_keeps_what_it_had(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    store_begin(&store);
+    struct process writer = process_start(store.path, &store.options);
+    process_does(&writer, "owm");
+    struct buf older = file_read(store.path, "MANIFEST");
+    process_does(&writer, "wmwmc");
+    process_end(&writer, false);
+    struct buf newer = file_read(store.path, "MANIFEST");
+    store.options.is_readonly = true;
+    lsm_store_open(&store);
+    expect_round(store.kv, 3);
+    file_write(store.path, "MANIFEST", &older); /* its tables are gone */
+    expect_err(SOMBRA_CONFLICT, maintain(store.kv, KV_REFRESH));
+    expect_text("the manifest is not what follows");
+    expect_round(store.kv, 3);
+    file_write(store.path, "MANIFEST", &newer);
+    expect_ok(maintain(store.kv, KV_REFRESH));
+    expect_round(store.kv, 3);
+    buf_release(&older);
+    buf_release(&newer);
+    lsm_store_release(&store);
+}
+
+static void test_lsm_processes__a_reader_refuses_another_stores_manifest(void **state)
+{
+    (void)state;
+    struct lsm_store store, other;
+    store_begin(&store);
+    store_begin(&other);
+    for (struct lsm_store *at = &store;; at = &other) {
+        lsm_store_open(at);
+        for (uint64_t round = 1; round <= (at == &store ? 1 : 3); round++) {
+            expect_ok(round_write(at->kv, round));
+            expect_ok(maintain(at->kv, KV_COMPACT));
+        }
+        lsm_store_close(at);
+        if (at == &other)
+            break;
+    }
+    store.options.is_readonly = true;
+    lsm_store_open(&store);
+    struct buf others = file_read(other.path, "MANIFEST");
+    file_write(store.path, "MANIFEST", &others);
+    expect_err(SOMBRA_CONFLICT, maintain(store.kv, KV_REFRESH));
+    expect_text("the manifest is another store's");
+    expect_round(store.kv, 1);
+    buf_release(&others);
+    lsm_store_release(&other);
+    lsm_store_release(&store);
+}
+
+/* The manifest is the same; the log that somebody cut is not. */
+static void test_lsm_processes__a_reader_refuses_logs_that_end_sooner(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = { LSM_STORE_SMALL(1 * MiB), .no_background = true }; /* one log */
+    lsm_store_init(&store, &options);
+    lsm_store_close(&store);
+    struct process writer = process_start(store.path, &store.options);
+    process_does(&writer, "ow");
+    char log[64] = "";
+    DIR *directory = opendir(store.path);
+    assert_non_null(directory);
+    for (struct dirent *entry; (entry = readdir(directory));)
+        if (strstr(entry->d_name, ".log"))
+            snprintf(log, sizeof log, "%.60s", entry->d_name);
+    closedir(directory);
+    struct buf older = file_read(store.path, log);
+    process_does(&writer, "w");
+    process_end(&writer, true);
+    store.options.is_readonly = true;
+    lsm_store_open(&store);
+    expect_round(store.kv, 2);
+    file_write(store.path, log, &older);
+    expect_err(SOMBRA_CORRUPT, maintain(store.kv, KV_REFRESH));
+    expect_text("the logs end at commit");
+    expect_round(store.kv, 2);
+    buf_release(&older);
+    lsm_store_release(&store);
+}
+
 /* ---- changes in the middle of an open ----------------------------------------------------- */
 
 static struct {
@@ -579,6 +693,10 @@ int main(void)
         cmocka_unit_test(test_lsm_processes__a_readers_tables_stay_until_it_lets_them_go),
         cmocka_unit_test(test_lsm_processes__a_dead_reader_keeps_no_table),
         cmocka_unit_test(test_lsm_processes__a_reader_opens_while_the_logs_change),
+        cmocka_unit_test(
+            test_lsm_processes__a_reader_refuses_an_older_manifest_and_keeps_what_it_had),
+        cmocka_unit_test(test_lsm_processes__a_reader_refuses_another_stores_manifest),
+        cmocka_unit_test(test_lsm_processes__a_reader_refuses_logs_that_end_sooner),
         cmocka_unit_test(test_lsm_processes__refresh_beside_a_busy_writer_never_sees_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -427,6 +427,37 @@ static void test_leaf__copies_leave_out_holes_that_are_many(void **state)
     assert_true(packed > 0);
 }
 
+/* Keys that have nothing in common: the first run ends where the page does, and in the largest page
+ * no slot can say so while the run goes. */
+static void test_leaf__first_run_of_the_largest_page_can_be_removed(void **state)
+{
+    (void)state;
+    enum { KEYS = 256 };
+    uint8_t keys[KEYS][2], *page = page_image(PAGE_BYTES_MAX);
+    struct leaf_entry entries[KEYS];
+    uint16_t shared[KEYS] = { 0 };
+    for (unsigned i = 0; i < KEYS; i++) {
+        keys[i][0] = (uint8_t)i;
+        keys[i][1] = 0;
+        entries[i] = (struct leaf_entry){ .key = slice_of(keys[i], 2) };
+    }
+    struct leaf_row row = { entries, shared, KEYS, PAGE_BYTES_MAX };
+    struct leaf_cut cut;
+    leaf_row_cut(&row, 0, PAGE_BYTES_MAX, &cut);
+    assert_int_equal(cut.count, KEYS);
+    leaf_row_build(&row, &cut, page);
+    assert_int_equal(page_kind(page), PAGE_DENSE);
+    for (unsigned i = 0; i < KEYS; i++) {
+        unsigned index;
+        assert_true(leaf_find(page, PAGE_BYTES_MAX, entries[i].key, &index));
+        assert_int_equal(index, 0);
+        leaf_remove(page, PAGE_BYTES_MAX, 0, 1);
+        assert_page_valid(page, PAGE_BYTES_MAX);
+        assert_int_equal(page_count(page), KEYS - 1 - i);
+    }
+    mem_free(page);
+}
+
 /* ---- lengths of values ------------------------------------------------------------------- */
 
 enum { VALUED = 200, USUAL_BYTES = 6 };
@@ -530,6 +561,7 @@ int main(void)
         cmocka_unit_test(test_leaf__append_takes_only_what_belongs_behind_the_last_entry),
         cmocka_unit_test(test_leaf__emptied_page_takes_any_entry),
         cmocka_unit_test(test_leaf__copies_leave_out_holes_that_are_many),
+        cmocka_unit_test(test_leaf__first_run_of_the_largest_page_can_be_removed),
         cmocka_unit_test(test_leaf__usual_length_of_values_is_told_once),
         cmocka_unit_test(test_leaf__split_chooses_another_usual_length),
     };

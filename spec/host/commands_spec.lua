@@ -262,6 +262,41 @@ describe("the commands", function()
       assert.matches('"bytes":%d+', ok({ "backup", path, directory .. "/copy2.sombra", "--json" }))
     end)
 
+    -- As a user who may not write: root may, whatever the modes say.
+    local function as_reader(command)
+      local id = run.shell("id -u")
+      local prefix = id == "0\n" and "setpriv --reuid 65534 --regid 65534 --clear-groups " or ""
+      return run.shell(prefix .. command .. " 2>&1")
+    end
+
+    for _, engine in ipairs { "btree", "lsm" } do
+      it("read what the user may only read: " .. engine, function()
+        local binary = run.absolute_binary()
+        local place = run.temporary_directory() -- for everybody
+        run.shell(("chmod 755 %s && mkdir -m 777 %s/to %s/from"):format(place, place, place))
+        do
+          local db <close> = assert(sombra.open(place .. "/from/db", { create = true, engine = engine }))
+          db:write(function(tx) tx:bucket("things", { create = true }):put("a", "one") end)
+        end
+        run.shell(("cd %s && chmod 555 from from/db && find from -type f -exec chmod 444 {} +"):format(place))
+        local output, code = as_reader(("%s backup %s/from/db %s/to/copy"):format(binary, place, place))
+        assert.same({ "", 0 }, { output, code })
+        assert.equal("one", (run.shell(("%s kv get %s/to/copy things a"):format(binary, place))))
+        output, code = as_reader(("%s verify %s/from/db"):format(binary, place))
+        assert.same({ place .. "/from/db: sound\n", 0 }, { output, code })
+        run.shell("chmod -R u+w " .. place)
+        run.remove_directory(place)
+      end)
+    end
+
+    it("copy a directory that another process writes", function()
+      local tree = directory .. "/written"
+      local db <close> = assert(sombra.open(tree, { create = true, engine = "lsm" }))
+      db:write(function(tx) tx:bucket("things", { create = true }):put("a", "one") end)
+      assert.equal("", ok({ "backup", tree, tree .. "-copy" }))
+      assert.equal("one", ok({ "kv", "get", tree .. "-copy", "things", "a" }))
+    end)
+
     it("show progress on a terminal only", function()
       local command = ("%s backup %s %s/copy"):format(run.absolute_binary(), path, directory)
       local out = run.shell(("script -qec %s /dev/null"):format(run.quote(command .. "3.sombra")))

@@ -123,6 +123,52 @@ describe("Ctrl-C", function()
     assert.equal("", result.err)
   end)
 
+  -- A procedure has a state of its own, which the signal handler does not know.
+  local call = [[
+    local sombra = require "sombra"
+    local db = assert(sombra.open(":memory:", { create = true }))
+    local function define(name, text)
+      db:define(("return { name = %q, mode = 'write', limits = { time = 50 }, run = function(tx) %s end }"):format(name,
+        text))
+    end
+    define("inner", "tx:create('N') while true do pcall(function() while true do end end) end")
+    define("outer", "tx:create('N') tx:call('inner')")
+    local function soon() os.execute("(sleep 0.2; kill -INT $PPID) &") end
+  ]]
+
+  local function interrupted_call(script)
+    local result = run.host { "-e", call .. script }
+    assert.matches("^sombra: .*procedure:1: interrupted!\nstack traceback:", result.err)
+    assert.equal(130, result.code)
+  end
+
+  it("ends a procedure, and undoes what it did", function()
+    for _, name in ipairs { "inner", "outer" } do
+      assert.equal("false\tprocedure:1: interrupted!\t0\n", run.ok { "-e", call .. ([[
+        soon()
+        local ok, err = pcall(db.call, db, %q)
+        print(ok, err, db:read(function(tx) return tx:count() end))]]):format(name) })
+    end
+  end)
+
+  it("ends a procedure in a coroutine, in a transaction, in a stream and in a trigger", function()
+    interrupted_call "coroutine.wrap(function() soon() db:call('inner') end)()"
+    interrupted_call "db:write(function(tx) soon() tx:call('outer') end)"
+    interrupted_call [[db:define "return { name = 'rows', run = function() emit(1) while true do end end }"
+      for row in db:stream('rows', nil, { time = 50 }) do soon() end]]
+    interrupted_call [[define("slow", "while true do end")
+      db:write(function(tx) tx:create_trigger("N", "slow") end)
+      db:write(function(tx) tx:create("N") soon() end)]]
+  end)
+
+  it("lets a hook of the script's own wait until the procedure has ended", function()
+    assert.equal("1\tfalse\n", run.ok { "-e", call .. [[
+      db:define "return { name = 'one', run = function() for _ = 1, 100000 do end return 1 end }"
+      local inside = false
+      debug.sethook(function() inside = inside or debug.getinfo(2, "S").source == "=procedure" end, "", 1)
+      print(db:call("one"), inside)]] })
+  end)
+
   it("wakes a blocked read", function()
     local directory = run.temporary_directory()
     run.write_file(directory .. "/script.lua", ready .. "ready() io.read() while true do end")

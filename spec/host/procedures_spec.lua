@@ -31,6 +31,17 @@ describe("sombra call, run-proc and migrate", function()
   end)
   after_each(function() run.remove_directory(directory) end)
 
+  it("call ends at the first Ctrl-C", function()
+    run.write_file(directory .. "/loop.lua", [[return { name = "loop", mode = "write",
+      run = function(tx) tx:create("N") while true do end end }]])
+    sombra("migrate --create a.sombra migrations")
+    sombra("proc define a.sombra loop.lua")
+    local output, code = run.shell(([[cd %s; %s call a.sombra loop --time 50 2>&1 & child=$!
+      sleep 0.5; kill -INT $child; wait $child]]):format(directory, run.absolute_binary()))
+    assert.same({ "sombra call: interrupted\n", 130 }, { output, code })
+    assert.matches("\nnodes +1\n", (sombra("stats a.sombra"))) -- what the migration made
+  end)
+
   it("migrate a database, and back", function()
     assert.same({ "0001_people: up (rolled back)\n", 0 }, { sombra("migrate --create --dry-run a.sombra migrations") })
     assert.same({ "0001_people: up\n", 0 }, { sombra("migrate a.sombra migrations") })

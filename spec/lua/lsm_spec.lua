@@ -212,6 +212,34 @@ describe("the engine lsm", function()
       assert.equal(20, entries(db))
       assert.equal(10, old:bucket("b"):count())
     end)
+
+    -- The numbers of tables are given a second time then, to others, while blocks of the first are in the cache.
+    it("readers refuse a copy that was put back and written since", function()
+      local function write_more(first, text)
+        assert.equal("true\n", in_other(([[
+          local db = assert(require("sombra").open(arg[1]))
+          for i = %d, %d do
+            db:write(function(tx) for k = 1, 100 do tx:bucket("b"):put(k, %q .. i) end end)
+            db:compact()
+          end
+          print(db:close())]]):format(first, first + 2, text)))
+      end
+      local writer = open()
+      put(writer, 1, 100)
+      writer:close()
+      os.execute(("cp -r '%s' '%s-kept'"):format(path, path))
+      write_more(1, "lost")
+      local db <close> = assert(sombra.open(path, { readonly = true }))
+      local function first() return db:read(function(tx) return tx:bucket("b"):get(1) end) end
+      assert.equal("lost3", first())
+      os.execute(("cd %s && rm -f *.sst MANIFEST && cp %s-kept/*.sst %s-kept/MANIFEST ."):format(path, path, path))
+      write_more(1, "something else ")
+      local ok, err = pcall(db.refresh, db)
+      assert.is_false(ok)
+      assert.equal("conflict", err.code)
+      assert.equal("lost3", first())
+      helper.remove(path .. "-kept")
+    end)
   end)
 
   it("is repaired: what damaged tables still have is in the new one", function()

@@ -136,6 +136,25 @@ describe("the sandbox", function()
     end)
   end
 
+  -- Processor time: what others do on the machine is not counted.
+  it("ends batches near their deadline", function()
+    for _, batch in ipairs {
+      "tx:create_many('Trace', list)", "tx:create_many('Trace', { a = list, b = list, c = list })",
+      "tx:link_many('T', list, list)",
+    } do
+      db:define(("return { name = 'batch', mode = 'write', run = function(tx) local one = tx:create('Trace') local list, row = {}, "
+        .. "%s for i = 1, 1000000 do list[i] = row end %s end }"):format(batch:find("'Trace', list") and "{ a = 1 }" or "one",
+        batch))
+      local begun = os.clock()
+      local ok, err = pcall(db.call, db, "batch", nil, { time = 0.1 })
+      assert.is_false(ok)
+      assert.equal("limit", err.code)
+      assert.is_true(os.clock() - begun < 0.3)
+      assert.equal(0, db:read(function(tx) return tx:count("Trace") end))
+      db:undefine("batch")
+    end
+  end)
+
   it("counts what queries keep as memory of the call", function()
     db:write(function(tx)
       local list = {}

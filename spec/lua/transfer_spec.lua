@@ -436,12 +436,27 @@ describe("import and export", function()
     { "-nodes.csv", '~id,n\n1,"x\n', "nodes.csv:2: a quoted field is never closed" },
     { "-nodes.csv", "~id,n\n1,x\n1,y\n", "nodes.csv:3: a node with the id '1'" },
     { "-nodes.csv", "", "the first line, which names the columns, is missing" },
-    { "-nodes.csv", "a,a\n", "the column 'a' is named twice" },
-    { "-nodes.csv", "~id,n,:ID\n", "the column 'id' is named twice" },
-    { "-nodes.csv", "~id,n,\n1,2,\n", "nodes.csv: column 3 has no name" },
+    { "-nodes.csv", "a,b,a\n", "nodes.csv:1: columns 1 %('a'%) and 3 %('a'%) are both the property 'a'" },
+    { "-nodes.csv", "\na:int,a:float\n1,2\n",
+      "nodes.csv:2: columns 1 %('a:int'%) and 2 %('a:float'%) are both the property 'a'" },
+    { "-nodes.csv", "~id,n,:ID\n", "nodes.csv:1: columns 1 %('~id'%) and 3 %(':ID'%) are both the id" },
+    { "-nodes.csv", "a:ID,n,b:ID\n1,2,3\n", "nodes.csv:1: columns 1 %('a:ID'%) and 3 %('b:ID'%) are both the id" },
+    { "-nodes.csv", "a:ID(X),:ID\n1,2\n", "columns 1 %('a:ID%(X%)'%) and 2 %(':ID'%) are both the id" },
+    { "-nodes.csv", "~id,:LABEL,kind:LABEL\n1,2,3\n",
+      "columns 2 %(':LABEL'%) and 3 %('kind:LABEL'%) are both the label" },
+    { "-edges.csv", "~from,~to,:TYPE,~label\n", "columns 3 %(':TYPE'%) and 4 %('~label'%) are both the label or type" },
+    { "-edges.csv", "~from,a:START_ID,~to\n", "columns 1 %('~from'%) and 2 %('a:START_ID'%) are both the source" },
+    { "-edges.csv", "~from,:END_ID,~to\n", "columns 2 %(':END_ID'%) and 3 %('~to'%) are both the target" },
+    { "-nodes.csv", "~id,n,\n1,2,\n", "nodes.csv:1: column 3 has no name" },
     { "-nodes.csv", "~id," .. ("x"):rep(256) .. "\n1,2\n", "nodes.csv:2: .*a name has 256 bytes" },
     { ".jsonl", '{"node":1,"labels":["' .. ("x"):rep(256) .. '"]}\n', "jsonl:1: .*a name has 256 bytes" },
     { ".jsonl", '{"bucket":"b","key":"' .. ("x"):rep(1001) .. '","value":1}\n', "jsonl:1: a key of 1001 bytes" },
+    -- Which took minutes, for patterns that went back and forth.
+    { "-nodes.csv", "n:float\n" .. ("1"):rep(20000) .. "x\n", "nodes.csv:2: column 'n': '1+%.%.%.' is no number" },
+    { "-nodes.csv", "a:" .. ("b"):rep(100000) .. ")(\n1\n",
+      "nodes.csv:1: column 1 has a name of 100004 bytes, 'a:b+%.%.%.'" },
+    { ".graphml", "<graphml " .. ("b"):rep(200000) .. ">", "a tag cannot be read near ' b+%.%.%.'" },
+    { "-nodes.csv", "\xFF\xFE~\0i\0d\0\n\0", "nodes.csv:1: the encoding is UTF%-16" },
     { "-edges.csv", "~from,x\n", "edges need two columns" },
     { "-edges.csv", "~from,~to,~label\n1,2,T\n", "edges.csv:2: there is no node with the id '1'" },
     { ".jsonl", '{"node":1}\n\n{"node":2\n', "jsonl:3: not JSON at column" },
@@ -467,6 +482,11 @@ describe("import and export", function()
     { ".graphml", "<?xml version='1.0' encoding='latin1'?><graphml/>", "the encoding is latin1" },
     { ".graphml", "<graphml><key id='a' attr.type='date'/><graph/></graphml>", "the type 'date'" },
     { ".graphml", "<graphml><graph>\n<node id='1'><data key='z'>1</data></node>", "graphml:2: there is no key 'z'" },
+    { ".graphml", "<graphml><key id='a'/><key id='b' attr.name='a'/><graph>\n<node id='1'><data key='a'>1</data>"
+      .. "<data key='b'>2</data></node>", "graphml:2: the property 'a' stands twice" },
+    { ".graphml", "<graphml><key id='labelV'/><graph>\n<node id='1'><data key='labelV'>A</data>"
+      .. "<data key='labelV'>B</data></node>", "graphml:2: the label stands twice" },
+    { ".graphml", "<graphml><key id='a'/>\n<key id='a' for='node'/><graph/>", "graphml:2: the key 'a' stands twice" },
     { ".graphml", "<graphml><graph><hyperedge/>", "<hyperedge> is not read" },
     { ".strange", "", "the format of .* is not known by its name" },
   }
@@ -483,6 +503,26 @@ describe("import and export", function()
       end)
     end)
   end
+
+  it("refuse names of columns that no file has", function()
+    local db <close> = helper.memory()
+    local nodes, edges = write("-nodes.csv", "id,n\na,1\n"), write("-edges.csv", "src,dst\na,a\n")
+    local function refuses(pattern, paths, options)
+      local is_good, err = pcall(import.run, db, paths, options)
+      assert.is_false(is_good)
+      assert.matches(pattern, tostring(err))
+      assert.equal(0, db:read(function(tx) return tx:count() end))
+    end
+    refuses("there is no column 'm', which types asks for", { nodes }, { types = { m = "int" } })
+    refuses("there is no column 'scr', which from asks for", { edges }, { from = "scr", to = "dts", type = "T" })
+    refuses("there is no column 'scr', which from asks for", { nodes, edges }, { id = "id", from = "scr", to = "dts",
+      type = "T" })
+    refuses("there is no column 'from', which types asks for", { nodes, edges }, { id = "id", from = "src", to = "dst",
+      type = "T", types = { from = "int" } })
+    local report = import.run(db, { edges, nodes }, { id = "id", from = "src", to = "dst", type = "T",
+      types = { n = "float" } })
+    assert.same({ 1, 1 }, { report.nodes, report.edges })
+  end)
 
   it("keep the batches before a bad record, or nothing with one batch for all", function()
     local rows = { "~id" }

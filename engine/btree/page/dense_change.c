@@ -28,7 +28,8 @@ static void add_ordinals(uint8_t *page, unsigned first, int entries)
                           (unsigned)((int)dense_ordinal(page, runs, run) + entries));
 }
 
-/* Replaces `old_bytes` at `offset`, inside of run `run`. The space must be there. */
+/* Replaces `old_bytes` at `offset`; the slots of `run` and those behind move. The space must be
+ * there. */
 static void splice(uint8_t *page, unsigned run, size_t offset, size_t old_bytes, sombra_slice bytes)
 {
     ptrdiff_t growth = (ptrdiff_t)bytes.bytes - (ptrdiff_t)old_bytes;
@@ -243,7 +244,8 @@ static void remove_run(uint8_t *page, size_t page_bytes, unsigned run)
     unsigned entries = dense_run_last(page, runs, run) - dense_ordinal(page, runs, run);
     size_t offset = slot_at(page, runs, run);
     size_t end = dense_run_end(page, page_bytes, runs, run);
-    splice(page, run, offset, end - offset, slice_of(NULL, 0));
+    /* Its own slot goes: it might have to say the end of the largest page. */
+    splice(page, run + 1, offset, end - offset, slice_of(NULL, 0));
     add_ordinals(page, run + 1, -(int)entries);
     slot_remove(page, run);
     cells_set_count(page, cells_count(page) - entries);

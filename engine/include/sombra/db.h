@@ -138,6 +138,17 @@ SOMBRA_API bool sombra_txn_is_write(const sombra_txn *txn); /* also when it is o
  * transaction. Returns what was set before. */
 SOMBRA_API bool sombra_txn_set_readonly(sombra_txn *txn, bool is_readonly);
 
+typedef struct sombra_txn_poll {
+    sombra_err (*ask)(void *context); /* NULL = nobody is asked */
+    void *context;
+} sombra_txn_poll;
+
+/* Until it is set again or the transaction ends, it is asked now and then by what writes many at
+ * once (batches, new indexes, the edges of a node that goes), and must not use the transaction.
+ * What it returns but OK ends that; if something was written by then, only a rollback, whole or to
+ * a savepoint, is left. Returns what was set before. */
+SOMBRA_API sombra_txn_poll sombra_txn_set_poll(sombra_txn *txn, sombra_txn_poll poll);
+
 /* ---- savepoints (writers) ---------------------------------------------------------------- */
 
 /* Marks nest; a mark is a number of this transaction only. */
@@ -240,7 +251,8 @@ SOMBRA_API sombra_err sombra_db_backup(sombra_db *db, const char *path,
                                        const sombra_job *job) SOMBRA_MUST_CHECK;
 
 /* Databases that were opened read-only beside a writing process and do not follow it by themselves
- * (engine lsm): what begins from now on sees what is committed by now. Else nothing happens. */
+ * (engine lsm): what begins from now on sees what is committed by now. Else nothing happens. After
+ * an error it sees what it saw: CONFLICT or CORRUPT where somebody put older files there. */
 SOMBRA_API sombra_err sombra_db_refresh(sombra_db *db) SOMBRA_MUST_CHECK;
 
 /* ---- copies between engines -------------------------------------------------------------- */

@@ -13,7 +13,7 @@
 #ifndef LSM_SOURCE_H
 #define LSM_SOURCE_H
 
-#include "base/base.h"
+#include "kv/kv.h"
 
 enum entry_kind {
     ENTRY_PUT = 0,
@@ -56,6 +56,11 @@ struct source_ops {
      * where it begins; they live as long as the source. NULL = it never hides. */
     bool (*hides)(struct source *source, sombra_slice key, sombra_slice *out_low,
                   sombra_slice *out_end);
+    /* NULL, or as `read`, of keys that begin with words->within: what is behind that in them goes
+     * behind the words that are there. Stops before a key with more than KV_WORD_BYTES left, and
+     * says so (is_long); then, as on an error, it is not known where it stands. At least one, or
+     * is_long. */
+    sombra_err (*words)(struct source *source, sombra_slice before, struct kv_words *words);
     void (*close)(struct source *source); /* frees it */
 };
 struct source {
@@ -63,6 +68,26 @@ struct source {
     struct lsm_entry entry; /* while is_valid */
     bool is_valid;
 };
+
+/* What is behind the first `skip` bytes of a key as a number, and how many bytes that is; false
+ * where there are more than KV_WORD_BYTES, or the key is shorter. */
+static inline bool source_word(const uint8_t *key, size_t key_bytes, size_t skip, uint64_t *to,
+                               uint8_t *to_bytes)
+{
+    const size_t own = key_bytes - skip;
+    if (LIKELY(own - 1 < KV_WORD_BYTES && key_bytes >= KV_WORD_BYTES)) {
+        *to = get_be64(key + key_bytes - KV_WORD_BYTES) << 8 * (KV_WORD_BYTES - own);
+    } else if (own <= KV_WORD_BYTES) {
+        uint8_t bytes[KV_WORD_BYTES] = { 0 };
+        if (own)
+            memcpy(bytes, key + skip, own);
+        *to = get_be64(bytes);
+    } else {
+        return false;
+    }
+    *to_bytes = (uint8_t)own;
+    return true;
+}
 
 static inline void source_close(struct source *source)
 {

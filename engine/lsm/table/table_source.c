@@ -288,6 +288,40 @@ static sombra_err table_source_read(struct source *base, sombra_slice before,
     return enter_first(source, source->index + 1);
 }
 
+static sombra_err table_source_words(struct source *base, sombra_slice before,
+                                     struct kv_words *words)
+{
+    struct table_source *source = source_of(base);
+    assert(base->is_valid && words->count < words->capacity);
+    cache_release(source->table->context.cache, source->given);
+    source->given = NULL;
+    uint32_t end = source->rows.count, at = source->position;
+    if (before.bytes > 0)
+        end = rows_find_from(&source->rows, before, at);
+    end = (uint32_t)u64_min(end, at + (uint64_t)(words->capacity - words->count));
+    /* In variables of their own: no store in the loop can change them. */
+    const size_t skip = words->within.bytes;
+    const struct rows rows = source->rows;
+    uint64_t *to = words->words + words->count;
+    uint8_t *to_bytes = words->bytes + words->count;
+    for (; at < end; at++, to++, to_bytes++) {
+        const uint32_t key_bytes = rows_key_bytes(&rows, at);
+        if (UNLIKELY(!source_word(rows.bytes + rows.places[at].key, key_bytes, skip, to, to_bytes)))
+            break;
+    }
+    words->count = (size_t)(to - words->words);
+    words->is_long = at < end;
+    if (UNLIKELY(words->is_long))
+        return rows_key_bytes(&rows, at) < skip
+                   ? diag_fail(SOMBRA_CORRUPT, "%s: keys are out of order",
+                               os_file_path(source->table->file))
+                   : SOMBRA_OK;
+    if (at == rows.count)
+        return enter_first(source, source->index + 1);
+    go_to(source, at);
+    return SOMBRA_OK;
+}
+
 static bool table_source_hides(struct source *base, sombra_slice key, sombra_slice *out_low,
                                sombra_slice *out_end)
 {
@@ -310,6 +344,7 @@ static const struct source_ops plain_ops = {
     .next = table_source_next,
     .previous = table_source_previous,
     .read = table_source_read,
+    .words = table_source_words,
     .hides = NULL,
     .close = table_source_close,
 };
@@ -319,6 +354,7 @@ static const struct source_ops hiding_ops = {
     .next = table_source_next,
     .previous = table_source_previous,
     .read = table_source_read,
+    .words = table_source_words,
     .hides = table_source_hides,
     .close = table_source_close,
 };

@@ -7,6 +7,7 @@ local output = require "sombra.cli.output"
 local plain = require "sombra.plain"
 local progress = require "sombra.cli.progress"
 local sombra = require "sombra"
+local terminal = require "sombra.terminal"
 local words = require "sombra.cli.words"
 
 local found_problems = 5
@@ -222,7 +223,8 @@ local function print_problems(problems, total)
 end
 
 function maintenance.verify(arguments, options)
-  local db <close> = output.open(arguments.db, { readonly = options.readonly })
+  local db <close> = options.readonly and output.open(arguments.db, { readonly = true })
+    or output.open_permitted(arguments.db)
   local problems, total = db:verify { limit = options.limit }
   if options.json then
     output.json { path = arguments.db, problems = sombra.list(problems), total = total }
@@ -305,8 +307,10 @@ local function file_bytes(path)
 end
 
 function maintenance.backup(arguments, options)
-  -- Read-only would refuse a database that was not closed, whose log a copy needs to have applied.
-  local db <close> = output.open(arguments.db)
+  -- Read-only, a file that was not closed is refused, for its log has to be applied. A directory's is read with it, and
+  -- another process may be writing there.
+  local db <close> = terminal.place(arguments.db) == "directory" and output.open(arguments.db, { readonly = true })
+    or output.open_permitted(arguments.db)
   local bar <close> = progress.new("backup", "entries")
   output.check(db:backup(arguments.new, { progress = job_progress(bar) }))
   bar:finish(bar.done or 0, true)

@@ -31,7 +31,8 @@ local function in_words(ok, ...)
 end
 
 function migrate.migrate(arguments, options)
-  local db <close> = output.open(arguments.db, { create = options.create })
+  local db <close> = options.status and not options.create and output.open_permitted(arguments.db)
+    or output.open(arguments.db, { create = options.create })
   if options.status then
     in_words(pcall(print_states, db, arguments.directory, options))
     return output.close(db)

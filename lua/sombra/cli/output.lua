@@ -21,6 +21,16 @@ function output.open(path, options)
   return db
 end
 
+---Opens a database for writing, or read-only where that is not permitted.
+---@return sombra.DB
+function output.open_permitted(path)
+  local db, err = sombra.open(path)
+  if not db and err.code == "readonly" then
+    db, err = sombra.open(path, { readonly = true })
+  end
+  return db or error(err, 0)
+end
+
 ---For functions that return nil and an error object.
 function output.check(result, err)
   if result == nil then

@@ -46,6 +46,11 @@ end
 
 function transfer.import(arguments, options)
   local types, separator = options.types and parse_types(options.types), parse_separator(options.separator)
+  for _, path in ipairs(arguments.file) do
+    if options.create and path ~= "-" and not terminal.place(path) then -- no database is made for it
+      output.fail("cannot open %s: No such file or directory", path)
+    end
+  end
   local db <close> = output.open(arguments.db, { create = options.create })
   local bar <close> = progress.new("import", "records")
   local report = import.run(db, arguments.file, {
@@ -151,6 +156,9 @@ end
 
 function transfer.export(arguments, options)
   local path = arguments.file or "-"
+  if path == "-" and not options.format then
+    words.usage("the standard output has no name that tells a format: give --format csv, jsonl or graphml")
+  end
   local _, format = import.format_of(path, options.format)
   local is_pair = format == "csv" and not options.only
   if is_pair and path == "-" then

@@ -33,10 +33,12 @@ local function plan_column(heading, options)
   local declared = options.types and options.types[column.name]
   if declared then
     column.read = values.reader(declared)
+    options.found["types." .. column.name] = true
   end
   for _, role in ipairs { "id", "from", "to" } do
     if options[role] == column.name then
       column.role = role
+      options.found[role] = true
     end
   end
   if column.role == "from" or column.role == "to" then
@@ -45,25 +47,44 @@ local function plan_column(heading, options)
   return column
 end
 
-local function plan(headings, options, name)
-  local columns, by_role, seen, seen_roles = {}, {}, {}, {}
+local role_names = { id = "the id", label = "the label or type", from = "the source", to = "the target" }
+
+---Of two columns for one thing, one would silently be lost.
+local function check_once(headings, first, second, what, place)
+  if first then
+    values.fail("%s: columns %d ('%s') and %d ('%s') are both %s", place, first, headings[first], second,
+      headings[second], what)
+  end
+end
+
+local heading_bytes_max = 1000 -- of a name and a type
+
+local function plan(headings, options, place)
+  local columns, by_role, by_name = {}, {}, {}
+  if headings[1]:find("^\xFF\xFE") or headings[1]:find("^\xFE\xFF") then
+    values.fail("%s: the encoding is UTF-16; only UTF-8 is read", place)
+  end
   for index, heading in ipairs(headings) do
+    if #heading > heading_bytes_max then
+      values.fail("%s: column %d has a name of %d bytes, '%s'", place, index, #heading, values.shown(heading))
+    end
     local column = plan_column(heading, options)
-    if column.name == "" then
-      values.fail("%s: column %d has no name", name, index)
+    local role, name = column.role, column.name
+    if name == "" then
+      values.fail("%s: column %d has no name", place, index)
     end
-    local kind, key = column.name and seen or seen_roles, column.name or column.role
-    if kind[key] then
-      values.fail("%s: the column '%s' is named twice", name, key)
+    if role then
+      check_once(headings, by_role[role], index, role_names[role], place)
+      by_role[role] = index
     end
-    kind[key] = true
-    if column.role then
-      by_role[column.role] = index
+    if name then
+      check_once(headings, by_name[name], index, ("the property '%s'"):format(name), place)
+      by_name[name] = index
     end
     columns[index] = column
   end
   if (by_role.from == nil) ~= (by_role.to == nil) then
-    values.fail("%s: edges need two columns, ~from and ~to; there is one of them", name)
+    values.fail("%s: edges need two columns, ~from and ~to; there is one of them", place)
   end
   return columns, by_role
 end
@@ -81,6 +102,10 @@ local function rows_of(input, options)
     end
     return fields, line
   end
+end
+
+local function place_of(input, line)
+  return ("%s:%d"):format(input.name, line)
 end
 
 ---Columns without a type get the narrowest that all their values have; this reads the whole file.
@@ -125,7 +150,7 @@ local function read_props(columns, fields)
     if column.name and text ~= "" then
       local value, why = column.read(text)
       if value == nil then
-        return nil, ("column '%s': '%s' is %s"):format(column.name, text, why)
+        return nil, ("column '%s': '%s' is %s"):format(column.name, values.shown(text), why)
       end
       props[column.name] = value
     end
@@ -154,8 +179,8 @@ end
 
 ---Whether a file has edges, which are read after all nodes.
 function format.has_edges_only(input, options)
-  local fields = rows_of(input, options)()
-  local is_edges = fields ~= nil and select(2, plan(fields, options, input.name)).from ~= nil
+  local fields, line = rows_of(input, options)()
+  local is_edges = fields ~= nil and select(2, plan(fields, options, place_of(input, line))).from ~= nil
   input:rewind()
   return is_edges
 end
@@ -164,11 +189,11 @@ end
 ---@return string head of the file of rejects
 function format.read(input, options)
   local next_row = rows_of(input, options)
-  local headings, reason = next_row()
+  local headings, head_line = next_row() -- or nil and the reason
   if not headings then
-    values.fail("%s: %s", input.name, reason or "the first line, which names the columns, is missing")
+    values.fail("%s: %s", input.name, head_line or "the first line, which names the columns, is missing")
   end
-  local columns, by_role = plan(headings, options, input.name)
+  local columns, by_role = plan(headings, options, place_of(input, head_line))
   infer(input, options, columns)
   if input:rewind() then
     next_row = rows_of(input, options)

@@ -47,6 +47,11 @@ local function read_key(reader, token, keys)
     reader:fail("the key '%s' has the type '%s', which is none of GraphML", attributes.id, type_name)
   end
   key.is_label = label_keys[attributes.id] or false
+  local other = keys[attributes.id]
+  -- Neo4j's files have one for nodes and one for edges.
+  if other and (other.domain == key.domain or other.domain == "all" or key.domain == "all") then
+    reader:fail("the key '%s' stands twice", attributes.id)
+  end
   keys[attributes.id] = key
   if token.is_empty then
     return
@@ -66,12 +71,15 @@ end
 
 local function set_data(item, key, text)
   if key.is_label then
+    local is_second = item.label_text ~= nil
     item.label_text = text
-    return nil
+    return is_second and "the label stands twice" or nil
+  elseif item.props[key.name] ~= nil then
+    return ("the property '%s' stands twice"):format(key.name)
   end
   local value, why = key.read(text)
   if value == nil then
-    return ("'%s': '%s' is %s"):format(key.name, text, why)
+    return ("'%s': '%s' is %s"):format(key.name, values.shown(text), why)
   end
   item.props[key.name] = value
 end

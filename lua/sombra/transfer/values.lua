@@ -30,6 +30,14 @@ function values.escape_name(name)
   return utf8.len(name) and name or (name:gsub("[\x80-\xff]", hex_byte))
 end
 
+local shown_bytes = 60
+
+---A text of a file, for a message.
+function values.shown(text)
+  local is_long = #text > shown_bytes
+  return values.escape_name(is_long and text:sub(1, shown_bytes) or text) .. (is_long and "..." or "")
+end
+
 local function unescape(text)
   return (text:gsub("\\(x?)(.)(%x?)", function(x, first, second)
     if x == "x" and second ~= "" and first:find("%x") then
@@ -86,8 +94,9 @@ local special_floats = {
   infinity = math.huge, ["-infinity"] = -math.huge,
 }
 
+---What Lua reads as a number, but for hexadecimal ones.
 local function is_decimal(text)
-  return text:find("^[-+]?%d*%.?%d*[eE]?[-+]?%d*$") and tonumber(text) ~= nil
+  return not text:find("[^%d.eE+-]") and tonumber(text) ~= nil
 end
 
 local booleans = { ["true"] = true, ["false"] = false, ["1"] = true, ["0"] = false }

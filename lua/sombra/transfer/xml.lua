@@ -90,15 +90,16 @@ local function attributes_of(reader, text)
     attributes.key = key
     return attributes
   end
-  local rest = text:gsub("%s*([^%s=\"'<>/]+)%s*=%s*([\"'])(.-)%2", function(name, _, value)
-    if attributes[name] then
+  local at = 1
+  while text:find("%S", at) do
+    local name, _, value, stop = text:match("^%s*([^%s=\"'<>/]+)%s*=%s*([\"'])(.-)%2()", at)
+    if not name then
+      reader:fail("a tag cannot be read near '%s'", values.shown(text:sub(at)))
+    elseif attributes[name] then
       reader:fail("the attribute '%s' stands twice", name)
     end
     attributes[name] = decode(reader, (value:gsub("[\t\r\n]", " ")))
-    return ""
-  end)
-  if rest:find("%S") then
-    reader:fail("a tag cannot be read near '%s'", rest:sub(1, 40))
+    at = stop
   end
   return attributes
 end
@@ -144,7 +145,7 @@ local function read_tag(reader)
   local inner
   name, inner = text:match("^<([^%s/>]+)(.-)/?>$")
   if not name then
-    reader:fail("'%s' is no tag", text:sub(1, 40))
+    reader:fail("'%s' is no tag", values.shown(text))
   end
   return {
     kind = "start", name = name:match("[^:]+$"), line = line, is_empty = text:sub(-2) == "/>",
