@@ -180,6 +180,14 @@ static void background_announce(struct btree *btree)
     (void)atomic_compare_exchange_strong(&btree->head->threadless, &self, 0);
 }
 
+/* The system gave it no thread: they go on without, or begin to. */
+static void background_renounce(struct btree *btree)
+{
+    owner_word nobody = 0;
+    atomic_store(&btree->background_after, 0);
+    (void)atomic_compare_exchange_strong(&btree->head->threadless, &nobody, btree->attachment.self);
+}
+
 void background_start(struct btree *btree)
 {
     if (!btree->file || btree->options.is_readonly || btree->options.no_background ||
@@ -193,8 +201,10 @@ void background_start(struct btree *btree)
             atomic_store(&btree->has_background, 1);
     }
     os_mutex_unlock(&btree->checkpoint_mutex);
-    (void)err; /* commits run the checkpoints */
-    background_announce(btree);
+    if (err)
+        background_renounce(btree); /* commits run the checkpoints */
+    else
+        background_announce(btree);
 }
 
 /* Somebody must sync what a process leaves behind that dies (rule 23). So whoever finds others has

@@ -234,12 +234,15 @@ static void compact_consider(struct btree *btree)
     uint64_t read = atomic_load_explicit(&btree->pages_read, memory_order_relaxed);
     uint64_t unused = meta->pages_free + meta->pages_pending;
     unused -= u64_min(unused, read);
-    if (atomic_load_explicit(&btree->compacts, memory_order_relaxed))
+    if (atomic_load_explicit(&btree->compacts, memory_order_relaxed) ||
+        btree->options.no_auto_compact ||
+        unused << btree->pager.page_shift < COMPACT_UNUSED_BYTES_MIN)
         return;
-    if (!btree->options.no_auto_compact &&
-        unused << btree->pager.page_shift >= COMPACT_UNUSED_BYTES_MIN &&
+    /* Who has done no more than this one commit has no thread yet, and a store that rests is made
+     * smaller by nobody else. */
+    background_start(btree);
+    if (atomic_load(&btree->has_background) &&
         unused * 1000000 / meta->snapshot.page_count >= meta->compact_watermark_ppm) {
-        background_start(btree); /* a first commit has none */
         os_mutex_lock(&btree->checkpoint_mutex);
         btree->compact_wanted = true;
         os_condition_broadcast(&btree->checkpoint_changed);

@@ -79,8 +79,9 @@ struct head {
     struct shared_lock checkpoint;
     _Atomic uint32_t blocks_backed; /* never falls; blocks_used is never more */
     uint32_t padding;
-    /* The first process, while it has done so little that it has no background thread: KV_NORMAL
-     * commits beside it are synced at once, for it would not see to them if their process died. */
+    /* The first process, while it has done so little that it has no background thread, or one that
+     * could not get one: KV_NORMAL commits beside it are synced at once, for it would not see to
+     * them if their process died. */
     _Atomic owner_word threadless;
     uint64_t padding_of_line[6];
     _Atomic uint64_t ring[HEAD_RING][16];

@@ -99,8 +99,12 @@ static sombra_err intent_undo(struct btree *btree)
     sombra_err err = meta_read_durable(btree, &meta, &slot);
     /* No newer one stands beside it any more, and an earlier version takes what says so for damage,
      * and finds no other. */
-    if (!err && meta.log_state == META_LOG_BESIDE)
+    if (!err && meta.log_state == META_LOG_BESIDE) {
         meta.log_state = META_LOG_CLEAN;
+        /* Who read it before, as it came in the middle of that commit, may write it again. */
+        if (btree->meta.sequence == meta.sequence)
+            btree->meta.log_state = META_LOG_CLEAN;
+    }
     if (!err)
         err = meta_save(btree, slot, &meta);
     if (!err)

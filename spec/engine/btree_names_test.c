@@ -534,6 +534,48 @@ static void test_btree__the_oldest_reader_is_named_and_a_dead_one_is_none(void *
     os_sim_free(sim);
 }
 
+#ifdef __GLIBC__
+static void stack_size_set(size_t bytes)
+{
+    pthread_attr_t attributes;
+    assert_int_equal(pthread_attr_init(&attributes), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attributes, bytes), 0);
+    assert_int_equal(pthread_setattr_default_np(&attributes), 0);
+    pthread_attr_destroy(&attributes);
+}
+
+/* No one counts on a thread that the system did not give: of the first process, and of one that
+ * found others. */
+static void test_btree__normal_commits_beside_one_that_got_no_thread_are_synced(void **state)
+{
+    (void)state;
+    const size_t usual_bytes = (size_t)8 << 20, no_memory_has = (size_t)1 << 50;
+    struct btree_options options = small_options();
+    options.sync_interval_ms = 3600 * 1000;
+    for (int is_first = 0; is_first < 2; is_first++) {
+        struct os_sim *sim = os_sim_new(NULL);
+        struct kv *kv[2];
+        for (int i = 0; i < 2; i++) {
+            bool has_none = (i == 0) == is_first;
+            options.no_background = !has_none;
+            if (has_none)
+                stack_size_set(no_memory_has);
+            expect_ok(btree_open(os_sim_start(sim), "store", &options, &kv[i]));
+            if (has_none)
+                put_one(kv[i], "first");
+            stack_size_set(usual_bytes);
+        }
+        struct kv *other = kv[is_first];
+        put_one(other, "second");
+        assert_true(commit_is_durable(other));
+        expect_ok(kv_close(kv[1 - is_first]));
+        assert_false(commit_is_durable(other));
+        expect_ok(kv_close(other));
+        os_sim_free(sim);
+    }
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -548,6 +590,9 @@ int main(void)
         cmocka_unit_test(test_btree__normal_commits_of_a_killed_process_are_synced_by_another),
         cmocka_unit_test(test_btree__new_file_may_be_opened_before_its_maker_is_done),
         cmocka_unit_test(test_btree__normal_commits_beside_one_without_a_thread_are_synced),
+#ifdef __GLIBC__
+        cmocka_unit_test(test_btree__normal_commits_beside_one_that_got_no_thread_are_synced),
+#endif
         cmocka_unit_test(test_btree__every_sync_of_the_log_is_known_to_be_on_the_way),
         cmocka_unit_test(test_btree__the_oldest_reader_is_named_and_a_dead_one_is_none),
     };

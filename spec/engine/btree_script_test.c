@@ -4,6 +4,7 @@
  */
 #include "btree_fixture.h"
 
+#include "btree/btree_internal.h"
 #include "btree/meta_format.h"
 
 #include <inttypes.h>
@@ -422,6 +423,67 @@ static void test_script__undone_commit_leaves_what_earlier_versions_read(void **
     assert_true(blanks > 0);
 }
 
+struct late_comer {
+    struct os *os;
+    uint64_t calls_left; /* before it opens the store */
+    struct kv *kv;       /* NULL until then */
+};
+
+static void open_late(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    (void)sim;
+    (void)event;
+    struct late_comer *comer = context;
+    if (comer->calls_left == 0 || --comer->calls_left > 0)
+        return;
+    comer->kv = open_store(comer->os);
+}
+
+/* The process dies at call `nth` of its commit, and the other came at an earlier one, or not at all
+ * (*out_has_come). False: it had fewer calls. */
+static bool late_run(uint64_t came, uint64_t nth, unsigned *blanks, bool *out_has_come)
+{
+    struct os_sim *sim = machine_new();
+    struct os *os = os_sim_start(sim);
+    struct late_comer comer = { .os = os_sim_start(sim), .calls_left = came };
+    struct kv *kv = open_store(os);
+    struct kv_txn *txn = kv_begin_write(kv);
+    kv_put_numbers(txn, 0, 40, 90, 2);
+    os_sim_set_hook(sim, open_late, &comer);
+    os_sim_stop_at(os, nth);
+    sombra_err err = kv_commit(txn, KV_FULL);
+    bool is_dead = os_sim_is_dead(os);
+    os_sim_kill(os);
+    os_sim_set_hook(sim, NULL, NULL);
+    sombra_err ignored = kv_close(kv);
+    (void)ignored; /* it is dead */
+    *out_has_come = comer.kv;
+    if (comer.kv) {
+        expect_survived(sim, err ? 1 : 2, 2, "dead in the middle");
+        os_sim_set_hook(sim, expect_other_record, blanks);
+        expect_ok(write_state(comer.kv, 3));
+        os_sim_set_hook(sim, NULL, NULL);
+        expect_survived(sim, 3, 3, "another went on");
+        expect_ok(kv_close(comer.kv));
+    }
+    os_sim_free(sim);
+    return is_dead;
+}
+
+/* It knows of the record "beside", if it came between the two, and once wrote that again after it
+ * had undone the commit. */
+static void test_script__who_came_in_the_middle_of_a_commit_goes_on(void **state)
+{
+    (void)state;
+    unsigned blanks = 0, deaths = 0;
+    bool has_come = true;
+    for (uint64_t came = 1; has_come; came++)
+        for (uint64_t nth = came + 1; late_run(came, nth, &blanks, &has_come); nth++, deaths++)
+            assert_true(nth < CALLS_MAX);
+    print_message("%u deaths\n", deaths);
+    assert_true(deaths > 12 && blanks > 0);
+}
+
 /* One dies as it waits for the log. The sync that asks for it anew, in the middle of the other's
  * last checkpoint, fails: what the dead one had stored is lost, and that sync is the only one that
  * says so. */
@@ -566,6 +628,40 @@ static void test_script__first_commit_that_frees_much_is_compacted_behind(void *
     store_release(&store);
 }
 
+/* Not so much that it is compacted at once; but a store that is left open may come to rest. */
+static void test_script__first_commit_that_frees_half_starts_the_thread(void **state)
+{
+    (void)state;
+    enum { VALUES = 64, FREED = 40, VALUE_BYTES = 500000 };
+    assert_true(FREED * VALUE_BYTES > COMPACT_UNUSED_BYTES_MIN);
+    struct btree_options threaded = options;
+    threaded.no_background = false;
+    for (int frees = 0; frees < 2; frees++) {
+        struct os_sim *sim = os_sim_new(NULL);
+        struct os *os = os_sim_start(sim);
+        struct kv *kv = open_store(os);
+        struct kv_txn *txn = kv_begin_write(kv);
+        char key[16];
+        for (unsigned i = 0; i < VALUES; i++) {
+            snprintf(key, sizeof key, "key %u", i);
+            put_sized(txn, key, i, VALUE_BYTES);
+        }
+        kv_commit_ok(txn);
+        expect_ok(kv_close(kv));
+        expect_ok(btree_open(os, "store", &threaded, &kv));
+        txn = kv_begin_write(kv);
+        for (unsigned i = 0; frees && i < FREED; i++) {
+            snprintf(key, sizeof key, "key %u", i);
+            expect_ok(kv_delete(txn, slice_str(key)));
+        }
+        kv_put_numbers(txn, 0, 40, 90, 2);
+        expect_ok(kv_commit(txn, KV_FULL));
+        assert_int_equal(atomic_load(&container_of(kv, struct btree, kv)->has_background), frees);
+        expect_ok(kv_close(kv));
+        os_sim_free(sim);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -580,8 +676,10 @@ int main(void)
         cmocka_unit_test(test_script__checkpoint_heeds_the_failed_sync_of_a_dead_one),
         cmocka_unit_test(test_script__failing_calls_lose_nothing),
         cmocka_unit_test(test_script__undone_commit_leaves_what_earlier_versions_read),
+        cmocka_unit_test(test_script__who_came_in_the_middle_of_a_commit_goes_on),
         cmocka_unit_test(test_script__close_on_a_full_disk_needs_no_log),
         cmocka_unit_test(test_script__first_commit_that_frees_much_is_compacted_behind),
+        cmocka_unit_test(test_script__first_commit_that_frees_half_starts_the_thread),
     };
     return cmocka_run_group_tests_name("btree, short scripts", tests, digests_fill, NULL);
 }
