@@ -335,10 +335,11 @@ sombra_err lsm_memtable_commit(struct lsm *lsm, uint64_t seq)
         err = lsm_flush_full(lsm); /* older ones first */
     if (!err)
         err = memtable_new(&full.successor);
-    if (!err)
+    if (!err) {
         err = log_create(lsm, seq, 0, &full.successor_log);
-    if (!full.successor_log && err == SOMBRA_IO) /* see lsm_memtable_retire */
-        err = lsm_fail(lsm, err);
+        if (err == SOMBRA_IO) /* see lsm_memtable_retire */
+            err = lsm_fail(lsm, err);
+    }
     if (!err)
         err = lsm_flush_active(lsm, &full);
     if (err) {

@@ -461,6 +461,40 @@ static void test_flush__that_commits_fails_as_a_whole(void **state)
     }
 }
 
+/* It passes by, and nothing is lost by it: a flush in the background would be tried again. */
+static void test_flush__of_an_older_memtable_that_fails_ends_one_commit_only(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = bypassing();
+    uint64_t entries;
+    options.no_background = true;
+    lsm_store_init_simulated(&store, &options);
+    commit_numbers(store.kv, 0, 10, 1);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_numbers(txn, 0, 400, 60, 2); /* fills the memtable of the commit before */
+    kv_abort(txn);
+    const uint64_t before = digest_of(store.kv, &entries);
+    for (unsigned tries = 0; tries < 2; tries++) {
+        txn = kv_begin_write(store.kv);
+        kv_put_numbers(txn, 5, 400, 60, 3);
+        const uint64_t behind = kv_digest(txn, all, &entries);
+        if (tries == 0) {
+            assert_int_equal(lsm_of(store.kv)->full_count, 1);
+            os_sim_fail(store.sim, &(struct os_sim_fault){
+                                       .kind = OS_SIM_EIO, .nth = 1, .calls = 1u << OS_SIM_WRITE });
+            expect_err(SOMBRA_IO, kv_commit(txn, KV_FULL));
+            os_sim_fail(store.sim, NULL);
+            assert_int_equal(digest_of(store.kv, &entries), before);
+        } else {
+            kv_commit_ok(txn);
+            assert_int_equal(digest_of(store.kv, &entries), behind);
+        }
+    }
+    kv_expect_sound(store.kv);
+    lsm_store_release(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -473,6 +507,7 @@ int main(void)
         cmocka_unit_test(test_flush__is_the_commit_of_a_long_transaction),
         cmocka_unit_test(test_flush__has_no_part_of_a_long_transaction_that_was_taken_back),
         cmocka_unit_test(test_flush__that_commits_fails_as_a_whole),
+        cmocka_unit_test(test_flush__of_an_older_memtable_that_fails_ends_one_commit_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
