@@ -430,6 +430,8 @@ sombra_err btree_savepoint(struct kv_txn *txn, enum kv_savepoint_action action,
 /* gate.c. */
 sombra_err gate_init(struct writer_gate *gate) SOMBRA_MUST_CHECK;
 void gate_release(struct writer_gate *gate);
+/* Has this thread the turn? */
+bool gate_is_mine(struct btree *btree);
 /* The turn among threads, then among processes; *out_dead is the dead owner it was taken from, or
  * 0. */
 sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms,

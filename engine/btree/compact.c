@@ -119,11 +119,45 @@ static sombra_err step_with_turn(struct compact *compact, struct btree_txn *txn,
     return err;
 }
 
+/* Who asked for it may end the wait for another's transaction, which has no bound. */
+static sombra_err turn_wait(const struct compact *compact, owner_word *out_dead)
+{
+    enum { ASK_MS = 1000 }; /* each time it goes behind the others who wait */
+    struct btree *btree = compact->btree;
+    if (compact->is_automatic)
+        return gate_enter_brief(btree, UINT64_MAX, out_dead);
+    sombra_err err;
+    do {
+        err = gate_enter_brief(btree, ASK_MS, out_dead);
+        if (err != SOMBRA_BUSY || gate_is_mine(btree))
+            return err;
+        err = progress(compact);
+    } while (!err);
+    return err;
+}
+
+/* Waits until nobody writes. */
+static sombra_err writers_wait(const struct compact *compact)
+{
+    struct btree *btree = compact->btree;
+    struct snapshot newest;
+    owner_word dead;
+    sombra_err err = turn_wait(compact, &dead);
+    if (err)
+        return err;
+    if (dead) /* nobody else would know of it */
+        err = head_check_writable(btree->head);
+    if (!err && dead)
+        err = turn_take(btree, dead, &newest);
+    gate_leave(btree);
+    return err;
+}
+
 static sombra_err step_run(struct compact *compact, struct pack_place *place)
 {
     struct btree *btree = compact->btree;
     owner_word dead;
-    sombra_err err = gate_enter_brief(btree, UINT64_MAX, &dead);
+    sombra_err err = turn_wait(compact, &dead);
     if (err)
         return err;
     uint64_t begun_ns = os_monotonic_ns(btree->os);
@@ -322,6 +356,9 @@ static sombra_err settle(struct compact *compact)
 static sombra_err compact_run(struct compact *compact)
 {
     sombra_err err = progress(compact);
+    /* A checkpoint cannot be asked to give up: it begins when nobody writes. */
+    if (!err && !compact->is_automatic)
+        err = writers_wait(compact);
     /* What the commits so far have freed can then be used. */
     if (!err)
         err = checkpoint_run(compact->btree, false);

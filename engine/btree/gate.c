@@ -202,6 +202,15 @@ static sombra_err gate_take(struct btree *btree, uint64_t timeout_ms, bool is_br
     return err;
 }
 
+bool gate_is_mine(struct btree *btree)
+{
+    struct writer_gate *gate = &btree->gate;
+    os_mutex_lock(&gate->mutex);
+    bool is_mine = gate->is_held && pthread_equal(gate->owner, pthread_self());
+    os_mutex_unlock(&gate->mutex);
+    return is_mine;
+}
+
 sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms, owner_word *out_dead)
 {
     return gate_take(btree, timeout_ms, false, out_dead);

@@ -196,11 +196,16 @@ static bool is_interrupted(void *context)
         return sandbox_is_interrupted(call->outer->sandbox);
     if (LIKELY(!lua_gethook(L)) || !lua_checkstack(L, 4))
         return false;
+    /* Finalizers wait as well: a batch may be in the middle, and they could end its transaction. */
+    bool collects = lua_gc(L, LUA_GCISRUNNING);
+    (void)lua_gc(L, LUA_GCSTOP);
     lua_pushcfunction(L, run_hook);
-    if (lua_pcall(L, 0, 0, 0) == LUA_OK)
-        return false;
-    call->raised = lua_gettop(L);
-    return true;
+    bool is_raised = lua_pcall(L, 0, 0, 0) != LUA_OK;
+    if (collects)
+        (void)lua_gc(L, LUA_GCRESTART);
+    if (is_raised)
+        call->raised = lua_gettop(L);
+    return is_raised;
 }
 
 void call_open_sandbox(lua_State *L, struct call *call, const struct sandbox_limits *limits)

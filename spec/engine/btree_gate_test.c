@@ -143,12 +143,60 @@ static void test_gate__a_process_that_never_pauses_stands_back(void **state)
     os_sim_free(sim);
 }
 
+/* ---- who may give up ----------------------------------------------------------------------- */
+
+struct asked {
+    struct kv *kv;
+    _Atomic bool has_ended;
+};
+
+static bool give_up_second(void *context, uint64_t done, uint64_t total)
+{
+    unsigned *calls = context;
+    (void)done;
+    (void)total;
+    return ++*calls < 2;
+}
+
+static void *compact_main(void *argument)
+{
+    struct asked *asked = argument;
+    unsigned calls = 0;
+    struct kv_maintenance job = { .kind = KV_COMPACT,
+                                  .progress = give_up_second,
+                                  .context = &calls };
+    expect_err(SOMBRA_CANCELLED, kv_maintain(asked->kv, &job));
+    atomic_store(&asked->has_ended, true);
+    return NULL;
+}
+
+/* It was asked once before it began to wait. */
+static void test_gate__a_compaction_that_waits_can_be_cancelled(void **state)
+{
+    (void)state;
+    struct store store;
+    pthread_t thread;
+    store_init(&store, NULL);
+    expect_ok(commit_one(store.kv, UINT64_MAX, "first"));
+    struct asked asked = { .kv = store.kv };
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    assert_int_equal(pthread_create(&thread, NULL, compact_main, &asked), 0);
+    for (unsigned i = 0; i < 1000 && !atomic_load(&asked.has_ended); i++)
+        os_sleep_us(os_posix(), 10000);
+    const bool has_ended = atomic_load(&asked.has_ended);
+    kv_abort(txn);
+    pthread_join(thread, NULL);
+    assert_true(has_ended);
+    store_release(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gate__who_waits_is_passed_over_so_often_and_no_more),
         cmocka_unit_test(test_gate__who_gives_up_holds_up_nobody),
         cmocka_unit_test(test_gate__a_process_that_never_pauses_stands_back),
+        cmocka_unit_test(test_gate__a_compaction_that_waits_can_be_cancelled),
     };
     return cmocka_run_group_tests_name("btree, gate", tests, NULL, NULL);
 }

@@ -370,6 +370,31 @@ static void test_kept_ends__have_no_large_numbers_and_no_long_lists(void **state
     graph_txn_release(&txn);
 }
 
+/* Keys that are no word end a batch: what was read until then is not all that there are. */
+static void test_kept_ends__with_a_long_key_are_all_of_them(void **state)
+{
+    enum { FAR = 1 << 30, EACH = 3 };
+    struct fixture *f = *state;
+    struct graph_txn txn = { 0 };
+    sombra_edge_id last = 0, far = 0;
+    begin_write(f);
+    const sombra_node_id node = node_new(f, NULL);
+    for (unsigned i = 0; i < EACH; i++)
+        (void)edge_new(f, node, "K", node);
+    f->txn.next_node = f->txn.next_edge = FAR;
+    far = edge_new(f, node, "K", node_new(f, NULL));
+    commit(f);
+    reader_begin(f, &txn);
+    for (unsigned i = 0; i < 2 * KEPT_READS_BEFORE; i++) {
+        assert_int_equal(out_of(&txn, node, &last), EACH + 1);
+        assert_int_equal(last, far);
+        assert_int_equal(out_of_type(&txn, node, "K", &last), EACH + 1);
+        assert_int_equal(last, far);
+    }
+    reader_end(&txn);
+    graph_txn_release(&txn);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -377,6 +402,8 @@ int main(void)
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_kept_ends__are_of_one_node_and_one_type, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_kept_ends__with_a_long_key_are_all_of_them,
+                                        fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_kept_ends__have_no_large_numbers_and_no_long_lists,
                                         fixture_setup, fixture_teardown),
     };

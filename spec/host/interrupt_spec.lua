@@ -169,6 +169,28 @@ describe("Ctrl-C", function()
       print(db:call("one"), inside)]] })
   end)
 
+  -- One may end the transaction, and a batch of it may be in the middle.
+  it("runs no finalizers of the script before the procedure has ended", function()
+    assert.equal("false\tprocedure:1: interrupted!\tnil\n", run.ok { "-e", call .. [[
+      local tx <close> = db:begin("write")
+      local called_at, early = math.huge, nil
+      local function leave()
+        setmetatable({}, { __gc = function()
+          if os.clock() > called_at + 0.02 then early = true end
+          leave()
+        end })
+      end
+      leave()
+      soon()
+      collectgarbage("incremental", 1, 100, 100) -- all of it, at each allocation
+      collectgarbage()
+      called_at = os.clock()
+      local ok, err = pcall(tx.call, tx, "inner")
+      local was_early = early
+      called_at = math.huge
+      print(ok, err, was_early)]] })
+  end)
+
   it("wakes a blocked read", function()
     local directory = run.temporary_directory()
     run.write_file(directory .. "/script.lua", ready .. "ready() io.read() while true do end")

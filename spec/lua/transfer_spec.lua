@@ -457,6 +457,7 @@ describe("import and export", function()
       "nodes.csv:1: column 1 has a name of 100004 bytes, 'a:b+%.%.%.'" },
     { ".graphml", "<graphml " .. ("b"):rep(200000) .. ">", "a tag cannot be read near ' b+%.%.%.'" },
     { "-nodes.csv", "\xFF\xFE~\0i\0d\0\n\0", "nodes.csv:1: the encoding is UTF%-16" },
+    { "-nodes.csv", "~id,n\r1,2\r3,4\r", "nodes.csv:1: lines end in CR alone" },
     { "-edges.csv", "~from,x\n", "edges need two columns" },
     { "-edges.csv", "~from,~to,~label\n1,2,T\n", "edges.csv:2: there is no node with the id '1'" },
     { ".jsonl", '{"node":1}\n\n{"node":2\n', "jsonl:3: not JSON at column" },

@@ -243,7 +243,8 @@ SOMBRA_API sombra_err sombra_db_verify(sombra_db *db, const sombra_job *job,
 /* Makes the file about as long as a backup of it would be: packs sparse pages, moves the last ones
  * into gaps, cuts the end off (or punches a hole there while other processes have it open). In
  * short write transactions, so that everybody goes on; a snapshot that is kept open keeps what it
- * sees. Progress counts pages looked at, and `total` is a guess. CANCELLED: what was done stays.
+ * sees. It waits for write transactions of others however long they are, and asks `job` meanwhile.
+ * Progress counts pages looked at, and `total` is a guess. CANCELLED: what was done stays.
  * BUSY when this thread has the write transaction; READONLY. */
 SOMBRA_API sombra_err sombra_db_compact(sombra_db *db, const sombra_job *job) SOMBRA_MUST_CHECK;
 /* Writes a consistent copy to `path`, which must not exist (EXISTS); writers go on. */

@@ -194,6 +194,9 @@ function format.read(input, options)
     values.fail("%s: %s", input.name, head_line or "the first line, which names the columns, is missing")
   end
   local columns, by_role = plan(headings, options, place_of(input, head_line))
+  if input.bytes == input.size and table.concat(headings):find("\r.") then
+    values.fail("%s: lines end in CR alone, so that all is one; LF or CR LF must end them", place_of(input, head_line))
+  end
   infer(input, options, columns)
   if input:rewind() then
     next_row = rows_of(input, options)
