@@ -12,8 +12,8 @@
  *   6 give the writer's turn away
  *   7 sync the log, as the durability says
  *
- * A transaction of puts, or of deletes, may skip 2, and change pages that are in use between 4 and 5
- * (edit.c, edit_many.c).
+ * A transaction of puts, or of deletes, may skip 2, and change pages that are in use between 4
+ * and 5 (edit.c, edit_many.c).
  *
  * A savepoint is a sub-transaction number: the stamp rises, so that pages written before are copied
  * and not changed, and rolling back is to take up the old root and undo the page account.
