@@ -149,8 +149,8 @@ size_t leaf_key_at(const uint8_t *page, size_t page_bytes, unsigned index, uint8
  * value never point into the page. */
 bool leaf_insert(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice key,
                  const struct leaf_value *value);
-/* How much of the leaf's gap, which lies between its slots and its cells, leaf_insert would take, or
- * with `replaces` leaf_replace; SIZE_MAX: it may move more than slots, or does not fit. None is
+/* How much of the leaf's gap, which lies between its slots and its cells, leaf_insert would take,
+ * or with `replaces` leaf_replace; SIZE_MAX: it may move more than slots, or does not fit. None is
  * taken by a value as long as the one it replaces: its bytes are written over. */
 size_t leaf_gap_wanted(const uint8_t *page, size_t page_bytes, unsigned index, bool replaces,
                        sombra_slice key, const struct leaf_value *value);
