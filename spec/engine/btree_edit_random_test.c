@@ -495,8 +495,8 @@ static void run_seeds(bool may_fail)
     for (uint64_t i = 0; i < ROUNDS; i++) {
         run = (struct run){ .random = hash_u64(seed + i) | 1, .is_crowded = (seed + i) % 3 == 0 };
         /* Mostly small ones, of which there are many. */
-        run.page_bytes = 4096 << (dice_below(&run, 2) ? 0 : dice_below(&run, 5));
-        run.bypass_bytes = dice_below(&run, 3) ? 0 : 20000 << dice_below(&run, 5);
+        run.page_bytes = (size_t)4096 << (dice_below(&run, 2) ? 0 : dice_below(&run, 5));
+        run.bypass_bytes = dice_below(&run, 3) ? 0 : (uint64_t)20000 << dice_below(&run, 5);
         run.sim = os_sim_new(NULL);
         run_txns(&run, txns, may_fail);
         print_message("seed %" PRIu64 ": %" PRIu64 " commits, %" PRIu64
