@@ -499,7 +499,7 @@ static void maintain_step(struct history *h)
 static struct lsm_options options_random(struct random *r)
 {
     struct lsm_options options = { LSM_STORE_SMALL(4 * KiB << random_below(r, 5)) };
-    options.wal_bypass_bytes = random_below(r, 5) == 0 ? 1 : 200 << random_below(r, 6);
+    options.wal_bypass_bytes = random_below(r, 5) == 0 ? 1 : (uint64_t)200 << random_below(r, 6);
     options.no_background = random_below(r, 3) > 0;
     options.busy_timeout_ms = 5000;
     options.memtables_max = 1 + (unsigned)random_below(r, 3);
