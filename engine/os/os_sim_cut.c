@@ -117,7 +117,7 @@ static void cut_file(struct cut *cut, const struct sim_inode *inode, struct sim_
             image_apply(&copy->durable, change);
     }
     image_finish(&copy->durable);
-    copy->bytes = copy->durable.bytes;
+    copy->bytes = copy->saved_bytes = copy->durable.bytes;
 }
 
 static void cut_inode(struct cut *cut, const struct sim_disk *disk, uint32_t index,

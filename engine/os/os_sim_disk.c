@@ -140,9 +140,17 @@ void inode_load(struct sim_inode *inode)
     }
 }
 
+static void change_add_size(struct sim_disk *disk, struct sim_inode *inode, uint64_t bytes)
+{
+    change_add(inode, SIM_CHANGE_SIZE, disk->sequence)->bytes = bytes;
+    inode->saved_bytes = bytes;
+}
+
+/* Data that are written bring the size back that a failed sync lost, as far as they reach. */
 static void change_add_sectors(struct sim_disk *disk, struct sim_inode *inode, uint64_t offset,
                                const uint8_t *data, uint64_t bytes)
 {
+    const uint64_t end = u64_min(offset + bytes, inode->bytes);
     assert(offset % SIM_SECTOR_BYTES == 0 && bytes % SIM_SECTOR_BYTES == 0);
     struct sim_change *change = change_add(inode, SIM_CHANGE_DATA, disk->sequence);
     change->offset = offset;
@@ -150,6 +158,8 @@ static void change_add_sectors(struct sim_disk *disk, struct sim_inode *inode, u
     change->data = sim_copy(data, bytes);
     if (inode->writable_maps > 0)
         image_put(&inode->seen, offset, data, bytes);
+    if (inode->saved_bytes < end)
+        change_add_size(disk, inode, end);
 }
 
 static void inode_changed(struct sim_disk *disk, struct sim_inode *inode, uint64_t offset,
@@ -166,7 +176,7 @@ static void inode_changed(struct sim_disk *disk, struct sim_inode *inode, uint64
         free(sectors);
     }
     if (file_bytes != inode->bytes) {
-        change_add(inode, SIM_CHANGE_SIZE, disk->sequence)->bytes = file_bytes;
+        change_add_size(disk, inode, file_bytes);
         if (inode->writable_maps > 0)
             image_resize(&inode->seen, file_bytes);
         inode->bytes = file_bytes;
@@ -295,6 +305,8 @@ void inode_settle(struct sim_inode *inode, size_t count)
             image_apply(&inode->durable, &inode->changes[i]);
     }
     image_finish(&inode->durable);
+    if (count < inode->change_count)
+        inode->saved_bytes = inode->durable.bytes;
     changes_clear(inode);
 }
 
@@ -485,6 +497,7 @@ static struct sim_inode *inode_clone(const struct sim_inode *inode)
     struct sim_inode *copy = inode_make(inode->index, inode->is_directory);
     copy->links = inode->links;
     copy->bytes = inode->bytes;
+    copy->saved_bytes = inode->saved_bytes;
     copy->bad_offset = inode->bad_offset;
     copy->bad_bytes = inode->bad_bytes;
     copy->parent = inode->parent;

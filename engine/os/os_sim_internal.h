@@ -70,6 +70,8 @@ struct sim_inode {
 
     /* files */
     uint64_t bytes;           /* size in the page cache */
+    uint64_t saved_bytes;     /* the disk's once the changes are saved: a failed sync may have lost
+                                 the rest */
     int memfd;                /* the page cache; -1 before the first open: then it equals durable */
     struct sim_image durable; /* what a power cut leaves in any case */
     struct sim_image seen;    /* while mapped writable: durable plus changes, to find stores by */
