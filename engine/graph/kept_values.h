@@ -87,6 +87,19 @@ static inline const struct kept_value *kept_value_find(const struct kept_values 
 /* An entry is about to push another one out. The table may grow: places are others then. */
 void kept_values_push(struct graph *graph, struct kept_values *kept);
 
+/* At most KEPT_VALUE_BYTES, of a node and a property, or as they are called by value. */
+static inline void kept_value_fill(struct kept_value *slot, uint32_t generation, uint64_t node,
+                                   uint32_t property, sombra_slice bytes)
+{
+    assert(bytes.bytes <= KEPT_VALUE_BYTES);
+    slot->node = node;
+    slot->property = property;
+    slot->generation = generation;
+    slot->length = (uint8_t)bytes.bytes;
+    if (bytes.bytes)
+        bytes_put_few(slot->bytes, bytes.data, bytes.bytes);
+}
+
 /* What a reader that keeps values has read in the store; data NULL = nothing. Long ones are not
  * kept. */
 static inline void kept_value_add(struct graph_txn *txn, sombra_node_id node, uint32_t property,
@@ -101,16 +114,10 @@ static inline void kept_value_add(struct graph_txn *txn, sombra_node_id node, ui
         kept_values_push(txn->graph, kept);
         slot = kept_value_slot(kept, node, property);
     }
-    slot->node = node;
-    slot->property = property;
-    slot->generation = kept->generation;
-    slot->length = (uint8_t)value.bytes;
-    if (value.bytes)
-        bytes_put_few(slot->bytes, value.data, value.bytes);
+    kept_value_fill(slot, kept->generation, node, property, value);
 }
 
-/* ---- what was found by the values of an index -------------------------------------------------
- */
+/* ---- what was found by the values of an index ---------------------------------------------- */
 
 /* 1 to KEPT_VALUE_BYTES bytes as numbers, which are equal if the bytes are, and they are as many.
  */
@@ -159,11 +166,7 @@ static inline void kept_found_add(struct graph_txn *txn, uint32_t index, sombra_
         kept_values_push(txn->graph, kept);
         slot = kept_found_slot(kept, index, words);
     }
-    slot->node = id;
-    slot->property = index;
-    slot->generation = kept->generation;
-    slot->length = (uint8_t)values.bytes;
-    bytes_put_few(slot->bytes, values.data, values.bytes);
+    kept_value_fill(slot, kept->generation, id, index, values);
 }
 
 #endif
