@@ -238,6 +238,18 @@ static inline sombra_err txn_check_read(const struct graph_txn *txn)
 }
 /* And loads the counters. */
 sombra_err txn_check_write(struct graph_txn *txn) SOMBRA_MUST_CHECK;
+/* Does the transaction's user want to go on (sombra_txn_set_poll)? */
+static inline SOMBRA_MUST_CHECK sombra_err txn_ask(const struct graph_txn *txn)
+{
+    sombra_err err = txn->poll.ask ? txn->poll.ask(txn->poll.context) : SOMBRA_OK;
+    return err ? diag_fail(err, "its user wants no more of it") : SOMBRA_OK;
+}
+/* The same in a loop over many: asked for every POLL_ROWS-th. */
+enum { POLL_ROWS = 4096 };
+static inline SOMBRA_MUST_CHECK sombra_err txn_poll(const struct graph_txn *txn, size_t row)
+{
+    return LIKELY(row % POLL_ROWS) ? SOMBRA_OK : txn_ask(txn);
+}
 /* Once a transaction. */
 sombra_err txn_load_counters(struct graph_txn *txn) SOMBRA_MUST_CHECK;
 /* A write failed behind the first one: only a rollback is left. Returns `err`, wrapped. */
@@ -406,15 +418,6 @@ struct put_run {
     size_t bytes_used;
     size_t bytes_last; /* if more are used, there may be no room for another entry */
 };
-/* Of loops over many: does the user want to go on? Asked for every POLL_ROWS-th. */
-enum { POLL_ROWS = 4096 };
-static inline SOMBRA_MUST_CHECK sombra_err txn_poll(const struct graph_txn *txn, size_t row)
-{
-    if (LIKELY(row % POLL_ROWS || !txn->poll.ask))
-        return SOMBRA_OK;
-    sombra_err err = txn->poll.ask(txn->poll.context);
-    return err ? diag_fail(err, "its user wants no more of it") : SOMBRA_OK;
-}
 /* A value that is built behind its key has no more than so many bytes. */
 enum { PUT_RUN_VALUE_BYTES_MAX = 4096 };
 /* For about `count` entries. To be released even after a failure. */

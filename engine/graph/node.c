@@ -617,7 +617,7 @@ static sombra_err delete_edges(struct graph_txn *txn, sombra_node_id node)
     while (!err) {
         const sombra_neighbour *batch;
         size_t count;
-        err = txn_poll(txn, 0);
+        err = txn_ask(txn);
         if (!err)
             err = graph_neighbours_next(edges, &batch, &count);
         if (err || count == 0)

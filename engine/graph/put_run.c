@@ -35,7 +35,7 @@ sombra_err put_run_flush(struct put_run *run)
 {
     size_t count = run->count;
     run->count = run->bytes_used = 0;
-    sombra_err err = txn_poll(run->txn, 0);
+    sombra_err err = txn_ask(run->txn);
     return err ? err : kv_put_many(run->txn->kv, run->entries, count);
 }
 
