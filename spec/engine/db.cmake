@@ -16,7 +16,8 @@ foreach(name graph_edge_test graph_bucket_test graph_random_test graph_index_tes
   foreach(engine btree lsm)
     if(TARGET engine_db)
       set(program ${engine}_${name})
-      add_executable(${program} ${name}.c graph_fixture.c ${graph_fixture_${engine}} graph_index_fixture.c)
+      add_executable(${program} ${name}.c graph_fixture.c ${graph_fixture_${engine}} graph_index_fixture.c
+        graph_readers.c)
       target_include_directories(${program} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
       target_link_libraries(${program} PRIVATE engine_db PkgConfig::CMOCKA)
       add_test(NAME ${program} COMMAND ${program} WORKING_DIRECTORY ${SOMBRA_TEST_FILES})

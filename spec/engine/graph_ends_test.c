@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* What readers keep of the edges of a node is what the store has for their version: against a plain
  * reference, by neighbours and by sweeps, with readers of several versions open at once. */
-#include "graph_fixture.h"
+#include "graph_readers.h"
 
-#include "base/random.h"
 #include "graph/kept_ends.h"
 
-enum { NODES = 40, EDGES = 600, TYPES = 2, READERS = 4, FOUND_MAX = 2 * EDGES };
+enum { NODES = 40, EDGES = 600, TYPES = 2, FOUND_MAX = 2 * EDGES };
 
 static const char *const type_names[TYPES] = { "K", "L" };
+static uint32_t types[TYPES]; /* ids, ascending */
 
 /* By number of the edge; type 0 = it is not there. */
 struct redge {
@@ -20,24 +20,6 @@ struct reference {
     size_t count;
     struct redge edges[EDGES];
 };
-
-struct reader {
-    struct graph_txn txn; /* used again and again, as handles are */
-    struct reference seen;
-};
-
-struct history {
-    struct fixture *f;
-    struct random random;
-    uint32_t types[TYPES]; /* ids, ascending */
-    struct reference now, committed;
-    struct reader readers[READERS];
-};
-
-static uint64_t below(struct history *h, uint64_t bound)
-{
-    return random_below(&h->random, bound);
-}
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
@@ -99,7 +81,7 @@ static void read_neighbours(struct history *h, struct graph_txn *txn, const stru
     const sombra_neighbour *batch;
     size_t count = 0;
     have.count = want.count = 0;
-    expect(seen, node, is_out, type ? h->types[type - 1] : 0, &want);
+    expect(seen, node, is_out, type ? types[type - 1] : 0, &want);
     assert_ok(graph_neighbours_open(&n, txn, node, &options));
     do {
         assert_ok(graph_neighbours_next(&n, &batch, &count));
@@ -137,14 +119,14 @@ static void read_sweep(struct history *h, struct graph_txn *txn, const struct re
     const struct graph_expand_options options = { .arena = &arena,
                                                   .direction = is_out ? SOMBRA_OUT : SOMBRA_IN,
                                                   .has_types = type > 0,
-                                                  .types = type ? &h->types[type - 1] : NULL,
+                                                  .types = type ? &types[type - 1] : NULL,
                                                   .type_count = type > 0 };
     assert_ok(graph_expand_open(&expand, txn, &options));
     for (unsigned again = 0; again < 2; again++) {
         have.count = want.count = 0;
         for (uint64_t i = 0; i < sources; i++) {
             nodes[i] = (i ? nodes[i - 1] : 0) + 1 + below(h, NODES / 3);
-            expect(seen, nodes[i], is_out, type ? h->types[type - 1] : 0, &want);
+            expect(seen, nodes[i], is_out, type ? types[type - 1] : 0, &want);
         }
         graph_expand_sources(&expand, nodes, sources);
         do {
@@ -171,27 +153,14 @@ static void read_some(struct history *h, struct graph_txn *txn, const struct ref
     }
 }
 
-static void reader_begin(struct fixture *f, struct graph_txn *txn)
-{
-    struct kv_txn *kv;
-    assert_ok(kv_begin(f->kv, &(struct kv_begin_options){ 0 }, &kv));
-    graph_txn_begin(txn, &f->graph, kv);
-}
-
-static void reader_end(struct graph_txn *txn)
-{
-    kv_abort(txn->kv);
-    graph_txn_end(txn, false);
-}
-
 /* ---- writing ------------------------------------------------------------------------------- */
 
 static void link_one(struct history *h, sombra_node_id src, unsigned type, sombra_node_id dst)
 {
-    if (h->now.count == EDGES)
+    if (h->now->count == EDGES)
         return;
     const sombra_edge_id id = edge_new(h->f, src, type_names[type], dst);
-    h->now.edges[h->now.count++] = (struct redge){ id, src, dst, h->types[type] };
+    h->now->edges[h->now->count++] = (struct redge){ id, src, dst, types[type] };
 }
 
 static void make_nodes(struct history *h)
@@ -202,76 +171,53 @@ static void make_nodes(struct history *h)
     for (unsigned type = 0; type < TYPES; type++) {
         link_one(h, 1, type, 2);
         assert_ok(
-            graph_name_find(&h->f->txn, SOMBRA_NAME_TYPE, text(type_names[type]), &h->types[type]));
-        h->now.edges[type].type = h->types[type];
+            graph_name_find(&h->f->txn, SOMBRA_NAME_TYPE, text(type_names[type]), &types[type]));
+        h->now->edges[type].type = types[type];
     }
-    assert_true(h->types[0] < h->types[1]);
-    commit(h->f);
-    h->committed = h->now;
+    assert_true(types[0] < types[1]);
+    history_commit(h);
 }
 
 /* The first nodes have many edges of one type, some more than what is kept. */
-static void write_some(struct history *h)
+static void write_one(struct history *h)
 {
-    begin_write(h->f);
-    for (uint64_t left = 1 + below(h, 12); left; left--) {
-        struct redge *edge = &h->now.edges[below(h, h->now.count)];
-        if (below(h, 4) == 0 && edge->type) {
-            assert_ok(graph_edge_delete(&h->f->txn, edge->id));
-            edge->type = 0;
-        } else if (below(h, 2)) {
-            link_one(h, 1 + below(h, 6), 0, 7 + below(h, NODES - 6));
-        } else {
-            link_one(h, 1 + below(h, NODES), (unsigned)below(h, TYPES), 1 + below(h, NODES));
-        }
-    }
-    read_some(h, &h->f->txn, &h->now);
-    if (below(h, 5)) {
-        commit(h->f);
-        h->committed = h->now;
-    } else { /* ids that were given out are given again */
-        rollback(h->f);
-        h->now = h->committed;
+    struct redge *edge = &h->now->edges[below(h, h->now->count)];
+    if (below(h, 4) == 0 && edge->type) {
+        assert_ok(graph_edge_delete(&h->f->txn, edge->id));
+        edge->type = 0;
+    } else if (below(h, 2)) {
+        link_one(h, 1 + below(h, 6), 0, 7 + below(h, NODES - 6));
+    } else {
+        link_one(h, 1 + below(h, NODES), (unsigned)below(h, TYPES), 1 + below(h, NODES));
     }
 }
 
 /* ---- tests --------------------------------------------------------------------------------- */
 
+static uint64_t readers_hits;
+
+static void count_reader(const struct graph_txn *txn)
+{
+    readers_hits += txn->ends.hits;
+}
+
+static const struct history_work work = { .reference_bytes = sizeof(struct reference),
+                                          .write_odds = 20,
+                                          .writes_max = 12,
+                                          .end_odds = 12,
+                                          .makes_tables_again = true,
+                                          .write_one = write_one,
+                                          .read_some = read_some,
+                                          .count_reader = count_reader };
+
 static void test_kept_ends__are_those_of_the_version_that_is_read(void **state)
 {
-    struct history *h = calloc(1, sizeof *h);
-    const char *ops = getenv("SOMBRA_OPS");
-    uint64_t steps = ops ? strtoull(ops, NULL, 10) : 3000;
-    uint64_t hits = 0;
-    h->f = *state;
-    random_seed(&h->random, test_seed());
-    make_nodes(h);
-    for (; steps; steps--) {
-        struct reader *reader = &h->readers[below(h, READERS)];
-        if (below(h, 20) == 0) {
-            write_some(h);
-        } else if (!reader->txn.kv) {
-            reader_begin(h->f, &reader->txn);
-            reader->seen = h->committed;
-        } else if (below(h, 12) == 0) {
-            hits += reader->txn.ends.hits;
-            reader_end(&reader->txn);
-            if (below(h, 4) == 0) { /* a small table again */
-                graph_txn_release(&reader->txn);
-                reader->txn = (struct graph_txn){ .kv = NULL };
-            }
-        } else {
-            read_some(h, &reader->txn, &reader->seen);
-        }
-    }
-    for (unsigned i = 0; i < READERS; i++) {
-        if (h->readers[i].txn.kv)
-            reader_end(&h->readers[i].txn);
-        graph_txn_release(&h->readers[i].txn);
-    }
-    print_message("found %u times or more\n", (unsigned)hits);
-    assert_int_equal(h->f->graph.kept_bytes, 0);
-    free(h);
+    struct history h;
+    history_init(&h, &work, *state);
+    make_nodes(&h);
+    history_run(&h);
+    print_message("found %u times or more\n", (unsigned)readers_hits);
+    history_release(&h);
 }
 
 /* Of one type, or of all; how many, and the last one. */

@@ -2,11 +2,11 @@
 /* What readers keep of what they found by the values of an index is what the store has for their
  * version: against a plain reference, with readers of several versions open at once. */
 #include "graph_index_fixture.h"
+#include "graph_readers.h"
 
-#include "base/random.h"
 #include "graph/kept_values.h"
 
-enum { NODES = 120, VALUES = 400, INDEXES = 3, READERS = 4, NONE = VALUES };
+enum { NODES = 120, VALUES = 400, INDEXES = 3, NONE = VALUES };
 
 /* Two of one label, two of one property. */
 static const struct {
@@ -19,23 +19,6 @@ struct reference {
     sombra_node_id next;
     unsigned values[NODES][2]; /* NONE = it has none */
 };
-
-struct reader {
-    struct graph_txn txn; /* used again and again, as handles are */
-    struct reference seen;
-};
-
-struct history {
-    struct fixture *f;
-    struct random random;
-    struct reference now, committed;
-    struct reader readers[READERS];
-};
-
-static uint64_t below(struct history *h, uint64_t bound)
-{
-    return random_below(&h->random, bound);
-}
 
 /* Different ones for different numbers; some are longer than what is kept, some are alike but for
  * their last bytes, or their length. */
@@ -110,28 +93,14 @@ static void find_some(struct history *h, struct graph_txn *txn, const struct ref
         assert_ok(find_one(h, txn, seen));
 }
 
-static void reader_begin(struct fixture *f, struct graph_txn *txn)
-{
-    struct kv_txn *kv;
-    assert_ok(kv_begin(f->kv, &(struct kv_begin_options){ 0 }, &kv));
-    graph_txn_begin(txn, &f->graph, kv);
-}
-
-static void reader_end(struct graph_txn *txn)
-{
-    kv_abort(txn->kv);
-    graph_txn_end(txn, false);
-}
-
 /* ---- writing ------------------------------------------------------------------------------- */
 
-static void make_indexes(struct history *h)
+static void make_indexes(struct fixture *f)
 {
-    begin_write(h->f);
+    begin_write(f);
     for (unsigned i = 0; i < INDEXES; i++)
-        (void)rule_new(h->f, SOMBRA_RULE_INDEX, indexes[i].words);
-    commit(h->f);
-    h->now.next = h->committed.next = 1;
+        (void)rule_new(f, SOMBRA_RULE_INDEX, indexes[i].words);
+    commit(f);
 }
 
 static void write_one(struct history *h)
@@ -139,79 +108,60 @@ static void write_one(struct history *h)
     static const char *const keys[] = { "p", "q" };
     struct graph_txn *txn = &h->f->txn;
     const unsigned key = (unsigned)below(h, 2), value = (unsigned)below(h, VALUES);
-    sombra_node_id node = 1 + below(h, h->now.next);
+    sombra_node_id node = 1 + below(h, h->now->next);
     if (node == NODES)
         return;
-    if (node == h->now.next) {
+    if (node == h->now->next) {
         const sombra_slice labels[] = { text("A"), text("B") };
         sombra_node_id made;
         assert_ok(graph_node_create(txn, labels, 1 + node % 2, NOTHING, &made));
         assert_int_equal(made, node);
-        h->now.values[node][0] = h->now.values[node][1] = NONE;
-        h->now.next++;
+        h->now->values[node][0] = h->now->values[node][1] = NONE;
+        h->now->next++;
     }
     if (below(h, 8) == 0) {
         assert_ok(graph_node_remove_property(txn, node, text(keys[key])));
-        h->now.values[node][key] = NONE;
+        h->now->values[node][key] = NONE;
         return;
     }
     assert_ok(graph_node_change(txn, node, map_at(h->f, keys[key], value), GRAPH_MERGE));
-    h->now.values[node][key] = value;
-}
-
-static void write_some(struct history *h)
-{
-    begin_write(h->f);
-    for (uint64_t left = 1 + below(h, 20); left; left--)
-        write_one(h);
-    find_some(h, &h->f->txn, &h->now);
-    if (below(h, 5)) {
-        commit(h->f);
-        h->committed = h->now;
-    } else { /* ids that were given out are given again */
-        rollback(h->f);
-        h->now = h->committed;
-    }
+    h->now->values[node][key] = value;
 }
 
 /* ---- tests --------------------------------------------------------------------------------- */
 
+static unsigned used, grown;
+
+static void count_reader(const struct graph_txn *txn)
+{
+    used += txn->found.at != NULL;
+    grown += txn->found.mask >= KEPT_CAPACITY_MIN;
+}
+
+/* In a small table many have one place. */
+static const struct history_work work = { .reference_bytes = sizeof(struct reference),
+                                          .write_odds = 30,
+                                          .writes_max = 20,
+                                          .end_odds = 6,
+                                          .makes_tables_again = true,
+                                          .write_one = write_one,
+                                          .read_some = find_some,
+                                          .count_reader = count_reader };
+
+static void history_begin(struct history *h, struct fixture *f)
+{
+    history_init(h, &work, f);
+    make_indexes(f);
+    h->now->next = h->committed->next = 1;
+}
+
 static void test_kept_finds__are_those_of_the_version_that_is_read(void **state)
 {
-    struct history *h = calloc(1, sizeof *h);
-    const char *ops = getenv("SOMBRA_OPS");
-    uint64_t steps = ops ? strtoull(ops, NULL, 10) : 3000;
-    unsigned used = 0, grown = 0;
-    h->f = *state;
-    random_seed(&h->random, test_seed());
-    make_indexes(h);
-    for (; steps; steps--) {
-        struct reader *reader = &h->readers[below(h, READERS)];
-        if (below(h, 30) == 0) {
-            write_some(h);
-        } else if (!reader->txn.kv) {
-            reader_begin(h->f, &reader->txn);
-            reader->seen = h->committed;
-        } else if (below(h, 6) == 0) {
-            used += reader->txn.found.at != NULL;
-            grown += reader->txn.found.mask >= KEPT_CAPACITY_MIN;
-            reader_end(&reader->txn);
-            if (below(h, 4) == 0) { /* a small table again, where many have one place */
-                graph_txn_release(&reader->txn);
-                reader->txn = (struct graph_txn){ .kv = NULL };
-            }
-        } else {
-            find_some(h, &reader->txn, &reader->seen);
-        }
-    }
-    for (unsigned i = 0; i < READERS; i++) {
-        if (h->readers[i].txn.kv)
-            reader_end(&h->readers[i].txn);
-        graph_txn_release(&h->readers[i].txn);
-    }
+    struct history h;
+    history_begin(&h, *state);
+    history_run(&h);
     print_message("of readers %u had a table, %u one that grew\n", used, grown);
-    assert_int_equal(h->f->graph.kept_bytes, 0);
-    free(h);
+    history_release(&h);
 }
 
 /* What was found in the store a moment ago is found without it, until a commit. */
@@ -219,11 +169,10 @@ static void test_kept_finds__are_found_again(void **state)
 {
     struct fixture *f = *state;
     struct graph_txn txn = { 0 };
-    struct history h = { .f = f };
     char room[64];
     const sombra_value value = value_at(2 + 4, room), other = { .kind = SOMBRA_INTEGER };
     sombra_node_id node, made = 0;
-    make_indexes(&h);
+    make_indexes(f);
     for (unsigned round = 0; round < 3; round++) {
         reader_begin(f, &txn);
         for (unsigned i = 0; i < 4 * KEPT_READS_BEFORE; i++) {
@@ -272,25 +221,25 @@ static void test_kept_finds__are_of_one_index(void **state)
 static void test_kept_finds__that_get_no_memory_are_not_missed(void **state)
 {
     struct fixture *f = *state;
-    struct history h = { .f = f };
-    make_indexes(&h);
-    random_seed(&h.random, test_seed());
+    struct history h;
+    history_begin(&h, f);
     for (unsigned i = 0; i < 20; i++)
         write_some(&h);
     for (uint64_t nth = 1; nth < 4; nth++) {
         struct graph_txn txn = { 0 };
         reader_begin(f, &txn);
-        find_some(&h, &txn, &h.committed); /* rules and names are known */
+        find_some(&h, &txn, h.committed); /* rules and names are known */
         mem_test_fail_at(nth, true);
         for (unsigned i = 0; i < 4 * KEPT_READS_BEFORE; i++) /* lsm takes memory to read */
-            (void)find_one(&h, &txn, &h.committed);
+            (void)find_one(&h, &txn, h.committed);
         mem_test_fail_at(0, false);
         for (unsigned i = 0; i < 20; i++)
-            find_some(&h, &txn, &h.committed);
+            find_some(&h, &txn, h.committed);
         reader_end(&txn);
         graph_txn_release(&txn);
     }
     assert_int_equal(f->graph.kept_bytes, 0);
+    history_release(&h);
 }
 
 int main(void)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* What readers keep of the values that they read is what the store has for their version: against
  * a plain reference, with readers of several versions open at once. */
-#include "graph_fixture.h"
+#include "graph_readers.h"
+
 #include "graph/kept_values.h"
 
-enum { NODES = 200, KEYS = 3, READERS = 4, VALUE_BYTES = 160, BATCH = 150 };
+enum { NODES = 200, KEYS = 3, VALUE_BYTES = 160, BATCH = 150 };
 
 static const char *const key_names[KEYS] = { "p", "q", "r" };
 
@@ -19,36 +20,6 @@ struct reference {
     bool exists[NODES];
     struct rvalue values[NODES][KEYS];
 };
-
-struct reader {
-    struct graph_txn txn; /* used again and again, as handles are */
-    struct reference seen;
-};
-
-struct history {
-    struct fixture *f;
-    struct random random;
-    struct reference now, committed;
-    struct reader readers[READERS];
-};
-
-static uint64_t below(struct history *h, uint64_t bound)
-{
-    return random_below(&h->random, bound);
-}
-
-static void reader_begin(struct fixture *f, struct graph_txn *txn)
-{
-    struct kv_txn *kv;
-    assert_ok(kv_begin(f->kv, &(struct kv_begin_options){ 0 }, &kv));
-    graph_txn_begin(txn, &f->graph, kv);
-}
-
-static void reader_end(struct graph_txn *txn)
-{
-    kv_abort(txn->kv);
-    graph_txn_end(txn, false);
-}
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
@@ -143,84 +114,61 @@ static sombra_slice any_map(struct history *h, const char *key, struct rvalue *o
 static void write_one(struct history *h)
 {
     struct graph_txn *txn = &h->f->txn;
-    sombra_node_id node = 1 + below(h, h->now.next);
+    sombra_node_id node = 1 + below(h, h->now->next);
     unsigned key = (unsigned)below(h, KEYS);
-    if (node == h->now.next) {
+    if (node == h->now->next) {
         if (node == NODES)
             return;
         assert_int_equal(node_new(h->f, NULL), node);
-        h->now.next++;
-        h->now.exists[node] = true;
+        h->now->next++;
+        h->now->exists[node] = true;
     }
-    if (!h->now.exists[node])
+    if (!h->now->exists[node])
         return;
     switch (below(h, 8)) {
     case 0:
         assert_ok(graph_node_delete(txn, node, true));
-        h->now.exists[node] = false;
-        memset(h->now.values[node], 0, sizeof h->now.values[node]);
+        h->now->exists[node] = false;
+        memset(h->now->values[node], 0, sizeof h->now->values[node]);
         break;
     case 1:
         assert_ok(graph_node_remove_property(txn, node, text(key_names[key])));
-        h->now.values[node][key].bytes = 0;
+        h->now->values[node][key].bytes = 0;
         break;
     default: {
         struct rvalue value;
         sombra_slice map = any_map(h, key_names[key], &value);
         assert_ok(graph_node_change(txn, node, map, GRAPH_MERGE));
-        h->now.values[node][key] = value;
+        h->now->values[node][key] = value;
     }
-    }
-}
-
-static void write_some(struct history *h)
-{
-    begin_write(h->f);
-    for (uint64_t left = 1 + below(h, 10); left; left--)
-        write_one(h);
-    read_some(h, &h->f->txn, &h->now);
-    if (below(h, 5)) {
-        commit(h->f);
-        h->committed = h->now;
-    } else { /* ids that were given out are given again */
-        rollback(h->f);
-        h->now = h->committed;
     }
 }
 
 /* ---- tests --------------------------------------------------------------------------------- */
 
+static uint64_t used;
+
+static void count_reader(const struct graph_txn *txn)
+{
+    used += txn->kept.at != NULL;
+}
+
+static const struct history_work work = { .reference_bytes = sizeof(struct reference),
+                                          .write_odds = 20,
+                                          .writes_max = 10,
+                                          .end_odds = 6,
+                                          .write_one = write_one,
+                                          .read_some = read_some,
+                                          .count_reader = count_reader };
+
 static void test_kept_values__are_those_of_the_version_that_is_read(void **state)
 {
-    struct history *h = calloc(1, sizeof *h);
-    const char *ops = getenv("SOMBRA_OPS");
-    uint64_t steps = ops ? strtoull(ops, NULL, 10) : 3000;
-    uint64_t used = 0;
-    h->f = *state;
-    h->now.next = h->committed.next = 1;
-    random_seed(&h->random, test_seed());
-    for (; steps; steps--) {
-        struct reader *reader = &h->readers[below(h, READERS)];
-        if (below(h, 20) == 0) {
-            write_some(h);
-        } else if (!reader->txn.kv) {
-            reader_begin(h->f, &reader->txn);
-            reader->seen = h->committed;
-        } else if (below(h, 6) == 0) {
-            used += reader->txn.kept.at != NULL;
-            reader_end(&reader->txn);
-        } else {
-            read_some(h, &reader->txn, &reader->seen);
-        }
-    }
-    for (unsigned i = 0; i < READERS; i++) {
-        if (h->readers[i].txn.kv)
-            reader_end(&h->readers[i].txn);
-        graph_txn_release(&h->readers[i].txn);
-    }
+    struct history h;
+    history_init(&h, &work, *state);
+    h.now->next = h.committed->next = 1;
+    history_run(&h);
     print_message("of readers %u had a table\n", (unsigned)used);
-    assert_int_equal(h->f->graph.kept_bytes, 0);
-    free(h);
+    history_release(&h);
 }
 
 /* Nodes 1 to NODES - 1 get p = `value` in one commit. */
