@@ -71,6 +71,26 @@ static sombra_err checkpoint(struct kv *kv)
     return checkpoint_run(store_of(kv), false);
 }
 
+/* `expect` finds `wanted` in the store as it is, and as its log has it; ends both, and the machine.
+ */
+static void expect_at_end(struct os_sim *sim, struct kv *kv,
+                          void (*expect)(struct kv_txn *txn, const void *wanted),
+                          const void *wanted)
+{
+    store_expect_exact(kv);
+    struct os_sim *killed = os_sim_clone(sim);
+    struct kv *stores[] = { kv, process_open(killed, NULL) };
+    for (size_t s = 0; s < COUNT_OF(stores); s++) {
+        struct kv_txn *txn = kv_begin_read(stores[s]);
+        expect(txn, wanted);
+        kv_abort(txn);
+        kv_expect_sound(stores[s]);
+        expect_ok(kv_close(stores[s]));
+    }
+    os_sim_free(killed);
+    os_sim_free(sim);
+}
+
 /* ---- when -------------------------------------------------------------------------------- */
 
 static void test_edit__who_is_alone_changes_pages_where_they_are(void **state)
@@ -230,8 +250,9 @@ static void sweep_put(struct kv_txn *txn, bool *present, uint64_t number)
     buf_release(&pattern);
 }
 
-static void sweep_expect(struct kv_txn *txn, const bool *present)
+static void sweep_expect(struct kv_txn *txn, const void *wanted_present)
 {
+    const bool *present = wanted_present;
     uint64_t count = 0, wanted = 0;
     uint8_t key[8];
     sombra_slice value;
@@ -307,18 +328,7 @@ static void test_edit__many_deletes_leave_what_copies_leave(void **state)
     }
     print_message("%" PRIu64 " of %d changed pages where they are\n", edits, ROUNDS);
     assert_true(edits > ROUNDS / 10);
-    store_expect_exact(kv);
-    struct os_sim *killed = os_sim_clone(sim);
-    struct kv *stores[] = { kv, process_open(killed, NULL) };
-    for (size_t s = 0; s < COUNT_OF(stores); s++) {
-        struct kv_txn *txn = kv_begin_read(stores[s]);
-        sweep_expect(txn, present);
-        kv_abort(txn);
-        kv_expect_sound(stores[s]);
-        expect_ok(kv_close(stores[s]));
-    }
-    os_sim_free(killed);
-    os_sim_free(sim);
+    expect_at_end(sim, kv, sweep_expect, present);
 }
 
 /* What was answered and finds no room to be made in copies is not lost: the call fails, and the
@@ -420,8 +430,9 @@ static void batch_put(struct kv_txn *txn, uint64_t *rounds, uint64_t number, uin
     buf_release(&pattern);
 }
 
-static void batches_expect(struct kv_txn *txn, const uint64_t *rounds)
+static void batches_expect(struct kv_txn *txn, const void *wanted_rounds)
 {
+    const uint64_t *rounds = wanted_rounds;
     uint64_t count = 0, wanted = 0;
     uint8_t key[8];
     struct buf pattern = BUF_INIT;
@@ -493,18 +504,7 @@ static void test_edit__batches_of_puts_leave_what_copies_leave(void **state)
     }
     print_message("%" PRIu64 " of %d changed pages where they are\n", edits, ROUNDS);
     assert_true(edits > ROUNDS / 3);
-    store_expect_exact(kv);
-    struct os_sim *killed = os_sim_clone(sim);
-    struct kv *stores[] = { kv, process_open(killed, NULL) };
-    for (size_t s = 0; s < COUNT_OF(stores); s++) {
-        txn = kv_begin_read(stores[s]);
-        batches_expect(txn, rounds);
-        kv_abort(txn);
-        kv_expect_sound(stores[s]);
-        expect_ok(kv_close(stores[s]));
-    }
-    os_sim_free(killed);
-    os_sim_free(sim);
+    expect_at_end(sim, kv, batches_expect, rounds);
 }
 
 /* ---- other processes --------------------------------------------------------------------- */
