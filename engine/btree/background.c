@@ -188,10 +188,15 @@ static void background_renounce(struct btree *btree)
     (void)atomic_compare_exchange_strong(&btree->head->threadless, &nobody, btree->attachment.self);
 }
 
+/* May this store have a thread at all? */
+static bool background_is_allowed(const struct btree *btree)
+{
+    return btree->file && !btree->options.is_readonly && !btree->options.no_background;
+}
+
 void background_start(struct btree *btree)
 {
-    if (!btree->file || btree->options.is_readonly || btree->options.no_background ||
-        atomic_load(&btree->has_background))
+    if (!background_is_allowed(btree) || atomic_load(&btree->has_background))
         return;
     os_mutex_lock(&btree->checkpoint_mutex);
     sombra_err err = SOMBRA_OK;
@@ -213,7 +218,7 @@ void background_start(struct btree *btree)
 void background_begin(struct btree *btree)
 {
     enum { FEW_TRANSACTIONS = 8 };
-    if (!btree->file || btree->options.is_readonly || btree->options.no_background)
+    if (!background_is_allowed(btree))
         return;
     if (!btree->attachment.is_first) {
         background_start(btree);

@@ -141,18 +141,21 @@ static bool many_has_room(struct held_many *many)
     return many->places && many->redo_ats && table_make(&many->keys) && table_make(&many->leaves);
 }
 
-/* The transaction's first delete decides. */
+/* Is this one of the transactions of a pause? It is counted then. */
+static bool many_pauses(struct edits *edits)
+{
+    if (edits->many_pause == 0)
+        return false;
+    edits->many_pause--;
+    return true;
+}
+
+/* The transaction's first delete decides; it may_continue. */
 static bool may_begin(struct btree_txn *txn)
 {
-    struct edits *edits = &txn->btree->edits;
-    if (txn->savepoint_count || txn->is_replay || txn->is_bypass || txn->is_changed ||
-        txn->btree->space.change_count)
-        return false;
-    if (edits->many_pause) {
-        edits->many_pause--;
-        return false;
-    }
-    return edit_is_possible(txn) && many_has_room(&txn->many);
+    assert(txn->savepoint_count == 0 && !txn->is_replay && !txn->is_bypass);
+    return !txn->is_changed && txn->btree->space.change_count == 0 &&
+           !many_pauses(&txn->btree->edits) && edit_is_possible(txn) && many_has_room(&txn->many);
 }
 
 /* One more? What is held is read from the redo: a bypass has none. */
@@ -294,12 +297,8 @@ static bool held_adopt(struct btree_txn *txn, sombra_slice next)
 /* The transaction holds one put or none. */
 static bool may_begin_puts(struct btree_txn *txn, sombra_slice key)
 {
-    struct edits *edits = &txn->btree->edits;
-    if (edits->many_pause) {
-        edits->many_pause--;
-        return false;
-    }
-    return many_has_room(&txn->many) && (txn->care != TXN_HELD || held_adopt(txn, key));
+    return !many_pauses(&txn->btree->edits) && many_has_room(&txn->many) &&
+           (txn->care != TXN_HELD || held_adopt(txn, key));
 }
 
 /* Another value for the key of the i-th. */

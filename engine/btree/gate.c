@@ -115,11 +115,17 @@ static sombra_err gate_wait(struct writer_gate *gate, uint64_t timeout_ms, bool 
     return err;
 }
 
+/* With the gate's mutex. */
+static bool is_held_by_self(const struct writer_gate *gate)
+{
+    return gate->is_held && pthread_equal(gate->owner, pthread_self());
+}
+
 static sombra_err gate_close(struct writer_gate *gate, uint64_t timeout_ms, bool is_brief)
 {
     sombra_err err = SOMBRA_OK;
     os_mutex_lock(&gate->mutex);
-    if (gate->is_held && pthread_equal(gate->owner, pthread_self()))
+    if (is_held_by_self(gate))
         err = diag_fail(SOMBRA_BUSY, "this thread has a write transaction open already: "
                                      "end it, or do the work inside it");
     else if (gate->is_held)
@@ -206,7 +212,7 @@ bool gate_is_mine(struct btree *btree)
 {
     struct writer_gate *gate = &btree->gate;
     os_mutex_lock(&gate->mutex);
-    bool is_mine = gate->is_held && pthread_equal(gate->owner, pthread_self());
+    bool is_mine = is_held_by_self(gate);
     os_mutex_unlock(&gate->mutex);
     return is_mine;
 }

@@ -125,17 +125,15 @@ static sombra_err path_rebalance(struct btree_txn *txn, struct tree_path *path, 
 {
     size_t page_bytes = txn->btree->pager.page_bytes;
     for (; level + 1 < path->depth; level++) {
-        size_t used = page_used(path->at[level].page, page_bytes);
-        size_t used_above = page_used(path->at[level + 1].page, page_bytes);
         bool merged = false;
-        if (merge_is_due(used_before, used, page_bytes)) {
-            sombra_err err = page_merge(txn, path, level, &merged);
-            if (err)
-                return err;
-        }
+        if (!merge_is_due(used_before, page_used(path->at[level].page, page_bytes), page_bytes))
+            break;
+        used_before = page_used(path->at[level + 1].page, page_bytes);
+        sombra_err err = page_merge(txn, path, level, &merged);
+        if (err)
+            return err;
         if (!merged)
             break;
-        used_before = used_above;
     }
     return tree_shrink_root(txn);
 }

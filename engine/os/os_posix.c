@@ -388,7 +388,7 @@ static void posix_unmap(struct os *os, void *address, size_t bytes)
 
 int os_posix_populate(void *address, size_t bytes)
 {
-    uintptr_t page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t page_bytes = os_page_bytes();
     uintptr_t first = (uintptr_t)address & ~(page_bytes - 1);
     uintptr_t end = ((uintptr_t)address + bytes + page_bytes - 1) & ~(page_bytes - 1);
     assert(first < end);
