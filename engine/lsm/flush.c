@@ -313,8 +313,7 @@ static void take_off_queue(struct lsm *lsm, struct lsm_full *full)
     lsm->full_count--;
 }
 
-/* One of the queue is no longer in it when it is flushed. Mutex held on entry and return, free
- * meanwhile. */
+/* One of the queue is no longer in it when it is flushed. Mutex held on entry, free on return. */
 static sombra_err flush_one(struct lsm *lsm, struct lsm_full *full, bool syncs)
 {
     struct lsm_background *background = lsm->background;
@@ -341,7 +340,6 @@ static sombra_err flush_one(struct lsm *lsm, struct lsm_full *full, bool syncs)
     version_unref(flush.version);
     buf_release(&flush.low);
     buf_release(&flush.end);
-    os_mutex_lock(&lsm->mutex);
     return err;
 }
 
@@ -350,14 +348,13 @@ sombra_err flush_oldest(struct lsm *lsm, bool syncs)
     struct lsm_full *full = lsm->full_oldest;
     assert(full);
     sombra_err err = flush_one(lsm, full, syncs);
-    if (err)
-        return err;
-    os_mutex_unlock(&lsm->mutex);
-    memtable_unref(full->memtable);
-    mem_free(full);
-    lsm_memory_trim(lsm);
+    if (!err) {
+        memtable_unref(full->memtable);
+        mem_free(full);
+        lsm_memory_trim(lsm);
+    }
     os_mutex_lock(&lsm->mutex);
-    return SOMBRA_OK;
+    return err;
 }
 
 sombra_err lsm_flush_active(struct lsm *lsm, struct lsm_full *full)
@@ -365,9 +362,7 @@ sombra_err lsm_flush_active(struct lsm *lsm, struct lsm_full *full)
     assert(full->successor && full->successor_log);
     os_mutex_lock(&lsm->mutex);
     assert(!lsm->full_oldest);
-    sombra_err err = flush_one(lsm, full, false);
-    os_mutex_unlock(&lsm->mutex);
-    return err;
+    return flush_one(lsm, full, false);
 }
 
 static sombra_err flush_queue(struct lsm *lsm)

@@ -39,7 +39,9 @@ void lsm_log_ready(struct lsm_log *log)
 }
 
 /* A new, empty log behind `base_seq`, with zeros written ahead; a leftover of that name is
- * replaced. Its name is durable only once is_named says so. After IO the store must not go on. */
+ * replaced. Its name is durable only once is_named says so. IO fails the store: a sync of the
+ * directory may be what failed, and with it are lost the names of tables that a flush or a
+ * compaction is about to commit, whose own sync would not say so. */
 static sombra_err log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
                              struct lsm_log **out_log)
 {
@@ -65,7 +67,8 @@ static sombra_err log_create(struct lsm *lsm, uint64_t base_seq, uint64_t bytes,
     mem_free(path);
     if (err) {
         lsm_log_free(log);
-        return diag_wrap(err, "make a log");
+        err = diag_wrap(err, "make a log");
+        return err == SOMBRA_IO ? lsm_fail(lsm, err) : err;
     }
     lsm_log_ready(log);
     *out_log = log;
@@ -208,8 +211,6 @@ sombra_err lsm_log_begin(struct lsm *lsm)
         return lsm_logs_resume(lsm);
     assert(!lsm->writer->log && !lsm->logs);
     sombra_err err = log_create(lsm, base_seq, first_bytes, &log);
-    if (err == SOMBRA_IO) /* see lsm_memtable_retire */
-        return lsm_fail(lsm, err);
     if (err)
         return err;
     err = lsm_edit(lsm, &(struct edit){ .log_seq = base_seq, .seq = base_seq, .begins_log = true },
@@ -284,10 +285,6 @@ sombra_err lsm_memtable_retire(struct lsm *lsm, uint64_t seq, bool with_log)
     sombra_err err = full ? memtable_new(&fresh) : diag_nomem("a full memtable", sizeof *full);
     if (!err && with_log)
         err = log_create(lsm, seq, 0, &log);
-    /* A sync of the directory may be what failed, and with it are lost the names of tables that a
-     * flush or a compaction is about to commit: its own sync would not say so. */
-    if (err == SOMBRA_IO)
-        err = lsm_fail(lsm, err);
     if (!err) {
         full->memtable = lsm->writer->active;
         full->seq_max = seq;
@@ -335,11 +332,8 @@ sombra_err lsm_memtable_commit(struct lsm *lsm, uint64_t seq)
         err = lsm_flush_full(lsm); /* older ones first */
     if (!err)
         err = memtable_new(&full.successor);
-    if (!err) {
+    if (!err)
         err = log_create(lsm, seq, 0, &full.successor_log);
-        if (err == SOMBRA_IO) /* see lsm_memtable_retire */
-            err = lsm_fail(lsm, err);
-    }
     if (!err)
         err = lsm_flush_active(lsm, &full);
     if (err) {
@@ -348,9 +342,7 @@ sombra_err lsm_memtable_commit(struct lsm *lsm, uint64_t seq)
     }
     atomic_store(&full.successor_log->is_named, true); /* the edit saw to it */
     memtable_settle(full.memtable);
-    memtable_unref(full.memtable);
-    writer->active = full.successor;
-    writer->memtable_bytes_max = lsm->options.memtable_bytes;
+    lsm_writer_begin_with(lsm, full.successor);
     writer->log = full.successor_log;
     lsm_memory_trim(lsm);
     lsm_background_wake(lsm); /* a level has grown */

@@ -43,21 +43,21 @@ struct lsm_options {
     uint64_t sync_interval_ms;     /* KV_NORMAL: longest time unsynced; 100 */
     uint64_t group_wait_us;        /* KV_GROUP: how long to wait for company; 100 */
     uint64_t memtable_bytes;       /* when a memtable is full; 32 MiB; >= 4 KiB */
-    uint64_t wal_bypass_bytes;   /* keys and values of one transaction above which it is not logged:
-                                    its commit puts its memtable into tables; half of memtable_bytes,
-                                    at   least 4 MiB */
-    unsigned memtables_max;      /* full ones that wait for their flush; 2 */
-    size_t txn_memory_max;       /* memory of one write transaction: above it LIMIT; 0 = only
-                                    the machine's */
-    size_t block_bytes;          /* of a data block before compression; 16 KiB; 1 KiB..1 MiB */
-    unsigned filter_bits;        /* of the Bloom filters, for a key; 10; 1..32;
-                                    LSM_NO_FILTER = no filters */
-    enum lsm_codec codec;        /* of the levels before the last */
-    enum lsm_codec bottom_codec; /* of the last level; as `codec` */
-    uint64_t table_bytes;        /* of a table, about; 16 MiB */
-    uint64_t level_bytes;        /* at which the first level behind level 0 is full, at least;
-                                    128 MiB */
-    unsigned level_ratio;        /* how much larger each next level is; 10 */
+    uint64_t wal_bypass_bytes;     /* keys and values of one transaction above which it is not
+                                      logged: its commit puts its memtable into tables; half of
+                                      memtable_bytes, at least 4 MiB */
+    unsigned memtables_max;        /* full ones that wait for their flush; 2 */
+    size_t txn_memory_max;         /* memory of one write transaction: above it LIMIT; 0 = only
+                                      the machine's */
+    size_t block_bytes;            /* of a data block before compression; 16 KiB; 1 KiB..1 MiB */
+    unsigned filter_bits;          /* of the Bloom filters, for a key; 10; 1..32;
+                                      LSM_NO_FILTER = no filters */
+    enum lsm_codec codec;          /* of the levels before the last */
+    enum lsm_codec bottom_codec;   /* of the last level; as `codec` */
+    uint64_t table_bytes;          /* of a table, about; 16 MiB */
+    uint64_t level_bytes;          /* at which the first level behind level 0 is full, at least;
+                                      128 MiB */
+    unsigned level_ratio;          /* how much larger each next level is; 10 */
     enum lsm_compaction_style style;
     unsigned level0_compact;  /* runs in level 0 that start a compaction; 4 */
     unsigned level0_slow;     /* from which writers are delayed; 12 */

@@ -192,7 +192,8 @@ static sombra_err snapshot_publish(struct lsm *lsm, struct memtable *memtable,
         view_ref(old); /* its end may close files: not under the mutex */
     sombra_err err = view_publish(lsm, &memtable, 1, version);
     if (!err) {
-        lsm_seq_begin(lsm, u64_max(seq, atomic_load(&lsm->seq)));
+        assert(seq >= atomic_load(&lsm->seq)); /* snapshot_read */
+        lsm_seq_begin(lsm, seq);
         memcpy(lsm->totals_before, lsm->state.totals, sizeof lsm->totals_before);
     }
     os_mutex_unlock(&lsm->mutex);

@@ -330,9 +330,9 @@ local function run_file(state, path)
   if #state.paths == 1 then
     state.bytes_total = input.size
   end
-  local format = import.format_of(path, state.options.format)
+  local format, format_name = import.format_of(path, state.options.format)
   local next_item, head, tail = format.read(input, state.options)
-  if #state.paths == 1 and format == require(import.formats.csv) then
+  if #state.paths == 1 and format_name == "csv" then
     check_found(state.options)
   end
   local file = { head = head }
