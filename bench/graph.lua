@@ -131,7 +131,8 @@ local function run_graph()
   local hop1, hop3 = data.cases(folder, "hop1", 2000), data.cases(folder, "hop3", 100)
   local updates, inserts = data.cases(folder, "update", DURABLE), data.cases(folder, "insert", DURABLE)
   measure_reads("lookup", stores, data.cases(folder, "lookup", 10000))
-  for _, line in ipairs { "hop1", "hop1, property id", "hop1, list", "hop1, list of ids", "hop1, traversal" } do
+  for _, line in ipairs { "hop1", "hop1, property id", "hop1, list", "hop1, list of ids", "hop1, traversal",
+    "hop1, prepared" } do
     measure_reads(line, stores, hop1)
   end
   measure_reads("hop2", stores, data.cases(folder, "hop2", 300))

@@ -80,6 +80,14 @@ read["hop1, traversal"] = function(tx, case)
   return #tx:from("Node"):where({ id = case[1] }):out("LINKS"):ids()
 end
 
+local linked = sombra.prepare(function(tx, id)
+  return tx:from("Node"):where({ id = id }):out("LINKS")
+end)
+
+read["hop1, prepared"] = function(tx, case)
+  return #linked(tx, case[1]):ids()
+end
+
 local function hops(count)
   return function(tx, case)
     local start = tx:find("Node", "id", case[1])

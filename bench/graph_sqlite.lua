@@ -91,7 +91,7 @@ function lines.hop1(self, case)
   return rows
 end
 
-for _, line in ipairs { "hop1, property id", "hop1, list", "hop1, list of ids", "hop1, traversal" } do
+for _, line in ipairs { "hop1, property id", "hop1, list", "hop1, list of ids", "hop1, traversal", "hop1, prepared" } do
   lines[line] = lines.hop1
 end
 

@@ -46,7 +46,14 @@ struct proof {
 };
 
 /* How a transaction ended, for messages. */
-enum tx_state { TX_EMPTY, TX_OPEN, TX_COMMITTED, TX_ROLLED_BACK, TX_FAILED };
+enum tx_state {
+    TX_EMPTY,
+    TX_OPEN,
+    TX_COMMITTED,
+    TX_ROLLED_BACK,
+    TX_FAILED,
+    TX_PREPARES /* none: it takes the steps of a traversal for sombra.prepare, and never opens */
+};
 
 struct db_handle {
     sombra_db *db;                 /* NULL = closed */
@@ -403,6 +410,17 @@ sombra_err ahead_get(struct tx_handle *tx, uint64_t node, sombra_slice name,
 /* An iterator has another batch, or begins where an earlier one was. */
 void ahead_forget(struct db_handle *db, const void *iterator);
 void ahead_free(struct ahead *ahead); /* NULL is a no-op */
+
+/* ---- prepare.c ---------------------------------------------------------------------------
+ */
+
+/* What may be given for a place. */
+enum place_kind { PLACE_VALUE, PLACE_IDS, PLACE_COUNT };
+/* Is the value at `index` a place of the traversal that sombra.prepare makes with this builder?
+ * Then it is added. Allocates nothing in Lua. */
+bool place_add(lua_State *L, sombra_value_builder *builder, int index, enum place_kind kind);
+/* Sets `prepare` in the table on top. */
+void prepare_register(lua_State *L);
 
 /* What traversal_step.c keeps for a database; NULL is a no-op. */
 void steps_free(struct known_step *steps);

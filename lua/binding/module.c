@@ -42,6 +42,7 @@ int luaopen_sombra(lua_State *L)
     db_register(L);
     luaL_newlib(L, functions);
     value_register(L);
+    prepare_register(L);
     lua_pushfstring(L, "sombra %s", sombra_version());
     lua_setfield(L, -2, "_VERSION");
     return 1;

@@ -145,6 +145,7 @@ static int prepare_state(lua_State *L)
     binding_open_transactions(L);
     lua_newtable(L);
     value_register(L);
+    prepare_register(L);
     lua_setglobal(L, "sombra");
     lua_pushcfunction(L, unit_require);
     lua_setglobal(L, "require");

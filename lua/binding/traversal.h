@@ -10,6 +10,9 @@
  * every CHAIN_ANCHORS-th one 2, the first, which is looked for at each step that has functions or
  * bodies. A body (the inner steps of optional, union and repeating) has a first one of its own,
  * with the transaction and the functions of the traversal that it becomes a part of.
+ *
+ * The chain of a prepared traversal (prepare.c) is one userdata: its last step, behind which the
+ * others lie; it counts as the first.
  */
 #ifndef BINDING_TRAVERSAL_H
 #define BINDING_TRAVERSAL_H
@@ -24,8 +27,8 @@ enum { CHAIN_ANCHORS = 32 };
 
 struct traversal {
     struct tx_handle *tx;           /* kept alive by the first */
-    const struct traversal *before; /* NULL: it is the first */
-    struct traversal *first;        /* of the chain */
+    const struct traversal *before; /* NULL: there is none */
+    struct traversal *first;        /* of the chain, which keeps the transaction */
     const char *name;               /* of its step, a literal; NULL: it adds none */
     uint32_t count;                 /* of steps, with its own */
     uint32_t place;                 /* in the chain; the first has 0 */
@@ -56,6 +59,9 @@ struct traversal_part {
 };
 /* Pushes a first one, of the transaction at `tx`. */
 void traversal_push_first(lua_State *L, int tx, const struct traversal_part *part);
+/* Pushes a first one that has all these steps, whose bytes lie where no finalizer changes them. For
+ * functions with the upvalues of methods. */
+void traversal_push_chain(lua_State *L, int tx, const struct traversal_part *parts, size_t count);
 /* Pushes an empty first one with the transaction and functions of the one at `index`. */
 void traversal_push_body(lua_State *L, int index);
 /* Pushes one behind the one at `index`. */

@@ -8,6 +8,13 @@
 
 /* ---- sources --------------------------------------------------------------------------------- */
 
+/* Argument 1 as a transaction, or as what sombra.prepare gives for one. */
+static struct tx_handle *source_tx(lua_State *L)
+{
+    struct tx_handle *tx = tx_any(L);
+    return UNLIKELY(tx->state == TX_PREPARES) ? tx : tx_self(L);
+}
+
 /* The transaction at 1 gets a first step. */
 static int source(const struct step *step)
 {
@@ -35,7 +42,7 @@ static int source_named(lua_State *L, struct db_handle *db, const char *name)
 /* A name, or a list of ids; nil: neither. */
 static int source_of(lua_State *L, const char *all, const char *named, const char *ids)
 {
-    const struct tx_handle *tx = tx_self(L);
+    const struct tx_handle *tx = source_tx(L);
     lua_settop(L, 2);
     if (lua_type(L, 2) == LUA_TSTRING)
         return source_named(L, tx->db, named);
@@ -61,7 +68,7 @@ static int tx_from_edges(lua_State *L)
 /* tx:match{ "(a)-[:T]->(b)", ..., where = {...} } */
 static int tx_match(lua_State *L)
 {
-    const struct tx_handle *tx = tx_self(L);
+    const struct tx_handle *tx = source_tx(L);
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
     match_push_pattern(L, 2); /* 3 */
@@ -74,7 +81,7 @@ static int tx_match(lua_State *L)
 static int source_with_options(lua_State *L, const char *name, int arg, struct members *members)
 {
     static const struct traversal_part empty = { .name = NULL };
-    const struct tx_handle *tx = tx_self(L);
+    const struct tx_handle *tx = source_tx(L);
     lua_settop(L, arg);
     traversal_push_first(L, 1, &empty);
     members_add_functions(L, members, arg, arg + 1);
@@ -119,7 +126,7 @@ static int tx_statistics(lua_State *L)
 {
     struct members members = { .count = 1,
                                .at = { { .name = "of", .kind = MEMBER_VALUE, .index = 2 } } };
-    (void)tx_self(L);
+    (void)source_tx(L);
     luaL_checktype(L, 2, LUA_TSTRING);
     return source_with_options(L, "statistics", 3, &members);
 }
@@ -349,11 +356,13 @@ static int step_select(lua_State *L)
 static int step_number(lua_State *L, const char *name)
 {
     (void)traversal_self(L);
-    lua_Integer number = luaL_checkinteger(L, 2);
-    luaL_argcheck(L, number >= 0, 2, "a number of rows, at least 0, expected");
-    lua_settop(L, 1);
+    lua_settop(L, 2);
     const struct step step = begin(L, name);
-    (void)sombra_value_push_integer(step.builder, number);
+    if (!place_add(L, step.builder, 2, PLACE_COUNT)) {
+        const lua_Integer number = luaL_checkinteger(L, 2);
+        luaL_argcheck(L, number >= 0, 2, "a number of rows, at least 0, expected");
+        (void)sombra_value_push_integer(step.builder, number);
+    }
     return step_extend(&step);
 }
 

@@ -21,9 +21,10 @@ struct traversal *traversal_self(lua_State *L)
 
 struct db_handle *traversal_db(lua_State *L, const struct traversal *traversal)
 {
-    if (UNLIKELY(!tx_is_open(traversal->tx))) /* then its database may be gone */
-        tx_raise_over(L, traversal->tx);
-    return traversal->tx->db;
+    const struct tx_handle *tx = traversal->tx;
+    if (UNLIKELY(!tx_is_open(tx)) && tx->state != TX_PREPARES) /* its database may be gone */
+        tx_raise_over(L, tx);
+    return tx->db;
 }
 
 /* ---- making them ------------------------------------------------------------------------------
@@ -80,7 +81,7 @@ static void push_first_of(lua_State *L, int index)
 {
     const struct traversal *at = lua_touserdata(L, index);
     lua_pushvalue(L, index);
-    while (at->before) {
+    while (at->first != at) {
         lua_getiuservalue(L, -1, is_anchor(at) ? TRAVERSAL_FIRST : TRAVERSAL_BEFORE);
         lua_replace(L, -2);
         at = is_anchor(at) ? at->first : at->before;
@@ -125,6 +126,41 @@ static void push_beside(lua_State *L, int index, const struct traversal_part *pa
 void traversal_push_instead(lua_State *L, int index, const struct traversal_part *part)
 {
     push_beside(L, index, part, ((const struct traversal *)lua_touserdata(L, index))->is_body);
+}
+
+static size_t room_of(const struct traversal_part *part)
+{
+    const size_t bytes = sizeof(struct traversal) + part->bytes.bytes;
+    return (bytes + _Alignof(struct traversal) - 1) / _Alignof(struct traversal) *
+           _Alignof(struct traversal);
+}
+
+void traversal_push_chain(lua_State *L, int tx, const struct traversal_part *parts, size_t count)
+{
+    size_t bytes = 0;
+    assert(count > 0);
+    for (size_t i = 0; i < count; i++)
+        bytes += room_of(&parts[i]);
+    unsigned char *room = lua_newuserdatauv(L, bytes, TRAVERSAL_FUNCTIONS);
+    unsigned char *at = room + room_of(&parts[count - 1]);
+    const struct traversal *before = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const struct traversal_part *part = &parts[i];
+        struct traversal *own = (void *)(i + 1 < count ? at : room);
+        *own = (struct traversal){ .tx = lua_touserdata(L, tx),
+                                   .before = before,
+                                   .first = (void *)room,
+                                   .name = part->name,
+                                   .count = (before ? before->count : 0) + (part->name != NULL),
+                                   .is_bounds = part->is_bounds,
+                                   .bytes = part->bytes.bytes };
+        memcpy(own->step, part->bytes.data, part->bytes.bytes);
+        at += room_of(part);
+        before = own;
+    }
+    class_set_known(L, KNOWN_TRAVERSAL);
+    lua_pushvalue(L, tx);
+    lua_setiuservalue(L, -2, TRAVERSAL_BEFORE);
 }
 
 void traversal_push_body(lua_State *L, int index)
@@ -180,7 +216,11 @@ void traversal_push_functions(lua_State *L, int index, bool makes)
 
 lua_Integer traversal_keep_function(lua_State *L, int index, int function)
 {
+    const struct traversal *traversal = lua_touserdata(L, index);
     function = lua_absindex(L, function);
+    if (UNLIKELY(traversal->tx->state == TX_PREPARES))
+        luaL_error(L, "a prepared traversal takes no functions: they would be left with the "
+                      "places and the transaction of its making");
     traversal_push_functions(L, index, true);
     lua_Integer number = (lua_Integer)lua_rawlen(L, -1) + 1;
     lua_pushvalue(L, function);

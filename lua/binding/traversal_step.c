@@ -35,6 +35,8 @@ void step_add(const struct step *step, int arg, int index)
 void step_add_ids(const struct step *step, int arg)
 {
     lua_State *L = step->L;
+    if (place_add(L, step->builder, arg, PLACE_IDS))
+        return;
     (void)sombra_value_begin_list(step->builder);
     if (lua_type(L, arg) == LUA_TTABLE) {
         lua_Integer count = (lua_Integer)lua_rawlen(L, arg);
@@ -88,7 +90,7 @@ static void add_member(const struct step *step, const struct member *member)
     case MEMBER_IDS: /* one as a number: a search between two nodes takes others so */
         if (lua_type(step->L, member->index) == LUA_TTABLE)
             step_add_ids(step, member->index);
-        else
+        else if (!place_add(step->L, builder, member->index, PLACE_IDS))
             (void)sombra_value_push_integer(builder, (int64_t)check_id(step->L, member->index));
         return;
     case MEMBER_INTEGER:

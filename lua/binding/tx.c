@@ -131,6 +131,7 @@ static const char *state_text(const struct tx_handle *tx)
         return "open";
     switch (tx->state) {
     case TX_EMPTY:
+    case TX_PREPARES:
         return "never begun";
     case TX_COMMITTED:
         return "committed";
@@ -145,6 +146,10 @@ static const char *state_text(const struct tx_handle *tx)
 
 int tx_raise_over(lua_State *L, const struct tx_handle *tx)
 {
+    if (tx->state == TX_PREPARES)
+        return luaL_argerror(L, 1,
+                             "sombra.prepare runs nothing: its function makes a traversal and "
+                             "returns it");
     return luaL_argerror(L, 1, lua_pushfstring(L, "the transaction is over: %s", state_text(tx)));
 }
 

@@ -211,6 +211,8 @@ static void encode_any(const struct encoder *encoder, int index, const struct pl
     default:
         if (type == LUA_TUSERDATA && value_is_null(L, index))
             (void)sombra_value_push_null(builder);
+        else if (place_add(L, builder, index, PLACE_VALUE))
+            return;
         else if (type == LUA_TNIL || type == LUA_TNONE)
             refuse(encoder, place, "nil cannot be stored: sombra.null can");
         else if (type == LUA_TUSERDATA || type == LUA_TLIGHTUSERDATA)

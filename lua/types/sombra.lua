@@ -111,6 +111,15 @@ function sombra.list(items) end
 ---@nodiscard
 function sombra.is_list(value) end
 
+---A function that gives the traversals of `fn`, whose steps are made only once. `fn` runs now, with a transaction
+---that takes steps and nothing else and with a place for each further parameter: where an id, a list of ids, a number
+---of rows or a constant would stand.
+---@generic F: fun(tx: sombra.Tx, ...: any): sombra.Traversal
+---@param fn F
+---@return F
+---@nodiscard
+function sombra.prepare(fn) end
+
 ---What runs here, and its limits.
 ---@return sombra.Info
 ---@nodiscard
