@@ -544,12 +544,22 @@ static int recorder_gc(lua_State *L)
     return 0;
 }
 
+/* A field of nothing would be nil, and its condition none. */
+static int place_index(lua_State *L)
+{
+    return luaL_error(L, "a parameter of sombra.prepare has no fields: give each value as one");
+}
+
 void prepare_register(lua_State *L)
 {
     static const luaL_Reg none[] = { { NULL, NULL } };
     static const luaL_Reg recorder_metamethods[] = { { "__gc", recorder_gc }, { NULL, NULL } };
     const luaL_Reg *const no_methods[] = { NULL };
     class_register(L, place_class, none, no_methods);
+    luaL_getmetatable(L, PLACE_NAME);
+    lua_pushcfunction(L, place_index);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
     class_register(L, recorder_class, recorder_metamethods, no_methods);
     lua_pushcfunction(L, prepare);
     lua_setfield(L, -2, "prepare");

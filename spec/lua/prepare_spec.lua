@@ -241,6 +241,7 @@ describe("a prepared traversal", function()
     refused("sombra.place", sombra.prepare, function(tx, n) return tx:from():out(n) end)
     refused("sombra.place", sombra.prepare, function(tx, n) return tx:from():where(n) end)
     refused("sombra.place", sombra.prepare, function(tx, n) return tx:from():where({ n = n + 1 }) end)
+    refused("has no fields", sombra.prepare, function(tx, p) return tx:from():where({ n = p.n, m = p }) end)
     refused("cannot be keys", sombra.prepare, function(tx, n) return tx:from():where({ [n] = 1 }) end)
   end)
 
