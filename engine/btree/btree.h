@@ -23,7 +23,8 @@ struct btree_options {
     uint64_t busy_timeout_ms;      /* for opens and closes of others; 0 = do not wait */
     uint64_t sync_interval_ms;     /* KV_NORMAL: longest time unsynced; 100 */
     uint64_t group_wait_us;        /* KV_GROUP: how long to wait for company; 100 */
-    uint64_t checkpoint_log_bytes; /* log that starts a checkpoint; 64 MiB */
+    uint64_t checkpoint_log_bytes; /* log that starts a checkpoint; as much as the tree has, from
+                                      64 to 128 MiB */
     uint64_t wal_bypass_bytes;     /* redo of one transaction above which it commits as a checkpoint
                                       instead of through the log; 16 MiB */
     uint64_t txn_memory_max;       /* changed pages that a write transaction keeps in memory where

@@ -265,10 +265,12 @@ struct btree {
     uint64_t settled_sequence; /* of a meta whose tree this process knows to be durable; 0 = none */
     bool is_prepared;          /* this process has synced what it read, and has the logs open */
     bool has_turns; /* this process had the writer's turn: its account may be caught up with */
+    uint64_t checkpoint_log_max; /* log that starts a checkpoint, however large the tree */
     /* Checkpoints: one at a time, and only under this. */
     struct os_mutex checkpoint_mutex;
     struct os_condition checkpoint_changed;
     bool checkpoint_runs, checkpoint_wanted;
+    uint64_t checkpoint_lsn; /* that the last one of this process began with */
     bool background_stops;
     struct os_thread background;
     _Atomic uint32_t has_background; /* the thread above runs */
@@ -281,6 +283,7 @@ struct btree {
     _Atomic uint32_t is_forked;   /* this is a child of the process that opened it */
     _Atomic uint64_t pages_free, pages_pending; /* as of the newest commit, for stats */
     _Atomic uint64_t pages_read;                /* of the pending ones: readers need them */
+    _Atomic uint64_t pages_used;                /* by that commit's tree and the space maps */
     _Atomic uint32_t space_pressure;            /* enum space_pressure, as of that commit */
     /* Compactions: one at a time in a process; the automatic one gives way. Under
      * checkpoint_mutex, but for reading `compacts`. */
@@ -649,9 +652,9 @@ sombra_err checkpoint_commit(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 /* The last process, whose only commit went beside the log: makes the second meta record say the
  * same. */
 sombra_err checkpoint_repeat_meta(struct btree *btree) SOMBRA_MUST_CHECK;
-/* Called after each commit, outside the gate: starts a checkpoint when the active log half is long.
- */
-void checkpoint_consider(struct btree *btree, uint64_t active_bytes);
+/* Called after each commit, outside the gate: starts a checkpoint when the log half that the commit
+ * `lsn` went to is long, unless one has begun since. */
+void checkpoint_consider(struct btree *btree, uint64_t lsn, uint64_t active_bytes);
 /* Holds off writers and checkpoints until resume. */
 sombra_err checkpoint_pause(struct btree *btree) SOMBRA_MUST_CHECK;
 void checkpoint_resume(struct btree *btree);
@@ -696,6 +699,12 @@ sombra_err compact_automatic(struct btree *btree, struct kv_maintenance *job) SO
  * has committed for a while, nor read much where memory is short, and half of the file is free or
  * about to be. */
 bool compact_rest_is_due(struct btree *btree, struct compact_rest *rest);
+/* At the close: this process wrote last, much of the file is free or about to be, and this open has
+ * written about as much as it takes to make the file shorter. */
+bool compact_closing_is_due(const struct btree *btree);
+/* Nobody else has the store open, and nobody can: what lies at the end of the file is moved into
+ * the gaps, and the checkpoint that closes the store cuts it off. */
+sombra_err compact_closing(struct btree *btree) SOMBRA_MUST_CHECK;
 /* That compaction. It gives way to commits of this process as well, and where memory is short to
  * its readers. */
 sombra_err compact_resting(struct btree *btree, struct compact_rest *rest,

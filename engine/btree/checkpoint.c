@@ -403,11 +403,13 @@ void checkpoint_resume(struct btree *btree)
     checkpoint_slot_leave(btree);
 }
 
-/* Has the slot, and the newest commit is pinned: who wanted a checkpoint has one. */
-static void wanted_forget(struct btree *btree)
+/* Has the slot, and the newest commit is pinned: who wanted a checkpoint has one. Commits up to
+ * that one may not have asked yet: they waited for a sync. */
+static void wanted_forget(struct btree *btree, uint64_t newest_lsn)
 {
     os_mutex_lock(&btree->checkpoint_mutex);
     btree->checkpoint_wanted = false;
+    btree->checkpoint_lsn = newest_lsn;
     os_mutex_unlock(&btree->checkpoint_mutex);
 }
 
@@ -440,7 +442,7 @@ static sombra_err run(struct btree *btree, bool closes, const struct compact_rep
         txn_end_write(txn);
     else
         gate_leave(btree);
-    wanted_forget(btree);
+    wanted_forget(btree, newest.lsn);
     if (!is_idle && !err)
         err = make_durable(&checkpoint);
     if (!is_idle && !err)
@@ -560,6 +562,17 @@ sombra_err checkpoint_commit(struct btree_txn *txn)
 
 /* ---- when -------------------------------------------------------------------------------- */
 
+/* One that covers `lsn` is asked of the thread, unless it has begun. */
+static void checkpoint_want(struct btree *btree, uint64_t lsn)
+{
+    os_mutex_lock(&btree->checkpoint_mutex);
+    if (lsn > btree->checkpoint_lsn) {
+        btree->checkpoint_wanted = true;
+        os_condition_broadcast(&btree->checkpoint_changed);
+    }
+    os_mutex_unlock(&btree->checkpoint_mutex);
+}
+
 /* Until a checkpoint that this process writes is over. */
 static void checkpoint_wait(struct btree *btree)
 {
@@ -569,21 +582,34 @@ static void checkpoint_wait(struct btree *btree)
     os_mutex_unlock(&btree->checkpoint_mutex);
 }
 
-void checkpoint_consider(struct btree *btree, uint64_t active_bytes)
+/* Random puts change every leaf between two checkpoints, however many these are: each writes the
+ * tree, and keeps the pages that the tree had until the next. So it is worth a log as long as that.
+ */
+static uint64_t log_limit(const struct btree *btree)
 {
-    uint64_t limit = btree->options.checkpoint_log_bytes;
+    uint64_t tree_bytes = atomic_load_explicit(&btree->pages_used, memory_order_relaxed)
+                          << btree->pager.page_shift;
+    return u64_min(btree->checkpoint_log_max,
+                   u64_max(btree->options.checkpoint_log_bytes, tree_bytes));
+}
+
+void checkpoint_consider(struct btree *btree, uint64_t lsn, uint64_t active_bytes)
+{
     enum space_pressure pressure =
         (enum space_pressure)atomic_load_explicit(&btree->space_pressure, memory_order_relaxed);
-    if (LIKELY(active_bytes < limit && pressure == SPACE_EASY))
+    if (LIKELY(active_bytes < btree->options.checkpoint_log_bytes && pressure == SPACE_EASY))
+        return;
+    uint64_t limit = log_limit(btree);
+    if (active_bytes < limit && pressure == SPACE_EASY)
         return;
     /* The commit is done and acknowledged. A checkpoint that fails has poisoned the store, and
      * every later write says so. Without a thread for it, or when that falls behind, the commit
      * that notices does the work. */
     os_mutex_lock(&btree->checkpoint_mutex);
-    bool runs = btree->checkpoint_runs;
+    bool runs = btree->checkpoint_runs, has_begun = lsn <= btree->checkpoint_lsn;
     os_mutex_unlock(&btree->checkpoint_mutex);
     bool is_late = active_bytes >= 2 * limit && (!runs || active_bytes >= 3 * limit);
-    if (runs && !is_late && active_bytes < limit) {
+    if (has_begun || (runs && !is_late && active_bytes < limit)) {
         /* It frees pages that this commit still found needed. */
         if (pressure == SPACE_OUT)
             checkpoint_wait(btree);
@@ -594,8 +620,5 @@ void checkpoint_consider(struct btree *btree, uint64_t active_bytes)
         (void)err;
         return;
     }
-    os_mutex_lock(&btree->checkpoint_mutex);
-    btree->checkpoint_wanted = true;
-    os_condition_broadcast(&btree->checkpoint_changed);
-    os_mutex_unlock(&btree->checkpoint_mutex);
+    checkpoint_want(btree, lsn);
 }

@@ -16,6 +16,9 @@
  * 2, a checkpoint frees those of the steps before; if that does not help, an old reader has them,
  * and the round ends early.
  *
+ * At the last close, step 2 without packing between two checkpoints, the second of which is the
+ * closing one.
+ *
  * Cancelled or failed anywhere, what was done stays.
  */
 #include "btree_internal.h"
@@ -41,6 +44,7 @@ struct compact {
     struct kv_maintenance *job;
     bool is_automatic;
     uint32_t free_ppm_least; /* of the file, for an automatic one to begin */
+    bool is_closing;         /* nobody waits, and the checkpoint that follows cuts the file */
     bool is_idle;            /* there is too little to gain to begin */
     bool is_clearing;        /* the round makes room for values that found none in the last */
     uint64_t runs_stuck;     /* in the last round that moved values */
@@ -106,6 +110,8 @@ static sombra_err step_with_turn(struct compact *compact, struct btree_txn *txn,
     if (!place) {
         ends_choose(compact);
         compact->tail_pages = btree->space.page_count - space_free_end(&btree->space);
+        if (compact->is_closing)
+            space_move_maps(&btree->space, compact->pack.tree_end);
         return SOMBRA_OK;
     }
     sombra_err err = tree_pack_step(txn, &compact->pack, place);
@@ -180,6 +186,8 @@ static sombra_err step_run(struct compact *compact, struct pack_place *place)
 static void step_pause(const struct compact *compact)
 {
     uint64_t pause_us = STEP_PAUSE_US;
+    if (compact->is_closing)
+        return;
     if (compact->is_automatic)
         pause_us = u64_max(pause_us, u64_min(compact->step_us, STEP_PAUSE_US_MAX));
     os_sleep_us(compact->btree->os, pause_us);
@@ -455,6 +463,39 @@ static sombra_err automatic(struct btree *btree, struct kv_maintenance *job, boo
 sombra_err compact_automatic(struct btree *btree, struct kv_maintenance *job)
 {
     return automatic(btree, job, false);
+}
+
+/* ---- at the close ------------------------------------------------------------------------ */
+
+bool compact_closing_is_due(const struct btree *btree)
+{
+    enum { USED_BYTES_MAX = 512 << 20, UNUSED_DIVISOR = 3, LOG_DIVISOR = 2 };
+    struct snapshot newest;
+    head_newest(btree->head, &newest);
+    unsigned shift = btree->pager.page_shift;
+    uint64_t used = atomic_load_explicit(&btree->pages_used, memory_order_relaxed);
+    uint64_t unused = newest.page_count - u64_min(used, newest.page_count);
+    uint64_t logged = kv_metrics_count(&btree->metrics, KV_COUNTER_LOG_BYTES);
+    /* Else the account is not the newest. */
+    bool is_mine = atomic_load(&btree->head->sequence) == btree->newest_sequence;
+    return is_mine && unused << shift >= COMPACT_UNUSED_BYTES_MIN &&
+           unused >= newest.page_count / UNUSED_DIVISOR && used << shift <= USED_BYTES_MAX &&
+           logged >= (used << shift) / LOG_DIVISOR && !pager_has_mode(&btree->pager, PAGER_SHORT);
+}
+
+sombra_err compact_closing(struct btree *btree)
+{
+    struct kv_maintenance job = { .kind = KV_COMPACT };
+    struct compact compact = { .btree = btree, .job = &job, .is_closing = true };
+    (void)slot_enter(btree, true);
+    /* What only the last one needs is free then. */
+    sombra_err err = checkpoint_run(btree, false);
+    if (!err)
+        err = step_run(&compact, NULL);
+    if (!err)
+        err = levels_run(&compact);
+    slot_leave(btree);
+    return err;
 }
 
 /* ---- at rest ----------------------------------------------------------------------------- */

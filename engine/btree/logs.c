@@ -228,8 +228,8 @@ sombra_err logs_take_turn(struct logs *logs, const struct snapshot *newest)
 /* The log may outgrow the size that starts a checkpoint while one is running: up to this. */
 static uint64_t half_bytes_max(const struct logs *logs)
 {
-    const struct btree_options *options = &logs->btree->options;
-    return 4 * (options->checkpoint_log_bytes + options->wal_bypass_bytes) + LOG_FIRST_BYTES;
+    const struct btree *btree = logs->btree;
+    return 4 * (btree->checkpoint_log_max + btree->options.wal_bypass_bytes) + LOG_FIRST_BYTES;
 }
 
 /* A log that must grow for the record is synced, and that sync as well must be known to have been

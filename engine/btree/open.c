@@ -11,6 +11,7 @@ enum {
         1 << 20, /* numbers burnt by a recovery: pages of lost transactions carry lower ones */
 };
 #define CHECKPOINT_LOG_BYTES_DEFAULT (64 * MiB)
+#define CHECKPOINT_LOG_BYTES_MAX     (128 * MiB) /* by default */
 #define WAL_BYPASS_BYTES_DEFAULT     (16 * MiB)
 #define TXN_MEMORY_MAX_DEFAULT       (64 * MiB)
 
@@ -366,6 +367,9 @@ sombra_err btree_open(struct os *os, const char *path, const struct btree_option
         err = btree_new(os, &complete, &btree);
     if (err)
         return diag_wrap(err, "open %s", path);
+    btree->checkpoint_log_max = options && options->checkpoint_log_bytes
+                                    ? complete.checkpoint_log_bytes
+                                    : CHECKPOINT_LOG_BYTES_MAX;
     bool in_memory = strcmp(path, BTREE_MEMORY) == 0;
     if (!in_memory)
         err = os_resolve(os, path, &btree->path);
@@ -422,14 +426,18 @@ static sombra_err store_settle(struct btree *btree)
 /* Everything into the one file, which then stands alone. After a failure nothing is written: the
  * log and the older checkpoint hold everything. The open lock is held, and nobody else is attached.
  */
-static sombra_err store_finish(struct btree *btree)
+static sombra_err store_finish(struct btree *btree, bool compacts)
 {
     if (!btree->file || btree->options.is_readonly)
         return SOMBRA_OK;
     sombra_err err = head_check_writable(btree->head);
     if (err || (!atomic_load(&btree->head->has_logs) && !btree->went_beside))
         return err;
-    err = store_settle(btree);
+    /* If that fails, the file is only longer, or nothing more is written. */
+    if (compacts && compact_closing_is_due(btree) && compact_closing(btree))
+        err = head_check_writable(btree->head);
+    if (!err)
+        err = store_settle(btree);
     if (err)
         return err;
     uint64_t used_bytes = btree->meta.snapshot.page_count << btree->pager.page_shift;
@@ -440,7 +448,7 @@ static sombra_err store_finish(struct btree *btree)
     return err ? err : logs_unlink(&btree->logs);
 }
 
-static sombra_err store_leave(struct btree *btree)
+static sombra_err store_leave(struct btree *btree, bool compacts)
 {
     bool is_last;
     /* Nobody else would sync what was committed as KV_NORMAL here. */
@@ -452,7 +460,7 @@ static sombra_err store_leave(struct btree *btree)
     if (!err)
         err = sync_err;
     if (!err && is_last)
-        err = store_finish(btree);
+        err = store_finish(btree, compacts);
     char text[DIAG_TEXT_BYTES];
     diag_save(text);
     shared_detach(btree, !err && is_last &&
@@ -474,8 +482,10 @@ sombra_err btree_close(struct kv *kv)
         return err;
     /* No transaction is open, and none may begin: the thread cannot wait for the turn of one. */
     background_stop(btree);
+    const bool compacts = !btree->options.no_background && !btree->options.no_auto_compact;
     btree->options.no_background = true; /* nor does the last checkpoint's turn start it again */
-    err = diag_wrap(store_leave(btree), "close %s", btree->path ? btree->path : BTREE_MEMORY);
+    err = diag_wrap(store_leave(btree, compacts), "close %s",
+                    btree->path ? btree->path : BTREE_MEMORY);
     char text[DIAG_TEXT_BYTES];
     diag_save(text);
     btree_free(btree);

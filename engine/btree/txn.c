@@ -249,9 +249,12 @@ void btree_abort(struct kv_txn *kv_txn)
 /* The account of this process is that of the snapshot. */
 void account_note(struct btree *btree, const struct snapshot *snapshot)
 {
-    atomic_store_explicit(&btree->pages_free, btree->space.free_count + btree->space.reserve_count,
+    uint64_t free = btree->space.free_count + btree->space.reserve_count;
+    uint64_t pending = btree->space.pending_count;
+    atomic_store_explicit(&btree->pages_free, free, memory_order_relaxed);
+    atomic_store_explicit(&btree->pages_pending, pending, memory_order_relaxed);
+    atomic_store_explicit(&btree->pages_used, snapshot->page_count - free - pending,
                           memory_order_relaxed);
-    atomic_store_explicit(&btree->pages_pending, btree->space.pending_count, memory_order_relaxed);
     btree->space.lsn = snapshot->lsn;
     btree->space.noted_count = snapshot->page_count;
     btree->space.log = snapshot_position(snapshot);
@@ -411,7 +414,7 @@ static sombra_err commit_write(struct btree_txn *txn, enum kv_durability durabil
         kv_metrics_time(&btree->metrics, KV_HISTOGRAM_COMMIT_NS,
                         os_monotonic_ns(btree->os) - begin_ns);
     if (!err) {
-        checkpoint_consider(btree, active_bytes);
+        checkpoint_consider(btree, lsn, active_bytes);
         background_want_mark(btree);
     }
     return err;

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/* What is left behind by a close: a file about as long as its tree, where much was written to it;
+ * and when checkpoints begin before that, which decides how long it was.
+ */
+#include "btree_fixture.h"
+
+#include "btree/btree_internal.h"
+
+#include <inttypes.h>
+
+static struct btree_options small_options(void)
+{
+    return (struct btree_options){
+        .page_bytes = 4096, .map_bytes_max = GiB, .no_background = true, .durability = KV_OFF
+    };
+}
+
+static uint64_t file_bytes(const struct store *store)
+{
+    struct os_file *file;
+    uint64_t bytes;
+    expect_ok(os_open(store->os, store->path, OS_READ, 0, &file));
+    expect_ok(os_size(file, &bytes));
+    os_close(file);
+    return bytes;
+}
+
+static sombra_slice key_of(uint64_t number, uint8_t to[8])
+{
+    put_be64(to, number * UINT64_C(0x9e3779b97f4a7c15));
+    return slice_of(to, 8);
+}
+
+/* Puts `count` records in no order, 500 a transaction. */
+static void fill(struct kv *kv, uint64_t count, size_t value_bytes, uint64_t salt)
+{
+    struct buf value = BUF_INIT;
+    uint8_t key[8];
+    for (uint64_t number = 0; number < count;) {
+        struct kv_txn *txn = kv_begin_write(kv);
+        for (uint64_t i = 0; i < 500 && number < count; i++, number++) {
+            kv_pattern(&value, number + salt, value_bytes);
+            expect_ok(kv_put(txn, key_of(number, key), buf_slice(&value)));
+        }
+        kv_commit_ok(txn);
+    }
+    buf_release(&value);
+}
+
+static void checkpoint(struct kv *kv)
+{
+    struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+    expect_ok(kv_maintain(kv, &job));
+}
+
+static uint64_t tree_bytes(struct kv *kv)
+{
+    struct kv_stats stats = store_stats(kv, false);
+    return (stats.pages_total - stats.pages_free - stats.pages_pending) * stats.page_bytes;
+}
+
+/* The file has two trees: the second put of each record goes to a page that the checkpoint does not
+ * need. */
+static void fill_twice(struct kv *kv, uint64_t count, size_t value_bytes)
+{
+    fill(kv, count, value_bytes, 0);
+    checkpoint(kv);
+    fill(kv, count, value_bytes, 1);
+}
+
+/* ---- the length of the file --------------------------------------------------------------- */
+
+enum { MANY = 80000, VALUE_BYTES = 300 };
+
+static void test_close__much_was_written_and_the_file_is_as_long_as_its_tree(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    options.no_background = false;
+    for (int is_off = 0; is_off < 2; is_off++) {
+        options.no_auto_compact = is_off;
+        struct store store;
+        store_init(&store, &options);
+        fill_twice(store.kv, MANY, VALUE_BYTES);
+        uint64_t tree = tree_bytes(store.kv), before, after;
+        assert_true(file_bytes(&store) - tree > COMPACT_UNUSED_BYTES_MIN);
+        expect_ok(content_digest(store.kv, &before));
+        store_close(&store);
+        printf("tree %" PRIu64 " KiB, file %" PRIu64 " KiB\n", tree / 1024,
+               file_bytes(&store) / 1024);
+        assert_true((file_bytes(&store) <= tree + tree / 16) == !is_off);
+        store_open(&store);
+        expect_ok(content_digest(store.kv, &after));
+        assert_true(before == after);
+        store_expect_exact(store.kv);
+        store_release(&store);
+    }
+}
+
+/* However much of the file is free: it is not for a short script to wait. */
+static void test_close__little_was_written_and_the_file_stays(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    struct store store;
+    store_init(&store, &options);
+    fill_twice(store.kv, MANY, VALUE_BYTES);
+    store_close(&store);
+    uint64_t bytes = file_bytes(&store);
+    store.options.no_background = false;
+    store_open(&store);
+    fill(store.kv, 600, VALUE_BYTES, 2);
+    store_close(&store);
+    assert_true(file_bytes(&store) >= bytes);
+    store_open(&store);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
+/* ---- crashes and failures ----------------------------------------------------------------- */
+
+enum { FEW = 1500 };
+
+static void store_init_twice(struct store *store, struct btree_options options)
+{
+    options.durability = KV_FULL;
+    store_init_simulated(store, &options);
+    fill_twice(store->kv, FEW, 100);
+}
+
+struct cuts {
+    const struct store *store;
+    uint64_t digest, random, cuts;
+    uint64_t percent; /* of the calls */
+};
+
+/* Another machine, where the power failed before the call. */
+static void cut_here(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct cuts *cuts = context;
+    (void)event;
+    cuts->random = hash_u64(cuts->random + 1);
+    if (cuts->random / OS_SIM_VARIANTS % 100 >= cuts->percent)
+        return;
+    struct store after = *cuts->store;
+    after.sim =
+        os_sim_crash(sim, (enum os_sim_variant)(cuts->random % OS_SIM_VARIANTS), cuts->random);
+    after.os = os_sim_start(after.sim);
+    after.kv = NULL;
+    uint64_t digest = 0;
+    store_open(&after);
+    expect_ok(content_digest(after.kv, &digest));
+    assert_true(digest == cuts->digest);
+    store_expect_exact(after.kv);
+    cuts->cuts++;
+    store_release(&after);
+}
+
+static void test_close__power_cut_at_any_call_changes_no_content(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct btree_options options = small_options();
+        options.no_mapped_stores = i == 1;
+        struct store store;
+        store_init_twice(&store, options);
+        struct cuts cuts = { .store = &store,
+                             .random = kv_test_number("SOMBRA_SEED", 1) + (uint64_t)i,
+                             /* From a share of 30 on, all of them. */
+                             .percent =
+                                 u64_min(100, kv_test_number("SOMBRA_SHARE", 100) * 100 / 30) };
+        expect_ok(content_digest(store.kv, &cuts.digest));
+        uint64_t tree = tree_bytes(store.kv);
+        os_sim_set_hook(store.sim, cut_here, &cuts);
+        expect_ok(compact_closing(btree_of(store.kv)));
+        store_close(&store);
+        os_sim_set_hook(store.sim, NULL, NULL);
+        printf("%" PRIu64 " cuts\n", cuts.cuts);
+        assert_true(cuts.cuts > 0 && file_bytes(&store) <= tree + tree / 8);
+        store_open(&store);
+        store_expect_exact(store.kv);
+        store_release(&store);
+    }
+}
+
+/* One call fails. What was committed is there when the store is open again. */
+static bool fault_try(enum os_sim_fault_kind kind, uint64_t nth)
+{
+    struct store store;
+    store_init_twice(&store, small_options());
+    uint64_t before, after;
+    expect_ok(content_digest(store.kv, &before));
+    os_sim_fail_at(store.sim, nth, kind, false);
+    sombra_err err = compact_closing(btree_of(store.kv));
+    assert_true(!err || err == SOMBRA_IO || err == SOMBRA_LIMIT);
+    struct kv *kv = store.kv;
+    store.kv = NULL;
+    err = kv_close(kv);
+    assert_true(!err || err == SOMBRA_IO || err == SOMBRA_LIMIT);
+    bool has_struck = os_sim_faults(store.sim) > 0;
+    os_sim_fail(store.sim, NULL);
+    store_open(&store);
+    expect_ok(content_digest(store.kv, &after));
+    assert_true(before == after);
+    store_expect_exact(store.kv);
+    store_release(&store);
+    return has_struck;
+}
+
+static void test_close__failing_call_loses_nothing(void **state)
+{
+    (void)state;
+    static const enum os_sim_fault_kind kinds[] = { OS_SIM_EIO, OS_SIM_ENOSPC };
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        uint64_t nth = 1;
+        while (fault_try(kinds[i], nth))
+            nth += 1 + nth / 16;
+        printf("%" PRIu64 " calls\n", nth);
+    }
+}
+
+/* ---- when checkpoints begin --------------------------------------------------------------- */
+
+/* Without a thread the commit that finds the log long enough does it. */
+static void test_close__log_becomes_as_long_as_the_tree_before_a_checkpoint(void **state)
+{
+    (void)state;
+    enum { RECORDS = 100000, BYTES = 700 };
+    struct btree_options options = small_options();
+    struct store store;
+    store_init(&store, &options);
+    fill(store.kv, RECORDS, BYTES, 0);
+    struct kv_stats stats = store_stats(store.kv, false);
+    assert_true(stats.log_bytes > 64 * MiB && stats.checkpoints == 0);
+    fill(store.kv, RECORDS, BYTES, 1);
+    assert_true(store_stats(store.kv, false).checkpoints == 1);
+    store_release(&store);
+    /* What was asked for is done. */
+    options.checkpoint_log_bytes = 64 * MiB;
+    store_init(&store, &options);
+    fill(store.kv, RECORDS, BYTES, 0);
+    assert_true(store_stats(store.kv, false).checkpoints == 1);
+    store_release(&store);
+}
+
+/* A commit that waited for its sync asks late: the log that it saw is history. */
+static void test_close__checkpoint_that_has_begun_is_not_asked_for_again(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    options.checkpoint_log_bytes = 64 * KiB;
+    struct store store;
+    store_init(&store, &options);
+    store_use_log(store.kv);
+    fill(store.kv, 10, 100, 0);
+    uint64_t lsn = store_stats(store.kv, false).lsn;
+    checkpoint(store.kv);
+    fill(store.kv, 10, 100, 1);
+    uint64_t done = store_stats(store.kv, false).checkpoints;
+    checkpoint_consider(btree_of(store.kv), lsn, MiB);
+    assert_true(store_stats(store.kv, false).checkpoints == done);
+    checkpoint_consider(btree_of(store.kv), store_stats(store.kv, false).lsn, MiB);
+    assert_true(store_stats(store.kv, false).checkpoints == done + 1);
+    store_release(&store);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_close__much_was_written_and_the_file_is_as_long_as_its_tree),
+        cmocka_unit_test(test_close__little_was_written_and_the_file_stays),
+        cmocka_unit_test(test_close__power_cut_at_any_call_changes_no_content),
+        cmocka_unit_test(test_close__failing_call_loses_nothing),
+        cmocka_unit_test(test_close__log_becomes_as_long_as_the_tree_before_a_checkpoint),
+        cmocka_unit_test(test_close__checkpoint_that_has_begun_is_not_asked_for_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
