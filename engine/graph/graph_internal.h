@@ -16,6 +16,8 @@ struct graph_property {
     bool is_null;
     sombra_slice key;   /* of those that are given: the name's text */
     sombra_slice value; /* encoded */
+    /* In a record that is changed, what it takes the place of; nothing, if it comes there. */
+    const uint8_t *from, *to;
 };
 
 struct graph_mark {

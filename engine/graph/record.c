@@ -477,26 +477,6 @@ static sombra_err collect(struct graph_txn *txn, struct record_names *names, som
     return err;
 }
 
-/* Adds those of `old` that are not among the collected ones. */
-static sombra_err merge(struct graph_txn *txn, sombra_record *old)
-{
-    size_t given = txn->property_count, at = 0;
-    for (;;) {
-        struct graph_property property = { 0 };
-        bool found = false;
-        sombra_err err = graph_record_next_property(old, &property.name, &property.value, &found);
-        if (err || !found)
-            return err;
-        while (at < given && txn->properties[at].name < property.name)
-            at++;
-        if (at < given && txn->properties[at].name == property.name)
-            continue;
-        err = record_property_add(txn, &property);
-        if (err)
-            return err;
-    }
-}
-
 /* What the properties that are not null come to. */
 struct sum {
     size_t count;
@@ -505,20 +485,25 @@ struct sum {
     uint64_t mask;        /* bit i: there is the name first + 1 + i; if last <= first + 64 */
 };
 
+/* Names ascend. */
+static inline void sum_add(struct sum *sum, uint32_t name, size_t value_bytes)
+{
+    assert(name > sum->last);
+    if (sum->count++ == 0)
+        sum->first = name;
+    else if (name - sum->first <= 64)
+        sum->mask |= UINT64_C(1) << (name - sum->first - 1);
+    sum->last = name;
+    sum->value_bytes += value_bytes;
+}
+
 static struct sum sum_properties(const struct graph_txn *txn)
 {
     struct sum sum = { 0 };
     for (size_t i = 0; i < txn->property_count; i++) {
         const struct graph_property *property = &txn->properties[i];
-        if (property->is_null)
-            continue;
-        assert(property->name > sum.last);
-        if (sum.count++ == 0)
-            sum.first = property->name;
-        else if (property->name - sum.first <= 64)
-            sum.mask |= UINT64_C(1) << (property->name - sum.first - 1);
-        sum.last = property->name;
-        sum.value_bytes += property->value.bytes;
+        if (!property->is_null)
+            sum_add(&sum, property->name, property->value.bytes);
     }
     return sum;
 }
@@ -549,41 +534,187 @@ size_t record_head(const struct graph_txn *txn, uint8_t to[HEAD_BYTES_MAX])
     return sum.count ? head_encode(&sum, to) : 0;
 }
 
-sombra_err record_append_properties(struct graph_txn *txn)
+/* What the bytes behind the labels are written with: room for all was made. */
+struct writer {
+    uint8_t *at;
+    bool has_head; /* names are in it, and values have no lengths */
+};
+
+/* Behind txn->record; what the properties come to is not nothing. */
+static sombra_err writer_begin(struct graph_txn *txn, const struct sum *sum, struct writer *out)
 {
-    const struct sum sum = sum_properties(txn);
-    uint8_t head[HEAD_BYTES_MAX];
-    if (sum.count == 0)
-        return SOMBRA_OK;
     struct buf *to = &txn->record;
-    size_t head_bytes = head_encode(&sum, head);
+    uint8_t head[HEAD_BYTES_MAX];
+    size_t head_bytes = head_encode(sum, head);
     sombra_err err =
-        buf_reserve(to, VARINT_BYTES_MAX + sum.count * 2 * VARINT_BYTES_MAX + sum.value_bytes);
+        buf_reserve(to, VARINT_BYTES_MAX + sum->count * 2 * VARINT_BYTES_MAX + sum->value_bytes);
     if (err)
         return err;
     uint8_t *at = to->data + to->bytes;
-    if (head_bytes) {
-        memcpy(at, head, head_bytes);
-        at += head_bytes;
-    } else {
-        at = varint_put(at, sum.count);
-    }
-    for (size_t i = 0; i < txn->property_count; i++) {
-        const struct graph_property *property = &txn->properties[i];
-        if (property->is_null)
-            continue;
-        if (!head_bytes) {
-            at = varint_put(at, property->name);
-            at = varint_put(at, property->value.bytes);
-        }
-        memcpy(at, property->value.data, property->value.bytes);
-        at += property->value.bytes;
-    }
-    to->bytes = (size_t)(at - to->data);
+    for (size_t i = 0; i < head_bytes; i++)
+        *at++ = head[i];
+    if (!head_bytes)
+        at = varint_put(at, sum->count);
+    *out = (struct writer){ .at = at, .has_head = head_bytes > 0 };
+    return SOMBRA_OK;
+}
+
+static sombra_err writer_end(struct graph_txn *txn, const struct writer *writer)
+{
+    struct buf *to = &txn->record;
+    to->bytes = (size_t)(writer->at - to->data);
+    assert(to->bytes <= to->capacity);
     if (to->bytes > SOMBRA_VALUE_BYTES_MAX)
         return diag_fail(SOMBRA_LIMIT, "a record of %zu bytes; at most %d", to->bytes,
                          SOMBRA_VALUE_BYTES_MAX);
     return SOMBRA_OK;
+}
+
+static void write_bytes(struct writer *writer, const uint8_t *from, const uint8_t *end)
+{
+    size_t bytes = (size_t)(end - from);
+    if (bytes == 0)
+        return;
+    memcpy(writer->at, from, bytes);
+    writer->at += bytes;
+}
+
+static void write_property(struct writer *writer, uint32_t name, sombra_slice value)
+{
+    const uint8_t *from = value.data;
+    if (!writer->has_head) {
+        writer->at = varint_put(writer->at, name);
+        writer->at = varint_put(writer->at, value.bytes);
+    }
+    write_bytes(writer, from, from + value.bytes);
+}
+
+sombra_err record_append_properties(struct graph_txn *txn)
+{
+    const struct sum sum = sum_properties(txn);
+    struct writer writer;
+    if (sum.count == 0)
+        return SOMBRA_OK;
+    sombra_err err = writer_begin(txn, &sum, &writer);
+    if (err)
+        return err;
+    for (size_t i = 0; i < txn->property_count; i++) {
+        const struct graph_property *property = &txn->properties[i];
+        if (!property->is_null)
+            write_property(&writer, property->name, property->value);
+    }
+    return writer_end(txn, &writer);
+}
+
+/* ---- merge --------------------------------------------------------------------------------- */
+
+/* The collected properties and those of the record before that they leave. */
+struct merge {
+    sombra_record old; /* where its properties begin */
+    struct sum sum;
+    bool is_tight; /* no name or length takes more bytes than it must */
+};
+
+/* The bytes that a property takes in a record with lengths. */
+static inline size_t listed_bytes(uint32_t name, size_t value_bytes)
+{
+    size_t bytes = name < 0x80 && value_bytes < 0x80
+                       ? 2
+                       : (size_t)varint_bytes(name) + varint_bytes(value_bytes);
+    return bytes + value_bytes;
+}
+
+/* Proves all of `old`, and notes for each collected property what it takes the place of. */
+static sombra_err merge_begin(struct graph_txn *txn, const sombra_record *old, struct merge *merge)
+{
+    struct graph_property *given = txn->properties, *end = given + txn->property_count;
+    sombra_record walk = *old;
+    *merge = (struct merge){ .old = *old, .is_tight = true };
+    for (;;) {
+        const uint8_t *from = walk.property_at;
+        uint32_t name = UINT32_MAX;
+        sombra_slice value;
+        bool found = false;
+        sombra_err err = next_property(&walk, &name, &value, &found);
+        if (err)
+            return err;
+        for (; given < end && (!found || given->name < name); given++) {
+            given->from = given->to = from;
+            if (!given->is_null)
+                sum_add(&merge->sum, given->name, given->value.bytes);
+        }
+        if (!found)
+            return SOMBRA_OK;
+        if (given < end && given->name == name) {
+            given->from = from;
+            given->to = walk.property_at;
+            if (!given->is_null)
+                sum_add(&merge->sum, name, given->value.bytes);
+            given++;
+            continue;
+        }
+        sum_add(&merge->sum, name, value.bytes);
+        if (!old->property_next &&
+            (size_t)(walk.property_at - from) != listed_bytes(name, value.bytes))
+            merge->is_tight = false;
+    }
+}
+
+/* Both records are of one form: what stays is copied as it stands. */
+static void write_stretches(const struct graph_txn *txn, const struct merge *merge,
+                            struct writer *writer)
+{
+    const uint8_t *from = merge->old.property_at;
+    for (size_t i = 0; i < txn->property_count; i++) {
+        const struct graph_property *given = &txn->properties[i];
+        write_bytes(writer, from, given->from);
+        if (!given->is_null)
+            write_property(writer, given->name, given->value);
+        from = given->to;
+    }
+    write_bytes(writer, from, merge->old.end);
+}
+
+static sombra_err write_each(const struct graph_txn *txn, const struct merge *merge,
+                             struct writer *writer)
+{
+    const struct graph_property *given = txn->properties, *end = given + txn->property_count;
+    sombra_record walk = merge->old;
+    for (;;) {
+        uint32_t name = UINT32_MAX;
+        sombra_slice value;
+        bool found = false;
+        sombra_err err = next_property(&walk, &name, &value, &found);
+        if (err)
+            return err;
+        for (; given < end && (!found || given->name < name); given++) {
+            if (!given->is_null)
+                write_property(writer, given->name, given->value);
+        }
+        if (!found)
+            return SOMBRA_OK;
+        if (given == end || given->name != name)
+            write_property(writer, name, value);
+    }
+}
+
+/* Appends to txn->record the collected properties, and those of `old` that are not among them. */
+static sombra_err append_merged(struct graph_txn *txn, const sombra_record *old)
+{
+    struct merge merge;
+    struct writer writer;
+    sombra_err err = merge_begin(txn, old, &merge);
+    if (err || merge.sum.count == 0)
+        return err;
+    err = writer_begin(txn, &merge.sum, &writer);
+    if (err)
+        return err;
+    if (old->property_count == 0 ||
+        (writer.has_head == (old->property_next != 0) && merge.is_tight))
+        write_stretches(txn, &merge, &writer);
+    else
+        err = write_each(txn, &merge, &writer);
+    return err ? err : writer_end(txn, &writer);
 }
 
 sombra_err record_begin_labels(struct graph_txn *txn, const uint32_t *labels, size_t count)
@@ -617,16 +748,13 @@ sombra_err record_build(struct graph_txn *txn, sombra_record *old, bool is_node,
                         enum graph_change change)
 {
     sombra_err err = collect(txn, NULL, given);
-    if (!err && old && change == GRAPH_MERGE) {
-        err = merge(txn, old);
-        if (!err)
-            properties_sort(txn->properties, txn->property_count);
-    }
     if (!err && is_node && old)
         err = copy_labels(txn, old);
     else if (!err && !is_node)
         buf_reset(&txn->record);
-    return err ? err : record_append_properties(txn);
+    if (err)
+        return err;
+    return old && change == GRAPH_MERGE ? append_merged(txn, old) : record_append_properties(txn);
 }
 
 sombra_err record_append_new(struct graph_txn *txn, struct record_names *names, sombra_slice given)
@@ -638,20 +766,12 @@ sombra_err record_append_new(struct graph_txn *txn, struct record_names *names, 
 sombra_err record_build_without(struct graph_txn *txn, sombra_record *old, bool is_node,
                                 uint32_t name)
 {
+    const struct graph_property removed = { .name = name, .is_null = true };
     txn->property_count = 0;
-    sombra_err err = SOMBRA_OK;
-    while (!err) {
-        struct graph_property property = { 0 };
-        bool found = false;
-        err = graph_record_next_property(old, &property.name, &property.value, &found);
-        if (err || !found)
-            break;
-        property.is_null = property.name == name;
-        err = record_property_add(txn, &property);
-    }
+    sombra_err err = record_property_add(txn, &removed);
     if (!err && is_node)
         err = copy_labels(txn, old);
     else if (!err)
         buf_reset(&txn->record);
-    return err ? err : record_append_properties(txn);
+    return err ? err : append_merged(txn, old);
 }

@@ -234,6 +234,197 @@ static void test_record__one_value_of_damaged_bytes_is_what_the_walk_says(void *
     }
 }
 
+/* ---- changed in part ----------------------------------------------------------------------- */
+
+/* A node as it is to be: salts[id] is 0 where there is no such property. */
+struct wanted_node {
+    uint64_t salts[NAMES + 1];
+    size_t text_bytes[NAMES + 1];
+};
+
+/* Those of `names` that are among the properties, and nulls for the others. */
+static sombra_slice encode_wanted(struct fixture *f, const struct wanted_node *node,
+                                  const bool *names)
+{
+    sombra_slice map;
+    sombra_value_builder_reset(f->builder);
+    sombra_value_begin_map(f->builder);
+    for (uint32_t id = 1; id <= NAMES; id++) {
+        sombra_slice name = name_at(id);
+        if (names ? !names[id] : !node->salts[id])
+            continue;
+        sombra_value_push_key(f->builder, name.data, name.bytes);
+        if (node->salts[id])
+            push_value(f->builder, id, node->salts[id], node->text_bytes[id]);
+        else
+            sombra_value_push_null(f->builder);
+    }
+    sombra_value_end_map(f->builder);
+    assert_ok(sombra_value_finish(f->builder, &map));
+    return map;
+}
+
+/* Byte for byte what a node has that was made with these properties at once. */
+static void assert_built(struct fixture *f, sombra_node_id node, const struct wanted_node *wanted)
+{
+    static const sombra_slice labels[] = { { "L1", 2 }, { "L2", 2 } };
+    sombra_node_id whole;
+    assert_ok(graph_node_create(&f->txn, labels, 2, encode_wanted(f, wanted, NULL), &whole));
+    sombra_slice lent = stored(f, node);
+    uint8_t *bytes = malloc(lent.bytes + 1);
+    assert_non_null(bytes);
+    memcpy(bytes, lent.data, lent.bytes);
+    sombra_slice changed = slice_of(bytes, lent.bytes), expected = stored(f, whole);
+    assert_int_equal(changed.bytes, expected.bytes);
+    assert_memory_equal(changed.data, expected.data, expected.bytes);
+    free(bytes);
+    assert_ok(graph_node_delete(&f->txn, whole, true));
+}
+
+static void random_property(struct random *random, struct wanted_node *node, uint32_t id)
+{
+    static const size_t sizes[] = { 0, 3, 20, 110, 130, 270 };
+    node->salts[id] = random_below(random, 4) ? 1 + random_below(random, 100) : 0;
+    node->text_bytes[id] = sizes[random_below(random, COUNT_OF(sizes))];
+}
+
+static void test_record__changed_in_part_is_what_is_built_at_once(void **state)
+{
+    static const sombra_slice labels[] = { { "L2", 2 }, { "L1", 2 } };
+    struct fixture *f = *state;
+    struct random random;
+    unsigned forms[2][2] = { { 0 } };
+    random_seed(&random, test_seed());
+    begin_write(f);
+    make_names(f);
+    for (int i = 0; i < 60; i++) {
+        struct wanted_node wanted = { 0 };
+        sombra_node_id node;
+        uint32_t span = i % 3 ? 12 : NAMES;
+        uint32_t first = 1 + (uint32_t)random_below(&random, NAMES - span + 1);
+        assert_ok(graph_node_create(&f->txn, labels, 2, NOTHING, &node));
+        for (int change = 0; change < 25; change++) {
+            bool names[NAMES + 1] = { false };
+            bool was_compact =
+                stored(f, node).bytes > 3 && ((const uint8_t *)stored(f, node).data)[3] >= 0x80;
+            for (uint64_t left = random_below(&random, change % 5 ? 3 : 9) + 1; left > 0; left--) {
+                uint32_t id = first + (uint32_t)random_below(&random, span);
+                names[id] = true;
+                random_property(&random, &wanted, id);
+            }
+            assert_ok(
+                graph_node_change(&f->txn, node, encode_wanted(f, &wanted, names), GRAPH_MERGE));
+            assert_built(f, node, &wanted);
+            bool is_compact =
+                stored(f, node).bytes > 3 && ((const uint8_t *)stored(f, node).data)[3] >= 0x80;
+            forms[was_compact][is_compact]++;
+            uint32_t removed = first + (uint32_t)random_below(&random, span);
+            wanted.salts[removed] = 0;
+            assert_ok(graph_node_remove_property(&f->txn, node, name_at(removed)));
+            assert_built(f, node, &wanted);
+        }
+    }
+    assert_true(forms[0][0] > 50 && forms[0][1] > 5 && forms[1][0] > 5 && forms[1][1] > 50);
+    assert_sound(f);
+}
+
+/* Numbers with a byte too many are read, and written anew as short as they can be. */
+static void test_record__lengths_with_bytes_too_many_do_not_last(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t record[400] = { 0, 2, 0x83, 0x00, 2, 0x11, 5 };
+    begin_write(f);
+    make_names(f);
+    /* p003, p004: an integer of a byte, a string of 300 and its head. */
+    memcpy(record + 7, "\x04\xaf\x82\x00\x3f\xac\x02", 7);
+    memset(record + 14, 'x', 300);
+    store(f, 1, slice_of(record, 314));
+    assert_ok(graph_node_change(&f->txn, 1, map_of(f, "i", "p005", 7), GRAPH_MERGE));
+    sombra_slice changed = stored(f, 1);
+    assert_memory_equal(changed.data, "\x00\x03\x03\x02\x11\x05\x04\xaf\x02", 9);
+}
+
+/* What the walk over the record says of it. False: it is damaged. */
+static bool walk_values(sombra_slice bytes, sombra_slice *values, bool *out_are_plain)
+{
+    sombra_record walk;
+    *out_are_plain = true;
+    for (uint32_t id = 0; id <= NAMES; id++)
+        values[id] = NOTHING;
+    if (graph_record_open(bytes, true, &walk))
+        return false;
+    for (;;) {
+        uint32_t name, label;
+        sombra_slice value;
+        bool found;
+        while (walk.labels_left)
+            if (graph_record_next_label(&walk, &label, &found))
+                return false;
+        if (graph_record_next_property(&walk, &name, &value, &found))
+            return false;
+        if (!found)
+            return true;
+        if (name <= NAMES)
+            values[name] = value;
+        if (name > NAMES || value_length(value.data, value.bytes) != value.bytes)
+            *out_are_plain = false; /* no value: another form of the record would lose it */
+    }
+}
+
+static void assert_changed_as_walked(struct fixture *f, const uint8_t *record, size_t bytes,
+                                     uint32_t name)
+{
+    sombra_slice before[NAMES + 1], after[NAMES + 1];
+    uint8_t *copy = malloc(bytes + 1); /* so that a sanitizer sees its end */
+    bool are_plain, unused;
+    assert_non_null(copy);
+    memcpy(copy, record, bytes);
+    bool is_sound = walk_values(slice_of(copy, bytes), before, &are_plain);
+    store(f, 1, slice_of(copy, bytes));
+    char text_name[8];
+    snprintf(text_name, sizeof text_name, "p%03u", name);
+    sombra_err err = graph_node_change(&f->txn, 1, map_of(f, "i", text_name, 1), GRAPH_MERGE);
+    assert_int_equal(err, is_sound ? SOMBRA_OK : SOMBRA_CORRUPT);
+    if (is_sound && are_plain) {
+        assert_true(walk_values(stored(f, 1), after, &unused));
+        for (uint32_t id = 1; id <= NAMES; id++)
+            if (id != name)
+                assert_true(slice_equal(before[id], after[id]));
+        assert_true(slice_equal(after[name], slice_of("\x11\x01", 2)) || after[name].bytes == 2);
+    }
+    free(copy);
+}
+
+static void test_record__change_of_damaged_bytes_says_what_the_walk_says(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t others[] = { 0, 1, 2, 0x7f, 0x80, 0xff };
+    uint8_t bytes[1024];
+    bool wanted[NAMES + 1] = { false };
+    begin_write(f);
+    make_names(f);
+    for (uint32_t id = 3; id <= 9; id++)
+        wanted[id] = id != 5;
+    for (size_t text_bytes = 20; text_bytes <= 270; text_bytes += 250) {
+        sombra_slice record = stored(f, node_with(f, wanted, 4, text_bytes));
+        const size_t record_bytes = record.bytes;
+        assert_true(record_bytes < sizeof bytes);
+        memcpy(bytes, record.data, record_bytes);
+        for (size_t at = 0; at < record_bytes; at++) {
+            for (size_t i = 0; i < COUNT_OF(others); i++) {
+                uint8_t saved = bytes[at];
+                bytes[at] = others[i];
+                for (uint32_t name = 2; name <= 10; name += 3 + (uint32_t)(at % 2)) {
+                    assert_changed_as_walked(f, bytes, record_bytes, name);
+                    assert_changed_as_walked(f, bytes, at + 1, name);
+                }
+                bytes[at] = saved;
+            }
+        }
+    }
+    rollback(f);
+}
+
 /* Format 2 wrote doubles whole, and a length for each value. */
 static const uint8_t older_record[] = {
     0, 2, 1, 9, 0x28, 0xae, 0x47, 0xe1, 0x7a, 0x14, 0xae, 0xd7, 0x3f, 2, 2, 0x11, 5,
@@ -386,6 +577,9 @@ int main(void)
         TEST(test_record__heads_are_as_short_as_names_allow),
         TEST(test_record__any_set_of_names_and_sizes_is_read_back),
         TEST(test_record__one_value_of_damaged_bytes_is_what_the_walk_says),
+        TEST(test_record__changed_in_part_is_what_is_built_at_once),
+        TEST(test_record__lengths_with_bytes_too_many_do_not_last),
+        TEST(test_record__change_of_damaged_bytes_says_what_the_walk_says),
         TEST(test_record__of_an_older_format_is_read_and_changed),
         TEST(test_record__the_first_write_of_any_kind_raises_the_format),
         TEST(test_ends__of_older_formats_are_read),
