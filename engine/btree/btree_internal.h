@@ -226,6 +226,17 @@ struct put_finger {
     uint8_t low[KV_KEY_BYTES_MAX], high[KV_KEY_BYTES_MAX];
 };
 
+/* Where the writer's last get of a leaf of general form went: a put of the same key, as of who
+ * changes what he has read, needs no descent. It holds as long as a finger. */
+struct get_trail {
+    uint64_t stamp; /* 0 = leads nowhere */
+    uint64_t generation;
+    struct tree_path path; /* as it was read */
+    bool is_there;         /* the path leads to the key's entry; else to where it belongs */
+    size_t key_bytes;
+    uint8_t key[64]; /* longer ones leave no trail */
+};
+
 enum { SCRATCH_PAGES = 5, READERS_KEPT_MAX = 64 };
 
 struct btree {
@@ -253,6 +264,7 @@ struct btree {
     uint8_t *scratch[SCRATCH_PAGES]; /* the writer's page images for splits and merges */
     struct leaf_split *split;        /* the writer's */
     struct put_finger finger;        /* the writer's */
+    struct get_trail trail;          /* the writer's */
     struct edits edits;              /* the writer's */
     /* The durable meta; changed by checkpoints, one at a time. */
     struct meta meta;
@@ -519,6 +531,10 @@ sombra_err tree_descend(struct btree_txn *txn, sombra_slice key,
 sombra_err tree_approach_writing(struct btree_txn *txn, sombra_slice key,
                                  struct tree_path *out_path) SOMBRA_MUST_CHECK;
 sombra_err tree_arrive_writing(struct btree_txn *txn, struct tree_path *path) SOMBRA_MUST_CHECK;
+/* Does the trail lead to where the key is or belongs? Then *out_path is that of both steps, with
+ * its entry, and *out_is_there says whether there is one. */
+bool tree_trail_leads(struct btree_txn *txn, sombra_slice key, struct tree_path *out_path,
+                      bool *out_is_there);
 /* To the first or last leaf; the leaf's index is that of its first or last entry. */
 sombra_err tree_descend_edge(struct btree_txn *txn, bool to_last,
                              struct tree_path *out_path) SOMBRA_MUST_CHECK;

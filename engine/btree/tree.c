@@ -204,6 +204,20 @@ static inline void leaf_prefetch_place(const uint8_t *page)
     __builtin_prefetch(low - 2 * LINE_BYTES);
 }
 
+/* Of a leaf that was read, what is left of a copy to be asked for. The transaction's own is not
+ * copied. */
+static inline void leaf_prefetch_change(const struct btree_txn *txn, const uint8_t *page)
+{
+    enum { LINE_BYTES = 64 };
+    const struct pager *pager = &txn->btree->pager;
+    if (page_txn(page) == txn->stamp || leaf_is_edited(txn)) {
+        leaf_prefetch_place(page);
+        return;
+    }
+    for (size_t at = page_cells_low(page); at < pager->page_bytes; at += LINE_BYTES)
+        __builtin_prefetch(page + at);
+}
+
 sombra_err tree_arrive_writing(struct btree_txn *txn, struct tree_path *path)
 {
     assert(txn->kv.is_write && path->depth == txn->snapshot.depth);
@@ -216,6 +230,27 @@ sombra_err tree_arrive_writing(struct btree_txn *txn, struct tree_path *path)
     else
         leaf_prefetch_rest(&txn->btree->pager, page);
     return SOMBRA_OK;
+}
+
+bool tree_trail_leads(struct btree_txn *txn, sombra_slice key, struct tree_path *out_path,
+                      bool *out_is_there)
+{
+    const struct pager *pager = &txn->btree->pager;
+    const struct get_trail *trail = &txn->btree->trail;
+    if (trail->stamp != txn->stamp || trail->generation != txn->generation ||
+        !slice_equal(key, slice_of(trail->key, trail->key_bytes)))
+        return false;
+    out_path->depth = trail->path.depth;
+    out_path->steps = out_path->fetched = 0;
+    out_path->ahead = NULL;
+    for (unsigned level = 0; level < trail->path.depth; level++) {
+        out_path->at[level] = trail->path.at[level];
+        out_path->at[level].page =
+            pager_view(pager, trail->path.at[level].id, trail->path.at[level].page);
+    }
+    leaf_prefetch_change(txn, out_path->at[0].page);
+    *out_is_there = trail->is_there;
+    return true;
 }
 
 /* Fills levels below `level` along the first or last children. */
@@ -414,6 +449,34 @@ sombra_err tree_value(struct btree_txn *txn, const struct leaf_value *value, som
     return SOMBRA_OK;
 }
 
+/* A writer's, where pages stay where they are; the tree has a leaf. */
+static sombra_err get_leaving_trail(struct btree_txn *txn, sombra_slice key,
+                                    sombra_slice *out_value)
+{
+    const size_t page_bytes = txn->btree->pager.page_bytes;
+    struct get_trail *trail = &txn->btree->trail;
+    struct path_level *at = &trail->path.at[0];
+    struct leaf_value value;
+    trail->stamp = 0;
+    sombra_err err = tree_descend(txn, key, &trail->path);
+    if (err)
+        return err;
+    if (page_kind(at->page) != PAGE_LEAF)
+        return leaf_get(at->page, page_bytes, key, &value) ? tree_value(txn, &value, out_value)
+                                                           : SOMBRA_NOT_FOUND;
+    trail->is_there = leaf_find(at->page, page_bytes, key, &at->index);
+    if (key.bytes <= sizeof trail->key) {
+        memcpy(trail->key, key.data, key.bytes);
+        trail->key_bytes = key.bytes;
+        trail->stamp = txn->stamp;
+        trail->generation = txn->generation;
+    }
+    if (!trail->is_there)
+        return SOMBRA_NOT_FOUND;
+    leaf_value_at(at->page, page_bytes, at->index, &value);
+    return tree_value(txn, &value, out_value);
+}
+
 sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_value)
 {
     struct btree_txn *txn = txn_of(kv_txn);
@@ -427,6 +490,8 @@ sombra_err btree_get(struct kv_txn *kv_txn, sombra_slice key, sombra_slice *out_
     unsigned level = (unsigned)txn->snapshot.depth;
     if (level == 0)
         return SOMBRA_NOT_FOUND;
+    if (kv_txn->is_write && !pager_has_mode(&txn->btree->pager, PAGER_BUFFERED | PAGER_SHORT))
+        return get_leaving_trail(txn, key, out_value);
     const uint8_t *page = NULL;
     while (level-- > 1) {
         err = tree_page(txn, id, level, &page);

@@ -217,25 +217,28 @@ bool tree_finger_leads(struct btree_txn *txn, sombra_slice key)
 }
 
 /* The finger's path begins to lead to where the key is or belongs: its leaf is on the way. It is
- * not set again before the put has left the path as it is. Returns the leaf of the put before, or
- * 0. */
-static sombra_err finger_approach(struct btree_txn *txn, sombra_slice key, page_id *out_before)
+ * not set again before the put has left the path as it is. */
+struct put_approach {
+    page_id before;   /* the leaf of the put before, or 0 */
+    bool has_arrived; /* by the trail of a get: the path has its entry, too, */
+    bool is_there;    /* and the key is there */
+};
+
+static sombra_err finger_approach(struct btree_txn *txn, sombra_slice key, struct put_approach *out)
 {
     struct put_finger *finger = &txn->btree->finger;
-    page_id before = finger_is_set(txn) ? finger->path.at[0].id : 0;
+    out->before = finger_is_set(txn) ? finger->path.at[0].id : 0;
     finger->stamp = 0;
     finger->has_bounds = false;
-    sombra_err err = tree_approach_writing(txn, key, &finger->path);
-    if (!err)
-        *out_before = before;
-    return err;
+    out->has_arrived = tree_trail_leads(txn, key, &finger->path, &out->is_there);
+    return out->has_arrived ? SOMBRA_OK : tree_approach_writing(txn, key, &finger->path);
 }
 
-static sombra_err finger_arrive(struct btree_txn *txn, page_id before)
+static sombra_err finger_arrive(struct btree_txn *txn, const struct put_approach *approach)
 {
     struct put_finger *finger = &txn->btree->finger;
-    sombra_err err = tree_arrive_writing(txn, &finger->path);
-    if (!err && finger->path.at[0].id == before)
+    sombra_err err = approach->has_arrived ? SOMBRA_OK : tree_arrive_writing(txn, &finger->path);
+    if (!err && finger->path.at[0].id == approach->before)
         finger_bound(finger, txn->btree->pager.page_bytes);
     return err;
 }
@@ -397,19 +400,19 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, sombra_slice
     size_t page_bytes = txn->btree->pager.page_bytes;
     struct tree_path *path = &txn->btree->finger.path;
     bool is_held = finger_holds(txn, key);
-    page_id before = is_held ? path->at[0].id : 0;
-    sombra_err err = is_held ? SOMBRA_OK : finger_approach(txn, key, &before);
+    struct put_approach approach = { .before = is_held ? path->at[0].id : 0 };
+    sombra_err err = is_held ? SOMBRA_OK : finger_approach(txn, key, &approach);
     if (!err)
         err = pages_reserve(txn); /* while the leaf comes */
     if (!err && !is_held)
-        err = finger_arrive(txn, before);
+        err = finger_arrive(txn, &approach);
     if (err)
         return err;
     struct path_level *leaf = &path->at[0];
-    bool replaces = false;
+    bool replaces = approach.is_there;
     if (is_held && leaf_is_behind(leaf->page, page_bytes, key))
         leaf->index = page_count(leaf->page);
-    else
+    else if (!approach.has_arrived)
         replaces = leaf_find(leaf->page, page_bytes, key, &leaf->index);
     struct leaf_value old = { 0 }, stored;
     if (replaces)
@@ -424,7 +427,7 @@ static sombra_err leaf_put(struct btree_txn *txn, sombra_slice key, sombra_slice
     if (err)
         return err;
     struct leaf_change change = {
-        .key = key, .value = stored, .old = old, .before = before, .replaces = replaces
+        .key = key, .value = stored, .old = old, .before = approach.before, .replaces = replaces
     };
     if (!is_held && leaf_holds(txn, &change, may_hold))
         return SOMBRA_OK;

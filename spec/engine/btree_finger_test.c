@@ -175,6 +175,38 @@ static void put_at_cursor(struct run *run)
     kv_cursor_close(cursor);
 }
 
+/* A put of the key that was read last goes where the read went, unless something came between. */
+static void put_what_was_read(struct run *run)
+{
+    for (int i = 0; i < 20; i++) {
+        uint32_t number = random_key(run);
+        expect_key(run, number);
+        switch (random_below(&run->random, 12)) {
+        case 0:
+            delete_one(run);
+            break;
+        case 1:
+            savepoint(run);
+            break;
+        case 2:
+            put_at_cursor(run);
+            break;
+        case 3:
+            put(run, number + 1 < KEYS ? number + 1 : number);
+            break;
+        case 4:
+            if (i == 0)
+                delete_some(run);
+            break;
+        default:
+            break;
+        }
+        put(run, number);
+        if (random_below(&run->random, 4) == 0)
+            expect_key(run, number);
+    }
+}
+
 static void transaction_end(struct run *run)
 {
     run->mark_count = 0;
@@ -203,8 +235,10 @@ static void run_store(uint64_t seed, size_t memory_max, unsigned steps)
     random_seed(&run.random, seed);
     run.txn = kv_begin_write(run.store.kv);
     for (unsigned step = 0; step < steps; step++) {
-        uint64_t kind = random_below(&run.random, 20);
-        if (kind < 12)
+        uint64_t kind = random_below(&run.random, 22);
+        if (kind >= 20)
+            put_what_was_read(&run);
+        else if (kind < 12)
             put_neighbours(&run);
         else if (kind < 15)
             delete_one(&run);
@@ -322,6 +356,55 @@ static void test_puts__a_key_beside_the_leaf_goes_to_its_neighbour(void **state)
 }
 
 /* Splits alone leave them at 69 in a hundred. */
+/* Each in a transaction of its own, which changes the page where it is if nobody has it. */
+static void test_puts__a_commit_of_what_was_read_lands_where_it_was(void **state)
+{
+    enum { NUMBERS = 3000, COMMITS = 4000 };
+    static uint64_t salts[NUMBERS];
+    struct btree_options options = { .page_bytes = 4096,
+                                     .durability = KV_OFF,
+                                     .map_bytes_max = TEST_MAP_BYTES };
+    struct store store;
+    struct random random;
+    struct buf value = BUF_INIT;
+    uint8_t key[8];
+    store_init(&store, &options);
+    random_seed(&random, *(uint64_t *)*state);
+    memset(salts, 0, sizeof salts);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    put_range(txn, 0, NUMBERS, 0);
+    kv_commit_ok(txn);
+    for (uint64_t i = 1; i <= COMMITS; i++) {
+        uint64_t read = random_below(&random, NUMBERS), put = i % 4 ? read : NUMBERS - 1 - read;
+        struct kv_txn *reader = i % 33 == 0 ? kv_begin_read(store.kv) : NULL;
+        txn = kv_begin_write(store.kv);
+        kv_expect_value(txn, kv_number_key(read, key), kv_pattern(&value, read + salts[read], 50));
+        expect_ok(kv_put(txn, kv_number_key(put, key), kv_pattern(&value, put + i, 50)));
+        kv_commit_ok(txn);
+        if (reader) {
+            kv_expect_value(reader, kv_number_key(put, key),
+                            kv_pattern(&value, put + salts[put], 50));
+            kv_abort(reader);
+        }
+        salts[put] = i;
+        if (i % 3)
+            continue;
+        /* What a transaction has read is nothing to the next one. */
+        txn = kv_begin_write(store.kv);
+        salts[read] = i + COMMITS;
+        expect_ok(
+            kv_put(txn, kv_number_key(read, key), kv_pattern(&value, read + salts[read], 50)));
+        kv_commit_ok(txn);
+    }
+    txn = kv_begin_read(store.kv);
+    for (uint64_t i = 0; i < NUMBERS; i++)
+        kv_expect_value(txn, kv_number_key(i, key), kv_pattern(&value, i + salts[i], 50));
+    kv_abort(txn);
+    store_expect_exact(store.kv);
+    buf_release(&value);
+    store_release(&store);
+}
+
 static void test_puts__random_ones_fill_leaves_well(void **state)
 {
     struct store store;
@@ -356,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_puts__a_rollback_takes_back_what_followed_in_the_same_leaf),
         cmocka_unit_test(test_puts__a_leaf_that_a_range_delete_took_is_not_written),
         cmocka_unit_test(test_puts__a_key_beside_the_leaf_goes_to_its_neighbour),
+        cmocka_unit_test_prestate(test_puts__a_commit_of_what_was_read_lands_where_it_was, &seed),
         cmocka_unit_test_prestate(test_puts__random_ones_fill_leaves_well, &seed),
     };
     return cmocka_run_group_tests_name("btree, finger", tests, NULL, NULL);
