@@ -550,6 +550,61 @@ static void test_leaf__split_chooses_another_usual_length(void **state)
     images_free(&images);
 }
 
+/* A leaf that is nearly full of values, which change their lengths by little. */
+static void test_leaf__values_that_change_their_length_leave_the_others(void **state)
+{
+    (void)state;
+    enum { ENTRIES = 14, LENGTH = 550, ROUNDS = 4000 };
+    uint8_t *page = page_image(8192), key[2] = "k", bytes[LENGTH + 40];
+    size_t lengths[ENTRIES];
+    uint8_t fills[ENTRIES];
+    unsigned shrunk = 0, grown = 0, moved = 0;
+    struct random random;
+    random_seed(&random, seed);
+    page_init(page, 8192, PAGE_LEAF, 0, 9, 1);
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        key[1] = (uint8_t)i;
+        lengths[i] = LENGTH;
+        fills[i] = (uint8_t)i;
+        memset(bytes, fills[i], LENGTH);
+        assert_true(leaf_insert(page, 8192, i, slice_of(key, 2),
+                                &(struct leaf_value){ .bytes = slice_of(bytes, LENGTH) }));
+    }
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        unsigned i = (unsigned)random_below(&random, ENTRIES);
+        size_t length = lengths[i] - 12 + random_below(&random, 25);
+        size_t used = page_used(page, 8192), low = page_cells_low(page);
+        if (length < LENGTH - 200 || length > sizeof bytes)
+            length = LENGTH;
+        uint8_t fill = (uint8_t)random_below(&random, 256);
+        memset(bytes, fill, length);
+        bool did_fit =
+            leaf_replace(page, 8192, i, &(struct leaf_value){ .bytes = slice_of(bytes, length) });
+        assert_page_valid(page, 8192);
+        if (!did_fit) {
+            assert_int_equal(page_used(page, 8192), used);
+            assert_true(used + length - lengths[i] > 8192);
+            continue;
+        }
+        assert_int_equal(page_used(page, 8192), used + length - lengths[i]);
+        shrunk += length < lengths[i] && page_cells_low(page) == low;
+        grown += length > lengths[i] && page_cells_low(page) == low - (length - lengths[i]);
+        moved += length > lengths[i] && page_cells_low(page) != low - (length - lengths[i]);
+        lengths[i] = length;
+        fills[i] = fill;
+        for (unsigned j = 0; j < ENTRIES; j++) {
+            struct leaf_value value;
+            key[1] = (uint8_t)j;
+            assert_true(leaf_get(page, 8192, slice_of(key, 2), &value));
+            assert_int_equal(value.bytes.bytes, lengths[j]);
+            memset(bytes, fills[j], lengths[j]);
+            assert_memory_equal(value.bytes.data, bytes, lengths[j]);
+        }
+    }
+    assert_true(shrunk > ROUNDS / 8 && grown > ROUNDS / 16 && moved > 10);
+    mem_free(page);
+}
+
 int main(void)
 {
     seed = test_seed();
@@ -564,6 +619,7 @@ int main(void)
         cmocka_unit_test(test_leaf__first_run_of_the_largest_page_can_be_removed),
         cmocka_unit_test(test_leaf__usual_length_of_values_is_told_once),
         cmocka_unit_test(test_leaf__split_chooses_another_usual_length),
+        cmocka_unit_test(test_leaf__values_that_change_their_length_leave_the_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

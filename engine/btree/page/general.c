@@ -413,6 +413,39 @@ bool general_append(uint8_t *page, size_t page_bytes, sombra_slice key,
     return true;
 }
 
+/* Makes the cell at `offset` longer at its front by `more`, for which the gap has room. */
+static void cell_grow(uint8_t *page, unsigned count, size_t offset, size_t more)
+{
+    size_t low = cells_low(page);
+    assert(low >= page_arrays_end(page) + more && offset >= low);
+    memmove(page + low - more, page + low, offset - low);
+    for (unsigned i = 0; i < count; i++) {
+        size_t at = slot_at(page, count, i);
+        if (at <= offset)
+            slot_set(page, count, i, at - more);
+    }
+    cells_set_low(page, low - more);
+}
+
+/* The cell as a new one below all others. There is room in the gap and the holes. */
+static void cell_move(uint8_t *page, size_t page_bytes, unsigned index, sombra_slice suffix,
+                      const struct leaf_value *value)
+{
+    unsigned count = cells_count(page);
+    uint32_t head = head_at(page + CELLS_HEADS, index);
+    general_remove(page, page_bytes, index, index + 1);
+    bool has_space = cells_make_space(
+        page, page_bytes, general_cell_bytes(suffix.bytes, value) + LEAF_SLOT_BYTES, compact);
+    assert(has_space);
+    (void)has_space;
+    size_t offset = cell_append(page, suffix, value);
+    slots_insert(page, count - 1, index, head, offset, 0);
+    cells_set_count(page, count);
+}
+
+/* What is shorter stays where it is and leaves a hole behind it. What is longer goes below all
+ * cells; if there is no room for that without laying them anew, and that would not make room for
+ * much more, those below it move by what it is longer. */
 bool general_replace(uint8_t *page, size_t page_bytes, unsigned index,
                      const struct leaf_value *value)
 {
@@ -424,22 +457,24 @@ bool general_replace(uint8_t *page, size_t page_bytes, unsigned index,
             memcpy(page + (cell.value - page), value->bytes.data, value->bytes.bytes);
         return true;
     }
+    size_t offset = slot_at(page, count, index);
     size_t old_bytes = cell_bytes_at(page, count, index);
     size_t new_bytes = general_cell_bytes(cell.suffix_bytes, value);
-    size_t free_bytes = cells_low(page) - page_arrays_end(page) + cells_holes(page);
-    if (new_bytes > free_bytes + old_bytes)
+    size_t gap = cells_low(page) - page_arrays_end(page), holes = cells_holes(page);
+    if (new_bytes > gap + holes + old_bytes)
         return false;
-    uint8_t suffix[KV_KEY_BYTES_MAX];
-    size_t suffix_bytes = cell.suffix_bytes;
-    uint32_t head = head_at(page + CELLS_HEADS, index);
-    memcpy(suffix, cell.suffix, suffix_bytes);
-    general_remove(page, page_bytes, index, index + 1);
-    bool has_space = cells_make_space(page, page_bytes, new_bytes + LEAF_SLOT_BYTES, compact);
-    assert(has_space);
-    (void)has_space;
-    size_t offset = cell_append(page, slice_of(suffix, suffix_bytes), value);
-    slots_insert(page, count - 1, index, head, offset, 0);
-    cells_set_count(page, count);
+    uint8_t bytes[KV_KEY_BYTES_MAX];
+    sombra_slice suffix = slice_of(bytes, cell.suffix_bytes);
+    memcpy(bytes, cell.suffix, cell.suffix_bytes);
+    if (new_bytes <= old_bytes) {
+        cell_write(page + offset, suffix, value);
+        cells_set_holes(page, holes + (old_bytes - new_bytes));
+    } else if (gap < new_bytes && gap >= new_bytes - old_bytes && holes <= new_bytes) {
+        cell_grow(page, count, offset, new_bytes - old_bytes);
+        cell_write(page + slot_at(page, count, index), suffix, value);
+    } else {
+        cell_move(page, page_bytes, index, suffix, value);
+    }
     return true;
 }
 
