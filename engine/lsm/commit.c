@@ -85,6 +85,13 @@ sombra_err lsm_commit_sync(struct lsm *lsm, uint64_t seq)
     return diag_wrap(wal_group_sync(&lsm->writer->group, seq), "outcome of the commit unknown");
 }
 
+sombra_err lsm_opened_save(struct lsm *lsm)
+{
+    if (LIKELY(!atomic_load_explicit(&lsm->writer->is_unsaved, memory_order_relaxed)))
+        return SOMBRA_OK;
+    return diag_wrap(lsm_log_begin(lsm), "what a full disk had when it was opened may be lost");
+}
+
 /* ---- KV_NORMAL --------------------------------------------------------------------------- */
 
 static uint64_t unsynced_ms(struct lsm *lsm)
@@ -241,8 +248,10 @@ static sombra_err commit_nothing(struct lsm_txn *txn, enum kv_durability durabil
         err = diag_fail(SOMBRA_INVALID,
                         "nothing was committed: a write of this transaction failed in the middle");
     lsm_txn_undo(txn);
-    lsm_txn_end_write(txn);
     /* An empty commit still promises that what it read is as durable as it says. */
+    if (!err && (durability == KV_FULL || durability == KV_GROUP))
+        err = lsm_opened_save(lsm);
+    lsm_txn_end_write(txn);
     return err ? err : durability_wait(lsm, seq, durability);
 }
 

@@ -226,6 +226,7 @@ sombra_err lsm_log_begin(struct lsm *lsm)
     lsm_logs_add(lsm, log);
     os_mutex_unlock(&lsm->mutex);
     lsm->writer->log = log;
+    atomic_store(&lsm->writer->is_unsaved, false);
     return SOMBRA_OK;
 }
 
@@ -341,6 +342,7 @@ sombra_err lsm_memtable_commit(struct lsm *lsm, uint64_t seq)
         return diag_wrap(err, "commit a memtable as tables");
     }
     atomic_store(&full.successor_log->is_named, true); /* the edit saw to it */
+    atomic_store(&writer->is_unsaved, false);
     memtable_settle(full.memtable);
     lsm_writer_begin_with(lsm, full.successor);
     writer->log = full.successor_log;

@@ -20,8 +20,8 @@
  *   7 remove the old logs
  *
  * A crash between any two leaves what the next open does again. Where the disk is full for 5 or 6,
- * they are put off: what was replayed stays in the active memtable, the logs stay in use, and
- * commits follow in the last of them (lsm_logs_resume).
+ * they are put off: what was replayed stays in the active memtable, the logs stay in use, written
+ * once more as they are, and commits follow in the last of them (lsm_logs_resume).
  */
 #include "write_internal.h"
 #include "paths.h"
@@ -364,7 +364,7 @@ static void recovery_report(struct lsm *lsm, const struct lsm_replay *replay, ui
     char text[128];
     (void)snprintf(text, sizeof text, "recovered %" PRIu64 " commits from %" PRIu64 " logs%s",
                    replay->records, replay->logs,
-                   lsm->writer->resumes ? ", which stay: the disk is full" : "");
+                   lsm->writer->kept_seq ? ", which stay: the disk is full" : "");
     kv_metrics_add(&lsm->metrics, KV_COUNTER_RECOVERIES, 1);
     kv_metrics_add(&lsm->metrics, KV_COUNTER_RECOVERED_RECORDS, replay->records);
     kv_metrics_report(&lsm->metrics,
@@ -383,6 +383,19 @@ static sombra_err replayed_flush(struct lsm *lsm, uint64_t base_seq)
     return err ? err : lsm_flush_full(lsm);
 }
 
+/* What is shown is durable before, where the disk takes what lies in the files already; else it is
+ * before anything is promised of it. */
+static sombra_err found_save(struct lsm *lsm)
+{
+    struct lsm_writer *writer = lsm->writer;
+    atomic_store(&writer->is_unsaved, true);
+    sombra_err err = writer->resumes ? lsm_logs_resume(lsm) : lsm_manifest_save_again(lsm);
+    if (!err)
+        atomic_store(&writer->is_unsaved, false);
+    bool is_full = (err == SOMBRA_LIMIT || err == SOMBRA_NOMEM) && !atomic_load(&lsm->is_failed);
+    return is_full ? SOMBRA_OK : err;
+}
+
 /* Steps 5 and 6 failed for want of space, and left the store as after 4, or a full memtable behind
  * an empty one. */
 static sombra_err replayed_keep(struct lsm *lsm, uint64_t seq)
@@ -390,7 +403,7 @@ static sombra_err replayed_keep(struct lsm *lsm, uint64_t seq)
     struct lsm_writer *writer = lsm->writer;
     struct lsm_full *full = lsm->full_oldest;
     if (!full && memtable_is_empty(writer->active))
-        return SOMBRA_OK; /* the first commit tries again to make a log */
+        return found_save(lsm); /* the first commit tries again to make a log */
     if (full) {
         struct view *old = view_acquire(lsm);
         os_mutex_lock(&lsm->mutex);
@@ -411,8 +424,9 @@ static sombra_err replayed_keep(struct lsm *lsm, uint64_t seq)
     }
     lsm_seq_begin(lsm, seq);
     writer->resumes = true;
+    writer->kept_seq = seq;
     writer->memtable_bytes_max += memtable_bytes(writer->active);
-    return SOMBRA_OK;
+    return found_save(lsm);
 }
 
 static sombra_err start_unclean(struct lsm *lsm, struct memtable *memtable)
@@ -624,6 +638,14 @@ static bool was_written(struct lsm *lsm)
     return !is_clean;
 }
 
+/* Nothing was committed since the open found a full disk, which may still be. */
+static bool logs_have_all(struct lsm *lsm)
+{
+    const struct lsm_writer *writer = lsm->writer;
+    return writer->resumes || (writer->kept_seq && !memtable_is_empty(writer->active) &&
+                               writer->kept_seq == atomic_load(&lsm->seq));
+}
+
 /* After a failure nothing is written: the logs and the manifest hold everything. */
 static sombra_err store_finish(struct lsm *lsm)
 {
@@ -632,7 +654,7 @@ static sombra_err store_finish(struct lsm *lsm)
     sombra_err err = lsm_check_writable(lsm);
     if (!err && was_written(lsm))
         err = lsm_check_place(lsm);
-    if (!err && lsm->writer->resumes) { /* nothing was committed: the logs have everything */
+    if (!err && logs_have_all(lsm)) {
         lsm_background_stop(lsm);
         return SOMBRA_OK;
     }

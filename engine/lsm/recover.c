@@ -7,6 +7,7 @@
  */
 #include "write_internal.h"
 #include "log_format.h"
+#include "paths.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -117,16 +118,17 @@ static sombra_err log_replay(struct replay *replay, uint64_t base, wal_replay_fn
 
 /* ---- logs that are used again ------------------------------------------------------------ */
 
-/* What was read may be page cache that the disk never got, after a sync that failed: the records
- * are written once more, and zeros over all that lies behind them. Every byte lies in the file as
- * it is, so that most file systems need no space for it. */
-static sombra_err log_rewrite(struct os_file *file, uint64_t end_offset, struct buf *chunk)
+/* What was read may be page cache that the disk never got, after a sync that failed: it is written
+ * once more, and zeros over all that lies behind `end_offset`. Every byte lies in the file as it
+ * is, so that most file systems need no space for it. */
+static sombra_err file_rewrite(struct os_file *file, uint64_t end_offset, struct buf *chunk)
 {
     enum { CHUNK_BYTES = 1 << 18 };
     uint64_t bytes;
     sombra_err err = os_size(file, &bytes);
     if (!err)
         err = buf_reserve(chunk, CHUNK_BYTES);
+    end_offset = u64_min(end_offset, bytes);
     for (uint64_t at = 0; !err && at < end_offset;) {
         size_t count = (size_t)u64_min(end_offset - at, CHUNK_BYTES);
         err = os_read(file, at, chunk->data, count);
@@ -139,20 +141,29 @@ static sombra_err log_rewrite(struct os_file *file, uint64_t end_offset, struct 
     return err ? err : os_sync(file);
 }
 
-static sombra_err log_save_again(struct lsm *lsm, uint64_t base, uint64_t end_offset)
+/* Takes the path, which may be NULL. */
+static sombra_err file_save_again(struct lsm *lsm, char *path, uint64_t end_offset)
 {
-    char *path = lsm_log_path(lsm, base);
     if (!path)
-        return diag_nomem("a log's path", strlen(lsm->directory));
+        return diag_nomem("a path", strlen(lsm->directory));
     struct os_file *file = NULL;
     struct buf chunk = BUF_INIT;
     sombra_err err = os_open(lsm->os, path, OS_WRITE, 0, &file);
     if (!err)
-        err = log_rewrite(file, end_offset, &chunk);
+        err = file_rewrite(file, end_offset, &chunk);
     buf_release(&chunk);
     os_close(file);
     mem_free(path);
     return err;
+}
+
+sombra_err lsm_manifest_save_again(struct lsm *lsm)
+{
+    assert(!manifest_is_written(lsm->manifest));
+    sombra_err err = lsm_check_place(lsm);
+    if (!err)
+        err = file_save_again(lsm, lsm_path(lsm->directory, "MANIFEST"), UINT64_MAX);
+    return err ? err : lsm_sync_names(lsm);
 }
 
 /* A log behind the end of the chain: commits that are to come would meet its numbers. */
@@ -208,7 +219,7 @@ static sombra_err log_take(struct replay *replay, uint64_t base)
     if (replay->resumes && replay->done.logs > 0 && result.records == 0)
         return log_remove(replay->lsm, base); /* the one before it has more space */
     if (replay->resumes)
-        err = log_save_again(replay->lsm, base, result.end.offset);
+        err = file_save_again(replay->lsm, lsm_log_path(replay->lsm, base), result.end.offset);
     if (err)
         return err;
     replay->done.logs++;
@@ -329,7 +340,9 @@ sombra_err lsm_logs_resume(struct lsm *lsm)
                              .resumes = true,
                              .done = { .seq = u64_max(lsm->state.seq, lsm->state.log_seq) } };
     struct lsm_log *log = NULL;
-    sombra_err err = lsm_check_place(lsm);
+    /* Of a manifest that this process has written nothing need be saved. */
+    sombra_err err =
+        manifest_is_written(lsm->manifest) ? lsm_check_place(lsm) : lsm_manifest_save_again(lsm);
     if (!err)
         err = chain_save(lsm, &replay);
     if (!err)
@@ -344,5 +357,6 @@ sombra_err lsm_logs_resume(struct lsm *lsm)
     os_mutex_unlock(&lsm->mutex);
     writer->log = log;
     writer->resumes = false;
+    atomic_store(&writer->is_unsaved, false);
     return SOMBRA_OK;
 }

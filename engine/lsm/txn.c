@@ -59,6 +59,21 @@ void lsm_writer_begin_with(struct lsm *lsm, struct memtable *active)
 
 /* ---- begin ------------------------------------------------------------------------------- */
 
+/* For a reader, who has no turn. */
+static sombra_err opened_save(struct lsm *lsm)
+{
+    if (LIKELY(!atomic_load_explicit(&lsm->writer->is_unsaved, memory_order_relaxed)))
+        return SOMBRA_OK;
+    sombra_err err = lsm_turn_take(lsm, lsm->options.busy_timeout_ms);
+    if (err)
+        return err;
+    err = lsm_check_writable(lsm);
+    if (!err)
+        err = lsm_opened_save(lsm);
+    lsm_turn_give(lsm);
+    return err;
+}
+
 static sombra_err begin_read(struct lsm *lsm, const struct kv_begin_options *options,
                              struct kv_txn **out_txn)
 {
@@ -67,7 +82,9 @@ static sombra_err begin_read(struct lsm *lsm, const struct kv_begin_options *opt
     if (err)
         return err;
     if (options->needs_durable) {
-        err = lsm_commit_sync(lsm, txn->seq);
+        err = opened_save(lsm);
+        if (!err)
+            err = lsm_commit_sync(lsm, txn->seq);
         if (err) {
             lsm_readers_end(txn);
             return err;
@@ -144,8 +161,11 @@ static sombra_err begin_write(struct lsm *lsm, const struct kv_begin_options *op
         return err;
     }
     write_start(lsm);
-    if (options->needs_durable)
-        err = lsm_commit_sync(lsm, writer->txn.seq - 1);
+    if (options->needs_durable) {
+        err = lsm_opened_save(lsm);
+        if (!err)
+            err = lsm_commit_sync(lsm, writer->txn.seq - 1);
+    }
     if (err) {
         lsm_txn_end_write(&writer->txn);
         return err;

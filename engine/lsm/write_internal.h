@@ -42,6 +42,10 @@ struct lsm_writer {
     struct lsm_log *log;         /* its log; NULL until the first commit behind an open */
     bool resumes;                /* it has what was replayed, and its log goes on: see
                                     lsm_logs_resume */
+    uint64_t kept_seq;           /* the newest commit of what a full disk kept from becoming tables
+                                    at open, which the logs have; else 0 */
+    _Atomic bool is_unsaved;     /* what was found then may be page cache that the disk never got:
+                                    before it is promised to be durable, lsm_log_begin */
     _Atomic(struct view *) view; /* of the last transaction, kept while it is the newest */
 
     struct wal_group group;        /* one sync of the log for all threads that wait for one */
@@ -57,7 +61,9 @@ void lsm_writer_begin_with(struct lsm *lsm, struct memtable *active);
 /* ---- commit.c ---------------------------------------------------------------------------- */
 
 extern const struct wal_group_ops lsm_group_ops; /* of writer->group; its context is the store */
-/* Commits up to `seq` are durable when it returns. */
+/* What the open found is durable when it returns. The turn is held. LIMIT, on a full disk. */
+sombra_err lsm_opened_save(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* Commits up to `seq` are durable when it returns, if those before the open are. */
 sombra_err lsm_commit_sync(struct lsm *lsm, uint64_t seq) SOMBRA_MUST_CHECK;
 sombra_err lsm_commit_write(struct lsm_txn *txn, enum kv_durability durability) SOMBRA_MUST_CHECK;
 
@@ -104,8 +110,8 @@ sombra_err lsm_log_new(const struct lsm *lsm, uint64_t base_seq, struct lsm_log 
 /* Its file stands: commits may follow. */
 void lsm_log_ready(struct lsm_log *log);
 /* The first log of this open, and the edit that says that it is in use: before the first commit is
- * appended. The turn is held, or nobody else has the store. Where it fails nothing changed, or the
- * store has failed. */
+ * appended. What was found at open is durable then, in any case. The turn is held, or nobody else
+ * has the store. Where it fails nothing changed, or the store has failed. */
 sombra_err lsm_log_begin(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* Closes it, does not unlink it; NULL is a no-op. */
 void lsm_log_free(struct lsm_log *log);
@@ -132,10 +138,13 @@ struct lsm_replay {
 sombra_err lsm_logs_recover(struct lsm *lsm, struct memtable *into,
                             struct lsm_replay *out_replay) SOMBRA_MUST_CHECK;
 /* Where the disk was full at open, what was replayed stays in the active memtable, and the logs in
- * use (writer->resumes): makes them durable and the last of them writer->log, so that commits go
- * into what space it has. lsm_log_begin and lsm_switch_memtable see to it: until the first commit
- * nothing is written. The turn is held. LIMIT, NOMEM: nothing changed. */
+ * use (writer->resumes): makes them and the manifest durable, and the last of them writer->log, so
+ * that commits go into what space it has. The open sees to it; if the disk takes not even that,
+ * lsm_log_begin and lsm_switch_memtable. The turn is held, or nobody else has the store. LIMIT,
+ * NOMEM: nothing changed. */
 sombra_err lsm_logs_resume(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* The same where there is nothing in the logs that is not in tables: the manifest is saved. */
+sombra_err lsm_manifest_save_again(struct lsm *lsm) SOMBRA_MUST_CHECK;
 
 /* ---- refresh.c --------------------------------------------------------------------------- */
 

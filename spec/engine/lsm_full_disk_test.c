@@ -116,7 +116,7 @@ static void test_full_disk__a_store_opens_and_takes_commits(void **state)
     struct lsm_store store;
     fill_store(&store, &options, 10);
     open_on_full_disk(&store);
-    assert_true(lsm_of(store.kv)->writer->resumes);
+    assert_true(lsm_of(store.kv)->writer->kept_seq != 0);
     assert_int_equal(lsm_store_count(store.kv), 10 * ENTRIES_A_COMMIT);
     struct kv_maintenance job = { .kind = KV_CHECKPOINT };
     expect_err(SOMBRA_LIMIT, kv_maintain(store.kv, &job));
@@ -145,6 +145,18 @@ static void count_calls(void *context, struct os_sim *sim, const struct os_sim_e
     ++*(unsigned *)context;
 }
 
+static void expect_unsaved(struct kv *kv)
+{
+    struct kv_txn *txn;
+    expect_err(SOMBRA_LIMIT,
+               kv_begin(kv, &(struct kv_begin_options){ .needs_durable = true }, &txn));
+    expect_err(
+        SOMBRA_LIMIT,
+        kv_begin(kv, &(struct kv_begin_options){ .is_write = true, .needs_durable = true }, &txn));
+    expect_err(SOMBRA_LIMIT, kv_commit(kv_begin_write(kv), KV_FULL));
+    expect_ok(kv_commit(kv_begin_write(kv), KV_OFF));
+}
+
 /* Nor is the store changed by who only reads in it; and the logs go with the next open that has
  * space. */
 static void test_full_disk__where_no_byte_can_be_written_all_can_be_read(void **state)
@@ -158,6 +170,7 @@ static void test_full_disk__where_no_byte_can_be_written_all_can_be_read(void **
         os_sim_fail_at(store.sim, 1, OS_SIM_ENOSPC, true);
         lsm_store_open(&store);
         assert_int_equal(lsm_store_count(store.kv), 10 * ENTRIES_A_COMMIT);
+        expect_unsaved(store.kv);
         for (int i = 0; i < 2; i++) {
             expect_err(SOMBRA_LIMIT, commit_numbers(store.kv, NEW_NUMBER, KV_FULL));
             assert_int_equal(lsm_store_count(store.kv), 10 * ENTRIES_A_COMMIT);
@@ -264,6 +277,49 @@ static void test_full_disk__commits_stand_behind_what_is_durable(void **state)
     lsm_store_release(&store);
 }
 
+/* What an open shows is durable by then: the commits of logs whose sync failed, and one without a
+ * log, whose edit of the manifest failed. */
+static void shown_is_durable(bool is_long)
+{
+    struct lsm_options options = quiet();
+    struct lsm_store store;
+    fill_store(&store, &options, 4);
+    if (is_long)
+        lsm_of(store.kv)->options.wal_bypass_bytes = 1;
+    else
+        expect_ok(commit_numbers(store.kv, 4 * ENTRIES_A_COMMIT, KV_OFF));
+    for (uint64_t nth = 1; is_long && nth < 8; nth++) {
+        os_sim_fail(store.sim, &(struct os_sim_fault){
+                                   .kind = OS_SIM_ENOSPC, .nth = nth, .calls = 1U << OS_SIM_SYNC });
+        sombra_err err = commit_numbers(store.kv, 4 * ENTRIES_A_COMMIT, KV_FULL);
+        if (err == SOMBRA_LIMIT && !atomic_load(&lsm_of(store.kv)->is_failed))
+            continue; /* the sync of the table */
+        assert_true(atomic_load(&lsm_of(store.kv)->is_failed));
+        break;
+    }
+    os_sim_fail(store.sim, NULL);
+    kill_process(&store);
+    expect_on_disk(&store, 4 * ENTRIES_A_COMMIT);
+    fill_disk(&store);
+    lsm_store_open(&store);
+    assert_int_equal(lsm_store_count(store.kv), 5 * ENTRIES_A_COMMIT);
+    free_disk(&store);
+    expect_on_disk(&store, 5 * ENTRIES_A_COMMIT);
+    struct kv_txn *txn;
+    expect_ok(kv_begin(store.kv, &(struct kv_begin_options){ .needs_durable = true }, &txn));
+    kv_abort(txn);
+    expect_ok(kv_commit(kv_begin_write(store.kv), KV_FULL));
+    kv_expect_sound(store.kv);
+    lsm_store_release(&store);
+}
+
+static void test_full_disk__what_is_shown_is_durable(void **state)
+{
+    (void)state;
+    shown_is_durable(false);
+    shown_is_durable(true);
+}
+
 enum { LOGS = 4, COMMITS_A_LOG = 8, DURABLE_COMMITS = 3 };
 
 /* Commits in several logs, of which all but the first are unsynced. No flush comes between. */
@@ -304,7 +360,7 @@ static void test_full_disk__a_broken_chain_of_logs_is_ended(void **state)
             uint64_t found = lsm_store_count(store.kv);
             assert_true(found >= DURABLE_COMMITS * ENTRIES_A_COMMIT);
             assert_int_equal(found % ENTRIES_A_COMMIT, 0);
-            assert_true(lsm_of(store.kv)->writer->resumes);
+            assert_true(lsm_of(store.kv)->writer->kept_seq != 0);
             lost += found < (DURABLE_COMMITS + LOGS * COMMITS_A_LOG + 1) * ENTRIES_A_COMMIT;
             for (uint64_t k = 0; k < 20; k++) /* over the numbers of the lost ones */
                 expect_ok(commit_numbers(store.kv, NEW_NUMBER + k * ENTRIES_A_COMMIT, KV_FULL));
@@ -500,6 +556,7 @@ int main(void)
         cmocka_unit_test(test_full_disk__a_store_without_commits_is_closed),
         cmocka_unit_test(test_full_disk__a_store_goes_on_with_space),
         cmocka_unit_test(test_full_disk__commits_stand_behind_what_is_durable),
+        cmocka_unit_test(test_full_disk__what_is_shown_is_durable),
         cmocka_unit_test(test_full_disk__a_broken_chain_of_logs_is_ended),
         cmocka_unit_test(test_full_disk__a_power_cut_loses_nothing_acknowledged),
         cmocka_unit_test(test_full_disk__stops_writers_until_there_is_space),
