@@ -116,7 +116,7 @@ static bool background_between(void *context, uint64_t done, uint64_t total)
     if (since_ns / 1000000 >= btree->options.sync_interval_ms)
         err = normal_sync(btree, &lsn);
     if (!err && wants_checkpoint)
-        err = checkpoint_run(btree, false);
+        err = checkpoint_run(btree, NULL);
     return goes_on && !err;
 }
 
@@ -135,7 +135,7 @@ static void background_work(struct btree *btree, bool wants_checkpoint, bool wan
     if (!err && !lsn)
         err = dead_sync(btree);
     if (!err && wants_checkpoint)
-        err = checkpoint_run(btree, false);
+        err = checkpoint_run(btree, NULL);
     if (!err && wants_compact)
         err = compact_automatic(btree, &job);
     bool is_idle = !lsn && !wants_checkpoint && !wants_compact && commits == *commits_seen;

@@ -69,10 +69,21 @@ sombra_err shared_private(struct btree *btree) SOMBRA_MUST_CHECK;
 bool shared_is_alive(struct btree *btree, owner_word owner);
 /* The id of the owner's process, for people. */
 uint32_t shared_process_id(const struct btree *btree, owner_word owner);
+/* How somebody waits for the turn, or for another word of the head. */
+struct gate_wish {
+    uint64_t timeout_ms;  /* UINT64_MAX: as long as it takes */
+    bool is_brief;        /* the hold is one of microseconds, which nobody is told is BUSY */
+    struct kv_wait *wait; /* whose user is asked meanwhile; NULL = nobody */
+};
+/* gate.c. CANCELLED, if the user does not want to wait on. */
+sombra_err gate_wish_ask(const struct gate_wish *wish) SOMBRA_MUST_CHECK;
+/* How long to sleep of `left_ms` before he is asked again. */
+uint64_t gate_wish_nap_ms(const struct gate_wish *wish, uint64_t left_ms);
 /* BUSY after the timeout. *out_dead is the word of a dead owner it was taken from, or 0. Sets
- * *out_has_waited, which may be NULL, if it slept. */
-sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint64_t timeout_ms,
-                             owner_word *out_dead, bool *out_has_waited) SOMBRA_MUST_CHECK;
+ * *out_has_waited, which may be NULL, if it slept. CANCELLED. */
+sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock,
+                             const struct gate_wish *wish, owner_word *out_dead,
+                             bool *out_has_waited) SOMBRA_MUST_CHECK;
 void shared_lock_leave(struct shared_lock *lock);
 /* Is there another process that is attached and has no thread to see to the dead? */
 bool shared_beside_threadless(struct btree *btree);
@@ -384,15 +395,17 @@ sombra_err btree_savepoint(struct kv_txn *txn, enum kv_savepoint_action action,
 /* gate.c. */
 sombra_err gate_init(struct writer_gate *gate) SOMBRA_MUST_CHECK;
 void gate_release(struct writer_gate *gate);
-/* Has this thread the turn? */
-bool gate_is_mine(struct btree *btree);
 /* The turn among threads, then among processes; *out_dead is the dead owner it was taken from, or
- * 0. */
+ * 0. BUSY, CANCELLED. */
+sombra_err gate_enter_as(struct btree *btree, const struct gate_wish *wish,
+                         owner_word *out_dead) SOMBRA_MUST_CHECK;
+/* Nobody is asked. */
 sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms,
                       owner_word *out_dead) SOMBRA_MUST_CHECK;
-/* For a hold of microseconds, which nobody is told is BUSY. */
 sombra_err gate_enter_brief(struct btree *btree, uint64_t timeout_ms,
                             owner_word *out_dead) SOMBRA_MUST_CHECK;
+/* Is it held in this process by who may hold it long? */
+bool gate_is_held_long(struct btree *btree);
 void gate_leave(struct btree *btree);
 /* Under the gate: makes the working state of a write transaction. */
 sombra_err txn_start_write(struct btree *btree, owner_word dead,
@@ -648,8 +661,11 @@ void cursors_free_spare(struct btree_txn *txn);
 /* ---- checkpoint.c -------------------------------------------------------------------------- */
 
 /* Brings the newest commit into the file and empties the log. Does nothing if there is nothing to
- * do. */
-sombra_err checkpoint_run(struct btree *btree, bool closes) SOMBRA_MUST_CHECK;
+ * do. `job`, which may be NULL, says how long it waits for others, and is asked meanwhile: BUSY,
+ * CANCELLED; the same with the others that take one. */
+sombra_err checkpoint_run(struct btree *btree, const struct kv_maintenance *job) SOMBRA_MUST_CHECK;
+/* The last of all, for a close. */
+sombra_err checkpoint_run_last(struct btree *btree) SOMBRA_MUST_CHECK;
 /* What a compaction did, for the meta record. */
 struct compact_report {
     page_id maps_end;         /* space maps that lie behind are written anew */
@@ -661,8 +677,8 @@ struct compact_report {
 };
 /* A checkpoint, whatever there is to do, and the pages at the end of the file that nobody needs are
  * no longer part of the committed state. */
-sombra_err checkpoint_run_cutting(struct btree *btree,
-                                  const struct compact_report *report) SOMBRA_MUST_CHECK;
+sombra_err checkpoint_run_cutting(struct btree *btree, const struct compact_report *report,
+                                  const struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 /* Commits the write transaction by a checkpoint, without the log; the gate is held throughout. */
 sombra_err checkpoint_commit(struct btree_txn *txn) SOMBRA_MUST_CHECK;
 /* The last process, whose only commit went beside the log: makes the second meta record say the
@@ -672,7 +688,8 @@ sombra_err checkpoint_repeat_meta(struct btree *btree) SOMBRA_MUST_CHECK;
  * `lsn` went to is long, unless one has begun since. */
 void checkpoint_consider(struct btree *btree, uint64_t lsn, uint64_t active_bytes);
 /* Holds off writers and checkpoints until resume. */
-sombra_err checkpoint_pause(struct btree *btree) SOMBRA_MUST_CHECK;
+sombra_err checkpoint_pause(struct btree *btree,
+                            const struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 void checkpoint_resume(struct btree *btree);
 
 /* ---- background.c -------------------------------------------------------------------------- */

@@ -304,7 +304,7 @@ sombra_err btree_verify(struct btree *btree, struct kv_maintenance *job)
 {
     job->problems = 0;
     bool has_turn = !btree->options.is_readonly;
-    sombra_err err = has_turn ? checkpoint_pause(btree) : SOMBRA_OK;
+    sombra_err err = has_turn ? checkpoint_pause(btree, job) : SOMBRA_OK;
     if (err)
         return err;
     struct walk walk = { .btree = btree, .job = job, .space = &btree->space };
@@ -407,7 +407,7 @@ sombra_err btree_maintain(struct kv *kv, struct kv_maintenance *job)
     case KV_STATS:
         return stats_get(btree, job);
     case KV_CHECKPOINT:
-        return checkpoint_run(btree, false);
+        return checkpoint_run(btree, job);
     case KV_VERIFY:
         return btree_verify(btree, job);
     case KV_BACKUP:

@@ -322,7 +322,8 @@ static sombra_err checkpoint_slot_enter(struct btree *btree)
     btree->checkpoint_runs = true;
     os_mutex_unlock(&btree->checkpoint_mutex);
     owner_word dead;
-    sombra_err err = shared_lock_enter(btree, &btree->head->checkpoint, UINT64_MAX, &dead, NULL);
+    const struct gate_wish wish = { .timeout_ms = UINT64_MAX };
+    sombra_err err = shared_lock_enter(btree, &btree->head->checkpoint, &wish, &dead, NULL);
     if (!err)
         err = checkpoint_begin(btree, dead);
     if (err)
@@ -342,52 +343,97 @@ static sombra_err intent_bury(struct btree *btree, owner_word dead)
     return atomic_load(&head->poisoned) ? SOMBRA_OK : intent_finish(btree);
 }
 
+/* Another checkpoint is waited for as long as that takes; a write transaction or a verify, which
+ * have the turn all the time, as long as the job says. */
+static sombra_err wait_goes_on(struct btree *btree, struct kv_wait *wait)
+{
+    uint64_t now_ns = os_monotonic_ns(os_posix());
+    sombra_err err = kv_wait_ask(wait, now_ns);
+    if (!err && kv_wait_left_ms(wait, now_ns) == 0 && gate_is_held_long(btree))
+        err = diag_fail(SOMBRA_BUSY,
+                        "another thread was writing or verifying for %" PRIu64 " ms (busy timeout)",
+                        wait->job->wait_ms_max);
+    return err;
+}
+
+/* Until nobody in this process has the slot. */
+static sombra_err local_slot_wait(struct btree *btree, struct kv_wait *wait)
+{
+    sombra_err err = SOMBRA_OK;
+    os_mutex_lock(&btree->checkpoint_mutex);
+    while (!err && btree->checkpoint_runs) {
+        (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex,
+                                kv_wait_nap_ms(wait, UINT64_MAX));
+        os_mutex_unlock(&btree->checkpoint_mutex);
+        err = wait_goes_on(btree, wait);
+        os_mutex_lock(&btree->checkpoint_mutex);
+    }
+    os_mutex_unlock(&btree->checkpoint_mutex);
+    return err;
+}
+
+/* Has the turn, and the slot in this process: takes it among processes. *out_is_mine false: another
+ * process has it, or there was an error; then it is given back here, too. */
+static sombra_err slot_try(struct btree *btree, owner_word turn_dead, bool *out_is_mine)
+{
+    owner_word dead;
+    *out_is_mine = false;
+    if (shared_lock_enter(btree, &btree->head->checkpoint, &(struct gate_wish){ 0 }, &dead, NULL)) {
+        local_slot_leave(btree);
+        return SOMBRA_OK;
+    }
+    sombra_err err = checkpoint_begin(btree, dead);
+    if (!err)
+        err = intent_bury(btree, turn_dead);
+    if (err)
+        checkpoint_slot_leave(btree);
+    else
+        *out_is_mine = true;
+    return err;
+}
+
 /* The turn first, then the slot: who holds the slot needs no turn any more to finish. */
-static sombra_err both_enter(struct btree *btree, bool is_brief, owner_word *out_dead)
+static sombra_err both_enter(struct btree *btree, bool is_brief, struct kv_wait *wait,
+                             owner_word *out_dead)
 {
     for (;;) {
-        os_mutex_lock(&btree->checkpoint_mutex);
-        while (btree->checkpoint_runs)
-            (void)os_condition_wait(&btree->checkpoint_changed, &btree->checkpoint_mutex,
-                                    UINT64_MAX);
-        os_mutex_unlock(&btree->checkpoint_mutex);
-        sombra_err err = is_brief ? gate_enter_brief(btree, UINT64_MAX, out_dead)
-                                  : gate_enter(btree, UINT64_MAX, out_dead);
+        sombra_err err = local_slot_wait(btree, wait);
+        if (err)
+            return err;
+        const struct gate_wish wish = {
+            .timeout_ms = kv_wait_left_ms(wait, os_monotonic_ns(os_posix())),
+            .is_brief = is_brief,
+            .wait = wait,
+        };
+        err = gate_enter_as(btree, &wish, out_dead);
         if (err)
             return err;
         os_mutex_lock(&btree->checkpoint_mutex);
-        bool is_mine = !btree->checkpoint_runs;
-        if (is_mine)
+        bool is_free = !btree->checkpoint_runs, is_mine = false;
+        if (is_free)
             btree->checkpoint_runs = true;
         os_mutex_unlock(&btree->checkpoint_mutex);
-        if (is_mine) {
-            owner_word dead;
-            err = shared_lock_enter(btree, &btree->head->checkpoint, 0, &dead, NULL);
-            if (!err) {
-                err = checkpoint_begin(btree, dead);
-                if (!err)
-                    err = intent_bury(btree, *out_dead);
-                if (!err)
-                    return SOMBRA_OK;
-                gate_leave(btree);
-                checkpoint_slot_leave(btree);
-                return err;
-            }
-            local_slot_leave(btree);
-        }
-        gate_leave(btree);
+        if (is_free)
+            err = slot_try(btree, *out_dead, &is_mine);
         if (is_mine)
-            os_sleep_us(
-                btree->os,
-                1000); /* another process's checkpoint: it is not waited for with the turn */
+            return SOMBRA_OK;
+        gate_leave(btree);
+        if (!err && is_free) {
+            /* Another process's checkpoint: it is not waited for with the turn. */
+            os_sleep_us(btree->os, 1000);
+            err = wait_goes_on(btree, wait);
+        }
+        if (err)
+            return err;
     }
 }
 
-sombra_err checkpoint_pause(struct btree *btree)
+sombra_err checkpoint_pause(struct btree *btree, const struct kv_maintenance *job)
 {
     owner_word dead = 0;
     struct snapshot newest;
-    sombra_err err = both_enter(btree, false, &dead);
+    struct kv_wait wait = kv_wait_begin(job, os_monotonic_ns(os_posix()));
+    sombra_err err = both_enter(btree, false, &wait, &dead);
     if (err)
         return err;
     if (atomic_load(&btree->head->has_logs) && !head_check_writable(btree->head))
@@ -413,12 +459,14 @@ static void wanted_forget(struct btree *btree, uint64_t newest_lsn)
     os_mutex_unlock(&btree->checkpoint_mutex);
 }
 
-static sombra_err run(struct btree *btree, bool closes, const struct compact_report *report)
+static sombra_err run(struct btree *btree, bool closes, const struct compact_report *report,
+                      const struct kv_maintenance *job)
 {
     if (!btree->file || btree->options.is_readonly)
         return SOMBRA_OK;
     owner_word dead = 0;
-    sombra_err err = both_enter(btree, true, &dead);
+    struct kv_wait wait = kv_wait_begin(job, os_monotonic_ns(os_posix()));
+    sombra_err err = both_enter(btree, true, &wait, &dead);
     if (err)
         return diag_wrap(err, "checkpoint");
     struct checkpoint checkpoint = {
@@ -454,15 +502,21 @@ static sombra_err run(struct btree *btree, bool closes, const struct compact_rep
     return err;
 }
 
-sombra_err checkpoint_run(struct btree *btree, bool closes)
+sombra_err checkpoint_run(struct btree *btree, const struct kv_maintenance *job)
 {
-    return run(btree, closes, NULL);
+    return run(btree, false, NULL, job);
 }
 
-sombra_err checkpoint_run_cutting(struct btree *btree, const struct compact_report *report)
+sombra_err checkpoint_run_last(struct btree *btree)
+{
+    return run(btree, true, NULL, NULL);
+}
+
+sombra_err checkpoint_run_cutting(struct btree *btree, const struct compact_report *report,
+                                  const struct kv_maintenance *job)
 {
     assert(report);
-    return run(btree, false, report);
+    return run(btree, false, report, job);
 }
 
 /* Steps 3 to 8 of a transaction without a record. */
@@ -616,7 +670,7 @@ void checkpoint_consider(struct btree *btree, uint64_t lsn, uint64_t active_byte
         return;
     }
     if (!atomic_load(&btree->has_background) || is_late || pressure == SPACE_OUT) {
-        sombra_err err = checkpoint_run(btree, false);
+        sombra_err err = checkpoint_run(btree, NULL);
         (void)err;
         return;
     }

@@ -42,6 +42,7 @@ enum {
 struct compact {
     struct btree *btree;
     struct kv_maintenance *job;
+    struct kv_maintenance waiting; /* what is waited for others with, unless */
     bool is_automatic;
     uint32_t free_ppm_least; /* of the file, for an automatic one to begin */
     bool is_closing;         /* nobody waits, and the checkpoint that follows cuts the file */
@@ -125,38 +126,24 @@ static sombra_err step_with_turn(struct compact *compact, struct btree_txn *txn,
     return err;
 }
 
-/* Who asked for it may end the wait for another's transaction, which has no bound. */
-static sombra_err turn_wait(const struct compact *compact, owner_word *out_dead)
+static bool goes_on(void *context, uint64_t done, uint64_t total)
 {
-    enum { ASK_MS = 1000 }; /* each time it goes behind the others who wait */
-    struct btree *btree = compact->btree;
-    if (compact->is_automatic)
-        return gate_enter_brief(btree, UINT64_MAX, out_dead);
-    sombra_err err;
-    do {
-        err = gate_enter_brief(btree, ASK_MS, out_dead);
-        if (err != SOMBRA_BUSY || gate_is_mine(btree))
-            return err;
-        err = progress(compact);
-    } while (!err);
-    return err;
+    (void)done;
+    (void)total;
+    return !progress(context);
 }
 
-/* Waits until nobody writes. */
-static sombra_err writers_wait(const struct compact *compact)
+/* Who asked for it may end the wait for another's transaction, which has no bound. */
+static const struct kv_maintenance *asked(const struct compact *compact)
 {
-    struct btree *btree = compact->btree;
-    struct snapshot newest;
-    owner_word dead;
-    sombra_err err = turn_wait(compact, &dead);
-    if (err)
-        return err;
-    if (dead) /* nobody else would know of it */
-        err = head_check_writable(btree->head);
-    if (!err && dead)
-        err = turn_take(btree, dead, &newest);
-    gate_leave(btree);
-    return err;
+    return compact->is_automatic ? NULL : &compact->waiting;
+}
+
+static sombra_err turn_wait(const struct compact *compact, owner_word *out_dead)
+{
+    struct kv_wait wait = kv_wait_begin(asked(compact), os_monotonic_ns(os_posix()));
+    const struct gate_wish wish = { .timeout_ms = UINT64_MAX, .is_brief = true, .wait = &wait };
+    return gate_enter_as(compact->btree, &wish, out_dead);
 }
 
 static sombra_err step_run(struct compact *compact, struct pack_place *place)
@@ -201,7 +188,7 @@ static sombra_err shortage(struct compact *compact, bool is_again)
 {
     compact->shortages++;
     compact->pack.is_starved = is_again || compact->shortages >= SHORTAGES_MAX;
-    return compact->pack.is_starved ? SOMBRA_OK : checkpoint_run(compact->btree, false);
+    return compact->pack.is_starved ? SOMBRA_OK : checkpoint_run(compact->btree, asked(compact));
 }
 
 static sombra_err level_run(struct compact *compact, unsigned level)
@@ -264,9 +251,10 @@ static sombra_err cut_or_punch(struct btree *btree, uint64_t page_count, uint64_
 
 /* The space behind the last page goes back to the file system: the durable meta record and the
  * newest commit, and with them everything that could still be recovered, end before. */
-static sombra_err tail_give_back(struct btree *btree)
+static sombra_err tail_give_back(const struct compact *compact)
 {
-    sombra_err err = checkpoint_pause(btree);
+    struct btree *btree = compact->btree;
+    sombra_err err = checkpoint_pause(btree, asked(compact));
     if (err)
         return err;
     uint64_t file_bytes = 0;
@@ -286,11 +274,11 @@ static sombra_err round_finish(struct compact *compact)
     struct btree *btree = compact->btree;
     compact->report.maps_end = compact->pack.tree_end;
     compact->report.is_whole = false;
-    sombra_err err = checkpoint_run_cutting(btree, &compact->report);
+    sombra_err err = checkpoint_run_cutting(btree, &compact->report, asked(compact));
     compact->report.is_whole = true;
     if (!err)
-        err = checkpoint_run_cutting(btree, &compact->report);
-    return err ? err : tail_give_back(btree);
+        err = checkpoint_run_cutting(btree, &compact->report, asked(compact));
+    return err ? err : tail_give_back(compact);
 }
 
 /* What a file of so many pages must gain for a round to be worth it. */
@@ -337,7 +325,7 @@ static sombra_err round_run(struct compact *compact, bool *out_gains)
         return err;
     /* An older snapshot may have kept an earlier one from cutting the file. */
     if (pack->pages_moved == moved && compact->tail_pages < least)
-        return tail_give_back(compact->btree);
+        return tail_give_back(compact);
     err = round_finish(compact);
     if (!err)
         *out_gains = round_gained(compact, pack->pages_saved - saved);
@@ -364,12 +352,9 @@ static sombra_err settle(struct compact *compact)
 static sombra_err compact_run(struct compact *compact)
 {
     sombra_err err = progress(compact);
-    /* A checkpoint cannot be asked to give up: it begins when nobody writes. */
-    if (!err && !compact->is_automatic)
-        err = writers_wait(compact);
     /* What the commits so far have freed can then be used. */
     if (!err)
-        err = checkpoint_run(compact->btree, false);
+        err = checkpoint_run(compact->btree, asked(compact));
     bool gains = true;
     compact->runs_stuck = UINT64_MAX;
     for (int i = 0; i < ROUNDS_MAX && gains && !err; i++) {
@@ -381,7 +366,7 @@ static sombra_err compact_run(struct compact *compact)
     /* Snapshots that kept the last round from cutting the file may end here. Who cancels now
      * cancels nothing else. */
     if (!err && !compact->is_idle && progress(compact) == SOMBRA_OK)
-        err = tail_give_back(compact->btree);
+        err = tail_give_back(compact);
     return err;
 }
 
@@ -438,6 +423,7 @@ sombra_err btree_compact(struct btree *btree, struct kv_maintenance *job)
     if (!btree->file)
         return SOMBRA_OK;
     struct compact compact = { .btree = btree, .job = job, .pack = { .gain_share = SHARE_ASKED } };
+    compact.waiting = (struct kv_maintenance){ .progress = goes_on, .context = &compact };
     (void)slot_enter(btree, true);
     sombra_err err = compact_measured(&compact);
     slot_leave(btree);

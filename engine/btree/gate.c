@@ -59,10 +59,9 @@ static void waiter_remove(struct writer_gate *gate, struct gate_waiter *waiter)
     gate->waiter_count--;
 }
 
-static void gate_open(struct btree *btree)
+/* With the mutex. The waiter that is to be woken without it, or NULL. */
+static struct gate_waiter *turn_pass_on(struct writer_gate *gate)
 {
-    struct writer_gate *gate = &btree->gate;
-    os_mutex_lock(&gate->mutex);
     assert(gate->is_held);
     struct gate_waiter *first = gate->waiters;
     if (first && gate->passes >= GATE_PASSES_MAX) {
@@ -72,12 +71,29 @@ static void gate_open(struct btree *btree)
     } else {
         gate->is_held = false;
     }
-    bool is_roused = waiter_rouse(first);
+    return waiter_rouse(first) ? first : NULL;
+}
+
+static void gate_open(struct btree *btree)
+{
+    struct writer_gate *gate = &btree->gate;
+    os_mutex_lock(&gate->mutex);
+    struct gate_waiter *roused = turn_pass_on(gate);
     os_mutex_unlock(&gate->mutex);
     /* Without the mutex, which it wants at once. It may have left meanwhile: then this wakes
      * nobody, or somebody who looks again. */
-    if (is_roused)
-        os_word_wake(&first->wakes, 1);
+    if (roused)
+        os_word_wake(&roused->wakes, 1);
+}
+
+sombra_err gate_wish_ask(const struct gate_wish *wish)
+{
+    return wish->wait ? kv_wait_ask(wish->wait, os_monotonic_ns(os_posix())) : SOMBRA_OK;
+}
+
+uint64_t gate_wish_nap_ms(const struct gate_wish *wish, uint64_t left_ms)
+{
+    return wish->wait ? kv_wait_nap_ms(wish->wait, left_ms) : left_ms;
 }
 
 static sombra_err gate_refuse(uint64_t timeout_ms)
@@ -87,11 +103,11 @@ static sombra_err gate_refuse(uint64_t timeout_ms)
                      timeout_ms);
 }
 
-/* With the mutex, which is given back while it sleeps. */
-static sombra_err gate_wait(struct writer_gate *gate, uint64_t timeout_ms, bool is_brief)
+/* With the mutex, which is given back while it sleeps or asks. */
+static sombra_err gate_wait(struct writer_gate *gate, const struct gate_wish *wish)
 {
-    struct gate_waiter self = { .thread = pthread_self(), .is_brief = is_brief };
-    uint64_t now_ns = os_monotonic_ns(os_posix());
+    struct gate_waiter self = { .thread = pthread_self(), .is_brief = wish->is_brief };
+    uint64_t timeout_ms = wish->timeout_ms, now_ns = os_monotonic_ns(os_posix());
     uint64_t deadline_ns =
         timeout_ms > UINT64_MAX / 2000000 ? UINT64_MAX : now_ns + timeout_ms * 1000000;
     sombra_err err = SOMBRA_OK;
@@ -108,10 +124,19 @@ static sombra_err gate_wait(struct writer_gate *gate, uint64_t timeout_ms, bool 
         uint32_t wakes = atomic_load(&self.wakes);
         self.is_asleep = true;
         os_mutex_unlock(&gate->mutex);
-        os_word_wait(&self.wakes, wakes, left_ms);
+        err = gate_wish_ask(wish);
+        if (!err)
+            os_word_wait(&self.wakes, wakes, gate_wish_nap_ms(wish, left_ms));
         os_mutex_lock(&gate->mutex);
+        if (err)
+            break;
     }
     waiter_remove(gate, &self);
+    if (err && self.has_turn) {
+        struct gate_waiter *roused = turn_pass_on(gate);
+        if (roused) /* with the mutex: nobody hurries here */
+            os_word_wake(&roused->wakes, 1);
+    }
     return err;
 }
 
@@ -121,7 +146,7 @@ static bool is_held_by_self(const struct writer_gate *gate)
     return gate->is_held && pthread_equal(gate->owner, pthread_self());
 }
 
-static sombra_err gate_close(struct writer_gate *gate, uint64_t timeout_ms, bool is_brief)
+static sombra_err gate_close(struct writer_gate *gate, const struct gate_wish *wish)
 {
     sombra_err err = SOMBRA_OK;
     os_mutex_lock(&gate->mutex);
@@ -129,12 +154,12 @@ static sombra_err gate_close(struct writer_gate *gate, uint64_t timeout_ms, bool
         err = diag_fail(SOMBRA_BUSY, "this thread has a write transaction open already: "
                                      "end it, or do the work inside it");
     else if (gate->is_held)
-        err = gate_wait(gate, timeout_ms, is_brief);
+        err = gate_wait(gate, wish);
     else
         gate->passes += gate->waiters != NULL;
     if (!err) {
         gate->is_held = true;
-        gate->is_brief = is_brief;
+        gate->is_brief = wish->is_brief;
         gate->owner = pthread_self();
     }
     os_mutex_unlock(&gate->mutex);
@@ -164,13 +189,14 @@ static void stand_back(struct btree *btree)
     atomic_store(&head->writer_passes, 0);
 }
 
-static sombra_err processes_enter(struct btree *btree, uint64_t timeout_ms, owner_word *out_dead)
+static sombra_err processes_enter(struct btree *btree, const struct gate_wish *wish,
+                                  owner_word *out_dead)
 {
     struct head *head = btree->head;
     bool has_waited = false;
-    if (timeout_ms)
+    if (wish->timeout_ms)
         stand_back(btree);
-    sombra_err err = shared_lock_enter(btree, &head->writer, timeout_ms, out_dead, &has_waited);
+    sombra_err err = shared_lock_enter(btree, &head->writer, wish, out_dead, &has_waited);
     if (err)
         return err;
     if (has_waited)
@@ -194,37 +220,37 @@ void gate_release(struct writer_gate *gate)
     os_mutex_release(&gate->mutex);
 }
 
-static sombra_err gate_take(struct btree *btree, uint64_t timeout_ms, bool is_brief,
-                            owner_word *out_dead)
+sombra_err gate_enter_as(struct btree *btree, const struct gate_wish *wish, owner_word *out_dead)
 {
-    sombra_err err = gate_close(&btree->gate, timeout_ms, is_brief);
+    sombra_err err = gate_close(&btree->gate, wish);
     if (err)
         return err;
-    err = processes_enter(btree, timeout_ms, out_dead);
+    err = processes_enter(btree, wish, out_dead);
     if (err)
         gate_open(btree);
-    else if (is_brief)
+    else if (wish->is_brief)
         atomic_store(&btree->head->writer_is_brief, 1);
     return err;
 }
 
-bool gate_is_mine(struct btree *btree)
+bool gate_is_held_long(struct btree *btree)
 {
     struct writer_gate *gate = &btree->gate;
     os_mutex_lock(&gate->mutex);
-    bool is_mine = is_held_by_self(gate);
+    bool is_held_long = gate->is_held && !gate->is_brief;
     os_mutex_unlock(&gate->mutex);
-    return is_mine;
+    return is_held_long;
 }
 
 sombra_err gate_enter(struct btree *btree, uint64_t timeout_ms, owner_word *out_dead)
 {
-    return gate_take(btree, timeout_ms, false, out_dead);
+    return gate_enter_as(btree, &(struct gate_wish){ .timeout_ms = timeout_ms }, out_dead);
 }
 
 sombra_err gate_enter_brief(struct btree *btree, uint64_t timeout_ms, owner_word *out_dead)
 {
-    return gate_take(btree, timeout_ms, true, out_dead);
+    return gate_enter_as(btree, &(struct gate_wish){ .timeout_ms = timeout_ms, .is_brief = true },
+                         out_dead);
 }
 
 void gate_leave(struct btree *btree)

@@ -416,7 +416,7 @@ static sombra_err store_settle(struct btree *btree)
     const struct head *head = btree->head;
     sombra_err err = SOMBRA_OK;
     if (atomic_load(&head->has_logs) || has_freed_much(btree)) {
-        err = checkpoint_run(btree, true);
+        err = checkpoint_run_last(btree);
         if (!err || atomic_load(&head->has_logs) || head_check_writable(head))
             return err;
     }

@@ -247,9 +247,11 @@ bool shared_beside_threadless(struct btree *btree)
 
 /* ---- locks in shared memory -------------------------------------------------------------- */
 
-sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint64_t timeout_ms,
-                             owner_word *out_dead, bool *out_has_waited)
+sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock,
+                             const struct gate_wish *wish, owner_word *out_dead,
+                             bool *out_has_waited)
 {
+    uint64_t timeout_ms = wish->timeout_ms;
     owner_word self = btree->attachment.self;
     owner_word owner = 0;
     *out_dead = 0;
@@ -279,6 +281,9 @@ sombra_err shared_lock_enter(struct btree *btree, struct shared_lock *lock, uint
                              "another process (%" PRIu32 ") was writing for %" PRIu64
                              " ms (busy timeout)",
                              shared_process_id(btree, owner), timeout_ms);
+        sombra_err err = gate_wish_ask(wish);
+        if (err)
+            return err;
         atomic_fetch_add(&lock->waiters, 1);
         os_word_wait(&lock->sequence, sequence,
                      is_brief ? 1 : u64_min(WAIT_SLICE_MS, timeout_ms - waited_ms));

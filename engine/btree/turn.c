@@ -319,7 +319,7 @@ static sombra_err dead_bury(struct btree *btree, owner_word dead)
     if (err || !atomic_load(&head->pinned_intent) || (owner && shared_is_alive(btree, owner)))
         return err;
     owner_word also_dead;
-    err = shared_lock_enter(btree, &head->checkpoint, 0, &also_dead, NULL);
+    err = shared_lock_enter(btree, &head->checkpoint, &(struct gate_wish){ 0 }, &also_dead, NULL);
     if (err)
         return err == SOMBRA_BUSY ? SOMBRA_OK : err; /* somebody else does it */
     if (also_dead)

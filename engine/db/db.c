@@ -219,6 +219,14 @@ bool db_progress(void *context, uint64_t done, uint64_t total)
     return !job->progress || job->progress(job->context, done, total);
 }
 
+/* What the handle's writers wait, in the terms of jobs. Compactions, which step aside for everybody
+ * all the time, wait as long as it takes. */
+static uint64_t wait_ms_max(const sombra_db *db, enum kv_maintenance_kind kind)
+{
+    bool is_bounded = kind == KV_CHECKPOINT || kind == KV_VERIFY;
+    return is_bounded ? u64_max(db->busy_timeout_ms, 1) : UINT64_MAX;
+}
+
 static sombra_err maintain(sombra_db *db, enum kv_maintenance_kind kind, const sombra_job *given,
                            const char *path)
 {
@@ -227,9 +235,11 @@ static sombra_err maintain(sombra_db *db, enum kv_maintenance_kind kind, const s
     sombra_err err = options_read(given, &job, sizeof job);
     if (err)
         return err;
-    return kv_maintain(db->kv,
-                       &(struct kv_maintenance){
-                           .kind = kind, .progress = db_progress, .context = &job, .path = path });
+    return kv_maintain(db->kv, &(struct kv_maintenance){ .kind = kind,
+                                                         .progress = db_progress,
+                                                         .context = &job,
+                                                         .wait_ms_max = wait_ms_max(db, kind),
+                                                         .path = path });
 }
 
 sombra_err sombra_db_checkpoint(sombra_db *db, const sombra_job *job)
@@ -274,9 +284,11 @@ sombra_err sombra_db_verify(sombra_db *db, const sombra_job *given, uint64_t *ou
 {
     sombra_job job;
     uint64_t in_graph = 0;
-    struct kv_maintenance in_store = {
-        .kind = KV_VERIFY, .progress = db_progress, .context = &job, .problem = db_finding
-    };
+    struct kv_maintenance in_store = { .kind = KV_VERIFY,
+                                       .progress = db_progress,
+                                       .context = &job,
+                                       .wait_ms_max = wait_ms_max(db, KV_VERIFY),
+                                       .problem = db_finding };
     assert(db && out_problems);
     sombra_err err = options_read(given, &job, sizeof job);
     if (!err)

@@ -495,17 +495,23 @@ static struct graph_edge ends_of(const void *context, size_t index)
                                 .type = batch->type };
 }
 
-static sombra_err places_new(const struct edge_batch *batch, bool is_out, struct place **out_places)
+static sombra_err places_new(const struct graph_txn *txn, const struct edge_batch *batch,
+                             bool is_out, struct place **out_places)
 {
     size_t bytes = (batch->count + 1) * sizeof **out_places;
     struct place *places = mem_grow(NULL, 0, bytes);
     if (!places)
         return diag_nomem("a batch of edges", bytes);
-    for (size_t i = 0; i < batch->count; i++) {
+    sombra_err err = SOMBRA_OK;
+    for (size_t i = 0; i < batch->count && !(err = txn_poll(txn, i)); i++) {
         const struct graph_edge edge = ends_of(batch, i);
         places[i] = (struct place){ .node = is_out ? edge.src : edge.dst,
                                     .other = is_out ? edge.dst : edge.src,
                                     .index = i };
+    }
+    if (err) {
+        mem_free(places);
+        return err;
     }
     places_sort(&places, batch->count);
     *out_places = places;
@@ -547,9 +553,9 @@ static sombra_err check_edges(struct graph_txn *txn, struct edge_batch *batch)
 {
     sombra_err err = ids_check(batch->first, batch->count, "edges");
     if (!err)
-        err = places_new(batch, true, &batch->outs);
+        err = places_new(txn, batch, true, &batch->outs);
     if (!err)
-        err = places_new(batch, false, &batch->ins);
+        err = places_new(txn, batch, false, &batch->ins);
     if (!err)
         err = nodes_exist(txn, batch->outs, batch->count, "source");
     if (!err)

@@ -34,6 +34,7 @@
 #include "kv_lines.h"
 #include "kv_metrics.h"
 #include "kv_redo.h"
+#include "kv_wait.h"
 
 enum {
     KV_KEY_BYTES_MAX = 1024,
@@ -170,15 +171,19 @@ struct kv_problem {
     const char *message;
 };
 
-/* Common to all long jobs: return false to cancel (the job gives CANCELLED). */
+/* Common to all long jobs: return false to cancel (the job gives CANCELLED). It is 0 of 1 while
+ * they wait for others. */
 typedef bool (*kv_progress_fn)(void *context, uint64_t done, uint64_t total);
 
 struct kv_maintenance {
     enum kv_maintenance_kind kind;
     kv_progress_fn progress; /* may be NULL */
     void *context;           /* given to both callbacks */
-    bool walk;               /* KV_STATS: count pages by kind, O(data) */
-    const char *path;        /* KV_BACKUP: where to */
+    /* KV_CHECKPOINT, KV_VERIFY: BUSY when it has waited so long for the write transactions of
+     * others; 0 and UINT64_MAX: it waits as long as they take. Whoever waits, asks `progress`. */
+    uint64_t wait_ms_max;
+    bool walk;        /* KV_STATS: count pages by kind, O(data) */
+    const char *path; /* KV_BACKUP: where to */
     void (*problem)(void *context, const struct kv_problem *problem); /* KV_VERIFY; may be NULL */
     struct kv_stats stats;                                            /* out: KV_STATS */
     uint64_t problems;                                                /* out: KV_VERIFY */

@@ -405,7 +405,7 @@ static sombra_err compact_oldest(struct lsm *lsm, uint64_t newest_run,
 
 sombra_err lsm_compact_all(struct lsm *lsm, struct kv_maintenance *job)
 {
-    sombra_err err = lsm_flush_all(lsm);
+    sombra_err err = lsm_flush_all(lsm, job);
     if (err)
         return err;
     bool is_done = false;

@@ -272,6 +272,9 @@ static inline bool lsm_txn_is_unusable(const struct lsm_txn *txn)
 sombra_err lsm_txn_refuse(const struct lsm_txn *txn) SOMBRA_MUST_CHECK;
 /* Takes the writer's turn for work outside transactions (checkpoint, verify, backup). BUSY. */
 sombra_err lsm_turn_take(struct lsm *lsm, uint64_t timeout_ms) SOMBRA_MUST_CHECK;
+/* The same as long as the job says, which is asked meanwhile; NULL: as long as it takes. BUSY,
+ * CANCELLED. */
+sombra_err lsm_turn_take_for(struct lsm *lsm, const struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 void lsm_turn_give(struct lsm *lsm);
 /* Begins a new memtable with a new log and puts the active one, unless it is empty, into the queue
  * of flushes. The turn is held. */
@@ -386,8 +389,8 @@ void lsm_memory_trim(struct lsm *lsm);
 /* ---- maintenance (maintain.c, stats.c, verify.c, backup.c) -------------------------------- */
 
 sombra_err lsm_maintain(struct kv *kv, struct kv_maintenance *job);
-/* Puts what is committed by now into tables. Waits for the turn. */
-sombra_err lsm_flush_all(struct lsm *lsm) SOMBRA_MUST_CHECK;
+/* Puts what is committed by now into tables. Waits for the turn as the job says. */
+sombra_err lsm_flush_all(struct lsm *lsm, const struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 sombra_err lsm_stats(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 sombra_err lsm_verify(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;
 sombra_err lsm_backup(struct lsm *lsm, struct kv_maintenance *job) SOMBRA_MUST_CHECK;

@@ -2,11 +2,11 @@
 /* Maintenance: which job does what. */
 #include "lsm_internal.h"
 
-sombra_err lsm_flush_all(struct lsm *lsm)
+sombra_err lsm_flush_all(struct lsm *lsm, const struct kv_maintenance *job)
 {
     sombra_err err = lsm_check_writable(lsm);
     if (!err)
-        err = lsm_turn_take(lsm, UINT64_MAX);
+        err = lsm_turn_take_for(lsm, job);
     if (err)
         return err;
     err = lsm_switch_memtable(lsm);
@@ -15,11 +15,11 @@ sombra_err lsm_flush_all(struct lsm *lsm)
 }
 
 /* Everything committed goes into tables, so that no log is needed. */
-static sombra_err checkpoint(struct lsm *lsm)
+static sombra_err checkpoint(struct lsm *lsm, const struct kv_maintenance *job)
 {
     if (lsm->options.is_readonly)
         return SOMBRA_OK;
-    sombra_err err = lsm_flush_all(lsm);
+    sombra_err err = lsm_flush_all(lsm, job);
     if (err)
         return err;
     kv_metrics_add(&lsm->metrics, KV_COUNTER_CHECKPOINTS, 1);
@@ -37,7 +37,7 @@ sombra_err lsm_maintain(struct kv *kv, struct kv_maintenance *job)
     case KV_STATS:
         return lsm_stats(lsm, job);
     case KV_CHECKPOINT:
-        return checkpoint(lsm);
+        return checkpoint(lsm, job);
     case KV_COMPACT:
         if (lsm->options.is_readonly)
             return diag_fail(SOMBRA_READONLY, "%s is open for reading only", lsm->directory);

@@ -19,23 +19,26 @@ static void turn_note(struct lsm_writer *writer)
     atomic_store_explicit(&writer->turn_owner, thread_name(), memory_order_relaxed);
 }
 
-static sombra_err turn_wait(struct lsm_writer *writer, uint64_t timeout_ms)
+static sombra_err turn_wait(struct lsm_writer *writer, uint64_t timeout_ms, struct kv_wait *wait)
 {
     uint64_t begun_ns = os_monotonic_ns(os_posix());
     /* Who waits leaves the word so that the next owner wakes another, also when there is none. */
     while (atomic_exchange(&writer->turn, TURN_WAITED_FOR) != TURN_FREE) {
-        uint64_t waited_ms = (os_monotonic_ns(os_posix()) - begun_ns) / 1000000;
+        uint64_t now_ns = os_monotonic_ns(os_posix()), waited_ms = (now_ns - begun_ns) / 1000000;
+        sombra_err err = kv_wait_ask(wait, now_ns);
+        if (err)
+            return err;
         if (waited_ms >= timeout_ms)
             return diag_fail(SOMBRA_BUSY,
                              "another write transaction was open for %" PRIu64 " ms (busy timeout)",
                              timeout_ms);
-        os_word_wait(&writer->turn, TURN_WAITED_FOR,
-                     timeout_ms == UINT64_MAX ? UINT64_MAX : timeout_ms - waited_ms);
+        uint64_t left_ms = timeout_ms == UINT64_MAX ? UINT64_MAX : timeout_ms - waited_ms;
+        os_word_wait(&writer->turn, TURN_WAITED_FOR, kv_wait_nap_ms(wait, left_ms));
     }
     return SOMBRA_OK;
 }
 
-sombra_err lsm_turn_take(struct lsm *lsm, uint64_t timeout_ms)
+static sombra_err turn_take(struct lsm *lsm, uint64_t timeout_ms, struct kv_wait *wait)
 {
     struct lsm_writer *writer = lsm->writer;
     uint32_t expected = TURN_FREE;
@@ -44,12 +47,24 @@ sombra_err lsm_turn_take(struct lsm *lsm, uint64_t timeout_ms)
         if (atomic_load_explicit(&writer->turn_owner, memory_order_relaxed) == thread_name())
             return diag_fail(SOMBRA_BUSY, "this thread has a write transaction open already: "
                                           "end it, or do the work inside it");
-        sombra_err err = turn_wait(writer, timeout_ms);
+        sombra_err err = turn_wait(writer, timeout_ms, wait);
         if (err)
             return err;
     }
     turn_note(writer);
     return SOMBRA_OK;
+}
+
+sombra_err lsm_turn_take(struct lsm *lsm, uint64_t timeout_ms)
+{
+    return turn_take(lsm, timeout_ms, &(struct kv_wait){ 0 });
+}
+
+sombra_err lsm_turn_take_for(struct lsm *lsm, const struct kv_maintenance *job)
+{
+    uint64_t now_ns = os_monotonic_ns(os_posix());
+    struct kv_wait wait = kv_wait_begin(job, now_ns);
+    return turn_take(lsm, kv_wait_left_ms(&wait, now_ns), &wait);
 }
 
 void lsm_turn_give(struct lsm *lsm)

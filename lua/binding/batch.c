@@ -114,12 +114,17 @@ static sombra_slice encode_row(lua_State *L, struct db_handle *db, int arg, int 
     return value_encode_part(L, db, arg, index, row_name(number, root));
 }
 
-/* A long list takes its time: a procedure that has had its own ends in the middle. */
+/* A long list takes its time: a procedure that has had its own ends in the middle, and Ctrl-C comes
+ * through. */
 static inline void look_at_row(lua_State *L, const struct tx_handle *tx, size_t row)
 {
     enum { LOOK_ROWS = 1024 };
-    if (UNLIKELY(tx->is_sandboxed && row % LOOK_ROWS == 0))
+    if (LIKELY(row % LOOK_ROWS))
+        return;
+    if (tx->is_sandboxed)
         tx_sandbox_look(L);
+    else if (hook_ends(L, "=batch"))
+        lua_error(L);
 }
 
 static lua_Integer check_list(lua_State *L, int arg)
@@ -475,8 +480,11 @@ static int create_columns(lua_State *L, struct tx_handle *tx, const struct colum
                           const sombra_slice *labels, size_t label_count)
 {
     sombra_node_id first;
+    struct watch watch;
+    watch_begin(L, tx, &watch);
     sombra_err err =
         sombra_node_create_columns(tx->txn, labels, label_count, &columns->argument, &first);
+    watch_end(&watch);
     return err ? tx_raise(L, tx, err) : push_made(L, first, columns->argument.count);
 }
 
@@ -498,8 +506,11 @@ static int link_columns(lua_State *L, sombra_slice type)
     if (!lua_isnil(L, 5))
         columns_read(L, tx, 5, columns, count);
     sombra_edge_id first;
+    struct watch watch;
+    watch_begin(L, tx, &watch);
     sombra_err err = sombra_edge_create_columns(tx->txn, type, columns->sources, columns->targets,
                                                 &columns->argument, &first);
+    watch_end(&watch);
     return err ? tx_raise(L, tx, err) : push_made(L, first, (size_t)count);
 }
 
@@ -533,8 +544,11 @@ int tx_create_many(lua_State *L)
     for (size_t i = 0; i < rows->count; i++)
         properties[i] = row_bytes(rows, &rows->items[i]);
     sombra_node_id first;
+    struct watch watch;
+    watch_begin(L, tx, &watch);
     sombra_err err =
         sombra_node_create_many(tx->txn, labels, label_count, properties, rows->count, &first);
+    watch_end(&watch);
     return err ? tx_raise(L, tx, err) : push_made(L, first, rows->count);
 }
 
@@ -581,6 +595,9 @@ int tx_link_many(lua_State *L)
         edges[i] = (sombra_new_edge){ row->src, row->dst, row_bytes(rows, row) };
     }
     sombra_edge_id first;
+    struct watch watch;
+    watch_begin(L, tx, &watch);
     sombra_err err = sombra_edge_create_many(tx->txn, type, edges, rows->count, &first);
+    watch_end(&watch);
     return err ? tx_raise(L, tx, err) : push_made(L, first, rows->count);
 }

@@ -140,6 +140,7 @@ int db_method_write(lua_State *L);
 
 /* job.c: long work with findings and progress. */
 int db_verify(lua_State *L);
+int db_checkpoint(lua_State *L);
 int db_backup(lua_State *L);
 int db_compact(lua_State *L);
 int db_repair(lua_State *L); /* sombra.repair */
@@ -424,6 +425,25 @@ void prepare_register(lua_State *L);
 
 /* What traversal_step.c keeps for a database; NULL is a no-op. */
 void steps_free(struct known_step *steps);
+
+/* ---- hook.c ------------------------------------------------------------------------------ */
+
+/* Is Lua code to be interrupted, by Ctrl-C say? Then what was raised is on top of the stack, and
+ * the caller raises it when the engine has returned. `place` names it in the message, as a chunk's
+ * name
+ * ("=batch"). Raises nothing; the stack may grow. */
+bool hook_ends(lua_State *L, const char *place);
+/* The engine writes many entries in one call: it is asked now and then. */
+struct watch {
+    lua_State *L;
+    struct tx_handle *tx;
+    bool is_raised; /* what ends it is on top of the stack */
+    sombra_txn_poll before;
+};
+/* Nothing raises between the two. */
+void watch_begin(lua_State *L, struct tx_handle *tx, struct watch *watch);
+/* Raises what ended it. */
+void watch_end(struct watch *watch);
 
 /* ---- records ----------------------------------------------------------------------------- */
 

@@ -300,14 +300,6 @@ static int db_refresh(lua_State *L)
     return err ? error_raise(L, err) : 0;
 }
 
-/* db:checkpoint() */
-static int db_checkpoint(lua_State *L)
-{
-    struct db_handle *db = db_self(L);
-    sombra_err err = sombra_db_checkpoint(db->db, NULL);
-    return err ? error_raise(L, err) : 0;
-}
-
 /* ---- the class --------------------------------------------------------------------------- */
 
 static int db_gc(lua_State *L)

@@ -81,7 +81,10 @@ static void check_constraint(lua_State *L, sombra_rule *out_rule)
 static int rule_create(lua_State *L, struct tx_handle *tx, const sombra_rule *rule)
 {
     uint32_t id = 0;
+    struct watch watch;
+    watch_begin(L, tx, &watch);
     sombra_err err = sombra_rule_create(tx->txn, rule, NULL, &id);
+    watch_end(&watch);
     if (err)
         return tx_raise(L, tx, err);
     lua_pushinteger(L, (lua_Integer)id);

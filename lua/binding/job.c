@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* db:verify, db:backup, db:compact, db:create_index, sombra.repair, sombra.copy and sombra.dump:
- * long work of the engine, which calls back.
+/* db:verify, db:checkpoint, db:backup, db:compact, db:create_index, sombra.repair, sombra.copy and
+ * sombra.dump: long work of the engine, which calls back.
  *
  * A callback must return to the engine. So findings are kept in C memory, and a progress function
- * is called protected: what it raises cancels the job and is raised when the engine is done.
+ * is called protected: what it raises cancels the job and is raised when the engine is done. Where
+ * there is none, Ctrl-C is looked for in its place.
  */
 #include "binding.h"
 
@@ -29,8 +30,8 @@ struct findings {
 struct job {
     struct findings *findings;
     lua_State *L;
-    int function; /* stack index of the progress function, which its error replaces */
-    bool has_raised;
+    int function; /* stack index of the progress function; 0 or a nil there: none */
+    int raised;   /* of what ended the job; 0 = nothing */
 };
 
 /* ---- findings ---------------------------------------------------------------------------- */
@@ -119,8 +120,7 @@ static bool call_goes_on(struct job *job)
 {
     lua_State *L = job->L;
     if (lua_pcall(L, 2, 1, 0) != LUA_OK) {
-        lua_replace(L, job->function);
-        job->has_raised = true;
+        job->raised = lua_gettop(L);
         return false;
     }
     bool goes_on = !lua_isboolean(L, -1) || lua_toboolean(L, -1);
@@ -132,6 +132,13 @@ static bool report_progress(void *context, uint64_t done, uint64_t total)
 {
     struct job *job = context;
     lua_State *L = job->L;
+    if (job->raised) /* the engine has not come to its end yet */
+        return false;
+    if (!job->function || lua_isnil(L, job->function)) {
+        if (hook_ends(L, "=database"))
+            job->raised = lua_gettop(L);
+        return !job->raised;
+    }
     lua_pushvalue(L, job->function);
     lua_pushinteger(L, (lua_Integer)done);
     lua_pushinteger(L, (lua_Integer)total);
@@ -143,21 +150,20 @@ static sombra_job job_begin(lua_State *L, struct job *job)
     sombra_job to = SOMBRA_JOB_INIT;
     luaL_checkstack(L, 4, "progress");
     job->L = L;
-    if (job->function && !lua_isnil(L, job->function))
-        to.progress = report_progress;
+    to.progress = report_progress;
     if (job->findings)
         to.problem = keep_finding;
     to.context = job;
     return to;
 }
 
-/* Raises what the progress function raised. */
-static int job_fail(lua_State *L, const struct job *job, sombra_err err)
+/* Raises what ended the job. */
+static void job_end(lua_State *L, const struct job *job)
 {
-    if (!job->has_raised)
-        return error_results(L, err);
-    lua_pushvalue(L, job->function);
-    return lua_error(L);
+    if (LIKELY(!job->raised))
+        return;
+    lua_settop(L, job->raised);
+    lua_error(L);
 }
 
 static const char *check_path(lua_State *L, int arg)
@@ -184,12 +190,29 @@ int db_verify(lua_State *L)
     sombra_job to = job_begin(L, &job);
     db = db_self(L); /* making the userdata may have run a finalizer that closed it */
     uint64_t problems;
+    db->jobs++;
     sombra_err err = sombra_db_verify(db->db, &to, &problems);
+    db->jobs--;
+    job_end(L, &job);
     if (err)
         return error_raise(L, err);
     push_problems(L, job.findings);
     lua_pushinteger(L, (lua_Integer)problems);
     return 2;
+}
+
+/* db:checkpoint() */
+int db_checkpoint(lua_State *L)
+{
+    struct job job = { .L = NULL };
+    (void)db_self(L);
+    sombra_job to = job_begin(L, &job);
+    struct db_handle *db = db_self(L);
+    db->jobs++;
+    sombra_err err = sombra_db_checkpoint(db->db, &to);
+    db->jobs--;
+    job_end(L, &job);
+    return err ? error_raise(L, err) : 0;
 }
 
 /* db:backup(path [, {progress = function(done, total)}]) -> true, or nil and an error */
@@ -204,8 +227,9 @@ int db_backup(lua_State *L)
     db->jobs++;
     sombra_err err = sombra_db_backup(db->db, path, &to);
     db->jobs--;
+    job_end(L, &job);
     if (err)
-        return job_fail(L, &job, err);
+        return error_results(L, err);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -221,8 +245,9 @@ int db_compact(lua_State *L)
     db->jobs++;
     sombra_err err = sombra_db_compact(db->db, &to);
     db->jobs--;
+    job_end(L, &job);
     if (err)
-        return job_fail(L, &job, err);
+        return error_results(L, err);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -270,8 +295,9 @@ int db_repair(lua_State *L)
     sombra_job to = job_begin(L, &job);
     sombra_repair_report report = SOMBRA_REPAIR_REPORT_INIT;
     sombra_err err = sombra_repair(path, to_path, &to, &report);
+    job_end(L, &job);
     if (err)
-        return job_fail(L, &job, err);
+        return error_results(L, err);
     push_report(L, &report);
     push_problems(L, job.findings);
     lua_setfield(L, -2, "problems");
@@ -292,8 +318,9 @@ int db_copy(lua_State *L)
     struct job job = { .function = push_progress(L, 4, options_given(L, 4, names)) };
     sombra_job to = job_begin(L, &job);
     sombra_err err = sombra_copy(path, to_path, &options, &to, &entries);
+    job_end(L, &job);
     if (err)
-        return job_fail(L, &job, err);
+        return error_results(L, err);
     lua_pushinteger(L, (lua_Integer)entries);
     return 1;
 }
@@ -332,8 +359,9 @@ int db_create_index(lua_State *L)
     sombra_err err = is_online ? sombra_rule_create_online(db->db, &rule, &to, &id)
                                : create_at_once(db->db, &rule, &to, &id);
     db->jobs--;
+    job_end(L, &job);
     if (err)
-        return job_fail(L, &job, err);
+        return error_results(L, err);
     lua_pushinteger(L, (lua_Integer)id);
     return 1;
 }
@@ -353,6 +381,8 @@ static bool report_line(void *context, const char *line)
 {
     struct job *job = context;
     lua_State *L = job->L;
+    if (job->raised)
+        return false;
     lua_pushcfunction(L, call_with_line); /* what stands before the call allocates nothing */
     lua_pushvalue(L, job->function);
     lua_pushlightuserdata(L, (void *)(uintptr_t)line);
@@ -371,8 +401,9 @@ int db_dump(lua_State *L)
     lua_settop(L, 4);
     luaL_checkstack(L, 4, "dump");
     sombra_err err = sombra_dump(path, (sombra_dump_what)what, page, report_line, &job);
+    job_end(L, &job);
     if (err)
-        return job_fail(L, &job, err);
+        return error_results(L, err);
     lua_pushboolean(L, 1);
     return 1;
 }

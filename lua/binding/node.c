@@ -167,7 +167,10 @@ static int tx_delete(lua_State *L)
     struct tx_handle *tx = tx_self(L);
     uint64_t node = check_id(L, 2);
     bool detach = options_given(L, 3, names) && option_boolean(L, 3, "detach", false);
+    struct watch watch;
+    watch_begin(L, tx, &watch);
     sombra_err err = sombra_node_delete(tx->txn, node, detach);
+    watch_end(&watch);
     if (err && err != SOMBRA_NOT_FOUND)
         return tx_raise(L, tx, err);
     lua_pushboolean(L, !err);

@@ -171,22 +171,6 @@ static uint64_t new_seed(void)
 /* ---- interrupts -------------------------------------------------------------------------------
  */
 
-/* In the caller's state: the hook that is set there gets an instruction to run at. One of
- * debug.sethook is Lua code, which may do what it likes to the transaction: it runs no sooner than
- * the caller does. */
-static int run_hook(lua_State *L)
-{
-    if (lua_getfield(L, LUA_REGISTRYINDEX, "_HOOKKEY") == LUA_TTABLE) {
-        lua_pushthread(L);
-        if (lua_rawget(L, -2) != LUA_TNIL)
-            return 0;
-    }
-    if (luaL_loadbuffer(L, "return", 6, "=procedure") != LUA_OK)
-        return lua_error(L);
-    lua_call(L, 0, 0);
-    return 0;
-}
-
 /* A sandbox's watch: Ctrl-C sets a hook on the state that runs, and that is the caller's, as far as
  * its signal handler knows. What the hook raises ends the call. */
 static bool is_interrupted(void *context)
@@ -195,15 +179,7 @@ static bool is_interrupted(void *context)
     lua_State *L = call->caller;
     if (call->outer)
         return sandbox_is_interrupted(call->outer->sandbox);
-    if (LIKELY(!lua_gethook(L)) || !lua_checkstack(L, 4))
-        return false;
-    /* Finalizers wait as well: a batch may be in the middle, and they could end its transaction. */
-    bool collects = lua_gc(L, LUA_GCISRUNNING);
-    (void)lua_gc(L, LUA_GCSTOP);
-    lua_pushcfunction(L, run_hook);
-    bool is_raised = lua_pcall(L, 0, 0, 0) != LUA_OK;
-    if (collects)
-        (void)lua_gc(L, LUA_GCRESTART);
+    bool is_raised = hook_ends(L, "=procedure");
     if (is_raised)
         call->raised = lua_gettop(L);
     return is_raised;

@@ -372,7 +372,7 @@ static void between(struct run *run)
     uint64_t dice = dice_below(run, 300);
     struct btree *btree = store_of(run->kv);
     if (dice < 6) {
-        expect_ok(checkpoint_run(btree, false));
+        expect_ok(checkpoint_run(btree, NULL));
     } else if (dice == 6) {
         struct kv_maintenance job = { .kind = KV_COMPACT };
         expect_ok(kv_maintain(run->kv, &job));

@@ -68,7 +68,7 @@ static bool put_is_edit(struct kv *kv, const char *key, const char *value)
 
 static sombra_err checkpoint(struct kv *kv)
 {
-    return checkpoint_run(store_of(kv), false);
+    return checkpoint_run(store_of(kv), NULL);
 }
 
 /* `expect` finds `wanted` in the store as it is, and as its log has it; ends both, and the machine.

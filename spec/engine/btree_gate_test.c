@@ -5,6 +5,7 @@
 
 #include "btree/btree_internal.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -147,46 +148,118 @@ static void test_gate__a_process_that_never_pauses_stands_back(void **state)
 
 struct asked {
     struct kv *kv;
+    enum kv_maintenance_kind kind;
+    unsigned asks; /* that it goes on after */
+    uint64_t wait_ms_max;
+    sombra_err expected;
     _Atomic bool has_ended;
 };
 
-static bool give_up_second(void *context, uint64_t done, uint64_t total)
+static bool give_up(void *context, uint64_t done, uint64_t total)
 {
-    unsigned *calls = context;
+    struct asked *asked = context;
     (void)done;
     (void)total;
-    return ++*calls < 2;
+    return asked->asks-- > 0;
 }
 
-static void *compact_main(void *argument)
+static void *asked_main(void *argument)
 {
     struct asked *asked = argument;
-    unsigned calls = 0;
-    struct kv_maintenance job = { .kind = KV_COMPACT,
-                                  .progress = give_up_second,
-                                  .context = &calls };
-    expect_err(SOMBRA_CANCELLED, kv_maintain(asked->kv, &job));
+    struct kv_maintenance job = { .kind = asked->kind,
+                                  .progress = give_up,
+                                  .context = asked,
+                                  .wait_ms_max = asked->wait_ms_max };
+    expect_err(asked->expected, kv_maintain(asked->kv, &job));
     atomic_store(&asked->has_ended, true);
     return NULL;
 }
 
-/* It was asked once before it began to wait. */
-static void test_gate__a_compaction_that_waits_can_be_cancelled(void **state)
+/* While this process, or another one, writes. */
+static void ends_beside_writer(struct kv *writer, struct asked asked)
 {
-    (void)state;
-    struct store store;
     pthread_t thread;
-    store_init(&store, NULL);
-    expect_ok(commit_one(store.kv, UINT64_MAX, "first"));
-    struct asked asked = { .kv = store.kv };
-    struct kv_txn *txn = kv_begin_write(store.kv);
-    assert_int_equal(pthread_create(&thread, NULL, compact_main, &asked), 0);
+    struct kv_txn *txn = kv_begin_write(writer);
+    assert_int_equal(pthread_create(&thread, NULL, asked_main, &asked), 0);
     for (unsigned i = 0; i < 1000 && !atomic_load(&asked.has_ended); i++)
         os_sleep_us(os_posix(), 10000);
     const bool has_ended = atomic_load(&asked.has_ended);
-    kv_abort(txn);
+    kv_put_text(txn, "goes", "on");
+    expect_ok(kv_commit(txn, KV_FULL));
     pthread_join(thread, NULL);
     assert_true(has_ended);
+    expect_ok(commit_one(asked.kv, 0, "after"));
+}
+
+static void jobs_end(struct kv *writer, struct kv *kv)
+{
+    static const enum kv_maintenance_kind kinds[] = { KV_CHECKPOINT, KV_VERIFY, KV_COMPACT };
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        for (unsigned asks = 0; asks < 3; asks++)
+            ends_beside_writer(writer, (struct asked){ .kv = kv,
+                                                       .kind = kinds[i],
+                                                       .asks = asks,
+                                                       .expected = SOMBRA_CANCELLED });
+        if (kinds[i] != KV_COMPACT)
+            ends_beside_writer(writer, (struct asked){ .kv = kv,
+                                                       .kind = kinds[i],
+                                                       .asks = UINT_MAX,
+                                                       .wait_ms_max = 70,
+                                                       .expected = SOMBRA_BUSY });
+    }
+}
+
+static void test_gate__a_job_that_waits_can_be_ended(void **state)
+{
+    (void)state;
+    struct store store;
+    store_init(&store, NULL);
+    expect_ok(commit_one(store.kv, UINT64_MAX, "first"));
+    jobs_end(store.kv, store.kv);
+    store_release(&store);
+
+    struct os_sim *sim = os_sim_new(0);
+    const struct btree_options options = {
+        .create = true, .page_bytes = 4096, .no_background = true, .map_bytes_max = TEST_MAP_BYTES
+    };
+    struct kv *writer, *other;
+    expect_ok(btree_open(os_sim_start(sim), "store", &options, &writer));
+    expect_ok(btree_open(os_sim_start(sim), "store", &options, &other));
+    jobs_end(writer, other);
+    expect_ok(kv_close(other));
+    expect_ok(kv_close(writer));
+    os_sim_free(sim);
+}
+
+/* A verify, which has the turn and the slot of checkpoints, is waited for no longer. */
+static bool checkpoint_in(void *context, uint64_t done, uint64_t total)
+{
+    struct asked *asked = context;
+    pthread_t thread;
+    (void)done;
+    (void)total;
+    if (asked->asks-- == 0) {
+        assert_int_equal(pthread_create(&thread, NULL, asked_main, asked), 0);
+        asked->asks = UINT_MAX;
+        pthread_join(thread, NULL);
+    }
+    return true;
+}
+
+static void test_gate__a_checkpoint_beside_a_verify_is_busy(void **state)
+{
+    (void)state;
+    struct store store;
+    store_init(&store, NULL);
+    expect_ok(commit_one(store.kv, UINT64_MAX, "first"));
+    struct asked asked = {
+        .kv = store.kv, .kind = KV_CHECKPOINT, .wait_ms_max = 70, .expected = SOMBRA_BUSY
+    };
+    struct kv_maintenance verify = { .kind = KV_VERIFY,
+                                     .progress = checkpoint_in,
+                                     .context = &asked };
+    expect_ok(kv_maintain(store.kv, &verify));
+    assert_true(atomic_load(&asked.has_ended));
     store_release(&store);
 }
 
@@ -196,7 +269,8 @@ int main(void)
         cmocka_unit_test(test_gate__who_waits_is_passed_over_so_often_and_no_more),
         cmocka_unit_test(test_gate__who_gives_up_holds_up_nobody),
         cmocka_unit_test(test_gate__a_process_that_never_pauses_stands_back),
-        cmocka_unit_test(test_gate__a_compaction_that_waits_can_be_cancelled),
+        cmocka_unit_test(test_gate__a_job_that_waits_can_be_ended),
+        cmocka_unit_test(test_gate__a_checkpoint_beside_a_verify_is_busy),
     };
     return cmocka_run_group_tests_name("btree, gate", tests, NULL, NULL);
 }

@@ -301,7 +301,7 @@ static void test_poll__ends_rules_and_deletes_of_many_edges(void **state)
 {
     (void)state;
     static int64_t keys[MANY];
-    static sombra_node_id hubs[MANY];
+    static sombra_node_id hubs[MANY], nobody[MANY];
     struct patience patience = { 0, 1 };
     uint64_t mark;
     uint32_t id;
@@ -310,11 +310,22 @@ static void test_poll__ends_rules_and_deletes_of_many_edges(void **state)
     OK(create_many(txn, keys));
     const sombra_node_id hub = node_new(txn);
     for (size_t i = 0; i < MANY; i++)
-        hubs[i] = hub;
+        hubs[i] = hub, nobody[i] = hub + 1;
     const sombra_columns none = { NULL, 0, MANY };
     OK(sombra_edge_create_columns(txn, slice_str("HUB"), hubs, hubs, &none, &first));
     OK(sombra_txn_savepoint(txn, &mark));
     (void)sombra_txn_set_poll(txn, (sombra_txn_poll){ ask, &patience });
+    /* As the ends are gathered, before they are sorted: nothing has been written, and the
+     * transaction goes on. */
+    for (patience.last = 0; patience.last < 2 * ((MANY + 4095) / 4096); patience.last++) {
+        patience.asked = 0;
+        ERR(sombra_edge_create_columns(txn, slice_str("HUB"), hubs, nobody, &none, &first),
+            SOMBRA_CANCELLED);
+    }
+    patience = (struct patience){ 0, UINT_MAX };
+    ERR(sombra_edge_create_columns(txn, slice_str("HUB"), hubs, nobody, &none, &first),
+        SOMBRA_NOT_FOUND);
+    patience = (struct patience){ 0, 1 };
     sombra_rule rule = SOMBRA_RULE_INIT;
     rule.kind = SOMBRA_RULE_INDEX;
     rule.subject = slice_str("Many");

@@ -5,6 +5,7 @@
 #include "lsm_store.h"
 #include "wal/wal_format.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 static struct lsm_options quiet(void)
@@ -670,12 +671,61 @@ static void test_lsm_maintain__a_dump_shows_the_files_and_their_damage(void **st
     lsm_store_release(&store);
 }
 
+/* ---- beside a writer ---------------------------------------------------------------------- */
+
+static bool never(void *context, uint64_t done, uint64_t total)
+{
+    (void)context;
+    (void)done;
+    (void)total;
+    return false;
+}
+
+struct waiting {
+    struct kv *kv;
+    struct kv_maintenance job;
+    sombra_err expected;
+};
+
+static void *waiting_main(void *argument)
+{
+    struct waiting *waiting = argument;
+    expect_err(waiting->expected, kv_maintain(waiting->kv, &waiting->job));
+    return NULL;
+}
+
+/* What waits for another's write transaction is asked whether it waits on, and a checkpoint waits
+ * no longer than it was told. */
+static void test_lsm_maintain__a_job_that_waits_can_be_ended(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    store_begin(&store);
+    struct waiting waitings[] = {
+        { store.kv, { .kind = KV_CHECKPOINT, .progress = never }, SOMBRA_CANCELLED },
+        { store.kv, { .kind = KV_COMPACT, .progress = never }, SOMBRA_CANCELLED },
+        { store.kv, { .kind = KV_CHECKPOINT, .wait_ms_max = 20 }, SOMBRA_BUSY },
+    };
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    for (size_t i = 0; i < COUNT_OF(waitings); i++) {
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, waiting_main, &waitings[i]), 0);
+        pthread_join(thread, NULL);
+    }
+    kv_abort(txn);
+    struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+    expect_ok(kv_maintain(store.kv, &job));
+    kv_expect_sound(store.kv);
+    lsm_store_release(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lsm_maintain__after_a_checkpoint_no_log_is_needed),
         cmocka_unit_test(test_lsm_maintain__compact_makes_one_run_without_deletes),
         cmocka_unit_test(test_lsm_maintain__a_cancelled_compaction_leaves_a_sound_store),
+        cmocka_unit_test(test_lsm_maintain__a_job_that_waits_can_be_ended),
         cmocka_unit_test(test_lsm_maintain__verify_is_quiet_on_sound_stores),
         cmocka_unit_test(test_lsm_maintain__verify_finds_every_flipped_byte_of_a_table),
         cmocka_unit_test(test_lsm_maintain__verify_finds_missing_and_exchanged_tables),

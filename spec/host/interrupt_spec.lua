@@ -191,6 +191,84 @@ describe("Ctrl-C", function()
       print(ok, err, was_early)]] })
   end)
 
+  -- One process keeps its write transaction open for long; the other waits for it.
+  local function beside_writer(engine, waits)
+    local directory = run.temporary_directory()
+    run.write_file(directory .. "/writer.lua", ([[
+      local db = assert(require("sombra").open("store", { create = true, engine = %q, sync = "off" }))
+      db:write(function(tx) tx:create("N") end)
+      local tx <close> = db:begin("write")
+      io.open("ready", "w"):close()
+      io.read()]]):format(engine))
+    run.write_file(directory .. "/waits.lua", waits)
+    local binary = run.absolute_binary()
+    local output, code = run.shell(([[cd %s; mkfifo never; exec 4<>never; %s writer.lua <&4 & writer=$!
+      while [ ! -e ready ]; do sleep 0.05; done
+      begun=$(date +%%s); %s waits.lua 2>&1 & child=$!
+      sleep 0.7; [ -e silent ] || kill -INT $child; wait $child; code=$?
+      [ $(($(date +%%s) - begun)) -lt 10 ] || echo late
+      kill -9 $writer; wait $writer 2>/dev/null; exit $code]]):format(directory, binary, binary))
+    run.remove_directory(directory)
+    assert.not_matches("late", output)
+    return output, code
+  end
+
+  it("ends a checkpoint, a verify and a compaction that wait for another process", function()
+    for _, what in ipairs { "checkpoint", "verify", "compact" } do
+      local output, code = beside_writer("btree", ([[
+        local db = assert(require("sombra").open("store", { busy_timeout = math.huge }))
+        print(db:%s())]]):format(what))
+      assert.matches("interrupted!", output)
+      assert.equal(130, code)
+    end
+  end)
+
+  it("is not needed where these wait longer than busy_timeout", function()
+    for _, what in ipairs { "checkpoint", "verify" } do
+      local output, code = beside_writer("btree", ([[
+        io.open("silent", "w"):close()
+        local db = assert(require("sombra").open("store", { busy_timeout = 0.2 }))
+        local ok, err = pcall(db.%s, db)
+        print(ok, err.code)]]):format(what))
+      assert.equal("false\tbusy\n", output)
+      assert.equal(0, code)
+    end
+  end)
+
+  -- The list is long enough for some seconds of the engine's work, which goes on in one call.
+  local batch = [[
+    local sombra = require "sombra"
+    local db = assert(sombra.open(":memory:", { create = true }))
+    local n = 200000
+    local ids, names, rows = {}, {}, {}
+    for i = 1, n do ids[i], names[i], rows[i] = i % 1000 + 1, "name " .. i * 7919 % n, { number = i, name = "n" .. i } end
+    db:write(function(tx) for i = 1, 1000 do tx:create("Start", { i = i }) end end)
+    local function soon() os.execute("(sleep 0.03; kill -INT $PPID) &") end
+    local function many(tx) tx:create("Before") soon() CALL end
+  ]]
+
+  -- The signal may come before the call or behind it: then it is tried again.
+  it("ends a batch in the middle, and undoes it", function()
+    for _, call in ipairs {
+      "tx:create_many('N', rows)", "tx:create_many('N', { name = names, other = names, third = ids })",
+      "tx:link_many('T', ids, ids, { name = names })", "tx:link_many('T', ids, ids)",
+    } do
+      assert.equal("true\t1000\n", run.ok { "-e", batch:gsub("CALL", call) .. [[
+        local ends = false
+        for _ = 1, 20 do
+          local ok, err = pcall(function() db:write(many) while true do end end)
+          assert(not ok and tostring(err):match("interrupted!$"), err)
+          ends = tostring(err):match("^batch:1: interrupted!") ~= nil
+          if ends then break end
+          db:write(function(tx) for id in tx:nodes("N") do tx:delete(id, { detach = true }) end end)
+        end
+        print(ends, db:read(function(tx) return tx:count("Start") + tx:count("Before") end))]] })
+    end
+    local result = run.host { "-e", batch:gsub("CALL", "while true do tx:create_many('N', rows) end") .. "db:write(many)" }
+    assert.matches("interrupted!\nstack traceback:", result.err)
+    assert.equal(130, result.code)
+  end)
+
   it("wakes a blocked read", function()
     local directory = run.temporary_directory()
     run.write_file(directory .. "/script.lua", ready .. "ready() io.read() while true do end")

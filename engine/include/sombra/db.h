@@ -48,7 +48,8 @@ typedef struct sombra_options {
     bool create;        /* make it if it is missing */
     bool readonly;      /* write transactions are refused; the lock file alone is written */
     sombra_durability durability;
-    uint64_t busy_timeout_ms;  /* a writer's wait for its turn, an open's for others; 5,000 */
+    uint64_t busy_timeout_ms;  /* a writer's wait for its turn, a checkpoint's and a verify's for
+                                  writers, an open's for others; 5,000 */
     size_t page_bytes;         /* new databases only: a power of two, 4,096 to 65,536 */
     uint64_t sync_interval_ms; /* durability normal; default 100 */
     uint64_t group_wait_us;    /* durability group */
@@ -233,11 +234,13 @@ typedef struct sombra_job {
 /* `job` may be NULL in each of them. */
 
 /* Brings everything committed into the main file, durably, and empties the log. Nothing happens
- * where the database is readonly. */
+ * where the database is readonly. BUSY when another's write transaction lasts longer than the
+ * database's busy timeout; CANCELLED, if `job` says so while it waits for that. */
 SOMBRA_API sombra_err sombra_db_checkpoint(sombra_db *db, const sombra_job *job) SOMBRA_MUST_CHECK;
 /* Walks the store and the graph and reports what is wrong. OK when the walk was done, whatever it
  * found. Writers of all processes wait while the store is walked (not for a database that is
- * readonly: then nobody may write meanwhile), and go on while the graph is. */
+ * readonly: then nobody may write meanwhile), and go on while the graph is. BUSY and CANCELLED as
+ * of a checkpoint; CANCELLED also in the middle. */
 SOMBRA_API sombra_err sombra_db_verify(sombra_db *db, const sombra_job *job,
                                        uint64_t *out_problems) SOMBRA_MUST_CHECK;
 /* Makes the file about as long as a backup of it would be: packs sparse pages, moves the last ones
