@@ -41,11 +41,13 @@ struct world {
     struct hope image_hope;
     enum os_sim_variant image_variant;
     uint64_t faults; /* that struck before this step */
+    bool has_failed; /* in the last step: then the disk may be full in this one */
     unsigned step;
     const char *what;
 };
 
 static struct world *running;
+static bool fills_disk; /* behind failures, often */
 
 static bool chance(struct world *world, uint64_t of)
 {
@@ -182,6 +184,9 @@ static void process_open(struct world *world, unsigned process)
 {
     if (world->kv[process])
         return;
+    bool is_alone = true;
+    for (unsigned i = 0; i < PROCESSES; i++)
+        is_alone = is_alone && !world->kv[i];
     struct btree_options options = options_any(world);
     options.is_readonly = process > 0 && world->kv[0] && chance(world, 3);
     options.create = !options.is_readonly;
@@ -193,6 +198,11 @@ static void process_open(struct world *world, unsigned process)
             expect_ok(err);
     } else if (!os_sim_is_dead(world->os[process])) {
         expect_now(world, process); /* what is written next is built on it */
+        /* What is shown by the first to open it is durable, after any failure. */
+        if (is_alone) {
+            world->hope.least = world->hope.count - 1;
+            world->hope.ghost = 0;
+        }
     }
 }
 
@@ -406,8 +416,12 @@ static void step_run(struct world *world)
         process++;
     /* The name of a new file that cannot be synced nor taken away is lost with the power. */
     bool is_troubled = world->step > 0 && chance(world, 6);
-    if (is_troubled)
+    bool is_full = fills_disk && world->has_failed && chance(world, 2);
+    if (is_full)
+        os_sim_fail_at(world->sim, 1 + random_below(&world->random, 12), OS_SIM_ENOSPC, true);
+    else if (is_troubled)
         step_trouble_begin(world, process);
+    is_troubled |= is_full;
     bool was_open = world->kv[process] != NULL;
     bool traces = kv_test_number("SOMBRA_TRACE", 0) != 0;
     if (traces)
@@ -450,6 +464,7 @@ static void history_run(uint64_t seed)
         unsigned process = 0;
         step_run(world);
         world->what = "after";
+        world->has_failed = has_failed(world);
         for (process = 0; process < PROCESSES; process++)
             step_trouble_end(world, process);
         world->faults = os_sim_faults(world->sim);
@@ -494,10 +509,21 @@ static void test_history__short_scripts(void **state)
         history_run(seed + i);
 }
 
+static void test_history__full_disks(void **state)
+{
+    (void)state;
+    fills_disk = true;
+    uint64_t runs = kv_test_number("SOMBRA_RUNS", test_is_long() ? 3000 : 30);
+    uint64_t seed = kv_test_seed("full disks");
+    for (uint64_t i = 0; i < runs; i++)
+        history_run(seed + i);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_history__short_scripts),
+        cmocka_unit_test(test_history__full_disks),
     };
     return cmocka_run_group_tests_name("btree, histories of short scripts", tests, NULL, NULL);
 }
