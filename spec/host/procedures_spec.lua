@@ -31,6 +31,20 @@ describe("sombra call, run-proc and migrate", function()
   end)
   after_each(function() run.remove_directory(directory) end)
 
+  it("define names the file that is wrong", function()
+    run.write_file(directory .. "/binary.lua", string.dump(assert(load("return { name = 'binary' }"))))
+    run.write_file(directory .. "/nameless.lua", "return { run = print }")
+    run.write_file(directory .. "/unfinished.lua", "return {")
+    for _, name in ipairs { "binary", "nameless", "unfinished" } do
+      local output, code = sombra(("proc define --create a.sombra count.lua %s.lua twice.lua"):format(name))
+      assert.equal(1, code)
+      assert.matches("^sombra proc define: .*" .. name .. "%.lua", output)
+      local _, mentions = output:gsub(name .. "%.lua", "")
+      assert.equal(1, mentions)
+    end
+    assert.equal("", (sombra("proc list a.sombra")))
+  end)
+
   it("call ends at the first Ctrl-C", function()
     run.write_file(directory .. "/loop.lua", [[return { name = "loop", mode = "write",
       run = function(tx) tx:create("N") while true do end end }]])

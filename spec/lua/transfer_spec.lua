@@ -554,6 +554,18 @@ describe("import and export", function()
     end
   end)
 
+  it("refuse CSV in UTF-16, with a byte order mark or without", function()
+    local text = "~id,name\r\n1,Ann\r\n"
+    local little, big = text:gsub(".", "%0\0"), text:gsub(".", "\0%0")
+    for _, bytes in ipairs { "\xFF\xFE" .. little, "\xFE\xFF" .. big, little, big, (little:gsub("\r", "")) } do
+      local db <close> = helper.memory()
+      local is_good, err = pcall(import.run, db, { write("-nodes.csv", bytes) })
+      assert.is_false(is_good)
+      assert.matches("nodes.csv:1: .*the encoding is UTF%-16", tostring(err))
+      assert.equal(0, db:read(function(tx) return tx:count() end))
+    end
+  end)
+
   it("say what stays when something else than a record ends them", function()
     local db <close> = helper.memory()
     local path = write("-nodes.csv", "~id,n\n1,1\n2,1\n3,1\n4,1\n5,1\n")

@@ -9,6 +9,19 @@ local plain = require "sombra.plain"
 local sombra = require "sombra"
 local words = require "sombra.cli.words"
 
+---Not every error of a definition says where it stands, and there may be several files.
+local function define(tx, source, path)
+  local done, name, version, is_new = pcall(tx.define, tx, source)
+  if done then
+    return { name = name, version = version, new = is_new }
+  end
+  local err = name
+  if type(err) == "table" and type(err.message) == "string" and not err.message:find(path, 1, true) then
+    err.message = ("%s: %s"):format(path, err.message)
+  end
+  error(err, 0)
+end
+
 ---All files in one transaction: all of them, or none.
 function proc.define(arguments, options)
   local sources = {}
@@ -20,8 +33,7 @@ function proc.define(arguments, options)
   local rows = sombra.list {}
   db:write(function(tx)
     for index, source in ipairs(sources) do
-      local name, version, is_new = tx:define(source)
-      rows[index] = { name = name, version = version, new = is_new }
+      rows[index] = define(tx, source, arguments.file[index])
     end
   end)
   output.close(db)

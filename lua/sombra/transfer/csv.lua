@@ -64,6 +64,10 @@ local function plan(headings, options, place)
   if headings[1]:find("^\xFF\xFE") or headings[1]:find("^\xFE\xFF") then
     values.fail("%s: the encoding is UTF-16; only UTF-8 is read", place)
   end
+  if table.concat(headings):find("\0", 1, true) then
+    values.fail("%s: zero bytes in the names of the columns: the encoding is UTF-16, or this is no text; "
+      .. "only UTF-8 is read", place)
+  end
   for index, heading in ipairs(headings) do
     if #heading > heading_bytes_max then
       values.fail("%s: column %d has a name of %d bytes, '%s'", place, index, #heading, values.shown(heading))
