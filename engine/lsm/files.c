@@ -246,7 +246,16 @@ sombra_err lsm_sync_names(struct lsm *lsm)
     int bytes = snprintf(path, sizeof path, "%s/MANIFEST", lsm->directory);
     if (bytes < 0 || (size_t)bytes >= sizeof path)
         return diag_fail(SOMBRA_LIMIT, "%s: the path is too long", lsm->directory);
-    return os_sync_directory_of(lsm->os, path);
+    /* What one failed sync lost, no other tells: they go one after the other. */
+    os_mutex_lock(&lsm->names_mutex);
+    sombra_err err = lsm_check_writable(lsm);
+    if (!err) {
+        err = os_sync_directory_of(lsm->os, path);
+        if (err && err != SOMBRA_NOMEM)
+            err = lsm_fail(lsm, err);
+    }
+    os_mutex_unlock(&lsm->names_mutex);
+    return err;
 }
 
 static bool edit_removes(const struct edit *edit, uint64_t number)
@@ -279,8 +288,8 @@ static sombra_err prepare(struct lsm *lsm, const struct edit *edit, struct editi
     mark_made(editing->version, edit);
     if (edit->added_count > 0 || edit->log_seq > 0 || edit->begins_log)
         err = lsm_sync_names(lsm);
-    if (err) /* a later sync of the directory would prove nothing */
-        return err == SOMBRA_NOMEM ? err : lsm_fail(lsm, err);
+    if (err)
+        return err;
     editing->state = state_after(lsm, edit, editing->version);
     /* The first edit of an open is a whole manifest: what was read may be page cache. */
     err = manifest_is_written(lsm->manifest)

@@ -124,6 +124,7 @@ struct lsm {
     struct os_condition changed;         /* a flush or a compaction ended, or is_closing */
 
     struct os_mutex manifest_mutex; /* one edit at a time: lsm_edit */
+    struct os_mutex names_mutex;    /* one sync of the directory at a time; the last of all */
     struct manifest *manifest;      /* written with the first edit */
     struct manifest_state state;    /* as of the manifest; is_clean until a log is in use */
     struct lsm_strays strays;       /* found at open, removed with the first edit */
@@ -177,7 +178,8 @@ sombra_err lsm_edit(struct lsm *lsm, const struct edit *edit,
                     const struct lsm_full *flushed) SOMBRA_MUST_CHECK;
 /* What all processes counted, this one until now; takes lsm->mutex. */
 void lsm_totals(struct lsm *lsm, uint64_t out_totals[TOTAL_COUNT]);
-/* Makes every name in the directory durable. */
+/* Makes every name in the directory durable. A failure but for want of memory is the store's. Any
+ * thread. */
 sombra_err lsm_sync_names(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* At open by a writer, when lsm->view is set and before any table or log is made: raises
  * next_number above that of every table file, and notes tables that are in no version, and all

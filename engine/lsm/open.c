@@ -78,6 +78,7 @@ static void store_free(struct lsm *lsm)
         cache_free(lsm->cache);
     lock_give(lsm);
     os_condition_release(&lsm->changed);
+    os_mutex_release(&lsm->names_mutex);
     os_mutex_release(&lsm->manifest_mutex);
     os_mutex_release(&lsm->mutex);
     mem_free(lsm->directory);
@@ -90,12 +91,18 @@ static sombra_err locks_init(struct lsm *lsm)
     if (err)
         return err;
     err = os_mutex_init(&lsm->manifest_mutex);
-    if (!err) {
-        err = os_condition_init(&lsm->changed);
-        if (!err)
-            return SOMBRA_OK;
-        os_mutex_release(&lsm->manifest_mutex);
-    }
+    if (err)
+        goto no_manifest_mutex;
+    err = os_mutex_init(&lsm->names_mutex);
+    if (err)
+        goto no_names_mutex;
+    err = os_condition_init(&lsm->changed);
+    if (!err)
+        return SOMBRA_OK;
+    os_mutex_release(&lsm->names_mutex);
+no_names_mutex:
+    os_mutex_release(&lsm->manifest_mutex);
+no_manifest_mutex:
     os_mutex_release(&lsm->mutex);
     return err;
 }

@@ -110,8 +110,14 @@ static sombra_err open_file(struct os *os, const char *path, unsigned flags, uns
     wal->os = os;
     wal->is_readonly = !(flags & OS_WRITE);
     atomic_init(&wal->is_failed, false);
-    sombra_err err = os_open(os, path, flags, mode, &wal->file);
+    sombra_err err = os_mutex_init(&wal->sync_mutex);
     if (err) {
+        mem_free(wal);
+        return err;
+    }
+    err = os_open(os, path, flags, mode, &wal->file);
+    if (err) {
+        os_mutex_release(&wal->sync_mutex);
         mem_free(wal);
         return diag_wrap(err, "open log");
     }
@@ -196,6 +202,7 @@ void wal_close(struct wal *wal)
         return;
     window_release(wal);
     os_close(wal->file);
+    os_mutex_release(&wal->sync_mutex);
     mem_free(wal);
 }
 
@@ -256,6 +263,21 @@ static sombra_err poison(struct wal *wal, sombra_err err)
 {
     assert(err);
     atomic_store_explicit(&wal->is_failed, true, memory_order_release);
+    return err;
+}
+
+/* What one failed sync lost, no other tells: of two at once, one fails and one has nothing to do,
+ * though it was its records that are lost. So they go one after the other. */
+static sombra_err file_sync(struct wal *wal)
+{
+    os_mutex_lock(&wal->sync_mutex);
+    sombra_err err = refuse_if_failed(wal);
+    if (!err) {
+        err = os_sync(wal->file);
+        if (err)
+            err = poison(wal, err);
+    }
+    os_mutex_unlock(&wal->sync_mutex);
     return err;
 }
 
@@ -407,9 +429,9 @@ static sombra_err grow_to(struct wal *wal, uint64_t bytes, bool is_unwritten)
         return err; /* zeros that did reach the file are written again by the next try */
     /* The growth's sync covers earlier, unsynced records too: when it fails they may be lost, and
      * no later sync would say so. */
-    err = os_sync(wal->file);
+    err = file_sync(wal);
     if (err)
-        return poison(wal, err);
+        return err;
     wal->file_bytes = bytes;
     wal->written_bytes = bytes;
     return SOMBRA_OK;
@@ -699,11 +721,5 @@ void wal_let_go(struct wal *wal)
 sombra_err wal_sync(struct wal *wal)
 {
     assert(wal && !wal->is_readonly);
-    sombra_err err = refuse_if_failed(wal);
-    if (err)
-        return err;
-    err = os_sync(wal->file);
-    if (err)
-        return diag_wrap(poison(wal, err), "sync log");
-    return SOMBRA_OK;
+    return diag_wrap(file_sync(wal), "sync log");
 }

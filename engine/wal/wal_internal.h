@@ -13,7 +13,8 @@ struct wal {
     struct os *os;
     struct os_file *file; /* constant from open to close: a sync may use it beside appends */
     bool is_readonly;
-    atomic_bool is_failed; /* sticky; set by the thread that failed, read by all */
+    atomic_bool is_failed;      /* sticky; set by the thread that failed, read by all */
+    struct os_mutex sync_mutex; /* a failed sync is told to one who asks: one at a time does */
 
     /* All below: the appending thread only. */
     struct wal_position next;      /* where the next record goes; epoch 0 before restart or cut */

@@ -7,6 +7,8 @@
 #include "wal/wal.h"
 
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 static struct lsm_options quiet(void)
@@ -783,6 +785,56 @@ static void test_rules__no_delete_comes_back(void **state)
     history_run(options, seed + 2);
 }
 
+/* ---- two syncs of the directory at once ----------------------------------------------------- */
+
+struct beside {
+    struct lsm *lsm;
+    pthread_t thread;
+    _Atomic bool is_begun, is_over;
+    sombra_err err;
+};
+
+static void *sync_beside(void *argument)
+{
+    struct beside *beside = argument;
+    beside->err = lsm_sync_names(beside->lsm);
+    atomic_store(&beside->is_over, true);
+    return NULL;
+}
+
+/* Before the sync of the test's thread: another one begins, and the first fails. */
+static void begin_beside(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct beside *beside = context;
+    if (event->call != OS_SIM_SYNC_DIRECTORY || atomic_exchange(&beside->is_begun, true))
+        return;
+    os_sim_fail(sim, &(struct os_sim_fault){
+                         .kind = OS_SIM_EIO, .nth = 1, .calls = 1U << OS_SIM_SYNC_DIRECTORY });
+    assert_int_equal(pthread_create(&beside->thread, NULL, sync_beside, beside), 0);
+    for (int i = 0; i < 200 && !atomic_load(&beside->is_over); i++)
+        os_sleep_us(os_posix(), 1000);
+}
+
+/* The names that the other waited for may be what was lost. */
+static void test_rules__a_sync_of_names_beside_one_that_failed_fails(void **state)
+{
+    (void)state;
+    struct lsm_options options = roomy();
+    struct lsm_store store;
+    lsm_store_init_simulated(&store, &options);
+    fill(store.kv, 0, 10, 1);
+    struct beside beside = { .lsm = lsm_of(store.kv) };
+    os_sim_set_hook(store.sim, begin_beside, &beside);
+    expect_err(SOMBRA_IO, lsm_sync_names(beside.lsm));
+    pthread_join(beside.thread, NULL);
+    os_sim_set_hook(store.sim, NULL, NULL);
+    assert_int_equal(beside.err, SOMBRA_IO);
+    struct kv *kv = store.kv;
+    store.kv = NULL;
+    expect_err(SOMBRA_IO, kv_close(kv));
+    lsm_store_release(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -798,6 +850,7 @@ int main(void)
         cmocka_unit_test(test_rules__a_durable_commit_needs_no_memory),
         cmocka_unit_test(test_rules__a_damaged_table_ends_its_compaction_and_no_more),
         cmocka_unit_test(test_rules__who_waits_for_a_flush_does_not_have_the_turn),
+        cmocka_unit_test(test_rules__a_sync_of_names_beside_one_that_failed_fails),
         cmocka_unit_test(test_rules__no_delete_comes_back),
     };
     return cmocka_run_group_tests_name("lsm, rules of crashes", tests, NULL, NULL);

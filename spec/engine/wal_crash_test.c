@@ -337,6 +337,48 @@ static void test_wal__failed_sync_of_a_growth_ends_the_log(void **state)
     expect_over(rig);
 }
 
+struct beside {
+    struct rig *rig;
+    struct os_thread thread;
+    atomic_bool is_begun, is_over;
+    sombra_err err;
+};
+
+static void *grow_beside(void *argument)
+{
+    struct beside *beside = argument;
+    beside->err = wal_reserve(beside->rig->wal, 100000, LOG_BYTES_MAX);
+    atomic_store(&beside->is_over, true);
+    return NULL;
+}
+
+/* Before the sync of the test's thread: another one grows the log, and the first sync fails. */
+static void begin_beside(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct beside *beside = context;
+    (void)sim;
+    if (event->call != OS_SIM_SYNC || atomic_exchange(&beside->is_begun, true))
+        return;
+    fail_next(beside->rig, OS_SIM_SYNC, OS_SIM_EIO);
+    assert_ok(os_thread_start(&beside->thread, grow_beside, beside));
+    for (int i = 0; i < 200 && !atomic_load(&beside->is_over); i++)
+        os_sleep_us(os_posix(), 1000);
+}
+
+/* What is lost is told to one of two that sync at once: the other must not take its records for
+ * saved. */
+static void test_wal__a_sync_beside_one_that_failed_fails(void **state)
+{
+    struct rig *rig = *state;
+    struct beside beside = { .rig = rig };
+    os_sim_set_hook(rig->sim, begin_beside, &beside);
+    assert_fails(SOMBRA_IO, wal_sync(rig->wal));
+    os_thread_join(&beside.thread);
+    os_sim_set_hook(rig->sim, NULL, NULL);
+    assert_int_equal(beside.err, SOMBRA_IO);
+    expect_over(rig);
+}
+
 static void test_wal__disk_too_full_to_grow_leaves_the_log_usable(void **state)
 {
     struct rig *rig = *state;
@@ -445,6 +487,7 @@ int main(void)
         TEST(failed_append_ends_the_log),
         TEST(failed_sync_ends_the_log),
         TEST(failed_sync_of_a_growth_ends_the_log),
+        TEST(a_sync_beside_one_that_failed_fails),
         TEST(disk_too_full_to_grow_leaves_the_log_usable),
         TEST(interrupted_and_short_calls_do_not_show),
         TEST(failed_creation_leaves_no_file),
