@@ -413,7 +413,8 @@ function DB:on_event(handler) end
 ---@return integer delivered
 function DB:poll_events() end
 
----Brings everything committed into the main file, durably, and empties the log. Raises "busy" where others write for longer than `busy_timeout`.
+---Brings everything committed into the main file, durably, and empties the log. Raises "busy" where others write for
+---longer than `busy_timeout`.
 function DB:checkpoint() end
 
 ---A database of the engine lsm that is open read-only does not follow the writing process: what begins from now on sees

@@ -241,7 +241,9 @@ describe("Ctrl-C", function()
     local db = assert(sombra.open(":memory:", { create = true }))
     local n = 200000
     local ids, names, rows = {}, {}, {}
-    for i = 1, n do ids[i], names[i], rows[i] = i % 1000 + 1, "name " .. i * 7919 % n, { number = i, name = "n" .. i } end
+    for i = 1, n do
+      ids[i], names[i], rows[i] = i % 1000 + 1, "name " .. i * 7919 % n, { number = i, name = "n" .. i }
+    end
     db:write(function(tx) for i = 1, 1000 do tx:create("Start", { i = i }) end end)
     local function soon() os.execute("(sleep 0.03; kill -INT $PPID) &") end
     local function many(tx) tx:create("Before") soon() CALL end
@@ -249,11 +251,11 @@ describe("Ctrl-C", function()
 
   -- The signal may come before the call or behind it: then it is tried again.
   it("ends a batch in the middle, and undoes it", function()
-    for _, call in ipairs {
+    for _, batch_call in ipairs {
       "tx:create_many('N', rows)", "tx:create_many('N', { name = names, other = names, third = ids })",
       "tx:link_many('T', ids, ids, { name = names })", "tx:link_many('T', ids, ids)",
     } do
-      assert.equal("true\t1000\n", run.ok { "-e", batch:gsub("CALL", call) .. [[
+      assert.equal("true\t1000\n", run.ok { "-e", batch:gsub("CALL", batch_call) .. [[
         local ends = false
         for _ = 1, 20 do
           local ok, err = pcall(function() db:write(many) while true do end end)
@@ -264,7 +266,8 @@ describe("Ctrl-C", function()
         end
         print(ends, db:read(function(tx) return tx:count("Start") + tx:count("Before") end))]] })
     end
-    local result = run.host { "-e", batch:gsub("CALL", "while true do tx:create_many('N', rows) end") .. "db:write(many)" }
+    local forever = batch:gsub("CALL", "while true do tx:create_many('N', rows) end")
+    local result = run.host { "-e", forever .. "db:write(many)" }
     assert.matches("interrupted!\nstack traceback:", result.err)
     assert.equal(130, result.code)
   end)
