@@ -93,6 +93,7 @@ struct kept_values {
     size_t pushed;       /* entries that others took the place of, since it grew */
     uint64_t version;    /* kv's: what the last reader saw; 0 = there was none */
     uint32_t generation; /* of that version's entries */
+    uint32_t asked;      /* what a reader last asked of a node, if it came to none since; 0 = no */
     bool is_on;          /* values are looked for here, and kept */
     uint64_t left;       /* reads until that is thought over */
     uint64_t rest;       /* reads then, if not KEPT_READS; 0 = that many */

@@ -46,12 +46,26 @@ static inline uint32_t kept_ends_asked(sombra_direction direction, bool has_type
     return type <= UINT32_MAX >> 2 ? type << 2 | (uint32_t)direction : 0;
 }
 
+/* A reader has found this node: what was asked of the one before is likely to be asked of it. Most
+ * have so few edges that they are in the first lines. */
+static inline void kept_ends_fetch(struct kept_values *kept, sombra_node_id node)
+{
+    enum { LINE_BYTES = 64 };
+    if (!kept->is_on || !kept->asked)
+        return;
+    const char *entry = (const void *)kept_ends_slot(kept, node, kept->asked);
+    kept->asked = 0;
+    __builtin_prefetch(entry);
+    __builtin_prefetch(entry + LINE_BYTES);
+}
+
 /* NULL: they are not kept. Of a reader that keeps them; lives until the next are added. */
 static inline const struct kept_ends *kept_ends_find(struct graph_txn *txn, sombra_node_id node,
                                                      uint32_t asked)
 {
     struct kept_values *kept = &txn->ends;
     const struct kept_ends *entry = kept_ends_slot(kept, node, asked);
+    kept->asked = asked;
     if (entry->node != node || entry->asked != asked || entry->generation != kept->generation)
         return NULL;
     kept->hits++;

@@ -87,6 +87,27 @@ static inline const struct kept_value *kept_value_find(const struct kept_values 
 /* An entry is about to push another one out. The table may grow: places are others then. */
 void kept_values_push(struct graph *graph, struct kept_values *kept);
 
+/* A property was asked of nodes: kept_value_expect brings that of the next ones. */
+static inline void kept_value_asked(struct kept_values *kept, uint32_t property)
+{
+    kept->asked = property;
+}
+
+/* A reader has come to this node and to those that come with it: true if the property that was
+ * asked of those before is worth to be brought for each (kept_value_fetch). Whoever then does not
+ * ask has had one look too many, and not one for each node. */
+static inline bool kept_value_expect(struct kept_values *kept, uint32_t *out_property)
+{
+    *out_property = kept->asked;
+    kept->asked = 0;
+    return kept->is_on && *out_property;
+}
+static inline void kept_value_fetch(const struct kept_values *kept, sombra_node_id node,
+                                    uint32_t property)
+{
+    __builtin_prefetch(kept_value_slot(kept, node, property));
+}
+
 /* At most KEPT_VALUE_BYTES, of a node and a property, or as they are called by value. */
 static inline void kept_value_fill(struct kept_value *slot, uint32_t generation, uint64_t node,
                                    uint32_t property, sombra_slice bytes)
@@ -131,13 +152,21 @@ static inline struct kept_words kept_words_of(const uint8_t *bytes, size_t count
                                 count > 8 ? word_load(bytes + 8, count - 8) : 0 };
 }
 
-static inline struct kept_value *kept_found_slot(const struct kept_values *kept, uint32_t index,
+/* The same for all indexes, so that it can be asked for before it is known by which is found. */
+static inline struct kept_value *kept_found_slot(const struct kept_values *kept,
                                                  struct kept_words words)
 {
     const uint64_t mixed = (words.first ^ words.first >> 29) * UINT64_C(0x9e3779b97f4a7c15) +
-                           (words.rest ^ words.rest >> 29) * UINT64_C(0xc2b2ae3d27d4eb4f) + index;
+                           (words.rest ^ words.rest >> 29) * UINT64_C(0xc2b2ae3d27d4eb4f);
     struct kept_value *at = kept->at;
     return &at[(mixed >> 32) & kept->mask];
+}
+
+/* About to find by these values, which may be too long to be kept. */
+static inline void kept_found_fetch(const struct kept_values *kept, sombra_slice values)
+{
+    if (kept->is_on && values.bytes - 1 < KEPT_VALUE_BYTES)
+        __builtin_prefetch(kept_found_slot(kept, kept_words_of(values.data, values.bytes)));
 }
 
 /* What an index has for values of at most KEPT_VALUE_BYTES; NULL: it is not kept. Lives until the
@@ -146,7 +175,7 @@ static inline const struct kept_value *kept_found(const struct kept_values *kept
                                                   sombra_slice values)
 {
     const struct kept_words words = kept_words_of(values.data, values.bytes);
-    const struct kept_value *found = kept_found_slot(kept, index, words);
+    const struct kept_value *found = kept_found_slot(kept, words);
     if (found->property != index || found->generation != kept->generation ||
         found->length != values.bytes)
         return NULL;
@@ -161,10 +190,10 @@ static inline void kept_found_add(struct graph_txn *txn, uint32_t index, sombra_
     struct kept_values *kept = &txn->found;
     const struct kept_words words = kept_words_of(values.data, values.bytes);
     assert(kept->is_on && txn->version && txn->version == kept->version);
-    struct kept_value *slot = kept_found_slot(kept, index, words);
+    struct kept_value *slot = kept_found_slot(kept, words);
     if (UNLIKELY(slot->generation == kept->generation)) {
         kept_values_push(txn->graph, kept);
-        slot = kept_found_slot(kept, index, words);
+        slot = kept_found_slot(kept, words);
     }
     kept_value_fill(slot, kept->generation, id, index, values);
 }

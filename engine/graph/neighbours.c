@@ -365,6 +365,11 @@ static sombra_err next_stored(struct graph_neighbours *n)
 static void take_kept(struct graph_neighbours *n, const struct kept_ends *kept)
 {
     const bool is_out = n->direction == SOMBRA_OUT;
+    uint32_t property;
+    if (kept_value_expect(&n->txn->kept, &property)) {
+        for (uint32_t i = 0; i < kept->count; i++)
+            kept_value_fetch(&n->txn->kept, kept->ends[i].node, property);
+    }
     for (uint32_t i = 0; i < kept->count; i++)
         n->batch[i] = (sombra_neighbour){ .node = kept->ends[i].node,
                                           .edge = kept->ends[i].edge,

@@ -76,6 +76,7 @@ sombra_err graph_node_property(struct graph_txn *txn, sombra_node_id node, sombr
     if (!err && id == 0)
         return SOMBRA_NOT_FOUND;
     const bool keeps = !err && kept_values_wanted(txn, &txn->kept, 1);
+    kept_value_asked(&txn->kept, id);
     const struct kept_value *kept = keeps ? kept_value_find(&txn->kept, node, id) : NULL;
     if (kept) {
         txn->kept.hits++;
@@ -259,6 +260,7 @@ sombra_err graph_node_property_many(struct graph_txn *txn, const sombra_node_id 
     txn->lent++;
     buf_reset(&txn->read);
     record_finder_set(&txn->finder, true, id);
+    kept_value_asked(&txn->kept, id);
     struct property_read read = { .txn = txn,
                                   .to = &txn->read,
                                   .property = id,

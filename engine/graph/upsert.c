@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Finding a node by the values of an index, and writing what is found or else made. */
 #include "index_internal.h"
-#include "kept_values.h"
+#include "kept_ends.h"
 
 /* ---- find -------------------------------------------------------------------------------- */
 
@@ -183,6 +183,8 @@ static sombra_err find_values(struct graph_txn *txn, const struct graph_rule *in
     if (LIKELY(kept)) {
         txn->found.hits++;
         *out_id = kept->node;
+        if (!index->is_edge)
+            kept_ends_fetch(&txn->ends, kept->node);
         return SOMBRA_OK;
     }
     sombra_err err = first_stored(txn, index, values, out_id);
@@ -230,14 +232,15 @@ static sombra_err find_by(struct graph_txn *txn, sombra_slice label, sombra_slic
     sombra_err err = txn_check_read(txn);
     if (!err && value->kind - 1u >= SOMBRA_MAP)
         err = refuse_null();
+    buf_reset(bytes);
     if (!err)
-        err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, property, &given.name);
-    if (!err)
-        err = find_index(txn, label, &given, 1, given.name != 0, false, &index);
+        err = index_append_value(bytes, value);
     if (err)
         return err;
-    buf_reset(bytes);
-    err = index_append_value(bytes, value);
+    kept_found_fetch(&txn->found, buf_slice(bytes)); /* while the index is looked for */
+    err = graph_name_find(txn, SOMBRA_NAME_PROPERTY, property, &given.name);
+    if (!err)
+        err = find_index(txn, label, &given, 1, given.name != 0, false, &index);
     return err ? err : find_values(txn, index, buf_slice(bytes), out_node);
 }
 
