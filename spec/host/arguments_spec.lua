@@ -65,6 +65,11 @@ describe("the host's command line", function()
     assert.matches("look", run.host({ "-W", "-e", "warn 'look'" }).err)
   end)
 
+  it("writes a warning of several parts as one line, and takes @on and @off as orders", function()
+    local text = "warn('@on', 'a', '@off') warn('@off') warn('b') warn('@on') warn('@other') warn('c', 'd')"
+    assert.equal("Lua warning: @ona@off\nLua warning: cd\n", run.host({ "-W", "-e", text }).err)
+  end)
+
   it("prints its version", function()
     for _, option in ipairs({ "-v", "--version" }) do
       local result = run.host({ option })
