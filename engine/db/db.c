@@ -74,6 +74,7 @@ sombra_err sombra_close(sombra_db *db)
 {
     if (!db)
         return SOMBRA_OK;
+    txn_unready(db);
     while (db->txns)
         txn_orphan(db->txns);
     while (db->spare_txns) {

@@ -64,9 +64,11 @@ struct sombra_db {
     struct graph graph;
     char *path;
     bool is_readonly;
-    uint64_t busy_timeout_ms; /* in kv's terms: 0 = not at all */
-    struct os_mutex mutex;    /* guards the rest */
-    sombra_txn *txns;         /* handles not closed yet, open or over */
+    uint64_t busy_timeout_ms;    /* in kv's terms: 0 = not at all */
+    _Atomic(sombra_txn *) ready; /* a spare one that stays among `txns`: who takes it, and who
+                                    leaves it, needs no mutex; NULL = none */
+    struct os_mutex mutex;       /* guards the rest */
+    sombra_txn *txns;            /* handles not closed yet, open or over, and the ready one */
     sombra_txn *spare_txns;
     unsigned spare_count;
     _Atomic unsigned txn_count;  /* open ones; for stats, not under the mutex */
@@ -85,6 +87,8 @@ static inline sombra_err txn_live(const sombra_txn *txn)
 /* Ends an open transaction from the outside, by abort, and cuts it off its database. */
 void txn_orphan(sombra_txn *txn);
 void txn_free(sombra_txn *txn);
+/* At the end of a database: the ready one joins the other spare ones. */
+void txn_unready(sombra_db *db);
 
 /* A child of an open transaction, new or used before; its graph part is closed. NOMEM. */
 sombra_err child_new(sombra_txn *txn, enum child_kind kind, void **out_child) SOMBRA_MUST_CHECK;

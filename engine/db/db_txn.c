@@ -138,9 +138,16 @@ void children_free_spare(sombra_txn *txn)
 
 /* ---- begin ------------------------------------------------------------------------------- */
 
-/* A handle in the database's list, new or used before; it has no transaction yet. */
+/* A handle in the database's list, new or used before; it has no transaction yet. A thread that
+ * reads by itself gets the same one each time, and what that has kept. */
 static sombra_err handle_new(sombra_db *db, sombra_txn **out_txn)
 {
+    sombra_txn *ready = atomic_exchange_explicit(&db->ready, NULL, memory_order_acquire);
+    if (LIKELY(ready)) {
+        ready->db = db;
+        *out_txn = ready;
+        return SOMBRA_OK;
+    }
     os_mutex_lock(&db->mutex);
     sombra_txn *txn = db->spare_txns;
     if (LIKELY(txn)) {
@@ -159,10 +166,8 @@ static sombra_err handle_new(sombra_db *db, sombra_txn **out_txn)
     return SOMBRA_OK;
 }
 
-/* Keeps a listed handle whose transaction is over for the next begin, or frees it. */
-static void handle_keep(sombra_db *db, sombra_txn *txn)
+static void handle_put_away(sombra_db *db, sombra_txn *txn)
 {
-    txn->db = NULL;
     os_mutex_lock(&db->mutex);
     txn_unlink(txn);
     bool is_kept = db->spare_count < SPARE_TXNS_MAX;
@@ -173,6 +178,23 @@ static void handle_keep(sombra_db *db, sombra_txn *txn)
     os_mutex_unlock(&db->mutex);
     if (!is_kept)
         txn_free(txn);
+}
+
+/* Keeps a listed handle whose transaction is over for the next begin, or frees it. */
+static void handle_keep(sombra_db *db, sombra_txn *txn)
+{
+    sombra_txn *none = NULL;
+    txn->db = NULL;
+    if (UNLIKELY(!atomic_compare_exchange_strong_explicit(
+            &db->ready, &none, txn, memory_order_release, memory_order_relaxed)))
+        handle_put_away(db, txn);
+}
+
+void txn_unready(sombra_db *db)
+{
+    sombra_txn *ready = atomic_exchange_explicit(&db->ready, NULL, memory_order_acquire);
+    if (ready)
+        handle_put_away(db, ready);
 }
 
 sombra_err sombra_txn_begin(sombra_db *db, const sombra_txn_options *given, sombra_txn **out_txn)

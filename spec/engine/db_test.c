@@ -164,6 +164,39 @@ static void test_db__closing_ends_transactions_and_their_iterators(void **state)
     setup(state);
 }
 
+/* More of them than are kept, closed in several orders; some of them are left for later. */
+static void test_db__closing_finds_handles_that_are_open_over_closed_and_ready(void **state)
+{
+    enum { HANDLES = 12 };
+    (void)state;
+    OK(sombra_close(db));
+    for (unsigned step = 1; step < HANDLES; step += 2) {
+        const uint64_t live = mem_test_live();
+        sombra_txn *txns[HANDLES];
+        setup(state);
+        for (unsigned round = 0; round < 3; round++) {
+            for (unsigned i = 0; i < HANDLES; i++)
+                txns[i] = begin(db, false);
+            for (unsigned i = 0; i < HANDLES; i++) {
+                sombra_txn *txn = txns[(i * 5 + step) % HANDLES];
+                assert_true(sombra_txn_is_open(txn));
+                if (round < 2 || i < step)
+                    sombra_txn_close(txn);
+                else if (i % 2)
+                    sombra_txn_abort(txn); /* over, and not closed */
+            }
+        }
+        OK(sombra_close(db));
+        for (unsigned i = step; i < HANDLES; i++) {
+            sombra_txn *txn = txns[(i * 5 + step) % HANDLES];
+            assert_false(sombra_txn_is_open(txn));
+            sombra_txn_close(txn);
+        }
+        assert_int_equal(live, mem_test_live());
+    }
+    setup(state);
+}
+
 static void test_db__handles_are_used_again_without_new_memory(void **state)
 {
     (void)state;
@@ -488,6 +521,7 @@ int main(void)
         TEST(test_txn__a_second_writer_in_the_thread_is_busy),
         TEST(test_txn__options_without_a_size_are_refused),
         TEST(test_txn__iterators_outlive_it_and_say_that_it_is_over),
+        TEST(test_db__closing_finds_handles_that_are_open_over_closed_and_ready),
         TEST(test_db__closing_ends_transactions_and_their_iterators),
         TEST(test_db__handles_are_used_again_without_new_memory),
         TEST(test_record__a_later_read_ends_it),
