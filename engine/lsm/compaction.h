@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* compaction: what flush.c, compaction.c, policy.c, background.c and stall.c share.
+/* compaction: what flush.c, early.c, compaction.c, policy.c, background.c and stall.c share.
  *
  * policy.c decides, from a version and the running jobs alone, what is to be merged next: a PICK.
  * compaction.c carries a pick out, flush.c writes a memtable; both write through an OUTPUT, which
@@ -123,6 +123,19 @@ const struct share_outcome *share_worse(const struct share_outcome *a,
 /* Its error, and the text is this thread's. */
 sombra_err share_tell(const struct share_outcome *outcome) SOMBRA_MUST_CHECK;
 
+/* Some of a memtable's keys, put into tables by one thread. */
+struct flush_part {
+    struct lsm *lsm;
+    sombra_slice low, high; /* empty = no bound; not its own */
+    struct source *source;  /* over the memtable */
+    struct table_output output;
+    _Atomic bool *is_given_up; /* shared with other parts; true: this one ends soon */
+    bool is_done;              /* mutex */
+    struct share_outcome outcome;
+};
+/* Sets its outcome. With `syncs` what KV_NORMAL left is synced meanwhile. Mutex free. */
+void flush_part_run(struct flush_part *part, bool syncs);
+
 /* A part of a job's keys, done by one thread. */
 struct compaction_shard {
     sombra_slice low, high; /* empty = no bound */
@@ -148,6 +161,17 @@ struct compaction_job {
 sombra_err compaction_run(struct compaction_job *job) SOMBRA_MUST_CHECK;
 /* For helpers: shard number `index` was taken by the caller. */
 void compaction_run_shard(struct compaction_job *job, size_t index, bool is_owner);
+
+/* ---- tables made early (early.c), seen by the flush that names them ------------------------- */
+
+/* Nothing is put any more. Leaves out what has changed since, and gives the rest, by key; not all
+ * of it need be done. It stays the transaction's. */
+void lsm_early_settle(struct lsm_early *early, struct flush_part *const **out_parts,
+                      size_t *out_count);
+/* Does, or waits for, what is not done yet. */
+sombra_err lsm_early_finish(struct lsm_early *early) SOMBRA_MUST_CHECK;
+/* The manifest names their tables, or may. */
+void lsm_early_keep(struct lsm_early *early);
 
 /* ---- background ---------------------------------------------------------------------------- */
 

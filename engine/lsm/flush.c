@@ -1,23 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* The oldest full memtable becomes tables of level 0. One filled far beyond its bound is cut in two
- * by its keys, and a thread of its own writes the second part. The edit that names the tables says
- * as well from where on logs are needed: then the memtable leaves the view, and its log goes.
+ * by its keys, and a thread of its own writes the second part; of one that a long transaction has
+ * filled, some may be in tables already (early.c), and what is left lies between those. The edit
+ * that names the tables says as well from where on logs are needed: then the memtable leaves the
+ * view, and its log goes.
  */
 #include "compaction.h"
 
 #include <stdio.h>
 
-enum { FLUSH_ENTRIES = 64, FLUSH_CHECK_ENTRIES = 4096, FLUSH_PARTS_MAX = 2 };
-
-/* Some of the keys, done by one thread. */
-struct flush_part {
-    struct flush *flush;
-    sombra_slice low, high; /* empty = no bound; the memtable's */
-    struct source *source;
-    struct table_output output;
-    bool is_done; /* with lsm->mutex; of the helper's */
-    struct share_outcome outcome;
-};
+enum { FLUSH_ENTRIES = 64, FLUSH_CHECK_ENTRIES = 4096, FLUSH_PARTS_USUAL = 2 };
 
 /* One memtable on its way. */
 struct flush {
@@ -28,8 +20,14 @@ struct flush {
     struct range_set ranges;
     struct buf low, end; /* of all keys and ranges */
     struct compaction_span span;
-    struct flush_part parts[FLUSH_PARTS_MAX]; /* by key */
+    unsigned level;           /* where the tables go */
+    uint64_t run;             /* its number, in level 0 */
+    struct source *all;       /* of the keys */
+    struct flush_part *parts; /* by key */
     size_t part_count;
+    struct flush_part usual[FLUSH_PARTS_USUAL];
+    struct flush_part *const *early; /* by key, between the parts; the transaction's */
+    size_t early_count;
     _Atomic bool is_given_up; /* a part failed */
 };
 
@@ -37,7 +35,7 @@ struct flush {
 
 static sombra_err find_bounds(struct flush *flush)
 {
-    struct source *source = flush->parts[0].source;
+    struct source *source = flush->all;
     sombra_slice none = slice_of(NULL, 0);
     sombra_err err = source->ops->seek_lt(source, none);
     if (!err && source->is_valid) {
@@ -63,7 +61,7 @@ static sombra_err find_bounds(struct flush *flush)
 
 /* A memtable that one transaction has filled far beyond its bound is as much work as several: two
  * threads share it. Others leave the second processor to who writes meanwhile. */
-static void plan_parts(struct flush *flush)
+static void plan_halves(struct flush *flush)
 {
     const struct memtable *memtable = flush->full->memtable;
     const struct lsm_options *options = &flush->lsm->options;
@@ -75,13 +73,54 @@ static void plan_parts(struct flush *flush)
     flush->parts[1].low = middle;
 }
 
+/* A part for [low, high), unless there is nothing. */
+static sombra_err gap_add(struct flush *flush, sombra_slice low, sombra_slice high)
+{
+    struct source *all = flush->all;
+    sombra_err err = all->ops->seek_ge(all, low);
+    if (!err && all->is_valid && (high.bytes == 0 || slice_compare(all->entry.key, high) < 0)) {
+        flush->parts[flush->part_count].low = low;
+        flush->parts[flush->part_count++].high = high;
+    }
+    return err;
+}
+
+/* What the tables that were made early have not. */
+static sombra_err plan_gaps(struct flush *flush)
+{
+    size_t bytes = (flush->early_count + 1) * sizeof(struct flush_part);
+    sombra_slice low = slice_of(NULL, 0);
+    sombra_err err = SOMBRA_OK;
+    flush->parts = mem_zalloc(bytes);
+    if (!flush->parts)
+        return diag_nomem("the parts of a flush", bytes);
+    for (size_t i = 0; !err && i < flush->early_count; i++) {
+        err = gap_add(flush, low, flush->early[i]->low);
+        low = flush->early[i]->high;
+    }
+    return err ? err : gap_add(flush, low, slice_of(NULL, 0));
+}
+
+static sombra_err plan_parts(struct flush *flush)
+{
+    flush->parts = flush->usual;
+    if (flush->full->early)
+        lsm_early_settle(flush->full->early, &flush->early, &flush->early_count);
+    if (flush->early_count > 0)
+        return plan_gaps(flush);
+    plan_halves(flush);
+    return SOMBRA_OK;
+}
+
 static sombra_err flush_open(struct flush *flush)
 {
     struct memtable *memtable = flush->full->memtable;
-    sombra_err err = SOMBRA_OK;
-    plan_parts(flush);
+    sombra_err err = memtable_source(memtable, UINT64_MAX, &flush->all);
+    if (!err)
+        err = plan_parts(flush);
     for (size_t i = 0; !err && i < flush->part_count; i++) {
-        flush->parts[i].flush = flush;
+        flush->parts[i].lsm = flush->lsm;
+        flush->parts[i].is_given_up = &flush->is_given_up;
         err = memtable_source(memtable, UINT64_MAX, &flush->parts[i].source);
     }
     if (!err && memtable_has_ranges(memtable))
@@ -108,14 +147,15 @@ static void choose_place(struct flush *flush)
     unsigned level = policy_flush_level(&input, low, end, memtable_bytes(flush->full->memtable));
     flush->span =
         (struct compaction_span){ .level = level, .low = low, .end = end, .owner = flush };
-    uint64_t run = level == 0 ? lsm->next_run++ : 0;
+    flush->level = level;
+    flush->run = level == 0 ? lsm->next_run++ : 0;
     background_span_add(lsm, &flush->span);
     os_mutex_unlock(&lsm->mutex);
     for (size_t i = 0; i < flush->part_count; i++)
         flush->parts[i].output = (struct table_output){
             .lsm = lsm,
             .level = level,
-            .run = run,
+            .run = flush->run,
             .codec = level == LSM_LEVELS - 1 ? lsm->bottom_codec : lsm->codec,
             .seq_max = flush->full->seq_max,
             .entries_hint = memtable_entries(flush->full->memtable) / flush->part_count,
@@ -127,14 +167,14 @@ static void choose_place(struct flush *flush)
 
 /* ---- write --------------------------------------------------------------------------------- */
 
-static sombra_err check_progress(const struct flush *flush, bool syncs)
+static sombra_err check_progress(const struct flush_part *part, bool syncs)
 {
     uint64_t wait_ms;
-    if (atomic_load(&flush->lsm->background->is_stopping))
+    if (atomic_load(&part->lsm->background->is_stopping))
         return diag_fail(SOMBRA_CANCELLED, "the store is being closed");
-    if (atomic_load(&flush->is_given_up))
+    if (atomic_load(part->is_given_up))
         return diag_fail(SOMBRA_CANCELLED, "another part of the flush failed");
-    return syncs ? lsm_sync_due(flush->lsm, &wait_ms) : SOMBRA_OK;
+    return syncs ? lsm_sync_due(part->lsm, &wait_ms) : SOMBRA_OK;
 }
 
 static sombra_err part_write(struct flush_part *part, bool syncs)
@@ -155,22 +195,22 @@ static sombra_err part_write(struct flush_part *part, bool syncs)
         unchecked += count;
         if (!err && unchecked >= FLUSH_CHECK_ENTRIES) {
             unchecked = 0;
-            err = check_progress(part->flush, syncs);
+            err = check_progress(part, syncs);
         }
     }
     return err ? err : table_output_finish(&part->output, part->high);
 }
 
-static void part_run(struct flush_part *part, bool syncs)
+void flush_part_run(struct flush_part *part, bool syncs)
 {
-    share_note(&part->outcome, part_write(part, syncs), &part->flush->is_given_up);
+    share_note(&part->outcome, part_write(part, syncs), part->is_given_up);
 }
 
 static void *helper_main(void *argument)
 {
     struct flush_part *part = argument;
-    struct lsm *lsm = part->flush->lsm;
-    part_run(part, false);
+    struct lsm *lsm = part->lsm;
+    flush_part_run(part, false);
     os_mutex_lock(&lsm->mutex);
     part->is_done = true;
     os_condition_broadcast(&lsm->changed);
@@ -198,19 +238,35 @@ static sombra_err helper_wait(struct flush *flush)
     return err;
 }
 
-static sombra_err flush_write(struct flush *flush)
+static sombra_err halves_write(struct flush *flush)
 {
     struct os_thread helper;
     bool has_helper = flush->part_count > 1 &&
                       os_thread_start(&helper, helper_main, &flush->parts[1]) == SOMBRA_OK;
-    part_run(&flush->parts[0], flush->syncs);
+    flush_part_run(&flush->parts[0], flush->syncs);
     if (has_helper && flush->syncs && !flush->parts[0].outcome.err)
         share_note(&flush->parts[0].outcome, helper_wait(flush), &flush->is_given_up);
     if (has_helper)
         os_thread_join(&helper);
     else if (flush->part_count > 1 && !flush->parts[0].outcome.err)
-        part_run(&flush->parts[1], flush->syncs);
+        flush_part_run(&flush->parts[1], flush->syncs);
     return share_tell(share_worse(&flush->parts[0].outcome, &flush->parts[1].outcome));
+}
+
+/* The thread that made tables early goes on with those that wait meanwhile. */
+static sombra_err gaps_write(struct flush *flush)
+{
+    for (size_t i = 0; i < flush->part_count; i++) {
+        flush_part_run(&flush->parts[i], false);
+        if (flush->parts[i].outcome.err)
+            return share_tell(&flush->parts[i].outcome);
+    }
+    return lsm_early_finish(flush->full->early);
+}
+
+static sombra_err flush_write(struct flush *flush)
+{
+    return flush->early_count > 0 ? gaps_write(flush) : halves_write(flush);
 }
 
 /* The number before the first record of the oldest log that is needed after this flush. At close
@@ -226,11 +282,22 @@ static uint64_t next_log(struct lsm *lsm, uint64_t seq)
     return base_seq;
 }
 
+/* Of the parts, then of those that were early. */
+static size_t outputs_count(const struct flush *flush)
+{
+    return flush->part_count + flush->early_count;
+}
+static const struct table_output *output_at(const struct flush *flush, size_t at)
+{
+    return at < flush->part_count ? &flush->parts[at].output
+                                  : &flush->early[at - flush->part_count]->output;
+}
+
 static size_t tables_count(const struct flush *flush)
 {
     size_t count = 0;
-    for (size_t i = 0; i < flush->part_count; i++)
-        count += flush->parts[i].output.count;
+    for (size_t i = 0; i < outputs_count(flush); i++)
+        count += output_at(flush, i)->count;
     return count;
 }
 
@@ -246,11 +313,13 @@ static sombra_err flush_commit(struct flush *flush)
                          .begins_log = full->successor_log != NULL };
     if (!edit.added)
         return diag_nomem("an edit", count * sizeof(struct edit_table));
-    for (size_t i = 0; i < flush->part_count; i++) {
-        const struct table_output *output = &flush->parts[i].output;
-        if (output->count > 0)
-            memcpy(edit.added + filled, output->tables, output->count * sizeof(edit.added[0]));
-        filled += output->count;
+    for (size_t i = 0; i < outputs_count(flush); i++) {
+        const struct table_output *output = output_at(flush, i);
+        for (size_t k = 0; k < output->count; k++) {
+            edit.added[filled] = output->tables[k];
+            edit.added[filled].level = flush->level; /* nobody knew it early */
+            edit.added[filled++].run = flush->run;
+        }
     }
     sombra_err err = lsm_edit(flush->lsm, &edit, flush->full);
     mem_free(edit.added);
@@ -262,20 +331,19 @@ static void flush_report(const struct flush *flush, uint64_t begun_ns)
     struct lsm *lsm = flush->lsm;
     uint64_t duration_ns = os_monotonic_ns(lsm->os) - begun_ns, bytes = 0;
     size_t tables = tables_count(flush);
-    unsigned level = flush->parts[0].output.level;
-    for (size_t i = 0; i < flush->part_count; i++)
-        bytes += flush->parts[i].output.bytes;
+    for (size_t i = 0; i < outputs_count(flush); i++)
+        bytes += output_at(flush, i)->bytes;
     kv_metrics_add(&lsm->metrics, KV_COUNTER_FLUSHES, 1);
     kv_metrics_add(&lsm->metrics, KV_COUNTER_FLUSH_BYTES, bytes);
     kv_metrics_time(&lsm->metrics, KV_HISTOGRAM_FLUSH_NS, duration_ns);
     char text[160];
     snprintf(text, sizeof text, "%" PRIu64 " entries, %zu tables, %" PRIu64 " bytes to level %u",
-             memtable_entries(flush->full->memtable), tables, bytes, level);
+             memtable_entries(flush->full->memtable), tables, bytes, flush->level);
     struct kv_event event = { .kind = KV_EVENT_FLUSH,
                               .duration_ns = duration_ns,
                               .bytes_written = bytes,
                               .count = tables,
-                              .level = level,
+                              .level = flush->level,
                               .text = text };
     kv_metrics_report(&lsm->metrics, &event);
 }
@@ -299,6 +367,11 @@ static sombra_err flush_run(struct flush *flush)
         source_close(flush->parts[i].source);
         table_output_release(&flush->parts[i].output, is_kept);
     }
+    if (flush->parts != flush->usual)
+        mem_free(flush->parts);
+    if (flush->early_count > 0 && is_kept)
+        lsm_early_keep(flush->full->early);
+    source_close(flush->all);
     range_set_release(&flush->ranges);
     return diag_wrap(err, "flush a memtable");
 }

@@ -327,7 +327,9 @@ static void successor_drop(struct lsm *lsm, struct lsm_full *full)
 sombra_err lsm_memtable_commit(struct lsm *lsm, uint64_t seq)
 {
     struct lsm_writer *writer = lsm->writer;
-    struct lsm_full full = { .memtable = writer->active, .seq_max = seq };
+    struct lsm_full full = { .memtable = writer->active,
+                             .seq_max = seq,
+                             .early = writer->write.early };
     sombra_err err = UNLIKELY(writer->resumes) ? lsm_logs_resume(lsm) : SOMBRA_OK;
     if (!err)
         err = lsm_flush_full(lsm); /* older ones first */

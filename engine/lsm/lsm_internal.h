@@ -76,6 +76,7 @@ struct lsm_full {
      * NULL, for they did when it was queued. */
     struct memtable *successor;
     struct lsm_log *successor_log;
+    struct lsm_early *early; /* what of it is in tables already; NULL = nothing */
 };
 
 /* ---- files of a crash --------------------------------------------------------------------- */

@@ -207,6 +207,8 @@ static void write_release(struct lsm_txn *txn)
     enum { REDO_KEEP_BYTES = 1 << 20, LARGE_KEEP_BYTES = 1 << 16 };
     struct lsm *lsm = lsm_of(txn->txn.kv);
     struct lsm_write *write = txn->write;
+    if (UNLIKELY(write->early))
+        lsm_early_end(txn);
     if (UNLIKELY(txn->got.block))
         cache_release(lsm->cache, txn->got.block);
     txn->got = (struct table_value){ 0 };
@@ -310,6 +312,7 @@ static void savepoint_rollback(struct lsm_txn *txn, size_t index)
     struct lsm_write *write = txn->write;
     const struct lsm_savepoint *point = &write->savepoints[index];
     write->savepoint_count = index + 1;
+    lsm_early_forget(txn);
     memtable_rollback(lsm_of(txn->txn.kv)->writer->active, point->mark);
     redo_cut(write, point->redo_bytes);
     write->given_bytes = point->given_bytes;
@@ -440,6 +443,8 @@ sombra_err lsm_put(struct kv_txn *kv_txn, sombra_slice key, sombra_slice value)
         return kv_check_value(value);
     if (lsm_txn_is_unusable(txn))
         return lsm_txn_refuse(txn);
+    if (UNLIKELY(txn->write->early))
+        lsm_early_touch(txn, key, key);
     return put_one(txn, false, key, value);
 }
 
@@ -450,15 +455,25 @@ sombra_err lsm_put_many(struct kv_txn *kv_txn, const struct kv_entry *entries, s
         return readonly_refuse();
     if (lsm_txn_is_unusable(txn))
         return lsm_txn_refuse(txn);
+    if (UNLIKELY(count == 0))
+        return SOMBRA_OK;
+    sombra_slice low = entries[0].key, high = entries[count - 1].key;
+    uint64_t given_bytes = txn->write->given_bytes;
     sombra_err err = SOMBRA_OK;
+    if (UNLIKELY(txn->write->early))
+        lsm_early_touch(txn, low, high);
     for (size_t i = 0; i < count && !err; i++)
         err = put_one(txn, i > 0, entries[i].key, entries[i].value);
+    if (!err && UNLIKELY(txn->write->is_unlogged))
+        lsm_early_put(txn, low, high, count, txn->write->given_bytes - given_bytes);
     return err;
 }
 
 static sombra_err key_delete(struct lsm_txn *txn, sombra_slice key)
 {
     struct lsm_write *write = txn->write;
+    if (UNLIKELY(write->early))
+        lsm_early_touch(txn, key, key);
     sombra_err err = write_reserve(txn, key.bytes);
     if (!err)
         err = memtable_put(lsm_of(txn->txn.kv)->writer->active, txn->seq, ENTRY_DELETE, key,
@@ -554,6 +569,7 @@ static sombra_err range_hide(struct lsm_txn *txn, struct kv_range range)
 {
     struct lsm_write *write = txn->write;
     size_t bytes = range.low.bytes + range.high.bytes;
+    lsm_early_forget(txn);
     sombra_err err = write_reserve(txn, bytes);
     if (!err)
         err = memtable_delete_range(lsm_of(txn->txn.kv)->writer->active, txn->seq, range.low,

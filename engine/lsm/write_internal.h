@@ -25,8 +25,9 @@ struct lsm_write {
     struct lsm_savepoint *savepoints;
     size_t savepoint_count, savepoint_capacity;
     uint64_t next_savepoint;
-    uint64_t given_bytes;  /* of keys and values */
-    size_t memtable_bytes; /* that the memtable had when the transaction began */
+    uint64_t given_bytes;    /* of keys and values */
+    size_t memtable_bytes;   /* that the memtable had when the transaction began */
+    struct lsm_early *early; /* NULL until something is worth it */
 };
 
 struct lsm_writer {
@@ -78,6 +79,20 @@ void lsm_txn_end_write(struct lsm_txn *txn);
 /* The same behind a commit, which may have filled the memtable: then another takes its place, and
  * its flush begins. */
 void lsm_txn_end_commit(struct lsm_txn *txn);
+
+/* ---- early.c ----------------------------------------------------------------------------- */
+
+/* The keys [low, high], both included, are about to be written by the transaction, which is in no
+ * log: tables of them are not good any more. */
+void lsm_early_touch(struct lsm_txn *txn, sombra_slice low, sombra_slice high);
+/* The transaction has put `count` entries, of ascending keys from `low` up to `high` and `bytes` in
+ * all. Never fails: what cannot be made now is made by the commit. */
+void lsm_early_put(struct lsm_txn *txn, sombra_slice low, sombra_slice high, size_t count,
+                   uint64_t bytes);
+/* Writes were taken back, or a range hidden: nothing that was made is good. */
+void lsm_early_forget(struct lsm_txn *txn);
+/* The transaction ends: removes what was not kept. */
+void lsm_early_end(struct lsm_txn *txn);
 
 /* ---- readers.c --------------------------------------------------------------------------- */
 
