@@ -621,6 +621,8 @@ static sombra_err create_edges(struct graph_txn *txn, sombra_slice type, struct 
     batch->first = txn->next_edge;
     sombra_err err =
         diag_wrap(graph_name_intern(txn, SOMBRA_NAME_TYPE, type, &batch->type), "type");
+    if (!err) /* what the store can do meanwhile it may begin with */
+        err = kv_expect(txn->kv, rows_bytes_likely(&batch->rows, 0, batch->count));
     if (!err)
         err = check_edges(txn, batch);
     if (!err)

@@ -320,23 +320,32 @@ static bool is_worth_it(const struct lsm_txn *txn)
            !memtable_has_ranges(lsm->writer->active);
 }
 
+void lsm_early_begin(struct lsm_txn *txn)
+{
+    char text[DIAG_TEXT_BYTES];
+    assert(txn->write->is_unlogged);
+    if (txn->write->early || !is_worth_it(txn))
+        return;
+    diag_save(text);
+    if (early_begin(txn))
+        diag_restore(text);
+}
+
 void lsm_early_put(struct lsm_txn *txn, sombra_slice low, sombra_slice high, size_t count,
                    uint64_t bytes)
 {
-    struct lsm_write *write = txn->write;
+    struct lsm_early *early = txn->write->early;
     char text[DIAG_TEXT_BYTES];
-    assert(write->is_unlogged && count > 0);
-    if (!write->early && !is_worth_it(txn))
+    assert(txn->write->is_unlogged && count > 0);
+    if (!early) {
+        lsm_early_begin(txn); /* with what was just put */
+        return;
+    }
+    if (early->stale_count >= STALE_MAX)
         return;
     diag_save(text);
-    sombra_err err = SOMBRA_OK;
-    if (!write->early)
-        err = early_begin(txn); /* with what was just put */
-    else if (write->early->stale_count < STALE_MAX)
-        err = row_add(write->early, low, high, count, bytes);
-    if (err) {
-        if (write->early)
-            write->early->has_row = false;
+    if (row_add(early, low, high, count, bytes)) {
+        early->has_row = false;
         diag_restore(text);
     }
 }

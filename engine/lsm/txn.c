@@ -409,7 +409,8 @@ sombra_err lsm_expect(struct kv_txn *kv_txn, uint64_t bytes)
         return readonly_refuse();
     if (lsm_txn_is_unusable(txn))
         return lsm_txn_refuse(txn);
-    (void)write_is_logged(txn, bytes);
+    if (!write_is_logged(txn, bytes))
+        lsm_early_begin(txn);
     return SOMBRA_OK;
 }
 

@@ -85,6 +85,9 @@ void lsm_txn_end_commit(struct lsm_txn *txn);
 /* The keys [low, high], both included, are about to be written by the transaction, which is in no
  * log: tables of them are not good any more. */
 void lsm_early_touch(struct lsm_txn *txn, sombra_slice low, sombra_slice high);
+/* The transaction, which is in no log, has more to put: what it and others have put until now may
+ * go into tables. Never fails. */
+void lsm_early_begin(struct lsm_txn *txn);
 /* The transaction has put `count` entries, of ascending keys from `low` up to `high` and `bytes` in
  * all. Never fails: what cannot be made now is made by the commit. */
 void lsm_early_put(struct lsm_txn *txn, sombra_slice low, sombra_slice high, size_t count,
