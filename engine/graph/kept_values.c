@@ -66,7 +66,7 @@ static void *slot_of(const struct kept_values *kept, const void *entry)
     const struct kept_value *value = entry;
     switch (kept->kind) {
     case KEPT_BY_VALUE:
-        return kept_found_slot(kept, kept_words_of(value->bytes, value->length));
+        return kept_found_slot(kept, value->property, kept_words_of(value->bytes, value->length));
     case KEPT_ENDS:
         return kept_ends_slot(kept, head->node, head->property);
     default:

@@ -152,21 +152,22 @@ static inline struct kept_words kept_words_of(const uint8_t *bytes, size_t count
                                 count > 8 ? word_load(bytes + 8, count - 8) : 0 };
 }
 
-/* The same for all indexes, so that it can be asked for before it is known by which is found. */
-static inline struct kept_value *kept_found_slot(const struct kept_values *kept,
+/* In the same line for all indexes, so that it can be asked for before it is known by which is
+ * found; of two that were made one after the other, each has its own half. */
+static inline struct kept_value *kept_found_slot(const struct kept_values *kept, uint32_t index,
                                                  struct kept_words words)
 {
     const uint64_t mixed = (words.first ^ words.first >> 29) * UINT64_C(0x9e3779b97f4a7c15) +
                            (words.rest ^ words.rest >> 29) * UINT64_C(0xc2b2ae3d27d4eb4f);
     struct kept_value *at = kept->at;
-    return &at[(mixed >> 32) & kept->mask];
+    return &at[((mixed >> 32) ^ (index & 1)) & kept->mask];
 }
 
 /* About to find by these values, which may be too long to be kept. */
 static inline void kept_found_fetch(const struct kept_values *kept, sombra_slice values)
 {
     if (kept->is_on && values.bytes - 1 < KEPT_VALUE_BYTES)
-        __builtin_prefetch(kept_found_slot(kept, kept_words_of(values.data, values.bytes)));
+        __builtin_prefetch(kept_found_slot(kept, 0, kept_words_of(values.data, values.bytes)));
 }
 
 /* What an index has for values of at most KEPT_VALUE_BYTES; NULL: it is not kept. Lives until the
@@ -175,7 +176,7 @@ static inline const struct kept_value *kept_found(const struct kept_values *kept
                                                   sombra_slice values)
 {
     const struct kept_words words = kept_words_of(values.data, values.bytes);
-    const struct kept_value *found = kept_found_slot(kept, words);
+    const struct kept_value *found = kept_found_slot(kept, index, words);
     if (found->property != index || found->generation != kept->generation ||
         found->length != values.bytes)
         return NULL;
@@ -190,10 +191,10 @@ static inline void kept_found_add(struct graph_txn *txn, uint32_t index, sombra_
     struct kept_values *kept = &txn->found;
     const struct kept_words words = kept_words_of(values.data, values.bytes);
     assert(kept->is_on && txn->version && txn->version == kept->version);
-    struct kept_value *slot = kept_found_slot(kept, words);
+    struct kept_value *slot = kept_found_slot(kept, index, words);
     if (UNLIKELY(slot->generation == kept->generation)) {
         kept_values_push(txn->graph, kept);
-        slot = kept_found_slot(kept, words);
+        slot = kept_found_slot(kept, index, words);
     }
     kept_value_fill(slot, kept->generation, id, index, values);
 }
