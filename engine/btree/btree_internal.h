@@ -248,6 +248,8 @@ struct get_trail {
     uint8_t key[64]; /* longer ones leave no trail */
 };
 
+#define CHECKPOINT_LOG_BYTES_MAX (128 * MiB) /* log that starts a checkpoint, by default */
+
 enum { SCRATCH_PAGES = 5, READERS_KEPT_MAX = 64 };
 
 struct btree {

@@ -475,7 +475,7 @@ sombra_err compact_closing(struct btree *btree)
     struct compact compact = { .btree = btree, .job = &job, .is_closing = true };
     (void)slot_enter(btree, true);
     /* What only the last one needs is free then. */
-    sombra_err err = checkpoint_run(btree, false);
+    sombra_err err = checkpoint_run(btree, NULL);
     if (!err)
         err = step_run(&compact, NULL);
     if (!err)

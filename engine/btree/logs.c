@@ -225,11 +225,14 @@ sombra_err logs_take_turn(struct logs *logs, const struct snapshot *newest)
 
 /* ---- append ------------------------------------------------------------------------------ */
 
-/* The log may outgrow the size that starts a checkpoint while one is running: up to this. */
+/* The log may outgrow the size that starts a checkpoint while one is running: up to this. Others
+ * who write may start theirs later: who asked for less takes over what they logged, and could
+ * commit nothing, nor come to a checkpoint. */
 static uint64_t half_bytes_max(const struct logs *logs)
 {
     const struct btree *btree = logs->btree;
-    return 4 * (btree->checkpoint_log_max + btree->options.wal_bypass_bytes) + LOG_FIRST_BYTES;
+    uint64_t begins_at = u64_max(btree->checkpoint_log_max, CHECKPOINT_LOG_BYTES_MAX);
+    return 4 * (begins_at + btree->options.wal_bypass_bytes) + LOG_FIRST_BYTES;
 }
 
 /* A log that must grow for the record is synced, and that sync as well must be known to have been

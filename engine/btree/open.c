@@ -11,7 +11,6 @@ enum {
         1 << 20, /* numbers burnt by a recovery: pages of lost transactions carry lower ones */
 };
 #define CHECKPOINT_LOG_BYTES_DEFAULT (64 * MiB)
-#define CHECKPOINT_LOG_BYTES_MAX     (128 * MiB) /* by default */
 #define WAL_BYPASS_BYTES_DEFAULT     (16 * MiB)
 #define TXN_MEMORY_MAX_DEFAULT       (64 * MiB)
 

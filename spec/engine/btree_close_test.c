@@ -264,6 +264,36 @@ static void test_close__checkpoint_that_has_begun_is_not_asked_for_again(void **
     store_release(&store);
 }
 
+/* The log of one that begins checkpoints late is longer than another, who begins them early, may
+ * make it: it could commit nothing then. */
+static void test_close__early_checkpoints_beside_late_ones_refuse_no_commit(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    struct store store;
+    store_init_simulated(&store, &options);
+    store_use_log(store.kv);
+    const struct logs *logs = &btree_of(store.kv)->logs;
+    uint64_t offset = 0;
+    for (uint64_t i = 0; offset < MiB || wal_file_bytes(logs->halves[logs->active]) > offset + 4096;
+         i++) {
+        fill(store.kv, 1, 1000, i);
+        offset = logs_position(logs).offset;
+    }
+    options.checkpoint_log_bytes = 8 * KiB;
+    options.wal_bypass_bytes = 16 * KiB;
+    struct store other = store;
+    other.options = options;
+    other.os = os_sim_start(store.sim);
+    other.kv = NULL;
+    store_open(&other);
+    fill(other.kv, 10, 1000, 1);
+    assert_true(store_stats(other.kv, false).checkpoints == 1);
+    store_close(&other);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_close__failing_call_loses_nothing),
         cmocka_unit_test(test_close__log_becomes_as_long_as_the_tree_before_a_checkpoint),
         cmocka_unit_test(test_close__checkpoint_that_has_begun_is_not_asked_for_again),
+        cmocka_unit_test(test_close__early_checkpoints_beside_late_ones_refuse_no_commit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
