@@ -35,7 +35,7 @@ struct piece {
     enum { PIECE_WAITS, PIECE_RUNS, PIECE_DONE } state; /* early->mutex */
     bool is_stale;            /* changed since, or not made: not to be used. The transaction's */
     bool is_kept;             /* the tables stay */
-    _Atomic bool is_given_up; /* nobody wants it any more, or it failed */
+    _Atomic bool is_given_up; /* nobody wants it any more, or it failed: it has no tables then */
     struct piece *next;       /* older */
 };
 
@@ -79,6 +79,13 @@ static struct piece *piece_take(struct lsm_early *early)
     return oldest;
 }
 
+/* Its tables go at once: they may be all the space that the commit needs. Mutex held. */
+static void piece_unmake(struct piece *piece)
+{
+    assert(piece->state == PIECE_DONE && !piece->is_kept);
+    table_output_release(&piece->part.output, false);
+}
+
 /* Mutex held on entry and return, free meanwhile. */
 static void piece_run(struct lsm_early *early, struct piece *piece)
 {
@@ -86,6 +93,8 @@ static void piece_run(struct lsm_early *early, struct piece *piece)
     flush_part_run(&piece->part, false);
     os_mutex_lock(&early->mutex);
     piece->state = PIECE_DONE;
+    if (atomic_load(&piece->is_given_up))
+        piece_unmake(piece);
     os_condition_broadcast(&early->changed);
 }
 
@@ -341,8 +350,8 @@ void lsm_early_put(struct lsm_txn *txn, sombra_slice low, sombra_slice high, siz
         lsm_early_begin(txn); /* with what was just put */
         return;
     }
-    if (early->stale_count >= STALE_MAX)
-        return;
+    if (early->stale_count >= STALE_MAX || memtable_has_ranges(early->memtable))
+        return; /* it would be in vain */
     diag_save(text);
     if (row_add(early, low, high, count, bytes)) {
         early->has_row = false;
@@ -356,7 +365,13 @@ static void piece_drop(struct lsm_early *early, struct piece *piece)
         return;
     piece->is_stale = true;
     early->stale_count++;
+    os_mutex_lock(&early->mutex);
     atomic_store(&piece->is_given_up, true);
+    if (piece->state == PIECE_WAITS)
+        piece->state = PIECE_DONE;
+    if (piece->state == PIECE_DONE)
+        piece_unmake(piece);
+    os_mutex_unlock(&early->mutex);
 }
 
 void lsm_early_touch(struct lsm_txn *txn, sombra_slice low, sombra_slice high)
@@ -394,8 +409,6 @@ static size_t pieces_leave_out(struct lsm_early *early)
     for (struct piece *piece = early->pieces; piece; piece = piece->next) {
         if (piece->state == PIECE_DONE && piece->part.outcome.err)
             piece->is_stale = true;
-        if (piece->is_stale && piece->state == PIECE_WAITS)
-            piece->state = PIECE_DONE;
         count += !piece->is_stale;
     }
     os_mutex_unlock(&early->mutex);
@@ -406,8 +419,8 @@ void lsm_early_settle(struct lsm_early *early, struct flush_part *const **out_pa
                       size_t *out_count)
 {
     assert(early->settled_count == 0);
-    bool has_ranges = memtable_has_ranges(early->memtable);
-    size_t count = has_ranges ? 0 : pieces_leave_out(early);
+    size_t count = pieces_leave_out(early);
+    assert(count == 0 || !memtable_has_ranges(early->memtable)); /* see lsm_early_forget */
     *out_count = 0;
     if (count == 0)
         return;

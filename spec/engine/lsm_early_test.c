@@ -186,6 +186,81 @@ static void test_early__what_is_changed_later_is_not_what_was_first(void **state
     lsm_store_release(&store);
 }
 
+/* The disk may have no room for tables that are not used beside those that are. */
+static void test_early__what_was_taken_back_leaves_the_disk_at_once(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = options_of(true);
+    uint64_t mark;
+    lsm_store_init_simulated(&store, &options);
+    struct kv_txn *txn = begin_long(store.kv);
+    expect_ok(kv_savepoint(txn, KV_SAVEPOINT_SET, &mark));
+    expect_ok(put_rows(txn, 1, 0, 3000, 1));
+    wait_for_files(&store, 2);
+    expect_ok(kv_savepoint(txn, KV_SAVEPOINT_ROLLBACK, &mark));
+    for (unsigned i = 0; i < 10000 && files_of(&store) > 0; i++)
+        os_sleep_us(os_posix(), 1000); /* one may be in the making */
+    assert_int_equal(files_of(&store), 0);
+    kv_abort(txn);
+    lsm_store_release(&store);
+}
+
+static void test_early__beside_a_hidden_range_no_tables_are_made(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = options_of(true);
+    struct kv_range range = { .low = slice_str("\x01"), .high = slice_str("\x02") };
+    uint64_t entries;
+    lsm_store_init_simulated(&store, &options);
+    struct kv_txn *txn = begin_long(store.kv);
+    expect_ok(put_rows(txn, 1, 0, 100, 1));
+    expect_ok(kv_delete_range(txn, range, NULL));
+    expect_ok(put_rows(txn, 2, 0, 3000, 1));
+    os_sleep_us(os_posix(), 50000);
+    assert_int_equal(files_of(&store), 0);
+    const uint64_t digest = kv_digest(txn, all, &entries);
+    assert_int_equal(entries, 3000);
+    kv_commit_ok(txn);
+    assert_int_equal(digest_of(store.kv), digest);
+    expect_no_strays(&store);
+    lsm_store_release(&store);
+}
+
+static sombra_err put_scattered(struct kv_txn *txn, uint8_t kind, uint64_t count)
+{
+    uint8_t key[KEY_BYTES], value[VALUE_BYTES] = { 0 };
+    sombra_err err = SOMBRA_OK;
+    for (uint64_t i = 0; !err && i < count; i++)
+        err = kv_put(txn, key_of(kind, i * 7919 % count, key), slice_of(value, i % VALUE_BYTES));
+    return err;
+}
+
+/* Two threads share it. */
+static void test_early__what_lies_around_a_small_piece_is_flushed_with_it(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    uint64_t entries;
+    for (uint8_t kind = 1; kind < 6; kind += 2) {
+        struct lsm_options options = options_of(true);
+        lsm_store_init_simulated(&store, &options);
+        struct kv_txn *txn = begin_long(store.kv);
+        expect_ok(put_rows(txn, kind, 0, 500, 1));
+        wait_for_files(&store, 1);
+        expect_ok(put_scattered(txn, 2, 2000));
+        expect_ok(put_scattered(txn, 4, 2000));
+        const uint64_t digest = kv_digest(txn, all, &entries);
+        assert_int_equal(entries, 4500);
+        kv_commit_ok(txn);
+        assert_int_equal(digest_of(store.kv), digest);
+        expect_no_strays(&store);
+        kv_expect_sound(store.kv);
+        lsm_store_release(&store);
+    }
+}
+
 /* ---- histories ----------------------------------------------------------------------------- */
 
 /* One operation; what it does depends on the random numbers alone. */
@@ -376,6 +451,9 @@ int main(void)
         cmocka_unit_test(test_early__what_was_there_is_cut_by_kind),
         cmocka_unit_test(test_early__nothing_is_left_of_a_transaction_that_was_taken_back),
         cmocka_unit_test(test_early__what_is_changed_later_is_not_what_was_first),
+        cmocka_unit_test(test_early__what_was_taken_back_leaves_the_disk_at_once),
+        cmocka_unit_test(test_early__beside_a_hidden_range_no_tables_are_made),
+        cmocka_unit_test(test_early__what_lies_around_a_small_piece_is_flushed_with_it),
         cmocka_unit_test(test_early__random_histories_are_those_of_a_store_without_threads),
         cmocka_unit_test(test_early__a_call_that_fails_loses_no_more_than_the_transaction),
         cmocka_unit_test(test_early__a_power_cut_leaves_all_of_it_or_nothing),
