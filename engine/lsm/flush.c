@@ -28,6 +28,8 @@ struct flush {
     struct flush_part usual[FLUSH_PARTS_USUAL];
     struct flush_part *const *early; /* by key, between the parts; the transaction's */
     size_t early_count;
+    bool is_shared;           /* between early parts: by two threads */
+    _Atomic size_t next_part; /* there, the next to be taken */
     _Atomic bool is_given_up; /* a part failed */
 };
 
@@ -61,20 +63,25 @@ static sombra_err find_bounds(struct flush *flush)
 
 /* A memtable that one transaction has filled far beyond its bound is as much work as several: two
  * threads share it. Others leave the second processor to who writes meanwhile. */
-static void plan_halves(struct flush *flush)
+static sombra_slice plan_middle(const struct flush *flush)
 {
     const struct memtable *memtable = flush->full->memtable;
     const struct lsm_options *options = &flush->lsm->options;
-    sombra_slice middle = slice_of(NULL, 0);
     if (!options->no_background && memtable_bytes(memtable) / 3 > options->memtable_bytes / 2)
-        middle = memtable_middle(memtable);
+        return memtable_middle(memtable);
+    return slice_of(NULL, 0);
+}
+
+static void plan_halves(struct flush *flush)
+{
+    sombra_slice middle = plan_middle(flush);
     flush->part_count = middle.bytes ? 2 : 1;
     flush->parts[0].high = middle;
     flush->parts[1].low = middle;
 }
 
 /* A part for [low, high), unless there is nothing. */
-static sombra_err gap_add(struct flush *flush, sombra_slice low, sombra_slice high)
+static sombra_err part_add(struct flush *flush, sombra_slice low, sombra_slice high)
 {
     struct source *all = flush->all;
     sombra_err err = all->ops->seek_ge(all, low);
@@ -85,20 +92,34 @@ static sombra_err gap_add(struct flush *flush, sombra_slice low, sombra_slice hi
     return err;
 }
 
-/* What the tables that were made early have not. */
+/* Two, where the middle lies in it. */
+static sombra_err gap_add(struct flush *flush, sombra_slice low, sombra_slice high,
+                          sombra_slice middle)
+{
+    bool is_cut = middle.bytes && slice_compare(low, middle) < 0 &&
+                  (high.bytes == 0 || slice_compare(middle, high) < 0);
+    sombra_err err = part_add(flush, low, is_cut ? middle : high);
+    return !err && is_cut ? part_add(flush, middle, high) : err;
+}
+
+/* What the tables that were made early have not. Two threads share it where it is the most. */
 static sombra_err plan_gaps(struct flush *flush)
 {
-    size_t bytes = (flush->early_count + 1) * sizeof(struct flush_part);
-    sombra_slice low = slice_of(NULL, 0);
+    size_t bytes = (flush->early_count + 2) * sizeof(struct flush_part);
+    sombra_slice low = slice_of(NULL, 0), middle = plan_middle(flush);
+    const struct memtable *memtable = flush->full->memtable;
+    uint64_t left = memtable_entries(memtable);
     sombra_err err = SOMBRA_OK;
     flush->parts = mem_zalloc(bytes);
     if (!flush->parts)
         return diag_nomem("the parts of a flush", bytes);
     for (size_t i = 0; !err && i < flush->early_count; i++) {
-        err = gap_add(flush, low, flush->early[i]->low);
+        err = gap_add(flush, low, flush->early[i]->low, middle);
         low = flush->early[i]->high;
+        left -= u64_min(left, memtable_estimate(memtable, flush->early[i]->low, low));
     }
-    return err ? err : gap_add(flush, low, slice_of(NULL, 0));
+    flush->is_shared = middle.bytes && left > memtable_entries(memtable) / 2;
+    return err ? err : gap_add(flush, low, slice_of(NULL, 0), middle);
 }
 
 static sombra_err plan_parts(struct flush *flush)
@@ -253,15 +274,28 @@ static sombra_err halves_write(struct flush *flush)
     return share_tell(share_worse(&flush->parts[0].outcome, &flush->parts[1].outcome));
 }
 
+static void *gaps_main(void *argument)
+{
+    struct flush *flush = argument;
+    size_t at;
+    while (!atomic_load(&flush->is_given_up) &&
+           (at = atomic_fetch_add(&flush->next_part, 1)) < flush->part_count)
+        flush_part_run(&flush->parts[at], false);
+    return NULL;
+}
+
 /* The thread that made tables early goes on with those that wait meanwhile. */
 static sombra_err gaps_write(struct flush *flush)
 {
-    for (size_t i = 0; i < flush->part_count; i++) {
-        flush_part_run(&flush->parts[i], false);
-        if (flush->parts[i].outcome.err)
-            return share_tell(&flush->parts[i].outcome);
-    }
-    return lsm_early_finish(flush->full->early);
+    struct os_thread helper;
+    bool has_helper = flush->is_shared && os_thread_start(&helper, gaps_main, flush) == SOMBRA_OK;
+    (void)gaps_main(flush);
+    if (has_helper)
+        os_thread_join(&helper);
+    const struct share_outcome *worst = &(struct share_outcome){ .err = SOMBRA_OK };
+    for (size_t i = 0; i < flush->part_count; i++)
+        worst = share_worse(worst, &flush->parts[i].outcome);
+    return worst->err ? share_tell(worst) : lsm_early_finish(flush->full->early);
 }
 
 static sombra_err flush_write(struct flush *flush)
