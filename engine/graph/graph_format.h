@@ -54,14 +54,19 @@
  *     10, 11      false, true
  *     20 .. 32    number. m = 2 * |whole part| + (1 if there is a rest): head 29 + n, m in n bytes,
  *                 big-endian, as few as hold it; if there is a rest, |rest| as binary64,
- * big-endian. From 2^63 on: head 32, the number as binary64. Below zero: head 29 - n (20), and all
- * bytes inverted. Equal numbers have equal bytes, integer or float; -0.0 is 0. 33          NaN 40
- * string: its bytes, 00 as 00 ff; then 00 01 50          list: its values; then 01 58          map:
- * for each member 02, the key as a string without head, the value; then 01 60          null inside
- * of a list or map 70          the property is missing (never the first one) so that the order of
- * bytes is the order of values. What is longer than INDEX_CUT_BYTES is cut there, and followed by
- * the FNV-1a hash (64 bits, big-endian) of all of it. Trailer: one byte, the length of the id
- * before it in bytes; 80 more if the values are cut.
+ *                 big-endian. From 2^63 on: head 32, the number as binary64. Below zero:
+ *                 head 29 - n (20), and all bytes inverted. Equal numbers have equal bytes,
+ *                 integer or float; -0.0 is 0.
+ *     33          NaN
+ *     40          string: its bytes, 00 as 00 ff; then 00 01
+ *     50          list: its values; then 01
+ *     58          map: for each member 02, the key as a string without head, the value; then 01
+ *     60          null inside of a list or map
+ *     70          the property is missing (never the first one)
+ *
+ * so that the order of bytes is the order of values. What is longer than INDEX_CUT_BYTES is cut
+ * there, and followed by the FNV-1a hash (64 bits, big-endian) of all of it. Trailer: one byte, the
+ * length of the id before it in bytes; 80 more if the values are cut.
  *
  * Node record: label count, label ids ascending, properties. Edge record: properties.
  * Properties: nothing at all if there are none. If they take less than 256 bytes and begin with a
@@ -84,8 +89,10 @@
  *
  * Entry key of a bucket: one head byte, then
  *     head 78 .. 7f   integer below zero in (80 - head) bytes: the low bytes of its two's
- * complement, big-endian head 80         the integer 0 head 81 .. 88   integer above zero in (head
- * - 80) bytes, big-endian head 90         string: its bytes
+ *                     complement, big-endian
+ *     head 80         the integer 0
+ *     head 81 .. 88   integer above zero in (head - 80) bytes, big-endian
+ *     head 90         string: its bytes
  *
  * Values are on disk: append only.
  */

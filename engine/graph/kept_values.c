@@ -77,6 +77,7 @@ static void *slot_of(const struct kept_values *kept, const void *entry)
 /* A larger table with what is kept of this version, or all as it was. */
 static void grow(struct graph *graph, struct kept_values *kept)
 {
+    enum { LINE_BYTES = 64 }; /* an entry lies in one, or in as few as it can */
     const size_t old_capacity = capacity_of(kept);
     const size_t capacity = kept->at ? old_capacity * KEPT_GROWS : kinds[kept->kind].capacity_min;
     const size_t bytes = bytes_of(kept, capacity), entry_bytes = bytes_of(kept, 1);
@@ -84,11 +85,12 @@ static void grow(struct graph *graph, struct kept_values *kept)
     assert(bytes <= KEPT_BYTES_MAX);
     if (!bytes_take(graph, bytes))
         return;
-    grown.at = mem_zalloc(bytes);
+    grown.at = mem_alloc_aligned(LINE_BYTES, bytes);
     if (!grown.at) {
         bytes_give(graph, bytes);
         return;
     }
+    memset(grown.at, 0, bytes);
     grown.mask = capacity - 1;
     for (size_t i = 0; i < old_capacity; i++) {
         const struct kept_head *head = (const void *)((const char *)kept->at + i * entry_bytes);
