@@ -415,8 +415,8 @@ void ahead_free(struct ahead *ahead); /* NULL is a no-op */
 /* ---- prepare.c ---------------------------------------------------------------------------
  */
 
-/* What may be given for a place. */
-enum place_kind { PLACE_VALUE, PLACE_IDS, PLACE_COUNT };
+/* What may be given for a place. One id is a list of it for IDS, and a number for ENDS. */
+enum place_kind { PLACE_VALUE, PLACE_IDS, PLACE_ENDS, PLACE_COUNT };
 /* Is the value at `index` a place of the traversal that sombra.prepare makes with this builder?
  * Then it is added. Allocates nothing in Lua. */
 bool place_add(lua_State *L, sombra_value_builder *builder, int index, enum place_kind kind);

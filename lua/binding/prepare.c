@@ -90,7 +90,6 @@ enum op_kind { OP_VALUE, OP_KEY, OP_LIST, OP_MAP, OP_END_LIST, OP_END_MAP, OP_PL
 struct op {
     enum op_kind kind;
     enum place_kind place; /* OP_PLACE */
-    bool is_list;          /* OP_PLACE of ids: one id is a list of it */
     unsigned number;       /* OP_PLACE: of the parameter */
     sombra_value value;    /* OP_VALUE; OP_KEY: a string */
 };
@@ -132,7 +131,6 @@ static bool step_is_among(const char *step, const char *const *names)
 static bool read_place(struct reader *reader, const sombra_value *value)
 {
     static const char *const of_names[] = { "order", "select", "group", NULL };
-    static const char *const of_lists[] = { "ids", "edge_ids", "except", NULL };
     struct op op = { .kind = OP_PLACE };
     if (value->kind != SOMBRA_FLOAT || !is_mark(value->as.real, &op.place, &op.number) ||
         op.number >= reader->parameters)
@@ -141,7 +139,6 @@ static bool read_place(struct reader *reader, const sombra_value *value)
         luaL_error(reader->L,
                    "step '%s' takes names, which are no values: no parameter can stand there",
                    reader->step);
-    op.is_list = step_is_among(reader->step, of_lists);
     reader->used |= UINT64_C(1) << op.number;
     reader->places++;
     emit(reader, &op);
@@ -446,6 +443,8 @@ static void add_ids(lua_State *L, sombra_value_builder *builder, int arg, bool i
     const lua_Integer count = is_table ? (lua_Integer)lua_rawlen(L, arg) : 0;
     for (lua_Integer i = 1; i <= count; i++) {
         lua_rawgeti(L, arg, i);
+        if (UNLIKELY(!lua_isinteger(L, -1))) /* as the engine wants those of lists */
+            refuse(L, arg, wanted);
         (void)sombra_value_push_integer(builder, check_whole(L, arg, -1, wanted));
         lua_pop(L, 1);
     }
@@ -460,8 +459,8 @@ static void add_place(lua_State *L, sombra_value_builder *builder, const struct 
     const int arg = (int)op->number + 2;
     if (op->place == PLACE_VALUE)
         add_constant(L, builder, arg);
-    else if (op->place == PLACE_IDS)
-        add_ids(L, builder, arg, op->is_list);
+    else if (op->place == PLACE_IDS || op->place == PLACE_ENDS)
+        add_ids(L, builder, arg, op->place == PLACE_IDS);
     else
         (void)sombra_value_push_integer(builder,
                                         check_whole(L, arg, arg, "a number of rows, at least 0,"));

@@ -90,7 +90,7 @@ static void add_member(const struct step *step, const struct member *member)
     case MEMBER_IDS: /* one as a number: a search between two nodes takes others so */
         if (lua_type(step->L, member->index) == LUA_TTABLE)
             step_add_ids(step, member->index);
-        else if (!place_add(step->L, builder, member->index, PLACE_IDS))
+        else if (!place_add(step->L, builder, member->index, PLACE_ENDS))
             (void)sombra_value_push_integer(builder, (int64_t)check_id(step->L, member->index));
         return;
     case MEMBER_INTEGER:
