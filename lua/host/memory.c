@@ -80,9 +80,6 @@ static void *take(size_t bytes)
     if (!block)
         return cut(class_of(bytes));
     free_blocks[class_of(bytes)] = block->next;
-    /* The collector gave it back long ago: it has left the processor's cache. */
-    if (block->next)
-        __builtin_prefetch(block->next, 1);
     return block;
 }
 
