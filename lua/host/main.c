@@ -10,7 +10,6 @@
 #include <lauxlib.h>
 
 #include "arguments.h"
-#include "memory.h"
 #include "repl.h"
 #include "script.h"
 #include "state.h"
@@ -152,7 +151,7 @@ static int run_protected(lua_State *L)
 
 static int run(struct arguments *arguments)
 {
-    lua_State *L = memory_new_state();
+    lua_State *L = luaL_newstate();
     int code = HOST_EXIT_ERROR;
 
     if (L == NULL) {
