@@ -28,4 +28,4 @@ engine_test(btree_salvage_test btree SOURCES ${btree_fixture} TIMEOUT 600 LONG 1
 engine_test(btree_dump_test btree SOURCES ${btree_fixture})
 engine_test(btree_compact_test btree SOURCES ${btree_fixture} LABELS threads)
 engine_test(btree_metrics_test btree SOURCES ${btree_fixture})
-engine_test(btree_close_test btree SOURCES ${btree_fixture} LABELS threads)
+engine_test(btree_close_test btree SOURCES ${btree_fixture})

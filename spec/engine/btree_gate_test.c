@@ -239,8 +239,8 @@ static bool checkpoint_in(void *context, uint64_t done, uint64_t total)
     (void)done;
     (void)total;
     if (asked->asks-- == 0) {
-        assert_int_equal(pthread_create(&thread, NULL, asked_main, asked), 0);
         asked->asks = UINT_MAX;
+        assert_int_equal(pthread_create(&thread, NULL, asked_main, asked), 0);
         pthread_join(thread, NULL);
     }
     return true;
