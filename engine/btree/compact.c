@@ -42,13 +42,13 @@ enum {
 struct compact {
     struct btree *btree;
     struct kv_maintenance *job;
-    struct kv_maintenance waiting; /* what is waited for others with, unless */
-    bool is_automatic;
-    uint32_t free_ppm_least; /* of the file, for an automatic one to begin */
-    bool is_closing;         /* nobody waits, and the checkpoint that follows cuts the file */
-    bool is_idle;            /* there is too little to gain to begin */
-    bool is_clearing;        /* the round makes room for values that found none in the last */
-    uint64_t runs_stuck;     /* in the last round that moved values */
+    struct kv_maintenance waiting; /* for others, by who asked for it */
+    bool is_automatic;             /* then nobody has asked */
+    uint32_t free_ppm_least;       /* of the file, for an automatic one to begin */
+    bool is_closing;               /* nobody waits, and the checkpoint that follows cuts the file */
+    bool is_idle;                  /* there is too little to gain to begin */
+    bool is_clearing;              /* the round makes room for values that found none in the last */
+    uint64_t runs_stuck;           /* in the last round that moved values */
     struct pack pack;
     struct compact_report report;
     uint64_t pages_used;  /* when it began */

@@ -430,8 +430,7 @@ void steps_free(struct known_step *steps);
 
 /* Is Lua code to be interrupted, by Ctrl-C say? Then what was raised is on top of the stack, and
  * the caller raises it when the engine has returned. `place` names it in the message, as a chunk's
- * name
- * ("=batch"). Raises nothing; the stack may grow. */
+ * name ("=batch"). Raises nothing; the stack may grow. */
 bool hook_ends(lua_State *L, const char *place);
 /* The engine writes many entries in one call: it is asked now and then. */
 struct watch {
