@@ -130,7 +130,6 @@ struct flush_part {
     struct source *source;  /* over the memtable */
     struct table_output output;
     _Atomic bool *is_given_up; /* shared with other parts; true: this one ends soon */
-    bool is_done;              /* mutex */
     struct share_outcome outcome;
 };
 /* Sets its outcome. With `syncs` what KV_NORMAL left is synced meanwhile. Mutex free. */

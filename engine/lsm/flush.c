@@ -28,9 +28,10 @@ struct flush {
     struct flush_part usual[FLUSH_PARTS_USUAL];
     struct flush_part *const *early; /* by key, between the parts; the transaction's */
     size_t early_count;
-    bool is_shared;           /* between early parts: by two threads */
-    _Atomic size_t next_part; /* there, the next to be taken */
-    _Atomic bool is_given_up; /* a part failed */
+    bool is_shared;           /* by two threads */
+    _Atomic size_t next_part; /* the next to be taken */
+    _Atomic bool is_given_up; /* a part failed, or KV_NORMAL */
+    bool is_helper_done;      /* lsm->mutex */
 };
 
 /* ---- bounds -------------------------------------------------------------------------------- */
@@ -78,6 +79,7 @@ static void plan_halves(struct flush *flush)
     flush->part_count = middle.bytes ? 2 : 1;
     flush->parts[0].high = middle;
     flush->parts[1].low = middle;
+    flush->is_shared = middle.bytes > 0;
 }
 
 /* A part for [low, high), unless there is nothing. */
@@ -227,31 +229,39 @@ void flush_part_run(struct flush_part *part, bool syncs)
     share_note(&part->outcome, part_write(part, syncs), part->is_given_up);
 }
 
+/* Takes parts while there are any. */
+static void parts_write(struct flush *flush, bool syncs)
+{
+    size_t at;
+    while (!atomic_load(&flush->is_given_up) &&
+           (at = atomic_fetch_add(&flush->next_part, 1)) < flush->part_count)
+        flush_part_run(&flush->parts[at], syncs);
+}
+
 static void *helper_main(void *argument)
 {
-    struct flush_part *part = argument;
-    struct lsm *lsm = part->lsm;
-    flush_part_run(part, false);
+    struct flush *flush = argument;
+    struct lsm *lsm = flush->lsm;
+    parts_write(flush, false);
     os_mutex_lock(&lsm->mutex);
-    part->is_done = true;
+    flush->is_helper_done = true;
     os_condition_broadcast(&lsm->changed);
     os_mutex_unlock(&lsm->mutex);
     return NULL;
 }
 
-/* While the helper's part takes longer, KV_NORMAL is kept, or the flush given up. */
+/* While the helper takes longer, KV_NORMAL is kept, or the flush given up. */
 static sombra_err helper_wait(struct flush *flush)
 {
     struct lsm *lsm = flush->lsm;
-    const struct flush_part *part = &flush->parts[1];
     sombra_err err = SOMBRA_OK;
     os_mutex_lock(&lsm->mutex);
-    while (!err && !part->is_done) {
+    while (!err && !flush->is_helper_done) {
         uint64_t wait_ms = UINT64_MAX;
         os_mutex_unlock(&lsm->mutex);
         err = lsm_sync_due(lsm, &wait_ms);
         os_mutex_lock(&lsm->mutex);
-        if (!err && !part->is_done)
+        if (!err && !flush->is_helper_done)
             os_condition_wait(&lsm->changed, &lsm->mutex,
                               u64_min(wait_ms, lsm->options.sync_interval_ms));
     }
@@ -259,48 +269,23 @@ static sombra_err helper_wait(struct flush *flush)
     return err;
 }
 
-static sombra_err halves_write(struct flush *flush)
-{
-    struct os_thread helper;
-    bool has_helper = flush->part_count > 1 &&
-                      os_thread_start(&helper, helper_main, &flush->parts[1]) == SOMBRA_OK;
-    flush_part_run(&flush->parts[0], flush->syncs);
-    if (has_helper && flush->syncs && !flush->parts[0].outcome.err)
-        share_note(&flush->parts[0].outcome, helper_wait(flush), &flush->is_given_up);
-    if (has_helper)
-        os_thread_join(&helper);
-    else if (flush->part_count > 1 && !flush->parts[0].outcome.err)
-        flush_part_run(&flush->parts[1], flush->syncs);
-    return share_tell(share_worse(&flush->parts[0].outcome, &flush->parts[1].outcome));
-}
-
-static void *gaps_main(void *argument)
-{
-    struct flush *flush = argument;
-    size_t at;
-    while (!atomic_load(&flush->is_given_up) &&
-           (at = atomic_fetch_add(&flush->next_part, 1)) < flush->part_count)
-        flush_part_run(&flush->parts[at], false);
-    return NULL;
-}
-
 /* The thread that made tables early goes on with those that wait meanwhile. */
-static sombra_err gaps_write(struct flush *flush)
-{
-    struct os_thread helper;
-    bool has_helper = flush->is_shared && os_thread_start(&helper, gaps_main, flush) == SOMBRA_OK;
-    (void)gaps_main(flush);
-    if (has_helper)
-        os_thread_join(&helper);
-    const struct share_outcome *worst = &(struct share_outcome){ .err = SOMBRA_OK };
-    for (size_t i = 0; i < flush->part_count; i++)
-        worst = share_worse(worst, &flush->parts[i].outcome);
-    return worst->err ? share_tell(worst) : lsm_early_finish(flush->full->early);
-}
-
 static sombra_err flush_write(struct flush *flush)
 {
-    return flush->early_count > 0 ? gaps_write(flush) : halves_write(flush);
+    struct os_thread helper;
+    struct share_outcome waited = { .err = SOMBRA_OK };
+    const struct share_outcome *worst = &waited;
+    bool has_helper = flush->is_shared && os_thread_start(&helper, helper_main, flush) == SOMBRA_OK;
+    parts_write(flush, flush->syncs);
+    if (has_helper && flush->syncs && !atomic_load(&flush->is_given_up))
+        share_note(&waited, helper_wait(flush), &flush->is_given_up);
+    if (has_helper)
+        os_thread_join(&helper);
+    for (size_t i = 0; i < flush->part_count; i++)
+        worst = share_worse(worst, &flush->parts[i].outcome);
+    if (worst->err || flush->early_count == 0)
+        return share_tell(worst);
+    return lsm_early_finish(flush->full->early);
 }
 
 /* The number before the first record of the oldest log that is needed after this flush. At close
@@ -351,7 +336,7 @@ static sombra_err flush_commit(struct flush *flush)
         const struct table_output *output = output_at(flush, i);
         for (size_t k = 0; k < output->count; k++) {
             edit.added[filled] = output->tables[k];
-            edit.added[filled].level = flush->level; /* nobody knew it early */
+            edit.added[filled].level = flush->level; /* nobody knew it of early ones */
             edit.added[filled++].run = flush->run;
         }
     }
