@@ -610,9 +610,10 @@ sombra_err record_append_properties(struct graph_txn *txn)
 
 /* The collected properties and those of the record before that they leave. */
 struct merge {
-    sombra_record old; /* where its properties begin */
+    sombra_record old; /* where its properties begin; decoded as it is written */
     struct sum sum;
-    bool is_tight; /* no name or length takes more bytes than it must */
+    bool is_tight;  /* no name or length takes more bytes than it must */
+    bool is_copied; /* both records are of one form: what stays is written as it stands */
 };
 
 /* The bytes that a property takes in a record with lengths. */
@@ -660,42 +661,47 @@ static sombra_err merge_begin(struct graph_txn *txn, const sombra_record *old, s
     }
 }
 
-/* Both records are of one form: what stays is copied as it stands. */
-static void write_stretches(const struct graph_txn *txn, const struct merge *merge,
-                            struct writer *writer)
+/* Writes what is left of `old` up to `from`, and passes by the rest up to `to`. */
+static sombra_err write_decoded(sombra_record *old, const uint8_t *from, const uint8_t *to,
+                                struct writer *writer)
 {
+    while (old->property_at < to) {
+        bool stays = old->property_at < from;
+        uint32_t name = 0;
+        sombra_slice value = { 0 };
+        bool found = false;
+        sombra_err err = next_property(old, &name, &value, &found);
+        if (err)
+            return err;
+        assert(found);
+        if (stays)
+            write_property(writer, name, value);
+    }
+    return SOMBRA_OK;
+}
+
+/* Each given property takes its place between what stays of `old`. */
+static sombra_err write_merged(const struct graph_txn *txn, struct merge *merge,
+                               struct writer *writer)
+{
+    const struct graph_property *given = txn->properties, *end = given + txn->property_count;
     const uint8_t *from = merge->old.property_at;
-    for (size_t i = 0; i < txn->property_count; i++) {
-        const struct graph_property *given = &txn->properties[i];
-        write_bytes(writer, from, given->from);
+    for (; given < end; given++) {
+        if (LIKELY(merge->is_copied)) {
+            write_bytes(writer, from, given->from);
+        } else {
+            sombra_err err = write_decoded(&merge->old, given->from, given->to, writer);
+            if (err)
+                return err;
+        }
         if (!given->is_null)
             write_property(writer, given->name, given->value);
         from = given->to;
     }
+    if (UNLIKELY(!merge->is_copied))
+        return write_decoded(&merge->old, merge->old.end, merge->old.end, writer);
     write_bytes(writer, from, merge->old.end);
-}
-
-static sombra_err write_each(const struct graph_txn *txn, const struct merge *merge,
-                             struct writer *writer)
-{
-    const struct graph_property *given = txn->properties, *end = given + txn->property_count;
-    sombra_record walk = merge->old;
-    for (;;) {
-        uint32_t name = UINT32_MAX;
-        sombra_slice value;
-        bool found = false;
-        sombra_err err = next_property(&walk, &name, &value, &found);
-        if (err)
-            return err;
-        for (; given < end && (!found || given->name < name); given++) {
-            if (!given->is_null)
-                write_property(writer, given->name, given->value);
-        }
-        if (!found)
-            return SOMBRA_OK;
-        if (given == end || given->name != name)
-            write_property(writer, name, value);
-    }
+    return SOMBRA_OK;
 }
 
 /* Appends to txn->record the collected properties, and those of `old` that are not among them. */
@@ -709,11 +715,8 @@ static sombra_err append_merged(struct graph_txn *txn, const sombra_record *old)
     err = writer_begin(txn, &merge.sum, &writer);
     if (err)
         return err;
-    if (old->property_count == 0 ||
-        (writer.has_head == (old->property_next != 0) && merge.is_tight))
-        write_stretches(txn, &merge, &writer);
-    else
-        err = write_each(txn, &merge, &writer);
+    merge.is_copied = merge.is_tight && writer.has_head == (old->property_next != 0);
+    err = write_merged(txn, &merge, &writer);
     return err ? err : writer_end(txn, &writer);
 }
 
