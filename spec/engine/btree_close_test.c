@@ -128,34 +128,6 @@ static void store_init_twice(struct store *store, struct btree_options options)
     fill_twice(store->kv, FEW, 100);
 }
 
-struct cuts {
-    const struct store *store;
-    uint64_t digest, random, cuts;
-    uint64_t percent; /* of the calls */
-};
-
-/* Another machine, where the power failed before the call. */
-static void cut_here(void *context, struct os_sim *sim, const struct os_sim_event *event)
-{
-    struct cuts *cuts = context;
-    (void)event;
-    cuts->random = hash_u64(cuts->random + 1);
-    if (cuts->random / OS_SIM_VARIANTS % 100 >= cuts->percent)
-        return;
-    struct store after = *cuts->store;
-    after.sim =
-        os_sim_crash(sim, (enum os_sim_variant)(cuts->random % OS_SIM_VARIANTS), cuts->random);
-    after.os = os_sim_start(after.sim);
-    after.kv = NULL;
-    uint64_t digest = 0;
-    store_open(&after);
-    expect_ok(content_digest(after.kv, &digest));
-    assert_true(digest == cuts->digest);
-    store_expect_exact(after.kv);
-    cuts->cuts++;
-    store_release(&after);
-}
-
 static void test_close__power_cut_at_any_call_changes_no_content(void **state)
 {
     (void)state;
@@ -164,19 +136,13 @@ static void test_close__power_cut_at_any_call_changes_no_content(void **state)
         options.no_mapped_stores = i == 1;
         struct store store;
         store_init_twice(&store, options);
-        struct cuts cuts = { .store = &store,
-                             .random = kv_test_number("SOMBRA_SEED", 1) + (uint64_t)i,
-                             /* From a share of 30 on, all of them. */
-                             .percent =
-                                 u64_min(100, kv_test_number("SOMBRA_SHARE", 100) * 100 / 30) };
-        expect_ok(content_digest(store.kv, &cuts.digest));
+        struct power_cuts cuts;
         uint64_t tree = tree_bytes(store.kv);
-        os_sim_set_hook(store.sim, cut_here, &cuts);
+        power_cuts_begin(&cuts, &store, (uint64_t)i);
         expect_ok(compact_closing(btree_of(store.kv)));
         store_close(&store);
-        os_sim_set_hook(store.sim, NULL, NULL);
-        printf("%" PRIu64 " cuts\n", cuts.cuts);
-        assert_true(cuts.cuts > 0 && file_bytes(&store) <= tree + tree / 8);
+        power_cuts_end(&cuts);
+        assert_true(file_bytes(&store) <= tree + tree / 8);
         store_open(&store);
         store_expect_exact(store.kv);
         store_release(&store);

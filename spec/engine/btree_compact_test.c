@@ -606,40 +606,6 @@ static void store_init_sparse(struct store *store, struct btree_options options)
     thin(store->kv, 50000, 50060, 3);
 }
 
-struct cuts {
-    const struct store *store;
-    uint64_t digest, random, cuts;
-    uint64_t percent; /* of the calls */
-};
-
-/* From a share of 30 on, all of it. */
-static uint64_t share_percent(void)
-{
-    return u64_min(100, kv_test_number("SOMBRA_SHARE", 100) * 100 / 30);
-}
-
-/* Another machine, where the power failed before the call. */
-static void cut_here(void *context, struct os_sim *sim, const struct os_sim_event *event)
-{
-    struct cuts *cuts = context;
-    (void)event;
-    cuts->random = hash_u64(cuts->random + 1);
-    if (cuts->random / OS_SIM_VARIANTS % 100 >= cuts->percent)
-        return;
-    struct store after = *cuts->store;
-    after.sim =
-        os_sim_crash(sim, (enum os_sim_variant)(cuts->random % OS_SIM_VARIANTS), cuts->random);
-    after.os = os_sim_start(after.sim);
-    after.kv = NULL;
-    uint64_t digest = 0;
-    store_open(&after);
-    expect_ok(content_digest(after.kv, &digest));
-    assert_true(digest == cuts->digest);
-    store_expect_exact(after.kv);
-    cuts->cuts++;
-    store_release(&after);
-}
-
 static void test_compact__power_cut_at_any_call_changes_no_content(void **state)
 {
     (void)state;
@@ -648,16 +614,12 @@ static void test_compact__power_cut_at_any_call_changes_no_content(void **state)
         options.no_mapped_stores = i == 1;
         struct store store;
         store_init_sparse(&store, options);
-        struct cuts cuts = { .store = &store,
-                             .random = kv_test_number("SOMBRA_SEED", 1) + (uint64_t)i,
-                             .percent = share_percent() };
-        expect_ok(content_digest(store.kv, &cuts.digest));
+        struct power_cuts cuts;
         uint64_t before = file_bytes(store.kv);
-        os_sim_set_hook(store.sim, cut_here, &cuts);
+        power_cuts_begin(&cuts, &store, (uint64_t)i);
         expect_ok(compact(store.kv));
-        os_sim_set_hook(store.sim, NULL, NULL);
-        printf("%" PRIu64 " cuts\n", cuts.cuts);
-        assert_true(cuts.cuts > 0 && file_bytes(store.kv) < before / 2);
+        power_cuts_end(&cuts);
+        assert_true(file_bytes(store.kv) < before / 2);
         store_expect_exact(store.kv);
         store_release(&store);
     }
@@ -698,7 +660,7 @@ static bool fault_try(enum os_sim_fault_kind kind, uint64_t nth)
 static void test_compact__failing_call_loses_nothing(void **state)
 {
     (void)state;
-    uint64_t stride = test_is_long() ? 1 : u64_max(1, 500 / (share_percent() + 1));
+    uint64_t stride = test_is_long() ? 1 : u64_max(1, 500 / (test_share_percent() + 1));
     for (int i = 0; i < 2; i++) {
         uint64_t nth = 1;
         while (fault_try(i ? OS_SIM_ENOSPC : OS_SIM_EIO, nth))

@@ -235,6 +235,51 @@ sombra_err verify_count(struct kv *kv, uint64_t *out_problems)
     return err;
 }
 
+/* ---- power cuts -------------------------------------------------------------------------- */
+
+/* Another machine, where the power failed before the call. */
+static void cut_here(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct power_cuts *cuts = context;
+    (void)event;
+    cuts->random = hash_u64(cuts->random + 1);
+    if (cuts->random / OS_SIM_VARIANTS % 100 >= cuts->percent)
+        return;
+    struct store after = *cuts->store;
+    after.sim =
+        os_sim_crash(sim, (enum os_sim_variant)(cuts->random % OS_SIM_VARIANTS), cuts->random);
+    after.os = os_sim_start(after.sim);
+    after.kv = NULL;
+    uint64_t digest = 0;
+    store_open(&after);
+    expect_ok(content_digest(after.kv, &digest));
+    assert_true(digest == cuts->digest);
+    store_expect_exact(after.kv);
+    cuts->cuts++;
+    store_release(&after);
+}
+
+void power_cuts_begin(struct power_cuts *cuts, struct store *store, uint64_t salt)
+{
+    *cuts = (struct power_cuts){ .store = store,
+                                 .random = kv_test_number("SOMBRA_SEED", 1) + salt,
+                                 .percent = test_share_percent() };
+    expect_ok(content_digest(store->kv, &cuts->digest));
+    os_sim_set_hook(store->sim, cut_here, cuts);
+}
+
+void power_cuts_end(struct power_cuts *cuts)
+{
+    os_sim_set_hook(cuts->store->sim, NULL, NULL);
+    printf("%" PRIu64 " cuts\n", cuts->cuts);
+    assert_true(cuts->cuts > 0);
+}
+
+uint64_t test_share_percent(void)
+{
+    return u64_min(100, kv_test_number("SOMBRA_SHARE", 100) * 100 / 30);
+}
+
 bool test_is_long(void)
 {
     return kv_test_number("SOMBRA_LONG", 0) != 0;

@@ -63,6 +63,26 @@ sombra_err content_digest(struct kv *kv, uint64_t *out_digest);
 /* Runs verify; *out_problems counts findings. */
 sombra_err verify_count(struct kv *kv, uint64_t *out_problems);
 
+/* ---- power cuts -------------------------------------------------------------------------- */
+
+/* Cuts of the power between two calls of a simulated machine, while no content changes. */
+struct power_cuts {
+    struct store *store;
+    uint64_t digest;  /* of the content, then and behind each cut */
+    uint64_t random;  /* which calls, what the medium keeps */
+    uint64_t percent; /* of the calls */
+    uint64_t cuts;
+};
+
+/* From here on a share of the calls of the store's machine is where another's power fails: it opens
+ * the store, has the same content and an exact account of its pages. `salt` is added to
+ * SOMBRA_SEED. The store is to stay where it is. */
+void power_cuts_begin(struct power_cuts *cuts, struct store *store, uint64_t salt);
+/* There was one at least. */
+void power_cuts_end(struct power_cuts *cuts);
+
+/* SOMBRA_SHARE of a test that is short enough to run whole from a share of 30 on. */
+uint64_t test_share_percent(void);
 bool test_is_long(void); /* SOMBRA_LONG is set */
 
 #endif
