@@ -260,6 +260,17 @@ uint64_t kv_digest(struct kv_txn *txn, struct kv_range range, uint64_t *out_entr
     return digest;
 }
 
+uint64_t kv_committed_digest(struct kv *kv, uint64_t *out_entries)
+{
+    uint64_t entries;
+    struct kv_txn *txn = kv_begin_read(kv);
+    uint64_t digest = kv_digest(txn, (struct kv_range){ 0 }, &entries);
+    kv_abort(txn);
+    if (out_entries)
+        *out_entries = entries;
+    return digest;
+}
+
 static void print_problem(void *context, const struct kv_problem *problem)
 {
     (void)context;

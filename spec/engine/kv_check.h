@@ -55,6 +55,8 @@ void kv_put_numbers(struct kv_txn *txn, uint64_t first, uint64_t last, size_t va
 
 /* Digest of everything in the range, order included, and how many entries there are. */
 uint64_t kv_digest(struct kv_txn *txn, struct kv_range range, uint64_t *out_entries);
+/* The same of all that is committed; `out_entries` may be NULL. */
+uint64_t kv_committed_digest(struct kv *kv, uint64_t *out_entries);
 uint64_t kv_entry_digest(uint64_t digest, sombra_slice key, sombra_slice value);
 /* Runs KV_VERIFY and fails on the first problem, printing them all. */
 void kv_expect_sound(struct kv *kv);

@@ -46,15 +46,6 @@ static sombra_err put_rows(struct kv_txn *txn, uint8_t kind, uint64_t first, uin
     return err;
 }
 
-static uint64_t digest_of(struct kv *kv)
-{
-    uint64_t entries;
-    struct kv_txn *txn = kv_begin_read(kv);
-    uint64_t digest = kv_digest(txn, all, &entries);
-    kv_abort(txn);
-    return digest;
-}
-
 static unsigned files_of(const struct lsm_store *store)
 {
     return names_of(store->os, lsm_of(store->kv)->directory).tables;
@@ -108,7 +99,7 @@ static void test_early__rows_are_in_tables_before_the_commit(void **state)
     const uint64_t digest = kv_digest(txn, all, &entries);
     assert_int_equal(entries, 3000);
     kv_commit_ok(txn);
-    assert_int_equal(digest_of(store.kv), digest);
+    assert_int_equal(kv_committed_digest(store.kv, NULL), digest);
     expect_no_strays(&store);
     kv_expect_sound(store.kv);
     lsm_store_release(&store);
@@ -138,7 +129,7 @@ static void test_early__what_was_there_is_cut_by_kind(void **state)
     const uint64_t digest = kv_digest(txn, all, &entries);
     assert_int_equal(entries, 2200);
     kv_commit_ok(txn);
-    assert_int_equal(digest_of(store.kv), digest);
+    assert_int_equal(kv_committed_digest(store.kv, NULL), digest);
     expect_no_strays(&store);
     kv_expect_sound(store.kv);
     lsm_store_release(&store);
@@ -150,13 +141,13 @@ static void test_early__nothing_is_left_of_a_transaction_that_was_taken_back(voi
     struct lsm_store store;
     struct lsm_options options = options_of(true);
     lsm_store_init_simulated(&store, &options);
-    const uint64_t digest = digest_of(store.kv);
+    const uint64_t digest = kv_committed_digest(store.kv, NULL);
     struct kv_txn *txn = begin_long(store.kv);
     expect_ok(put_rows(txn, 1, 0, 3000, 1));
     wait_for_files(&store, 1);
     kv_abort(txn);
     assert_int_equal(files_of(&store), 0);
-    assert_int_equal(digest_of(store.kv), digest);
+    assert_int_equal(kv_committed_digest(store.kv, NULL), digest);
     lsm_store_release(&store);
 }
 
@@ -180,7 +171,7 @@ static void test_early__what_is_changed_later_is_not_what_was_first(void **state
     const uint64_t digest = kv_digest(txn, all, &entries);
     assert_int_equal(entries, 3999);
     kv_commit_ok(txn);
-    assert_int_equal(digest_of(store.kv), digest);
+    assert_int_equal(kv_committed_digest(store.kv, NULL), digest);
     expect_no_strays(&store);
     kv_expect_sound(store.kv);
     lsm_store_release(&store);
@@ -223,7 +214,7 @@ static void test_early__beside_a_hidden_range_no_tables_are_made(void **state)
     const uint64_t digest = kv_digest(txn, all, &entries);
     assert_int_equal(entries, 3000);
     kv_commit_ok(txn);
-    assert_int_equal(digest_of(store.kv), digest);
+    assert_int_equal(kv_committed_digest(store.kv, NULL), digest);
     expect_no_strays(&store);
     lsm_store_release(&store);
 }
@@ -254,7 +245,7 @@ static void test_early__what_lies_around_a_small_piece_is_flushed_with_it(void *
         const uint64_t digest = kv_digest(txn, all, &entries);
         assert_int_equal(entries, 4500);
         kv_commit_ok(txn);
-        assert_int_equal(digest_of(store.kv), digest);
+        assert_int_equal(kv_committed_digest(store.kv, NULL), digest);
         expect_no_strays(&store);
         kv_expect_sound(store.kv);
         lsm_store_release(&store);
@@ -330,12 +321,13 @@ static void test_early__random_histories_are_those_of_a_store_without_threads(vo
                 kv_abort(txn);
                 kv_abort(other);
             }
-            assert_int_equal(digest_of(store.kv), digest_of(model.kv));
+            assert_int_equal(kv_committed_digest(store.kv, NULL),
+                             kv_committed_digest(model.kv, NULL));
         }
         kv_expect_sound(store.kv);
         lsm_store_close(&store);
         lsm_store_open(&store);
-        assert_int_equal(digest_of(store.kv), digest_of(model.kv));
+        assert_int_equal(kv_committed_digest(store.kv, NULL), kv_committed_digest(model.kv, NULL));
         expect_no_strays(&store);
         lsm_store_release(&store);
         lsm_store_release(&model);
@@ -363,7 +355,7 @@ static void test_early__a_call_that_fails_loses_no_more_than_the_transaction(voi
         sombra_err err;
         uint64_t entries;
         lsm_store_init_simulated(&store, &options);
-        const uint64_t before = digest_of(store.kv);
+        const uint64_t before = kv_committed_digest(store.kv, NULL);
         os_sim_fail(store.sim, &(struct os_sim_fault){ .kind = kinds[nth / 2 % COUNT_OF(kinds)],
                                                        .nth = nth,
                                                        .is_sticky = nth % 3 == 0 });
@@ -372,12 +364,12 @@ static void test_early__a_call_that_fails_loses_no_more_than_the_transaction(voi
         const uint64_t behind = kv_digest(txn, all, &entries);
         err = kv_commit(txn, KV_FULL);
         os_sim_fail(store.sim, NULL);
-        assert_int_equal(digest_of(store.kv), err ? before : behind);
+        assert_int_equal(kv_committed_digest(store.kv, NULL), err ? before : behind);
         (void)!kv_close(store.kv);
         store.kv = NULL;
         store.os = os_sim_start(store.sim);
         lsm_store_open(&store);
-        const uint64_t digest = digest_of(store.kv);
+        const uint64_t digest = kv_committed_digest(store.kv, NULL);
         assert_true(digest == behind || (err && digest == before));
         kv_expect_sound(store.kv);
         expect_ok(put_rows(txn = kv_begin_write(store.kv), 7, 0, 100, 1));
@@ -419,7 +411,7 @@ static void test_early__a_power_cut_leaves_all_of_it_or_nothing(void **state)
         uint64_t entries;
         struct kv *kv;
         lsm_store_init_simulated(&store, &options);
-        const uint64_t before = digest_of(store.kv);
+        const uint64_t before = kv_committed_digest(store.kv, NULL);
         os_sim_set_hook(store.sim, cut_power, &cut);
         struct kv_txn *txn = load(store.kv, &err);
         expect_ok(err);
@@ -431,14 +423,14 @@ static void test_early__a_power_cut_leaves_all_of_it_or_nothing(void **state)
         if (cut.image) {
             cuts++;
             expect_ok(lsm_open(os_sim_start(cut.image), "data", &options, &kv));
-            const uint64_t digest = digest_of(kv);
+            const uint64_t digest = kv_committed_digest(kv, NULL);
             assert_true(digest == behind || (digest == before && !cut.had_committed));
             kv_expect_sound(kv);
             expect_ok(kv_close(kv));
             os_sim_free(cut.image);
         }
         lsm_store_open(&store);
-        assert_int_equal(digest_of(store.kv), behind);
+        assert_int_equal(kv_committed_digest(store.kv, NULL), behind);
         lsm_store_release(&store);
     }
     assert_true(cuts > 5);

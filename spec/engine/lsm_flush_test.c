@@ -18,14 +18,6 @@ static struct lsm_options options_of(uint64_t table_bytes)
                                  .cache_bytes = 256 * KiB };
 }
 
-static uint64_t digest_of(struct kv *kv, uint64_t *out_entries)
-{
-    struct kv_txn *txn = kv_begin_read(kv);
-    uint64_t digest = kv_digest(txn, all, out_entries);
-    kv_abort(txn);
-    return digest;
-}
-
 static void commit_numbers(struct kv *kv, uint64_t first, uint64_t last, uint64_t salt)
 {
     struct kv_txn *txn = kv_begin_write(kv);
@@ -68,7 +60,7 @@ static void test_flush__begins_with_the_commit_that_fills_the_memtable(void **st
     expect_ok(kv_count(before, all, 0, &count));
     assert_int_equal(count, 10);
     kv_abort(before);
-    digest_of(store.kv, &count);
+    kv_committed_digest(store.kv, &count);
     assert_int_equal(count, 150);
     lsm_store_release(&store);
 }
@@ -113,14 +105,14 @@ static void test_flush__parts_keep_what_was_written(void **state)
         kv_put_numbers(txn, round * 170, round * 170 + 100, 60, round + 1);
         uint64_t digest = kv_digest(txn, all, &entries);
         kv_commit_ok(txn);
-        assert_int_equal(digest_of(store.kv, &again), digest); /* beside the flush */
+        assert_int_equal(kv_committed_digest(store.kv, &again), digest); /* beside the flush */
         expect_ok(checkpoint(store.kv));
-        assert_int_equal(digest_of(store.kv, &again), digest);
+        assert_int_equal(kv_committed_digest(store.kv, &again), digest);
         assert_int_equal(again, entries);
         if (round % 4 == 3) {
             lsm_store_close(&store);
             lsm_store_open(&store);
-            assert_int_equal(digest_of(store.kv, &again), digest);
+            assert_int_equal(kv_committed_digest(store.kv, &again), digest);
         }
         kv_expect_sound(store.kv);
     }
@@ -165,14 +157,14 @@ static void test_flush__of_which_a_part_fails_is_done_again(void **state)
         commit_numbers(store.kv, 0, 2000, nth);
         assert_int_not_equal(checkpoint(store.kv), SOMBRA_OK);
         assert_int_equal(tables_of(store.kv), 0);
-        uint64_t digest = digest_of(store.kv, &entries);
+        uint64_t digest = kv_committed_digest(store.kv, &entries);
         assert_int_equal(entries, 2000);
         failing.nth = UINT64_MAX;
         expect_ok(checkpoint(store.kv));
         os_sim_set_hook(store.sim, NULL, NULL);
         os_sim_fail(store.sim, NULL);
         assert_true(tables_of(store.kv) > 0);
-        assert_int_equal(digest_of(store.kv, &again), digest);
+        assert_int_equal(kv_committed_digest(store.kv, &again), digest);
         kv_expect_sound(store.kv);
         lsm_store_release(&store);
     }
@@ -264,7 +256,7 @@ static uint64_t digest_of_image(struct os_sim *image, const struct lsm_options *
     uint64_t entries;
     expect_ok(lsm_open(os_sim_start(image), "data", options, &kv));
     kv_expect_sound(kv);
-    uint64_t digest = digest_of(kv, &entries);
+    uint64_t digest = kv_committed_digest(kv, &entries);
     expect_ok(kv_close(kv));
     return digest;
 }
@@ -282,7 +274,7 @@ static bool cut_once(struct random *random)
     lsm_store_init_simulated(&store, &options);
     commit_numbers(store.kv, 0, 700, 1);
     expect_ok(checkpoint(store.kv));
-    const uint64_t before = digest_of(store.kv, &entries);
+    const uint64_t before = kv_committed_digest(store.kv, &entries);
     os_sim_set_hook(store.sim, cut_power, &cut);
     struct kv_txn *txn = kv_begin_write(store.kv);
     kv_put_numbers(txn, 300, 1800, 60, 2);
@@ -298,7 +290,7 @@ static bool cut_once(struct random *random)
     lsm_store_close(&store);
     os_sim_set_hook(store.sim, NULL, NULL);
     lsm_store_open(&store);
-    assert_int_equal(digest_of(store.kv, &entries), behind);
+    assert_int_equal(kv_committed_digest(store.kv, &entries), behind);
     const bool is_cut = cut.image != NULL;
     if (is_cut) {
         uint64_t digest = digest_of_image(cut.image, &options);
@@ -351,7 +343,7 @@ static void test_flush__is_the_commit_of_a_long_transaction(void **state)
     expect_ok(kv_commit(txn, KV_OFF));
     assert_int_equal(logged_bytes(store.kv), logged);
     assert_true(tables_of(store.kv) > 0);
-    assert_int_equal(digest_of(store.kv, &count), digest);
+    assert_int_equal(kv_committed_digest(store.kv, &count), digest);
     expect_ok(kv_count(before, all, 0, &count));
     assert_int_equal(count, 10);
     kv_abort(before);
@@ -361,7 +353,7 @@ static void test_flush__is_the_commit_of_a_long_transaction(void **state)
     os_sim_free(image);
     commit_numbers(store.kv, 2000, 2010, 3);
     assert_true(logged_bytes(store.kv) > logged);
-    digest_of(store.kv, &count);
+    kv_committed_digest(store.kv, &count);
     assert_int_equal(count, 1010);
     lsm_store_close(&store);
     lsm_store_open(&store);
@@ -370,7 +362,7 @@ static void test_flush__is_the_commit_of_a_long_transaction(void **state)
     kv_put_numbers(txn, 3000, 3001, 60, 4);
     expect_ok(kv_commit(txn, KV_FULL));
     assert_int_equal(logged_bytes(store.kv), 0);
-    digest_of(store.kv, &count);
+    kv_committed_digest(store.kv, &count);
     assert_int_equal(count, 1011);
     kv_expect_sound(store.kv);
     lsm_store_release(&store);
@@ -392,7 +384,7 @@ static void test_flush__has_no_part_of_a_long_transaction_that_was_taken_back(vo
         expect_ok(kv_savepoint(txn, KV_SAVEPOINT_ROLLBACK, &mark));
         kv_commit_ok(txn);
         assert_int_equal(tables_of(store.kv), kept > 0);
-        digest_of(store.kv, &count);
+        kv_committed_digest(store.kv, &count);
         assert_int_equal(count, kept);
     }
     struct kv_txn *txn = kv_begin_write(store.kv);
@@ -400,7 +392,7 @@ static void test_flush__has_no_part_of_a_long_transaction_that_was_taken_back(vo
     kv_abort(txn);
     lsm_store_close(&store);
     lsm_store_open(&store);
-    digest_of(store.kv, &count);
+    kv_committed_digest(store.kv, &count);
     assert_int_equal(count, 10);
     kv_expect_sound(store.kv);
     lsm_store_release(&store);
@@ -416,7 +408,7 @@ static bool fail_once(uint64_t nth, enum os_sim_fault_kind kind)
     options.no_background = true;
     lsm_store_init_simulated(&store, &options);
     commit_numbers(store.kv, 0, 10, 1);
-    const uint64_t before = digest_of(store.kv, &entries);
+    const uint64_t before = kv_committed_digest(store.kv, &entries);
     struct kv_txn *txn = kv_begin_write(store.kv);
     kv_put_numbers(txn, 5, 400, 60, 2);
     const uint64_t behind = kv_digest(txn, all, &entries);
@@ -429,7 +421,7 @@ static bool fail_once(uint64_t nth, enum os_sim_fault_kind kind)
     sombra_err err = kv_commit(txn, KV_FULL);
     const bool has_struck = os_sim_faults(store.sim) > faults;
     os_sim_fail(store.sim, NULL);
-    assert_int_equal(digest_of(store.kv, &entries), err ? before : behind);
+    assert_int_equal(kv_committed_digest(store.kv, &entries), err ? before : behind);
     const struct lsm *lsm = lsm_of(store.kv);
     const bool goes_on = !atomic_load(&lsm->is_failed) && !manifest_has_failed(lsm->manifest);
     if (goes_on) {
@@ -442,7 +434,7 @@ static bool fail_once(uint64_t nth, enum os_sim_fault_kind kind)
     store.kv = NULL;
     store.os = os_sim_start(store.sim);
     lsm_store_open(&store);
-    const uint64_t digest = digest_of(store.kv, &entries);
+    const uint64_t digest = kv_committed_digest(store.kv, &entries);
     assert_true(digest == behind || (err && digest == before));
     kv_expect_sound(store.kv);
     lsm_store_release(&store);
@@ -474,7 +466,7 @@ static void test_flush__of_an_older_memtable_that_fails_ends_one_commit_only(voi
     struct kv_txn *txn = kv_begin_write(store.kv);
     kv_put_numbers(txn, 0, 400, 60, 2); /* fills the memtable of the commit before */
     kv_abort(txn);
-    const uint64_t before = digest_of(store.kv, &entries);
+    const uint64_t before = kv_committed_digest(store.kv, &entries);
     for (unsigned tries = 0; tries < 2; tries++) {
         txn = kv_begin_write(store.kv);
         kv_put_numbers(txn, 5, 400, 60, 3);
@@ -485,10 +477,10 @@ static void test_flush__of_an_older_memtable_that_fails_ends_one_commit_only(voi
                                        .kind = OS_SIM_EIO, .nth = 1, .calls = 1u << OS_SIM_WRITE });
             expect_err(SOMBRA_IO, kv_commit(txn, KV_FULL));
             os_sim_fail(store.sim, NULL);
-            assert_int_equal(digest_of(store.kv, &entries), before);
+            assert_int_equal(kv_committed_digest(store.kv, &entries), before);
         } else {
             kv_commit_ok(txn);
-            assert_int_equal(digest_of(store.kv, &entries), behind);
+            assert_int_equal(kv_committed_digest(store.kv, &entries), behind);
         }
     }
     kv_expect_sound(store.kv);

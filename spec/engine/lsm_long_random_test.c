@@ -54,15 +54,6 @@ struct history {
     uint64_t backups, resumes;
 };
 
-static uint64_t digest_of(struct kv *kv)
-{
-    uint64_t entries;
-    struct kv_txn *txn = kv_begin_read(kv);
-    uint64_t digest = kv_digest(txn, all, &entries);
-    kv_abort(txn);
-    return digest;
-}
-
 static bool find_state(const struct history *h, uint64_t digest, uint64_t from, uint64_t to,
                        uint64_t *out)
 {
@@ -87,7 +78,8 @@ static void reader_look(struct history *h)
     }
     h->refreshes++;
     uint64_t state = 0;
-    if (!find_state(h, digest_of(h->reader), h->reader_state, atomic_load(&h->newest), &state))
+    if (!find_state(h, kv_committed_digest(h->reader, NULL), h->reader_state,
+                    atomic_load(&h->newest), &state))
         fail_msg("the reader sees no state from %llu to %llu", (unsigned long long)h->reader_state,
                  (unsigned long long)atomic_load(&h->newest));
     h->reader_state = state;
@@ -131,7 +123,7 @@ static void image_check(struct history *h, struct cut *cut)
     if (err)
         fail_msg("open after %s: %d %s", cut->is_clone ? "kill" : os_sim_variant_name(cut->variant),
                  (int)err, sombra_err_message());
-    uint64_t digest = digest_of(kv);
+    uint64_t digest = kv_committed_digest(kv, NULL);
     if (traces) {
         uint64_t found = 9999;
         (void)find_state(h, digest, 0, STATES_MAX - 1, &found);
@@ -159,7 +151,7 @@ static void image_check(struct history *h, struct cut *cut)
         cut->image = again;
     }
     expect_ok(lsm_open(os_sim_start(cut->image), "data", &options, &kv));
-    assert_int_equal(digest_of(kv), digest);
+    assert_int_equal(kv_committed_digest(kv, NULL), digest);
     kv_expect_sound(kv);
     expect_ok(kv_close(kv));
     os_sim_free(cut->image);
@@ -293,7 +285,7 @@ static void reopen(struct history *h, int how)
     if (err)
         fail_msg("open again (%d): %s", how, sombra_err_message());
     uint64_t state = 0;
-    uint64_t digest = digest_of(h->store.kv);
+    uint64_t digest = kv_committed_digest(h->store.kv, NULL);
     uint64_t from = how == 2 || failed ? atomic_load(&h->durable) : h->count - 1;
     if (!find_state(h, digest, from, atomic_load(&h->newest), &state))
         fail_msg("opened again (%d, failed %d): no state from %llu to %llu", how, failed,
@@ -455,7 +447,7 @@ static void txn_step(struct history *h)
     h->has_mem = false;
     bool failed = has_failed(h);
     if (!failed || atomic_load(&h->newest) == h->count - 1)
-        assert_int_equal(digest_of(h->store.kv), h->digests[h->count - 1]);
+        assert_int_equal(kv_committed_digest(h->store.kv, NULL), h->digests[h->count - 1]);
     if (!failed && lsm->options.no_background) {
         /* the store goes on */
         if (atomic_load(&h->newest) != h->count - 1)
@@ -495,7 +487,7 @@ static void maintain_step(struct history *h)
         struct lsm_options options = h->store.options;
         options.is_readonly = true;
         expect_ok(lsm_open(os_sim_start(h->store.sim), path, &options, &kv));
-        assert_int_equal(digest_of(kv), h->digests[h->count - 1]);
+        assert_int_equal(kv_committed_digest(kv, NULL), h->digests[h->count - 1]);
         expect_ok(kv_close(kv));
     }
 }
@@ -526,7 +518,7 @@ static void history_run(uint64_t seed)
           (unsigned long long)options.memtable_bytes, (unsigned long long)options.wal_bypass_bytes,
           !options.no_background);
     lsm_store_init_simulated(&h.store, &options);
-    h.digests[0] = digest_of(h.store.kv);
+    h.digests[0] = kv_committed_digest(h.store.kv, NULL);
     os_sim_set_hook(h.store.sim, hook, &h);
     h.reader_every = 1 + random_below(&h.random, 12);
     const bool has_reader = random_below(&h.random, 2);

@@ -35,14 +35,6 @@ static void delete_numbers(struct kv *kv, uint64_t first, uint64_t last)
     kv_commit_ok(txn);
 }
 
-static uint64_t digest_of(struct kv *kv, uint64_t *out_entries)
-{
-    struct kv_txn *txn = kv_begin_read(kv);
-    uint64_t digest = kv_digest(txn, (struct kv_range){ 0 }, out_entries);
-    kv_abort(txn);
-    return digest;
-}
-
 static struct kv_stats stats_of(struct kv *kv, bool walk)
 {
     struct kv_maintenance job = { .kind = KV_STATS, .walk = walk };
@@ -87,7 +79,7 @@ static void test_lsm_maintain__after_a_checkpoint_no_log_is_needed(void **state)
     struct kv_txn *txn = kv_begin_write(store.kv);
     kv_put_numbers(txn, 0, 50, 10, 0);
     expect_ok(kv_commit(txn, KV_OFF));
-    uint64_t entries, digest = digest_of(store.kv, &entries);
+    uint64_t entries, digest = kv_committed_digest(store.kv, &entries);
     struct kv_maintenance job = { .kind = KV_CHECKPOINT };
     expect_ok(kv_maintain(store.kv, &job));
     expect_ok(kv_maintain(store.kv, &job)); /* with nothing to do */
@@ -105,7 +97,7 @@ static void test_lsm_maintain__after_a_checkpoint_no_log_is_needed(void **state)
     struct os_sim *after = os_sim_crash(store.sim, OS_SIM_NOTHING, 1);
     struct kv *kv;
     expect_ok(lsm_open(os_sim_start(after), store.path, &store.options, &kv));
-    assert_int_equal(digest_of(kv, &entries), digest);
+    assert_int_equal(kv_committed_digest(kv, &entries), digest);
     expect_ok(kv_close(kv));
     os_sim_free(after);
     lsm_store_release(&store);
@@ -133,7 +125,7 @@ static void test_lsm_maintain__compact_makes_one_run_without_deletes(void **stat
     struct lsm_store store;
     store_begin(&store);
     struct watch watch = { .calls = 0 };
-    uint64_t entries, digest = digest_of(store.kv, &entries);
+    uint64_t entries, digest = kv_committed_digest(store.kv, &entries);
     struct kv_maintenance job = { .kind = KV_COMPACT,
                                   .progress = watch_progress,
                                   .context = &watch };
@@ -151,7 +143,7 @@ static void test_lsm_maintain__compact_makes_one_run_without_deletes(void **stat
     assert_int_equal(deletes, 0);
     assert_int_equal(in_tables, entries);
     assert_int_equal(stats.entries, entries);
-    assert_int_equal(digest_of(store.kv, &entries), digest);
+    assert_int_equal(kv_committed_digest(store.kv, &entries), digest);
     kv_expect_sound(store.kv);
 
     delete_numbers(store.kv, 0, UINT64_MAX); /* all of it goes */
@@ -171,7 +163,7 @@ static void test_lsm_maintain__a_cancelled_compaction_leaves_a_sound_store(void 
     (void)state;
     struct lsm_store store;
     store_begin(&store);
-    uint64_t entries, digest = digest_of(store.kv, &entries), cancelled = 0;
+    uint64_t entries, digest = kv_committed_digest(store.kv, &entries), cancelled = 0;
     for (uint64_t at = 1; at < 200; at += 2) {
         struct watch watch = { .cancel_at = at };
         struct kv_maintenance job = { .kind = KV_COMPACT,
@@ -182,7 +174,7 @@ static void test_lsm_maintain__a_cancelled_compaction_leaves_a_sound_store(void 
             break;
         assert_int_equal(err, SOMBRA_CANCELLED);
         cancelled++;
-        assert_int_equal(digest_of(store.kv, &entries), digest);
+        assert_int_equal(kv_committed_digest(store.kv, &entries), digest);
         kv_expect_sound(store.kv);
     }
     assert_true(cancelled > 0);
@@ -377,7 +369,7 @@ static void expect_copy(struct lsm_store *store, const char *path, uint64_t dige
     for (unsigned readonly = 2; readonly-- > 0;) {
         options.is_readonly = readonly;
         expect_ok(lsm_open(store->os, path, &options, &kv));
-        assert_int_equal(digest_of(kv, &entries), digest);
+        assert_int_equal(kv_committed_digest(kv, &entries), digest);
         kv_expect_sound(kv);
         expect_ok(kv_close(kv));
     }
@@ -388,7 +380,7 @@ static void test_lsm_maintain__a_backup_is_a_store_with_the_same_content(void **
     (void)state;
     struct lsm_store store;
     store_begin(&store);
-    uint64_t entries, digest = digest_of(store.kv, &entries);
+    uint64_t entries, digest = kv_committed_digest(store.kv, &entries);
     struct watch watch = { .calls = 0 };
     struct kv_maintenance job = {
         .kind = KV_BACKUP, .path = "copy", .progress = watch_progress, .context = &watch
@@ -407,7 +399,7 @@ static void test_lsm_maintain__a_backup_is_a_store_with_the_same_content(void **
     kv_commit_ok(txn);
     job.path = "nothing";
     expect_ok(kv_maintain(store.kv, &job));
-    uint64_t none = digest_of(store.kv, &entries);
+    uint64_t none = kv_committed_digest(store.kv, &entries);
     assert_int_equal(entries, 0);
     expect_copy(&store, "nothing", none);
     lsm_store_close(&store);
@@ -554,7 +546,7 @@ static void test_lsm_maintain__statistics_add_up(void **state)
     struct lsm_store store;
     store_begin(&store);
     uint64_t entries;
-    digest_of(store.kv, &entries);
+    kv_committed_digest(store.kv, &entries);
     struct kv_stats quick = stats_of(store.kv, false), walked = stats_of(store.kv, true);
     assert_false(quick.is_entries_exact);
     assert_true(walked.is_entries_exact);

@@ -17,14 +17,6 @@ static void expect_text(const char *part)
         fail_msg("\"%s\" is not in: %s", part, sombra_err_message());
 }
 
-static uint64_t digest_of(struct kv *kv, uint64_t *out_entries)
-{
-    struct kv_txn *txn = kv_begin_read(kv);
-    uint64_t digest = kv_digest(txn, (struct kv_range){ 0 }, out_entries);
-    kv_abort(txn);
-    return digest;
-}
-
 /* Numbers [0, 100) of the oldest commit, [100, 200) of the transaction's kept part. */
 static void expect_kept(struct kv *kv)
 {
@@ -151,7 +143,7 @@ static void test_lsm_txn__the_limit_of_memory_is_named_and_undoes_only_the_call(
     kv_commit_ok(txn);
     buf_release(&value);
     uint64_t entries;
-    digest_of(store.kv, &entries);
+    kv_committed_digest(store.kv, &entries);
     assert_int_equal(entries, fits);
     lsm_store_release(&store);
 }
@@ -186,7 +178,7 @@ static void test_lsm_txn__without_memory_a_transaction_fails_whole(void **state)
     kv_commit_ok(txn);
     struct buf value = BUF_INIT;
     sombra_slice large = kv_pattern(&value, 1, 200 * KiB);
-    uint64_t entries, digest = digest_of(store.kv, &entries);
+    uint64_t entries, digest = kv_committed_digest(store.kv, &entries);
     unsigned failures = 0;
     for (uint64_t nth = 1;; nth++) {
         txn = kv_begin_write(store.kv);
@@ -214,7 +206,7 @@ static void test_lsm_txn__without_memory_a_transaction_fails_whole(void **state)
         } else {
             kv_abort(txn);
         }
-        assert_int_equal(digest_of(store.kv, &entries), digest);
+        assert_int_equal(kv_committed_digest(store.kv, &entries), digest);
         assert_int_equal(entries, 200);
     }
     assert_true(failures > 2);
