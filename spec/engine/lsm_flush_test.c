@@ -233,40 +233,13 @@ static void test_flush__syncs_while_it_waits_for_its_other_part(void **state)
 
 /* ---- power cuts --------------------------------------------------------------------------- */
 
-struct cut {
-    _Atomic uint64_t calls, at; /* mutating calls; the one before which the power is cut */
-    _Atomic bool is_committed;
-    bool had_committed;
-    enum os_sim_variant variant;
-    struct os_sim *image;
-};
-
-static void cut_power(void *context, struct os_sim *sim, const struct os_sim_event *event)
-{
-    struct cut *cut = context;
-    if (atomic_fetch_add(&cut->calls, 1) + 1 != atomic_load(&cut->at))
-        return;
-    cut->had_committed = atomic_load(&cut->is_committed);
-    cut->image = os_sim_crash(sim, cut->variant, event->number);
-}
-
-static uint64_t digest_of_image(struct os_sim *image, const struct lsm_options *options)
-{
-    struct kv *kv;
-    uint64_t entries;
-    expect_ok(lsm_open(os_sim_start(image), "data", options, &kv));
-    kv_expect_sound(kv);
-    uint64_t digest = kv_committed_digest(kv, &entries);
-    expect_ok(kv_close(kv));
-    return digest;
-}
-
 /* Between any two calls of the commit, of the threads that flush, and of a close beside them. */
 static bool cut_once(struct random *random)
 {
     struct lsm_store store;
     struct lsm_options options = options_of(random_below(random, 2) ? 8 * KiB : MiB);
-    struct cut cut = { .variant = (enum os_sim_variant)random_below(random, OS_SIM_VARIANTS) };
+    struct power_cut cut = { .variant =
+                                 (enum os_sim_variant)random_below(random, OS_SIM_VARIANTS) };
     uint8_t low[8], high[8];
     uint64_t entries, removed, at = 1 + random_below(random, 60);
     if (random_below(random, 2))
@@ -275,7 +248,7 @@ static bool cut_once(struct random *random)
     commit_numbers(store.kv, 0, 700, 1);
     expect_ok(checkpoint(store.kv));
     const uint64_t before = kv_committed_digest(store.kv, &entries);
-    os_sim_set_hook(store.sim, cut_power, &cut);
+    os_sim_set_hook(store.sim, power_cut_hook, &cut);
     struct kv_txn *txn = kv_begin_write(store.kv);
     kv_put_numbers(txn, 300, 1800, 60, 2);
     struct kv_range range = { kv_number_key(500 + random_below(random, 500), low),
@@ -291,12 +264,7 @@ static bool cut_once(struct random *random)
     os_sim_set_hook(store.sim, NULL, NULL);
     lsm_store_open(&store);
     assert_int_equal(kv_committed_digest(store.kv, &entries), behind);
-    const bool is_cut = cut.image != NULL;
-    if (is_cut) {
-        uint64_t digest = digest_of_image(cut.image, &options);
-        assert_true(digest == behind || (digest == before && !cut.had_committed));
-        os_sim_free(cut.image);
-    }
+    const bool is_cut = power_cut_expect_whole(&cut, &options, before, behind);
     lsm_store_release(&store);
     return is_cut;
 }
@@ -348,7 +316,7 @@ static void test_flush__is_the_commit_of_a_long_transaction(void **state)
     assert_int_equal(count, 10);
     kv_abort(before);
     struct os_sim *image = os_sim_crash(store.sim, OS_SIM_NOTHING, 1);
-    assert_int_equal(digest_of_image(image, &options),
+    assert_int_equal(lsm_store_image_digest(image, &options),
                      digest); /* durable, though it was not asked to */
     os_sim_free(image);
     commit_numbers(store.kv, 2000, 2010, 3);

@@ -129,3 +129,34 @@ uint64_t lsm_store_count(struct kv *kv)
     kv_abort(txn);
     return found;
 }
+
+uint64_t lsm_store_image_digest(struct os_sim *image, const struct lsm_options *options)
+{
+    struct kv *kv;
+    expect_ok(lsm_open(os_sim_start(image), "data", options, &kv));
+    kv_expect_sound(kv);
+    uint64_t digest = kv_committed_digest(kv, NULL);
+    expect_ok(kv_close(kv));
+    return digest;
+}
+
+void power_cut_hook(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct power_cut *cut = context;
+    if (atomic_fetch_add(&cut->calls, 1) + 1 != atomic_load(&cut->at))
+        return;
+    cut->had_committed = atomic_load(&cut->is_committed);
+    cut->image = os_sim_crash(sim, cut->variant, event->number);
+}
+
+bool power_cut_expect_whole(struct power_cut *cut, const struct lsm_options *options,
+                            uint64_t before, uint64_t behind)
+{
+    if (!cut->image)
+        return false;
+    uint64_t digest = lsm_store_image_digest(cut->image, options);
+    assert_true(digest == behind || (digest == before && !cut->had_committed));
+    os_sim_free(cut->image);
+    cut->image = NULL;
+    return true;
+}

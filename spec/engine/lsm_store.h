@@ -8,6 +8,8 @@
 #include "lsm/lsm.h"
 #include "os/os_sim.h"
 
+#include <stdatomic.h>
+
 /* So small that a few hundred entries are several tables on two levels. */
 #define LSM_STORE_SMALL(memtable)                                                                  \
     .create = true, .memtable_bytes = (memtable), .block_bytes = 1 * KiB, .table_bytes = 32 * KiB, \
@@ -44,5 +46,24 @@ void lsm_store_remove(const char *directory);
 sombra_err lsm_store_try_put(struct kv *kv, uint64_t number, uint64_t timeout_ms);
 /* Live entries. */
 uint64_t lsm_store_count(struct kv *kv);
+
+/* Content of the store "data" of that machine, which has to be sound. */
+uint64_t lsm_store_image_digest(struct os_sim *image, const struct lsm_options *options);
+
+/* A cut of the power beside a commit: `power_cut_hook` is set with one of these as its context. */
+struct power_cut {
+    enum os_sim_variant variant;
+    _Atomic uint64_t calls;    /* mutating ones, so far */
+    _Atomic uint64_t at;       /* the one before which the power is cut */
+    _Atomic bool is_committed; /* the test says so */
+    bool had_committed;        /* when it was cut */
+    struct os_sim *image;      /* the machine after it; NULL = not cut */
+};
+
+void power_cut_hook(void *context, struct os_sim *sim, const struct os_sim_event *event);
+/* If the power was cut: the image has the content behind the commit, or that before it if this had
+ * not returned. Frees it. */
+bool power_cut_expect_whole(struct power_cut *cut, const struct lsm_options *options,
+                            uint64_t before, uint64_t behind);
 
 #endif
