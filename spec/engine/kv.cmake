@@ -2,7 +2,7 @@
 set(kv_model kv_model.c)
 set(kv_contract kv_contract.c kv_contract_points.c kv_contract_cursors.c kv_contract_words.c
   kv_contract_txns.c
-  kv_history.c kv_history_keys.c kv_check.c)
+  kv_history.c kv_history_steps.c kv_history_keys.c kv_check.c)
 set(kv_crash kv_crash.c kv_crash_cuts.c kv_crash_faults.c kv_check.c)
 
 engine_test(kv_model_test kv SOURCES ${kv_model} ${kv_contract} LABELS threads)
