@@ -7,6 +7,7 @@ set(kv_crash kv_crash.c kv_crash_cuts.c kv_crash_faults.c kv_check.c)
 
 engine_test(kv_model_test kv SOURCES ${kv_model} ${kv_contract} LABELS threads)
 engine_test(kv_metrics_test kv SOURCES kv_check.c LABELS threads)
+engine_test(kv_wait_test kv SOURCES kv_check.c)
 engine_test(kv_trace_test kv SOURCES ${kv_model} ${kv_contract} LABELS threads)
 # It needs the simulated machine, which kv does not.
 engine_test(kv_crash_test os SOURCES ${kv_model} ${kv_crash})
