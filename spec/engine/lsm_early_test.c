@@ -5,6 +5,8 @@
 #include "lsm/write_internal.h"
 #include "lsm_store.h"
 
+#include <limits.h>
+
 enum { KEY_BYTES = 5, VALUE_BYTES = 60, ROW_MAX = 100 };
 
 static const struct kv_range all = { { 0 }, { 0 } };
@@ -95,6 +97,19 @@ static void commit_and_compare(struct lsm_store *store, struct kv_txn *txn, uint
     kv_expect_sound(store->kv);
 }
 
+/* Of the last commit: without a manifest that is how old they are. */
+static void expect_newest(struct kv *kv)
+{
+    struct view *view = view_acquire(lsm_of(kv));
+    unsigned count = 0;
+    for (size_t i = 0; i < view->version->count; i++)
+        for (size_t k = 0; k < view->version->runs[i].count; k++, count++)
+            assert_int_equal(view->version->runs[i].tables[k]->meta.seq_max,
+                             atomic_load(&lsm_of(kv)->seq));
+    assert_true(count > 0);
+    view_release(view);
+}
+
 /* ---- when ---------------------------------------------------------------------------------- */
 
 static void test_early__rows_are_in_tables_before_the_commit(void **state)
@@ -108,6 +123,23 @@ static void test_early__rows_are_in_tables_before_the_commit(void **state)
     wait_for_files(&store, 2);
     assert_int_equal(tables_of(store.kv), 0);
     commit_and_compare(&store, txn, 3000);
+    expect_newest(store.kv);
+    lsm_store_release(&store);
+}
+
+/* A row that ended is in tables, however short it was. */
+static void test_early__a_row_that_was_left_is_not_waited_with(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = options_of(true);
+    lsm_store_init_simulated(&store, &options);
+    struct kv_txn *txn = begin_long(store.kv);
+    expect_ok(put_rows(txn, 1, 0, 100, 1));
+    assert_int_equal(files_of(&store), 0);
+    expect_ok(put_rows(txn, 2, 0, 100, 1));
+    wait_for_files(&store, 1);
+    commit_and_compare(&store, txn, 200);
     lsm_store_release(&store);
 }
 
@@ -172,6 +204,98 @@ static void test_early__what_is_changed_later_is_not_what_was_first(void **state
     lsm_store_release(&store);
 }
 
+/* Also of the first and the last that are in a table. */
+static void test_early__a_change_of_any_one_key_is_not_lost(void **state)
+{
+    (void)state;
+    uint8_t key[KEY_BYTES];
+    for (uint64_t number = 0; number < 600; number += number % 100 ? 1 : 99) {
+        struct lsm_store store;
+        struct lsm_options options = options_of(true);
+        lsm_store_init_simulated(&store, &options);
+        struct kv_txn *txn = begin_long(store.kv);
+        expect_ok(put_rows(txn, 1, 0, 600, 1));
+        expect_ok(put_rows(txn, 2, 0, 300, 1));
+        wait_for_files(&store, 3); /* the first two are whole */
+        if (number % 2)
+            expect_ok(kv_delete(txn, key_of(1, number, key)));
+        else
+            expect_ok(kv_put(txn, key_of(1, number, key), slice_str("changed")));
+        commit_and_compare(&store, txn, 900 - number % 2);
+        lsm_store_release(&store);
+    }
+}
+
+static void test_early__rows_before_and_behind_a_table_are_not_one(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = options_of(true);
+    lsm_store_init_simulated(&store, &options);
+    struct kv_txn *txn = begin_long(store.kv);
+    expect_ok(put_rows(txn, 2, 1000, 2000, 1));
+    wait_for_files(&store, 1);
+    expect_ok(put_rows(txn, 2, 0, 100, 2));
+    expect_ok(put_rows(txn, 2, 3000, 4000, 3));
+    expect_ok(put_rows(txn, 3, 0, 100, 3));
+    commit_and_compare(&store, txn, 2200);
+    lsm_store_release(&store);
+}
+
+/* Who goes back to what is in tables already does so again. */
+static void test_early__what_was_made_in_vain_twice_is_not_made_again(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = options_of(true);
+    uint8_t key[KEY_BYTES];
+    lsm_store_init_simulated(&store, &options);
+    struct kv_txn *txn = begin_long(store.kv);
+    for (uint8_t kind = 1; kind < 3; kind++) {
+        expect_ok(put_rows(txn, kind, 0, 300, 1));
+        wait_for_files(&store, 1);
+        expect_ok(kv_put(txn, key_of(kind, 7, key), slice_str("changed")));
+        for (unsigned i = 0; i < 10000 && files_of(&store) > 0; i++)
+            os_sleep_us(os_posix(), 1000); /* it may be in the making */
+        assert_int_equal(files_of(&store), 0);
+    }
+    expect_ok(put_rows(txn, 3, 0, 3000, 1));
+    os_sleep_us(os_posix(), 50000);
+    assert_int_equal(files_of(&store), 0);
+    commit_and_compare(&store, txn, 3600);
+    lsm_store_release(&store);
+}
+
+/* Deletes are dropped where nothing older is below: what is to be flushed before is older. */
+static void test_early__beside_a_memtable_that_waits_no_tables_are_made(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = options_of(true);
+    struct table_gate gate = { .free_thread = pthread_self() };
+    uint8_t key[KEY_BYTES];
+    options.wal_bypass_bytes = MiB;
+    options.memtables_max = 2;
+    lsm_store_init_simulated(&store, &options);
+    os_sim_set_hook(store.sim, table_gate_hook, &gate);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    expect_ok(put_rows(txn, 1, 0, 1000, 1));
+    kv_commit_ok(txn);
+    table_gate_wait(&gate);
+    txn = kv_begin_write(store.kv);
+    expect_ok(put_rows(txn, 1, 1000, 2000, 1));
+    for (uint64_t number = 0; number < 100; number++)
+        expect_ok(kv_delete(txn, key_of(1, number * 10, key)));
+    expect_ok(kv_expect(txn, 2 * MiB));
+    expect_ok(put_rows(txn, 2, 0, 100, 1));
+    os_sleep_us(os_posix(), 50000);
+    assert_true(atomic_load(&gate.made) <= 2); /* by the two threads that share the flush */
+    atomic_store(&gate.most, UINT_MAX);
+    commit_and_compare(&store, txn, 2000);
+    os_sim_set_hook(store.sim, NULL, NULL);
+    lsm_store_release(&store);
+}
+
 /* The disk may have no room for tables that are not used beside those that are. */
 static void test_early__what_was_taken_back_leaves_the_disk_at_once(void **state)
 {
@@ -192,21 +316,53 @@ static void test_early__what_was_taken_back_leaves_the_disk_at_once(void **state
     lsm_store_release(&store);
 }
 
-static void test_early__beside_a_hidden_range_no_tables_are_made(void **state)
+static void test_early__what_was_taken_back_in_the_making_leaves_the_disk_too(void **state)
 {
     (void)state;
     struct lsm_store store;
     struct lsm_options options = options_of(true);
-    struct kv_range range = { .low = slice_str("\x01"), .high = slice_str("\x02") };
+    struct table_gate gate = { .free_thread = pthread_self() };
+    uint64_t mark;
     lsm_store_init_simulated(&store, &options);
+    os_sim_set_hook(store.sim, table_gate_hook, &gate);
     struct kv_txn *txn = begin_long(store.kv);
-    expect_ok(put_rows(txn, 1, 0, 100, 1));
-    expect_ok(kv_delete_range(txn, range, NULL));
-    expect_ok(put_rows(txn, 2, 0, 3000, 1));
-    os_sleep_us(os_posix(), 50000);
+    expect_ok(kv_savepoint(txn, KV_SAVEPOINT_SET, &mark));
+    expect_ok(put_rows(txn, 1, 0, 300, 1));
+    table_gate_wait(&gate);
+    expect_ok(kv_savepoint(txn, KV_SAVEPOINT_ROLLBACK, &mark));
+    atomic_store(&gate.most, 1);
+    expect_ok(put_rows(txn, 2, 0, 300, 1));
+    table_gate_wait(&gate); /* the next one is about to be made */
     assert_int_equal(files_of(&store), 0);
-    commit_and_compare(&store, txn, 3000);
+    atomic_store(&gate.most, UINT_MAX);
+    kv_abort(txn);
+    os_sim_set_hook(store.sim, NULL, NULL);
     lsm_store_release(&store);
+}
+
+static void test_early__beside_a_hidden_range_no_tables_are_made(void **state)
+{
+    (void)state;
+    for (int is_known_late = 0; is_known_late < 2; is_known_late++) {
+        struct lsm_store store;
+        struct lsm_options options = options_of(true);
+        struct kv_range range = { .low = slice_str("\x01"), .high = slice_str("\x02") };
+        options.wal_bypass_bytes = options.memtable_bytes = MiB;
+        lsm_store_init_simulated(&store, &options);
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        if (!is_known_late)
+            expect_ok(kv_expect(txn, 2 * MiB));
+        expect_ok(put_rows(txn, 1, 0, 100, 1));
+        expect_ok(kv_delete_range(txn, range, NULL));
+        expect_ok(put_rows(txn, 2, 0, 3000, 1));
+        if (is_known_late)
+            expect_ok(kv_expect(txn, 2 * MiB));
+        expect_ok(put_rows(txn, 3, 0, 3000, 1));
+        os_sleep_us(os_posix(), 50000);
+        assert_int_equal(files_of(&store), 0);
+        commit_and_compare(&store, txn, 6000);
+        lsm_store_release(&store);
+    }
 }
 
 static sombra_err put_scattered(struct kv_txn *txn, uint8_t kind, uint64_t count)
@@ -362,6 +518,26 @@ static void test_early__a_call_that_fails_loses_no_more_than_the_transaction(voi
     }
 }
 
+/* The disk was full for a moment, say. */
+static void test_early__a_table_that_could_not_be_made_is_made_by_the_commit(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = options_of(true);
+    lsm_store_init_simulated(&store, &options);
+    struct kv_txn *txn = begin_long(store.kv);
+    os_sim_fail_at(store.sim, 1, OS_SIM_ENOSPC, false);
+    expect_ok(put_rows(txn, 1, 0, 300, 1));
+    for (unsigned i = 0; i < 10000 && os_sim_faults(store.sim) == 0; i++)
+        os_sleep_us(os_posix(), 1000);
+    assert_int_equal(os_sim_faults(store.sim), 1);
+    os_sim_fail(store.sim, NULL);
+    expect_ok(put_rows(txn, 2, 0, 300, 1));
+    wait_for_files(&store, 1); /* they are made one after the other: the first has failed */
+    commit_and_compare(&store, txn, 600);
+    lsm_store_release(&store);
+}
+
 static void test_early__a_power_cut_leaves_all_of_it_or_nothing(void **state)
 {
     (void)state;
@@ -398,14 +574,21 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_early__rows_are_in_tables_before_the_commit),
+        cmocka_unit_test(test_early__a_row_that_was_left_is_not_waited_with),
         cmocka_unit_test(test_early__what_was_there_is_cut_by_kind),
         cmocka_unit_test(test_early__nothing_is_left_of_a_transaction_that_was_taken_back),
         cmocka_unit_test(test_early__what_is_changed_later_is_not_what_was_first),
+        cmocka_unit_test(test_early__a_change_of_any_one_key_is_not_lost),
+        cmocka_unit_test(test_early__rows_before_and_behind_a_table_are_not_one),
+        cmocka_unit_test(test_early__what_was_made_in_vain_twice_is_not_made_again),
+        cmocka_unit_test(test_early__beside_a_memtable_that_waits_no_tables_are_made),
         cmocka_unit_test(test_early__what_was_taken_back_leaves_the_disk_at_once),
+        cmocka_unit_test(test_early__what_was_taken_back_in_the_making_leaves_the_disk_too),
         cmocka_unit_test(test_early__beside_a_hidden_range_no_tables_are_made),
         cmocka_unit_test(test_early__what_lies_around_a_small_piece_is_flushed_with_it),
         cmocka_unit_test(test_early__random_histories_are_those_of_a_store_without_threads),
         cmocka_unit_test(test_early__a_call_that_fails_loses_no_more_than_the_transaction),
+        cmocka_unit_test(test_early__a_table_that_could_not_be_made_is_made_by_the_commit),
         cmocka_unit_test(test_early__a_power_cut_leaves_all_of_it_or_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

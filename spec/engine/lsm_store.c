@@ -130,6 +130,29 @@ uint64_t lsm_store_count(struct kv *kv)
     return found;
 }
 
+enum { GATE_TRIES = 10000 };
+
+void table_gate_hook(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct table_gate *gate = context;
+    const char *dot = event->path ? strrchr(event->path, '.') : NULL;
+    (void)sim;
+    if (event->call != OS_SIM_CREATE || !dot || strcmp(dot, ".sst") != 0 ||
+        pthread_equal(pthread_self(), gate->free_thread))
+        return;
+    unsigned made = atomic_fetch_add(&gate->made, 1) + 1;
+    for (unsigned i = 0; i < GATE_TRIES && made > atomic_load(&gate->most); i++)
+        os_sleep_us(os_posix(), 1000);
+}
+
+void table_gate_wait(const struct table_gate *gate)
+{
+    for (unsigned i = 0; i < GATE_TRIES && atomic_load(&gate->made) <= atomic_load(&gate->most);
+         i++)
+        os_sleep_us(os_posix(), 1000);
+    assert_true(atomic_load(&gate->made) > atomic_load(&gate->most));
+}
+
 uint64_t lsm_store_image_digest(struct os_sim *image, const struct lsm_options *options)
 {
     struct kv *kv;

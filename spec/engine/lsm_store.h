@@ -8,6 +8,7 @@
 #include "lsm/lsm.h"
 #include "os/os_sim.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 /* So small that a few hundred entries are several tables on two levels. */
@@ -46,6 +47,18 @@ void lsm_store_remove(const char *directory);
 sombra_err lsm_store_try_put(struct kv *kv, uint64_t number, uint64_t timeout_ms);
 /* Live entries. */
 uint64_t lsm_store_count(struct kv *kv);
+
+/* Holds whoever would make another table, but for the thread that set it up, of which `most` are
+ * not yet made: `table_gate_hook` is set with one of these as its context. Whoever is held goes on
+ * when `most` is more, and after ten seconds. */
+struct table_gate {
+    pthread_t free_thread;
+    _Atomic unsigned made, most;
+};
+
+void table_gate_hook(void *context, struct os_sim *sim, const struct os_sim_event *event);
+/* Until somebody is held. */
+void table_gate_wait(const struct table_gate *gate);
 
 /* Content of the store "data" of that machine, which has to be sound. */
 uint64_t lsm_store_image_digest(struct os_sim *image, const struct lsm_options *options);
