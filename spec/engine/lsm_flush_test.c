@@ -5,6 +5,7 @@
 #include "lsm/write_internal.h"
 #include "lsm_store.h"
 
+#include <limits.h>
 #include <pthread.h>
 
 static const struct kv_range all = { { 0 }, { 0 } };
@@ -143,6 +144,19 @@ static void fail_tables(void *context, struct os_sim *sim, const struct os_sim_e
                              : NULL);
 }
 
+/* Those that it made are gone; it may be tried again just now. */
+static void expect_no_files(const struct lsm_store *store)
+{
+    enum { TRIES = 10000 };
+    unsigned files = 1;
+    for (unsigned i = 0; i < TRIES && files > 0; i++) {
+        files = names_of(store->os, lsm_of(store->kv)->directory).tables;
+        if (files > 0)
+            os_sleep_us(os_posix(), 1000);
+    }
+    assert_int_equal(files, 0);
+}
+
 /* Whichever part fails: nothing changes, and a later try makes tables of all. */
 static void test_flush__of_which_a_part_fails_is_done_again(void **state)
 {
@@ -157,6 +171,7 @@ static void test_flush__of_which_a_part_fails_is_done_again(void **state)
         commit_numbers(store.kv, 0, 2000, nth);
         assert_int_not_equal(checkpoint(store.kv), SOMBRA_OK);
         assert_int_equal(tables_of(store.kv), 0);
+        expect_no_files(&store);
         uint64_t digest = kv_committed_digest(store.kv, &entries);
         assert_int_equal(entries, 2000);
         failing.nth = UINT64_MAX;
@@ -168,6 +183,37 @@ static void test_flush__of_which_a_part_fails_is_done_again(void **state)
         kv_expect_sound(store.kv);
         lsm_store_release(&store);
     }
+}
+
+/* ---- logs --------------------------------------------------------------------------------- */
+
+/* A log is needed until the memtable that was begun with it is flushed, and not the one before. */
+static void test_flush__keeps_the_log_of_the_memtable_behind_it(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = options_of(MiB);
+    struct table_gate gate = { .free_thread = pthread_self() };
+    options.memtables_max = 3;
+    lsm_store_init_simulated(&store, &options);
+    os_sim_set_hook(store.sim, table_gate_hook, &gate);
+    for (uint64_t i = 0; i < 3; i++) /* each leaves a full memtable, and a new log */
+        commit_numbers(store.kv, i * 150, i * 150 + 150, i);
+    const uint64_t digest = kv_committed_digest(store.kv, NULL);
+    table_gate_wait(&gate);
+    assert_int_equal(names_of(store.os, lsm_of(store.kv)->directory).logs, 4);
+    while (tables_of(store.kv) == 0) { /* then one was flushed, and the next one is not */
+        atomic_fetch_add(&gate.most, 1);
+        table_gate_wait(&gate);
+    }
+    struct os_sim *image = os_sim_crash(store.sim, OS_SIM_NOTHING, 1);
+    assert_int_equal(lsm_store_image_digest(image, &options), digest);
+    os_sim_free(image);
+    atomic_store(&gate.most, UINT_MAX);
+    expect_ok(checkpoint(store.kv));
+    os_sim_set_hook(store.sim, NULL, NULL);
+    assert_int_equal(kv_committed_digest(store.kv, NULL), digest);
+    lsm_store_release(&store);
 }
 
 /* ---- commits that wait for their sync ---------------------------------------------------- */
@@ -462,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_flush__two_threads_share_what_one_transaction_filled),
         cmocka_unit_test(test_flush__parts_keep_what_was_written),
         cmocka_unit_test(test_flush__of_which_a_part_fails_is_done_again),
+        cmocka_unit_test(test_flush__keeps_the_log_of_the_memtable_behind_it),
         cmocka_unit_test(test_flush__syncs_while_it_waits_for_its_other_part),
         cmocka_unit_test(test_flush__power_cuts_beside_it_lose_nothing),
         cmocka_unit_test(test_flush__is_the_commit_of_a_long_transaction),
