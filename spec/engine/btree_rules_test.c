@@ -81,6 +81,46 @@ static void test_rules__durable_commit_syncs_the_older_half_of_the_log_too(void 
     os_sim_free(sim);
 }
 
+/* Somebody else heard of a sync that failed, while this one's checkpoint waits for its first. */
+static void poison_beside(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct btree **poisoned = context;
+    const char *name = strrchr(event->path, '/');
+    (void)sim;
+    if (*poisoned && event->call == OS_SIM_SYNC &&
+        strcmp(name ? name + 1 : event->path, "store") == 0) {
+        head_poison(*poisoned);
+        *poisoned = NULL;
+    }
+}
+
+/* The failure is told once, and not to the checkpoint: its own syncs succeed. */
+static void test_rules__no_meta_is_written_over_a_sync_that_failed_for_another(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *kv = process_open(sim, &options, NULL);
+    kv_put_one(kv, "made", "durable", KV_FULL);
+    kv_put_one(kv, "another", "one", KV_FULL);
+    struct btree *btree = container_of(kv, struct btree, kv), *poisoned = btree;
+    const uint64_t sequence = btree->meta.sequence;
+    struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+    os_sim_set_hook(sim, poison_beside, &poisoned);
+    sombra_err err = kv_maintain(kv, &job);
+    os_sim_set_hook(sim, NULL, NULL);
+    assert_null(poisoned);
+    assert_int_not_equal(err, SOMBRA_OK);
+    assert_int_equal(btree->meta.sequence, sequence);
+    (void)!kv_close(kv);
+    kv = process_open(sim, &options, NULL);
+    kv_expect_one(kv, "made", "durable");
+    kv_expect_one(kv, "another", "one");
+    kv_expect_sound(kv);
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+}
+
 /* ---- the last record before idle --------------------------------------------------------- */
 
 /* Flips a byte of the log's record that holds `text`. */
@@ -416,6 +456,7 @@ static void test_rules__verify_beside_a_poisoned_process_finds_nothing(void **st
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rules__no_meta_is_written_over_a_sync_that_failed_for_another),
         cmocka_unit_test(test_rules__durable_commit_syncs_the_older_half_of_the_log_too),
         cmocka_unit_test(test_rules__rot_of_the_last_record_before_idle_is_found),
         cmocka_unit_test(test_rules__file_is_cut_when_its_meta_is_durable),

@@ -397,6 +397,42 @@ static void test_edge__a_renewed_batch_begins_behind_what_was_used(void **state)
     assert_sound(f);
 }
 
+/* What was used last is there still: it does not come again, in either direction. */
+static void test_edge__a_renewed_batch_gives_no_edge_twice(void **state)
+{
+    struct fixture *f = *state;
+    begin_write(f);
+    sombra_node_id a = node_new(f, NULL), b = node_new(f, NULL);
+    for (int reverse = 0; reverse < 2; reverse++) {
+        sombra_edge_id edges[5];
+        for (int i = 0; i < 5; i++)
+            edges[i] = edge_new(f, a, reverse ? "R" : "T", b);
+        struct graph_neighbours *n = calloc(1, sizeof *n);
+        const sombra_slice type = text(reverse ? "R" : "T");
+        const sombra_neighbours_options options = { .types = &type,
+                                                    .type_count = 1,
+                                                    .reverse = reverse };
+        const sombra_neighbour *batch;
+        size_t count;
+        bool is_renewed = false;
+        assert_ok(graph_neighbours_open(n, &f->txn, a, &options));
+        assert_ok(graph_neighbours_next(n, &batch, &count));
+        assert_int_equal(count, 5);
+        assert_int_equal(batch[1].edge, edges[reverse ? 3 : 1]);
+        assert_ok(graph_edge_delete(&f->txn, edges[2]));
+        assert_ok(graph_neighbours_renew(n, 2, &is_renewed));
+        assert_true(is_renewed);
+        assert_ok(graph_neighbours_next(n, &batch, &count));
+        assert_int_equal(count, 2);
+        assert_int_equal(batch[0].edge, edges[reverse ? 1 : 3]);
+        assert_int_equal(batch[1].edge, edges[reverse ? 0 : 4]);
+        graph_neighbours_close(n);
+        graph_neighbours_release(n);
+        free(n);
+    }
+    assert_sound(f);
+}
+
 static void test_edge__type_counts_follow_savepoints(void **state)
 {
     struct fixture *f = *state;
@@ -604,6 +640,7 @@ int main(void)
         TEST(test_edge__edges_may_be_deleted_while_they_are_listed),
         TEST(test_edge__edges_deleted_one_by_one_are_not_in_the_way_of_the_next),
         TEST(test_edge__a_renewed_batch_begins_behind_what_was_used),
+        TEST(test_edge__a_renewed_batch_gives_no_edge_twice),
         TEST(test_edge__type_counts_follow_savepoints),
         TEST(test_edge__an_aborted_transaction_counts_nothing),
         TEST(test_name__of_an_aborted_transaction_is_forgotten),

@@ -113,11 +113,10 @@ static void assert_record(struct fixture *f, sombra_node_id node, const bool *wa
     sombra_value_builder_free(builder);
 }
 
-static sombra_node_id node_with(struct fixture *f, const bool *wanted, uint64_t salt,
-                                size_t text_bytes)
+static sombra_slice wanted_map(struct fixture *f, const bool *wanted, uint64_t salt,
+                               size_t text_bytes)
 {
     sombra_slice map;
-    sombra_node_id node;
     sombra_value_builder_reset(f->builder);
     sombra_value_begin_map(f->builder);
     for (uint32_t id = 1; id <= NAMES; id++) {
@@ -129,6 +128,14 @@ static sombra_node_id node_with(struct fixture *f, const bool *wanted, uint64_t 
     }
     sombra_value_end_map(f->builder);
     assert_ok(sombra_value_finish(f->builder, &map));
+    return map;
+}
+
+static sombra_node_id node_with(struct fixture *f, const bool *wanted, uint64_t salt,
+                                size_t text_bytes)
+{
+    sombra_node_id node;
+    sombra_slice map = wanted_map(f, wanted, salt, text_bytes);
     assert_ok(graph_node_create(&f->txn, NULL, 0, map, &node));
     return node;
 }
@@ -248,6 +255,69 @@ static void expect_same_values(struct fixture *f, const uint8_t *record, size_t 
 static void test_record__one_value_of_damaged_bytes_is_what_the_walk_says(void **state)
 {
     each_damaged_record(*state, expect_same_values);
+}
+
+/* A record longer than one with a head may be, whose properties are not, has one nevertheless. */
+static void test_record__head_behind_many_labels_is_known(void **state)
+{
+    enum { LABELS = 100 };
+    struct fixture *f = *state;
+    sombra_slice labels[LABELS], value;
+    char texts[LABELS][8];
+    sombra_node_id node;
+    begin_write(f);
+    make_names(f);
+    for (int i = 0; i < LABELS; i++) {
+        snprintf(texts[i], sizeof texts[i], "L%03d", i);
+        labels[i] = text(texts[i]);
+    }
+    bool wanted[NAMES + 1] = { false };
+    for (uint32_t id = 1; id <= 12; id++)
+        wanted[id] = id != 5;
+    assert_ok(graph_node_create(&f->txn, labels, LABELS, NOTHING, &node));
+    const size_t label_bytes = stored(f, node).bytes;
+    assert_ok(graph_node_change(&f->txn, node, wanted_map(f, wanted, 3, 80), GRAPH_MERGE));
+    const sombra_slice both = stored(f, node);
+    assert_true(both.bytes > 256 && both.bytes - label_bytes < 256);
+    assert_true(((const uint8_t *)both.data)[label_bytes] >= 0x80);
+    for (uint32_t name = 1; name <= 13; name++)
+        assert_same_value(both, name);
+    assert_ok(graph_record_value(both, true, 1, &value));
+    assert_sound(f);
+}
+
+/* Names are numbered as they were made, and given in the order of their texts. */
+static void test_record__many_properties_stand_in_the_order_of_their_names(void **state)
+{
+    enum { COUNT = 60 };
+    struct fixture *f = *state;
+    sombra_node_id node;
+    sombra_slice map;
+    begin_write(f);
+    for (uint32_t id = COUNT; id > 0; id--)
+        assert_ok(graph_node_create(&f->txn, NULL, 0,
+                                    map_of(f, "i", (const char *)name_at(id).data, 1), &node));
+    sombra_value_builder_reset(f->builder);
+    sombra_value_begin_map(f->builder);
+    for (uint32_t id = 1; id <= COUNT; id++) {
+        sombra_slice name = name_at(id);
+        sombra_value_push_key(f->builder, name.data, name.bytes);
+        sombra_value_push_integer(f->builder, id);
+    }
+    sombra_value_end_map(f->builder);
+    assert_ok(sombra_value_finish(f->builder, &map));
+    assert_ok(graph_node_create(&f->txn, NULL, 0, map, &node));
+    for (uint32_t id = 1; id <= COUNT; id++) {
+        sombra_slice value;
+        sombra_value decoded;
+        uint32_t name;
+        assert_ok(graph_name_find(&f->txn, SOMBRA_NAME_PROPERTY, name_at(id), &name));
+        assert_int_equal(name, COUNT + 1 - id);
+        assert_ok(graph_record_value(stored(f, node), true, name, &value));
+        assert_ok(sombra_value_decode(value, &decoded));
+        assert_int_equal(decoded.as.integer, id);
+    }
+    assert_sound(f);
 }
 
 /* ---- changed in part ----------------------------------------------------------------------- */
@@ -577,6 +647,8 @@ int main(void)
         TEST(test_record__heads_are_as_short_as_names_allow),
         TEST(test_record__any_set_of_names_and_sizes_is_read_back),
         TEST(test_record__one_value_of_damaged_bytes_is_what_the_walk_says),
+        TEST(test_record__head_behind_many_labels_is_known),
+        TEST(test_record__many_properties_stand_in_the_order_of_their_names),
         TEST(test_record__changed_in_part_is_what_is_built_at_once),
         TEST(test_record__lengths_with_bytes_too_many_do_not_last),
         TEST(test_record__change_of_damaged_bytes_says_what_the_walk_says),

@@ -140,6 +140,25 @@ static void test_wal__large_records_and_those_that_know_more_are_whole(void **st
     assert_int_equal(result.durable_lsn, 5);
 }
 
+/* What was told before it is not there any more. */
+static void test_wal__record_behind_a_restart_says_anew_what_is_durable(void **state)
+{
+    struct fixture *fixture = *state;
+    struct wal_replay_result result;
+    append_to(fixture, 1, 9, 0, 8);
+    append_to(fixture, 10, 10, 9, 8);
+    assert_ok(wal_restart(fixture->wal, 2, 0));
+    fixture->ends[0] = wal_position(fixture->wal);
+    append_to(fixture, 1, 4, 0, 8);
+    append_to(fixture, 5, 5, 3, 8);
+    load(fixture);
+    assert_true(is_short(fixture, 4));
+    assert_false(is_short(fixture, 5));
+    assert_ok(replay_file(fixture, fixture->ends[0], 0, &result));
+    assert_int_equal(result.records, 5);
+    assert_int_equal(result.durable_lsn, 3);
+}
+
 static void test_wal__short_record_behind_a_gap_of_lsns_does_not_count(void **state)
 {
     struct fixture *fixture = *state;
@@ -446,6 +465,7 @@ int main(void)
         TEST(short_records_take_8_bytes_and_their_payload),
         TEST(first_record_that_begins_in_a_block_is_whole),
         TEST(large_records_and_those_that_know_more_are_whole),
+        TEST(record_behind_a_restart_says_anew_what_is_durable),
         TEST(short_record_behind_a_gap_of_lsns_does_not_count),
         TEST(short_record_of_4096_bytes_is_written_and_read),
         TEST(log_of_whole_records_is_continued_by_short_ones),

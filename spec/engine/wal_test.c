@@ -360,6 +360,20 @@ static void test_wal__cut_follows_a_file_that_another_handle_grew(void **state)
     wal_close(other);
 }
 
+static void test_wal__restart_follows_a_file_that_another_handle_grew(void **state)
+{
+    struct fixture *fixture = *state;
+    struct wal *other;
+    assert_ok(wal_open(os_posix(), fixture->place.path, false, &other));
+    log_append_bytes(fixture->wal, 1, 0, MiB);
+    assert_ok(wal_restart(other, 2, 0));
+    assert_int_equal(wal_file_bytes(other), wal_file_bytes(fixture->wal));
+    log_append_bytes(other, 1, 0, 64);
+    assert_int_equal(wal_file_bytes(other), wal_file_bytes(fixture->wal));
+    log_expect(other, 2, 1);
+    wal_close(other);
+}
+
 static void test_wal__cut_behind_the_file_is_corrupt(void **state)
 {
     struct fixture *fixture = *state;
@@ -543,6 +557,7 @@ int main(void)
         TEST(link_mismatch_ends_the_log),
         TEST(cut_records_cannot_be_spliced),
         TEST(cut_follows_a_file_that_another_handle_grew),
+        TEST(restart_follows_a_file_that_another_handle_grew),
         TEST(cut_behind_the_file_is_corrupt),
         TEST(impossible_positions_are_corrupt),
         TEST(grows_by_doubling_steps_up_to_8_mib),
