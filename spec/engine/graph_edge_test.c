@@ -433,6 +433,55 @@ static void test_edge__a_renewed_batch_gives_no_edge_twice(void **state)
     assert_sound(f);
 }
 
+/* The next batch of a sweep has these edges. */
+static void expect_hops(struct graph_expand *expand, const sombra_edge_id *edges, size_t count)
+{
+    const struct graph_hop *batch;
+    size_t have;
+    assert_ok(graph_expand_next(expand, &batch, &have));
+    assert_int_equal(have, count);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(batch[i].edge, edges[i]);
+}
+
+/* Whatever it had read ahead; nothing comes twice. */
+static void test_edge__a_sweep_sees_what_was_deleted_between_its_batches(void **state)
+{
+    enum { BATCH = 4, EDGES = 10 };
+    struct fixture *f = *state;
+    sombra_edge_id of_a[EDGES], of_c[EDGES], left[] = { 0, 0, 0, 0 };
+    struct arena arena = ARENA_INIT;
+    static struct graph_expand expand;
+    begin_write(f);
+    sombra_node_id a = node_new(f, NULL), b = node_new(f, NULL), c = node_new(f, NULL);
+    for (int i = 0; i < EDGES; i++)
+        of_a[i] = edge_new(f, a, "T", b);
+    for (int i = 0; i < EDGES; i++)
+        of_c[i] = edge_new(f, c, "T", b);
+    const struct graph_expand_options options = { .arena = &arena, .direction = SOMBRA_OUT };
+    const uint64_t sources[] = { a, c };
+    assert_ok(graph_expand_open(&expand, &f->txn, &options));
+    expand.batch_max = BATCH;
+    graph_expand_sources(&expand, sources, 2);
+    expect_hops(&expand, of_a, BATCH);
+    assert_ok(graph_edge_delete(&f->txn, of_a[5]));
+    left[0] = of_a[4], left[1] = of_a[6], left[2] = of_a[7], left[3] = of_a[8];
+    expect_hops(&expand, left, BATCH);
+    assert_ok(graph_edge_delete(&f->txn, of_c[0]));
+    left[0] = of_a[9], left[1] = of_c[1], left[2] = of_c[2], left[3] = of_c[3];
+    expect_hops(&expand, left, BATCH);
+    /* Begun anew before it was over. */
+    graph_expand_sources(&expand, sources, 1);
+    expect_hops(&expand, of_a, BATCH);
+    assert_ok(graph_edge_delete(&f->txn, of_c[2]));
+    graph_expand_sources(&expand, sources + 1, 1);
+    left[0] = of_c[1], left[1] = of_c[3], left[2] = of_c[4], left[3] = of_c[5];
+    expect_hops(&expand, left, BATCH);
+    graph_expand_close(&expand);
+    arena_release(&arena);
+    assert_sound(f);
+}
+
 static void test_edge__type_counts_follow_savepoints(void **state)
 {
     struct fixture *f = *state;
@@ -641,6 +690,7 @@ int main(void)
         TEST(test_edge__edges_deleted_one_by_one_are_not_in_the_way_of_the_next),
         TEST(test_edge__a_renewed_batch_begins_behind_what_was_used),
         TEST(test_edge__a_renewed_batch_gives_no_edge_twice),
+        TEST(test_edge__a_sweep_sees_what_was_deleted_between_its_batches),
         TEST(test_edge__type_counts_follow_savepoints),
         TEST(test_edge__an_aborted_transaction_counts_nothing),
         TEST(test_name__of_an_aborted_transaction_is_forgotten),
