@@ -10,19 +10,6 @@ describe("the README", function()
     assert.equal("Bob\t2026\t1\n2\t1\n", output)
     assert.equal(0, code)
   end)
-
-  it("links only to files that are there", function()
-    for _, name in ipairs({ "README.md", "docs/host.md", "docs/csv.md", "docs/json.md", "docs/import.md" }) do
-      local base = name:match("^(.*/)") or ""
-      for target in run.read_file(name):gmatch("%]%(([^)#]+)%)") do
-        if not target:find("^https?:") then
-          local file = io.open(base .. target)
-          assert.is_truthy(file, name .. " links to " .. target)
-          file:close()
-        end
-      end
-    end
-  end)
 end)
 
 describe("docs/testing.md", function()
