@@ -190,6 +190,20 @@ local parameters = "sombra_err err, sombra_db *db, sombra_txn *txn, sombra_node_
   .. "void *queue"
 
 describe("docs/c-api.md", function()
+  it("names every function of the headers, and no others", function()
+    local headers = run.shell("cat engine/include/sombra/*.h lua/embed/sombra/procedure.h"):gsub("/%*.-%*/", "")
+    local page, count = run.read_file("docs/c-api.md"), 0
+    for declaration in headers:gmatch("\nSOMBRA_API ([^;]+);") do
+      local name = declaration:match("(sombra_[%l_]+)%(")
+      assert.truthy(page:find("`" .. name .. "`", 1, true), name .. " is not in docs/c-api.md")
+      count = count + 1
+    end
+    for name in page:gmatch("`(sombra_[%l_]+)`") do
+      assert.truthy(headers:find("%f[%w_]" .. name .. "%f[^%w_]"), name .. " is in no header")
+    end
+    assert.is_true(count >= 136)
+  end)
+
   it("shows C that compiles, under strict warnings", function()
     local parts = { surroundings }
     for block in run.read_file("docs/c-api.md"):gmatch("\n```c\n(.-\n)```") do
