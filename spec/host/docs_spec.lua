@@ -43,6 +43,26 @@ describe("the documents", function()
   end)
 end)
 
+describe("docs/benchmarks.md", function()
+  it("shows plots of the tables that stand there", function()
+    local lines, is_open, count = {}, false, 0
+    for line in io.lines("docs/benchmarks.md") do
+      local plot = line:match("^!%[.-%]%((.-%.svg)%)$")
+      if line:find("^|") then
+        lines = is_open and lines or {}
+        lines[#lines + 1] = line
+      elseif plot then
+        local described = run.read_file("docs/" .. plot):match("<desc>\n(.-)\n</desc>")
+        assert.equal(table.concat(lines, "\n"), described, plot
+          .. " is older than its table: build/release/sombra bench/plot.lua page docs/benchmarks.md")
+        count = count + 1
+      end
+      is_open = line:find("^|") ~= nil
+    end
+    assert.equal(tonumber((run.shell("ls docs/benchmarks/*.svg | wc -l"))), count)
+  end)
+end)
+
 -- Blocks of a page that begin with the name of a file are that file; the others are one program, in their order, behind
 -- `before`. `files` are what the program finds.
 local require_line = 'local sombra = require "sombra"\n'
