@@ -4,6 +4,9 @@
  */
 #include "lsm_store.h"
 
+#include "lsm/table/block_build.h"
+#include "lsm/table/rows.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -191,10 +194,58 @@ static void test_rows__every_search_equals_that_of_a_list(void **state)
         }
 }
 
+/* Places are of 2 bytes as long as those tell where the last value ends. */
+static void test_rows__entries_are_whole_around_the_bound_of_small_places(void **state)
+{
+    enum { ENTRIES = 40, KEY_BYTES = 8, VALUE_BYTES = 1600, FIXED_BYTES = 16 + 96 };
+    (void)state;
+    for (size_t total = UINT16_MAX - 1; total <= UINT16_MAX + 2; total++) {
+        struct block_builder builder;
+        struct block block;
+        struct rows rows;
+        struct lsm_entry entry;
+        sombra_slice raw;
+        static uint8_t values[2 * VALUE_BYTES];
+        size_t left = total;
+        block_builder_init(&builder, 16);
+        for (size_t i = 0; i < ENTRIES; i++) {
+            uint8_t key[KEY_BYTES];
+            size_t bytes = i + 1 < ENTRIES ? VALUE_BYTES : left - KEY_BYTES;
+            put_be64(key, i);
+            memset(values, (int)i, bytes);
+            sombra_slice in = slice_of(key, KEY_BYTES);
+            expect_ok(block_builder_add(&builder, (size_t)block_builder_shared(&builder, in), in,
+                                        ENTRY_PUT, slice_of(values, bytes)));
+            left -= KEY_BYTES + bytes;
+        }
+        expect_ok(block_builder_finish(&builder, &raw));
+        expect_ok(block_check(raw, &block_rules_data));
+        block_open(&block, raw, &block_rules_data);
+        size_t place_bytes = total > UINT16_MAX ? 8 : 4;
+        assert_int_equal(rows_bytes(&block),
+                         FIXED_BYTES + 4 * ENTRIES + place_bytes * (ENTRIES + 1) + total);
+        uint8_t *to = mem_alloc(rows_bytes(&block));
+        rows_unpack(&block, to, rows_bytes(&block));
+        rows_open(&rows, to);
+        size_t sum = 0;
+        for (uint32_t i = 0; i < ENTRIES; i++) {
+            rows_entry(&rows, i, &entry);
+            assert_int_equal(get_be64(entry.key.data), i);
+            assert_int_equal(entry.kind, ENTRY_PUT);
+            assert_int_equal(((const uint8_t *)entry.value.data)[entry.value.bytes - 1], i);
+            sum += entry.key.bytes + entry.value.bytes;
+        }
+        assert_int_equal(sum, total);
+        mem_free(to);
+        block_builder_release(&builder);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows__every_search_equals_that_of_a_list),
+        cmocka_unit_test(test_rows__entries_are_whole_around_the_bound_of_small_places),
     };
     return cmocka_run_group_tests_name("lsm, searches of blocks", tests, NULL, NULL);
 }

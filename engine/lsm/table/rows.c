@@ -17,16 +17,17 @@ static inline uint32_t head_of(const uint8_t *key, size_t key_bytes, size_t pref
 /* Few bytes are copied faster as so many: behind the last entry there is room for it. */
 enum { COPY_BYTES = 16 };
 
-static size_t fixed_bytes(uint32_t count)
+/* What a block takes but its keys and values. */
+static size_t fixed_bytes(uint32_t count, bool is_wide)
 {
-    return COPY_BYTES + sizeof(struct rows_head) +
-           (size_t)count * (sizeof(uint32_t) + sizeof(struct rows_place)) +
-           sizeof(struct rows_place);
+    size_t place_bytes = is_wide ? 2 * sizeof(uint32_t) : 2 * sizeof(uint16_t);
+    return COPY_BYTES + sizeof(struct rows_head) + (size_t)count * sizeof(uint32_t) +
+           ((size_t)count + 1) * place_bytes;
 }
 
 size_t rows_bytes_max(uint32_t entries)
 {
-    return fixed_bytes(entries) + TABLE_DATA_BYTES_MAX + TABLE_DATA_KEYS_MAX;
+    return fixed_bytes(entries, true) + TABLE_DATA_BYTES_MAX + TABLE_DATA_KEYS_MAX;
 }
 
 size_t rows_bytes(const struct block *block)
@@ -39,19 +40,41 @@ size_t rows_bytes(const struct block *block)
         bytes += entry.shared + entry.rest.bytes + entry.value.bytes;
     }
     assert(at == block->heads);
-    return fixed_bytes(block->entries) + bytes;
+    return fixed_bytes(block->entries, bytes > UINT16_MAX) + bytes;
 }
 
-void rows_unpack(const struct block *block, uint8_t *to)
+static inline void place_put(const struct rows *rows, uint32_t at, uint32_t key, uint32_t size)
+{
+    void *place = (void *)(uintptr_t)rows_place(rows, at);
+    if (UNLIKELY(rows->is_wide)) {
+        ((uint32_t *)place)[0] = key;
+        ((uint32_t *)place)[1] = size;
+    } else {
+        ((uint16_t *)place)[0] = (uint16_t)key;
+        ((uint16_t *)place)[1] = (uint16_t)size;
+    }
+}
+
+static void samples_take(struct rows_head *head, const uint32_t *heads)
+{
+    head->step = (head->count + ROWS_SAMPLES - 1) / ROWS_SAMPLES;
+    for (uint32_t i = 0; i < ROWS_SAMPLES; i++)
+        head->samples[i] = i * head->step < head->count ? heads[i * head->step] : UINT32_MAX;
+}
+
+void rows_unpack(const struct block *block, uint8_t *to, size_t to_bytes)
 {
     struct rows_head *head = (struct rows_head *)(void *)to;
     uint32_t count = block->entries, prefix_bytes = (uint32_t)block->prefix.bytes;
     uint32_t *heads = (uint32_t *)(void *)(head + 1);
-    struct rows_place *places = (struct rows_place *)(void *)(heads + count);
-    uint8_t *bytes = (uint8_t *)(places + count + 1), *key = bytes;
+    *head = (struct rows_head){ .count = count,
+                                .prefix_bytes = (uint16_t)prefix_bytes,
+                                .is_wide = to_bytes - fixed_bytes(count, false) > UINT16_MAX };
+    struct rows rows;
+    rows_open(&rows, to);
+    uint8_t *bytes = (uint8_t *)(uintptr_t)rows.bytes, *key = bytes;
     const uint8_t *at = block->data, *before = bytes;
     struct block_entry entry;
-    *head = (struct rows_head){ .count = count, .prefix_bytes = prefix_bytes };
     if (prefix_bytes > 0 && prefix_bytes <= ROWS_PREFIX_BYTES)
         memcpy(head->prefix, block->prefix.data, prefix_bytes);
     for (uint32_t i = 0; i < count; i++, at = entry.next) {
@@ -66,16 +89,14 @@ void rows_unpack(const struct block *block, uint8_t *to)
         /* The value stands behind the rest of the key on disk as well. */
         memcpy(key + entry.shared, entry.rest.data, entry.rest.bytes + entry.value.bytes);
         heads[i] = head_of(key, key_bytes, prefix_bytes);
-        places[i] = (struct rows_place){ .key = (uint32_t)(key - bytes),
-                                         .size = (uint32_t)key_bytes | (uint32_t)entry.kind
-                                                                           << ROWS_KIND_SHIFT };
+        place_put(&rows, i, (uint32_t)(key - bytes),
+                  (uint32_t)key_bytes | (uint32_t)entry.kind << ROWS_KIND_SHIFT);
         before = key;
         key += key_bytes + entry.value.bytes;
     }
-    places[count] = (struct rows_place){ .key = (uint32_t)(key - bytes) };
-    head->step = (count + ROWS_SAMPLES - 1) / ROWS_SAMPLES;
-    for (uint32_t i = 0; i < ROWS_SAMPLES; i++)
-        head->samples[i] = i * head->step < count ? heads[i * head->step] : UINT32_MAX;
+    assert(key + COPY_BYTES == to + to_bytes);
+    place_put(&rows, count, (uint32_t)(key - bytes), 0);
+    samples_take(head, heads);
 }
 
 /* ---- find -------------------------------------------------------------------------------- */
@@ -107,7 +128,7 @@ static inline int tie_order(const struct rows *rows, uint32_t at, sombra_slice k
     size_t most = (size_t)rows->prefix_bytes + sizeof(uint32_t);
     if (bytes <= most && key.bytes <= most)
         return (bytes > key.bytes) - (bytes < key.bytes);
-    return slice_compare(slice_of(rows->bytes + rows->places[at].key, bytes), key);
+    return slice_compare(slice_of(rows->bytes + rows_key_at(rows, at), bytes), key);
 }
 
 /* Among the entries from `low` on whose heads are equal to that of `key`: the first not below. */
@@ -194,7 +215,7 @@ static inline uint32_t find_head(const struct rows *rows, const struct rows_aim 
 uint32_t rows_find_head(const struct rows *rows, const struct rows_aim *aim)
 {
     uint32_t at = aim->is_outside ? aim->high : find_head(rows, aim);
-    __builtin_prefetch(&rows->places[at]);
+    __builtin_prefetch(rows_place(rows, at));
     return at;
 }
 
@@ -214,7 +235,7 @@ uint32_t rows_find(const struct rows *rows, sombra_slice key, bool *out_is_equal
     aim_at(rows, key, &aim);
     uint32_t at = aim.high;
     if (!aim.is_outside) {
-        __builtin_prefetch(rows->places + aim.low + rows->step / 2);
+        __builtin_prefetch(rows_place(rows, aim.low + rows->step / 2));
         at = find_head(rows, &aim);
         if (at < rows->count && rows->heads[at] == aim.head)
             at = ties_find(rows, key, aim.head, at, &is_equal);

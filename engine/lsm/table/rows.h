@@ -6,17 +6,18 @@
  * bisection of one array, a step in either direction an addition, and keys are given where they
  * stand. In the order of memory:
  *
- *   struct rows_head | heads: count x u32 | places: (count + 1) x struct rows_place | bytes
+ *   struct rows_head | heads: count x u32 | places: (count + 1) x 2 x u16 or u32 | bytes
  *
  *   head    the 4 bytes of a key behind the prefix that all keys of the block share, big-endian,
  *           zeros where the key ends before. Heads never descend; where two differ, they order the
  *           keys.
  *   place   where a key begins in `bytes`, its value behind it; bytes of the key, and the entry's
- *           kind above ROWS_KIND_SHIFT. The last one says where the last value ends.
+ *           kind above ROWS_KIND_SHIFT. The last one says where the last value ends. Two numbers
+ *           of 2 bytes, but where there are more `bytes` than those can tell: of 4.
  *
- * An entry costs 12 bytes more than its key and its value. A search of a short key touches the
- * lines of its head, its place and its value only: the prefix begins in rows_head, and samples of
- * the heads stand there, which tell between which of them to look.
+ * An entry costs 8 bytes more than its key and its value, in a large block 12. A search of a short
+ * key touches the lines of its head, its place and its value only: the prefix begins in rows_head,
+ * and samples of the heads stand there, which tell between which of them to look.
  *
  * Ownership: struct rows points into the memory of a block.
  * Threads: reading only; safe.
@@ -28,27 +29,28 @@
 
 enum { ROWS_KIND_SHIFT = 14 };
 static_assert(KV_KEY_BYTES_MAX < 1 << ROWS_KIND_SHIFT, "a size has room for the kind");
+static_assert((int)ENTRY_LARGE < 1 << (16 - ROWS_KIND_SHIFT), "in 2 bytes as well");
 
 enum { ROWS_PREFIX_BYTES = 20, ROWS_SAMPLES = 16 };
 struct rows_head {
-    uint32_t count, prefix_bytes;
+    uint32_t count;
+    uint16_t prefix_bytes;
+    uint16_t is_wide;                  /* places are of 4 bytes */
     uint32_t step;                     /* heads from one sample to the next */
     uint8_t prefix[ROWS_PREFIX_BYTES]; /* as much of it as there is room for */
     uint32_t samples[ROWS_SAMPLES];    /* heads 0, step, 2 step, ...; where there are no more, what
                                           is below no head */
 };
 static_assert(sizeof(struct rows_head) == 96, "one line of samples, and half of one");
-struct rows_place {
-    uint32_t key, size;
-};
 struct rows {
     uint32_t count;        /* >= 1 */
     uint32_t prefix_bytes; /* of the first key: all have them */
     uint32_t step;
+    bool is_wide;
     const uint8_t *prefix;
     const uint32_t *samples;
     const uint32_t *heads;
-    const struct rows_place *places;
+    const uint8_t *places;
     const uint8_t *bytes;
 };
 
@@ -56,8 +58,8 @@ struct rows {
 size_t rows_bytes(const struct block *block);
 /* What it takes at most in a block that a writer made. */
 size_t rows_bytes_max(uint32_t entries);
-/* Unpacks it to `to`, of that length and aligned as malloc's memory. */
-void rows_unpack(const struct block *block, uint8_t *to);
+/* Unpacks it to `to`, of `bytes` as rows_bytes says, and aligned for 8 of them. */
+void rows_unpack(const struct block *block, uint8_t *to, size_t bytes);
 
 static inline void rows_open(struct rows *rows, const uint8_t *memory)
 {
@@ -67,30 +69,47 @@ static inline void rows_open(struct rows *rows, const uint8_t *memory)
     rows->step = head->step;
     rows->samples = head->samples;
     rows->heads = (const uint32_t *)(const void *)(head + 1);
-    rows->places = (const struct rows_place *)(const void *)(rows->heads + head->count);
-    rows->bytes = (const uint8_t *)(rows->places + head->count + 1);
+    rows->is_wide = head->is_wide;
+    rows->places = (const uint8_t *)(rows->heads + head->count);
+    rows->bytes = rows->places + ((size_t)head->count + 1) * (head->is_wide ? 8 : 4);
     rows->prefix = head->prefix_bytes <= ROWS_PREFIX_BYTES ? head->prefix : rows->bytes;
 }
 
+static inline const uint8_t *rows_place(const struct rows *rows, uint32_t at)
+{
+    return rows->places + (size_t)at * (rows->is_wide ? 8 : 4);
+}
+/* Where a key begins in `bytes`; of `count`, where the last value ends. */
+static inline uint32_t rows_key_at(const struct rows *rows, uint32_t at)
+{
+    const void *place = rows_place(rows, at);
+    assert(at <= rows->count);
+    return UNLIKELY(rows->is_wide) ? *(const uint32_t *)place : *(const uint16_t *)place;
+}
+/* Bytes of a key, and the kind. */
+static inline uint32_t rows_size_at(const struct rows *rows, uint32_t at)
+{
+    const void *place = rows_place(rows, at);
+    assert(at < rows->count);
+    return UNLIKELY(rows->is_wide) ? ((const uint32_t *)place)[1] : ((const uint16_t *)place)[1];
+}
 static inline uint32_t rows_key_bytes(const struct rows *rows, uint32_t at)
 {
-    return rows->places[at].size & ((1U << ROWS_KIND_SHIFT) - 1);
+    return rows_size_at(rows, at) & ((1U << ROWS_KIND_SHIFT) - 1);
 }
 static inline sombra_slice rows_key(const struct rows *rows, uint32_t at)
 {
-    assert(at < rows->count);
-    return slice_of(rows->bytes + rows->places[at].key, rows_key_bytes(rows, at));
+    return slice_of(rows->bytes + rows_key_at(rows, at), rows_key_bytes(rows, at));
 }
 /* All of an entry but its table. */
 static inline void rows_entry(const struct rows *rows, uint32_t at, struct lsm_entry *out)
 {
-    const struct rows_place *place = &rows->places[at];
-    uint32_t key_bytes = place->size & ((1U << ROWS_KIND_SHIFT) - 1);
-    const uint8_t *key = rows->bytes + place->key;
-    assert(at < rows->count);
+    uint32_t key_at = rows_key_at(rows, at), size = rows_size_at(rows, at);
+    uint32_t key_bytes = size & ((1U << ROWS_KIND_SHIFT) - 1);
+    const uint8_t *key = rows->bytes + key_at;
     out->key = slice_of(key, key_bytes);
-    out->value = slice_of(key + key_bytes, place[1].key - place->key - key_bytes);
-    out->kind = (enum entry_kind)(place->size >> ROWS_KIND_SHIFT);
+    out->value = slice_of(key + key_bytes, rows_key_at(rows, at + 1) - key_at - key_bytes);
+    out->kind = (enum entry_kind)(size >> ROWS_KIND_SHIFT);
 }
 
 /* The first entry with a key >= `key`, or count. *out_is_equal may be NULL. */

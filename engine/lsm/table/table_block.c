@@ -100,7 +100,7 @@ static sombra_err raw_open(struct os_file *file, struct cache *cache, uint64_t o
         return damaged(file, offset, "its keys are longer together than those of a block may be");
     err = cache_block_new(cache, unpacked, &to, out_block);
     if (!err)
-        rows_unpack(&block, to);
+        rows_unpack(&block, to, unpacked);
     return err;
 }
 

@@ -306,7 +306,8 @@ static sombra_err table_source_words(struct source *base, sombra_slice before,
     uint8_t *to_bytes = words->bytes + words->count;
     for (; at < end; at++, to++, to_bytes++) {
         const uint32_t key_bytes = rows_key_bytes(&rows, at);
-        if (UNLIKELY(!source_word(rows.bytes + rows.places[at].key, key_bytes, skip, to, to_bytes)))
+        const uint8_t *key = rows.bytes + rows_key_at(&rows, at);
+        if (UNLIKELY(!source_word(key, key_bytes, skip, to, to_bytes)))
             break;
     }
     words->count = (size_t)(to - words->words);
