@@ -322,6 +322,8 @@ struct space {
     struct space_change *changes; /* of the write transaction */
     size_t change_count, change_capacity;
     uint64_t expected_changes; /* of all, by what it said that it will put; advice */
+    unsigned leaves_in_order;  /* that puts filled one behind the other, and no other leaf was split
+                                  since; of this and earlier transactions; advice */
     struct space_chunk *chunks;
     size_t chunk_count;
     size_t touched_chunk; /* the last one that was made dirty, and its pages: spares a division */

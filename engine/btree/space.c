@@ -357,13 +357,14 @@ static page_id ready_pop(struct space *space)
 
 /* A batch of a thousand random puts is not large, for single puts may change its pages later: the
  * system writes all that was made at once then for each. It is not known to be the last; a batch
- * that says what it puts fills pages one behind the other, and the first transaction of an open
- * writes all it has at its commit, into a file whose other pages come at once as well. */
+ * that says what it puts fills pages one behind the other, as puts in key order do, and the first
+ * transaction of an open writes all it has at its commit, into a file whose other pages come at
+ * once as well. */
 static bool is_large(const struct space *space)
 {
-    enum { CHANGES_LARGE = 2560, CHANGES_LARGE_ALONE = 256 };
+    enum { CHANGES_LARGE = 2560, CHANGES_LARGE_ALONE = 256, LEAVES_LARGE = 16 };
     const uint64_t known = space->btree->is_beside ? space->change_count : 0;
-    return space->change_count >= CHANGES_LARGE ||
+    return space->change_count >= CHANGES_LARGE || space->leaves_in_order >= LEAVES_LARGE ||
            u64_max(space->expected_changes, known) >= CHANGES_LARGE_ALONE;
 }
 
