@@ -487,6 +487,8 @@ sombra_err btree_savepoint(struct kv_txn *kv_txn, enum kv_savepoint_action actio
     struct btree_txn *txn = txn_of(kv_txn);
     if (!kv_txn->is_write)
         return diag_fail(SOMBRA_READONLY, "savepoints are for write transactions");
+    if (UNLIKELY(atomic_load(&txn->btree->is_forked)))
+        return txn_attend(txn);
     if (action == KV_SAVEPOINT_SET)
         return savepoint_set(txn, mark);
     size_t index = txn->savepoint_count;

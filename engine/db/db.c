@@ -55,6 +55,7 @@ sombra_err db_wrap(struct kv *kv, sombra_db **out_db)
         return diag_nomem("a database handle", sizeof *db);
     db->kv = kv;
     db->busy_timeout_ms = DB_BUSY_TIMEOUT_MS;
+    db->fork_number = atomic_load(&os_fork_number);
     err = os_mutex_init(&db->mutex);
     if (err)
         goto no_mutex;
@@ -72,7 +73,7 @@ no_mutex:
 
 sombra_err sombra_close(sombra_db *db)
 {
-    if (!db)
+    if (!db || os_is_inherited(db->fork_number))
         return SOMBRA_OK;
     txn_unready(db);
     while (db->txns)

@@ -6,6 +6,10 @@
  * off, a closed database ends its transactions and cuts them off. What was cut off is only freed by
  * its owner, and answers INVALID until then.
  *
+ * In a child of fork() all of it is the parent's: other threads may have been half way through a
+ * change, with a mutex that nobody will give back. Every call refuses, and what is closed there is
+ * left as it is, its memory too.
+ *
  * Closed children are kept by their transaction, closed transactions by their database, for reuse:
  * steady work allocates nothing here.
  */
@@ -53,6 +57,7 @@ struct sombra_txn {
     struct graph_txn graph; /* its kv is NULL when the transaction is over */
     sombra_db *db;          /* NULL = closed */
     bool is_write;
+    uint32_t fork_number;     /* of its database */
     sombra_txn *next, **link; /* of db->txns or db->spare_txns, under its mutex */
     struct child *children;
     struct child *spare[CHILD_KINDS]; /* closed ones, by kind */
@@ -64,6 +69,7 @@ struct sombra_db {
     struct graph graph;
     char *path;
     bool is_readonly;
+    uint32_t fork_number;        /* os_is_inherited */
     uint64_t busy_timeout_ms;    /* in kv's terms: 0 = not at all */
     _Atomic(sombra_txn *) ready; /* a spare one that stays among `txns`: who takes it, and who
                                     leaves it, needs no mutex; NULL = none */
@@ -77,11 +83,12 @@ struct sombra_db {
     void *event_context;
 };
 
-/* INVALID "the transaction is over". */
-sombra_err txn_refuse(void);
+/* INVALID: the transaction is over, or the parent's. */
+sombra_err txn_refuse(const sombra_txn *txn);
 static inline sombra_err txn_live(const sombra_txn *txn)
 {
-    return LIKELY(txn && txn->graph.kv) ? SOMBRA_OK : txn_refuse();
+    return LIKELY(txn && txn->graph.kv && !os_is_inherited(txn->fork_number)) ? SOMBRA_OK
+                                                                              : txn_refuse(txn);
 }
 
 /* Ends an open transaction from the outside, by abort, and cuts it off its database. */

@@ -164,6 +164,8 @@ static void pass_on(void *context, const struct kv_event *event)
 void sombra_db_listen(sombra_db *db, sombra_store_event_fn event, void *context)
 {
     assert(db);
+    if (os_is_inherited(db->fork_number))
+        return;
     os_mutex_lock(&db->mutex);
     if (db->event)
         kv_metrics_unlisten(db->kv->metrics, &db->listener);

@@ -2,9 +2,16 @@
 /* Transactions and their children. */
 #include "db_internal.h"
 
-sombra_err txn_refuse(void)
+static sombra_err refuse_inherited(const sombra_db *db)
 {
-    return diag_fail(SOMBRA_INVALID, "the transaction is over");
+    return diag_fail(SOMBRA_INVALID, "%s was opened before fork(): the child must open it again",
+                     sombra_db_path(db));
+}
+
+sombra_err txn_refuse(const sombra_txn *txn)
+{
+    return txn && txn->graph.kv ? refuse_inherited(txn->db)
+                                : diag_fail(SOMBRA_INVALID, "the transaction is over");
 }
 
 /* ---- lists ------------------------------------------------------------------------------- */
@@ -103,6 +110,8 @@ void child_close(struct child *child)
         child_free(child);
         return;
     }
+    if (UNLIKELY(os_is_inherited(txn->fork_number)))
+        return;
     child_close_graph(child);
     child_unlink(child);
     child->txn = NULL;
@@ -162,6 +171,7 @@ static sombra_err handle_new(sombra_db *db, sombra_txn **out_txn)
     if (!txn)
         return diag_nomem("a transaction handle", sizeof *txn);
     txn->db = db;
+    txn->fork_number = db->fork_number;
     *out_txn = txn;
     return SOMBRA_OK;
 }
@@ -206,6 +216,8 @@ sombra_err sombra_txn_begin(sombra_db *db, const sombra_txn_options *given, somb
     sombra_err err = options_read(given, &options, sizeof options);
     if (err)
         return err;
+    if (UNLIKELY(os_is_inherited(db->fork_number)))
+        return refuse_inherited(db);
     if (options.is_write && db->is_readonly)
         return diag_fail(SOMBRA_READONLY, "the database was opened for reading only");
     struct kv_begin_options begin = { .is_write = options.is_write,
@@ -240,8 +252,10 @@ static void count_down(sombra_db *db)
 sombra_err sombra_txn_commit(sombra_txn *txn, sombra_durability durability)
 {
     sombra_err err = txn_live(txn);
-    if (err)
+    if (err) {
+        sombra_txn_abort(txn); /* the parent's, which is over in the child by this */
         return err;
+    }
     if (durability > SOMBRA_DURABILITY_OFF) {
         sombra_txn_abort(txn);
         return diag_fail(SOMBRA_INVALID, "durability %d is none of full, group, normal, off",
@@ -274,6 +288,10 @@ void sombra_txn_abort(sombra_txn *txn)
 {
     if (!txn || !txn->graph.kv)
         return;
+    if (UNLIKELY(os_is_inherited(txn->fork_number))) {
+        txn->graph.kv = NULL;
+        return;
+    }
     children_cut(txn);
     kv_abort(txn->graph.kv);
     graph_txn_end(&txn->graph, false);
@@ -307,7 +325,8 @@ void sombra_txn_close(sombra_txn *txn)
         txn_free(txn);
         return;
     }
-    handle_keep(db, txn);
+    if (LIKELY(!os_is_inherited(txn->fork_number)))
+        handle_keep(db, txn);
 }
 
 bool sombra_txn_is_open(const sombra_txn *txn)

@@ -2,8 +2,6 @@
 /* The engine's table of operations, and what every part asks before it writes. */
 #include "lsm_internal.h"
 
-#include <pthread.h>
-
 static sombra_err ops_close(struct kv *kv);
 
 const struct kv_ops lsm_ops = {
@@ -47,19 +45,16 @@ sombra_err lsm_check_writable(struct lsm *lsm)
 
 sombra_err lsm_fail(struct lsm *lsm, sombra_err err)
 {
-    /* Held for a copy of the text; any other lock may be held by the caller. */
-    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     assert(err != SOMBRA_OK);
-    pthread_mutex_lock(&mutex);
-    bool is_first = !atomic_load(&lsm->is_failed);
-    if (is_first) {
-        diag_save(lsm->failure);
-        atomic_store_explicit(&lsm->is_failed, true, memory_order_release);
+    if (atomic_exchange(&lsm->is_failing, true)) {
+        while (!atomic_load(&lsm->is_failed)) /* for a copy of the text */
+            os_thread_yield();
+        return err;
     }
-    pthread_mutex_unlock(&mutex);
-    if (is_first)
-        kv_metrics_report(&lsm->metrics,
-                          &(struct kv_event){ .kind = KV_EVENT_FAILURE, .text = lsm->failure });
+    diag_save(lsm->failure);
+    atomic_store_explicit(&lsm->is_failed, true, memory_order_release);
+    kv_metrics_report(&lsm->metrics,
+                      &(struct kv_event){ .kind = KV_EVENT_FAILURE, .text = lsm->failure });
     return err;
 }
 

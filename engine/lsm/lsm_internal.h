@@ -108,6 +108,7 @@ struct lsm {
 
     _Atomic uint64_t seq;         /* newest commit */
     _Atomic uint64_t durable_seq; /* newest known durable */
+    _Atomic bool is_failing;      /* somebody writes the text of the failure */
     _Atomic bool is_failed; /* refuses writes until it is opened again; failure has the text */
     char failure[DIAG_TEXT_BYTES]; /* written once, before is_failed */
     _Atomic bool is_forked;        /* this is a child of the process that opened it */

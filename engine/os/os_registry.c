@@ -9,6 +9,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t claim_ended = PTHREAD_COND_INITIALIZER;
 static struct os_registered *entries;
 static struct os_claim *claims;
+_Atomic uint32_t os_fork_number;
 
 /* ---- claims ------------------------------------------------------------------------------ */
 
@@ -147,6 +148,7 @@ static void fork_parent(void)
 
 static void fork_child(void)
 {
+    atomic_fetch_add(&os_fork_number, 1);
     for (struct os_registered *at = entries; at; at = at->next)
         at->fork_child(at);
     entries = NULL;

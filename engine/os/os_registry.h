@@ -42,6 +42,13 @@ struct os_claim {
     struct os_claim *next;
 };
 
+/* Rises in each child of a fork: what was made under another number is the parent's. */
+extern _Atomic uint32_t os_fork_number;
+static inline bool os_is_inherited(uint32_t made_under)
+{
+    return made_under != atomic_load_explicit(&os_fork_number, memory_order_relaxed);
+}
+
 /* NOMEM. Before the first claim. */
 sombra_err os_registry_watch_fork(void) SOMBRA_MUST_CHECK;
 /* Waits until nobody else has a claim to the path, which must outlive this one; with NULL it is a

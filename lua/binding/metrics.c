@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { QUEUE_EVENTS = 64, EVENT_TEXT_BYTES = 160 };
 
@@ -23,6 +24,7 @@ struct queued_event {
 
 struct event_queue {
     pthread_mutex_t mutex;
+    pid_t process;            /* a child of its may have it with a mutex that nobody gives back */
     _Atomic unsigned waiting; /* changed under the mutex; read without it */
     unsigned first;
     uint64_t dropped; /* since the last one that was taken */
@@ -52,6 +54,8 @@ static void queue_put(void *context, const sombra_store_event *event)
 
 static bool queue_take(struct event_queue *queue, struct queued_event *out)
 {
+    if (queue->process != getpid())
+        return false;
     pthread_mutex_lock(&queue->mutex);
     bool is_there = queue->waiting > 0;
     if (is_there) {
@@ -72,6 +76,8 @@ static struct event_queue *queue_new(void)
         free(queue);
         queue = NULL;
     }
+    if (queue)
+        queue->process = getpid();
     return queue;
 }
 
@@ -79,7 +85,8 @@ void events_free(struct event_queue *queue)
 {
     if (!queue)
         return;
-    pthread_mutex_destroy(&queue->mutex);
+    if (queue->process == getpid())
+        pthread_mutex_destroy(&queue->mutex);
     free(queue);
 }
 

@@ -222,6 +222,8 @@ void arena_close(struct sandbox *sandbox)
 
 /* ---- images ------------------------------------------------------------------------------ */
 
+/* Tried only, for in a child of fork() it may be held by a thread that is not there: who does not
+ * get it does without an image that waits. */
 static pthread_mutex_t waiting_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sandbox *waiting; /* under the lock */
 static size_t waiting_count;    /* under the lock */
@@ -254,7 +256,8 @@ static void image_begin(struct sandbox *sandbox)
 
 struct sandbox *image_take(lua_CFunction prepare)
 {
-    pthread_mutex_lock(&waiting_lock);
+    if (pthread_mutex_trylock(&waiting_lock) != 0)
+        return NULL;
     struct sandbox **at = &waiting;
     while (*at && (*at)->image.prepare != prepare)
         at = &(*at)->image.next;
@@ -279,9 +282,8 @@ bool image_may_drop(const struct sandbox *sandbox)
 bool image_put(struct sandbox *sandbox)
 {
     bool is_kept = false;
-    if (!sandbox->image.bytes)
+    if (!sandbox->image.bytes || pthread_mutex_trylock(&waiting_lock) != 0)
         return false;
-    pthread_mutex_lock(&waiting_lock);
     if (waiting_count < WAITING_MAX) {
         sandbox->image.next = waiting;
         waiting = sandbox;

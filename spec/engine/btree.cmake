@@ -13,7 +13,7 @@ engine_test(btree_filter_test btree SOURCES ${btree_fixture} LABELS threads LONG
 engine_test(btree_backup_test btree SOURCES ${btree_fixture} LABELS threads TIMEOUT 600 LONG 1800)
 engine_test(btree_open_test btree SOURCES ${btree_fixture} LABELS threads)
 engine_test(btree_threads_test btree SOURCES ${btree_fixture} LABELS threads LONG 1800)
-engine_test(btree_reuse_test btree SOURCES ${btree_fixture} LABELS threads)
+engine_test(btree_reuse_test btree SOURCES ${btree_fixture} kv_fork.c LABELS threads)
 engine_test(btree_gate_test btree SOURCES ${btree_fixture} LABELS threads)
 engine_test(btree_finger_test btree SOURCES ${btree_fixture})
 engine_test(btree_scan_test btree SOURCES ${btree_fixture})

@@ -2,6 +2,7 @@
 /* Read transactions and cursors are used again: a loop that has run once allocates nothing. And
  * what is used again is never used by two. Run it under ThreadSanitizer too. */
 #include "btree_fixture.h"
+#include "kv_fork.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -336,6 +337,35 @@ static void test_reads__a_child_of_fork_takes_nothing_back(void **state)
     store_release(&store);
 }
 
+static void test_reads__a_child_of_fork_is_refused_everywhere(void **state)
+{
+    (void)state;
+    struct store store;
+    store_init(&store, NULL);
+    fill(store.kv);
+    for (unsigned puts = 0; puts < 4; puts++) { /* writers that hold what they put, or not */
+        struct kv_inherited has;
+        bool found;
+        kv_fork_open(store.kv, &has);
+        if (puts)
+            kv_put_numbers(has.writer, puts * 1000000, puts * 1000000 + puts * 300, 100, 1);
+        if (puts == 3)
+            kv_delete_text(has.writer, "a");
+        pid_t child = fork();
+        if (child == 0)
+            _exit(kv_fork_refusals(&has));
+        int status = 1;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        expect_ok(kv_cursor_move(has.cursor, KV_NEXT, slice_of(NULL, 0), &found));
+        kv_cursor_close(has.cursor);
+        kv_abort(has.reader);
+        kv_commit_ok(has.writer);
+        kv_expect_sound(store.kv);
+    }
+    store_release(&store);
+}
+
 int main(void)
 {
     (void)mem_test_live(); /* counting begins before the first block */
@@ -347,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_reads__a_begin_without_memory_leaves_no_slot_taken),
         cmocka_unit_test(test_reads__threads_hand_them_on),
         cmocka_unit_test(test_reads__a_child_of_fork_takes_nothing_back),
+        cmocka_unit_test(test_reads__a_child_of_fork_is_refused_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

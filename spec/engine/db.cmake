@@ -2,6 +2,7 @@
 engine_test(db_test db SOURCES kv_model.c)
 engine_test(db_open_test db)
 engine_test(db_engine_test db)
+engine_test(db_fork_test db SOURCES kv_check.c)
 engine_test(db_index_test db)
 engine_test(db_reuse_test db)
 engine_test(db_metrics_test db)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Several processes on one directory: the lock of the writing one, children of fork(), and readers
  * beside a writer. */
+#include "kv_fork.h"
 #include "lsm_store.h"
 #include "os/os_ops.h"
 
@@ -194,64 +195,17 @@ static void test_lsm_processes__death_frees_the_lock_and_loses_no_commit(void **
 
 /* ---- fork -------------------------------------------------------------------------------- */
 
-struct inherited {
-    struct kv *kv;
-    struct kv_txn *reader, *writer;
-    struct kv_cursor *cursor;
-    const char *path;
-};
-
-/* The number of the first call that was not refused; 0 = all were. */
-static int child_refusals(const struct inherited *has)
+static int child_refusals(const struct kv_inherited *has, const char *path)
 {
-    struct kv_range all = { 0 };
-    struct kv_txn *txn;
-    struct kv_cursor *cursor;
-    struct kv_entry entry;
-    struct kv_batch batch = { .entries = &entry, .capacity = 1 };
-    sombra_slice key = slice_str("a"), value;
-    uint64_t number = 0;
-    bool found;
-    int call = 0;
-#define REFUSED(what)                                                            \
-    do {                                                                         \
-        call++;                                                                  \
-        if ((what) != SOMBRA_INVALID || !strstr(sombra_err_message(), "fork()")) \
-            return call;                                                         \
-    } while (0)
-    REFUSED(kv_begin(has->kv, &(struct kv_begin_options){ 0 }, &txn));
-    REFUSED(kv_begin(has->kv, &(struct kv_begin_options){ .is_write = true }, &txn));
-    for (unsigned i = 0; i < 2; i++) {
-        struct kv_txn *of = i ? has->writer : has->reader;
-        REFUSED(kv_get(of, key, &value));
-        REFUSED(kv_count(of, all, 0, &number));
-        REFUSED(kv_estimate(of, all, &number));
-        REFUSED(kv_cursor_open(of, all, &cursor));
-    }
-    REFUSED(kv_cursor_move(has->cursor, KV_NEXT, key, &found));
-    REFUSED(kv_cursor_read(has->cursor, KV_NEXT, &batch));
-    REFUSED(kv_put(has->writer, key, key));
-    REFUSED(kv_delete(has->writer, key));
-    REFUSED(kv_delete_range(has->writer, all, &number));
-    REFUSED(kv_savepoint(has->writer, KV_SAVEPOINT_SET, &number));
-    for (int kind = KV_STATS; kind <= KV_REFRESH; kind++)
-        REFUSED(maintain(has->kv, (enum kv_maintenance_kind)kind));
-    REFUSED(kv_commit(has->writer, KV_FULL));
-    kv_cursor_close(has->cursor);
-    kv_abort(has->reader);
-    call++;
-    if (kv_close(has->kv)) /* ends the child's part, and touches nothing */
-        return call;
     struct lsm_options options = quiet();
     struct kv *kv;
-    call++;
-    if (lsm_open(os_posix(), has->path, &options, &kv) != SOMBRA_BUSY)
+    int call = kv_fork_refusals(has);
+    if (call)
         return call;
-    call++;
+    if (lsm_open(os_posix(), path, &options, &kv) != SOMBRA_BUSY)
+        return 101;
     options.is_readonly = true;
-    if (lsm_open(os_posix(), has->path, &options, &kv) || kv_close(kv))
-        return call;
-    return 0;
+    return lsm_open(os_posix(), path, &options, &kv) || kv_close(kv) ? 102 : 0;
 }
 
 static void test_lsm_processes__a_child_of_fork_is_refused_everywhere(void **state)
@@ -261,17 +215,13 @@ static void test_lsm_processes__a_child_of_fork_is_refused_everywhere(void **sta
     struct lsm_options options = { LSM_STORE_SMALL(16 * KiB) }; /* with its threads */
     lsm_store_init(&store, &options);
     expect_ok(round_write(store.kv, 1));
-    struct inherited has = { .kv = store.kv, .path = store.path };
+    struct kv_inherited has;
     bool found;
-    has.reader = kv_begin_read(store.kv);
-    has.writer = kv_begin_write(store.kv);
-    kv_put_text(has.writer, "a", "b");
-    expect_ok(kv_cursor_open(has.reader, (struct kv_range){ 0 }, &has.cursor));
-    expect_ok(kv_cursor_move(has.cursor, KV_FIRST, slice_of(NULL, 0), &found));
+    kv_fork_open(store.kv, &has);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0)
-        _exit(child_refusals(&has));
+        _exit(child_refusals(&has, store.path));
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
