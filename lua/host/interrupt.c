@@ -15,7 +15,9 @@ static lua_State *volatile running_state; /* NULL outside begin .. end */
 static volatile sig_atomic_t press_count; /* SIGINTs since begin */
 static volatile sig_atomic_t is_pending;  /* an error is still to be raised */
 static pthread_t script_thread;
-static struct sigaction action_before; /* what SIGINT meant before begin */
+static struct sigaction action_before;      /* what SIGINT meant before begin */
+static struct sigaction action_held;        /* and before interrupt_hold */
+static volatile sig_atomic_t has_come_late; /* outside begin .. end */
 
 static void on_hook(lua_State *L, lua_Debug *activation)
 {
@@ -93,6 +95,35 @@ bool interrupt_end(lua_State *L)
     if (lua_gethook(L) == on_hook)
         lua_sethook(L, NULL, 0, 0);
     return press_count > 0;
+}
+
+/* A handler rather than SIG_IGN, which other programs would inherit. */
+static void on_late_signal(int signal_number)
+{
+    (void)signal_number;
+    has_come_late = 1;
+}
+
+void interrupt_hold(void)
+{
+    struct sigaction action = { .sa_handler = on_late_signal };
+
+    has_come_late = 0;
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGINT, &action, &action_held);
+}
+
+void interrupt_release(void)
+{
+    (void)sigaction(SIGINT, &action_held, NULL);
+}
+
+bool interrupt_came_late(void)
+{
+    const bool has_come = has_come_late;
+
+    has_come_late = 0;
+    return has_come;
 }
 
 bool interrupt_was_pressed(void)

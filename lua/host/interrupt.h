@@ -33,6 +33,14 @@ bool interrupt_end(lua_State *L);
 /* Whether one came since interrupt_begin. */
 bool interrupt_was_pressed(void);
 
+/* Between the two SIGINT does not end the process where it finds no begin .. end, as between the
+ * lines of a prompt; nor does it start a call again that it finds blocked. */
+void interrupt_hold(void);
+void interrupt_release(void);
+
+/* Whether one came so since this was last asked. */
+bool interrupt_came_late(void);
+
 /* For the coroutine functions: `running` is what Lua is about to run. Returns what ran before. */
 lua_State *interrupt_enter(lua_State *running);
 

@@ -10,6 +10,7 @@
 #include <lauxlib.h>
 
 #include "arguments.h"
+#include "interrupt.h"
 #include "repl.h"
 #include "script.h"
 #include "state.h"
@@ -65,6 +66,19 @@ static enum host_exit run_script(lua_State *L, const struct arguments *arguments
     return code;
 }
 
+/* One argument, one result. A Ctrl-C that came too late to end this ends what was to follow. */
+static enum host_exit call_before(lua_State *L)
+{
+    enum host_exit code = script_call(L, 1, 1);
+
+    if (code == HOST_EXIT_OK && interrupt_was_pressed()) {
+        lua_pop(L, 1);
+        lua_pushliteral(L, "interrupted!");
+        code = HOST_EXIT_INTERRUPTED;
+    }
+    return code;
+}
+
 /* Leaves the function `name` of sombra.cli on the stack, or the text of a failure. */
 static enum host_exit push_command_function(lua_State *L, const char *name)
 {
@@ -72,7 +86,7 @@ static enum host_exit push_command_function(lua_State *L, const char *name)
 
     lua_getglobal(L, "require");
     lua_pushliteral(L, "sombra.cli");
-    code = script_call(L, 1, 1);
+    code = call_before(L);
     if (code != HOST_EXIT_OK)
         return code;
     lua_getfield(L, -1, name);
@@ -80,17 +94,20 @@ static enum host_exit push_command_function(lua_State *L, const char *name)
     return code;
 }
 
-/* Whether the first word is a command; a module that does not load is reported by run_command. */
-static bool is_command(lua_State *L, const char *word)
+/* Whether the first word is a command. Else it leaves the text of a failure. */
+static enum host_exit find_command(lua_State *L, const char *word, bool *out_is_command)
 {
-    bool is_found = true;
+    enum host_exit code = push_command_function(L, "is_command");
 
-    if (push_command_function(L, "is_command") == HOST_EXIT_OK) {
-        lua_pushstring(L, word);
-        is_found = script_call(L, 1, 1) != HOST_EXIT_OK || lua_toboolean(L, -1);
+    if (code != HOST_EXIT_OK)
+        return code;
+    lua_pushstring(L, word);
+    code = call_before(L);
+    if (code == HOST_EXIT_OK) {
+        *out_is_command = lua_toboolean(L, -1);
+        lua_pop(L, 1);
     }
-    lua_settop(L, 0);
-    return is_found;
+    return code;
 }
 
 /* Runs the words from `first` on as a command. The prompt of `shell` is shown here, because Lua
@@ -133,14 +150,19 @@ static int run_protected(lua_State *L)
 {
     const struct arguments *arguments = lua_touserdata(L, 1);
     enum host_exit code = HOST_EXIT_OK;
+    bool is_command = false;
 
     luaL_checkversion(L);
     lua_settop(L, 0);
     state_open_libraries(L, arguments->ignores_environment);
     script_set_arguments(L, arguments);
-    if (arguments->prints_help)
+    if (!arguments->prints_help && arguments->may_be_command)
+        code = find_command(L, arguments->argv[1], &is_command);
+    if (code != HOST_EXIT_OK)
+        (void)script_report(L, code);
+    else if (arguments->prints_help)
         code = print_help(L);
-    else if (arguments->may_be_command && is_command(L, arguments->argv[1]))
+    else if (is_command)
         code = run_command(L, arguments, 1);
     else
         code = run_script(L, arguments);

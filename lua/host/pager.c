@@ -9,7 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { EXIT_NOT_FOUND = 127 };
+#include "interrupt.h"
+
+enum { EXIT_NOT_FOUND = 127, PIECE_BYTES = 4096 };
 
 /* A handler rather than SIG_IGN, which the pager would inherit. */
 static void on_signal(int signal_number)
@@ -67,6 +69,14 @@ void pager_print(const char *text, size_t bytes)
         command = "less -FRX 2>/dev/null";
     if (command[0] != '\0' && is_longer_than_screen(text, bytes) && page(command, text, bytes))
         return;
-    (void)fwrite(text, 1, bytes, stdout);
-    fflush(stdout);
+    /* In pieces that a pipe takes whole or not at all: of a longer write that a signal ends early
+     * the rest would be tried again. */
+    while (bytes > 0 && !interrupt_came_late()) {
+        const size_t piece = bytes < PIECE_BYTES ? bytes : PIECE_BYTES;
+
+        (void)fwrite(text, 1, piece, stdout);
+        fflush(stdout);
+        text += piece;
+        bytes -= piece;
+    }
 }

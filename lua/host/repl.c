@@ -190,10 +190,12 @@ void repl_run(lua_State *L)
 {
     struct editor *editor = editor_open(L, complete);
 
+    interrupt_hold();
     for (;;) {
         int status = LUA_OK;
         const enum editor_outcome outcome = push_chunk(L, editor, &status);
 
+        (void)interrupt_came_late(); /* what came before this line was not meant for it */
         if (outcome == EDITOR_END)
             break;
         if (outcome == EDITOR_INTERRUPTED) {
@@ -211,6 +213,7 @@ void repl_run(lua_State *L)
             print_with(L, "command");
         }
     }
+    interrupt_release();
     editor_close(editor);
     lua_settop(L, 0);
     fputc('\n', stdout);

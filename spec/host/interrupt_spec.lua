@@ -272,6 +272,33 @@ describe("Ctrl-C", function()
     assert.equal(130, result.code)
   end)
 
+  -- What comes before the command's first line asks whether the word is one.
+  it("ends a command that has hardly begun", function()
+    local directory = run.temporary_directory()
+    local output = run.shell(([[cd %s; mkfifo never; exec 4<>never
+      for i in $(seq 100); do
+        timeout --preserve-status -s INT -k 1 $(printf 0.%%03d $((i %% 20 + 1))) \
+          %s import new.db - --format=csv --create <never >/dev/null 2>&1
+        code=$?; [ $code = 130 ] || echo $code
+      done]]):format(directory, run.absolute_binary()))
+    run.remove_directory(directory)
+    assert.equal("", output)
+  end)
+
+  it("between two lines at the prompt ends what the first prints, and no more", function()
+    local directory = run.temporary_directory()
+    local output, code = run.shell(([[cd %s; mkfifo in out; exec 4<>in 5<>out
+      env --default-signal=INT %s -i <in >out 2>&1 & child=$!
+      echo 'kept = 42 return ("x"):rep(1e6)' >in
+      sleep 0.5; kill -INT $child; sleep 0.1
+      cat <&5 >/dev/null & reader=$!
+      echo 'io.open("said", "w"):write(kept):close() os.exit(7)' >in
+      wait $child; code=$?; kill $reader; cat said; exit $code]]):format(directory, run.absolute_binary()))
+    run.remove_directory(directory)
+    assert.equal("42", output)
+    assert.equal(7, code)
+  end)
+
   it("wakes a blocked read", function()
     local directory = run.temporary_directory()
     run.write_file(directory .. "/script.lua", ready .. "ready() io.read() while true do end")

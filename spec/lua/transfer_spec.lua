@@ -54,6 +54,22 @@ describe("import and export", function()
     return stem .. ending
   end
 
+  -- It may come while a value is looked at, which no bad value raises.
+  it("are not bad records when Ctrl-C ends them", function()
+    local plain = require("sombra.plain")
+    local restore = plain.restore
+    plain.restore = function()
+      error("plain.lua:1: interrupted!", 0)
+    end
+    local db <close> = helper.memory()
+    for ending, text in pairs { [".jsonl"] = '{"node":1}\n', ["-nodes.csv"] = "~id,p:json\n1,[2]\n" } do
+      local ok, err = pcall(import.run, db, { write(ending, text) }, { rejects = stem })
+      assert.is_false(ok)
+      assert.equal("nothing was imported: plain.lua:1: interrupted!", err)
+    end
+    plain.restore = restore
+  end)
+
   local function round_trip(db, format)
     local paths, files = {}, {}
     for index, ending in ipairs(endings[format]) do

@@ -3,6 +3,7 @@
 ---proc define, list, show, drop, call
 local proc = {}
 
+local interrupt = require "sombra.interrupt"
 local json = require "sombra.json"
 local output = require "sombra.cli.output"
 local plain = require "sombra.plain"
@@ -153,7 +154,7 @@ end
 ---What the units of the database are to plain Lua: its own `require` looks here first.
 local function searcher(db)
   return function(name)
-    local ok, text, chunk = pcall(function()
+    local ok, text, chunk = interrupt.pcall(function()
       return db:read(function(tx)
         local newest
         for found, info in tx:procedures() do

@@ -13,7 +13,7 @@ end
 
 ---What JSON of the command line stands for.
 function words.restore(value, what)
-  local restored, result = pcall(plain.restore, value)
+  local restored, result = interrupt.pcall(plain.restore, value)
   if not restored then
     words.usage("%s: %s", what, result)
   end

@@ -13,6 +13,7 @@
 ---    {"migration":1,"name":"0001_people.lua","hash":"9f86d0...","time":1793000000,"state":"applied"}
 local format = {}
 
+local interrupt = require "sombra.interrupt"
 local json = require "sombra.json"
 local plain = require "sombra.plain"
 local sombra = require "sombra"
@@ -87,7 +88,7 @@ local function item_of(text)
     return nil, "an object is expected"
   end
   local is_good
-  is_good, object = pcall(plain.restore, object)
+  is_good, object = interrupt.pcall(plain.restore, object)
   if not is_good then
     return nil, object
   end

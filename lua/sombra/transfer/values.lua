@@ -3,6 +3,7 @@
 ---Values as text of a declared type, for formats that know text only (CSV, GraphML); and how these fail.
 local values = {}
 
+local interrupt = require "sombra.interrupt"
 local json = require "sombra.json"
 local plain = require "sombra.plain"
 local sombra = require "sombra"
@@ -142,7 +143,7 @@ local scalars = {
     if value == nil then
       return nil, message
     end
-    local is_good, restored = pcall(plain.restore, value)
+    local is_good, restored = interrupt.pcall(plain.restore, value)
     if not is_good then
       return nil, restored
     end
