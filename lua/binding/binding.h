@@ -432,6 +432,8 @@ void steps_free(struct known_step *steps);
  * the caller raises it when the engine has returned. `place` names it in the message, as a chunk's
  * name ("=batch"). Raises nothing; the stack may grow. */
 bool hook_ends(lua_State *L, const char *place);
+/* Notes what the hooks of scripts are to C, once for a state. */
+void hook_register(lua_State *L);
 /* The engine writes many entries in one call: it is asked now and then. */
 struct watch {
     lua_State *L;

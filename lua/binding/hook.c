@@ -8,10 +8,52 @@
  */
 #include "binding.h"
 
+#include <lualib.h>
+
+static const char scripts_hook; /* the registry's key */
+
+/* Sets debug.sethook, which is on top, on a thread of no other use, to see what hook it is to C. */
+static lua_Hook find_hook(lua_State *L)
+{
+    lua_State *thread = lua_newthread(L);
+    lua_pushvalue(L, -2);
+    lua_pushvalue(L, -2);
+    lua_pushvalue(L, -4); /* any function */
+    lua_pushliteral(L, "");
+    lua_pushinteger(L, 1);
+    lua_call(L, 4, 0);
+    lua_Hook hook = lua_gethook(thread);
+    lua_sethook(thread, NULL, 0, 0);
+    lua_pop(L, 1);
+    return hook;
+}
+
+void hook_register(lua_State *L)
+{
+    const int top = lua_gettop(L);
+    lua_Hook *hook = lua_newuserdatauv(L, sizeof *hook, 0);
+    *hook = NULL;
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &scripts_hook);
+    if (lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE) == LUA_TTABLE &&
+        lua_getfield(L, -1, LUA_DBLIBNAME) == LUA_TTABLE) {
+        lua_getfield(L, -1, "sethook");
+        if (lua_iscfunction(L, -1))
+            *hook = find_hook(L);
+    }
+    lua_settop(L, top);
+}
+
 /* Protected. Argument: what the place is called. The hook gets an instruction to run at. */
 static int run_hook(lua_State *L)
 {
-    if (lua_getfield(L, LUA_REGISTRYINDEX, "_HOOKKEY") == LUA_TTABLE) {
+    (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &scripts_hook);
+    const lua_Hook *of_scripts = lua_touserdata(L, -1);
+    if (of_scripts && lua_gethook(L) == *of_scripts)
+        return 0;
+    /* Where the debug library came after this module: does this thread have such a hook, or had
+     * one before another took its place? */
+    if (of_scripts && !*of_scripts &&
+        lua_getfield(L, LUA_REGISTRYINDEX, "_HOOKKEY") == LUA_TTABLE) {
         lua_pushthread(L);
         if (lua_rawget(L, -2) != LUA_TNIL)
             return 0;

@@ -39,6 +39,7 @@ int luaopen_sombra(lua_State *L)
     };
     luaL_checkversion(L);
     binding_open_transactions(L);
+    hook_register(L);
     db_register(L);
     luaL_newlib(L, functions);
     value_register(L);

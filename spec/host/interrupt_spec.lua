@@ -170,6 +170,27 @@ describe("Ctrl-C", function()
   end)
 
   -- One may end the transaction, and a batch of it may be in the middle.
+  -- Ctrl-C takes the place of that hook.
+  it("ends a batch of a script that has set a hook", function()
+    local output = run.ok { "-e", [[
+      local sombra = require "sombra"
+      local db = assert(sombra.open(":memory:", { create = true }))
+      local rows = {}
+      for i = 1, 200000 do rows[i] = { i = i } end
+      local ends
+      for _ = 1, 20 do
+        debug.sethook(function() end, "", 1000000)
+        os.execute("(sleep 0.03; kill -INT $PPID) &")
+        local ok, err = pcall(function()
+          db:write(function(tx) while true do tx:create_many("N", rows) end end)
+        end)
+        ends = not ok and err
+        if ends == "batch:1: interrupted!" then break end
+      end
+      print(ends)]] }
+    assert.equal("batch:1: interrupted!\n", output)
+  end)
+
   it("runs no finalizers of the script before the procedure has ended", function()
     assert.equal("false\tprocedure:1: interrupted!\tnil\n", run.ok { "-e", call .. [[
       local tx <close> = db:begin("write")
