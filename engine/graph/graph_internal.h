@@ -470,7 +470,7 @@ typedef struct graph_edge (*edge_at)(const void *context, size_t index);
 sombra_err edge_ends_run(struct graph_txn *txn, struct put_run *run, edge_at at,
                          const void *context, struct edge_range range) SOMBRA_MUST_CHECK;
 
-/* ---- records ------------------------------------------------------------------------------- */
+/* ---- records (record.c, record_build.c) ---------------------------------------------------- */
 
 /* Builds txn->record for what had the record `old`: its labels, then the properties of `given` (an
  * encoded map), merged over those of `old` with GRAPH_MERGE. Without `old` (a new node or edge) the
