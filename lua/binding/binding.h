@@ -310,8 +310,7 @@ uint64_t option_wait_ms(lua_State *L, int arg, const char *name);
 sombra_durability option_sync(lua_State *L, int arg);
 int option_error(lua_State *L, int arg, const char *name, const char *what);
 
-/* ---- fields of the table on top of the stack --------------------------------------------------
- */
+/* ---- fields of the table on top of the stack -------------------------------------------- */
 
 static inline void set_integer(lua_State *L, const char *name, uint64_t value)
 {
@@ -401,8 +400,7 @@ enum { VALUES_CHUNK = 64 };
 void values_append(lua_State *L, struct tx_handle *tx, int list, lua_Integer count,
                    const uint64_t *nodes, size_t node_count, sombra_slice name);
 
-/* ---- ahead.c -----------------------------------------------------------------------------
- */
+/* ---- ahead.c ---------------------------------------------------------------------------- */
 
 /* A property of a node in a transaction that only reads and has a loop; NOT_FOUND, or no bytes: it
  * is not there. The value lives until the next call of this, or on the transaction. */
@@ -412,11 +410,11 @@ sombra_err ahead_get(struct tx_handle *tx, uint64_t node, sombra_slice name,
 void ahead_forget(struct db_handle *db, const void *iterator);
 void ahead_free(struct ahead *ahead); /* NULL is a no-op */
 
-/* ---- prepare.c ---------------------------------------------------------------------------
- */
+/* ---- prepare.c -------------------------------------------------------------------------- */
 
-/* What may be given for a place. One id is a list of it for IDS, and a number for ENDS. */
-enum place_kind { PLACE_VALUE, PLACE_IDS, PLACE_ENDS, PLACE_COUNT };
+/* What may be given for a place. One id is a list of it for IDS, and a number for ENDS; ROWS is how
+ * many. */
+enum place_kind { PLACE_VALUE, PLACE_IDS, PLACE_ENDS, PLACE_ROWS };
 /* Is the value at `index` a place of the traversal that sombra.prepare makes with this builder?
  * Then it is added. Allocates nothing in Lua. */
 bool place_add(lua_State *L, sombra_value_builder *builder, int index, enum place_kind kind);

@@ -22,8 +22,7 @@ static const char recorder_class[] = RECORDER_NAME;
 
 enum { PARAMETERS_MAX = 64, STEPS_MAX = 64, ROOM_BYTES = 512, UPVALUE_PREPARED = 2 };
 
-/* ---- places -----------------------------------------------------------------------------------
- */
+/* ---- places ----------------------------------------------------------------------------- */
 
 /* Keeps the recorder alive by user value 1. */
 struct place {
@@ -45,7 +44,7 @@ static bool is_mark(double real, enum place_kind *out_kind, unsigned *out_number
 {
     uint64_t bits;
     memcpy(&bits, &real, sizeof bits);
-    if ((bits & ~(uint64_t)0xffff) != MARK || (bits >> 8 & 0xff) > PLACE_COUNT)
+    if ((bits & ~(uint64_t)0xffff) != MARK || (bits >> 8 & 0xff) > PLACE_ROWS)
         return false;
     *out_kind = (enum place_kind)(bits >> 8 & 0xff);
     *out_number = (unsigned)(bits & 0xff);
@@ -81,8 +80,7 @@ bool place_add(lua_State *L, sombra_value_builder *builder, int index, enum plac
     return true;
 }
 
-/* ---- what is prepared -------------------------------------------------------------------------
- */
+/* ---- what is prepared ------------------------------------------------------------------- */
 
 enum op_kind { OP_VALUE, OP_KEY, OP_LIST, OP_MAP, OP_END_LIST, OP_END_MAP, OP_PLACE };
 
@@ -247,8 +245,7 @@ static void push_prepared(lua_State *L, int index, unsigned parameters, uint64_t
     *out_used = reader.used;
 }
 
-/* ---- preparing --------------------------------------------------------------------------------
- */
+/* ---- preparing -------------------------------------------------------------------------- */
 
 static void recorder_end(struct db_handle *recorder)
 {
@@ -356,8 +353,7 @@ static int prepare(lua_State *L)
     return 1;
 }
 
-/* ---- running ----------------------------------------------------------------------------------
- */
+/* ---- running ---------------------------------------------------------------------------- */
 
 /* A value that holds no others. */
 static void add_value(sombra_value_builder *builder, const sombra_value *value)
@@ -534,8 +530,7 @@ static int prepared_call(lua_State *L)
     return 1;
 }
 
-/* ---- the classes ------------------------------------------------------------------------------
- */
+/* ---- the classes ------------------------------------------------------------------------ */
 
 static int recorder_gc(lua_State *L)
 {

@@ -81,8 +81,7 @@ bool member_value(sombra_slice map, const char *name, sombra_value *out);
 extern const luaL_Reg tx_procedure_methods[];
 extern const luaL_Reg db_procedure_methods[];
 
-/* ---- procedure_sandbox.c: what a unit sees, and how it is run ---------------------------------
- */
+/* ---- procedure_sandbox.c: what a unit sees, and how it is run --------------------------- */
 
 /* What runs inside a procedure gets no more than what is left of that one's limits. */
 void call_bound_limits(const struct call *outer, struct sandbox_limits *limits);
@@ -104,8 +103,7 @@ void call_close(struct call *call);
 /* The call that a sandbox's state runs; NULL in any other state. */
 struct call *call_of(lua_State *L);
 
-/* ---- procedure_call.c -------------------------------------------------------------------------
- */
+/* ---- procedure_call.c ------------------------------------------------------------------- */
 
 void call_register(lua_State *L);
 /* Proves the type of the value on top, and turns an integral float into the integer it must be. */

@@ -168,8 +168,7 @@ static uint64_t new_seed(void)
     return count * UINT64_C(0x9e3779b97f4a7c15) + 1;
 }
 
-/* ---- interrupts -------------------------------------------------------------------------------
- */
+/* ---- interrupts ------------------------------------------------------------------------- */
 
 /* A sandbox's watch: Ctrl-C sets a hook on the state that runs, and that is the caller's, as far as
  * its signal handler knows. What the hook raises ends the call. */
@@ -567,8 +566,7 @@ int call_resume(struct call *call)
     return status == LUA_YIELD ? LUA_OK : status;
 }
 
-/* ---- results and errors, in the caller's state ------------------------------------------------
- */
+/* ---- results and errors, in the caller's state ------------------------------------------ */
 
 int call_push_results(lua_State *L, struct call *call)
 {

@@ -358,7 +358,7 @@ static int step_number(lua_State *L, const char *name)
     (void)traversal_self(L);
     lua_settop(L, 2);
     const struct step step = begin(L, name);
-    if (!place_add(L, step.builder, 2, PLACE_COUNT)) {
+    if (!place_add(L, step.builder, 2, PLACE_ROWS)) {
         const lua_Integer number = luaL_checkinteger(L, 2);
         luaL_argcheck(L, number >= 0, 2, "a number of rows, at least 0, expected");
         (void)sombra_value_push_integer(step.builder, number);

@@ -27,8 +27,7 @@ struct db_handle *traversal_db(lua_State *L, const struct traversal *traversal)
     return tx->db;
 }
 
-/* ---- making them ------------------------------------------------------------------------------
- */
+/* ---- making them ------------------------------------------------------------------------ */
 
 /* Pushes one with what `head` and `part` say, its user values not set; of the class of the one at
  * `like`, 0: none is at hand. */
@@ -171,8 +170,7 @@ void traversal_push_body(lua_State *L, int index)
     push_beside(L, index, &empty, true);
 }
 
-/* ---- looking at them --------------------------------------------------------------------------
- */
+/* ---- looking at them -------------------------------------------------------------------- */
 
 const struct traversal *traversal_last_step(const struct traversal *traversal)
 {
@@ -198,8 +196,7 @@ const struct traversal_bounds *traversal_bounds(const struct traversal *traversa
     return traversal ? (const void *)traversal->step : NULL;
 }
 
-/* ---- functions --------------------------------------------------------------------------------
- */
+/* ---- functions -------------------------------------------------------------------------- */
 
 void traversal_push_functions(lua_State *L, int index, bool makes)
 {
@@ -229,8 +226,7 @@ lua_Integer traversal_keep_function(lua_State *L, int index, int function)
     return number;
 }
 
-/* ---- the class --------------------------------------------------------------------------------
- */
+/* ---- the class -------------------------------------------------------------------------- */
 
 static int traversal_tostring(lua_State *L)
 {

@@ -41,8 +41,7 @@ struct cursor {
     int error;     /* stack index of what a function raised; 0 = nothing */
 };
 
-/* ---- functions that the engine calls ----------------------------------------------------------
- */
+/* ---- functions that the engine calls ---------------------------------------------------- */
 
 struct function_call {
     struct cursor *cursor;
@@ -161,8 +160,7 @@ static sombra_err cost(void *context, uint32_t number, uint64_t id, double *out_
     return err;
 }
 
-/* ---- cursors ------------------------------------------------------------------------------------
- */
+/* ---- cursors ---------------------------------------------------------------------------- */
 
 static void close_cursor(struct cursor *cursor)
 {

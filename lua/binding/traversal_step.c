@@ -51,8 +51,7 @@ void step_add_ids(const struct step *step, int arg)
     (void)sombra_value_end_list(step->builder);
 }
 
-/* ---- options ----------------------------------------------------------------------------------
- */
+/* ---- options ---------------------------------------------------------------------------- */
 
 void members_add(struct members *members, const struct member *member)
 {
@@ -122,8 +121,7 @@ void step_add_options(const struct step *step, int arg, const struct members *me
     (void)sombra_value_end_map(step->builder);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------
- */
+/* ---- the end ---------------------------------------------------------------------------- */
 
 struct traversal_part step_end(const struct step *step)
 {
@@ -138,8 +136,7 @@ int step_extend(const struct step *step)
     return 1;
 }
 
-/* ---- steps that are known ---------------------------------------------------------------------
- */
+/* ---- steps that are known --------------------------------------------------------------- */
 
 enum { KNOWN_STEPS = 8, KNOWN_TEXT = 32, KNOWN_BYTES = 80 }; /* of the text and 48 more */
 
