@@ -3,7 +3,7 @@
  * and compactions, and marks the log of a store at rest. Each may be done without it, but that for
  * the dead: who is alone and does little has none.
  */
-#include "btree_internal.h"
+#include "upkeep.h"
 
 /* ---- what is asked of it ------------------------------------------------------------------ */
 

@@ -5,7 +5,7 @@
  * between pages, counts, levels, values; and the account: every page of the file is exactly one of
  * meta area, tree, value, space map, free, pending.
  */
-#include "btree_internal.h"
+#include "upkeep.h"
 
 #include <stdio.h>
 

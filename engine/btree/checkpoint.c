@@ -18,7 +18,7 @@
  * first of an open for which no log was made (docs/decisions/0025). A failure
  * from step 2 on poisons the store: the old checkpoint and the log still hold everything.
  */
-#include "btree_internal.h"
+#include "upkeep.h"
 
 struct checkpoint {
     struct btree *btree;

@@ -21,7 +21,7 @@
  *
  * Cancelled or failed anywhere, what was done stays.
  */
-#include "btree_internal.h"
+#include "upkeep.h"
 
 enum {
     ROUNDS_MAX = 16,

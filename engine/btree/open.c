@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The life of a store: creation, open, close.
  */
-#include "btree_internal.h"
+#include "upkeep.h"
 
 enum {
     PAGE_BYTES_DEFAULT = 8192,

@@ -4,7 +4,7 @@
  * into pages that are free in it; a full checkpoint into the other slot, which needs no log; only
  * then is the log removed. Interrupted anywhere, it begins again from the same meta.
  */
-#include "btree_internal.h"
+#include "upkeep.h"
 
 enum { TXN_GAP = 1 << 20 /* numbers burnt: pages of lost transactions carry lower ones */ };
 

@@ -11,7 +11,7 @@
  *
  * The published head is the truth throughout: who died before publishing did nothing.
  */
-#include "btree_internal.h"
+#include "upkeep.h"
 
 /* ---- metas ------------------------------------------------------------------------------- */
 

@@ -18,7 +18,7 @@
  * A savepoint is a sub-transaction number: the stamp rises, so that pages written before are copied
  * and not changed, and rolling back is to take up the old root and undo the page account.
  */
-#include "btree_internal.h"
+#include "upkeep.h"
 #include "edit.h"
 
 static void transaction_leave(struct btree *btree)

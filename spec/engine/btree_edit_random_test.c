@@ -5,7 +5,7 @@
  */
 #include "btree_fixture.h"
 
-#include "btree/btree_internal.h"
+#include "btree/upkeep.h"
 
 #include <inttypes.h>
 #include <limits.h>

@@ -4,7 +4,7 @@
  */
 #include "btree_fixture.h"
 
-#include "btree/btree_internal.h"
+#include "btree/upkeep.h"
 #include "btree/meta_format.h"
 
 #include <inttypes.h>
