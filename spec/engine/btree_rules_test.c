@@ -121,6 +121,28 @@ static void test_rules__no_meta_is_written_over_a_sync_that_failed_for_another(v
     os_sim_free(sim);
 }
 
+/* ---- who writes nothing, and promises ----------------------------------------------------- */
+
+static void test_rules__who_promises_what_he_read_syncs_what_others_left(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    for (unsigned way = 0; way < KV_DURABLE_WAYS; way++) {
+        struct os_sim *sim = os_sim_new(NULL);
+        struct kv *kv = process_open(sim, &options, NULL);
+        kv_put_one(kv, "made", "durable", KV_FULL);
+        kv_put_one(kv, "left", "in the page cache", KV_OFF);
+        kv_make_durable(kv, way);
+        struct os_sim *image = os_sim_crash(sim, OS_SIM_NOTHING, 0);
+        struct kv *after = process_open(image, &options, NULL);
+        kv_expect_one(after, "left", "in the page cache");
+        expect_ok(kv_close(after));
+        os_sim_free(image);
+        expect_ok(kv_close(kv));
+        os_sim_free(sim);
+    }
+}
+
 /* ---- the last record before idle --------------------------------------------------------- */
 
 /* Flips a byte of the log's record that holds `text`. */
@@ -456,6 +478,7 @@ static void test_rules__verify_beside_a_poisoned_process_finds_nothing(void **st
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rules__who_promises_what_he_read_syncs_what_others_left),
         cmocka_unit_test(test_rules__no_meta_is_written_over_a_sync_that_failed_for_another),
         cmocka_unit_test(test_rules__durable_commit_syncs_the_older_half_of_the_log_too),
         cmocka_unit_test(test_rules__rot_of_the_last_record_before_idle_is_found),

@@ -58,6 +58,21 @@ void kv_commit_ok(struct kv_txn *txn)
     expect_ok(kv_commit(txn, KV_DURABILITY_STORE));
 }
 
+void kv_make_durable(struct kv *kv, unsigned way)
+{
+    const bool needs_durable = way >= 2;
+    const struct kv_begin_options options = { .is_write = way != 2,
+                                              .needs_durable = needs_durable,
+                                              .busy_timeout_ms = 10000 };
+    struct kv_txn *txn;
+    assert_true(way < KV_DURABLE_WAYS);
+    expect_ok(kv_begin(kv, &options, &txn));
+    if (needs_durable)
+        kv_abort(txn);
+    else
+        expect_ok(kv_commit(txn, way == 0 ? KV_FULL : KV_GROUP));
+}
+
 /* ---- content ----------------------------------------------------------------------------- */
 
 void kv_put_text(struct kv_txn *txn, const char *key, const char *value)

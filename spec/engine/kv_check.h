@@ -27,6 +27,10 @@ uint64_t kv_test_number(const char *name, uint64_t otherwise);
 struct kv_txn *kv_begin_read(struct kv *kv);
 struct kv_txn *kv_begin_write(struct kv *kv); /* waits up to ten seconds */
 void kv_commit_ok(struct kv_txn *txn);
+/* What is committed is durable then: an empty commit that is to be, full or in a group; a
+ * transaction that needs what it reads to be, of a reader or a writer. */
+enum { KV_DURABLE_WAYS = 4 };
+void kv_make_durable(struct kv *kv, unsigned way);
 
 /* ---- content ----------------------------------------------------------------------------- */
 

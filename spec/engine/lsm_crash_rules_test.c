@@ -497,6 +497,24 @@ static void log_flip(struct os_sim *sim, uint64_t base_seq, const char *text)
 
 /* Rot of the newest durable record looks like a crash's tail, unless something behind it says that
  * it was durable: an idle store appends that. */
+static void test_rules__who_promises_what_he_read_syncs_what_others_left(void **state)
+{
+    (void)state;
+    struct lsm_options options = roomy();
+    for (unsigned way = 0; way < KV_DURABLE_WAYS; way++) {
+        struct lsm_store store;
+        lsm_store_init_simulated(&store, &options);
+        kv_put_one(store.kv, "made", "durable", KV_FULL);
+        kv_put_one(store.kv, "left", "in the page cache", KV_OFF);
+        const uint64_t digest = kv_committed_digest(store.kv, NULL);
+        kv_make_durable(store.kv, way);
+        struct os_sim *image = os_sim_crash(store.sim, OS_SIM_NOTHING, 0);
+        assert_int_equal(lsm_store_image_digest(image, &options), digest);
+        os_sim_free(image);
+        lsm_store_release(&store);
+    }
+}
+
 static void test_rules__rot_of_the_last_record_before_idle_is_found(void **state)
 {
     (void)state;
@@ -719,6 +737,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rules__a_disk_is_whole_at_every_call),
         cmocka_unit_test(test_rules__a_failed_edit_leaves_its_tables),
+        cmocka_unit_test(test_rules__who_promises_what_he_read_syncs_what_others_left),
         cmocka_unit_test(test_rules__strays_go_once_the_manifest_is_written_again),
         cmocka_unit_test(test_rules__a_clean_end_that_is_only_cached_is_not_built_on),
         cmocka_unit_test(test_rules__a_cut_before_the_first_commit_of_an_open_changes_nothing),

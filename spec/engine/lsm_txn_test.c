@@ -141,10 +141,65 @@ static void test_lsm_txn__the_limit_of_memory_is_named_and_undoes_only_the_call(
     for (uint64_t i = 0; i < fits; i++)
         expect_ok(kv_put(txn, kv_number_key(i, key), kv_pattern(&value, i, 1000)));
     kv_commit_ok(txn);
-    buf_release(&value);
     uint64_t entries;
     kv_committed_digest(store.kv, &entries);
     assert_int_equal(entries, fits);
+
+    txn = kv_begin_write(store.kv); /* it is held twice: in the memtable and for the log */
+    expect_err(SOMBRA_LIMIT, kv_put(txn, slice_str("large"), kv_pattern(&value, 0, 130 * KiB)));
+    expect_ok(kv_put(txn, slice_str("large"), kv_pattern(&value, 0, 120 * KiB)));
+    kv_abort(txn);
+    buf_release(&value);
+    lsm_store_release(&store);
+}
+
+/* Nor by a replay: there is room for some of its keys, and what they said to the log is taken back
+ * too. */
+static void test_lsm_txn__a_range_that_meets_the_limit_is_not_deleted(void **state)
+{
+    (void)state;
+    enum { FEW = 60, LONG_KEY = 1000 };
+    struct lsm_store store;
+    struct lsm_options options = quiet();
+    uint8_t key[LONG_KEY] = { 0 };
+    options.memtable_bytes = MiB;
+    options.txn_memory_max = 32 * KiB;
+    options.wal_bypass_bytes = MiB;
+    lsm_store_init_simulated(&store, &options);
+    for (uint8_t i = 0; i < FEW; i++) {
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        key[0] = i;
+        expect_ok(kv_put(txn, slice_of(key, sizeof key), slice_str("value")));
+        kv_commit_ok(txn);
+    }
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_text(txn, "key", "value");
+    expect_err(SOMBRA_LIMIT, kv_delete_range(txn, (struct kv_range){ 0 }, NULL));
+    expect_ok(kv_commit(txn, KV_FULL));
+    uint64_t entries;
+    const uint64_t digest = kv_committed_digest(store.kv, &entries);
+    assert_int_equal(entries, FEW + 1);
+    struct os_sim *image = os_sim_crash(store.sim, OS_SIM_NOTHING, 1);
+    assert_int_equal(lsm_store_image_digest(image, &options), digest);
+    os_sim_free(image);
+    lsm_store_release(&store);
+}
+
+static void test_lsm_txn__what_was_taken_back_is_not_counted(void **state)
+{
+    (void)state;
+    struct lsm_store store;
+    struct lsm_options options = quiet();
+    uint64_t mark;
+    lsm_store_init_simulated(&store, &options);
+    struct kv_txn *txn = kv_begin_write(store.kv);
+    kv_put_text(txn, "key", "value");
+    expect_ok(kv_savepoint(txn, KV_SAVEPOINT_SET, &mark));
+    kv_put_text(txn, "another", "and longer");
+    expect_ok(kv_savepoint(txn, KV_SAVEPOINT_ROLLBACK, &mark));
+    kv_put_text(txn, "k", "v");
+    kv_commit_ok(txn);
+    assert_int_equal(kv_metrics_count(store.kv->metrics, KV_COUNTER_COMMIT_BYTES), 3 + 5 + 2);
     lsm_store_release(&store);
 }
 
@@ -387,6 +442,8 @@ int main(void)
         cmocka_unit_test(test_lsm_txn__savepoints_hold_in_transactions_larger_than_memtables),
         cmocka_unit_test(test_lsm_txn__aborted_transactions_fill_no_level),
         cmocka_unit_test(test_lsm_txn__the_limit_of_memory_is_named_and_undoes_only_the_call),
+        cmocka_unit_test(test_lsm_txn__a_range_that_meets_the_limit_is_not_deleted),
+        cmocka_unit_test(test_lsm_txn__what_was_taken_back_is_not_counted),
         cmocka_unit_test(test_lsm_txn__a_rollback_makes_a_failed_transaction_usable),
         cmocka_unit_test(test_lsm_txn__snapshots_outlive_switches_flushes_and_compactions),
         cmocka_unit_test(test_lsm_txn__estimates_know_what_is_removed),
