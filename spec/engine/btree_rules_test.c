@@ -81,6 +81,66 @@ static void test_rules__durable_commit_syncs_the_older_half_of_the_log_too(void 
     os_sim_free(sim);
 }
 
+/* ---- a checkpoint that its process does not live to finish --------------------------------- */
+
+struct cut_short {
+    struct os *dies; /* at its first sync of the database; NULL = did */
+    struct kv *cuts; /* the power, at its first sync of it; NULL = did, or later */
+    enum os_sim_variant variant;
+    struct os_sim *image;
+};
+
+static void cut_short(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
+    struct cut_short *cut = context;
+    const char *name = strrchr(event->path, '/');
+    if (event->call != OS_SIM_SYNC || strcmp(name ? name + 1 : event->path, "store") != 0)
+        return;
+    if (cut->dies && event->process == cut->dies) {
+        os_sim_kill(cut->dies);
+        cut->dies = NULL;
+    } else if (cut->cuts) {
+        cut->image = os_sim_crash(sim, cut->variant, 1);
+        cut->cuts = NULL;
+    }
+}
+
+/* What the log's other half has is in no durable tree: the next checkpoint must not begin it anew.
+ */
+static void test_rules__both_halves_of_the_log_are_kept_behind_a_dead_checkpoint(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    for (int keeps = 0; keeps < 2; keeps++) {
+        struct os_sim *sim = os_sim_new(NULL);
+        struct os *os;
+        struct kv *first = process_open(sim, &options, &os);
+        kv_put_one(first, "made", "durable", KV_FULL);
+        struct kv *second = process_open(sim, &options, NULL);
+        kv_put_one(second, "in the", "older half", KV_FULL);
+        struct cut_short cut = { .dies = os, .variant = keeps ? OS_SIM_ALL : OS_SIM_NOTHING };
+        struct kv_maintenance job = { .kind = KV_CHECKPOINT };
+        os_sim_set_hook(sim, cut_short, &cut);
+        assert_int_not_equal(kv_maintain(first, &job), SOMBRA_OK);
+        assert_null(cut.dies);
+        kv_put_one(second, "in the newer", "half", KV_FULL);
+        cut.cuts = second;
+        expect_ok(kv_maintain(second, &job));
+        os_sim_set_hook(sim, NULL, NULL);
+        assert_non_null(cut.image);
+        struct kv *kv = process_open(cut.image, &options, NULL);
+        kv_expect_one(kv, "made", "durable");
+        kv_expect_one(kv, "in the", "older half");
+        kv_expect_one(kv, "in the newer", "half");
+        kv_expect_sound(kv);
+        expect_ok(kv_close(kv));
+        os_sim_free(cut.image);
+        (void)!kv_close(first);
+        expect_ok(kv_close(second));
+        os_sim_free(sim);
+    }
+}
+
 /* Somebody else heard of a sync that failed, while this one's checkpoint waits for its first. */
 static void poison_beside(void *context, struct os_sim *sim, const struct os_sim_event *event)
 {
@@ -479,6 +539,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rules__who_promises_what_he_read_syncs_what_others_left),
+        cmocka_unit_test(test_rules__both_halves_of_the_log_are_kept_behind_a_dead_checkpoint),
         cmocka_unit_test(test_rules__no_meta_is_written_over_a_sync_that_failed_for_another),
         cmocka_unit_test(test_rules__durable_commit_syncs_the_older_half_of_the_log_too),
         cmocka_unit_test(test_rules__rot_of_the_last_record_before_idle_is_found),
