@@ -197,6 +197,26 @@ static void test_compact__values_find_room_among_scattered_gaps(void **state)
     store_release(&store);
 }
 
+/* Inserts may need the room again: each asks for more free pages before the next begins of itself.
+ */
+static void test_compact__asks_for_more_free_pages_before_the_next(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    struct store store;
+    uint32_t before = COMPACT_WATERMARK_PPM;
+    store_init(&store, &options);
+    for (int i = 0; i < 2; i++) {
+        fill(store.kv, 0, 4000, size_small, 0);
+        thin(store.kv, 0, 4000, 10);
+        expect_ok(compact(store.kv));
+        uint32_t asked = btree_of(store.kv)->meta.compact_watermark_ppm;
+        assert_true(asked > before && asked < 1000000);
+        before = asked;
+    }
+    store_release(&store);
+}
+
 /* ---- readers ----------------------------------------------------------------------------- */
 
 static void test_compact__snapshot_keeps_what_it_sees(void **state)
@@ -732,6 +752,7 @@ int main(void)
         cmocka_unit_test(test_compact__file_is_as_long_as_a_copy),
         cmocka_unit_test(test_compact__small_and_empty_stores_are_fine),
         cmocka_unit_test(test_compact__values_find_room_among_scattered_gaps),
+        cmocka_unit_test(test_compact__asks_for_more_free_pages_before_the_next),
         cmocka_unit_test(test_compact__snapshot_keeps_what_it_sees),
         cmocka_unit_test(test_compact__file_is_cut_when_there_is_nothing_to_move),
         cmocka_unit_test(test_compact__no_run_leaves_the_file_longer),

@@ -331,6 +331,18 @@ describe("nodes", function()
     assert.same(props, tx:node(id).props)
   end)
 
+  -- A batch looks for hooks, and stops the collector meanwhile.
+  it("are made in a batch beside a hook that has not to run", function()
+    local values, calls = {}, 0
+    for i = 1, 50000 do values[i] = i end
+    debug.sethook(function() calls = calls + 1 end, "", 1000000000)
+    local is_good, message = pcall(tx.create_many, tx, "L", { i = values })
+    debug.sethook()
+    assert.is_true(is_good, message)
+    assert.equal(0, calls)
+    assert.is_true(collectgarbage("isrunning"))
+  end)
+
   helper.on("btree", "it", "are read together where a traversal asks for what they have", "it counts pages", function()
     local count = 3000 -- in a tree of two levels: one by one that is two pages each
     local values = {}
