@@ -81,6 +81,33 @@ static void test_rules__durable_commit_syncs_the_older_half_of_the_log_too(void 
     os_sim_free(sim);
 }
 
+/* Without a thread the first commit behind the interval syncs what the ones before it left. */
+static void test_rules__normal_commits_without_a_thread_sync_now_and_then(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    options.sync_interval_ms = 100;
+    struct os_sim *sim = os_sim_new(NULL);
+    struct os *os;
+    struct kv *kv = process_open(sim, &options, &os);
+    kv_put_one(kv, "made", "durable", KV_FULL);
+    kv_put_one(kv, "logged", "durable", KV_FULL);
+    const uint64_t syncs = kv_metrics_count(kv->metrics, KV_COUNTER_LOG_SYNCS);
+    kv_put_one(kv, "left", "for a while", KV_NORMAL);
+    assert_int_equal(kv_metrics_count(kv->metrics, KV_COUNTER_LOG_SYNCS), syncs);
+    os_sleep_us(os, 101000);
+    kv_put_one(kv, "next", "of them", KV_NORMAL);
+    assert_int_equal(kv_metrics_count(kv->metrics, KV_COUNTER_LOG_SYNCS), syncs + 1);
+    struct os_sim *image = os_sim_crash(sim, OS_SIM_NOTHING, 0);
+    struct kv *after = process_open(image, &options, NULL);
+    kv_expect_one(after, "left", "for a while");
+    kv_expect_one(after, "next", "of them");
+    expect_ok(kv_close(after));
+    os_sim_free(image);
+    expect_ok(kv_close(kv));
+    os_sim_free(sim);
+}
+
 /* ---- a checkpoint that its process does not live to finish --------------------------------- */
 
 struct cut_short {
@@ -539,6 +566,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rules__who_promises_what_he_read_syncs_what_others_left),
+        cmocka_unit_test(test_rules__normal_commits_without_a_thread_sync_now_and_then),
         cmocka_unit_test(test_rules__both_halves_of_the_log_are_kept_behind_a_dead_checkpoint),
         cmocka_unit_test(test_rules__no_meta_is_written_over_a_sync_that_failed_for_another),
         cmocka_unit_test(test_rules__durable_commit_syncs_the_older_half_of_the_log_too),
