@@ -53,18 +53,18 @@ static sombra_err btree_check(const sombra_options *options)
         const char *name;
         bool is_given;
     } foreign[] = {
-        { "cache_bytes", options->cache_bytes },
-        { "memtable_bytes", options->memtable_bytes },
-        { "block_bytes", options->block_bytes },
-        { "filter_bits", options->filter_bits },
+        { "cache size", options->cache_bytes },
+        { "memtable size", options->memtable_bytes },
+        { "block size", options->block_bytes },
+        { "filter bits", options->filter_bits },
         { "codec", options->codec },
-        { "bottom_codec", options->bottom_codec },
+        { "bottom codec", options->bottom_codec },
         { "compaction", options->compaction },
-        { "table_bytes", options->table_bytes },
-        { "level_bytes", options->level_bytes },
-        { "level_ratio", options->level_ratio },
-        { "compaction_threads", options->compaction_threads },
-        { "compaction_rate", options->compaction_rate },
+        { "table size", options->table_bytes },
+        { "level size", options->level_bytes },
+        { "level ratio", options->level_ratio },
+        { "compaction threads", options->compaction_threads },
+        { "compaction rate", options->compaction_rate },
     };
     for (size_t i = 0; i < COUNT_OF(foreign); i++) {
         if (foreign[i].is_given)
@@ -101,11 +101,11 @@ static sombra_err lsm_check(const char *path, const sombra_options *options)
         return diag_fail(SOMBRA_UNSUPPORTED,
                          "the engine \"lsm\" needs a directory; in memory there is \"btree\"");
     if (options->page_bytes)
-        return refuse_option("page_bytes", "lsm", "btree");
+        return refuse_option("page size", "lsm", "btree");
     if (options->wal_bypass_bytes)
         return refuse_option("wal_bypass_bytes", "lsm", "btree");
     if (options->no_auto_compact)
-        return refuse_option("no_auto_compact", "lsm", "btree");
+        return refuse_option("automatic compaction", "lsm", "btree");
     return SOMBRA_OK;
 }
 
@@ -195,6 +195,15 @@ enum db_place db_place_of(const char *path)
     return DB_DIRECTORY;
 }
 
+/* Tables without a manifest are what is left of a database, and say so. */
+static sombra_err refuse_directory(const char *path)
+{
+    sombra_err err = lsm_remains_check(os_posix(), path);
+    return err ? err
+               : diag_fail(SOMBRA_INVALID, "it is a directory without a database; a new one there "
+                                           "is of the engine \"lsm\" (option engine)");
+}
+
 /* What is at the path decides; the option only for what is new, and it must not contradict. */
 static sombra_err engine_choose(const char *path, const char *given, const struct engine **out)
 {
@@ -216,8 +225,7 @@ static sombra_err engine_choose(const char *path, const char *given, const struc
     if (!engine)
         engine = &engines[is_tables];
     if (place == DB_DIRECTORY && !is_tables && !engine->is_directory)
-        return diag_fail(SOMBRA_INVALID, "it is a directory without a database; a new one there is "
-                                         "of the engine \"lsm\"");
+        return refuse_directory(path);
     if (is_tables && !engine->is_directory)
         return diag_fail(SOMBRA_INVALID, "the database is of the engine \"lsm\", not \"%s\"",
                          given);

@@ -151,7 +151,7 @@ sombra_err constraint_check(struct graph_txn *txn, const struct graph_rule *rule
                     : value.kind == rule->value_kind;
     if (fits)
         return SOMBRA_OK;
-    snprintf(what, sizeof what, "must be a %s, and is a %s",
+    snprintf(what, sizeof what, "must be of kind %s, not %s",
              rule->value_kind == SOMBRA_NULL ? "number" : sombra_kind_name(rule->value_kind),
              sombra_kind_name(value.kind));
     return constraint_refuse(txn, rule, id, what);

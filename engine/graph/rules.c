@@ -479,7 +479,9 @@ sombra_err graph_rule_begin(struct graph_txn *txn, const sombra_rule *from, uint
         *out_id = found->id;
         if (!found->is_ready && found->value_kind == rule.value_kind)
             return SOMBRA_OK;
-        return diag_fail(SOMBRA_EXISTS, "rule %" PRIu32 " is the same", found->id);
+        char text[RULE_TEXT_BYTES];
+        return diag_fail(SOMBRA_EXISTS, "%s is there already, as number %" PRIu32,
+                         rule_text(txn, found, text), found->id);
     }
     rule.is_ready = rule.kind == SOMBRA_RULE_TRIGGER; /* there is nothing to fill or to prove */
     err = rule_write(txn, &rule);

@@ -236,7 +236,8 @@ sombra_err txn_check_write(struct graph_txn *txn)
     if (err)
         return err;
     if (txn->is_readonly)
-        return diag_fail(SOMBRA_READONLY, "what runs now may only read");
+        return diag_fail(SOMBRA_READONLY, "what runs now may only read: a procedure of mode "
+                                          "\"read\", or a function of a query");
     if (!txn->kv->is_write)
         return diag_fail(SOMBRA_READONLY, "the transaction only reads; begin it for writing");
     err = txn_load_counters(txn);

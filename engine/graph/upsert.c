@@ -61,11 +61,12 @@ static sombra_err read_values(struct graph_txn *txn, sombra_slice values,
     return err;
 }
 
-static sombra_err refuse_uncovered(bool is_unique)
+static sombra_err refuse_uncovered(sombra_slice label, bool is_unique)
 {
-    return diag_fail(SOMBRA_INVALID, "there is no %s of just these properties that is ready; %s",
-                     is_unique ? "unique index" : "index",
-                     is_unique ? "make one" : "make one, or use a query");
+    return diag_fail(
+        SOMBRA_INVALID, "\"%.*s\" has no %s of just these properties that is ready; %s",
+        (int)size_min(label.bytes, 60), (const char *)label.data,
+        is_unique ? "unique index" : "index", is_unique ? "make one" : "make one, or use a query");
 }
 
 /* The index of the label that has exactly the properties of what is given, a unique one if there
@@ -86,7 +87,7 @@ static sombra_err find_index(struct graph_txn *txn, sombra_slice label,
             index = rule;
     }
     if (!err && !index)
-        err = refuse_uncovered(must_be_unique);
+        err = refuse_uncovered(label, must_be_unique);
     if (!err)
         *out_index = index;
     return err;

@@ -130,5 +130,8 @@ sombra_err lsm_dump(struct os *os, const char *path, enum lsm_dump_what what, ui
 
 /* *out_is_there: a store of this engine is in the directory `path`. NOMEM, IO. */
 sombra_err lsm_is_at(struct os *os, const char *path, bool *out_is_there) SOMBRA_MUST_CHECK;
+/* Of a directory where lsm_is_at finds none: CORRUPT, with what to do, if tables of one are there.
+ * IO. */
+sombra_err lsm_remains_check(struct os *os, const char *path) SOMBRA_MUST_CHECK;
 
 #endif

@@ -204,7 +204,7 @@ static sombra_err name_judge(void *context, const char *name)
         return SOMBRA_OK;
     if (has_suffix(name, ".sst") || has_suffix(name, ".log"))
         return diag_fail(SOMBRA_CORRUPT,
-                         "%s has %s and no MANIFEST: put that back, restore a backup or salvage",
+                         "%s has %s and no MANIFEST: put that back, restore a backup or repair it",
                          directory, name);
     return diag_fail(SOMBRA_EXISTS, "%s has other files in it (%s), and is no store", directory,
                      name);
@@ -306,7 +306,7 @@ static sombra_err leftover_remove(struct lsm *lsm)
     if (!err && epoch != 0)
         err = diag_fail(SOMBRA_CORRUPT,
                         "%s has commits, and there is no MANIFEST: put that back, restore a backup "
-                        "or salvage",
+                        "or repair it",
                         path);
     if (!err)
         err = os_unlink(lsm->os, path);
@@ -604,6 +604,19 @@ sombra_err lsm_open(struct os *os, const char *path, const struct lsm_options *o
         return diag_wrap(err, "open %s", path);
     *out_kv = shared ? &container_of(shared, struct lsm, registered)->kv : &lsm->kv;
     return SOMBRA_OK;
+}
+
+/* Names of tables alone: a directory of anything may have logs. */
+static sombra_err table_judge(void *context, const char *name)
+{
+    size_t digits = strspn(name, "0123456789");
+    return digits < 6 || strcmp(name + digits, ".sst") != 0 ? SOMBRA_OK : name_judge(context, name);
+}
+
+sombra_err lsm_remains_check(struct os *os, const char *path)
+{
+    assert(os && path);
+    return os_list_directory(os, path, table_judge, (void *)path);
 }
 
 sombra_err lsm_is_at(struct os *os, const char *path, bool *out_is_there)

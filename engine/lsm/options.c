@@ -4,7 +4,7 @@
 
 /* A number of the options: what 0 means, and what it may be. */
 struct limits {
-    const char *name;
+    const char *name; /* in words: the options of C and of Lua are called by different ones */
     uint64_t if_zero, min, max;
 };
 
@@ -12,8 +12,7 @@ static sombra_err number_check(const struct limits *limits, uint64_t value)
 {
     if (value >= limits->min && value <= limits->max)
         return SOMBRA_OK;
-    return diag_fail(SOMBRA_INVALID,
-                     "option %s is %" PRIu64 ": it may be from %" PRIu64 " to %" PRIu64,
+    return diag_fail(SOMBRA_INVALID, "%s %" PRIu64 ": it may be from %" PRIu64 " to %" PRIu64,
                      limits->name, value, limits->min, limits->max);
 }
 
@@ -38,15 +37,15 @@ static sombra_err complete_unsigned(struct limits limits, unsigned *value)
     return number_check(&limits, *value);
 }
 
-#define LIMITS(name, if_zero, min, max) ((struct limits){ #name, if_zero, min, max })
+#define LIMITS(name, if_zero, min, max) ((struct limits){ name, if_zero, min, max })
 
 static sombra_err times_complete(struct lsm_options *out)
 {
     enum { HOUR_MS = 3600000, SECOND_US = 1000000 };
     sombra_err err =
-        complete_u64(LIMITS(sync_interval_ms, 100, 1, HOUR_MS), &out->sync_interval_ms);
+        complete_u64(LIMITS("sync interval in ms", 100, 1, HOUR_MS), &out->sync_interval_ms);
     if (!err)
-        err = complete_u64(LIMITS(group_wait_us, 100, 1, SECOND_US), &out->group_wait_us);
+        err = complete_u64(LIMITS("group wait in us", 100, 1, SECOND_US), &out->group_wait_us);
     if (out->durability == KV_DURABILITY_STORE)
         out->durability = KV_FULL;
     if (!err && (out->durability < KV_FULL || out->durability > KV_OFF))
@@ -58,30 +57,30 @@ static sombra_err times_complete(struct lsm_options *out)
 static sombra_err memory_complete(struct lsm_options *out)
 {
     sombra_err err =
-        complete_u64(LIMITS(memtable_bytes, 32 * MiB, 4 * KiB, 16 * GiB), &out->memtable_bytes);
+        complete_u64(LIMITS("memtable size", 32 * MiB, 4 * KiB, 16 * GiB), &out->memtable_bytes);
     if (!err)
         err = complete_u64(
-            LIMITS(wal_bypass_bytes, u64_max(out->memtable_bytes / 2, 4 * MiB), 1, UINT64_MAX),
+            LIMITS("wal_bypass_bytes", u64_max(out->memtable_bytes / 2, 4 * MiB), 1, UINT64_MAX),
             &out->wal_bypass_bytes);
     /* The active one, one being made active and the one being flushed are in a view as well. */
     if (!err)
-        err = complete_unsigned(LIMITS(memtables_max, 2, 1, VIEW_MEMTABLES_MAX - 4),
+        err = complete_unsigned(LIMITS("memtables_max", 2, 1, VIEW_MEMTABLES_MAX - 4),
                                 &out->memtables_max);
     if (!err)
-        err =
-            complete_size(LIMITS(cache_bytes, 64 * MiB, 64 * KiB, SIZE_MAX / 2), &out->cache_bytes);
+        err = complete_size(LIMITS("cache size", 64 * MiB, 64 * KiB, SIZE_MAX / 2),
+                            &out->cache_bytes);
     if (!err)
-        err = complete_unsigned(LIMITS(tables_open_max, 512, 8, 1000000), &out->tables_open_max);
+        err = complete_unsigned(LIMITS("tables_open_max", 512, 8, 1000000), &out->tables_open_max);
     return err;
 }
 
 static sombra_err tables_complete(struct lsm_options *out)
 {
-    sombra_err err = complete_size(LIMITS(block_bytes, 16 * KiB, KiB, MiB), &out->block_bytes);
+    sombra_err err = complete_size(LIMITS("block size", 16 * KiB, KiB, MiB), &out->block_bytes);
     if (!err && out->filter_bits != LSM_NO_FILTER)
-        err = complete_unsigned(LIMITS(filter_bits, 10, 1, 32), &out->filter_bits);
+        err = complete_unsigned(LIMITS("filter bits", 10, 1, 32), &out->filter_bits);
     if (!err)
-        err = complete_u64(LIMITS(table_bytes, 16 * MiB, 4 * KiB, 16 * GiB), &out->table_bytes);
+        err = complete_u64(LIMITS("table size", 16 * MiB, 4 * KiB, 16 * GiB), &out->table_bytes);
     if (!err && out->prefix.bytes && (!out->prefix.name || !out->prefix.name[0]))
         err = diag_fail(SOMBRA_INVALID, "option prefix has no name: tables keep it");
     return err;
@@ -90,17 +89,17 @@ static sombra_err tables_complete(struct lsm_options *out)
 static sombra_err compaction_complete(struct lsm_options *out)
 {
     sombra_err err =
-        complete_u64(LIMITS(level_bytes, 128 * MiB, 4 * KiB, UINT64_MAX >> 8), &out->level_bytes);
+        complete_u64(LIMITS("level size", 128 * MiB, 4 * KiB, UINT64_MAX >> 8), &out->level_bytes);
     if (!err)
-        err = complete_unsigned(LIMITS(level_ratio, 10, 2, 100), &out->level_ratio);
+        err = complete_unsigned(LIMITS("level ratio", 10, 2, 100), &out->level_ratio);
     if (!err)
-        err = complete_unsigned(LIMITS(level0_compact, 4, 1, 1000), &out->level0_compact);
+        err = complete_unsigned(LIMITS("level0_compact", 4, 1, 1000), &out->level0_compact);
     if (!err)
-        err = complete_unsigned(LIMITS(level0_slow, 12, 1, 10000), &out->level0_slow);
+        err = complete_unsigned(LIMITS("level0_slow", 12, 1, 10000), &out->level0_slow);
     if (!err)
-        err = complete_unsigned(LIMITS(level0_stop, 24, 2, 10000), &out->level0_stop);
+        err = complete_unsigned(LIMITS("level0_stop", 24, 2, 10000), &out->level0_stop);
     if (!err)
-        err = complete_unsigned(LIMITS(threads, 1, 1, 64), &out->threads);
+        err = complete_unsigned(LIMITS("compaction threads", 1, 1, 64), &out->threads);
     if (!err && out->style != LSM_LEVELED && out->style != LSM_TIERED)
         err = diag_fail(SOMBRA_INVALID, "option style is %d: leveled is %d, tiered %d",
                         (int)out->style, (int)LSM_LEVELED, (int)LSM_TIERED);

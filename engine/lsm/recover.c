@@ -190,7 +190,7 @@ static sombra_err log_judge(struct replay *replay, uint64_t base)
         return diag_fail(SOMBRA_CORRUPT,
                          "%s/%020" PRIu64 ".log: commit %" PRIu64 " at offset %" PRIu64
                          " is damaged or missing, but a later log knows %" PRIu64
-                         " as durable; restore a backup or salvage",
+                         " as durable; restore a backup or repair it",
                          replay->lsm->directory, replay->broken_base, replay->done.seq + 1,
                          replay->broken_offset, result.durable_lsn);
     return replay->resumes ? log_remove(replay->lsm, base) : SOMBRA_OK;

@@ -455,6 +455,8 @@ sombra_err os_resolve(struct os *os, const char *path, char **out_path)
     char resolved[PATH_MAX];
     int result;
     RETRY(result, os->ops->resolve(os, path, resolved));
+    if (result == -ENOENT) /* the last name may be missing: it is what stands before it */
+        return diag_fail(SOMBRA_NOT_FOUND, "%s: the directory for it is not there", path);
     if (result < 0)
         return fail_errno(result, path, "resolve");
     size_t bytes = strlen(resolved) + 1;

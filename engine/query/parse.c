@@ -4,6 +4,7 @@
  */
 #include "plan_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct parser {
@@ -311,8 +312,10 @@ static sombra_err column_special(const struct step *step, struct column *column)
         column->kind = columns[i].kind;
         return SOMBRA_OK;
     }
-    return diag_fail(SOMBRA_INVALID, "unknown column '%.*s'", (int)size_min(column->name.bytes, 60),
-                     (const char *)column->name.data);
+    return diag_fail(SOMBRA_INVALID,
+                     "unknown column '%.*s'; there are #id, #depth, #labels, "
+                     "#type, #source and #target, and names of properties",
+                     (int)size_min(column->name.bytes, 60), (const char *)column->name.data);
 }
 
 /* `name` is a property, or with # something of the row's own. */
@@ -649,6 +652,17 @@ static const struct step_rule *rule_of(sombra_slice name)
     return NULL;
 }
 
+static sombra_err refuse_rows(const struct step_rule *rule, sombra_row_kind from)
+{
+    char takes[64] = "";
+    for (unsigned kind = SOMBRA_ROW_NODE; kind <= SOMBRA_ROW_RECORD; kind++) {
+        size_t used = strlen(takes);
+        if (rule->from & 1u << kind)
+            snprintf(takes + used, sizeof takes - used, "%s%s", used ? ", " : "", rows_name(kind));
+    }
+    return diag_fail(SOMBRA_INVALID, "it does not take %s, but %s", rows_name(from), takes);
+}
+
 /* Does the step fit the rows before it? `from` 0 = there are none. */
 static sombra_err check_place(const struct step_rule *rule, sombra_row_kind from, size_t given)
 {
@@ -657,7 +671,7 @@ static sombra_err check_place(const struct step_rule *rule, sombra_row_kind from
     if (rule->from != 0 && from == 0)
         return diag_fail(SOMBRA_INVALID, "the first step must be a source, such as ids or label");
     if (rule->from != 0 && !(rule->from & 1u << from))
-        return diag_fail(SOMBRA_INVALID, "it does not take %s", rows_name(from));
+        return refuse_rows(rule, from);
     if (given < rule->arguments_min || given > rule->arguments_max)
         return diag_fail(SOMBRA_INVALID, "it has %zu arguments, and takes %zu%s", given,
                          given < rule->arguments_min ? rule->arguments_min : rule->arguments_max,

@@ -128,7 +128,7 @@ static sombra_err scan_slice(struct prefixes *prefixes, sombra_slice slice, uint
             return diag_fail(SOMBRA_CORRUPT,
                              "log %s: record %" PRIu64 " at offset %" PRIu64
                              " is damaged or missing, but the record at %" PRIu64 " knows %" PRIu64
-                             " as durable; restore a backup or salvage",
+                             " as durable; restore a backup or repair it",
                              os_file_path(prefixes->reader.file), missing_lsn, end.offset,
                              header.offset, header.durable_lsn);
     }

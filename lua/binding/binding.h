@@ -292,11 +292,12 @@ const sombra_slice *check_names(lua_State *L, int arg, sombra_slice inlined[NAME
 bool options_given(lua_State *L, int arg, const char *const *names);
 /* One of them, byte by byte: a name may have zeros in it. */
 bool option_is_among(const char *name, size_t bytes, const char *const *names);
-/* Refuses one, which it shows whole. */
-void option_unknown(lua_State *L, int arg, const char *name, size_t bytes);
+/* Refuses one, which it shows whole, with those that there are. */
+void option_unknown(lua_State *L, int arg, const char *name, size_t bytes,
+                    const char *const *names);
 /* The string at `index`, for comparisons with words; "" of all else, and where it has zeros. */
 const char *word_at(lua_State *L, int index);
-/* luaL_checkoption, whole. */
+/* luaL_checkoption, whole; what is refused is told the words that there are. */
 int check_choice(lua_State *L, int arg, const char *otherwise, const char *const *names);
 int option_push(lua_State *L, int arg, const char *name);
 bool option_boolean(lua_State *L, int arg, const char *name, bool otherwise);

@@ -11,8 +11,23 @@ bool option_is_among(const char *name, size_t bytes, const char *const *names)
     return *names != NULL;
 }
 
+/* Pushes "a, b or c". */
+static void push_words(lua_State *L, const char *const *names)
+{
+    luaL_Buffer shown;
+    luaL_buffinit(L, &shown);
+    for (size_t i = 0; names[i]; i++) {
+        if (i)
+            luaL_addstring(&shown, names[i + 1] ? ", " : " or ");
+        luaL_addchar(&shown, '\'');
+        luaL_addstring(&shown, names[i]);
+        luaL_addchar(&shown, '\'');
+    }
+    luaL_pushresult(&shown);
+}
+
 /* Says the whole name: zero bytes in it would hide what stands behind them. */
-void option_unknown(lua_State *L, int arg, const char *name, size_t bytes)
+void option_unknown(lua_State *L, int arg, const char *name, size_t bytes, const char *const *names)
 {
     luaL_Buffer shown;
     luaL_buffinit(L, &shown);
@@ -23,7 +38,9 @@ void option_unknown(lua_State *L, int arg, const char *name, size_t bytes)
             luaL_addstring(&shown, "\\0");
     }
     luaL_pushresult(&shown);
-    option_error(L, arg, lua_tostring(L, -1), "unknown option");
+    push_words(L, names);
+    const char *refused = lua_tostring(L, -2), *expected = lua_tostring(L, -1);
+    option_error(L, arg, refused, lua_pushfstring(L, "unknown option; %s expected", expected));
 }
 
 const char *word_at(lua_State *L, int index)
@@ -44,6 +61,10 @@ int check_choice(lua_State *L, int arg, const char *otherwise, const char *const
         }
         if (strlen(given) != bytes)
             return luaL_argerror(L, arg, "invalid option: it has a zero byte");
+        push_words(L, names);
+        const char *words = lua_tostring(L, -1);
+        return luaL_argerror(L, arg,
+                             lua_pushfstring(L, "invalid option '%s'; %s expected", given, words));
     }
     return luaL_checkoption(L, arg, otherwise, names);
 }
@@ -61,7 +82,7 @@ bool options_given(lua_State *L, int arg, const char *const *names)
         size_t bytes;
         const char *name = lua_tolstring(L, -1, &bytes);
         if (UNLIKELY(!option_is_among(name, bytes, names)))
-            option_unknown(L, arg, name, bytes);
+            option_unknown(L, arg, name, bytes, names);
     }
     return true;
 }

@@ -222,7 +222,7 @@ void match_push_pattern(lua_State *L, int index)
         size_t bytes = 0;
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tolstring(L, -2, &bytes) : NULL;
         if (name && !option_is_among(name, bytes, names))
-            option_unknown(L, index, name, bytes);
+            option_unknown(L, index, name, bytes, names);
         lua_pop(L, 1);
     }
     lua_newtable(L);

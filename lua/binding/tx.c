@@ -141,7 +141,7 @@ static const char *state_text(const struct tx_handle *tx)
     case TX_ROLLED_BACK:
         break;
     }
-    return tx->db->db ? "rolled back" : "the database is closed";
+    return !tx->db->db ? "the database is closed" : tx->is_write ? "rolled back" : "ended";
 }
 
 int tx_raise_over(lua_State *L, const struct tx_handle *tx)

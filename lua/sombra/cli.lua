@@ -8,11 +8,22 @@ local commands = require "sombra.cli.commands"
 local interrupt = require "sombra.interrupt"
 local words = require "sombra.cli.words"
 
----Whether a word at the beginning of the command line is a command, and not the name of a script.
+---Whether a word at the beginning of the command line is a command, and not the name of a script. What is neither is
+---a command misspelt: `main` says so.
 ---@param word string
 ---@return boolean
 function cli.is_command(word)
-  return #commands.group(word) > 0
+  local file = #commands.group(word) == 0 and io.open(word)
+  if file then
+    file:close()
+  end
+  return not file
+end
+
+local function refuse(word)
+  local near = words.nearest(word, commands.first_words())
+  words.usage("there is no command and no file '%s'; %s", word,
+    near and ("did you mean %s?"):format(near) or "see sombra --help")
 end
 
 ---The command that a command line begins with, and the index of the first word behind its name.
@@ -31,7 +42,7 @@ local function find(list)
     names[#names + 1] = member.name:match("%S+$")
   end
   if #names == 0 then
-    words.usage("there is no command '%s'; see sombra --help", first)
+    refuse(first)
   end
   words.usage("the next word must be one of %s; see sombra help %s", table.concat(names, ", "), first)
 end
@@ -83,6 +94,16 @@ local function explain(err)
   return { text = debug.traceback(tostring(err)), code = 1 }
 end
 
+---The library tells of its option `create`, which is one of few commands.
+local function in_options(command, text)
+  for _, option in ipairs(command and command.options or {}) do
+    if option.name == "create" then
+      return (text:gsub("%(option create makes one%)", "(--create makes one)"))
+    end
+  end
+  return (text:gsub(" %(option create makes one%)", ""))
+end
+
 ---Runs a command line and prints why it failed, if it does.
 ---@param list string[] the words behind the program's name
 ---@return integer code for the process to exit with
@@ -96,8 +117,12 @@ function cli.main(list)
   if done then
     return code or 0, wants_prompt
   end
-  local name = commands.find(list[1] .. " " .. tostring(list[2])) and list[1] .. " " .. list[2] or list[1]
-  io.stderr:write("sombra ", name, ": ", code.text, "\n")
+  local command = commands.find(list[1]) or commands.find(list[1] .. " " .. tostring(list[2]))
+  if #commands.group(list[1]) == 0 then
+    io.stderr:write("sombra: ", code.text, "\n")
+  else
+    io.stderr:write("sombra ", command and command.name or list[1], ": ", in_options(command, code.text), "\n")
+  end
   return code.code
 end
 

@@ -208,39 +208,39 @@ static void expect_refused(const struct lsm_options *options, const char *name, 
     os_sim_free(machine.sim);
 }
 
-#define REFUSED(field, given, limits)                           \
-    do {                                                        \
-        struct lsm_options bad = quiet();                       \
-        bad.field = given;                                      \
-        expect_refused(&bad, "option " #field, #given, limits); \
+#define REFUSED(field, words, given, limits)         \
+    do {                                             \
+        struct lsm_options bad = quiet();            \
+        bad.field = given;                           \
+        expect_refused(&bad, words, #given, limits); \
     } while (0)
 
 static void test_lsm_open__options_out_of_range_are_named_with_their_limits(void **state)
 {
     (void)state;
-    REFUSED(sync_interval_ms, 3600001, "from 1 to 3600000");
-    REFUSED(group_wait_us, 1000001, "from 1 to 1000000");
-    REFUSED(memtable_bytes, 4095, "from 4096 to");
-    REFUSED(memtable_bytes, 17179869185, "to 17179869184");
-    REFUSED(memtables_max, 61, "from 1 to 60");
-    REFUSED(cache_bytes, 65535, "from 65536 to");
-    REFUSED(tables_open_max, 7, "from 8 to 1000000");
-    REFUSED(tables_open_max, 1000001, "from 8 to 1000000");
-    REFUSED(block_bytes, 1023, "from 1024 to 1048576");
-    REFUSED(block_bytes, 1048577, "from 1024 to 1048576");
-    REFUSED(filter_bits, 33, "from 1 to 32");
-    REFUSED(table_bytes, 4095, "from 4096 to");
-    REFUSED(level_bytes, 4095, "from 4096 to");
-    REFUSED(level_ratio, 1, "from 2 to 100");
-    REFUSED(level_ratio, 101, "from 2 to 100");
-    REFUSED(level0_compact, 1001, "from 1 to 1000");
-    REFUSED(level0_slow, 10001, "from 1 to 10000");
-    REFUSED(level0_stop, 1, "from 2 to 10000");
-    REFUSED(threads, 65, "from 1 to 64");
-    REFUSED(durability, 17, "durability");
-    REFUSED(style, 3, "leveled is 0, tiered 1");
-    REFUSED(codec, 9, "codec");
-    REFUSED(bottom_codec, 9, "codec");
+    REFUSED(sync_interval_ms, "sync interval in ms", 3600001, "from 1 to 3600000");
+    REFUSED(group_wait_us, "group wait in us", 1000001, "from 1 to 1000000");
+    REFUSED(memtable_bytes, "memtable size", 4095, "from 4096 to");
+    REFUSED(memtable_bytes, "memtable size", 17179869185, "to 17179869184");
+    REFUSED(memtables_max, "memtables_max", 61, "from 1 to 60");
+    REFUSED(cache_bytes, "cache size", 65535, "from 65536 to");
+    REFUSED(tables_open_max, "tables_open_max", 7, "from 8 to 1000000");
+    REFUSED(tables_open_max, "tables_open_max", 1000001, "from 8 to 1000000");
+    REFUSED(block_bytes, "block size", 1023, "from 1024 to 1048576");
+    REFUSED(block_bytes, "block size", 1048577, "from 1024 to 1048576");
+    REFUSED(filter_bits, "filter bits", 33, "from 1 to 32");
+    REFUSED(table_bytes, "table size", 4095, "from 4096 to");
+    REFUSED(level_bytes, "level size", 4095, "from 4096 to");
+    REFUSED(level_ratio, "level ratio", 1, "from 2 to 100");
+    REFUSED(level_ratio, "level ratio", 101, "from 2 to 100");
+    REFUSED(level0_compact, "level0_compact", 1001, "from 1 to 1000");
+    REFUSED(level0_slow, "level0_slow", 10001, "from 1 to 10000");
+    REFUSED(level0_stop, "level0_stop", 1, "from 2 to 10000");
+    REFUSED(threads, "compaction threads", 65, "from 1 to 64");
+    REFUSED(durability, "durability", 17, "durability");
+    REFUSED(style, "style", 3, "leveled is 0, tiered 1");
+    REFUSED(codec, "codec", 9, "codec");
+    REFUSED(bottom_codec, "bottom_codec", 9, "codec");
     struct lsm_options order = quiet();
     order.level0_slow = 5;
     order.level0_compact = 6;

@@ -44,11 +44,21 @@ describe("the commands", function()
     end)
   end)
 
+  it("are told apart from words misspelt", function()
+    fails(2, "^sombra: there is no command and no file 'stat'; did you mean stats%?\n", { "stat", "x" })
+    fails(2, "^sombra: there is no command and no file 'restore'; see sombra %-%-help\n", { "restore", "x" })
+  end)
+
+  it("name the option that makes a database only if they have it", function()
+    fails(3, "^sombra stats: open nothing.db: no such database: ", { "stats", "nothing.db" })
+    fails(3, "no such database %(%-%-create makes one%)", { "import", "nothing.db", "x.csv" })
+  end)
+
   describe("refuse wrong words with exit code 2:", function()
     for _, case in ipairs({
       { "DB is missing: sombra stats", { "stats" } },
       { "'z' is one word too many", { "stats", "x", "z" } },
-      { "there is no option %-%-jsom; see sombra help stats", { "stats", "x", "--jsom" } },
+      { "there is no option %-%-jsom; did you mean %-%-json%?", { "stats", "x", "--jsom" } },
       { "%-%-json takes no value", { "stats", "x", "--json=1" } },
       { "%-%-json is given twice", { "stats", "x", "--json", "--json" } },
       { "%-%-limit needs a value", { "verify", "x", "--limit" } },
@@ -601,6 +611,6 @@ describe("the commands", function()
     local cli = require("sombra.cli")
     assert.equal(0, cli.main({ "checkpoint", path }))
     assert.is_true(cli.is_command("kv"))
-    assert.is_false(cli.is_command("kv get"))
+    assert.is_false(cli.is_command("README.md"))
   end)
 end)

@@ -38,16 +38,16 @@ describe("a handle", function()
     for _ = 1, 50 do
       db:read(function(tx)
         assert.equal(402, tx:count())
-        helper.misuse("the transaction is over: rolled back", tx.count, kept)
-        helper.misuse("the transaction is over: rolled back", step, state)
+        helper.misuse("the transaction is over: ended", tx.count, kept)
+        helper.misuse("the transaction is over: ended", step, state)
         assert.equal(402, tx:count())
         for _ in tx:out(small) do
-          helper.misuse("the transaction is over: rolled back", step, state)
+          helper.misuse("the transaction is over: ended", step, state)
         end
       end)
       collectgarbage()
     end
-    assert.equal("sombra.tx: read, rolled back", tostring(kept))
+    assert.equal("sombra.tx: read, ended", tostring(kept))
     assert.is_false(kept:is_open())
     db:close()
     helper.misuse("the transaction is over: the database is closed", db.read and kept.count, kept)

@@ -79,9 +79,9 @@ describe("the engine lsm", function()
         options.create, options.engine = true, "lsm"
         refused("invalid", text, options)
       end
-      bad("block_bytes", { block_size = 100 })
-      bad("filter_bits", { filter_bits = 33 })
-      bad("memtable_bytes", { memtable_size = 1 })
+      bad("block size", { block_size = 100 })
+      bad("filter bits", { filter_bits = 33 })
+      bad("memtable size", { memtable_size = 1 })
       bad("codec", { codec = "brotli" })
       bad("codec", { bottom_codec = "gzip" })
       bad("compaction", { compaction = "none" })

@@ -364,7 +364,7 @@ describe("a database", function()
       assert.is_false(tx:is_open())
       tx = db:begin("read")
       tx:rollback()
-      assert.equal("sombra.tx: read, rolled back", tostring(tx))
+      assert.equal("sombra.tx: read, ended", tostring(tx))
       assert.equal("sombra.tx: snapshot, open", tostring(db:snapshot()))
     end)
 

@@ -34,6 +34,37 @@ function words.checked(what, fn, ...)
   return table.unpack(results, 2, results.n)
 end
 
+---How many letters must be put in, taken out or changed to make one word of the other.
+local function distance(a, b)
+  local above = {}
+  for j = 0, #b do
+    above[j] = j
+  end
+  for i = 1, #a do
+    local row = { [0] = i }
+    for j = 1, #b do
+      local changed = above[j - 1] + (a:byte(i) == b:byte(j) and 0 or 1)
+      row[j] = math.min(changed, above[j] + 1, row[j - 1] + 1)
+    end
+    above = row
+  end
+  return above[#b]
+end
+
+---The name that a misspelt word may have meant, or nil.
+---@param word string
+---@param names string[]
+function words.nearest(word, names)
+  local nearest, least = nil, math.min(3, (#word + 2) // 2)
+  for _, name in ipairs(#word <= 40 and names or {}) do
+    local steps = distance(word, name)
+    if steps < least then
+      nearest, least = name, steps
+    end
+  end
+  return nearest
+end
+
 local function find_option(command, word)
   local name = word:match("^%-%-(.+)$")
   for _, option in ipairs(command.options) do
@@ -41,7 +72,13 @@ local function find_option(command, word)
       return option
     end
   end
-  words.usage("there is no option %s; see sombra help %s", word, command.name)
+  local names = {}
+  for index, option in ipairs(command.options) do
+    names[index] = "--" .. option.name
+  end
+  local near = words.nearest(word, names)
+  words.usage("there is no option %s; %s", word,
+    near and ("did you mean %s?"):format(near) or "see sombra help " .. command.name)
 end
 
 local function one_of(choices, word)
