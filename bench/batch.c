@@ -209,8 +209,10 @@ int main(int argc, char **argv)
     sombra_options options = SOMBRA_OPTIONS_INIT;
     sombra_db *db;
     char *bytes = malloc(count * MAP_BYTES_MAX);
-    if (!bytes || count < 4)
-        return 1;
+    if (!bytes || count < 4) {
+        fprintf(stderr, "usage: batch [nodes >= 4 [path]]\n");
+        return 2;
+    }
     options.create = true;
     options.durability = SOMBRA_DURABILITY_OFF;
     check(sombra_open(argc > 2 ? argv[2] : ":memory:", &options, &db), "open");

@@ -267,6 +267,10 @@ static uint64_t loop_run(struct bench *bench, const struct loop *loop)
 int main(int argc, char **argv)
 {
     unsigned long rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 5;
+    if (rounds == 0) {
+        fprintf(stderr, "usage: binding [rounds]\n");
+        return 2;
+    }
     sombra_options options = SOMBRA_OPTIONS_INIT;
     struct bench bench = { 0 };
     options.create = true;

@@ -611,6 +611,21 @@ static void upserts_choose(struct bench *bench)
     }
 }
 
+/* Lines have commas in their names: what is none cannot be told, but that there is none at all. */
+static void only_check(const char *only)
+{
+    bool is_known = only == NULL;
+    for (enum line line = 0; line < LINES; line++)
+        is_known = is_known || list_has(only, line_infos[line].name);
+    if (is_known)
+        return;
+    fprintf(stderr, "graph: lines are");
+    for (enum line line = 0; line < LINES; line++)
+        fprintf(stderr, "%s '%s'", line ? "," : "", line_infos[line].name);
+    fprintf(stderr, "\n");
+    die("--only %s: none of these", only);
+}
+
 int main(int argc, char **argv)
 {
     struct bench *bench = calloc(1, sizeof *bench);
@@ -620,6 +635,7 @@ int main(int argc, char **argv)
     graph_engine(bench->settings.engine);
     if (bench->settings.reads)
         return memory_child(bench->settings.kind, bench->settings.reads, bench->settings.data);
+    only_check(bench->settings.only);
     if (bench->settings.snap)
         data_snap(&bench->data, bench->settings.snap);
     else

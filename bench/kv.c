@@ -19,6 +19,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { RECORDS = 1000000, RECORDS_QUICK = 100000, RECORDS_MIN = 10000, ROUNDS = 5 };
@@ -151,6 +152,25 @@ static void group_run(const struct settings *settings, struct report *report,
     free(lines);
 }
 
+/* A word of --only that is no workload would be left out in silence; the names are all said then.
+ */
+static void only_check(const char *only)
+{
+    size_t left = only ? strlen(only) + 1 : 0;
+    for (size_t i = 0; only && i < workload_group_count; i++)
+        for (size_t j = 0; j < workload_groups[i].count; j++)
+            if (list_has(only, workload_groups[i].workloads[j].name))
+                left -= strlen(workload_groups[i].workloads[j].name) + 1;
+    if (left == 0)
+        return;
+    fprintf(stderr, "kv: workloads are");
+    for (size_t i = 0; i < workload_group_count; i++)
+        for (size_t j = 0; j < workload_groups[i].count; j++)
+            fprintf(stderr, " %s", workload_groups[i].workloads[j].name);
+    fprintf(stderr, "\n");
+    die("--only %s: one of these is none, or stands twice", only);
+}
+
 /* ---- the command ------------------------------------------------------------------------- */
 
 static const char usage[] =
@@ -238,8 +258,14 @@ int main(int argc, char **argv)
         if (all[i] && is_wanted && list_has(settings.stores, all[i]->name))
             kinds[report.kind_count++] = all[i];
     }
-    if (report.kind_count == 0)
-        die("none of the stores is known or installed");
+    if (report.kind_count == 0) {
+        fprintf(stderr, "kv: stores of this build are");
+        for (size_t i = 0; i < KINDS_MAX; i++)
+            fprintf(stderr, "%s%s", all[i] ? " " : "", all[i] ? all[i]->name : "");
+        fprintf(stderr, "\n");
+        die("--stores %s: none of these", settings.stores ? settings.stores : "(all)");
+    }
+    only_check(settings.only);
     if (settings.line_seconds > 0 && report.kind_count != 1)
         die("--limited is for one store a process: --stores NAME");
     size_t line_count = workload_group_limited.count;
