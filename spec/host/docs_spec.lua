@@ -43,7 +43,33 @@ describe("the documents", function()
   end)
 end)
 
+describe("the options of the build", function()
+  it("are those that docs/dependencies.md lists", function()
+    local listed, there = {}, {}
+    for name in run.read_file("docs/dependencies.md"):gmatch("\n| `(SOMBRA_%u+)` |") do listed[name] = true end
+    local cmake = run.read_file("CMakeLists.txt")
+    for name in cmake:gmatch("\noption%((SOMBRA_%u+) ") do there[name] = true end
+    for name in cmake:gmatch("\nset%((SOMBRA_%u+) [^\n]* CACHE ") do there[name] = true end
+    assert.same(there, listed)
+  end)
+end)
+
 describe("docs/benchmarks.md", function()
+  it("and scripts/bench --help know the same parts and variables", function()
+    local help = run.shell("scripts/bench --help")
+    local known = run.read_file("scripts/bench"):match("%((kv lsm [^)]*)%)")
+    local page = run.read_file("docs/benchmarks.md")
+    for part in known:gmatch("%S+") do
+      if part ~= "kv" then
+        assert.truthy(help:find("--" .. part .. " ", 1, true), part .. " is not in scripts/bench --help")
+        assert.truthy(page:find("%-%-" .. part .. "[` ]"), part .. " is not in docs/benchmarks.md")
+      end
+    end
+    for name in run.read_file("scripts/bench"):gmatch("%$%{?(SOMBRA_BENCH_%u+)") do
+      assert.truthy(help:find(name, 1, true), name .. " is not in scripts/bench --help")
+    end
+  end)
+
   it("shows plots of the tables that stand there", function()
     local lines, is_open, count = {}, false, 0
     for line in io.lines("docs/benchmarks.md") do
