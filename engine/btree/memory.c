@@ -58,6 +58,20 @@ void memory_weigh(struct btree *btree, uint64_t page_count)
     advise(pager, is_short);
 }
 
+/* A file that grows does so often, and asking takes as long as half of an open. What there is does
+ * not go down to half in a moment. */
+void memory_weigh_grown(struct btree *btree, uint64_t page_count)
+{
+    enum { MOMENT_MS = 100 };
+    const struct pager *pager = &btree->pager;
+    uint64_t bytes = page_count << pager->page_shift;
+    uint64_t since_ns = os_coarse_ns(btree->os) - atomic_load(&pager->weighed_ns);
+    bool is_far = !pager_has_mode(pager, PAGER_SHORT) && since_ns / 1000000 < MOMENT_MS &&
+                  bytes < atomic_load(&pager->weighed_bytes) / 2;
+    if (!is_far)
+        memory_weigh(btree, page_count);
+}
+
 /* Asking takes as long as half of an open. */
 void memory_weigh_late(struct btree *btree, uint64_t page_count)
 {

@@ -211,6 +211,8 @@ static inline sombra_err pager_recall(struct pager *pager, page_id id)
 
 /* Is memory short for a file of `page_count` pages? Asks the system, and advises it. */
 void memory_weigh(struct btree *btree, uint64_t page_count);
+/* The same for a file that has just become so long; asks seldom while there is far more. */
+void memory_weigh_grown(struct btree *btree, uint64_t page_count);
 /* The same for a store that was just opened; not before it reads much, or writes. */
 void memory_weigh_late(struct btree *btree, uint64_t page_count);
 /* A cluster was read, and it is not weighed yet. */

@@ -338,7 +338,7 @@ static sombra_err grow(struct space *space, uint64_t pages)
     uint64_t old = space->page_count;
     space->page_count = count;
     tail_set(space, old);
-    memory_weigh(space->btree, count);
+    memory_weigh_grown(space->btree, count);
     return SOMBRA_OK;
 }
 

@@ -15,7 +15,7 @@ enum { PAGE_BYTES = 4096, ENTRIES = 20000, VALUE_BYTES = 60 };
 struct noting {
     struct os os;
     struct os_ops ops;
-    _Atomic uint64_t memory_bytes, questions;
+    _Atomic uint64_t memory_bytes, questions, now_ns;
     _Atomic int random_maps; /* advised so, less those where it was taken back */
     _Atomic uint64_t ahead_bytes, forgotten_bytes;
 };
@@ -29,6 +29,11 @@ static uint64_t memory_noted(struct os *os)
 {
     atomic_fetch_add(&noting_of(os)->questions, 1);
     return atomic_load(&noting_of(os)->memory_bytes);
+}
+
+static uint64_t clock_noted(struct os *os)
+{
+    return atomic_load(&noting_of(os)->now_ns);
 }
 
 static void random_noted(struct os *os, void *address, size_t bytes, bool is_random)
@@ -465,6 +470,40 @@ static void test_btree__memory_is_asked_for_by_who_reads_much_or_writes(void **s
     store_release(&store);
 }
 
+/* Values of 40 MiB in all. How often the system was asked. */
+static uint64_t questions_of_growth(struct store *store, const struct noting *noting)
+{
+    enum { LONG_BYTES = 40000, LONGS = 1000 };
+    uint64_t before = atomic_load(&noting->questions);
+    static uint64_t next;
+    for (uint64_t i = 0; i < LONGS; i++) {
+        char key[16];
+        struct kv_txn *txn = kv_begin_write(store->kv);
+        snprintf(key, sizeof key, "%08u", (unsigned)next++);
+        put_sized(txn, key, i, LONG_BYTES);
+        kv_commit_ok(txn);
+    }
+    return atomic_load(&noting->questions) - before;
+}
+
+static void test_btree__a_file_that_grows_asks_seldom_while_there_is_far_more_memory(void **state)
+{
+    (void)state;
+    struct noting noting;
+    struct store store;
+    noting_init(&noting, GiB);
+    noting.ops.coarse_ns = clock_noted;
+    noted_store_init(&store, &noting, 0); /* the system is asked */
+    assert_in_range(questions_of_growth(&store, &noting), 1, 2);
+    assert_int_equal(questions_of_growth(&store, &noting), 0);
+    atomic_fetch_add(&noting.now_ns, UINT64_C(1000000000)); /* a moment is over */
+    assert_int_equal(questions_of_growth(&store, &noting), 1);
+    atomic_fetch_add(&noting.now_ns, UINT64_C(1000000000));
+    atomic_store(&noting.memory_bytes, 200 * MiB); /* the file has more than half of it */
+    assert_true(questions_of_growth(&store, &noting) > 5);
+    store_release(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -479,6 +518,7 @@ int main(void)
         cmocka_unit_test(test_btree__deferred_puts_and_others_are_logged_in_their_order),
         cmocka_unit_test(test_btree__a_deferred_put_that_fails_fails_the_transaction),
         cmocka_unit_test(test_btree__memory_gets_short_in_the_middle_of_puts),
+        cmocka_unit_test(test_btree__a_file_that_grows_asks_seldom_while_there_is_far_more_memory),
     };
     return cmocka_run_group_tests_name("btree_memory", tests, NULL, NULL);
 }
