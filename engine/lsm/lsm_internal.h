@@ -128,10 +128,12 @@ struct lsm {
     struct os_mutex manifest_mutex; /* one edit at a time: lsm_edit */
     struct os_mutex names_mutex;    /* one sync of the directory at a time; the last of all */
     struct manifest *manifest;      /* written with the first edit */
-    struct manifest_state state;    /* as of the manifest; is_clean until a log is in use */
-    struct lsm_strays strays;       /* found at open, removed with the first edit */
-    uint64_t pinned_first;          /* read-only stores: the versions that are pinned, */
-    uint64_t pinned_last;           /* of those that there were */
+    uint64_t
+        saved_seq; /* under it; of a read-only store: what lsm_seen_save has saved; 0 = never */
+    struct manifest_state state; /* as of the manifest; is_clean until a log is in use */
+    struct lsm_strays strays;    /* found at open, removed with the first edit */
+    uint64_t pinned_first;       /* read-only stores: the versions that are pinned, */
+    uint64_t pinned_last;        /* of those that there were */
     bool has_pin;
 
     struct lsm_writer *writer;         /* txn.c: the turn, the active log, group commit */

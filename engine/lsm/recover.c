@@ -166,6 +166,58 @@ sombra_err lsm_manifest_save_again(struct lsm *lsm)
     return err ? err : lsm_sync_names(lsm);
 }
 
+/* ---- what a read-only store saw ---------------------------------------------------------------
+ */
+
+/* Takes the path, which may be NULL. What is gone has its commits in tables, which are durable. */
+static sombra_err file_sync(struct lsm *lsm, char *path)
+{
+    if (!path)
+        return diag_nomem("a path", strlen(lsm->directory));
+    struct os_file *file = NULL;
+    sombra_err err = os_open(lsm->os, path, OS_READ, 0, &file);
+    if (err == SOMBRA_NOT_FOUND)
+        err = SOMBRA_OK;
+    else if (!err)
+        err = os_sync(file);
+    os_close(file);
+    mem_free(path);
+    return err;
+}
+
+static sombra_err files_sync(struct lsm *lsm)
+{
+    struct log_names names = { 0 };
+    sombra_err err = names_list(lsm, &names);
+    for (size_t i = 0; !err && i < names.count; i++)
+        err = file_sync(lsm, lsm_log_path(lsm, names.bases[i]));
+    mem_free(names.bases);
+    if (!err)
+        err = file_sync(lsm, lsm_path(lsm->directory, "MANIFEST"));
+    if (err == SOMBRA_IO) /* a later one would prove nothing */
+        err = lsm_fail(lsm, err);
+    return err;
+}
+
+sombra_err lsm_seen_save(struct lsm *lsm, uint64_t seq)
+{
+    assert(lsm->options.is_readonly);
+    os_mutex_lock(&lsm->manifest_mutex); /* no refresh meanwhile, and one at a time */
+    sombra_err err = SOMBRA_OK;
+    if (seq > lsm->saved_seq || !lsm->saved_seq) {
+        uint64_t seen_seq = atomic_load(&lsm->seq);
+        err = lsm_check_writable(lsm);
+        if (!err)
+            err = files_sync(lsm);
+        if (!err)
+            err = lsm_sync_names(lsm);
+        if (!err)
+            lsm->saved_seq = seen_seq;
+    }
+    os_mutex_unlock(&lsm->manifest_mutex);
+    return diag_wrap(err, "save what was read");
+}
+
 /* A log behind the end of the chain: commits that are to come would meet its numbers. */
 static sombra_err log_remove(struct lsm *lsm, uint64_t base)
 {

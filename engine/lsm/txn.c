@@ -82,7 +82,7 @@ static sombra_err begin_read(struct lsm *lsm, const struct kv_begin_options *opt
     if (err)
         return err;
     if (options->needs_durable) {
-        err = opened_save(lsm);
+        err = lsm->options.is_readonly ? lsm_seen_save(lsm, txn->seq) : opened_save(lsm);
         if (!err)
             err = lsm_commit_sync(lsm, txn->seq);
         if (err) {

@@ -720,6 +720,6 @@ void wal_let_go(struct wal *wal)
 
 sombra_err wal_sync(struct wal *wal)
 {
-    assert(wal && !wal->is_readonly);
+    assert(wal);
     return diag_wrap(file_sync(wal), "sync log");
 }

@@ -93,7 +93,8 @@ sombra_err wal_use_window(struct wal *wal, bool use) SOMBRA_MUST_CHECK;
 /* Where memory is short, after appends: the system is told that what lies some megabytes behind
  * need not stay in its cache. What is recycled ahead comes back in time. Changes no byte. */
 void wal_let_go(struct wal *wal);
-/* fdatasync: saves every append that returned before the call, windowed ones too. */
+/* fdatasync: saves every append that returned before the call, windowed ones too. Of a log
+ * that is open read-only, what other processes appended. */
 sombra_err wal_sync(struct wal *wal) SOMBRA_MUST_CHECK;
 /* Takes `at`, behind the record `last_lsn`, for the log's end: zeroes the record header there, if
  * any, and those of the records chained behind it, so that they can never be replayed, and

@@ -562,6 +562,37 @@ static void test_rules__verify_beside_a_poisoned_process_finds_nothing(void **st
     os_sim_free(sim);
 }
 
+/* ---- reads of a read-only store ---------------------------------------------------------- */
+
+/* What a process that writes has not synced is page cache. */
+static void test_rules__a_durable_read_of_a_read_only_store_is_durable(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options(), reads = small_options();
+    reads.is_readonly = true;
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *writer = process_open(sim, &options, NULL);
+    kv_put_one(writer, "first", "one", KV_FULL);
+    struct kv *reader = process_open(sim, &reads, NULL);
+    for (unsigned round = 1; round <= 5; round++) {
+        char text[16];
+        snprintf(text, sizeof text, "%u", round);
+        kv_put_one(writer, "round", text, KV_OFF);
+        struct kv_txn *txn;
+        expect_ok(kv_begin(reader, &(struct kv_begin_options){ .needs_durable = true }, &txn));
+        kv_expect_text(txn, "round", text);
+        kv_abort(txn);
+        struct os_sim *after = os_sim_crash(sim, OS_SIM_NOTHING, round);
+        struct kv *kv = process_open(after, &options, NULL);
+        kv_expect_one(kv, "round", text);
+        expect_ok(kv_close(kv));
+        os_sim_free(after);
+    }
+    expect_ok(kv_close(reader));
+    expect_ok(kv_close(writer));
+    os_sim_free(sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -578,6 +609,7 @@ int main(void)
         cmocka_unit_test(test_rules__numbers_of_lost_transactions_are_not_used_again),
         cmocka_unit_test(test_rules__unreadable_page_is_an_error_of_the_read),
         cmocka_unit_test(test_rules__verify_beside_a_poisoned_process_finds_nothing),
+        cmocka_unit_test(test_rules__a_durable_read_of_a_read_only_store_is_durable),
     };
     return cmocka_run_group_tests_name("btree, rules", tests, NULL, NULL);
 }

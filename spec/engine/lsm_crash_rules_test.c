@@ -732,6 +732,42 @@ static void test_rules__a_sync_of_names_beside_one_that_failed_fails(void **stat
     lsm_store_release(&store);
 }
 
+/* ---- reads of a read-only store ------------------------------------------------------------- */
+
+/* What a process that writes has not synced is page cache. */
+static void test_rules__a_durable_read_of_a_read_only_store_is_durable(void **state)
+{
+    (void)state;
+    struct lsm_options options = quiet(), reads = quiet();
+    struct lsm_store store;
+    lsm_store_init_simulated(&store, &options);
+    reads.is_readonly = true;
+    struct kv *reader;
+    expect_ok(lsm_open(os_sim_start(store.sim), store.path, &reads, &reader));
+    for (unsigned round = 1; round <= 12; round++) {
+        /* Beside logs, and tables made of them. */
+        fill(store.kv, 0, 8 * round, round);
+        kv_put_one(store.kv, "round", "b", KV_OFF);
+        maintain(reader, KV_REFRESH);
+        struct kv_txn *txn;
+        uint64_t entries, kept;
+        expect_ok(kv_begin(reader, &(struct kv_begin_options){ .needs_durable = true }, &txn));
+        uint64_t digest = kv_digest(txn, (struct kv_range){ 0 }, &entries);
+        kv_abort(txn);
+        struct os_sim *after = os_sim_crash(store.sim, OS_SIM_NOTHING, round);
+        struct kv *kv;
+        expect_ok(lsm_open(os_sim_start(after), store.path, &options, &kv));
+        txn = kv_begin_read(kv);
+        assert_true(kv_digest(txn, (struct kv_range){ 0 }, &kept) == digest);
+        assert_int_equal(kept, entries);
+        kv_abort(txn);
+        expect_ok(kv_close(kv));
+        os_sim_free(after);
+    }
+    expect_ok(kv_close(reader));
+    lsm_store_release(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -749,6 +785,7 @@ int main(void)
         cmocka_unit_test(test_rules__a_damaged_table_ends_its_compaction_and_no_more),
         cmocka_unit_test(test_rules__who_waits_for_a_flush_does_not_have_the_turn),
         cmocka_unit_test(test_rules__a_sync_of_names_beside_one_that_failed_fails),
+        cmocka_unit_test(test_rules__a_durable_read_of_a_read_only_store_is_durable),
     };
     return cmocka_run_group_tests_name("lsm, rules of crashes", tests, NULL, NULL);
 }
