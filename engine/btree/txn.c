@@ -153,7 +153,9 @@ static sombra_err begin_write(struct btree *btree, const struct kv_begin_options
     if (btree->options.is_readonly)
         return diag_fail(SOMBRA_READONLY, "%s was opened read-only", btree->path);
     owner_word dead;
-    sombra_err err = gate_enter(btree, options->busy_timeout_ms, &dead);
+    struct kv_wait wait = kv_wait_of_txn(options);
+    const struct gate_wish wish = { .timeout_ms = options->busy_timeout_ms, .wait = &wait };
+    sombra_err err = gate_enter_as(btree, &wish, &dead);
     if (err)
         return err;
     struct btree_txn *txn;

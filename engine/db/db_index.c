@@ -95,6 +95,7 @@ sombra_err sombra_change_next(sombra_txn *txn, sombra_change *out_change, bool *
 /* ---- the online build -------------------------------------------------------------------- */
 
 struct build {
+    const sombra_job *job; /* whose user is asked; NULL = nobody */
     sombra_db *db;
     sombra_rule rule;
     uint32_t id;
@@ -117,6 +118,12 @@ static sombra_err build_drop(struct build *build, struct graph_txn *txn)
     return graph_rule_drop(txn, build->id);
 }
 
+static bool build_goes_on(void *context)
+{
+    const struct build *build = context;
+    return db_progress((void *)(uintptr_t)build->job, build->fill.done, build->fill.total);
+}
+
 /* One part in a transaction of its own. Only the last need be durable when its commit returns: the
  * order of commits is that of the log. */
 static sombra_err in_txn(struct build *build,
@@ -125,6 +132,8 @@ static sombra_err in_txn(struct build *build,
     sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
     sombra_txn *txn;
     options.is_write = true;
+    options.waits_on = build->job ? build_goes_on : NULL;
+    options.context = build;
     sombra_err err = sombra_txn_begin(build->db, &options, &txn);
     if (err)
         return err;
@@ -145,6 +154,7 @@ static sombra_err build_refuse(struct build *build, sombra_err err)
     char text[DIAG_TEXT_BYTES];
     diag_save(text);
     build->is_ready = true; /* the drop is to be durable */
+    build->job = NULL;      /* and to be done */
     sombra_err dropped = in_txn(build, build_drop);
     if (dropped && dropped != SOMBRA_NOT_FOUND)
         return diag_wrap(dropped, "drop the rule that was refused (%s)", text);
@@ -161,12 +171,13 @@ sombra_err sombra_rule_create_online(sombra_db *db, const sombra_rule *given,
     sombra_err err = rule_given(given, &build.rule);
     if (!err)
         err = options_read(given_job, &job, sizeof job);
+    build.job = &job;
     if (!err)
         err = in_txn(&build, build_begin);
     if (!err || err == SOMBRA_EXISTS)
         *out_id = build.id;
     while (!err && !build.is_ready) {
-        if (!db_progress(&job, build.fill.done, build.fill.total))
+        if (!build_goes_on(&build))
             err = diag_fail(SOMBRA_CANCELLED, "making the rule was cancelled; it is not ready");
         else
             err = in_txn(&build, build_step);

@@ -222,7 +222,9 @@ sombra_err sombra_txn_begin(sombra_db *db, const sombra_txn_options *given, somb
         return diag_fail(SOMBRA_READONLY, "the database was opened for reading only");
     struct kv_begin_options begin = { .is_write = options.is_write,
                                       .needs_durable = options.needs_durable,
-                                      .busy_timeout_ms = options.busy_timeout_ms };
+                                      .busy_timeout_ms = options.busy_timeout_ms,
+                                      .waits_on = options.waits_on,
+                                      .context = options.context };
     if (options.busy_timeout_ms == 0)
         begin.busy_timeout_ms = db->busy_timeout_ms;
     else if (options.busy_timeout_ms == SOMBRA_WAIT_NOT)

@@ -63,6 +63,9 @@ struct kv_begin_options {
     bool is_write;
     bool needs_durable;       /* read only what is durable already: waits for a sync if it must */
     uint64_t busy_timeout_ms; /* for writers; UINT64_MAX waits for ever, 0 not at all */
+    /* Writers: asked while they wait for others; false gives CANCELLED. NULL = nobody. */
+    bool (*waits_on)(void *context);
+    void *context;
 };
 
 enum kv_motion {

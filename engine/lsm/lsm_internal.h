@@ -278,6 +278,9 @@ static inline bool lsm_txn_is_unusable(const struct lsm_txn *txn)
 sombra_err lsm_txn_refuse(const struct lsm_txn *txn) SOMBRA_MUST_CHECK;
 /* Takes the writer's turn for work outside transactions (checkpoint, verify, backup). BUSY. */
 sombra_err lsm_turn_take(struct lsm *lsm, uint64_t timeout_ms) SOMBRA_MUST_CHECK;
+/* The same; whoever waits is asked whether to go on. BUSY, CANCELLED. */
+sombra_err lsm_turn_take_asking(struct lsm *lsm, uint64_t timeout_ms,
+                                struct kv_wait *wait) SOMBRA_MUST_CHECK;
 /* The same as long as the job says, which is asked meanwhile; NULL: as long as it takes. BUSY,
  * CANCELLED. */
 sombra_err lsm_turn_take_for(struct lsm *lsm, const struct kv_maintenance *job) SOMBRA_MUST_CHECK;

@@ -38,7 +38,7 @@ static sombra_err turn_wait(struct lsm_writer *writer, uint64_t timeout_ms, stru
     return SOMBRA_OK;
 }
 
-static sombra_err turn_take(struct lsm *lsm, uint64_t timeout_ms, struct kv_wait *wait)
+sombra_err lsm_turn_take_asking(struct lsm *lsm, uint64_t timeout_ms, struct kv_wait *wait)
 {
     struct lsm_writer *writer = lsm->writer;
     uint32_t expected = TURN_FREE;
@@ -57,14 +57,14 @@ static sombra_err turn_take(struct lsm *lsm, uint64_t timeout_ms, struct kv_wait
 
 sombra_err lsm_turn_take(struct lsm *lsm, uint64_t timeout_ms)
 {
-    return turn_take(lsm, timeout_ms, &(struct kv_wait){ 0 });
+    return lsm_turn_take_asking(lsm, timeout_ms, &(struct kv_wait){ 0 });
 }
 
 sombra_err lsm_turn_take_for(struct lsm *lsm, const struct kv_maintenance *job)
 {
     uint64_t now_ns = os_monotonic_ns(os_posix());
     struct kv_wait wait = kv_wait_begin(job, now_ns);
-    return turn_take(lsm, kv_wait_left_ms(&wait, now_ns), &wait);
+    return lsm_turn_take_asking(lsm, kv_wait_left_ms(&wait, now_ns), &wait);
 }
 
 void lsm_turn_give(struct lsm *lsm)

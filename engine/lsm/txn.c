@@ -120,15 +120,17 @@ static void write_start(struct lsm *lsm)
 
 /* The turn, when writers need not wait for flushes or compactions. Who waits for them does not have
  * it: maintenance and the end of that wait must not meet a closed door. */
-static sombra_err turn_take(struct lsm *lsm, uint64_t timeout_ms)
+static sombra_err turn_take(struct lsm *lsm, const struct kv_begin_options *options)
 {
     struct lsm_writer *writer = lsm->writer;
+    struct kv_wait wait = kv_wait_of_txn(options);
+    uint64_t timeout_ms = options->busy_timeout_ms;
     bool is_stopped = false;
     sombra_err err;
     do {
         err = is_stopped ? lsm_stall_wait(lsm, &timeout_ms) : SOMBRA_OK;
         if (!err)
-            err = lsm_turn_take(lsm, timeout_ms);
+            err = lsm_turn_take_asking(lsm, timeout_ms, &wait);
         if (is_stopped)
             atomic_fetch_sub(&writer->stalled, 1);
         if (err)
@@ -150,7 +152,7 @@ static sombra_err begin_write(struct lsm *lsm, const struct kv_begin_options *op
 {
     if (lsm->options.is_readonly)
         return diag_fail(SOMBRA_READONLY, "%s was opened read-only", lsm->directory);
-    sombra_err err = turn_take(lsm, options->busy_timeout_ms);
+    sombra_err err = turn_take(lsm, options);
     if (err)
         return err;
     struct lsm_writer *writer = lsm->writer;

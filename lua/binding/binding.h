@@ -440,6 +440,9 @@ struct watch {
     bool is_raised; /* what ends it is on top of the stack */
     sombra_txn_poll before;
 };
+/* For sombra_txn_options; the context is a struct watch with L set. Once it has returned false,
+ * what was raised is on top of the stack. */
+bool hook_waits_on(void *context);
 /* Nothing raises between the two. */
 void watch_begin(lua_State *L, struct tx_handle *tx, struct watch *watch);
 /* Raises what ended it. */

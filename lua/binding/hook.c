@@ -78,6 +78,13 @@ bool hook_ends(lua_State *L, const char *place)
     return is_raised;
 }
 
+bool hook_waits_on(void *context)
+{
+    struct watch *watch = context;
+    watch->is_raised = watch->is_raised || hook_ends(watch->L, "=database");
+    return !watch->is_raised;
+}
+
 /* ---- writes of many ----------------------------------------------------------------------- */
 
 static sombra_err ask_hook(void *context)

@@ -40,12 +40,31 @@ struct tx_handle *tx_push_scoped(lua_State *L, int db_index)
     return tx;
 }
 
-static sombra_err begin(lua_State *L, struct tx_handle *tx, const sombra_txn_options *options)
+static sombra_err begin(lua_State *L, struct tx_handle *tx, const sombra_txn_options *given)
 {
+    struct watch watch = { .L = L };
+    sombra_txn_options options = *given;
     /* Lua code may have run since the caller looked: finalizers, which can close the database. */
     if (!tx->db->db)
         error_raise_text(L, SOMBRA_INVALID, "the database is closed");
-    return sombra_txn_begin(tx->db->db, options, &tx->txn);
+    if (options.is_write) {
+        options.waits_on = hook_waits_on;
+        options.context = &watch;
+    }
+    sombra_err err = sombra_txn_begin(tx->db->db, &options, &tx->txn);
+    if (UNLIKELY(watch.is_raised && err))
+        lua_error(L);
+    return err;
+}
+
+/* Ctrl-C that came during the wait, but after the last look: raised by Lua itself, it would be so
+ * between this call and the <close> of its result, and the transaction would stay open. */
+static void look_again(lua_State *L, struct tx_handle *tx)
+{
+    if (!hook_ends(L, "=database"))
+        return;
+    tx_abort(tx);
+    lua_error(L);
 }
 
 void tx_begin(lua_State *L, struct tx_handle *tx, const sombra_txn_options *options)
@@ -66,6 +85,8 @@ void tx_begin(lua_State *L, struct tx_handle *tx, const sombra_txn_options *opti
     if (tx->is_write) {
         tx->db->writers++;
         tx->db->has_collected = false;
+        if (UNLIKELY(lua_gethook(L)))
+            look_again(L, tx);
     }
 }
 

@@ -244,6 +244,18 @@ describe("Ctrl-C", function()
     end
   end)
 
+  it("ends a writer that waits for another process, and leaves nothing open", function()
+    for _, what in ipairs { "db:begin('write')", "db:write(print)", "coroutine.wrap(db.write)(db, print)",
+      "assert(db:create_index('N', 'i'))", "db:define 'return { name = [[p]], run = print }'" } do
+      local output, code = beside_writer("btree", ([[
+        local db = assert(require("sombra").open("store", { busy_timeout = math.huge }))
+        print(pcall(function() %s end))
+        print(pcall(db.write, db, print, { busy_timeout = 0.01 }))]]):format(what))
+      assert.matches("^false\t.*database:1: interrupted!\nfalse\t.*another process %(%d+%) was writing", output)
+      assert.equal(0, code)
+    end
+  end)
+
   it("is not needed where these wait longer than busy_timeout", function()
     for _, what in ipairs { "checkpoint", "verify" } do
       local output, code = beside_writer("btree", ([[

@@ -112,6 +112,10 @@ typedef struct sombra_txn_options {
     bool is_write;
     bool needs_durable;       /* readers: see only what is durable already; may wait for a sync */
     uint64_t busy_timeout_ms; /* writers; default: the database's */
+    /* Writers: asked now and then while they wait for their turn; false gives CANCELLED. It must
+     * not use the database. NULL = nobody is asked. */
+    bool (*waits_on)(void *context);
+    void *context;
 } sombra_txn_options;
 
 #define SOMBRA_TXN_OPTIONS_INIT                    \
