@@ -510,6 +510,8 @@ struct graph_rule {
  * end. Cheap: every write of a node asks. */
 sombra_err graph_rules_of(struct graph_txn *txn, bool is_edge, uint32_t subject,
                           const struct graph_rule **out_rules, size_t *out_count) SOMBRA_MUST_CHECK;
+/* Two transactions that only read see the same rules if this is the same. */
+sombra_err graph_rules_version(struct graph_txn *txn, uint64_t *out_version) SOMBRA_MUST_CHECK;
 
 /* INVALID for a rule that makes no sense; else as the calls of sombra/index.h. Progress may be
  * NULL.

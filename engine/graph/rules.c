@@ -296,6 +296,16 @@ sombra_err graph_rules_of(struct graph_txn *txn, bool is_edge, uint32_t subject,
     return err;
 }
 
+sombra_err graph_rules_version(struct graph_txn *txn, uint64_t *out_version)
+{
+    sombra_err err = txn_check_read(txn);
+    if (!err)
+        err = rules_load(txn);
+    if (!err)
+        *out_version = txn->rules_version;
+    return err;
+}
+
 const struct graph_rule *rules_by_id(const struct graph_txn *txn, uint64_t id)
 {
     assert(txn->rules);

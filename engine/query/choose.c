@@ -54,7 +54,7 @@ static bool is_conditioned(const struct search *search, uint32_t property)
 
 static sombra_err choice_alloc(struct search *search, size_t bytes, void *out)
 {
-    void *memory = arena_alloc(&search->run->arena, bytes);
+    void *memory = arena_alloc(search->run->planned, bytes);
     if (!memory)
         return diag_nomem("the choice of an index", bytes);
     memset(memory, 0, bytes);
@@ -145,16 +145,20 @@ static sombra_err fit(struct search *search, const struct graph_rule *index,
     sombra_err err = choice_alloc(search, sizeof *range, &range);
     if (!err)
         err = choice_alloc(search, index->property_count * sizeof *equal, &equal);
+    if (!err)
+        err = choice_alloc(search, index->property_count * sizeof *choice->conditions,
+                           &choice->conditions);
     if (err)
         return err;
     choice->ranges = range;
-    range->equal = equal;
+    range->equal = choice->values = equal;
     const struct condition *any_of = NULL;
     size_t at = 0;
     for (; at < index->property_count && !any_of; at++) {
         const struct condition *found =
             condition_on(search, index->properties[at], CONDITION_EQUAL);
         if (found) {
+            choice->conditions[range->equal_count] = found;
             equal[range->equal_count++] = found->values[0];
             choice->what = "equal";
             continue;
@@ -313,6 +317,14 @@ static const struct step *proved_by(const struct search *search, const struct gr
         last = step;
     }
     return last;
+}
+
+void index_choice_bind(const struct index_choice *choice)
+{
+    const struct graph_index_range *range = &choice->ranges[0];
+    assert(choice->is_one && range->equal_count == choice->index.property_count);
+    for (size_t i = 0; i < range->equal_count; i++)
+        choice->values[i] = choice->conditions[i]->values[0];
 }
 
 sombra_err index_choose_unique(struct query_run *run, const struct step *source, uint32_t subject,

@@ -28,8 +28,8 @@ struct expand {
     struct level **levels; /* [0] holds rows of the input */
     size_t level_count;    /* made */
     size_t level_capacity;
-    size_t depth; /* of the level read now; SIZE_MAX = none */
-    struct row_batch *input;
+    size_t depth;            /* of the level read now; SIZE_MAX = none */
+    struct row_batch *input; /* NULL before it was asked */
 };
 
 /* ---- one edge ---------------------------------------------------------------------------- */
@@ -140,11 +140,21 @@ static bool is_walked(const struct expand *expand, size_t depth, size_t at, uint
     return false;
 }
 
+/* Room for rows of the input. */
+static sombra_err input_begin(struct expand *expand)
+{
+    if (!expand->input)
+        expand->input = batch_new(expand->op.run);
+    return expand->input ? SOMBRA_OK : SOMBRA_NOMEM;
+}
+
 /* The next rows of the input; those that need no hop are given out. */
 static sombra_err read_input(struct expand *expand, struct row_batch *out)
 {
     struct level *level = NULL;
-    sombra_err err = operator_next(expand->op.inputs[0], expand->input);
+    sombra_err err = input_begin(expand);
+    if (!err)
+        err = operator_next(expand->op.inputs[0], expand->input);
     if (!err && expand->input->count)
         err = level_at(expand, 0, &level);
     if (err || !level)
@@ -167,9 +177,16 @@ static void give_hops(const struct level *level, const struct graph_hop *hops, s
                       bool gives_edges, struct row_batch *out)
 {
     struct row *to = &out->rows[out->count];
-    for (size_t i = 0; i < count; i++)
-        to[i] = row_reached(&level->rows[hops[i].source], &hops[i], gives_edges);
     out->count += count;
+    if (gives_edges) {
+        for (size_t i = 0; i < count; i++)
+            to[i] = row_reached(&level->rows[hops[i].source], &hops[i], true);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct row *from = &level->rows[hops[i].source];
+        to[i] = (struct row){ .id = hops[i].node, .depth = from->depth + 1, .track = from->track };
+    }
 }
 
 /* Takes up to a batch of hops from the level; what they reach goes to the level below, if the walk
@@ -250,7 +267,7 @@ static sombra_err expand_next(struct operator* op, struct row_batch *out)
             break;
         }
         err = read_input(expand, out);
-        if (expand->input->count == 0)
+        if (err || expand->input->count == 0)
             break;
     }
     return err;
@@ -264,8 +281,11 @@ static sombra_err expand_count(struct operator* op, uint64_t *out_count)
     struct expand *expand = container_of(op, struct expand, op);
     const struct walk *walk = expand->walk;
     uint64_t count = 0;
+    sombra_err err = input_begin(expand);
+    if (err)
+        return err;
     for (;;) {
-        sombra_err err = operator_next(op->inputs[0], expand->input);
+        err = operator_next(op->inputs[0], expand->input);
         if (err)
             return err;
         if (expand->input->count == 0)
@@ -297,6 +317,17 @@ static void expand_free(struct operator* op)
     struct expand *expand = container_of(op, struct expand, op);
     for (size_t i = 0; i < expand->level_count; i++)
         graph_expand_close(&expand->levels[i]->sweep);
+}
+
+/* Levels and rows lie in the arena of the run. */
+static void expand_rewind(struct operator* op)
+{
+    struct expand *expand = container_of(op, struct expand, op);
+    expand_free(op);
+    expand->levels = NULL;
+    expand->level_count = expand->level_capacity = 0;
+    expand->depth = SIZE_MAX;
+    expand->input = NULL;
 }
 
 static void describe_step(struct operator* op, const struct step *step)
@@ -346,12 +377,14 @@ static const struct operator_ops expand_ops = { .name = "expand",
                                                 .next = expand_next,
                                                 .reset = expand_reset,
                                                 .free = expand_free,
+                                                .rewind = expand_rewind,
                                                 .describe = expand_describe };
 static const struct operator_ops expand_counted_ops = { .name = "expand",
                                                         .next = expand_next,
                                                         .count = expand_count,
                                                         .reset = expand_reset,
                                                         .free = expand_free,
+                                                        .rewind = expand_rewind,
                                                         .describe = expand_describe };
 
 sombra_err expand_new(struct plan *plan, struct step *step)
@@ -366,9 +399,6 @@ sombra_err expand_new(struct plan *plan, struct step *step)
     expand->step = step;
     expand->walk = &step->as.expand.walk;
     expand->depth = SIZE_MAX;
-    expand->input = batch_new(plan->run);
-    if (!expand->input)
-        return SOMBRA_NOMEM;
     plan->last = &expand->op;
     return SOMBRA_OK;
 }

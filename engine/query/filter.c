@@ -81,11 +81,19 @@ static sombra_err where_describe(struct operator* op)
     return SOMBRA_OK;
 }
 
+static void where_rewind(struct operator* op)
+{
+    struct where *where = container_of(op, struct where, op);
+    row_records_release(&where->records);
+    where->records = (struct row_records){ .rows = NULL };
+}
+
 static const struct operator_ops where_ops = {
     .name = "where",
     .next = where_next,
     .reset = reset_nothing,
     .free = where_free,
+    .rewind = where_rewind,
     .describe = where_describe,
 };
 
@@ -382,11 +390,16 @@ static sombra_err bound_count(struct operator* op, uint64_t *out_count)
     return err;
 }
 
-static sombra_err bound_reset(struct operator* op)
+static void bound_rewind(struct operator* op)
 {
     struct bound *bound = container_of(op, struct bound, op);
     bound->skip_left = bound->skip;
     bound->limit_left = bound->limit;
+}
+
+static sombra_err bound_reset(struct operator* op)
+{
+    bound_rewind(op);
     return SOMBRA_OK;
 }
 
@@ -407,6 +420,7 @@ static const struct operator_ops bound_ops = { .name = "limit",
                                                .next = bound_next,
                                                .count = bound_count,
                                                .reset = bound_reset,
+                                               .rewind = bound_rewind,
                                                .describe = bound_describe };
 
 sombra_err bound_new(struct plan *plan, uint64_t skip, uint64_t limit)

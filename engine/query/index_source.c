@@ -266,9 +266,17 @@ static sombra_err source_describe(struct operator* op)
     return SOMBRA_OK;
 }
 
-static const struct operator_ops index_ops = {
-    .name = "index", .next = source_next, .free = source_free, .describe = source_describe
-};
+/* Of a choice that is_one, which has no memory; no other is kept. */
+static void source_rewind(struct operator* op)
+{
+    container_of(op, struct index_source, op)->range = 0;
+}
+
+static const struct operator_ops index_ops = { .name = "index",
+                                               .next = source_next,
+                                               .free = source_free,
+                                               .rewind = source_rewind,
+                                               .describe = source_describe };
 
 sombra_err index_source_new(struct plan *plan, const struct step *step,
                             const struct index_choice *choice)

@@ -2,7 +2,7 @@
 /* Steps that a query keeps when it is closed, for the next one. */
 #include "plan_internal.h"
 
-enum { KEPT_STEPS_MAX = 8, KEPT_STEP_BYTES_MAX = 8 << 10, MORE_BYTES = 32 };
+enum { KEPT_STEP_BYTES_MAX = 8 << 10, MORE_BYTES = 32 };
 
 /* Is it the same in another query, whatever its options? Steps that call functions are checked
  * against them, steps within steps may be such. */
@@ -54,6 +54,25 @@ static bool one_id(sombra_slice list, uint64_t *out_id)
     return true;
 }
 
+/* The same for a where of one equality: all but the constant is proved by the bytes that were. */
+static bool rebind_constant(struct kept_step *kept, const struct step_given *given)
+{
+    const uint8_t *bytes = given->encoded.data;
+    uint8_t *own = kept->own;
+    const size_t at = kept->constant, count = given->encoded.bytes;
+    const size_t map = kept->map;
+    if (count <= at || count > kept->own_bytes || bytes[1] != count - VALUE_HEAD_1 ||
+        bytes[map + 1] != count - map - VALUE_HEAD_1 || bytes[0] != own[0] ||
+        memcmp(bytes + 2, own + 2, map - 1) != 0 ||
+        memcmp(bytes + map + 2, own + map + 2, at - map - 2) != 0 ||
+        !predicate_rebind(kept->step->as.predicate, slice_from(given->encoded, at), own + at))
+        return false;
+    own[1] = bytes[1];
+    own[map + 1] = bytes[map + 1];
+    kept->bytes.bytes = count;
+    return true;
+}
+
 /* The step that is kept becomes the one given, if they differ in constants only. If it did not, it
  * must be made anew. */
 static bool rebind(struct kept_step *kept, const struct step_given *given)
@@ -64,6 +83,8 @@ static bool rebind(struct kept_step *kept, const struct step_given *given)
     bool is_bound;
     const bool is_ids = step->kind == STEP_IDS || step->kind == STEP_EDGE_IDS;
     const bool is_pair = step->kind == STEP_OTHER_SOURCE;
+    if (kept->constant)
+        return kept->from == given->from && rebind_constant(kept, given);
     if (!(is_ids || is_pair || step->kind == STEP_WHERE) || kept->from != given->from ||
         given->encoded.bytes > kept->own_bytes ||
         !argument_of(given->encoded, kept->bytes, &argument))
@@ -112,7 +133,20 @@ static sombra_err parse_copy(struct query_run *run, struct arena *arena,
     return step_parse(run, arena, &own, all, out_step);
 }
 
-static sombra_err make(struct kept_step *kept, struct query_run *run,
+/* Lists and maps of short heads only. */
+static void find_constant(struct kept_step *kept)
+{
+    sombra_slice constant, argument;
+    if (kept->step->kind != STEP_WHERE ||
+        !predicate_constant(kept->step->as.predicate, &constant) ||
+        !argument_of(kept->bytes, kept->bytes, &argument) ||
+        *(const uint8_t *)argument.data != VALUE_MAP_1)
+        return;
+    kept->map = kept->bytes.bytes - argument.bytes;
+    kept->constant = (size_t)((const uint8_t *)constant.data - kept->own);
+}
+
+static sombra_err make(struct kept_step *kept, uint64_t number, struct query_run *run,
                        const struct step_given *given)
 {
     const struct graph_txn *txn = run->txn;
@@ -125,6 +159,8 @@ static sombra_err make(struct kept_step *kept, struct query_run *run,
     kept->bytes = slice_of(kept->own, given->encoded.bytes);
     kept->own_bytes = given->encoded.bytes + MORE_BYTES;
     kept->from = given->from;
+    kept->number = number;
+    find_constant(kept);
     kept->lasts = step_lasts(kept->step) && txn->made.count == 0 && txn->names_missed == missed;
     return SOMBRA_OK;
 }
@@ -152,7 +188,7 @@ static sombra_err make_room(struct kept_steps *kept, size_t count)
 
 /* The step given becomes the one of its place: the very same, one that takes its constants, or one
  * made now. */
-static sombra_err take(struct kept_place *place, struct query_run *run,
+static sombra_err take(struct kept_place *place, uint64_t *makings, struct query_run *run,
                        const struct step_given *given)
 {
     struct kept_step *spare = NULL;
@@ -170,7 +206,7 @@ static sombra_err take(struct kept_place *place, struct query_run *run,
             return SOMBRA_OK;
     }
     place->now = spare ? spare : &place->ways[place->oldest++ % KEPT_WAYS];
-    return make(place->now, run, given);
+    return make(place->now, ++*makings, run, given);
 }
 
 static sombra_err read_step(struct kept_steps *kept, struct query_run *run, size_t at,
@@ -179,7 +215,7 @@ static sombra_err read_step(struct kept_steps *kept, struct query_run *run, size
     if (UNLIKELY(at >= KEPT_STEPS_MAX))
         return make_once(kept, run, given, out_step);
     kept->count = at + 1;
-    sombra_err err = take(&kept->places[at], run, given);
+    sombra_err err = take(&kept->places[at], &kept->makings, run, given);
     if (!err)
         *out_step = kept->places[at].now->step;
     return err;
@@ -239,5 +275,5 @@ void kept_steps_release(struct kept_steps *kept)
         }
     }
     mem_free(kept->places);
-    *kept = (struct kept_steps){ .places = NULL };
+    *kept = (struct kept_steps){ .makings = kept->makings };
 }

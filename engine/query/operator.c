@@ -10,7 +10,7 @@ sombra_err operator_make(struct plan *plan, const struct operator_ops *ops, size
                          sombra_row_kind kind, struct operator* input, void *out_operator)
 {
     assert(bytes >= sizeof(struct operator));
-    struct operator* op = arena_alloc(&plan->run->arena, bytes);
+    struct operator* op = arena_alloc(plan->run->planned, bytes);
     if (!op)
         return diag_nomem("an operator", bytes);
     memset(op, 0, bytes);

@@ -211,6 +211,7 @@ static sombra_err plan_subject(struct plan *plan, const struct step *step)
     if (search.is_empty || is_over)
         return plan_empty(plan, step);
     plan->proved = search.choice->proved;
+    plan->index = search.choice;
     return index_source_new(plan, step, search.choice);
 }
 

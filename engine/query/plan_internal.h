@@ -173,8 +173,12 @@ struct kept_step {
     sombra_row_kind from;
     struct step *step;
     struct step *all; /* with those within it */
+    size_t map;       /* of a where of one equality: where its map begins */
+    size_t constant;  /* of a where of one equality: where its constant stands; 0 = it is none */
+    uint64_t number;  /* of its making; constants that it takes later are no other making */
     bool lasts;       /* the next query may have it */
 };
+enum { KEPT_STEPS_MAX = 8 };
 /* Programs ask a few things in turn: each place of the list has room for some steps. */
 enum { KEPT_WAYS = 4 };
 struct kept_place {
@@ -189,6 +193,7 @@ struct kept_steps {
     size_t count;              /* of this query */
     size_t made;
     struct step *others; /* of this query: those behind, and those within them; in its arena */
+    uint64_t makings;    /* so far */
 };
 /* The steps of a query, linked. `given` need not be sound. */
 sombra_err kept_steps_read(struct kept_steps *kept, struct query_run *run,
@@ -216,19 +221,50 @@ sombra_err option_encoded(const sombra_value *options, const char *name, sombra_
 
 struct plan {
     struct query_run *run;
-    struct operator* last;     /* so far */
-    struct operator* newest;   /* of all made: the list that frees them */
-    bool is_distinct;          /* no row of `last` comes twice */
-    bool is_by_id;             /* rows of `last` come by ascending id, each once */
-    const struct step *order;  /* the step whose order they come in; NULL = none */
-    const struct step *after;  /* the position step, until it was applied; NULL = none */
-    const struct step *tail;   /* the first of the skips and limits before it, or itself */
-    const struct step *proved; /* where steps up to this one hold of all rows; NULL = none */
+    struct operator* last;            /* so far */
+    struct operator* newest;          /* of all made: the list that frees them */
+    bool is_distinct;                 /* no row of `last` comes twice */
+    bool is_by_id;                    /* rows of `last` come by ascending id, each once */
+    const struct step *order;         /* the step whose order they come in; NULL = none */
+    const struct step *after;         /* the position step, until it was applied; NULL = none */
+    const struct step *tail;          /* the first of the skips and limits before it, or itself */
+    const struct step *proved;        /* where steps up to this one hold of all rows; NULL = none */
+    const struct index_choice *index; /* that the source looks in; NULL = none */
 };
 sombra_err plan_make(struct plan *plan, struct step *first) SOMBRA_MUST_CHECK;
 /* The steps of a body behind a feed. */
 sombra_err plan_body(struct plan *plan, struct step *first, struct operator* feed,
                      struct operator** out_last) SOMBRA_MUST_CHECK;
+
+/* ---- plans kept (kept_plan.c) -----------------------------------------------------------------
+ *
+ * What kept steps became is kept with them, where nothing but they and the rules say what it is: no
+ * counts, and operators that can be wound back. It is that of the next reader with those steps that
+ * sees those rules; its operators hold nothing of the store.
+ */
+struct kept_plan {
+    struct arena arena;               /* of the operators */
+    uint64_t steps[KEPT_STEPS_MAX];   /* by their making */
+    size_t count;                     /* of steps; 0: nothing is here */
+    uint64_t rules;                   /* the version that it was made with */
+    struct operator* last, *newest;   /* as in struct plan */
+    const struct index_choice *index; /* the one that it looks in; NULL = none */
+};
+/* Zeroed, taken from or made, closed ..., released. */
+struct kept_plans {
+    struct kept_plan ways[KEPT_WAYS + 1]; /* one of them is free, while no query is open */
+    struct kept_plan *now;                /* of this query, where a plan lies that may be kept */
+    unsigned oldest;                      /* the way that is given up next */
+};
+/* The plan of these steps: *out_found, and it is in *plan; else run->planned is where it is to be
+ * made. `steps` are those of the run's query. */
+sombra_err kept_plans_find(struct kept_plans *kept, const struct kept_steps *steps,
+                           struct plan *plan, bool *out_found) SOMBRA_MUST_CHECK;
+/* Winds back the plan, or frees it if it cannot be kept or `may_keep` is false; before the steps
+ * are closed. */
+void kept_plans_close(struct kept_plans *kept, const struct kept_steps *steps,
+                      const struct plan *plan, bool may_keep);
+void kept_plans_release(struct kept_plans *kept);
 
 /* ---- operators ------------------------------------------------------------------------------ */
 
@@ -292,9 +328,11 @@ struct index_choice {
     struct graph_rule index;
     struct graph_index_range *ranges;
     size_t range_count;
-    uint64_t count; /* of ids in the ranges */
-    bool is_one;    /* a unique index, each property equal to a value: at most one id, which
-                       was not counted */
+    sombra_slice *values;                /* of the first range: what properties are equal to */
+    const struct condition **conditions; /* and where each of those stands */
+    uint64_t count;                      /* of ids in the ranges */
+    bool is_one;               /* a unique index, each property equal to a value: at most one id,
+                                  which was not counted */
     const struct step *proved; /* is_one: this where step and those before it hold of the row, by
                                   its key; NULL = none */
     const struct step *order;  /* the ids come in the order of this step; NULL = not so */
@@ -313,6 +351,8 @@ struct index_search {
 /* If a unique index alone says which row it can be, that; nothing is counted for it. */
 sombra_err index_choose_unique(struct query_run *run, const struct step *source, uint32_t subject,
                                struct index_search *out) SOMBRA_MUST_CHECK;
+/* Of a choice that is_one: the values are those that its predicates have now. */
+void index_choice_bind(const struct index_choice *choice);
 sombra_err index_choose(struct query_run *run, const struct step *source, uint32_t subject,
                         uint64_t subject_count, struct index_search *out) SOMBRA_MUST_CHECK;
 

@@ -553,6 +553,32 @@ void predicate_bind(struct predicate *p, sombra_slice encoded)
     (void)err;
 }
 
+bool predicate_constant(const struct predicate *p, sombra_slice *out_constant)
+{
+    if (p->tests[0].kind != TEST_AND || p->test_count != 2 || p->condition_count != 1 ||
+        p->tests[1].kind != TEST_EQ || p->tests[1].subject != SUBJECT_PROPERTY ||
+        !is_plain(&p->tests[1].value))
+        return false;
+    *out_constant = p->conditions[0].values[0];
+    return true;
+}
+
+bool predicate_rebind(struct predicate *p, sombra_slice constant, void *own)
+{
+    struct test *test = &p->tests[1];
+    sombra_value value;
+    if (sombra_value_decode(constant, &value) || value.kind != test->value.kind ||
+        !is_plain(&value))
+        return false;
+    memcpy(own, constant.data, constant.bytes);
+    p->conditions[0].values[0] = slice_of(own, constant.bytes);
+    if (value.kind == SOMBRA_STRING)
+        value.as.string.data = (uint8_t *)own + ((const uint8_t *)value.as.string.data -
+                                                 (const uint8_t *)constant.data);
+    test->value = value;
+    return true;
+}
+
 void predicate_free(struct predicate *predicate)
 {
     if (!predicate)

@@ -5,20 +5,24 @@
 enum { KEPT_BYTES_MAX = 1 << 20 };
 
 struct query {
-    struct query_run run;
+    /* What stays from query to query; of the run some does. */
     struct kept_steps steps;
+    struct kept_plans plans;
+    sombra_value_builder *builder; /* of plans */
+    struct buf last_value;
+    struct query_run run; /* this and all behind it are zero while it is closed, but for that */
     struct plan plan;
     struct row_batch *batch;
     sombra_row *rows; /* of the batch, as they are shown */
     size_t shown;     /* of the batch: delivered, the last rows so far; 0 = `last` is that */
     uint64_t delivered;
     struct row last; /* its value in last_value, for positions */
-    struct buf last_value;
     bool has_last;
-    sombra_slice began;            /* the position it goes on behind; empty = none */
-    bool is_over;                  /* rows_max rows were delivered, and there are more */
-    sombra_err failed;             /* with what an earlier call ended */
-    sombra_value_builder *builder; /* of plans */
+    bool is_open;
+    bool is_explained;  /* its operators say what they are */
+    sombra_slice began; /* the position it goes on behind; empty = none */
+    bool is_over;       /* rows_max rows were delivered, and there are more */
+    sombra_err failed;  /* with what an earlier call ended */
 };
 
 /* The elements of the list that `whole` must be; what is in them is not proved. */
@@ -66,10 +70,13 @@ static sombra_err open_steps(struct query *query, const struct query_steps *give
 {
     struct query_steps steps = *given;
     struct step *first = NULL;
+    bool is_found = false;
     sombra_err err = given->items ? SOMBRA_OK : split(query, given->whole, &steps);
     if (!err)
         err = kept_steps_read(&query->steps, &query->run, steps.items, steps.count, &first);
-    if (err)
+    if (!err)
+        err = kept_plans_find(&query->plans, &query->steps, &query->plan, &is_found);
+    if (err || is_found)
         return err;
     for (const struct step *step = first; step; step = step->next) {
         if (step->kind == STEP_AFTER)
@@ -101,6 +108,7 @@ sombra_err query_open_steps(struct query *query, struct graph_txn *txn,
         query->run.deadline_ns =
             environment->now_ns() + u64_min(options->time_max_ms, UINT32_MAX) * 1000000;
     sombra_err err = open_steps(query, steps);
+    query->is_open = !err;
     if (err)
         query_close(query);
     return err;
@@ -118,28 +126,28 @@ static void arena_keep(struct arena *arena)
         arena_reset(arena);
 }
 
+/* A plan that was not made, that failed, or whose operators have been given numbers, is not for
+ * others. */
+static bool may_keep_plan(const struct query *query)
+{
+    return query->is_open && !query->failed && !query->is_explained && !query->run.options.profiles;
+}
+
 void query_close(struct query *query)
 {
-    struct operator* op = query->plan.newest;
-    while (op) {
-        if (op->ops->free)
-            op->ops->free(op);
-        op = op->made_before;
-    }
+    kept_plans_close(&query->plans, &query->steps, &query->plan, may_keep_plan(query));
     kept_steps_close(&query->steps);
     mem_free(query->run.tracks);
     if (query->run.values && value_builder_bytes(query->run.values) > KEPT_BYTES_MAX) {
         sombra_value_builder_free(query->run.values);
         query->run.values = NULL;
     }
-    struct arena arena = query->run.arena;
-    arena_keep(&arena);
-    *query = (struct query){ .run.arena = arena,
-                             .run.marks = query->run.marks,
-                             .run.values = query->run.values,
-                             .steps = query->steps,
-                             .builder = query->builder,
-                             .last_value = query->last_value };
+    arena_keep(&query->run.arena);
+    const struct query_run run = { .arena = query->run.arena,
+                                   .marks = query->run.marks,
+                                   .values = query->run.values };
+    memset(&query->run, 0, sizeof *query - offsetof(struct query, run));
+    query->run = run;
 }
 
 void query_release(struct query *query)
@@ -147,6 +155,7 @@ void query_release(struct query *query)
     if (!query)
         return;
     assert(!query->run.txn);
+    kept_plans_release(&query->plans);
     kept_steps_release(&query->steps);
     sombra_value_builder_free(query->builder);
     buf_release(&query->last_value);
@@ -211,6 +220,21 @@ static size_t rows_allowed(struct query *query)
     return count;
 }
 
+static void show_rows(struct query *query, sombra_row_kind kind, size_t count)
+{
+    const struct row *rows = query->batch->rows;
+    sombra_row *shown = query->rows;
+    if (kind >= SOMBRA_ROW_PATH) {
+        for (size_t i = 0; i < count; i++)
+            shown[i] = row_public(kind, &rows[i]);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        shown[i] = (sombra_row){
+            .kind = kind, .depth = rows[i].depth, .id = rows[i].id, .cost = rows[i].cost
+        };
+}
+
 sombra_err query_next(struct query *query, const sombra_row **out_rows, size_t *out_count)
 {
     const sombra_row_kind kind = query->plan.last->kind;
@@ -225,8 +249,7 @@ sombra_err query_next(struct query *query, const sombra_row **out_rows, size_t *
         query->failed = err;
         return err;
     }
-    for (size_t i = 0; i < count; i++)
-        query->rows[i] = row_public(kind, &query->batch->rows[i]);
+    show_rows(query, kind, count);
     if (count)
         query->shown = count;
     query->delivered += count;
@@ -313,6 +336,7 @@ static void push_operator(sombra_value_builder *builder, const struct operator* 
 sombra_err query_explain(struct query *query, sombra_slice *out_plan)
 {
     sombra_err err = query->builder ? SOMBRA_OK : sombra_value_builder_new(&query->builder);
+    query->is_explained = true;
     if (!err)
         err = operator_explain(query->plan.last);
     if (err)

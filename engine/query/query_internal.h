@@ -71,7 +71,8 @@ struct marks {
 struct query_run {
     struct graph_txn *txn;
     sombra_query_options options;
-    struct arena arena; /* of the plan: lives as long as the query */
+    struct arena arena;    /* lives as long as the query */
+    struct arena *planned; /* of the operators, and the choice of an index: may outlive it */
     /* The next query of the handle finds these two again: */
     struct marks marks;
     sombra_value_builder *values; /* of whoever makes a row's value; NULL until then */
@@ -173,6 +174,11 @@ bool predicate_fits(const struct predicate *predicate, sombra_slice encoded);
 /* Takes the constants of one that fits; its bytes must outlive the predicate, the former ones may
  * be gone. */
 void predicate_bind(struct predicate *predicate, sombra_slice encoded);
+/* Is it one property equal to one constant? Where that stands, encoded. */
+bool predicate_constant(const struct predicate *predicate, sombra_slice *out_constant);
+/* The same but for the constant, which takes its place at `own`, with room for it, if it is of the
+ * same kind. */
+bool predicate_rebind(struct predicate *predicate, sombra_slice constant, void *own);
 void predicate_free(struct predicate *predicate); /* NULL is a no-op */
 /* Does it look at nothing but id, depth, type and label? Then no record need be read. */
 bool predicate_needs_record(const struct predicate *predicate);
@@ -231,6 +237,10 @@ struct operator_ops {
      * sources, which are never in a body. */
     sombra_err (*reset)(struct operator* op);
     void (*free)(struct operator* op); /* itself, not its inputs */
+    /* When the query is closed: lets go of all that is not the plan's, and stands as it was made,
+     * for another transaction. What its step says is looked up where it lies, or again. NULL: it
+     * ends with its query. */
+    void (*rewind)(struct operator* op);
     /* Sets detail and estimate, for explain; those of its inputs are set. NULL where they are set
      * when it is made, or there is nothing to say. */
     sombra_err (*describe)(struct operator* op);

@@ -72,9 +72,14 @@ static sombra_err ids_describe(struct operator* op)
     return SOMBRA_OK;
 }
 
-static const struct operator_ops ids_ops = { .name = "ids",
-                                             .next = ids_next,
-                                             .describe = ids_describe };
+static void ids_rewind(struct operator* op)
+{
+    container_of(op, struct ids_source, op)->at = 0;
+}
+
+static const struct operator_ops ids_ops = {
+    .name = "ids", .next = ids_next, .rewind = ids_rewind, .describe = ids_describe
+};
 
 sombra_err ids_source_new(struct plan *plan, const struct step *step)
 {

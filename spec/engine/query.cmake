@@ -23,8 +23,15 @@ if(TARGET engine_db)
     add_executable(${engine}_query_paths_test query_paths_test.c query_search_fixture.c graph_fixture.c
       ${graph_fixture_${engine}} value_fixture.c)
   endforeach()
+  foreach(engine btree lsm)
+    add_executable(${engine}_query_kept_plan_test query_kept_plan_test.c query_fixture.c
+      graph_fixture.c ${graph_fixture_${engine}} value_fixture.c)
+  endforeach()
+  add_executable(btree_query_kept_test query_kept_test.c query_fixture.c graph_fixture.c
+    ${graph_fixture_btree} value_fixture.c)
   add_executable(lsm_query_random_test query_random_test.c query_fixture.c graph_fixture.c ${graph_fixture_lsm} value_fixture.c)
-  foreach(program btree_query_paths_test lsm_query_paths_test lsm_query_random_test)
+  foreach(program btree_query_paths_test lsm_query_paths_test lsm_query_random_test
+      btree_query_kept_plan_test lsm_query_kept_plan_test btree_query_kept_test)
     target_include_directories(${program} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
     target_link_libraries(${program} PRIVATE engine_db PkgConfig::CMOCKA)
     add_test(NAME ${program} COMMAND ${program} WORKING_DIRECTORY ${SOMBRA_TEST_FILES})

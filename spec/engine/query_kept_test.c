@@ -233,6 +233,11 @@ static void test_a_step__that_is_nearly_the_kept_one_is_not_taken_for_it(void **
                                    value_text("{'where', {g = 1, i = 300, s = 'n1'}}") };
     const sombra_slice paths[] = { value_text("{'paths', {from = 1, to = 300, types = 'E'}}"),
                                    value_text("{'limit', 1}") };
+    const sombra_slice one[] = { value_text("{'label', 'A'}"), value_text("{'where', {i = 300}}") };
+    const sombra_slice name[] = { value_text("{'label', 'A'}"),
+                                  value_text("{'where', {s = 'n1'}}") };
+    check_bytes(f, kept, one, 1);
+    check_bytes(f, kept, name, 1);
     check_bytes(f, kept, label, 1);
     check_bytes(f, kept, label, 0);
     check_bytes(f, kept, ids, 0);
