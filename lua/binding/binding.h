@@ -69,6 +69,7 @@ struct db_handle {
     struct proof *proof;           /* that names it, or once named it; NULL before */
     bool listens;                  /* there is a handler: user value 1 */
     bool delivers;                 /* it is running */
+    bool is_collected;             /* of a traversal that is prepared: it takes no steps any more */
 };
 
 struct tx_handle {

@@ -143,12 +143,54 @@ static bool read_place(struct reader *reader, const sombra_value *value)
     return true;
 }
 
-static void read_value(struct reader *reader, const sombra_value *value)
+/* Where a value stands. A list in a predicate is a predicate itself (`{"or", p, q}`), and an
+ * argument may be a list: so none may stand there, or it would be one. */
+enum standing {
+    IN_STEP, /* or in a list of steps: a step is a list that begins with its name */
+    IN_OPTIONS,
+    IN_PREDICATE,
+    IN_CONSTANT
+};
+
+static bool holds_predicate(const struct reader *reader, sombra_slice key)
+{
+    static const char *const names[] = { "where", "until", "emit", "nodes", NULL };
+    /* Those of a pattern are options of their own. */
+    return option_is_among(key.data, key.bytes, names) &&
+           !(strcmp(reader->step, "match") == 0 && key.bytes == 5 &&
+             memcmp(key.data, "nodes", 5) == 0);
+}
+
+/* Of a member of a map, by its key. */
+static enum standing standing_in_map(const struct reader *reader, enum standing map,
+                                     sombra_slice key)
+{
+    if (map == IN_PREDICATE || map == IN_CONSTANT)
+        return IN_CONSTANT;
+    return holds_predicate(reader, key) ? IN_PREDICATE : IN_OPTIONS;
+}
+
+/* Of the elements behind one, in a list. */
+static enum standing standing_in_list(enum standing list, const sombra_value *element)
+{
+    static const char where[] = "where";
+    const bool is_where = element->kind == SOMBRA_STRING &&
+                          element->as.string.bytes == sizeof where - 1 &&
+                          memcmp(element->as.string.data, where, sizeof where - 1) == 0;
+    return list <= IN_OPTIONS && is_where ? IN_PREDICATE : list;
+}
+
+static void read_value(struct reader *reader, const sombra_value *value, enum standing standing)
 {
     const bool is_map = value->kind == SOMBRA_MAP;
     if (!is_map && value->kind != SOMBRA_LIST) {
         if (!read_place(reader, value))
             emit(reader, &(struct op){ .kind = OP_VALUE, .value = *value });
+        else if (standing == IN_PREDICATE)
+            luaL_error(reader->L,
+                       "step '%s': a parameter stands for a constant in a predicate, not for a "
+                       "predicate or a label",
+                       reader->step);
         return;
     }
     sombra_value_cursor cursor;
@@ -164,7 +206,10 @@ static void read_value(struct reader *reader, const sombra_value *value)
             break;
         if (is_map)
             emit(reader, &(struct op){ .kind = OP_KEY, .value = key });
-        read_value(reader, &element);
+        read_value(reader, &element,
+                   is_map ? standing_in_map(reader, standing, key.as.string) : standing);
+        if (!is_map)
+            standing = standing_in_list(standing, &element);
     }
     emit(reader, &(struct op){ .kind = is_map ? OP_END_MAP : OP_END_LIST });
 }
@@ -179,7 +224,7 @@ static void read_step(struct reader *reader, const struct traversal_part *part, 
     sombra_err err = sombra_value_decode(part->bytes, &value);
     if (err)
         error_raise(reader->L, err);
-    read_value(reader, &value);
+    read_value(reader, &value, IN_STEP);
 }
 
 /* 0: the step has no places, or is none. */
@@ -534,7 +579,9 @@ static int prepared_call(lua_State *L)
 
 static int recorder_gc(lua_State *L)
 {
-    recorder_end(self_check(L, RECORDER_NAME));
+    struct db_handle *recorder = self_check(L, RECORDER_NAME);
+    recorder_end(recorder);
+    recorder->is_collected = true; /* a finalizer may still have its transaction */
     return 0;
 }
 

@@ -231,6 +231,8 @@ static void renew_builder(lua_State *L, struct db_handle *db)
         db->encoded_bytes = 0;
     }
     if (!db->builder) {
+        if (db->is_collected) /* nobody would free it */
+            error_raise_text(L, SOMBRA_INVALID, "what this was prepared with was collected");
         sombra_err err = sombra_value_builder_new(&db->builder);
         if (err)
             error_raise(L, err);

@@ -276,6 +276,45 @@ describe("a prepared traversal", function()
     assert.same({}, db:verify())
   end)
 
+  it("takes no argument for a predicate", function()
+    local walks = {
+      function(tx, p) return tx:from("N"):where({ "or", p }) end,
+      function(tx, p) return tx:from("N"):where({ "and", { n = 1 }, { "not", p } }) end,
+      function(tx, p) return tx:from("N"):where({ "label", p }) end,
+      function(tx, p) return tx:from("N"):out("E", { where = p }) end,
+      function(tx, p) return tx:from("N"):out("E", { where = { "or", p } }) end,
+      function(tx, p) return tx:from("N"):out("E", { nodes = { "not", p } }) end,
+      function(tx, p) return tx:from("N"):union(function(t) return t:out():where({ "or", p }) end) end,
+      function(tx, p) return tx:from("N"):repeat_out("E", { max = 2, where = { "or", p } }) end,
+    }
+    for _, walk in ipairs(walks) do refused("not for a predicate", sombra.prepare, walk) end
+    -- Lists stand for lists.
+    local among = sombra.prepare(function(tx, p, q) return tx:from("N"):where({ "or", { n = { any_of = p } }, { n = q } }) end)
+    local where = sombra.prepare(function(tx, p) return tx:from("N"):where({ where = p }) end)
+    db:read(function(tx)
+      assert.same(tx:from("N"):where({ "or", { n = { any_of = { 1, 3 } } }, { n = 2 } }):ids(), among(tx, { 1, 3 }, 2):ids())
+      assert.same({}, among(tx, { "or", "not" }, { "or", "x" }):ids())
+      assert.same({}, where(tx, { "or", "x" }):ids())
+    end)
+  end)
+
+  it("is over for finalizers that come behind its own", function()
+    local seen = {}
+    do
+      local probe = setmetatable({}, { __gc = function(own)
+        seen = { pcall(own.left.out, own.left, "E") }
+      end }) -- marked before what it holds, so called after it
+      sombra.prepare(function(tx, n)
+        probe.left = tx:from(n)
+        return probe.left
+      end)
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.is_false(seen[1])
+    assert.matches("was collected", tostring(seen[2]))
+  end)
+
   it("is there in procedures", function()
     db:define [[return { name = "reach", params = { { "n", "integer" } }, run = function(tx, p)
       local next_of = sombra.prepare(function(t, n) return t:from("N"):where({ n = n }):out("E") end)
