@@ -2,14 +2,14 @@
 /* open: how long an open takes, with the first get and the close, against the size of the store,
  * for both engines and their peers.
  *
- *   open [--rounds N] [--folder PATH] [--strace PROGRAM] [--only opens|scripts]
+ *   open [--rounds N] [--folder PATH] [--strace PROGRAM] [--only opens|scripts] [--records N]
  *   open --once STORE FOLDER TABLE_KIB
  *
  * A store is filled in random order and settled, and closed; then opened again and again, all of
  * the same size in turns. Log-structured stores are filled twice, with few and with many tables
  * (LevelDB only with few: its tables have at least 1 MiB). Logs are empty: what recovery costs is
  * the log's length, not the store's. With --strace the system calls of one open, get and close are
- * counted, those of a program that does nothing else taken off.
+ * counted, those of a program that does nothing else taken off. --records is the largest size.
  *
  * And what a short script costs: open, one durable write, close, again and again, in turns.
  */
@@ -24,6 +24,7 @@ enum { BATCH = 1000, ROUNDS = 5, OPENS = 5, KINDS = 5, SCRIPTS = 20, SCRIPT_RECO
 static const uint32_t sizes[] = { 10000, 100000, 1000000 };
 
 struct settings {
+    unsigned long records;                        /* of the largest store */
     const char *folder, *strace, *program, *only; /* NULL = all */
     size_t rounds;
 };
@@ -150,9 +151,12 @@ static void opens_run(const struct settings *settings, const struct store_kind *
 {
     printf("| store      |  records |  files |  disk, MB | open, get, close, ms | system calls |\n"
            "|---|--:|--:|--:|--:|--:|\n");
-    for (size_t i = 0; i < COUNT_OF(sizes); i++)
-        size_run(settings, kinds, sizes[i], 0);
-    size_run(settings, kinds, sizes[COUNT_OF(sizes) - 1], 1000);
+    uint32_t largest = sizes[0];
+    for (size_t i = 0; i < COUNT_OF(sizes) && sizes[i] <= settings->records; i++) {
+        largest = sizes[i];
+        size_run(settings, kinds, largest, 0);
+    }
+    size_run(settings, kinds, largest, largest / 1000);
 }
 
 /* ---- scripts ----------------------------------------------------------------------------- */
@@ -213,7 +217,10 @@ int main(int argc, char **argv)
 {
     static const struct store_kind *const kinds[KINDS] = { &kind_sombra, &kind_lmdb, &kind_lsm,
                                                            &kind_leveldb, &kind_rocksdb };
-    struct settings settings = { .folder = ".", .rounds = ROUNDS, .program = argv[0] };
+    struct settings settings = {
+        .records = UINT32_MAX, .folder = ".", .rounds = ROUNDS, .program = argv[0]
+    };
+    bool is_known = argc % 2 == 1;
     if (argc == 5 && strcmp(argv[1], "--once") == 0)
         return once(kinds, argv);
     for (int i = 1; i + 1 < argc; i += 2) {
@@ -225,9 +232,18 @@ int main(int argc, char **argv)
             settings.only = argv[i + 1];
         else if (strcmp(argv[i], "--rounds") == 0)
             settings.rounds = strtoul(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--records") == 0)
+            settings.records = strtoul(argv[i + 1], NULL, 10);
+        else
+            is_known = false;
     }
-    if (argc % 2 == 0 || settings.rounds < 1 || settings.rounds > ROUNDS_MAX)
-        die("usage: open [--rounds N] [--folder PATH] [--strace PROGRAM] [--only opens|scripts]");
+    if (settings.only && strcmp(settings.only, "opens") != 0 &&
+        strcmp(settings.only, "scripts") != 0)
+        is_known = false;
+    if (!is_known || settings.rounds < 1 || settings.rounds > ROUNDS_MAX ||
+        settings.records < sizes[0])
+        die("usage: open [--rounds N] [--folder PATH] [--strace PROGRAM] [--only opens|scripts]\n"
+            "            [--records N >= 10000]");
     data_init();
     if (!settings.only || strcmp(settings.only, "opens") == 0)
         opens_run(&settings, kinds);
