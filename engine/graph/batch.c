@@ -398,60 +398,108 @@ static int place_order(const void *a, const void *b)
     return (left->index > right->index) - (left->index < right->index);
 }
 
-/* Sorting by digits of DIGIT_BITS, the lowest first: several times faster than comparing, from some
- * thousands on. */
-enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, COMPARE_BELOW = 4096 };
+/* Sorting by digits of at most DIGIT_BITS_MAX, the lowest first: several times faster than
+ * comparing, from some thousands on. */
+enum { DIGIT_BITS_MAX = 13, COMPARE_BELOW = 4096 };
+
+/* What places have above the least, as one number: that of the node before that of the other. */
+struct packing {
+    uint64_t node_least, other_least;
+    unsigned bits, other_bits; /* of all, of the other's; more than 64: it cannot be done */
+};
+
+struct packed {
+    uint64_t number;
+    size_t index;
+};
+
+static unsigned bits_of(uint64_t number)
+{
+    return number ? 64 - (unsigned)__builtin_clzll(number) : 0;
+}
+
+static struct packing packing_of(const struct place *places, size_t count)
+{
+    struct place least = { .node = UINT64_MAX, .other = UINT64_MAX }, most = { 0 };
+    for (size_t i = 0; i < count; i++) {
+        least.node = u64_min(least.node, places[i].node);
+        least.other = u64_min(least.other, places[i].other);
+        most.node = u64_max(most.node, places[i].node);
+        most.other = u64_max(most.other, places[i].other);
+    }
+    unsigned other_bits = bits_of(most.other - least.other);
+    return (struct packing){ .node_least = least.node,
+                             .other_least = least.other,
+                             .bits = bits_of(most.node - least.node) + other_bits,
+                             .other_bits = other_bits };
+}
 
 /* One digit; the order among equal ones stays. */
-static void sort_digit(const struct place *from, struct place *to, size_t count, bool by_node,
-                       unsigned shift)
+static void sort_digit(const struct packed *from, struct packed *to, size_t count, unsigned shift,
+                       unsigned bits)
 {
-    size_t begins[DIGITS] = { 0 }, next = 0;
+    uint32_t begins[1 << DIGIT_BITS_MAX], next = 0;
+    const uint64_t mask = (UINT64_C(1) << bits) - 1;
+    memset(begins, 0, sizeof *begins << bits);
     for (size_t i = 0; i < count; i++)
-        begins[(by_node ? from[i].node : from[i].other) >> shift & (DIGITS - 1)]++;
-    for (size_t digit = 0; digit < DIGITS; digit++) {
-        size_t equal = begins[digit];
+        begins[from[i].number >> shift & mask]++;
+    for (size_t digit = 0; digit <= mask; digit++) {
+        uint32_t equal = begins[digit];
         begins[digit] = next;
         next += equal;
     }
     for (size_t i = 0; i < count; i++)
-        to[begins[(by_node ? from[i].node : from[i].other) >> shift & (DIGITS - 1)]++] = from[i];
+        to[begins[from[i].number >> shift & mask]++] = from[i];
 }
 
-/* Both arrays have room for all; returns the one that is sorted. They are given in batch order. */
-static struct place *sort_digits(struct place *places, struct place *spare, size_t count)
+/* `spare` has room for all of them twice. The places are in batch order, and equal ones stay in
+ * it. The digits are all of one width: fewer counters at once. */
+static void sort_digits(struct place *places, size_t count, struct packing packing,
+                        struct packed *spare)
 {
-    uint64_t all[2] = { 0, 0 }; /* bits of any `other`, of any `node` */
+    struct packed *from = spare, *to = spare + count;
     for (size_t i = 0; i < count; i++) {
-        all[0] |= places[i].other;
-        all[1] |= places[i].node;
+        uint64_t node = places[i].node - packing.node_least;
+        uint64_t other = places[i].other - packing.other_least;
+        from[i] = (struct packed){ node << packing.other_bits | other, places[i].index };
     }
-    for (unsigned field = 0; field < 2; field++) {
-        for (unsigned shift = 0; shift < 64 && all[field] >> shift; shift += DIGIT_BITS) {
-            sort_digit(places, spare, count, field == 1, shift);
-            struct place *sorted = spare;
-            spare = places;
-            places = sorted;
-        }
+    unsigned digits = (packing.bits + DIGIT_BITS_MAX - 1) / DIGIT_BITS_MAX;
+    unsigned width = (packing.bits + digits - 1) / digits;
+    for (unsigned shift = 0; shift < packing.bits; shift += width) {
+        sort_digit(from, to, count, shift, width);
+        struct packed *sorted = to;
+        to = from;
+        from = sorted;
     }
-    return places;
+    const uint64_t other_mask = (UINT64_C(1) << packing.other_bits) - 1;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t number = from[i].number;
+        places[i] = (struct place){ .node = packing.node_least + (number >> packing.other_bits),
+                                    .other = packing.other_least + (number & other_mask),
+                                    .index = from[i].index };
+    }
 }
 
-static void places_sort(struct place **places, size_t count)
+static void places_sort(struct place *places, size_t count)
 {
     bool is_sorted = true;
     for (size_t i = 1; is_sorted && i < count; i++)
-        is_sorted = place_order(&(*places)[i - 1], &(*places)[i]) < 0;
+        is_sorted = place_order(&places[i - 1], &places[i]) < 0;
     if (is_sorted)
         return;
-    struct place *spare = count < COMPARE_BELOW ? NULL : mem_grow(NULL, 0, count * sizeof *spare);
-    if (!spare) {
-        qsort(*places, count, sizeof **places, place_order);
-        return;
+    bool can_pack = false;
+    struct packing packing;
+    if (count >= COMPARE_BELOW && count <= UINT32_MAX) {
+        packing = packing_of(places, count);
+        /* Ids are counted from 1: neither has all bits, or its shift by them would mean nothing. */
+        can_pack = packing.bits <= 64 && packing.other_bits < 64;
     }
-    struct place *unsorted = *places, *sorted = sort_digits(unsorted, spare, count);
-    mem_free(sorted == unsorted ? spare : unsorted);
-    *places = sorted;
+    struct packed *spare = can_pack ? mem_grow(NULL, 0, 2 * count * sizeof *spare) : NULL;
+    if (spare)
+        sort_digits(places, count, packing, spare);
+    else
+        qsort(places, count, sizeof *places, place_order);
+    mem_free(spare);
 }
 
 static sombra_err nodes_exist(struct graph_txn *txn, const struct place *places, size_t count,
@@ -513,7 +561,7 @@ static sombra_err places_new(const struct graph_txn *txn, const struct edge_batc
         mem_free(places);
         return err;
     }
-    places_sort(&places, batch->count);
+    places_sort(places, batch->count);
     *out_places = places;
     return SOMBRA_OK;
 }

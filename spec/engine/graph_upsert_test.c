@@ -301,9 +301,8 @@ static void test_batch__makes_edges_in_any_order(void **state)
 }
 
 /* So many that they are sorted another way. */
-static void test_batch__makes_thousands_of_edges_in_any_order(void **state)
+static void makes_thousands(struct fixture *f, uint64_t sources, uint64_t targets)
 {
-    struct fixture *f = *state;
     enum { NODES = 3000, EDGES = 20000 };
     struct random random;
     sombra_slice *nothing = calloc(NODES, sizeof *nothing);
@@ -313,8 +312,8 @@ static void test_batch__makes_thousands_of_edges_in_any_order(void **state)
     begin_write(f);
     assert_ok(graph_node_create_many(&f->txn, NULL, 0, nothing, NODES, &node));
     for (int i = 0; i < EDGES; i++) {
-        edges[i].src = 1 + random_below(&random, NODES);
-        edges[i].dst = 1 + random_below(&random, i % 2 ? NODES : 3);
+        edges[i].src = NODES - random_below(&random, sources);
+        edges[i].dst = 1 + random_below(&random, i % 2 ? targets : u64_min(targets, 3));
         out[0] += edges[i].src == NODES;
         out[1] += edges[i].dst == 2;
     }
@@ -330,6 +329,14 @@ static void test_batch__makes_thousands_of_edges_in_any_order(void **state)
     rollback(f);
     free(edges);
     free(nothing);
+}
+
+static void test_batch__makes_thousands_of_edges_in_any_order(void **state)
+{
+    makes_thousands(*state, 3000, 3000);
+    makes_thousands(*state, 3000, 1);
+    makes_thousands(*state, 1, 3000);
+    makes_thousands(*state, 2, 1);
 }
 
 /* ---- random histories against a table ------------------------------------------------------ */
