@@ -215,6 +215,12 @@ static bool has_failed(struct history *h)
     return atomic_load(&lsm->is_failed) || (lsm->manifest && manifest_has_failed(lsm->manifest));
 }
 
+/* A thread of the store may tell only now of a fault that struck it before. */
+static bool may_fail_late(struct history *h)
+{
+    return os_sim_faults(h->store.sim) > 0;
+}
+
 static void reader_close(struct history *h)
 {
     pthread_mutex_lock(&h->mutex);
@@ -246,8 +252,9 @@ static void reopen(struct history *h, int how)
     os_sim_fail(h->store.sim, NULL);
     if (how == 0) {
         sombra_err err = kv_close(h->store.kv);
-        if (err && !failed && !h->has_fault)
+        if (err && !failed && !h->has_fault && !may_fail_late(h))
             fail_msg("close: %s", sombra_err_message());
+        failed |= err != SOMBRA_OK;
     } else {
         reader_close(h);
         struct os_sim *before = h->store.sim;
@@ -481,7 +488,12 @@ static void maintain_step(struct history *h)
         break;
     }
     TRACE("  maintain %d\n", job.kind);
-    expect_ok(kv_maintain(h->store.kv, &job));
+    sombra_err err = kv_maintain(h->store.kv, &job);
+    if (err && has_failed(h) && may_fail_late(h)) {
+        reopen(h, (int)random_below(&h->random, 3));
+        return;
+    }
+    expect_ok(err);
     if (job.kind == KV_BACKUP) {
         struct kv *kv;
         struct lsm_options options = h->store.options;
@@ -550,6 +562,11 @@ static void history_run(uint64_t seed)
                       (unsigned long long)h.reopens, (unsigned long long)h.cut_count,
                       (unsigned long long)h.refreshes, (unsigned long long)h.refused,
                       (unsigned long long)h.resumes);
+    struct kv *kv = h.store.kv;
+    h.store.kv = NULL;
+    sombra_err err = kv_close(kv);
+    if (err && !may_fail_late(&h))
+        fail_msg("the last close: %s", sombra_err_message());
     lsm_store_release(&h.store);
     pthread_mutex_destroy(&h.mutex);
 }
