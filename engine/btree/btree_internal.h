@@ -139,6 +139,8 @@ sombra_err logs_create(struct logs *logs, uint64_t epoch) SOMBRA_MUST_CHECK;
 sombra_err logs_check_name(const struct btree *btree, bool *out_is_replaced) SOMBRA_MUST_CHECK;
 /* CONFLICT: the name stands for another file, and the logs beside it are that one's. */
 sombra_err logs_unlink(struct logs *logs) SOMBRA_MUST_CHECK;
+/* At open: all processes may make the log as long as the options of this one allow. */
+void logs_allow(struct logs *logs);
 /* `syncs_soon`: a commit waits for the record's sync. Else it is stored through a mapping where the
  * file system allows that: no system call, but a sync that costs twice as much. */
 sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes,

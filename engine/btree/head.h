@@ -83,7 +83,10 @@ struct head {
      * could not get one: KV_NORMAL commits beside it are synced at once, for it would not see to
      * them if their process died. */
     _Atomic owner_word threadless;
-    uint64_t padding_of_line[6];
+    /* How long a half of the log may grow, as the process allows it that allows most. Never falls:
+     * what one has logged another must be able to append to. */
+    _Atomic uint64_t log_bytes_max;
+    uint64_t padding_of_line[5];
     _Atomic uint64_t ring[HEAD_RING][16];
     struct head_entry entries[HEAD_ENTRIES];
     _Atomic owner_word blocks[HEAD_BLOCKS];

@@ -225,14 +225,18 @@ sombra_err logs_take_turn(struct logs *logs, const struct snapshot *newest)
 
 /* ---- append ------------------------------------------------------------------------------ */
 
-/* The log may outgrow the size that starts a checkpoint while one is running: up to this. Others
- * who write may start theirs later: who asked for less takes over what they logged, and could
- * commit nothing, nor come to a checkpoint. */
-static uint64_t half_bytes_max(const struct logs *logs)
+/* The log may outgrow the size that starts a checkpoint while one is running: up to what this says.
+ * Others who write may start theirs later: who asked for less takes over what they logged, and
+ * could commit nothing, nor come to a checkpoint. So the limit of whom has most is that of all. */
+void logs_allow(struct logs *logs)
 {
     const struct btree *btree = logs->btree;
     uint64_t begins_at = u64_max(btree->checkpoint_log_max, CHECKPOINT_LOG_BYTES_MAX);
-    return 4 * (begins_at + btree->options.wal_bypass_bytes) + LOG_FIRST_BYTES;
+    uint64_t own = 4 * (begins_at + btree->options.wal_bypass_bytes) + LOG_FIRST_BYTES;
+    _Atomic uint64_t *most = &btree->head->log_bytes_max;
+    uint64_t before = atomic_load(most);
+    while (before < own && !atomic_compare_exchange_weak(most, &before, own))
+        ;
 }
 
 /* A log that must grow for the record is synced, and that sync as well must be known to have been
@@ -263,7 +267,9 @@ sombra_err logs_reserve(struct logs *logs, uint64_t payload_bytes, bool syncs_so
         wal_use_window(wal, !syncs_soon && !pager_has_mode(&logs->btree->pager, PAGER_BUFFERED));
     bool grows = growth_begin(logs, wal, payload_bytes);
     if (!err)
-        err = wal_reserve(wal, payload_bytes, half_bytes_max(logs));
+        err = wal_reserve(
+            wal, payload_bytes,
+            atomic_load_explicit(&logs->btree->head->log_bytes_max, memory_order_relaxed));
     growth_end(logs, wal, grows, err);
     return err;
 }

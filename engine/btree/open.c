@@ -275,6 +275,8 @@ static sombra_err store_start(struct btree *btree)
         err = scratch_alloc(btree);
     if (err)
         return err;
+    if (!btree->options.is_readonly)
+        logs_allow(&btree->logs);
     space_init(&btree->space, btree);
     btree->pager.head = btree->head;
     memory_weigh_late(btree, btree->meta.snapshot.page_count);

@@ -562,6 +562,33 @@ static void test_rules__verify_beside_a_poisoned_process_finds_nothing(void **st
     os_sim_free(sim);
 }
 
+/* ---- logs of others ------------------------------------------------------------------------ */
+
+/* Who asked for less could not append to what another made, nor come to a checkpoint. */
+static void test_rules__the_log_may_grow_as_whom_allows_most_says(void **state)
+{
+    (void)state;
+    struct btree_options options = small_options();
+    struct os_sim *sim = os_sim_new(NULL);
+    struct kv *small = process_open(sim, &options, NULL);
+    const struct head *head = btree_of(small)->head;
+    uint64_t before = atomic_load(&head->log_bytes_max);
+    assert_true(before >= 4 * CHECKPOINT_LOG_BYTES_MAX);
+    options.checkpoint_log_bytes = 1 * GiB;
+    struct kv *large = process_open(sim, &options, NULL);
+    uint64_t most = atomic_load(&head->log_bytes_max);
+    assert_true(most >= 4 * GiB);
+    expect_ok(kv_close(large));
+    /* Its log is still there. */
+    assert_true(atomic_load(&head->log_bytes_max) == most);
+    kv_put_one(small, "a", "b", KV_FULL);
+    expect_ok(kv_close(small));
+    small = process_open(sim, &(struct btree_options){ .map_bytes_max = TEST_MAP_BYTES }, NULL);
+    assert_true(atomic_load(&btree_of(small)->head->log_bytes_max) == before);
+    expect_ok(kv_close(small));
+    os_sim_free(sim);
+}
+
 /* ---- reads of a read-only store ---------------------------------------------------------- */
 
 /* What a process that writes has not synced is page cache. */
@@ -609,6 +636,7 @@ int main(void)
         cmocka_unit_test(test_rules__numbers_of_lost_transactions_are_not_used_again),
         cmocka_unit_test(test_rules__unreadable_page_is_an_error_of_the_read),
         cmocka_unit_test(test_rules__verify_beside_a_poisoned_process_finds_nothing),
+        cmocka_unit_test(test_rules__the_log_may_grow_as_whom_allows_most_says),
         cmocka_unit_test(test_rules__a_durable_read_of_a_read_only_store_is_durable),
     };
     return cmocka_run_group_tests_name("btree, rules", tests, NULL, NULL);
