@@ -164,8 +164,8 @@ sombra_err lsm_logs_resume(struct lsm *lsm) SOMBRA_MUST_CHECK;
 /* The same where there is nothing in the logs that is not in tables: the manifest is saved. */
 sombra_err lsm_manifest_save_again(struct lsm *lsm) SOMBRA_MUST_CHECK;
 
-/* Of a read-only store: commits up to `seq` are durable when it returns, unless a sync of theirs has
- * failed in another process. Any thread. */
+/* Of a read-only store: commits up to `seq` are durable when it returns, unless a sync of theirs
+ * has failed in another process. Any thread. */
 sombra_err lsm_seen_save(struct lsm *lsm, uint64_t seq) SOMBRA_MUST_CHECK;
 
 /* ---- refresh.c --------------------------------------------------------------------------- */
