@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "state.h"
 
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -30,6 +32,19 @@ static int os_exit(lua_State *L)
     if (lua_isnoneornil(L, 2) || lua_toboolean(L, 2))
         lua_close(L);
     exit(code);
+}
+
+/* os.execute, which is the upvalue. The system has SIGINT ignored while the command runs: one that
+ * ended the command was meant for the script as well, or a loop of commands would know no end. */
+static int os_execute(lua_State *L)
+{
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    if (lua_gettop(L) == 3 && lua_isnil(L, 1) && lua_tointeger(L, 3) == SIGINT &&
+        strcmp(lua_tostring(L, 2), "signal") == 0)
+        (void)raise(SIGINT);
+    return lua_gettop(L);
 }
 
 static int load_embedded(lua_State *L)
@@ -79,6 +94,9 @@ void state_open_libraries(lua_State *L, bool ignores_environment)
     lua_getglobal(L, LUA_OSLIBNAME);
     lua_pushcfunction(L, os_exit);
     lua_setfield(L, -2, "exit");
+    lua_getfield(L, -1, "execute");
+    lua_pushcclosure(L, os_execute, 1);
+    lua_setfield(L, -2, "execute");
     lua_pop(L, 1);
     open_preload(L);
 }

@@ -332,6 +332,17 @@ describe("Ctrl-C", function()
     assert.equal(7, code)
   end)
 
+  -- The terminal sends it to both; the script's process has it ignored while the command runs.
+  it("ends a script whose command it has ended", function()
+    local result = run.host { "-e", "for _ = 1, 100 do os.execute('kill -INT $$') end" }
+    assert.matches("interrupted!\nstack traceback:", result.err)
+    assert.equal(130, result.code)
+    assert.equal("nil\tsignal\t15\tnil\texit\t3\ttrue\ttrue\n", run.ok { "-e", [[
+      local a, b, c = os.execute("kill -TERM $$")
+      local d, e, f = os.execute("exit 3")
+      print(a, b, c, d, e, f, (os.execute()), (os.execute("true")))]] })
+  end)
+
   it("wakes a blocked read", function()
     local directory = run.temporary_directory()
     run.write_file(directory .. "/script.lua", ready .. "ready() io.read() while true do end")
