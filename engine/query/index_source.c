@@ -266,10 +266,16 @@ static sombra_err source_describe(struct operator* op)
     return SOMBRA_OK;
 }
 
-/* Of a choice that is_one, which has no memory; no other is kept. */
+/* Of a choice that is_one; no other is kept. */
 static void source_rewind(struct operator* op)
 {
-    container_of(op, struct index_source, op)->range = 0;
+    struct index_source *source = container_of(op, struct index_source, op);
+    assert(source->choice->is_one && !source->scan && !source->choice->reverse);
+    mem_free(source->ids); /* sorted by id: what is charged to the run goes with it */
+    source->ids = NULL;
+    source->count = source->capacity = source->at = 0;
+    source->is_read = false;
+    source->range = 0;
 }
 
 static const struct operator_ops index_ops = { .name = "index",

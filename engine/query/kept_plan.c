@@ -64,7 +64,7 @@ static void make_free(struct kept_plans *kept, const struct kept_plan *now)
     struct kept_plan *oldest = &kept->ways[kept->oldest++ % COUNT_OF(kept->ways)];
     if (oldest == now)
         oldest = &kept->ways[kept->oldest++ % COUNT_OF(kept->ways)];
-    operators_free(oldest->newest);
+    operators_free(oldest->plan.newest);
     forget(oldest);
 }
 
@@ -79,25 +79,26 @@ sombra_err kept_plans_find(struct kept_plans *kept, const struct kept_steps *ste
         if (is_of(&kept->ways[i], steps))
             found = &kept->ways[i];
     }
-    if (found && found->index) {
+    if (found && found->plan.index) {
         uint64_t rules = 0;
         sombra_err err = graph_rules_version(run->txn, &rules);
         if (err)
             return err;
         if (rules != found->rules) {
-            operators_free(found->newest);
+            operators_free(found->plan.newest);
             forget(found);
             found = NULL;
         } else {
-            index_choice_bind(found->index);
+            index_choice_bind(found->plan.index);
         }
     }
     kept->now = found ? found : free_way(kept);
     assert(kept->now);
     run->planned = &kept->now->arena;
+    kept->missed = run->txn->names_missed;
     if (found) {
-        plan->last = found->last;
-        plan->newest = found->newest;
+        assert(found->plan.run == run);
+        *plan = found->plan;
         *out_found = true;
     }
     return SOMBRA_OK;
@@ -106,7 +107,7 @@ sombra_err kept_plans_find(struct kept_plans *kept, const struct kept_steps *ste
 /* ---- keeping one ------------------------------------------------------------------------- */
 
 /* Nothing but steps and rules have said what it is, and all of it can be wound back. Scans by id,
- * which counts decide on, cannot; and where names are missing, steps do not last. */
+ * which counts decide on, cannot. */
 static bool can_rewind(const struct plan *plan)
 {
     for (const struct operator* op = plan->newest; op; op = op->made_before) {
@@ -116,15 +117,16 @@ static bool can_rewind(const struct plan *plan)
     return !plan->index || plan->index->is_one;
 }
 
-static bool note(struct kept_plan *kept, const struct kept_steps *steps, const struct plan *plan)
+/* `missed` are the names that were missing before it was made: what there is none of may come. */
+static bool note(struct kept_plan *kept, const struct kept_steps *steps, const struct plan *plan,
+                 uint64_t missed)
 {
-    if (kept->arena.bytes_total > KEPT_PLAN_BYTES_MAX || !can_rewind(plan) || !are_kept(steps))
+    if (kept->arena.bytes_total > KEPT_PLAN_BYTES_MAX || !can_rewind(plan) || !are_kept(steps) ||
+        plan->run->txn->names_missed != missed)
         return false;
     if (plan->index && graph_rules_version(plan->run->txn, &kept->rules))
         return false;
-    kept->last = plan->last;
-    kept->newest = plan->newest;
-    kept->index = plan->index;
+    kept->plan = *plan;
     kept->count = steps->count;
     for (size_t i = 0; i < steps->count; i++)
         kept->steps[i] = steps->places[i].now->number;
@@ -139,7 +141,8 @@ void kept_plans_close(struct kept_plans *kept, const struct kept_steps *steps,
     if (!now)
         return;
     const bool is_new = !now->count;
-    if (!may_keep || !plan->run->txn->version || (is_new && !note(now, steps, plan))) {
+    if (!may_keep || !plan->run->txn->version ||
+        (is_new && !note(now, steps, plan, kept->missed))) {
         operators_free(plan->newest);
         forget(now);
         return;
@@ -156,7 +159,7 @@ void kept_plans_release(struct kept_plans *kept)
 {
     assert(!kept->now);
     for (size_t i = 0; i < COUNT_OF(kept->ways); i++) {
-        operators_free(kept->ways[i].newest);
+        operators_free(kept->ways[i].plan.newest);
         arena_release(&kept->ways[i].arena);
         kept->ways[i] = (struct kept_plan){ .count = 0 };
     }

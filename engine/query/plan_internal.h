@@ -243,17 +243,17 @@ sombra_err plan_body(struct plan *plan, struct step *first, struct operator* fee
  * sees those rules; its operators hold nothing of the store.
  */
 struct kept_plan {
-    struct arena arena;               /* of the operators */
-    uint64_t steps[KEPT_STEPS_MAX];   /* by their making */
-    size_t count;                     /* of steps; 0: nothing is here */
-    uint64_t rules;                   /* the version that it was made with */
-    struct operator* last, *newest;   /* as in struct plan */
-    const struct index_choice *index; /* the one that it looks in; NULL = none */
+    struct arena arena;             /* of the operators */
+    uint64_t steps[KEPT_STEPS_MAX]; /* by their making */
+    size_t count;                   /* of steps; 0: nothing is here */
+    uint64_t rules;                 /* the version that it was made with, if it has an index */
+    struct plan plan;               /* as it was made; its run is the query's */
 };
 /* Zeroed, taken from or made, closed ..., released. */
 struct kept_plans {
     struct kept_plan ways[KEPT_WAYS + 1]; /* one of them is free, while no query is open */
     struct kept_plan *now;                /* of this query, where a plan lies that may be kept */
+    uint64_t missed;                      /* names that the transaction had missed before */
     unsigned oldest;                      /* the way that is given up next */
 };
 /* The plan of these steps: *out_found, and it is in *plan; else run->planned is where it is to be

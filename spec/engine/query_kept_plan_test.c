@@ -137,6 +137,37 @@ static void test_a_plan__that_failed_or_was_left_begins_anew(void **state)
     }
 }
 
+/* A type that nobody has made is no plan: it may be made. */
+static void test_a_plan__is_not_kept_for_a_type_that_is_missing(void **state)
+{
+    struct fixture *f = *state;
+    const struct graph_edge ends = { .src = 1, .dst = 2 };
+    sombra_edge_id edge;
+    assert_rows(f, "", "{{'edges', 'new'}}");
+    assert_rows(f, "", "{{'edges', 'new'}, {'limit', 3}}");
+    rollback(f);
+    begin_write(f);
+    assert_ok(graph_edge_create(&f->txn, &ends, text("new"), NOTHING, &edge));
+    commit(f);
+    begin_read(f);
+    assert_rows(f, "22", "{{'edges', 'new'}}");
+    assert_rows(f, "22", "{{'edges', 'new'}, {'limit', 3}}");
+}
+
+/* One row is in the order of ids, forwards and backwards. */
+static void test_a_plan__in_the_order_of_ids_is_read_again(void **state)
+{
+    struct fixture *f = *state;
+    static const char steps[] = "{{'label', 'A'}, {'where', {k = %d}}, {'order', %s}}";
+    for (int i = 0; i < 3; i++) {
+        assert_rows(f, "1", steps, 10, "{'#id'}");
+        assert_rows(f, "5", steps, 50, "{'#id'}");
+        assert_rows(f, "", steps, 55, "{'#id'}");
+        assert_rows(f, "1", steps, 10, "{'-#id'}");
+        assert_rows(f, "7", steps, 70, "{'-#id'}");
+    }
+}
+
 /* ---- random ------------------------------------------------------------------------------- */
 
 static const char *random_steps(struct random *source)
@@ -152,9 +183,30 @@ static const char *random_steps(struct random *source)
         "{{'ids', {1}}, {'out'}, {'limit', %u}}",
         "{{'ids', {%u}}, {'out_edges'}}",
         "{{'ids', {%u}}, {'out', {where = {x = 1}}}, {'distinct'}}",
-        "{{'ids', {%u}}, {'out'}, {'order', {{'g'}}}}",
+        "{{'ids', {%u}}, {'out'}, {'order', {'g'}}}",
         "{{'label', 'A'}, {'where', {k = %u}}, {'where', {g = 1}}}",
-        "{{'label', 'A'}, {'order', {{'k'}}}, {'limit', %u}}",
+        "{{'label', 'A'}, {'order', {'k'}}, {'limit', %u}}",
+        "{{'label', 'A'}, {'where', {k = %u}}, {'order', {'#id'}}}",
+        "{{'label', 'A'}, {'where', {k = %u}}, {'order', {'-#id'}}, {'limit', 1}}",
+        "{{'label', 'A'}, {'where', {k = %u}}, {'order', {'k'}}}",
+        "{{'label', 'A'}, {'where', {k = %u}}, {'limit', 1}}",
+        "{{'label', 'A'}, {'where', {k = %u}}, {'where', {k = 30}}}",
+        "{{'edges', 'T%u'}}",
+        "{{'edges', 'T%u'}, {'limit', 2}}",
+        "{{'label', 'B%u'}, {'limit', 2}}",
+        "{{'label', 'B%u'}, {'where', {k = 10}}}",
+        "{{'label', 'B%u'}, {'where', {k = 10}}, {'order', {'k'}}}",
+        "{{'ids', {1, 2, 3}}, {'where', {g = %u}}, {'out', {types = {'E', 'T1'}}}}",
+        "{{'ids', {1, 2}}, {'out', {types = {'T%u'}}}}",
+        "{{'ids', {1, 2}}, {'out', {types = {'T1'}, max = 2, where = {x = %u}}}}",
+        "{{'ids', {1, 2}}, {'where', {p%u = 1}}}",
+        "{{'ids', {1, 2}}, {'where', {k = {eq = %u}}}}",
+        "{{'ids', {1, 2}}, {'limit', 0}, {'where', {k = {eq = %u}}}}",
+        "{{'edge_ids', {1, %u}}, {'target'}}",
+        "{{'edge_ids', {%u}}, {'where', {x = 1}}}",
+        "{{'edge_ids', {%u}}, {'limit', 1}}",
+        "{{'label', 'A'}, {'where', {k = %u}}, {'out', {min = 0, max = 2}}, {'skip', 1}}",
+        "{{'label', 'A'}, {'where', {k = %u}}, {'out'}, {'path'}}",
     };
     static char made[400];
     const unsigned shape = (unsigned)random_below(source, COUNT_OF(shapes));
@@ -167,7 +219,8 @@ static const char *random_steps(struct random *source)
     return made;
 }
 
-/* What it gives, in the way of `how`: rows, some rows, a count, an explanation. */
+/* What it gives, in the way of `how`: rows, some rows, a count, an explanation; and where its rows
+ * end. */
 static void outcome(struct query *query, struct fixture *f, const char *steps, unsigned how,
                     char *out)
 {
@@ -189,7 +242,13 @@ static void outcome(struct query *query, struct fixture *f, const char *steps, u
             used += (size_t)snprintf(out + used, TEXT_BYTES - used, "%" PRIu64 "@%u ", rows[i].id,
                                      rows[i].depth);
     }
-    snprintf(out + used, TEXT_BYTES - used, "%" PRIu64 " %s", all, sombra_err_name(err));
+    sombra_slice position = NOTHING;
+    const sombra_err place = err ? err : query_position(query, &position);
+    used += (size_t)snprintf(out + used, TEXT_BYTES - used, "%" PRIu64 " %s, %s ", all,
+                             sombra_err_name(err), sombra_err_name(place));
+    for (size_t i = 0; i < position.bytes; i++)
+        used += (size_t)snprintf(out + used, TEXT_BYTES - used, "%02x",
+                                 ((const uint8_t *)position.data)[i]);
     query_close(query);
     values_release();
 }
@@ -199,16 +258,26 @@ static void random_change(struct fixture *f, struct random *source)
     const uint64_t node = 1 + random_below(source, NODES);
     const struct graph_edge ends = { .src = node, .dst = 1 + random_below(source, NODES) };
     const unsigned what = (unsigned)random_below(source, 12);
+    const unsigned number = (unsigned)random_below(source, NODES + 2);
+    char name[8];
+    sombra_node_id made;
     sombra_edge_id edge;
     sombra_err err = SOMBRA_OK;
     if (what == 0)
         drop_index(f);
     else if (what == 1 && !f->txn.broken) {
         drop_index(f);
-        create_index(f, SOMBRA_RULE_INDEX);
+        create_index(f, random_below(source, 2) ? SOMBRA_RULE_INDEX : SOMBRA_RULE_UNIQUE);
     } else if (what < 8)
         err = graph_edge_create(&f->txn, &ends, text("E"), value_text("{x = 1}"), &edge);
-    else
+    else if (what == 8) {
+        snprintf(name, sizeof name, "T%u", number);
+        err = graph_edge_create(&f->txn, &ends, text(name), value_text("{x = 1}"), &edge);
+    } else if (what == 9) {
+        snprintf(name, sizeof name, "B%u", number);
+        const sombra_slice label = text(name);
+        err = graph_node_create(&f->txn, &label, 1, value_text("{k = 10, p%u = 1}", number), &made);
+    } else
         err = graph_node_change(&f->txn, node, value_text("{g = 1}"), GRAPH_MERGE);
     (void)err;
 }
@@ -263,6 +332,8 @@ int main(void)
         TEST(test_a_plan__goes_with_its_index),
         TEST(test_a_plan__is_not_that_of_the_first_steps_of_more),
         TEST(test_a_plan__that_failed_or_was_left_begins_anew),
+        TEST(test_a_plan__is_not_kept_for_a_type_that_is_missing),
+        TEST(test_a_plan__in_the_order_of_ids_is_read_again),
         TEST(test_random_queries__are_those_of_a_new_one),
 #undef TEST
     };
