@@ -148,36 +148,33 @@ static bool read_place(struct reader *reader, const sombra_value *value)
 enum standing {
     IN_STEP, /* or in a list of steps: a step is a list that begins with its name */
     IN_OPTIONS,
+    IN_NODES, /* of a pattern: the keys are names that somebody has given them */
     IN_PREDICATE,
     IN_CONSTANT
 };
-
-static bool holds_predicate(const struct reader *reader, sombra_slice key)
-{
-    static const char *const names[] = { "where", "until", "emit", "nodes", NULL };
-    /* Those of a pattern are options of their own. */
-    return option_is_among(key.data, key.bytes, names) &&
-           !(strcmp(reader->step, "match") == 0 && key.bytes == 5 &&
-             memcmp(key.data, "nodes", 5) == 0);
-}
 
 /* Of a member of a map, by its key. */
 static enum standing standing_in_map(const struct reader *reader, enum standing map,
                                      sombra_slice key)
 {
+    static const char *const nodes[] = { "nodes", NULL };
+    static const char *const predicates[] = { "where", "until", "emit", "nodes", NULL };
     if (map == IN_PREDICATE || map == IN_CONSTANT)
         return IN_CONSTANT;
-    return holds_predicate(reader, key) ? IN_PREDICATE : IN_OPTIONS;
+    if (map == IN_NODES)
+        return IN_OPTIONS;
+    if (strcmp(reader->step, "match") == 0 && option_is_among(key.data, key.bytes, nodes))
+        return IN_NODES;
+    return option_is_among(key.data, key.bytes, predicates) ? IN_PREDICATE : IN_OPTIONS;
 }
 
-/* Of the elements behind one, in a list. */
-static enum standing standing_in_list(enum standing list, const sombra_value *element)
+/* Of the elements behind the first one of a list. */
+static enum standing standing_behind(enum standing list, const sombra_value *first)
 {
-    static const char where[] = "where";
-    const bool is_where = element->kind == SOMBRA_STRING &&
-                          element->as.string.bytes == sizeof where - 1 &&
-                          memcmp(element->as.string.data, where, sizeof where - 1) == 0;
-    return list <= IN_OPTIONS && is_where ? IN_PREDICATE : list;
+    static const char *const where[] = { "where", NULL };
+    const bool is_where = first->kind == SOMBRA_STRING &&
+                          option_is_among(first->as.string.data, first->as.string.bytes, where);
+    return list == IN_STEP && is_where ? IN_PREDICATE : list;
 }
 
 static void read_value(struct reader *reader, const sombra_value *value, enum standing standing)
@@ -195,7 +192,7 @@ static void read_value(struct reader *reader, const sombra_value *value, enum st
     }
     sombra_value_cursor cursor;
     sombra_value element, key = { .kind = SOMBRA_STRING };
-    bool is_found = true;
+    bool is_found = true, is_first = true;
     emit(reader, &(struct op){ .kind = is_map ? OP_MAP : OP_LIST });
     sombra_value_enter(value, &cursor);
     for (;;) {
@@ -208,8 +205,9 @@ static void read_value(struct reader *reader, const sombra_value *value, enum st
             emit(reader, &(struct op){ .kind = OP_KEY, .value = key });
         read_value(reader, &element,
                    is_map ? standing_in_map(reader, standing, key.as.string) : standing);
-        if (!is_map)
-            standing = standing_in_list(standing, &element);
+        if (!is_map && is_first)
+            standing = standing_behind(standing, &element);
+        is_first = false;
     }
     emit(reader, &(struct op){ .kind = is_map ? OP_END_MAP : OP_END_LIST });
 }

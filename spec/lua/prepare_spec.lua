@@ -286,6 +286,12 @@ describe("a prepared traversal", function()
       function(tx, p) return tx:from("N"):out("E", { nodes = { "not", p } }) end,
       function(tx, p) return tx:from("N"):union(function(t) return t:out():where({ "or", p }) end) end,
       function(tx, p) return tx:from("N"):repeat_out("E", { max = 2, where = { "or", p } }) end,
+      function(tx, p) return tx:match({ "(a:N)-[:E]->(b:N)", where = { a = { "or", p } } }) end,
+      -- Names that are those of steps and options, too.
+      function(tx, p) return tx:match({ "(where:N)-[:E]->(b:N)", where = { where = { "or", p } } }) end,
+      function(tx, p) return tx:match({ "(where:N)-[k:E]->(b:N)", where = { k = { "or", p } } }) end,
+      function(tx, p) return tx:match({ "(a:N)-[k:where]->(b:N)", where = { k = { "not", p } } }) end,
+      function(tx, p) return tx:match({ "(nodes:N)-[:E]->(b:N)", where = { nodes = { "or", p } } }) end,
     }
     for _, walk in ipairs(walks) do refused("not for a predicate", sombra.prepare, walk) end
     -- Lists stand for lists.
