@@ -3,20 +3,26 @@
  * those of a new query, whatever has changed. */
 #include "query_fixture.h"
 
+#include "base/mem.h"
 #include "base/random.h"
 
-enum { NODES = 12, RANDOM_ROUNDS = 3000, TEXT_BYTES = 8000 };
+enum { NODES = 12, NAMES = 9, RANDOM_ROUNDS = 4000, TEXT_BYTES = 8000 };
 
 /* A unique index of `k`, so that a `where` is a look-up. */
-static void create_index(struct fixture *f, sombra_rule_kind kind)
+static sombra_err try_index(struct fixture *f, sombra_rule_kind kind, size_t property_count)
 {
     const sombra_rule rule = { .struct_bytes = sizeof rule,
                                .kind = kind,
                                .subject = text("A"),
-                               .property_count = 1,
-                               .properties = { text("k") } };
+                               .property_count = property_count,
+                               .properties = { text("k"), text("g") } };
     uint32_t id;
-    assert_ok(graph_rule_create(&f->txn, &rule, NULL, &id));
+    return graph_rule_create(&f->txn, &rule, NULL, &id);
+}
+
+static void create_index(struct fixture *f, sombra_rule_kind kind)
+{
+    assert_ok(try_index(f, kind, 1));
 }
 
 static void drop_index(struct fixture *f)
@@ -26,8 +32,10 @@ static void drop_index(struct fixture *f)
     uint32_t label = 0;
     assert_ok(graph_name_find(&f->txn, SOMBRA_NAME_LABEL, text("A"), &label));
     assert_ok(graph_rules_of(&f->txn, false, label, &rules, &count));
-    if (count)
+    while (count--) {
         assert_ok(graph_rule_drop(&f->txn, rules[0].id));
+        assert_ok(graph_rules_of(&f->txn, false, label, &rules, &(size_t){ 0 }));
+    }
 }
 
 /* Nodes A 1 to 12, `k` ten times their number; edges E to the next and the one behind it. */
@@ -170,66 +178,120 @@ static void test_a_plan__in_the_order_of_ids_is_read_again(void **state)
 
 /* ---- random ------------------------------------------------------------------------------- */
 
-static const char *random_steps(struct random *source)
+/* What the steps of a query are made of: %i is an id, %s a value, %n a name. */
+static const char *const sources[] = {
+    "{'ids', {%i}}",
+    "{'ids', {%i}}",
+    "{'ids', {1, %i}}",
+    "{'edge_ids', {%i}}",
+    "{'edges', 'T%n'}",
+    "{'label', 'B%n'}, {'where', {k = %s}}",
+    "{'label', 'A'}, {'where', {k = %s}}",
+    "{'label', 'A'}, {'where', {k = %s}}",
+    "{'label', 'A'}, {'where', {k = {eq = %s}}}",
+    "{'label', 'A'}, {'where', {k = %s, g = %s}}",
+    "{'label', 'A'}, {'where', {g = %s}}, {'where', {k = %s}}",
+    "{'label', 'A'}, {'where', {k = %s}}, {'where', {k = %s}}",
+    "{'label', 'A'}, {'where', {k = %s}}, {'order', {'#id'}}",
+    "{'label', 'A'}, {'order', {'k'}}",
+};
+static const char *const others[] = {
+    "{'out'}",
+    "{'out'}",
+    "{'both', {types = {'E', 'T%n'}}}",
+    "{'out', {types = {'T%n'}}}",
+    "{'out', {min = 0, max = 2}}",
+    "{'out', {max = 2, unique = 'edges', where = {x = %s}}}",
+    "{'out', {nodes = {g = %s}}}",
+    "{'out', {edges = true}}",
+    "{'into', {edges = true}}, {'source'}",
+    "{'where', {g = %s}}",
+    "{'where', {p%n = %s}}",
+    "{'where', {k = {ge = %s}}}",
+    "{'where', {'or', {g = %s}, {x = 1}}}",
+    "{'limit', %i}",
+    "{'limit', 0}",
+    "{'limit', 1}",
+    "{'skip', 1}",
+    "{'skip', %i}",
+    "{'order', {'#id'}}",
+    "{'order', {'-#id'}}",
+    "{'order', {'k'}}",
+    "{'order', {'p%n'}}",
+    "{'distinct'}",
+    "{'except', {%i}}",
+    "{'select', {'k', '#depth'}}",
+    "{'path'}",
+    "{'union', {{'out'}}, {{'where', {g = 1}}}}",
+};
+static const char *const values[] = { "10",
+                                      "20",
+                                      "30",
+                                      "40",
+                                      "50",
+                                      "1",
+                                      "0",
+                                      "10.0",
+                                      "20.5",
+                                      "nan",
+                                      "''",
+                                      "'1'",
+                                      "'a longer one than all'",
+                                      "true",
+                                      "{10, 20}",
+                                      "[]",
+                                      "9007199254740993",
+                                      "-1" };
+
+#define ONE_OF(list, source) (list)[random_below(source, COUNT_OF(list))]
+
+/* Mostly what some node has. */
+static const char *random_value(struct random *source)
 {
-    static const char *const shapes[] = {
-        "{{'label', 'A'}, {'where', {k = %u}}, {'out', {types = 'E'}}}",
-        "{{'label', 'A'}, {'where', {k = %u}}, {'out'}, {'out'}}",
-        "{{'label', 'A'}, {'where', {g = %u}}}",
-        "{{'label', 'A'}, {'where', {k = %u, g = 1}}, {'both'}}",
-        "{{'ids', {%u}}, {'out'}}",
-        "{{'ids', {%u}}, {'out', {max = 3}}, {'where', {g = 0}}}",
-        "{{'ids', {%u}}, {'both'}, {'skip', 1}, {'limit', 2}}",
-        "{{'ids', {1}}, {'out'}, {'limit', %u}}",
-        "{{'ids', {%u}}, {'out_edges'}}",
-        "{{'ids', {%u}}, {'out', {where = {x = 1}}}, {'distinct'}}",
-        "{{'ids', {%u}}, {'out'}, {'order', {'g'}}}",
-        "{{'label', 'A'}, {'where', {k = %u}}, {'where', {g = 1}}}",
-        "{{'label', 'A'}, {'order', {'k'}}, {'limit', %u}}",
-        "{{'label', 'A'}, {'where', {k = %u}}, {'order', {'#id'}}}",
-        "{{'label', 'A'}, {'where', {k = %u}}, {'order', {'-#id'}}, {'limit', 1}}",
-        "{{'label', 'A'}, {'where', {k = %u}}, {'order', {'k'}}}",
-        "{{'label', 'A'}, {'where', {k = %u}}, {'limit', 1}}",
-        "{{'label', 'A'}, {'where', {k = %u}}, {'where', {k = 30}}}",
-        "{{'edges', 'T%u'}}",
-        "{{'edges', 'T%u'}, {'limit', 2}}",
-        "{{'label', 'B%u'}, {'limit', 2}}",
-        "{{'label', 'B%u'}, {'where', {k = 10}}}",
-        "{{'label', 'B%u'}, {'where', {k = 10}}, {'order', {'k'}}}",
-        "{{'ids', {1, 2, 3}}, {'where', {g = %u}}, {'out', {types = {'E', 'T1'}}}}",
-        "{{'ids', {1, 2}}, {'out', {types = {'T%u'}}}}",
-        "{{'ids', {1, 2}}, {'out', {types = {'T1'}, max = 2, where = {x = %u}}}}",
-        "{{'ids', {1, 2}}, {'where', {p%u = 1}}}",
-        "{{'ids', {1, 2}}, {'where', {k = {eq = %u}}}}",
-        "{{'ids', {1, 2}}, {'limit', 0}, {'where', {k = {eq = %u}}}}",
-        "{{'edge_ids', {1, %u}}, {'target'}}",
-        "{{'edge_ids', {%u}}, {'where', {x = 1}}}",
-        "{{'edge_ids', {%u}}, {'limit', 1}}",
-        "{{'label', 'A'}, {'where', {k = %u}}, {'out', {min = 0, max = 2}}, {'skip', 1}}",
-        "{{'label', 'A'}, {'where', {k = %u}}, {'out'}, {'path'}}",
-    };
-    static char made[400];
-    const unsigned shape = (unsigned)random_below(source, COUNT_OF(shapes));
-    const unsigned number = (unsigned)random_below(source, NODES + 2);
-    const bool is_key = strstr(shapes[shape], "k = %u") != NULL;
-    char with[10];
-    snprintf(with, sizeof with, "%u", is_key ? 10 * number : number);
-    const char *at = strstr(shapes[shape], "%u");
-    snprintf(made, sizeof made, "%.*s%s%s", (int)(at - shapes[shape]), shapes[shape], with, at + 2);
-    return made;
+    static char number[8];
+    if (random_below(source, 4) == 0)
+        return ONE_OF(values, source);
+    snprintf(number, sizeof number, "%u", 10 * (1 + (unsigned)random_below(source, NODES)));
+    return number;
+}
+
+/* With what stands for the %s in it. */
+static void fill(struct random *source, const char *pattern, char *out, size_t bytes)
+{
+    size_t used = 0;
+    for (const char *at = pattern; *at && used < bytes; at++) {
+        if (*at != '%')
+            used += (size_t)snprintf(out + used, bytes - used, "%c", *at);
+        else if (*++at == 's')
+            used += (size_t)snprintf(out + used, bytes - used, "%s", random_value(source));
+        else
+            used +=
+                (size_t)snprintf(out + used, bytes - used, "%u",
+                                 1 + (unsigned)random_below(source, *at == 'n' ? NAMES : NODES));
+    }
+    assert_true(used < bytes);
+}
+
+static void random_pattern(struct random *source, char *out, size_t bytes)
+{
+    size_t used = (size_t)snprintf(out, bytes, "{%s", ONE_OF(sources, source));
+    for (uint64_t left = random_below(source, 3); left; left--)
+        used += (size_t)snprintf(out + used, bytes - used, ", %s", ONE_OF(others, source));
+    assert_true(used + 1 < bytes);
+    snprintf(out + used, bytes - used, "}");
 }
 
 /* What it gives, in the way of `how`: rows, some rows, a count, an explanation; and where its rows
  * end. */
-static void outcome(struct query *query, struct fixture *f, const char *steps, unsigned how,
-                    char *out)
+static sombra_err outcome(struct query *query, struct graph_txn *txn, sombra_slice steps,
+                          unsigned how, char *out)
 {
     const sombra_row *rows;
     size_t count = 1, used = 0;
     uint64_t all = 0;
-    sombra_slice plan = NOTHING;
-    const struct query_steps whole = { .whole = value_text("%s", steps) };
-    sombra_err err = query_open_steps(query, &f->txn, &whole, &query_options, &query_environment);
+    sombra_slice plan = NOTHING, position = NOTHING;
+    const struct query_steps whole = { .whole = steps };
+    sombra_err err = query_open_steps(query, txn, &whole, &query_options, &query_environment);
     if (!err && how == 0)
         err = query_count(query, &all);
     if (!err && how == 1)
@@ -238,94 +300,134 @@ static void outcome(struct query *query, struct fixture *f, const char *steps, u
         used = (size_t)snprintf(out, TEXT_BYTES, "%s", text_of_value(plan));
     for (bool first = true; !err && count && how > 1 && (first || how > 2); first = false) {
         err = query_next(query, &rows, &count);
-        for (size_t i = 0; !err && i < count; i++)
-            used += (size_t)snprintf(out + used, TEXT_BYTES - used, "%" PRIu64 "@%u ", rows[i].id,
-                                     rows[i].depth);
+        for (size_t i = 0; !err && i < count && used < TEXT_BYTES / 2; i++)
+            used += (size_t)snprintf(out + used, TEXT_BYTES - used, "%" PRIu64 "@%u%s ", rows[i].id,
+                                     rows[i].depth,
+                                     rows[i].value.bytes ? text_of_value(rows[i].value) : "");
     }
-    sombra_slice position = NOTHING;
     const sombra_err place = err ? err : query_position(query, &position);
     used += (size_t)snprintf(out + used, TEXT_BYTES - used, "%" PRIu64 " %s, %s ", all,
                              sombra_err_name(err), sombra_err_name(place));
-    for (size_t i = 0; i < position.bytes; i++)
+    for (size_t i = 0; i < position.bytes && used < TEXT_BYTES; i++)
         used += (size_t)snprintf(out + used, TEXT_BYTES - used, "%02x",
                                  ((const uint8_t *)position.data)[i]);
     query_close(query);
-    values_release();
+    return err ? err : place;
 }
 
 static void random_change(struct fixture *f, struct random *source)
 {
+    const unsigned what = (unsigned)random_below(source, 12);
     const uint64_t node = 1 + random_below(source, NODES);
     const struct graph_edge ends = { .src = node, .dst = 1 + random_below(source, NODES) };
-    const unsigned what = (unsigned)random_below(source, 12);
-    const unsigned number = (unsigned)random_below(source, NODES + 2);
-    char name[8];
+    char name[8], filled[100];
     sombra_node_id made;
     sombra_edge_id edge;
     sombra_err err = SOMBRA_OK;
-    if (what == 0)
+    if (f->txn.broken)
+        return;
+    snprintf(name, sizeof name, "%c%u", what < 6 ? 'T' : 'B',
+             1 + (unsigned)random_below(source, NAMES));
+    const sombra_slice label = text(name);
+    if (what == 0) {
         drop_index(f);
-    else if (what == 1 && !f->txn.broken) {
-        drop_index(f);
-        create_index(f, random_below(source, 2) ? SOMBRA_RULE_INDEX : SOMBRA_RULE_UNIQUE);
-    } else if (what < 8)
-        err = graph_edge_create(&f->txn, &ends, text("E"), value_text("{x = 1}"), &edge);
-    else if (what == 8) {
-        snprintf(name, sizeof name, "T%u", number);
-        err = graph_edge_create(&f->txn, &ends, text(name), value_text("{x = 1}"), &edge);
-    } else if (what == 9) {
-        snprintf(name, sizeof name, "B%u", number);
-        const sombra_slice label = text(name);
-        err = graph_node_create(&f->txn, &label, 1, value_text("{k = 10, p%u = 1}", number), &made);
+        if (random_below(source, 2))
+            create_index(f, SOMBRA_RULE_INDEX);
+    } else if (what < 4)
+        err = try_index(f, SOMBRA_RULE_UNIQUE, 1 + random_below(source, 2));
+    else if (what < 6)
+        err = graph_edge_create(&f->txn, &ends, random_below(source, 2) ? text("E") : label,
+                                value_text("{x = 1}"), &edge);
+    else if (what == 6)
+        err =
+            graph_node_create(&f->txn, &label, 1, value_text("{k = 10, p%c = 1}", name[1]), &made);
+    else if (what == 7) {
+        fill(source, random_below(source, 2) ? "{g = %s}" : "{k = %s}", filled, sizeof filled);
+        err = graph_node_change(&f->txn, node, value_text("%s", filled), GRAPH_MERGE);
     } else
-        err = graph_node_change(&f->txn, node, value_text("{g = 1}"), GRAPH_MERGE);
+        err = graph_node_change(&f->txn, node, value_text("{k = %" PRIu64 "}", 10 * node),
+                                GRAPH_MERGE);
     (void)err;
+}
+
+static void end(struct graph_txn *txn)
+{
+    if (!txn->kv)
+        return;
+    kv_abort(txn->kv);
+    graph_txn_end(txn, false);
+}
+
+/* The transaction of f becomes another one; `older` stays where it is, now and then. */
+static void next_transaction(struct fixture *f, struct graph_txn *older, struct random *source,
+                             bool *is_write)
+{
+    if (*is_write && !f->txn.broken && random_below(source, 2))
+        commit(f);
+    else
+        rollback(f);
+    if (random_below(source, 3) == 0)
+        end(older);
+    if (!older->kv && random_below(source, 2)) {
+        struct kv_txn *kv;
+        assert_ok(kv_begin(f->kv, &(struct kv_begin_options){ .is_write = false }, &kv));
+        graph_txn_begin(older, &f->graph, kv);
+    }
+    *is_write = random_below(source, 3) == 0;
+    if (*is_write)
+        begin_write(f);
+    else
+        begin_read(f);
 }
 
 static void test_random_queries__are_those_of_a_new_one(void **state)
 {
     struct fixture *f = *state;
-    static char have[TEXT_BYTES], wanted[TEXT_BYTES];
+    static char have[TEXT_BYTES], wanted[TEXT_BYTES], patterns[6][400], filled[600];
     struct random source;
+    struct graph_txn older = { .kv = NULL };
     struct query *kept = query_take();
     const uint64_t seed = test_seed();
     random_seed(&source, seed);
     bool is_write = false;
     for (unsigned round = 0; round < RANDOM_ROUNDS; round++) {
         struct query *fresh;
-        if (random_below(&source, 20) == 0) {
-            if (is_write && random_below(&source, 2))
-                commit(f);
-            else
-                rollback(f);
-            is_write = random_below(&source, 4) == 0;
-            if (is_write)
-                begin_write(f);
-            else
-                begin_read(f);
-        }
+        if (random_below(&source, 12) == 0)
+            next_transaction(f, &older, &source, &is_write);
         if (is_write && random_below(&source, 2) == 0)
             random_change(f, &source);
-        const char *steps = random_steps(&source);
-        const unsigned how = (unsigned)random_below(&source, 6);
-        query_options.profiles = random_below(&source, 20) == 0;
-        query_options.rows_max = random_below(&source, 20) == 0;
-        query_options.profiles = query_options.profiles && how != 1;
-        outcome(kept, f, steps, how, have);
+        char *pattern = ONE_OF(patterns, &source);
+        if (!*pattern || random_below(&source, 30) == 0)
+            random_pattern(&source, pattern, sizeof patterns[0]);
+        fill(&source, pattern, filled, sizeof filled);
+        const sombra_slice steps = value_text("%s", filled);
+        struct graph_txn *txn = older.kv && random_below(&source, 4) == 0 ? &older : &f->txn;
+        const unsigned how = (unsigned)random_below(&source, 10);
+        query_options.profiles = how != 1 && random_below(&source, 30) == 0;
+        query_options.rows_max = random_below(&source, 30) == 0;
+        query_options.memory_max = random_below(&source, 30) == 0;
+        const bool fails = !is_write && random_below(&source, 20) == 0;
+        if (fails)
+            mem_test_fail_at(1 + random_below(&source, 20), false);
+        const sombra_err err = outcome(kept, txn, steps, how, have);
+        mem_test_fail_at(0, false);
         assert_ok(query_new(&fresh));
-        outcome(fresh, f, steps, how, wanted);
+        outcome(fresh, txn, steps, how, wanted);
         query_release(fresh);
-        if (strcmp(have, wanted) != 0)
-            fail_msg("round %u, seed %" PRIu64 ": %s\nhave:   %s\nwanted: %s", round, seed, steps,
+        if (!(fails && err == SOMBRA_NOMEM) && strcmp(have, wanted) != 0)
+            fail_msg("round %u, seed %" PRIu64 ": %s\nhave:   %s\nwanted: %s", round, seed, filled,
                      have, wanted);
+        values_release();
     }
-    query_options.profiles = false;
-    query_options.rows_max = 0;
+    query_options = (sombra_query_options)SOMBRA_QUERY_OPTIONS_INIT;
     query_end(kept);
+    end(&older);
+    graph_txn_release(&older);
 }
 
 int main(void)
 {
+    (void)mem_test_live();
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, query_teardown)
         TEST(test_a_plan__takes_other_constants),
