@@ -559,7 +559,10 @@ bool predicate_constant(const struct predicate *p, sombra_slice *out_constant)
         p->tests[1].kind != TEST_EQ || p->tests[1].subject != SUBJECT_PROPERTY ||
         !is_plain(&p->tests[1].value))
         return false;
-    *out_constant = p->conditions[0].values[0];
+    const sombra_slice name = p->tests[1].name, constant = p->conditions[0].values[0];
+    if ((const uint8_t *)name.data + name.bytes != constant.data)
+        return false; /* {name = {eq = constant}}: nobody would look at the length of that map */
+    *out_constant = constant;
     return true;
 }
 

@@ -174,7 +174,7 @@ bool predicate_fits(const struct predicate *predicate, sombra_slice encoded);
 /* Takes the constants of one that fits; its bytes must outlive the predicate, the former ones may
  * be gone. */
 void predicate_bind(struct predicate *predicate, sombra_slice encoded);
-/* Is it one property equal to one constant? Where that stands, encoded. */
+/* Is it one property equal to one constant, right behind its name? Where that stands, encoded. */
 bool predicate_constant(const struct predicate *predicate, sombra_slice *out_constant);
 /* The same but for the constant, which takes its place at `own`, with room for it, if it is of the
  * same kind. */

@@ -245,6 +245,29 @@ static void test_a_step__that_is_nearly_the_kept_one_is_not_taken_for_it(void **
     query_end(kept);
 }
 
+/* A constant within a map of its own, that is one byte longer than the map says. */
+static void test_a_constant__does_not_outgrow_the_maps_around_it(void **state)
+{
+    struct fixture *f = *state;
+    static char have[1000];
+    struct query *kept = query_take();
+    const sombra_slice label = value_text("{'label', 'A'}");
+    const sombra_slice where = value_text("{'where', {s = {eq = 'n1'}}}");
+    const sombra_slice good[] = { label, where };
+    uint8_t bytes[100];
+    assert_true(where.bytes < sizeof bytes);
+    memcpy(bytes, where.data, where.bytes);
+    bytes[where.bytes] = '1';
+    bytes[where.bytes - 3]++; /* the string */
+    bytes[1]++;               /* the list */
+    bytes[3 + 6 + 1]++;       /* the map around the map */
+    const sombra_slice bad[] = { label, slice_of(bytes, where.bytes + 1) };
+    outcome(kept, f, good, 2, have, sizeof have);
+    outcome(kept, f, bad, 2, have, sizeof have);
+    assert_non_null(strstr(have, "invalid"));
+    query_end(kept);
+}
+
 /* ---- a kept search beside a new one ----------------------------------------------------- */
 
 enum { RANDOM_ROUNDS = 5000 };
@@ -579,6 +602,7 @@ int main(void)
         TEST(test_names__that_were_missing_are_looked_for_again),
         TEST(test_names__of_a_transaction_that_is_undone_are_forgotten),
         TEST(test_a_step__that_is_nearly_the_kept_one_is_not_taken_for_it),
+        TEST(test_a_constant__does_not_outgrow_the_maps_around_it),
         TEST(test_random_paths__are_those_of_a_new_query),
         TEST(test_memory_that_is_out__leaves_paths_that_can_be_asked),
         TEST(test_a_unique_index__leaves_nothing_to_ask_of_what_it_pins),
