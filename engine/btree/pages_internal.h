@@ -324,8 +324,9 @@ struct space {
     struct space_change *changes; /* of the write transaction */
     size_t change_count, change_capacity;
     uint64_t expected_changes; /* of all, by what it said that it will put; advice */
-    unsigned leaves_in_order;  /* that puts filled one behind the other, and no other leaf was split
+    unsigned leaves_in_order;  /* that puts filled one behind the other, and no other leaf was full
                                   since; of this and earlier transactions; advice */
+    uint64_t taken_since_leaf; /* pages, since a leaf was full last; advice */
     struct space_chunk *chunks;
     size_t chunk_count;
     size_t touched_chunk; /* the last one that was made dirty, and its pages: spares a division */
@@ -411,6 +412,8 @@ void space_free(struct space *space, page_id id, uint64_t pages, uint64_t born, 
 /* The transaction will write so many pages more, its user says: their space comes in large pieces
  * from the first on. */
 void space_expect(struct space *space, uint64_t pages);
+/* A put found its leaf full; `is_in_order`: it belongs at the leaf's edge, as those before did. */
+void space_note_full(struct space *space, bool is_in_order);
 /* Undoes changes [from, change_count). */
 void space_undo(struct space *space, size_t from);
 /* Room for the freed runs of the transaction in `pending`; then commit cannot fail. */

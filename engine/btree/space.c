@@ -355,6 +355,21 @@ static page_id ready_pop(struct space *space)
     return 0;
 }
 
+/* Many pages taken, and no leaf filled: the load is over. What overwrites records splits none. */
+static bool order_goes_on(const struct space *space)
+{
+    enum { TAKEN_MAX = 64 };
+    return space->taken_since_leaf <= TAKEN_MAX;
+}
+
+void space_note_full(struct space *space, bool is_in_order)
+{
+    if (!is_in_order || !order_goes_on(space))
+        space->leaves_in_order = 0;
+    space->leaves_in_order += is_in_order;
+    space->taken_since_leaf = 0;
+}
+
 /* A batch of a thousand random puts is not large, for single puts may change its pages later: the
  * system writes all that was made at once then for each. It is not known to be the last; a batch
  * that says what it puts fills pages one behind the other, as puts in key order do, and the first
@@ -364,7 +379,8 @@ static bool is_large(const struct space *space)
 {
     enum { CHANGES_LARGE = 2560, CHANGES_LARGE_ALONE = 256, LEAVES_LARGE = 16 };
     const uint64_t known = space->btree->is_beside ? space->change_count : 0;
-    return space->change_count >= CHANGES_LARGE || space->leaves_in_order >= LEAVES_LARGE ||
+    bool is_ordered = space->leaves_in_order >= LEAVES_LARGE && order_goes_on(space);
+    return is_ordered || space->change_count >= CHANGES_LARGE ||
            u64_max(space->expected_changes, known) >= CHANGES_LARGE_ALONE;
 }
 
@@ -424,6 +440,7 @@ page_id space_take(struct space *space)
 {
     page_id id = reserve_pop(space);
     space->taken_since_scan++;
+    space->taken_since_leaf++;
     chunk_touch(space, id);
     pager_trust(&space->btree->pager, id);
     change_note(space, (struct space_change){ .action = SPACE_TAKEN, .id = id, .pages = 1 });

@@ -175,13 +175,6 @@ static bool leaf_share(struct btree_txn *txn, struct tree_path *path, sombra_sli
     return true;
 }
 
-/* A leaf is full. */
-static void order_note(struct space *space, const struct path_level *leaf, bool replaces)
-{
-    bool is_in_order = !replaces && leaf_splits_at_edge(leaf->page, leaf->index);
-    space->leaves_in_order = is_in_order ? space->leaves_in_order + 1 : 0;
-}
-
 /* The leaf has no room for the entry: spreads it over two or three. The path's pages are this
  * transaction's. */
 sombra_err tree_spread_leaf(struct btree_txn *txn, struct tree_path *path, sombra_slice key,
@@ -191,7 +184,7 @@ sombra_err tree_spread_leaf(struct btree_txn *txn, struct tree_path *path, sombr
     size_t page_bytes = btree->pager.page_bytes;
     struct path_level *leaf = &path->at[0];
     bool ends_run = !replaces && btree->finger.run >= RUN_ENTRIES_MIN;
-    order_note(&btree->space, leaf, replaces);
+    space_note_full(&btree->space, !replaces && leaf_splits_at_edge(leaf->page, leaf->index));
     if (!replaces && !ends_run && leaf_share(txn, path, key) &&
         leaf_insert(tree_path_page(txn, path, 0), page_bytes, leaf->index, key, value)) {
         for (unsigned level = 0; level + 1 < path->depth; level++)

@@ -285,6 +285,46 @@ static void test_size__new_space_is_zeroed_as_much_is_expected(void **state)
     store_release(&store);
 }
 
+/* Each a transaction: what was put in one piece. */
+static uint64_t stretch_of_puts(struct store *store, uint64_t first, uint64_t stride,
+                                uint64_t count, uint64_t salt)
+{
+    enum { RECORD_BYTES = 1000, PUTS = 20 };
+    struct fresh_watch watch = { 0 };
+    os_sim_set_hook(store->sim, fresh_note, &watch);
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t n = first + i * stride;
+        struct kv_txn *txn = kv_begin_write(store->kv);
+        kv_put_numbers(txn, n, n + (salt ? 1 : PUTS), RECORD_BYTES, salt);
+        kv_commit_ok(txn);
+    }
+    os_sim_set_hook(store->sim, NULL, NULL);
+    return watch.bytes_max;
+}
+
+static void test_size__puts_in_key_order_take_long_stretches_until_others_come(void **state)
+{
+    (void)state;
+    struct store store;
+    struct btree_options options = quiet();
+    store_init_simulated(&store, &options);
+    assert_int_equal(stretch_of_puts(&store, 0, 20, 5, 0), 8 * KiB);
+    (void)stretch_of_puts(&store, 100, 20, 15, 0);
+    assert_int_equal(stretch_of_puts(&store, 400, 20, 180, 0), 64 * KiB);
+    struct kv_txn *reader = kv_begin_read(store.kv); /* so that no page is used again */
+    /* Overwrites split no leaf: the first few may take what the load would have taken. */
+    (void)stretch_of_puts(&store, 5, 20, 60, 1);
+    assert_int_equal(stretch_of_puts(&store, 1205, 20, 60, 1), 8 * KiB);
+    /* One leaf more in order makes no load. */
+    (void)stretch_of_puts(&store, 4000, 20, 1, 0);
+    assert_int_equal(stretch_of_puts(&store, 2405, 20, 30, 1), 8 * KiB);
+    (void)stretch_of_puts(&store, 4020, 20, 15, 0);
+    assert_int_equal(stretch_of_puts(&store, 4320, 20, 10, 0), 64 * KiB);
+    kv_abort(reader);
+    store_expect_exact(store.kv);
+    store_release(&store);
+}
+
 /* What was put before, alone, is still in the log's buffer only (decision 0021). */
 static void test_size__what_is_expected_to_be_long_is_not_logged(void **state)
 {
@@ -325,6 +365,7 @@ int main(void)
         cmocka_unit_test(test_size__leaves_that_thin_are_joined),
         cmocka_unit_test(test_size__new_space_is_zeroed_as_the_transaction_is_large),
         cmocka_unit_test(test_size__new_space_is_zeroed_as_much_is_expected),
+        cmocka_unit_test(test_size__puts_in_key_order_take_long_stretches_until_others_come),
         cmocka_unit_test(test_size__what_is_expected_to_be_long_is_not_logged),
     };
     return cmocka_run_group_tests_name("btree, size", tests, NULL, NULL);
