@@ -103,6 +103,19 @@ static sombra_err gate_refuse(uint64_t timeout_ms)
                      timeout_ms);
 }
 
+/* With the mutex, by one that gives up and is in the list no more. It may have been given the turn,
+ * or been woken to take it, since it looked last: then that is the next one's. */
+static void turn_decline(struct writer_gate *gate, const struct gate_waiter *waiter)
+{
+    struct gate_waiter *roused = NULL;
+    if (waiter->has_turn)
+        roused = turn_pass_on(gate);
+    else if (!gate->is_held && waiter_rouse(gate->waiters))
+        roused = gate->waiters;
+    if (roused) /* with the mutex: nobody hurries here */
+        os_word_wake(&roused->wakes, 1);
+}
+
 /* With the mutex, which is given back while it sleeps or asks. */
 static sombra_err gate_wait(struct writer_gate *gate, const struct gate_wish *wish)
 {
@@ -132,11 +145,8 @@ static sombra_err gate_wait(struct writer_gate *gate, const struct gate_wish *wi
             break;
     }
     waiter_remove(gate, &self);
-    if (err && self.has_turn) {
-        struct gate_waiter *roused = turn_pass_on(gate);
-        if (roused) /* with the mutex: nobody hurries here */
-            os_word_wake(&roused->wakes, 1);
-    }
+    if (err)
+        turn_decline(gate, &self);
     return err;
 }
 

@@ -145,6 +145,12 @@ static bool report_progress(void *context, uint64_t done, uint64_t total)
     return call_goes_on(job);
 }
 
+/* For sombra_txn_options; the context is a struct job. */
+static bool job_waits_on(void *context)
+{
+    return report_progress(context, 0, 0);
+}
+
 static sombra_job job_begin(lua_State *L, struct job *job)
 {
     sombra_job to = SOMBRA_JOB_INIT;
@@ -331,6 +337,8 @@ static sombra_err create_at_once(sombra_db *db, const sombra_rule *rule, const s
     sombra_txn_options options = SOMBRA_TXN_OPTIONS_INIT;
     sombra_txn *txn;
     options.is_write = true;
+    options.waits_on = job_waits_on;
+    options.context = job->context;
     sombra_err err = sombra_txn_begin(db, &options, &txn);
     if (err)
         return err;

@@ -231,6 +231,69 @@ static void test_gate__a_job_that_waits_can_be_ended(void **state)
     os_sim_free(sim);
 }
 
+struct giver_up {
+    struct kv *kv;
+    _Atomic bool is_asked, may_answer, has_ended;
+};
+
+/* Not before the turn is free. */
+static bool answer_late(void *context)
+{
+    struct giver_up *giver = context;
+    atomic_store(&giver->is_asked, true);
+    while (!atomic_load(&giver->may_answer))
+        os_sleep_us(os_posix(), 100);
+    return false;
+}
+
+static void *giver_up_main(void *argument)
+{
+    struct giver_up *giver = argument;
+    const struct kv_begin_options options = { .is_write = true,
+                                              .busy_timeout_ms = UINT64_MAX,
+                                              .waits_on = answer_late,
+                                              .context = giver };
+    struct kv_txn *txn;
+    expect_err(SOMBRA_CANCELLED, kv_begin(giver->kv, &options, &txn));
+    atomic_store(&giver->has_ended, true);
+    return NULL;
+}
+
+/* It was woken for the turn, and the others slept on. */
+static void test_gate__who_gives_up_when_it_is_woken_wakes_the_next(void **state)
+{
+    (void)state;
+    struct store store;
+    store_init(&store, NULL);
+    expect_ok(commit_one(store.kv, UINT64_MAX, "first"));
+    for (unsigned passes = 0; passes <= GATE_PASSES_MAX; passes += GATE_PASSES_MAX) {
+        struct giver_up giver = { .kv = store.kv };
+        struct crowd patient = { .kv = store.kv, .turns = 1, .timeout_ms = UINT64_MAX };
+        pthread_t threads[2];
+        struct kv_txn *txn = kv_begin_write(store.kv);
+        assert_int_equal(pthread_create(&threads[0], NULL, giver_up_main, &giver), 0);
+        while (!atomic_load(&giver.is_asked))
+            os_sleep_us(os_posix(), 100);
+        assert_int_equal(pthread_create(&threads[1], NULL, wait_main, &patient), 0);
+        while (waiting_in(store.kv) < 2)
+            os_sleep_us(os_posix(), 100);
+        os_sleep_us(os_posix(), 10000); /* and asleep */
+        os_mutex_lock(&store_of(store.kv)->gate.mutex);
+        store_of(store.kv)->gate.passes = passes;
+        os_mutex_unlock(&store_of(store.kv)->gate.mutex);
+        kv_abort(txn);
+        atomic_store(&giver.may_answer, true);
+        for (unsigned i = 0; i < 200 && !atomic_load(&patient.done); i++)
+            os_sleep_us(os_posix(), 10000);
+        const bool is_done = atomic_load(&patient.done);
+        expect_ok(commit_one(store.kv, UINT64_MAX, "wakes"));
+        pthread_join(threads[0], NULL);
+        pthread_join(threads[1], NULL);
+        assert_true(is_done && atomic_load(&giver.has_ended));
+    }
+    store_release(&store);
+}
+
 /* A verify, which has the turn and the slot of checkpoints, is waited for no longer. */
 static bool checkpoint_in(void *context, uint64_t done, uint64_t total)
 {
@@ -270,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_gate__who_gives_up_holds_up_nobody),
         cmocka_unit_test(test_gate__a_process_that_never_pauses_stands_back),
         cmocka_unit_test(test_gate__a_job_that_waits_can_be_ended),
+        cmocka_unit_test(test_gate__who_gives_up_when_it_is_woken_wakes_the_next),
         cmocka_unit_test(test_gate__a_checkpoint_beside_a_verify_is_busy),
     };
     return cmocka_run_group_tests_name("btree, gate", tests, NULL, NULL);

@@ -246,7 +246,8 @@ describe("Ctrl-C", function()
 
   it("ends a writer that waits for another process, and leaves nothing open", function()
     for _, what in ipairs { "db:begin('write')", "db:write(print)", "coroutine.wrap(db.write)(db, print)",
-      "assert(db:create_index('N', 'i'))", "db:define 'return { name = [[p]], run = print }'" } do
+      "assert(db:create_index('N', 'i'))", "assert(db:create_index('N', 'i', { online = false }))",
+      "db:define 'return { name = [[p]], run = print }'" } do
       local output, code = beside_writer("btree", ([[
         local db = assert(require("sombra").open("store", { busy_timeout = math.huge }))
         print(pcall(function() %s end))
