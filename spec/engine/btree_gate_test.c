@@ -249,10 +249,9 @@ static bool answer_late(void *context)
 static void *giver_up_main(void *argument)
 {
     struct giver_up *giver = argument;
-    const struct kv_begin_options options = { .is_write = true,
-                                              .busy_timeout_ms = UINT64_MAX,
-                                              .waits_on = answer_late,
-                                              .context = giver };
+    const struct kv_begin_options options = {
+        .is_write = true, .busy_timeout_ms = UINT64_MAX, .waits_on = answer_late, .context = giver
+    };
     struct kv_txn *txn;
     expect_err(SOMBRA_CANCELLED, kv_begin(giver->kv, &options, &txn));
     atomic_store(&giver->has_ended, true);

@@ -344,6 +344,24 @@ describe("Ctrl-C", function()
       print(a, b, c, d, e, f, (os.execute()), (os.execute("true")))]] })
   end)
 
+  -- No instruction of Lua's lies between the two: gsub calls io.read itself, when it has found the mark.
+  it("that comes just before a read blocks wakes it", function()
+    local directory = run.temporary_directory()
+    run.write_file(directory .. "/script.lua", [[
+      local text = ("x"):rep(1e7) .. "!"
+      io.open("ready", "w"):close()
+      print(pcall(function() text:gsub("()!", io.read) end))
+      print(pcall(io.read))]])
+    local output, code = run.shell(([[cd %s; mkfifo never; exec 4<>never
+      timeout -s KILL 20 %s script.lua <&4 2>&1 & child=$!
+      while [ ! -e ready ]; do sleep 0.01; done
+      sleep 0.1; kill -INT $(ps -o pid= --ppid $child); sleep 3; echo line >&4; wait $child]])
+      :format(directory, run.absolute_binary()))
+    run.remove_directory(directory)
+    assert.matches("^false\t.*interrupted!\ntrue\tline\n$", output)
+    assert.equal(0, code)
+  end)
+
   it("wakes a blocked read", function()
     local directory = run.temporary_directory()
     run.write_file(directory .. "/script.lua", ready .. "ready() io.read() while true do end")
