@@ -23,6 +23,7 @@ struct gate_waiter {
     pthread_t thread;
     _Atomic uint32_t wakes; /* the futex; raised with the mutex held */
     bool is_asleep;         /* since it was woken last */
+    bool is_asking;         /* and not to be woken, nor given a turn */
     bool is_brief;
     bool has_turn; /* it was given */
 };
@@ -64,6 +65,8 @@ static struct gate_waiter *turn_pass_on(struct writer_gate *gate)
 {
     assert(gate->is_held);
     struct gate_waiter *first = gate->waiters;
+    while (first && first->is_asking)
+        first = first->next;
     if (first && gate->passes >= GATE_PASSES_MAX) {
         gate->owner = first->thread;
         gate->is_brief = first->is_brief;
@@ -103,17 +106,17 @@ static sombra_err gate_refuse(uint64_t timeout_ms)
                      timeout_ms);
 }
 
-/* With the mutex, by one that gives up and is in the list no more. It may have been given the turn,
- * or been woken to take it, since it looked last: then that is the next one's. */
-static void turn_decline(struct writer_gate *gate, const struct gate_waiter *waiter)
+/* With the mutex, which is given back meanwhile. Who is asked may take long about it, or say no:
+ * until then a turn is another's, and it looks again before it sleeps. */
+static sombra_err gate_ask(struct writer_gate *gate, const struct gate_wish *wish,
+                           struct gate_waiter *self)
 {
-    struct gate_waiter *roused = NULL;
-    if (waiter->has_turn)
-        roused = turn_pass_on(gate);
-    else if (!gate->is_held && waiter_rouse(gate->waiters))
-        roused = gate->waiters;
-    if (roused) /* with the mutex: nobody hurries here */
-        os_word_wake(&roused->wakes, 1);
+    self->is_asking = true;
+    os_mutex_unlock(&gate->mutex);
+    sombra_err err = gate_wish_ask(wish);
+    os_mutex_lock(&gate->mutex);
+    self->is_asking = false;
+    return err;
 }
 
 /* With the mutex, which is given back while it sleeps or asks. */
@@ -131,22 +134,22 @@ static sombra_err gate_wait(struct writer_gate *gate, const struct gate_wish *wi
             err = gate_refuse(timeout_ms);
             break;
         }
+        if (wish->wait) {
+            err = gate_ask(gate, wish, &self);
+            if (err || !gate->is_held)
+                break;
+        }
         uint64_t left_ms = 1;
         if (now_ns < deadline_ns)
             left_ms = deadline_ns == UINT64_MAX ? UINT64_MAX : (deadline_ns - now_ns) / 1000000 + 1;
         uint32_t wakes = atomic_load(&self.wakes);
         self.is_asleep = true;
         os_mutex_unlock(&gate->mutex);
-        err = gate_wish_ask(wish);
-        if (!err)
-            os_word_wait(&self.wakes, wakes, gate_wish_nap_ms(wish, left_ms));
+        os_word_wait(&self.wakes, wakes, gate_wish_nap_ms(wish, left_ms));
         os_mutex_lock(&gate->mutex);
-        if (err)
-            break;
     }
+    assert(!err || !self.has_turn);
     waiter_remove(gate, &self);
-    if (err)
-        turn_decline(gate, &self);
     return err;
 }
 

@@ -236,7 +236,7 @@ struct giver_up {
     _Atomic bool is_asked, may_answer, has_ended;
 };
 
-/* Not before the turn is free. */
+/* Not before another had the turn. */
 static bool answer_late(void *context)
 {
     struct giver_up *giver = context;
@@ -258,8 +258,8 @@ static void *giver_up_main(void *argument)
     return NULL;
 }
 
-/* It was woken for the turn, and the others slept on. */
-static void test_gate__who_gives_up_when_it_is_woken_wakes_the_next(void **state)
+/* The turn was kept for it, and the others slept on: also behind its no. */
+static void test_gate__who_is_asked_long_holds_up_nobody(void **state)
 {
     (void)state;
     struct store store;
@@ -281,10 +281,10 @@ static void test_gate__who_gives_up_when_it_is_woken_wakes_the_next(void **state
         store_of(store.kv)->gate.passes = passes;
         os_mutex_unlock(&store_of(store.kv)->gate.mutex);
         kv_abort(txn);
-        atomic_store(&giver.may_answer, true);
         for (unsigned i = 0; i < 200 && !atomic_load(&patient.done); i++)
             os_sleep_us(os_posix(), 10000);
         const bool is_done = atomic_load(&patient.done);
+        atomic_store(&giver.may_answer, true);
         expect_ok(commit_one(store.kv, UINT64_MAX, "wakes"));
         pthread_join(threads[0], NULL);
         pthread_join(threads[1], NULL);
@@ -332,7 +332,7 @@ int main(void)
         cmocka_unit_test(test_gate__who_gives_up_holds_up_nobody),
         cmocka_unit_test(test_gate__a_process_that_never_pauses_stands_back),
         cmocka_unit_test(test_gate__a_job_that_waits_can_be_ended),
-        cmocka_unit_test(test_gate__who_gives_up_when_it_is_woken_wakes_the_next),
+        cmocka_unit_test(test_gate__who_is_asked_long_holds_up_nobody),
         cmocka_unit_test(test_gate__a_checkpoint_beside_a_verify_is_busy),
     };
     return cmocka_run_group_tests_name("btree, gate", tests, NULL, NULL);
