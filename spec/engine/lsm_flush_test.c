@@ -224,9 +224,19 @@ struct waiting {
     _Atomic bool is_armed, is_synced, has_helper, is_late;
 };
 
-static void hold_helper(void *context, struct os_sim *sim, const struct os_sim_event *event)
+/* As long as it takes, or three seconds of its clock. */
+static void wait_for(const struct os_sim_event *event, atomic_bool *what)
 {
     enum { TRIES = 3000 };
+    for (unsigned i = 0; i < TRIES && !atomic_load(what); i++) {
+        os_sleep_us(event->process, 1000);
+        os_sleep_us(os_posix(), 1000);
+    }
+}
+
+/* Who comes first takes both parts of a small flush: the one that syncs leaves one to the other. */
+static void hold_helper(void *context, struct os_sim *sim, const struct os_sim_event *event)
+{
     struct waiting *waiting = context;
     pthread_t self = pthread_self(), flusher = atomic_load(&waiting->flusher);
     (void)sim;
@@ -235,13 +245,15 @@ static void hold_helper(void *context, struct os_sim *sim, const struct os_sim_e
         if (atomic_load(&waiting->is_armed))
             atomic_store(&waiting->is_synced, true);
     }
-    if (event->call != OS_SIM_WRITE || !is_table(event->path) || self == flusher ||
-        atomic_exchange(&waiting->has_helper, true))
+    if (event->call != OS_SIM_WRITE || !is_table(event->path))
         return;
-    for (unsigned i = 0; i < TRIES && !atomic_load(&waiting->is_synced); i++) {
-        os_sleep_us(event->process, 1000);
-        os_sleep_us(os_posix(), 1000);
+    if (self == flusher) {
+        wait_for(event, &waiting->has_helper);
+        return;
     }
+    if (atomic_exchange(&waiting->has_helper, true))
+        return;
+    wait_for(event, &waiting->is_synced);
     atomic_store(&waiting->is_late, !atomic_load(&waiting->is_synced));
 }
 
